@@ -1,0 +1,1 @@
+"""The client library, the packing of a directory, and the `ci` command line."""

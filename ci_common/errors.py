@@ -1,0 +1,172 @@
+"""Every error the product raises on purpose.
+
+CiError
+├── RequestError              the caller asked for something wrong or impossible; `code` and `status` say what
+│   ├── InvalidRequest        400  a field is missing, unknown or of the wrong form
+│   ├── InvalidUpload         400  the uploaded file is no zip, or one we do not unpack
+│   ├── UnrecognisedProject   400  nothing says how to run this project
+│   ├── TooLarge              413  over a limit on size, member count or compression ratio
+│   ├── JobNotFound           404
+│   ├── JobAlreadyCompleted   409  a transition that is not possible any more
+│   ├── NotRetryable          409  a retry of a job whose upload is gone
+│   ├── QueueFull             429
+│   └── Unavailable           503  shutting down, or the database or disk cannot take it
+├── StaleWrite                a compare-and-set write met another version, or another leader
+└── RuntimeFault              what a runtime (Docker, processes) reports
+    ├── RuntimeUnavailable    it cannot be asked: nothing is known, try again
+    ├── ImageFault            the image cannot be had
+    │   ├── ImageNotFound     no such image, here or in its registry
+    │   ├── ImageInvalid      the reference is no image reference
+    │   └── ImagePullFailed   the registry could not be reached or broke off: worth another try
+    └── StartFault            the container cannot be created or started
+        └── ImageWithoutShell the image has no /bin/sh
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ci_common.jobs import ReasonCode
+
+
+class CiError(Exception):
+    """The root of all errors raised on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """Which field of a request is at fault, and why. `path` is dotted, as in `limits.memory` or `steps.0.run`."""
+
+    path: str
+    message: str
+
+
+class RequestError(CiError):
+    """The request cannot be carried out. `str()` says what was wrong and what would be right."""
+
+    status: ClassVar[int] = 400
+    code: ClassVar[str] = "invalid_request"
+    title: ClassVar[str] = "The request is not valid"
+    retry_after: ClassVar[int | None] = None
+    """Seconds after which the same request may succeed; None where waiting does not help."""
+
+    def __init__(self, message: str, *errors: FieldError) -> None:
+        super().__init__(message)
+        self.errors = errors
+
+
+class InvalidRequest(RequestError):
+    """A field is missing, unknown or of the wrong form."""
+
+
+class InvalidUpload(RequestError):
+    """The uploaded file is not a zip archive, or one that is not safe to unpack."""
+
+    code = "invalid_upload"
+    title = "The uploaded file cannot be used"
+
+
+class UnrecognisedProject(RequestError):
+    """Nothing in the project or the request says how to run it."""
+
+    code = "unrecognised_project"
+    title = "Nothing says how to run this project"
+
+
+class TooLarge(RequestError):
+    """A body, an upload or what it unpacks to is over a limit."""
+
+    status = 413
+    code = "too_large"
+    title = "Over a limit"
+
+
+class JobNotFound(RequestError):
+    """No job has this id."""
+
+    status = 404
+    code = "job_not_found"
+    title = "No such job"
+
+
+class JobAlreadyCompleted(RequestError):
+    """The job has completed, so it cannot be cancelled any more."""
+
+    status = 409
+    code = "job_completed"
+    title = "The job has already completed"
+
+
+class NotRetryable(RequestError):
+    """The job cannot be submitted again, because what was uploaded for it is gone."""
+
+    status = 409
+    code = "not_retryable"
+    title = "The job cannot be retried"
+
+
+class QueueFull(RequestError):
+    """As many jobs are queued as the server accepts."""
+
+    status = 429
+    code = "queue_full"
+    title = "The queue is full"
+    retry_after = 5
+
+
+class Unavailable(RequestError):
+    """The server is shutting down, or its database or disk cannot take the request."""
+
+    status = 503
+    code = "unavailable"
+    title = "The service cannot take the request at present"
+    retry_after = 2
+
+
+class StaleWrite(CiError):
+    """A compare-and-set write met another version of the row, or another leader. Look again."""
+
+
+class RuntimeFault(CiError):
+    """Something a runtime reported. `reason_code` is what a job that ends of it gets as its reason."""
+
+    reason_code: ClassVar[ReasonCode] = ReasonCode.INTERNAL_ERROR
+
+
+class RuntimeUnavailable(RuntimeFault):
+    """The runtime cannot be asked. Nothing is known about any container; try again later."""
+
+    reason_code = ReasonCode.ENGINE_UNAVAILABLE
+
+
+class ImageFault(RuntimeFault):
+    """The image cannot be had."""
+
+
+class ImageNotFound(ImageFault):
+    """The image exists neither here nor in its registry, or the registry denies it."""
+
+    reason_code = ReasonCode.IMAGE_NOT_FOUND
+
+
+class ImageInvalid(ImageFault):
+    """The text is not a reference to an image."""
+
+    reason_code = ReasonCode.IMAGE_INVALID
+
+
+class ImagePullFailed(ImageFault):
+    """The registry could not be reached, or broke off. Another try may succeed."""
+
+    reason_code = ReasonCode.IMAGE_PULL_FAILED
+
+
+class StartFault(RuntimeFault):
+    """The container could not be created or started, and trying again will not help."""
+
+    reason_code = ReasonCode.START_FAILED
+
+
+class ImageWithoutShell(StartFault):
+    """The image has no /bin/sh, which every job's script needs."""
+
+    reason_code = ReasonCode.IMAGE_WITHOUT_SHELL

@@ -1,0 +1,162 @@
+"""The job: its states, how they may change, how it may end, and the record that says all of it.
+
+A job is stored in one of four states. `TRANSITIONS` is the only statement of how one follows another; the database's
+CHECK constraints and the diagram in ARCHITECTURE.md are tested against it.
+"""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class State(StrEnum):
+    """A job's stored state. Each line says who leaves it, and how."""
+
+    QUEUED = "queued"
+    """Left by the controller: for STARTING when a slot is free, or for COMPLETED when cancelled or impossible."""
+    STARTING = "starting"
+    """Left by the controller: for RUNNING once the job waits at its gate, or for COMPLETED when it cannot start."""
+    RUNNING = "running"
+    """Left by the controller: for COMPLETED once everything the job left has been collected."""
+    COMPLETED = "completed"
+    """Never left."""
+
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.QUEUED: frozenset({State.STARTING, State.COMPLETED}),
+    State.STARTING: frozenset({State.RUNNING, State.COMPLETED}),
+    State.RUNNING: frozenset({State.COMPLETED}),
+    State.COMPLETED: frozenset(),
+}
+
+ACTIVE_STATES = frozenset({State.STARTING, State.RUNNING})
+"""The states in which a job holds a slot and may have a container."""
+
+
+class Conclusion(StrEnum):
+    """How a completed job ended."""
+
+    SUCCEEDED = "succeeded"
+    """Its own code ended with exit status 0."""
+    FAILED = "failed"
+    """Its own code ended with another exit status."""
+    CANCELLED = "cancelled"
+    """Somebody asked for its end before it had ended by itself."""
+    TIMED_OUT = "timed_out"
+    """It ran longer than its timeout allows."""
+    ERRORED = "errored"
+    """We could not run it, or lost it; the reason says why."""
+
+
+class ReasonCode(StrEnum):
+    """Why a job waits, or why it ended as it did. A closed list, documented in docs/reasons.md."""
+
+    WAITING_FOR_CONTROLLER = "waiting_for_controller"
+    WAITING_FOR_SLOT = "waiting_for_slot"
+    PULLING_IMAGE = "pulling_image"
+    BACKING_OFF = "backing_off"
+    ENGINE_UNAVAILABLE = "engine_unavailable"
+    STARTING = "starting"
+
+    EXIT_CODE = "exit_code"
+    CANCELLED = "cancelled"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    IMAGE_NOT_FOUND = "image_not_found"
+    IMAGE_PULL_FAILED = "image_pull_failed"
+    IMAGE_INVALID = "image_invalid"
+    IMAGE_WITHOUT_SHELL = "image_without_shell"
+    CONTAINER_LOST = "container_lost"
+    START_FAILED = "start_failed"
+    OUT_OF_MEMORY = "out_of_memory"
+    DISK_FULL = "disk_full"
+    INVALID_UPLOAD = "invalid_upload"
+    INTERNAL_ERROR = "internal_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a job waits or ended so: a code for programs, a message for people."""
+
+    code: ReasonCode
+    message: str
+
+
+class StepStatus(StrEnum):
+    """Where one step of a job stands. A step that never began has no record."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What became of one step."""
+
+    name: str
+    status: StepStatus
+    start_time: datetime
+    log_offset: int
+    """Byte offset in the job's log where this step's output begins."""
+    exit_code: int | None = None
+    end_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """What the API writes when a job is submitted: the columns that are its own, never written again."""
+
+    id: str
+    type: str
+    submit_time: datetime
+    payload: dict[str, Any] = field(default_factory=dict)
+    """What was asked for, as shown to users; values of secret-looking variables are masked."""
+    plan: dict[str, Any] | None = None
+    """A container job's resolved `ExecutionPlan` in its JSON form; None for built-in types."""
+    image: str | None = None
+    """The image the plan names; None where there is no container."""
+    has_upload: bool = False
+    priority: int = 0
+    project: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    max_attempts: int = 1
+    retry_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job(NewJob):
+    """A job's whole row. `version` grows with every write of the controller, never with a cancel request."""
+
+    state: State = State.QUEUED
+    version: int = 0
+    attempt: int = 1
+    reason: Reason | None = None
+    cancel_requested_time: datetime | None = None
+    not_before: datetime | None = None
+    """The controller leaves a queued job alone until then (it backs off)."""
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    runtime: str | None = None
+    """The runtime that took the job: `docker`, `process` or `builtin`; None while queued."""
+    stop_conclusion: Conclusion | None = None
+    """CANCELLED or TIMED_OUT once the controller has decided to stop the job, written before it is signalled."""
+    conclusion: Conclusion | None = None
+    exit_code: int | None = None
+    result: str | None = None
+    error: str | None = None
+    steps: tuple[StepResult, ...] = ()
+    log_bytes: int | None = None
+    log_sha256: str | None = None
+
+    def with_changes(self, **changes: Any) -> "Job":
+        """Return a copy with `changes`. Raises ValueError where the state may not follow the present one."""
+        state = changes.get("state", self.state)
+        if state != self.state and state not in TRANSITIONS[self.state]:
+            raise ValueError(f"job {self.id} cannot go from {self.state} to {state}")
+        return replace(self, **changes)
+
+
+BUILTIN_TYPES = frozenset({"echo", "sleep"})
+"""Job types the controller carries out by itself, without a container."""
+CONTAINER_TYPE = "container"

@@ -1,0 +1,164 @@
+"""Where everything lies in the data directory, and how to read what a job could have tampered with.
+
+<data>/
+  incoming/<id>/             a submission that is still being received and checked
+  jobs/<job_id>/
+    upload.zip               what was uploaded, for retries
+    <attempt>/               the run directory: mounted into the container, so the job can write anything into it
+      run                    the job as one POSIX sh script
+      gate                   a FIFO; the script blocks on it until the controller writes `go`
+      waiting                a mark: the script has reached its gate
+      started                a mark: the gate has opened; holds the uptime in seconds then, for the steps' times
+      log                    stdout and stderr merged, in the order written
+      steps.jsonl            one record per step as it starts and ends
+      exit                   exit status, complete once it ends with a newline
+      workspace/             the unpacked project
+    <attempt>.times          when which byte of the log was there, written by the controller
+
+Nothing that is read from a run directory is trusted: `open_regular` follows no symbolic link and opens no FIFO or
+device, and every reader caps how much it takes.
+"""
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+_EXIT = re.compile(rb"(\d{1,3})( term)?\n")
+_EXIT_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class ExitRecord:
+    """What the script wrote when the job's own code had ended."""
+
+    code: int
+    """Exit status, 0 to 255."""
+    terminated: bool
+    """Whether the script had been sent SIGTERM by then."""
+
+
+def open_regular(path: Path) -> int:
+    """Open a regular file for reading and return its descriptor.
+
+    Raises FileNotFoundError where there is no such file, and also where the path is anything but a regular file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as exc:
+        raise FileNotFoundError(f"no readable regular file at {path}: {exc}") from exc
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(f"{path} is not a regular file")
+    return descriptor
+
+
+def read_capped(path: Path, limit: int) -> bytes | None:
+    """Return at most the first `limit` bytes of a regular file, or None where there is none."""
+    try:
+        descriptor = open_regular(path)
+    except FileNotFoundError:
+        return None
+    try:
+        return os.pread(descriptor, limit, 0)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """The paths of one attempt, and what its marks say."""
+
+    path: Path
+
+    @property
+    def script(self) -> Path:
+        return self.path / "run"
+
+    @property
+    def gate(self) -> Path:
+        return self.path / "gate"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log"
+
+    @property
+    def steps(self) -> Path:
+        return self.path / "steps.jsonl"
+
+    @property
+    def exit(self) -> Path:
+        return self.path / "exit"
+
+    @property
+    def workspace(self) -> Path:
+        return self.path / "workspace"
+
+    @property
+    def times(self) -> Path:
+        return self.path.with_name(self.path.name + ".times")
+
+    def is_waiting(self) -> bool:
+        """Tell whether the script has reached its gate."""
+        return os.path.lexists(self.path / "waiting")
+
+    def is_started(self) -> bool:
+        """Tell whether the gate has opened, so that the job's own code may have run."""
+        return os.path.lexists(self.path / "started")
+
+    def started_uptime(self) -> float | None:
+        """Return the uptime in seconds that the script noted at its start, or None where it could not."""
+        try:
+            return float(read_capped(self.path / "started", 32) or b"")
+        except ValueError:
+            return None
+
+    def read_exit(self) -> ExitRecord | None:
+        """Return the exit record, or None while there is none that is complete."""
+        match = _EXIT.fullmatch(read_capped(self.exit, _EXIT_BYTES) or b"")
+        if match is None or int(match[1]) > 255:
+            return None
+        return ExitRecord(int(match[1]), match[2] is not None)
+
+    def log_size(self) -> int:
+        """Return the log's length in bytes; 0 where there is none."""
+        try:
+            descriptor = open_regular(self.log)
+        except FileNotFoundError:
+            return 0
+        try:
+            return os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class DataDirectory:
+    """The data directory of one installation."""
+
+    path: Path
+
+    @property
+    def incoming(self) -> Path:
+        return self.path / "incoming"
+
+    @property
+    def jobs(self) -> Path:
+        return self.path / "jobs"
+
+    def create(self) -> None:
+        """Make the directory and its two folders, closed to other users of the machine."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.incoming.mkdir(exist_ok=True)
+        self.jobs.mkdir(exist_ok=True)
+
+    def job(self, job_id: str) -> Path:
+        return self.jobs / job_id
+
+    def upload(self, job_id: str) -> Path:
+        return self.job(job_id) / "upload.zip"
+
+    def run(self, job_id: str, attempt: int) -> RunDirectory:
+        return RunDirectory(self.job(job_id) / str(attempt))

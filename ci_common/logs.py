@@ -1,0 +1,113 @@
+"""The log as events: cutting bytes where text may be cut, and telling when which byte was there.
+
+The one cursor is the byte offset. Text events are cut only where no UTF-8 sequence is open, so whoever resumes at an
+event's offset reads the same text as whoever never left.
+"""
+
+import base64
+import codecs
+import os
+import struct
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ci_common.times import from_micros, to_micros
+
+CHUNK_BYTES = 64 * 1024
+"""The most bytes of the log that one event carries."""
+
+_ENTRY = struct.Struct("<QQ")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A run of bytes of the log as one event's worth of text."""
+
+    text: str
+    """Invalid UTF-8 is U+FFFD here."""
+    size: int
+    """How many bytes of the log this is."""
+    exact: str | None
+    """The bytes in base64 where `text` does not stand for them exactly, else None."""
+
+
+def cut_piece(data: bytes, *, final: bool) -> Piece | None:
+    """Return as much of `data` as can be shown now, or None where nothing can.
+
+    A UTF-8 sequence that is not complete at the end is left for the next piece, unless `final`: then nothing follows.
+    Where `data` holds a newline, what follows the last one is still part of the piece: partial lines are shown at once.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    text = decoder.decode(data, final=final)
+    size = len(data) - len(decoder.getstate()[0])
+    if size == 0:
+        return None
+    shown = data[:size]
+    exact = base64.b64encode(shown).decode() if "�" in text and text.encode() != shown else None
+    return Piece(text, size, exact)
+
+
+class LogTimes:
+    """The index `<attempt>.times`: pairs of (instant, length of the log then), both growing.
+
+    Written by the controller about ten times a second while a job writes; times are as precise as that. It lies
+    outside of what is mounted, so it can be trusted.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def append(self, instant: datetime, length: int) -> None:
+        """Note that the log had `length` bytes at `instant`."""
+        with self._path.open("ab") as file:
+            file.write(_ENTRY.pack(to_micros(instant), length))
+
+    def last_length(self) -> int:
+        """Return the length noted last; 0 where nothing was."""
+        with self._entries() as entries:
+            return entries[-1][1] if len(entries) else 0
+
+    def time_of(self, offset: int) -> datetime | None:
+        """Return when the byte at `offset` was first seen, or None while that is not noted."""
+        with self._entries() as entries:
+            position = bisect_left(entries, offset + 1, key=lambda entry: entry[1])
+            return from_micros(entries[position][0]) if position < len(entries) else None
+
+    def offset_at(self, instant: datetime) -> int:
+        """Return the length of the log at `instant`: what was written since lies at this offset and behind it."""
+        with self._entries() as entries:
+            position = bisect_left(entries, to_micros(instant), key=lambda entry: entry[0])
+            return entries[position - 1][1] if position else 0
+
+    @contextmanager
+    def _entries(self) -> Iterator[Sequence[tuple[int, int]]]:
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            yield ()
+            return
+        try:
+            yield _Entries(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class _Entries(Sequence[tuple[int, int]]):
+    """The index as a sequence that reads only the entries it is asked for, so that a search in it stays cheap."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._length = os.fstat(descriptor).st_size // _ENTRY.size
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: Any) -> Any:
+        position = range(self._length)[index]
+        instant, length = _ENTRY.unpack(os.pread(self._descriptor, _ENTRY.size, position * _ENTRY.size))
+        return instant, length

@@ -1,0 +1,155 @@
+"""Settings: environment variables, each with its default, its unit and its meaning in one place."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ci_common.errors import CiError
+from ci_common.quantities import ByteSize, Duration, NonNegativeDuration
+
+
+class SettingsError(CiError):
+    """An environment variable has a value that is not usable. The message names each, and what would be right."""
+
+
+def _setting(env: str, default: Any, meaning: str, unit: str = "") -> Any:
+    return Field(
+        default, description=meaning, json_schema_extra={"env": env, "unit": unit}, validate_default=True
+    )
+
+
+class Settings(BaseModel):
+    """All settings. Build it with `Settings.from_env()`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    db_path: Path = _setting("CI_DB_PATH", Path("ci_jobs.db"), "the SQLite database", "path")
+    data_dir: Path | None = _setting(
+        "CI_DATA_DIR",
+        None,
+        "uploads, run directories and logs; by default beside the database, as NAME.data",
+        "path",
+    )
+    container_prefix: str = Field(
+        "",
+        description="put before the names of containers",
+        pattern=r"^([a-zA-Z0-9][a-zA-Z0-9_.-]{0,63})?$",
+        json_schema_extra={"env": "CI_CONTAINER_PREFIX", "unit": ""},
+    )
+    runtime: Literal["auto", "docker", "process"] = _setting(
+        "CI_RUNTIME", "auto", "where jobs run; auto: docker where an engine answers at start, else process"
+    )
+    default_image: str = _setting("CI_DEFAULT_IMAGE", "python:3.12-slim", "the image of jobs that name none")
+    controller: Literal["auto", "off"] = _setting(
+        "CI_CONTROLLER",
+        "auto",
+        "auto: the API process carries a controller with it; off: `ci controller` runs apart",
+    )
+    reconcile_interval: Duration = _setting(
+        "CI_RECONCILE_INTERVAL",
+        2.0,
+        "the longest time between two looks at a job; changes are acted on at once",
+        "s",
+    )
+    lease_seconds: Duration = _setting(
+        "CI_LEASE_SECONDS", 15.0, "how long a controller that cannot be seen to be dead still leads", "s"
+    )
+    host: str = _setting("CI_HOST", "127.0.0.1", "the address `ci serve` listens on")
+    port: int = Field(
+        8000, ge=0, le=65535, description="the port `ci serve` listens on; 0: any free one",
+        json_schema_extra={"env": "PORT", "unit": ""},
+    )  # fmt: skip
+    max_concurrency: int = Field(
+        4,
+        gt=0,
+        description="jobs that run at once",
+        json_schema_extra={"env": "MAX_CONCURRENCY", "unit": "jobs"},
+    )
+    max_queued: int = Field(
+        1000, gt=0, description="jobs that may wait; more are refused with 429",
+        json_schema_extra={"env": "MAX_QUEUED", "unit": "jobs"},
+    )  # fmt: skip
+    max_upload_bytes: ByteSize = _setting(
+        "CI_MAX_UPLOAD_BYTES", 512 * 1024**2, "the largest upload taken", "bytes"
+    )
+    max_unpacked_bytes: ByteSize = _setting(
+        "CI_MAX_UNPACKED_BYTES", 4 * 1024**3, "the most an upload may unpack to", "bytes"
+    )
+    max_members: int = Field(
+        100_000, gt=0, description="the most files and folders in an upload",
+        json_schema_extra={"env": "CI_MAX_MEMBERS", "unit": "members"},
+    )  # fmt: skip
+    max_compression_ratio: float = Field(
+        200.0, gt=1, description="the most an upload of over 16 MiB unpacked may grow by",
+        json_schema_extra={"env": "CI_MAX_COMPRESSION_RATIO", "unit": "times"},
+    )  # fmt: skip
+    default_timeout: Duration = _setting(
+        "CI_DEFAULT_TIMEOUT", 3600.0, "the timeout of jobs that name none", "s"
+    )
+    stop_grace: NonNegativeDuration = _setting(
+        "CI_STOP_GRACE", 10.0, "how long a job that is stopped may take between SIGTERM and SIGKILL", "s"
+    )
+    ca_bundle: str = _setting(
+        "CI_CA_BUNDLE", "auto",
+        "certificates that jobs trust: a file; auto: the one SSL_CERT_FILE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or "
+        "PIP_CERT names here, if any; none: the image's own", "path",
+    )  # fmt: skip
+    pass_env: str = _setting(
+        "CI_PASS_ENV", "HTTP_PROXY,HTTPS_PROXY,NO_PROXY,http_proxy,https_proxy,no_proxy",
+        "names of the controller's variables that every job gets", "names",
+    )  # fmt: skip
+    docker_url: str | None = _setting(
+        "DOCKER_HOST",
+        None,
+        "the engine's address, as in unix:///var/run/docker.sock; by default Docker's usual socket",
+    )
+    server_url: str | None = _setting("CI_SERVER_URL", None, "the server the command line talks to", "URL")
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+        "CI_LOG_LEVEL", "info", "how much server and controller say on standard error"
+    )
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> "Settings":
+        """Read the settings from `environ` (default: this process's), `overrides` winning; empty means unset.
+
+        Raises SettingsError.
+        """
+        environ = os.environ if environ is None else environ
+        given = {
+            name: environ[env] for name, env in cls.env_names().items() if environ.get(env, "") != ""
+        } | overrides
+        try:
+            return cls(**given)
+        except ValidationError as exc:
+            names = cls.env_names()
+            problems = "; ".join(
+                f"{names.get(str(e['loc'][0]), e['loc'][0])}={given.get(str(e['loc'][0]))!r}: {e['msg']}"
+                for e in exc.errors()
+            )
+            raise SettingsError(problems) from exc
+
+    @classmethod
+    def env_names(cls) -> dict[str, str]:
+        """Return field name → environment variable."""
+        return {name: str(cls.describe(name)["env"]) for name in cls.model_fields}
+
+    @classmethod
+    def describe(cls, name: str) -> dict[str, Any]:
+        """Return `env`, `unit`, `default` and `meaning` of one field."""
+        info = cls.model_fields[name]
+        extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+        return {
+            "env": extra["env"],
+            "unit": extra["unit"],
+            "default": info.default,
+            "meaning": info.description,
+        }
+
+    @property
+    def data_path(self) -> Path:
+        """The data directory, absolute."""
+        beside = self.db_path.with_name(self.db_path.stem + ".data")
+        return (self.data_dir or beside).absolute()

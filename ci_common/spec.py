@@ -1,0 +1,152 @@
+"""What a job is to do: `Spec` as people write it, `ExecutionPlan` as the controller carries it out.
+
+`Spec` is the one schema of a submission's `spec` field, of the body of `POST /jobs` and of `ci.yaml`. Whoever submits
+wins over `ci.yaml`, `ci.yaml` over the defaults; the server resolves all of it into one `ExecutionPlan` before the job
+is stored, so that a job never changes its meaning afterwards.
+"""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from ci_common.quantities import ByteSize, Duration
+
+_IMAGE = re.compile(
+    r"(?:(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?"
+    r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*)*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_RESERVED_VARIABLES = re.compile(r"__ci_.*")
+
+
+def _check_image(text: str) -> str:
+    if len(text) > 512 or not _IMAGE.fullmatch(text):
+        raise ValueError(
+            f"{text!r} is not an image reference; write it as in python:3.12-slim, "
+            "ghcr.io/owner/name:tag or name@sha256:<64 hexadecimal digits>"
+        )
+    return text
+
+
+def _check_text(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a NUL byte cannot be part of a command, a variable or a path")
+    return text
+
+
+ImageReference = Annotated[str, AfterValidator(_check_image)]
+ShellText = Annotated[str, AfterValidator(_check_text)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Step(_Strict):
+    """One step: shell text, run by /bin/sh, stopping at the first command that fails (`set -e`)."""
+
+    name: str | None = Field(None, min_length=1, max_length=200)
+    run: ShellText = Field(min_length=1)
+
+
+class Limits(_Strict):
+    """What a job's container may use; None is no limit."""
+
+    cpus: float | None = Field(None, gt=0, le=1024, description="processors, fractions allowed")
+    memory: ByteSize | None = Field(None, description="bytes of memory, as in 512m")
+    pids: int | None = Field(None, gt=0, description="processes and threads at once")
+
+
+class Spec(_Strict):
+    """What to run and how. Every field may be left out."""
+
+    image: ImageReference | None = None
+    command: ShellText | list[ShellText] | None = Field(
+        None, description="shell text, or a program and its arguments; instead of `steps`"
+    )
+    steps: list[Step] | None = Field(None, min_length=1, max_length=100)
+    env: dict[str, ShellText] = Field(default_factory=dict)
+    timeout: Duration | None = Field(None, description="seconds from the start of the job's own code")
+    limits: Limits = Limits()
+    network: bool | None = Field(None, description="false: no network at all")
+    priority: int | None = Field(None, ge=-1_000_000, le=1_000_000)
+    project: str | None = Field(None, min_length=1, max_length=200)
+    labels: dict[str, str] = Field(default_factory=dict, max_length=64)
+
+    @field_validator("env", mode="before")
+    @classmethod
+    def _plain_values(cls, value: object) -> object:
+        """YAML reads `DEBUG: 1` as a number; people mean the text."""
+        if not isinstance(value, dict):
+            return value
+        return {
+            k: str(v) if isinstance(v, int | float) and not isinstance(v, bool) else v
+            for k, v in value.items()
+        }
+
+    @field_validator("env")
+    @classmethod
+    def _exportable(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if not _VARIABLE.fullmatch(name) or _RESERVED_VARIABLES.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} is not a variable a shell can export; use letters, digits and _, "
+                    "not starting with a digit or __ci_"
+                )
+        return value
+
+    @field_validator("command")
+    @classmethod
+    def _not_empty(cls, value: str | list[str] | None) -> str | list[str] | None:
+        if value is not None and (not value or not value[0]):
+            raise ValueError("the command is empty; give shell text, or a program and its arguments")
+        return value
+
+    @model_validator(mode="after")
+    def _one_way_to_run(self) -> "Spec":
+        if self.command is not None and self.steps is not None:
+            raise ValueError("give either `command` or `steps`, not both")
+        return self
+
+
+class PlannedStep(_Strict):
+    """One step as the script runs it: exactly one of `shell` and `argv`."""
+
+    name: str
+    shell: str | None = None
+    argv: tuple[str, ...] | None = None
+    stop_at_failure: bool = False
+    """Run shell text under `set -e`."""
+
+
+class ExecutionPlan(_Strict):
+    """A container job, resolved: nothing in it depends on a default any more."""
+
+    version: Literal[1] = 1
+    image: str
+    steps: tuple[PlannedStep, ...]
+    env: dict[str, str] = Field(default_factory=dict)
+    directory: str = "."
+    """Working directory, relative to the workspace."""
+    timeout: float
+    """Seconds from the start of the job's own code."""
+    limits: Limits = Limits()
+    network: bool = True
+    python_environment: bool = False
+    """The steps install into a Python environment; runtimes without isolation give the job one of its own."""
+
+
+def plan_steps(spec: Spec) -> tuple[PlannedStep, ...] | None:
+    """Return the steps that `spec` names by `command` or `steps`, or None where it names neither."""
+    if spec.command is not None:
+        if isinstance(spec.command, str):
+            return (PlannedStep(name="command", shell=spec.command),)
+        return (PlannedStep(name="command", argv=tuple(spec.command)),)
+    if spec.steps is None:
+        return None
+    return tuple(
+        PlannedStep(name=step.name or f"step {number}", shell=step.run, stop_at_failure=True)
+        for number, step in enumerate(spec.steps, start=1)
+    )

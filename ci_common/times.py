@@ -1,0 +1,37 @@
+"""Instants. Inside: aware `datetime` in UTC. On the wire: RFC 3339 with `Z`. In storage: microseconds since 1970."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+Clock = Callable[[], datetime]
+"""A source of the present instant; injected wherever a decision depends on it."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def utc_now() -> datetime:
+    """Return the present instant in UTC."""
+    return datetime.now(UTC)
+
+
+def to_rfc3339(instant: datetime) -> str:
+    """Return `instant` as RFC 3339 with microseconds and `Z`."""
+    return instant.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def from_rfc3339(text: str) -> datetime:
+    """Parse an RFC 3339 instant. Raises ValueError where the text is none or names no offset."""
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError(f"{text!r} names no offset from UTC; write it as in 2025-01-31T09:30:00Z")
+    return instant.astimezone(UTC)
+
+
+def to_micros(instant: datetime) -> int:
+    """Return microseconds since 1970, exactly."""
+    return (instant - _EPOCH) // timedelta(microseconds=1)
+
+
+def from_micros(micros: int) -> datetime:
+    """Return the instant `micros` microseconds after the start of 1970 UTC."""
+    return _EPOCH + timedelta(microseconds=micros)

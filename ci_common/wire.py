@@ -1,0 +1,135 @@
+"""What goes over HTTP besides `Spec`: requests, the job as users see it, and the events of its stream."""
+
+from typing import Any, Literal, TypedDict
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ci_common.jobs import Job, State, StepResult
+from ci_common.times import to_rfc3339
+
+JOB_ID, STATUS, LOG, STEP, COMPLETE = "job_id", "status", "log", "step", "complete"
+"""The values of `type` in a stream's events."""
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+
+
+class Event(TypedDict, total=False):
+    """One event of a job's stream; which keys it has depends on `type`.
+
+    `job_id`: job_id. `status`: status, reason. `log`: data, time, and `base64` with the exact bytes where they are not
+    valid UTF-8. `step`: name, status, exit_code. `complete`: success, conclusion, reason, exit_code, log_bytes,
+    log_sha256. The client library adds `offset` to log events: the byte offset in the log after the event.
+    """
+
+    type: str
+    job_id: str
+    status: str
+    reason: dict[str, str] | None
+    data: str
+    base64: str
+    time: str
+    name: str
+    success: bool
+    conclusion: str
+    exit_code: int | None
+    log_bytes: int
+    log_sha256: str
+    offset: int
+
+
+class SleepPayload(BaseModel):
+    """The payload of a `sleep` job."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    ms: int = Field(ge=0, le=86_400_000, description="milliseconds")
+
+
+class BuiltinRequest(BaseModel):
+    """The body of `POST /jobs` for the types the controller carries out itself: `echo` and `sleep`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    type: Literal["echo", "sleep"]
+    payload: dict[str, Any] = Field(default_factory=dict)
+    priority: int = Field(0, ge=-1_000_000, le=1_000_000)
+    project: str | None = Field(None, min_length=1, max_length=200)
+    labels: dict[str, str] = Field(default_factory=dict, max_length=64)
+
+
+WIRE_STATUS = {
+    State.QUEUED: "queued",
+    State.STARTING: "queued",
+    State.RUNNING: "running",
+    State.COMPLETED: "completed",
+}
+
+
+def reason_on_wire(job: Job) -> dict[str, str] | None:
+    """Return the job's reason as `{"code", "message"}`, or None."""
+    return None if job.reason is None else {"code": job.reason.code, "message": job.reason.message}
+
+
+def step_on_wire(step: StepResult) -> dict[str, Any]:
+    """Return one step as the job's `steps` list shows it."""
+    return {
+        "name": step.name,
+        "status": step.status,
+        "exit_code": step.exit_code,
+        "start_time": to_rfc3339(step.start_time),
+        "end_time": None if step.end_time is None else to_rfc3339(step.end_time),
+        "log_offset": step.log_offset,
+    }
+
+
+def job_on_wire(
+    job: Job, *, log_bytes: int | None = None, steps: tuple[StepResult, ...] | None = None
+) -> dict[str, Any]:
+    """Return the job as the API shows it. `log_bytes` and `steps` are the live ones of a job that still runs."""
+
+    def instant(value: Any) -> str | None:
+        return None if value is None else to_rfc3339(value)
+
+    return {
+        "job_id": job.id,
+        "type": job.type,
+        "status": WIRE_STATUS[job.state],
+        "conclusion": job.conclusion,
+        "success": None if job.conclusion is None else job.conclusion == "succeeded",
+        "reason": reason_on_wire(job),
+        "submit_time": instant(job.submit_time),
+        "start_time": instant(job.start_time),
+        "end_time": instant(job.end_time),
+        "exit_code": job.exit_code,
+        "attempt": job.attempt,
+        "max_attempts": job.max_attempts,
+        "priority": job.priority,
+        "project": job.project,
+        "labels": job.labels,
+        "payload": job.payload,
+        "result": job.result,
+        "error": job.error,
+        "steps": [step_on_wire(s) for s in (job.steps if steps is None else steps)],
+        "artifacts": [],
+        "log_bytes": job.log_bytes if log_bytes is None else log_bytes,
+        "log_sha256": job.log_sha256,
+        "cancel_requested_time": instant(job.cancel_requested_time),
+        "retry_of": job.retry_of,
+        "runtime": job.runtime,
+    }
+
+
+def complete_event(job: Job) -> Event:
+    """Return the last event of a completed job's stream."""
+    return {
+        "type": COMPLETE,
+        "success": job.conclusion == "succeeded",
+        "conclusion": str(job.conclusion),
+        "reason": reason_on_wire(job),
+        "exit_code": job.exit_code,
+        "log_bytes": job.log_bytes or 0,
+        "log_sha256": job.log_sha256 or "",
+    }
+
+
+def status_event(job: Job) -> Event:
+    """Return the event that tells where a job that has not completed stands."""
+    return {"type": STATUS, "status": WIRE_STATUS[job.state], "reason": reason_on_wire(job)}

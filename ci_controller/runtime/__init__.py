@@ -1,0 +1,1 @@
+"""Where jobs run: one protocol, with Docker and plain processes behind it."""

@@ -1,0 +1,144 @@
+"""The protocol every runtime keeps; the suite in tests/contracts runs against each implementation.
+
+A runtime knows workloads (a container, a process group), one per attempt of a job, and nothing of jobs' states. It runs
+`/bin/sh run <directory>` from a run directory that the controller has prepared, and tells what it sees. Its rules:
+
+- Everything may be repeated. Creating what exists and removing what is gone do nothing.
+- "Cannot see" is not "is not there" (law 3): where the engine does not answer, every method raises
+  RuntimeUnavailable; ABSENT means that the engine itself said so.
+- A call that is cancelled may have taken effect. The next look tells.
+- The process of the controller may die at any point; a workload goes on, and a new controller finds it by `list`.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from ci_common.layout import RunDirectory
+from ci_common.spec import ExecutionPlan
+
+
+class Phase(StrEnum):
+    """What the engine says of a workload."""
+
+    ABSENT = "absent"
+    CREATED = "created"
+    """It exists and was never started."""
+    RUNNING = "running"
+    EXITED = "exited"
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What the engine says, and how the workload's first process ended where it has."""
+
+    phase: Phase
+    exit_code: int | None = None
+    """The exit status of the workload's first process, 137 for SIGKILL; None unless EXITED."""
+    out_of_memory: bool = False
+    """The engine killed a process of the workload for want of memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadKey:
+    """Which attempt of which job."""
+
+    job_id: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadSpec:
+    """All that a runtime needs to create a workload."""
+
+    key: WorkloadKey
+    run: RunDirectory
+    plan: ExecutionPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A workload of this installation, as `list_workloads` finds it."""
+
+    key: WorkloadKey
+    created: datetime
+
+
+Progress = Callable[[str], None]
+"""Takes one line on how far a pull has come, as in `12.3 of 27.0 MB`."""
+
+
+class Runtime(Protocol):
+    """One place where jobs run. An implementation belongs to one installation and sees only that one's workloads."""
+
+    name: str
+    """`docker` or `process`."""
+    isolated: bool
+    """Whether jobs are kept from the machine and from each other."""
+
+    async def open(self) -> None:
+        """Get ready. Raises RuntimeUnavailable where the engine does not answer; may be called again then."""
+
+    async def close(self) -> None:
+        """Let go of everything but the workloads."""
+
+    async def ping(self) -> None:
+        """Raise RuntimeUnavailable, saying what is wrong, where the engine does not answer."""
+
+    async def has_image(self, image: str) -> bool:
+        """Tell whether a workload of `image` can be created without a pull. Always True where images mean nothing."""
+
+    async def pull(self, image: str, progress: Progress) -> None:
+        """Get the image. Cancelling the call ends the pull.
+
+        Raises ImageNotFound, ImageInvalid, and ImagePullFailed where another try may succeed.
+        """
+
+    def base_directory(self, run: RunDirectory) -> Path:
+        """Return the path under which the workload itself sees its run directory."""
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that this runtime gives every job, below the plan's own."""
+
+    async def create(self, spec: WorkloadSpec) -> None:
+        """Create the workload, which then waits to be started. Does nothing where it exists.
+
+        Raises ImageNotFound where the image has gone meanwhile, StartFault where the engine refuses.
+        """
+
+    async def start(self, key: WorkloadKey) -> None:
+        """Start a workload in phase CREATED; it goes to its gate and waits there. Does nothing in any other phase.
+
+        Raises ImageWithoutShell, StartFault.
+        """
+
+    async def look(self, key: WorkloadKey) -> Workload:
+        """Return what the engine says of the workload; phase ABSENT where it says there is none."""
+
+    async def stop(self, key: WorkloadKey, grace: float) -> None:
+        """Send SIGTERM to the job's own processes, and SIGKILL to whatever is left after `grace` seconds.
+
+        Returns once the workload has exited or is absent.
+        """
+
+    async def remove(self, key: WorkloadKey) -> None:
+        """Remove the workload, killing it where it runs. Does nothing where it is absent."""
+
+    async def list_workloads(self) -> list[Sighting]:
+        """Return all workloads of this installation, in any phase."""
+
+    def events(self) -> AsyncIterator[WorkloadKey]:
+        """Yield the key of a workload soon after something happened to it.
+
+        Only a wake-up: events may be missed, and may come for nothing. Ends with RuntimeUnavailable where the engine
+        goes; the caller begins again. Close it with `aclose`.
+        """
+
+    async def reclaim(self, path: Path, image: str | None) -> None:
+        """Delete the tree at `path`, including files that belong to other users because a job wrote them.
+
+        `image` is the one the job ran in. Raises OSError or RuntimeFault where something is left.
+        """

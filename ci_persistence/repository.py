@@ -1,0 +1,114 @@
+"""The protocols of storage. `SQLiteJobRepository` implements both; the suite in tests/contracts runs against each.
+
+Who writes what (law 1): `add` and `request_cancel` belong to the API, `update` and the lease to the controller.
+Every method may raise `Unavailable` where the database cannot be reached or its disk is full; nothing is half-written
+then.
+"""
+
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from ci_common.jobs import Conclusion, Job, NewJob, State
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs `list_jobs` returns; None and empty do not narrow."""
+
+    states: frozenset[State] = frozenset()
+    conclusion: Conclusion | None = None
+    type: str | None = None
+    project: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    """All of these labels, with these values."""
+    text: str | None = None
+    """Part of the id, project, payload, labels or error; case is ignored for ASCII."""
+    since: datetime | None = None
+    """Submitted then or later."""
+    before: datetime | None = None
+    """Submitted earlier."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Proof of leadership at the time it was given. `fence` is higher than that of every earlier leader."""
+
+    holder: str
+    fence: int
+
+
+class JobRepository(Protocol):
+    """The jobs of one installation."""
+
+    async def open(self) -> None:
+        """Connect, and bring the schema up to date. Raises Unavailable where a newer version wrote the database."""
+
+    async def close(self) -> None:
+        """Finish what was begun and disconnect. May be called twice, and without `open`."""
+
+    async def ping(self) -> None:
+        """Raise Unavailable where the database does not answer a read."""
+
+    async def installation_id(self) -> str:
+        """Return this database's own id, made when it was. Containers carry it, so nobody touches another's."""
+
+    async def add(self, job: NewJob, *, max_queued: int) -> Job:
+        """Store a new job in state QUEUED with reason `waiting_for_controller`, and return it.
+
+        Durable once it returns. Raises QueueFull where `max_queued` jobs are queued already.
+        """
+
+    async def get(self, job_id: str) -> Job:
+        """Return the job. Raises JobNotFound."""
+
+    async def get_many(self, job_ids: Iterable[str]) -> dict[str, Job]:
+        """Return those of the jobs that exist, by id."""
+
+    async def list_jobs(self, where: JobFilter, *, limit: int, older_than: str | None = None) -> list[Job]:
+        """Return at most `limit` jobs, newest first; with `older_than` only those whose id sorts before it."""
+
+    async def request_cancel(self, job_id: str, now: datetime) -> Job:
+        """Stamp the time of the first request, and return the job; a later request changes nothing.
+
+        Raises JobNotFound, JobAlreadyCompleted.
+        """
+
+    async def queued(self) -> list[Job]:
+        """Return all QUEUED jobs in the order in which they are to start: higher priority first, then older first."""
+
+    async def active(self) -> list[Job]:
+        """Return all jobs that are STARTING or RUNNING."""
+
+    async def update(self, job: Job, lease: Lease, **changes: Any) -> Job:
+        """Write `changes` (fields of `Job`) if the row still has `job.version` and `lease` still leads.
+
+        The one compare-and-set function. Returns the job as it now is, with a higher version and with any cancel
+        request that came meanwhile. Raises StaleWrite where another version or another leader was met, JobNotFound,
+        and ValueError for a transition that `TRANSITIONS` does not have or a field the controller does not own.
+        """
+
+    def changes(self) -> AsyncIterator[None]:
+        """Yield soon after anybody else, in this process or another, has committed something.
+
+        Several commits may come as one, and a yield may come for nothing; a commit made after the iteration began is
+        never missed. The first `anext` returns at once. Close the iterator with `aclose` when done.
+        """
+
+
+class LeaderLease(Protocol):
+    """At most one controller leads per database at any time."""
+
+    async def acquire(self, holder: str, seconds: float, now: datetime) -> Lease | None:
+        """Return a lease with a new, higher fence if nobody leads, the last lease ran out, or its holder is dead.
+
+        `holder` comes from `ci_common.processes.this_process`, so that a dead holder on this machine is recognised at
+        once. Returns None while somebody else leads.
+        """
+
+    async def renew(self, lease: Lease, seconds: float, now: datetime) -> None:
+        """Lead for `seconds` more. Raises StaleWrite where somebody else leads by now."""
+
+    async def release(self, lease: Lease) -> None:
+        """Stop leading, so that another may begin at once. Does nothing where somebody else leads."""
