@@ -66,9 +66,8 @@ def start_time_of(pid: int) -> str | None:
             return None
         fields = stat.rpartition(")")[2].split()  # The name before may hold spaces and parentheses.
         return None if fields[0] in "ZX" else fields[19]
-    listing = subprocess.run(
-        ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
+    command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
+    listing = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     state, _, start = listing.stdout.strip().partition(" ")
     return None if not start or state.startswith("Z") else start.strip()
 

@@ -22,9 +22,7 @@ def parse_duration(value: object) -> float:
         except ValueError:
             match = _DURATION.fullmatch(text)
             if text and match:
-                return sum(
-                    float(n) * unit for n, unit in zip(match.groups(), _UNIT_SECONDS, strict=True) if n
-                )
+                return sum(float(n) * unit for n, unit in zip(match.groups(), _UNIT_SECONDS, strict=True) if n)
     raise ValueError(f"{value!r} is not a duration; write seconds (90) or units (10m, 1h30m, 2d)")
 
 

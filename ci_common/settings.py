@@ -16,9 +16,7 @@ class SettingsError(CiError):
 
 
 def _setting(env: str, default: Any, meaning: str, unit: str = "") -> Any:
-    return Field(
-        default, description=meaning, json_schema_extra={"env": env, "unit": unit}, validate_default=True
-    )
+    return Field(default, description=meaning, json_schema_extra={"env": env, "unit": unit}, validate_default=True)
 
 
 class Settings(BaseModel):
@@ -72,9 +70,7 @@ class Settings(BaseModel):
         1000, gt=0, description="jobs that may wait; more are refused with 429",
         json_schema_extra={"env": "MAX_QUEUED", "unit": "jobs"},
     )  # fmt: skip
-    max_upload_bytes: ByteSize = _setting(
-        "CI_MAX_UPLOAD_BYTES", 512 * 1024**2, "the largest upload taken", "bytes"
-    )
+    max_upload_bytes: ByteSize = _setting("CI_MAX_UPLOAD_BYTES", 512 * 1024**2, "the largest upload taken", "bytes")
     max_unpacked_bytes: ByteSize = _setting(
         "CI_MAX_UNPACKED_BYTES", 4 * 1024**3, "the most an upload may unpack to", "bytes"
     )
@@ -86,9 +82,7 @@ class Settings(BaseModel):
         200.0, gt=1, description="the most an upload of over 16 MiB unpacked may grow by",
         json_schema_extra={"env": "CI_MAX_COMPRESSION_RATIO", "unit": "times"},
     )  # fmt: skip
-    default_timeout: Duration = _setting(
-        "CI_DEFAULT_TIMEOUT", 3600.0, "the timeout of jobs that name none", "s"
-    )
+    default_timeout: Duration = _setting("CI_DEFAULT_TIMEOUT", 3600.0, "the timeout of jobs that name none", "s")
     stop_grace: NonNegativeDuration = _setting(
         "CI_STOP_GRACE", 10.0, "how long a job that is stopped may take between SIGTERM and SIGKILL", "s"
     )
@@ -118,9 +112,7 @@ class Settings(BaseModel):
         Raises SettingsError.
         """
         environ = os.environ if environ is None else environ
-        given = {
-            name: environ[env] for name, env in cls.env_names().items() if environ.get(env, "") != ""
-        } | overrides
+        given = {name: environ[env] for name, env in cls.env_names().items() if environ.get(env, "") != ""} | overrides
         try:
             return cls(**given)
         except ValidationError as exc:

@@ -81,10 +81,7 @@ class Spec(_Strict):
         """YAML reads `DEBUG: 1` as a number; people mean the text."""
         if not isinstance(value, dict):
             return value
-        return {
-            k: str(v) if isinstance(v, int | float) and not isinstance(v, bool) else v
-            for k, v in value.items()
-        }
+        return {k: str(v) if isinstance(v, int | float) and not isinstance(v, bool) else v for k, v in value.items()}
 
     @field_validator("env")
     @classmethod

@@ -23,9 +23,7 @@ class _Record(BaseModel):
     offset: str = ""
 
 
-def read_steps(
-    run: RunDirectory, names: tuple[str, ...], start_time: datetime | None
-) -> tuple[StepResult, ...]:
+def read_steps(run: RunDirectory, names: tuple[str, ...], start_time: datetime | None) -> tuple[StepResult, ...]:
     """Return the steps of an attempt that have begun, in order.
 
     `names` are the plan's step names; `start_time` is when the job's own code could start.
@@ -66,8 +64,6 @@ def _number(text: str) -> int:
 
 def _instant(uptime: str, base: float | None, start_time: datetime) -> datetime:
     try:
-        return (
-            start_time + timedelta(seconds=max(0.0, float(uptime) - base)) if base is not None else start_time
-        )
+        return start_time + timedelta(seconds=max(0.0, float(uptime) - base)) if base is not None else start_time
     except (ValueError, OverflowError):
         return start_time

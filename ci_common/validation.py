@@ -6,7 +6,6 @@ from pydantic import BaseModel, ValidationError
 
 from ci_common.errors import FieldError, InvalidRequest
 
-
 Model = TypeVar("Model", bound=BaseModel)
 
 

@@ -116,9 +116,7 @@ class FileWatcher:
         if self._inotify is None:
             return None
         mask = (
-            Mask.MODIFY
-            if watched is Watched.CONTENT
-            else Mask.CREATE | Mask.CLOSE_WRITE | Mask.MOVED_TO | Mask.ONLYDIR
+            Mask.MODIFY if watched is Watched.CONTENT else Mask.CREATE | Mask.CLOSE_WRITE | Mask.MOVED_TO | Mask.ONLYDIR
         )
         try:
             watch = self._inotify.add_watch(path, mask | Mask.DONT_FOLLOW)

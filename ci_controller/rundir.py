@@ -37,8 +37,7 @@ def open_to_everyone(run: RunDirectory) -> None:
             mode = path.lstat().st_mode
             if not stat.S_ISLNK(mode):
                 path.chmod(
-                    stat.S_IMODE(mode)
-                    | (0o777 if stat.S_ISDIR(mode) else (mode & 0o100) // 0o100 * 0o111 | 0o666)
+                    stat.S_IMODE(mode) | (0o777 if stat.S_ISDIR(mode) else (mode & 0o100) // 0o100 * 0o111 | 0o666)
                 )
 
 
