@@ -53,11 +53,15 @@ class Subscription:
         self._changed.clear()
         return True
 
+    def close(self) -> None:
+        """End the wake-ups. May be called twice."""
+        self._watcher.unsubscribe(self, self._keys)
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._watcher.unsubscribe(self, self._keys)
+        self.close()
 
 
 class FileWatcher:
@@ -91,7 +95,10 @@ class FileWatcher:
             self._inotify.close()
 
     def subscribe(self, *paths: tuple[Path, Watched]) -> Subscription:
-        """Return a subscription to changes of `paths`, each of which should exist. One that does not is polled for."""
+        """Return a subscription to changes of `paths`, each of which should exist; one that does not is polled for.
+
+        Without paths nothing but `Subscription.wake` wakes the listener.
+        """
         keys = [key for path, watched in paths if (key := self._watch(path, watched)) is not None]
         subscription = Subscription(self, keys, notified=len(keys) == len(paths))
         for key in keys:
