@@ -1,8 +1,9 @@
-"""How a job is completed: what it left is collected, then the row is written, then everything else is removed."""
+"""How a job ends: what it left is collected, then the row is written, and then everything else is removed."""
 
 import logging
 from dataclasses import dataclass
 
+from ci_common.errors import ImageFault, StartFault
 from ci_common.jobs import Conclusion, Job, State
 from ci_common.times import Clock
 from ci_controller.execution import Execution
@@ -25,10 +26,10 @@ class Writer:
         return await self.repository.update(job, self.lease, **changes)
 
 
-async def complete(job: Job, verdict: Verdict, *, writer: Writer, execution: Execution) -> None:
-    """End `job` with `verdict`. Raises StaleWrite where the row changed meanwhile, and RuntimeUnavailable."""
+async def complete(job: Job, verdict: Verdict, *, writer: Writer, execution: Execution) -> Job:
+    """End `job` with `verdict` and return it. Raises StaleWrite where its row changed meanwhile, RuntimeUnavailable."""
     left = await execution.collect(job)
-    failed_by_us = verdict.conclusion is Conclusion.ERRORED and verdict.reason is not None
+    errored = verdict.reason is not None and verdict.conclusion is Conclusion.ERRORED
     done = await writer.write(
         job,
         state=State.COMPLETED,
@@ -36,17 +37,19 @@ async def complete(job: Job, verdict: Verdict, *, writer: Writer, execution: Exe
         conclusion=verdict.conclusion,
         reason=verdict.reason,
         exit_code=verdict.exit_code,
-        error=verdict.reason.message if failed_by_us and verdict.reason else None,
+        error=verdict.reason.message if errored and verdict.reason else None,
         **left,
     )
     log.info("job %s (%s) completed: %s", job.id, job.type, verdict.conclusion)
-    await clear(done, execution)
+    return done
 
 
-async def clear(job: Job, execution: Execution) -> None:
-    """Remove what a completed job left behind. What cannot be removed is named in the log, and tried again later."""
+async def clear(job: Job, execution: Execution) -> bool:
+    """Remove what a completed job left behind; return whether all of it could be removed."""
     try:
         await execution.clear(job)
-    except OSError as exc:
+    except (OSError, ImageFault, StartFault) as exc:
         log.warning("job %s: something is left in its run directory: %s", job.id, exc)
         await execution.discard(job)
+        return False
+    return True

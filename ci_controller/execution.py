@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ci_common.errors import StartFault
-from ci_common.jobs import Job
+from ci_common.jobs import Job, State
 from ci_common.layout import DataDirectory, RunDirectory, open_regular
 from ci_common.logs import LogTimes
 from ci_common.spec import ExecutionPlan
@@ -90,14 +90,15 @@ class WorkloadExecution:
         run = self._run(job)
         workload = await self._runtime.look(_key(job))
         # The marks are read after the engine was asked: what has exited by then has left all it will ever leave.
-        started, waiting = run.is_started(), run.is_waiting()
+        started, waiting, ended = run.is_started(), run.is_waiting(), run.read_exit()
         return Observed(
             _sight(workload, waiting=waiting, started=started),
-            exit=run.read_exit(),
+            exit=ended,
             started=started,
             workload_exit_code=workload.exit_code,
             out_of_memory=workload.out_of_memory,
-            disk_full=_free_bytes(self._data.path) < MIN_FREE_BYTES,
+            disk_full=ended is None and _free_bytes(self._data.path) < MIN_FREE_BYTES,
+            cleared=job.state is not State.COMPLETED or _is_cleared(run),
         )
 
     async def create(self, job: Job) -> None:
@@ -212,6 +213,13 @@ def _all_but_log(run: RunDirectory) -> list[Path]:
             elif entry.name != run.log.name:
                 os.unlink(entry.path)
     return left
+
+
+def _is_cleared(run: RunDirectory) -> bool:
+    try:
+        return all(entry.name == run.log.name for entry in os.scandir(run.path))
+    except FileNotFoundError:
+        return True
 
 
 def _free_bytes(path: Path) -> int:

@@ -52,6 +52,8 @@ class Observed:
     """How often this controller has started the workload."""
     over_at: datetime | None = None
     """When the job will end by itself, where that is known (built-in types)."""
+    cleared: bool = True
+    """Whether nothing but the log is left of a completed job's files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,7 @@ def plan(job: Job, seen: Observed, now: datetime, *, timeout: float | None = Non
     """Return the next step for `job`. `timeout` is its plan's, in seconds from its start; None is none."""
     match job.state:
         case State.COMPLETED:
-            return Rest() if seen.sight is Sight.ABSENT else Remove()
+            return Rest() if seen.sight is Sight.ABSENT and seen.cleared else Remove()
         case State.QUEUED:
             return _plan_queued(job, now)
         case State.STARTING:

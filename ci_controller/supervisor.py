@@ -40,6 +40,8 @@ class Supervisor:
         self._booting_since: datetime | None = None
         self._starts = 0
         self._recorder: asyncio.Task[None] | None = None
+        self.is_clearing = False
+        """Whether the job has completed, and only its remains are still to be removed."""
 
     def wake(self) -> None:
         """Make the supervisor look again soon."""
@@ -64,6 +66,9 @@ class Supervisor:
             action = plan(job, seen, self._writer.clock(), timeout=self._execution.timeout_of(job))
             if isinstance(action, steps.Rest | steps.MarkStarting):
                 return True  # Completed and cleared; or queued, and so the scheduler's.
+            if isinstance(action, steps.Remove):
+                self.is_clearing = True
+                return not await clear(job, self._execution)
             await self._take(action, job)
         except RuntimeUnavailable as exc:
             log.warning("job %s: the engine does not answer: %s", job.id, exc)
@@ -98,8 +103,6 @@ class Supervisor:
                 await self._execution.stop(job, self._grace)
             case steps.Complete(verdict):
                 await self._complete(job, verdict)
-            case steps.Remove():
-                await clear(job, self._execution)
 
     async def _bring_up(self, action: steps.Create | steps.Start | steps.Discard, job: Job) -> None:
         try:
@@ -127,6 +130,7 @@ class Supervisor:
         if self._recorder is not None:
             self._recorder.cancel()
         await complete(job, verdict, writer=self._writer, execution=self._execution)
+        self.is_clearing = True
 
     def _watch(self, job: Job) -> None:
         """Once the run directory exists, files that appear in it wake this supervisor, and its log is timed."""
