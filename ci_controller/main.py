@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from ci_persistence.sqlite import SQLiteJobRepository
-
 from ci_common.errors import RuntimeUnavailable
 from ci_common.layout import DataDirectory
 from ci_common.processes import this_process
@@ -22,6 +20,7 @@ from ci_controller.runtime.docker import DockerRuntime
 from ci_controller.runtime.process import ProcessRuntime
 from ci_controller.runtime.protocol import Runtime
 from ci_persistence.repository import Lease
+from ci_persistence.sqlite import SQLiteJobRepository
 
 log = logging.getLogger(__name__)
 
