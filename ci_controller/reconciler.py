@@ -97,8 +97,7 @@ class Reconciler:
             try:
                 sightings = await runtime.list_workloads()
             except RuntimeUnavailable as exc:
-                if runtime.name == self._chosen:
-                    log.warning("cannot see the workloads of %s: %s", runtime.name, exc)
+                await self._reconnect(runtime, exc)
                 continue
             rows = await self._writer.repository.get_many({s.key.job_id for s in sightings})
             orphans: list[Sighting] = []
@@ -109,6 +108,21 @@ class Reconciler:
                 else:
                     self._supervise(job)
             await self._janitor.sweep_orphans(runtime, orphans)
+
+    async def _reconnect(self, runtime: Runtime, exc: RuntimeUnavailable) -> None:
+        """Try to reach an engine again that new jobs or running ones need."""
+        in_use = any(s.runtime_name == runtime.name for s in self._supervisors.values())
+        if runtime.name != self._chosen and not in_use:
+            return
+        log.warning("cannot see the workloads of %s: %s", runtime.name, exc)
+        try:
+            await runtime.ping()
+        except RuntimeUnavailable:
+            try:
+                await runtime.open()
+            except RuntimeUnavailable:
+                return
+        self.wake()
 
     async def _look_at_jobs(self) -> None:
         repository = self._writer.repository

@@ -6,6 +6,7 @@ The task can be cancelled anywhere; that means that this process is leaving, and
 import asyncio
 import errno
 import logging
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -32,6 +33,7 @@ class Supervisor:
         self._job_id = job_id
         self._writer = writer
         self._execution = execution
+        self.runtime_name = execution.runtime_name
         self._watcher = watcher
         self._interval = interval
         self._grace = grace
@@ -72,10 +74,18 @@ class Supervisor:
             await self._take(action, job)
         except RuntimeUnavailable as exc:
             log.warning("job %s: the engine does not answer: %s", job.id, exc)
+            await self._say_unavailable(job, exc)
             await self._wait(self._interval)
         except StaleWrite:
             await self._wait(STALE_SECONDS)
         return False
+
+    async def _say_unavailable(self, job: Job, exc: RuntimeUnavailable) -> None:
+        """A job that waits says what for; one that runs goes on, seen or not."""
+        reason = Reason(ReasonCode.ENGINE_UNAVAILABLE, f"the engine does not answer: {exc}")
+        if job.state is State.STARTING and job.reason != reason:
+            with suppress(StaleWrite):
+                await self._writer.write(job, reason=reason)
 
     async def _look(self, job: Job) -> Observed:
         seen = await self._execution.look(job)
