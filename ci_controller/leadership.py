@@ -8,14 +8,19 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from ci_common.errors import CiError, StaleWrite
+from ci_common.processes import ProcessIdentity
 from ci_common.times import Clock
 from ci_persistence.repository import LeaderLease, Lease
 
 log = logging.getLogger(__name__)
 
 
+Term = Callable[[Lease], Awaitable[None]]
+"""What a leader does until it is cancelled."""
+
+
 async def lead_forever(
-    leases: LeaderLease, holder: str, *, seconds: float, clock: Clock, term: Callable[[Lease], Awaitable[None]]
+    leases: LeaderLease, holder: ProcessIdentity, *, seconds: float, clock: Clock, term: Term
 ) -> None:
     """Run `term` whenever this holder leads, until cancelled; the lease is released on the way out.
 
@@ -31,7 +36,7 @@ async def lead_forever(
         log.warning("another controller leads; this one stands by")
 
 
-async def _acquire(leases: LeaderLease, holder: str, seconds: float, clock: Clock) -> Lease:
+async def _acquire(leases: LeaderLease, holder: ProcessIdentity, seconds: float, clock: Clock) -> Lease:
     said = False
     while True:
         try:
@@ -47,9 +52,7 @@ async def _acquire(leases: LeaderLease, holder: str, seconds: float, clock: Cloc
         await asyncio.sleep(min(1.0, seconds / 5))
 
 
-async def _one_term(
-    leases: LeaderLease, lease: Lease, seconds: float, clock: Clock, term: Callable[[Lease], Awaitable[None]]
-) -> None:
+async def _one_term(leases: LeaderLease, lease: Lease, seconds: float, clock: Clock, term: Term) -> None:
     """Return once the lease is lost."""
     work = asyncio.ensure_future(term(lease))
     renewal = asyncio.create_task(_renew(leases, lease, seconds, clock), name="lease renewal")

@@ -72,7 +72,7 @@ async def control(parts: Parts) -> None:
         )
         await reconciler.run()
 
-    holder, seconds = this_process().to_json(), settings.lease_seconds
+    holder, seconds = this_process(), settings.lease_seconds
     await lead_forever(parts.repository, holder, seconds=seconds, clock=parts.clock, term=term)
 
 

@@ -33,12 +33,12 @@ async def test_a_job_survives_its_controller(installation: Installation, point: 
         assert ended.log_sha256 == hashlib.sha256(log).hexdigest()
         assert [step.exit_code for step in ended.steps] == [0, 5]
         runtime = parts.runtimes[installation.runtime]
-        await eventually(lambda: installation.files_left(ended) <= {"log"})
+        await eventually(lambda: installation.files_left(ended) <= {"log"}, "nothing but the log is left")
 
         async def nothing_listed() -> bool:
             return await runtime.list_workloads() == []
 
-        await eventually(nothing_listed)
+        await eventually(nothing_listed, "no workload is left")
 
 
 @pytest.mark.parametrize("point", ["update/3/before", "update/3/after", "stop/1/before", "update/4/before"])
@@ -48,7 +48,7 @@ async def test_a_cancel_survives_the_controller(installation: Installation, poin
     async with installation.repository() as repository:
         crashing = installation.start_crashing_controller(point)
         await reached(repository, job.id, State.RUNNING)
-        await eventually(lambda: installation.log_of(job) == b"up\n")
+        await eventually(lambda: installation.log_of(job) == b"up\n", "the job is up")
         await repository.request_cancel(job.id, job.submit_time)
         assert await asyncio.to_thread(crashing.wait, 60) == -9
         async with installation.controller():
@@ -65,7 +65,7 @@ async def test_what_ended_while_nobody_looked_has_its_true_result(installation: 
         crashing.kill()
         await asyncio.to_thread(crashing.wait, 60)
         run = installation.data.run(job.id, 1)
-        await eventually(lambda: run.read_exit() is not None)
+        await eventually(lambda: run.read_exit() is not None, "the script has ended")
         async with installation.controller():
             ended = await completed(repository, job.id)
     assert (ended.conclusion, ended.exit_code) == (Conclusion.FAILED, 4)
