@@ -14,7 +14,12 @@ from ci_client.stream import log_bytes_of
 from ci_common.wire import Event
 from tests.helpers.scripted_server import ScriptedJob, ScriptedServer, running_server, wait_until
 
-LOG = "zwölf Boxkämpfer 🥊 jagen\n".encode() * 3 + b"\xff\xfe latin \xe9\x00 end\r\n" + "äöü\u2028\x85".encode() * 20 + b"x"
+LOG = (
+    "zwölf Boxkämpfer 🥊 jagen\n".encode() * 3
+    + b"\xff\xfe latin \xe9\x00 end\r\n"
+    + "äöü\u2028\x85".encode() * 20
+    + b"x"
+)
 STEPS = [
     (0, {"name": "install", "status": "running"}),
     (60, {"name": "install", "status": "succeeded", "exit_code": 0}),
@@ -63,9 +68,7 @@ async def test_whole_stream_has_exact_bytes_and_offsets(server: ScriptedServer) 
 async def test_cuts_at_any_byte_lose_and_double_nothing(
     server: ScriptedServer, cuts: list[tuple[int, bool]], chunk: int, replay: bool, final_204: bool
 ) -> None:
-    job = server.add(
-        ScriptedJob(LOG, chunk=chunk, steps=STEPS, cuts=cuts, replay_steps=replay, final_204=final_204)
-    )
+    job = server.add(ScriptedJob(LOG, chunk=chunk, steps=STEPS, cuts=cuts, replay_steps=replay, final_204=final_204))
     events = await collect(server.url, job.job_id)
     assert joined(events) == LOG
     kinds = [event["type"] for event in without_logs(events)]
