@@ -33,7 +33,7 @@ def wait_until(condition: Callable[[], Any], *, seconds: float = 20.0) -> Any:
     return value
 
 
-class Cut(Exception):  # noqa: N818
+class Cut(Exception):
     """Breaks a connection in the middle of an answer."""
 
 

@@ -31,17 +31,21 @@ class Service:
         """The lines it wrote to standard error, of all its lives."""
         self._ready = threading.Event()
 
-    def start(self) -> "Service":
-        """Start the process, and return once it has said where it listens."""
-        self._ready.clear()
+    def launch(self, *python_arguments: str) -> None:
+        """Start the process: the command, or Python with other arguments."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "ci_client", *self._command],
+            [sys.executable, *(python_arguments or ("-m", "ci_client", *self._command))],
             env=self._environment,
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             text=True,
         )
         threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()
+
+    def start(self) -> "Service":
+        """Start the process, and return once it has said where it listens."""
+        self._ready.clear()
+        self.launch()
         if not self._ready.wait(30):
             raise AssertionError("the service did not say where it listens:\n" + "".join(self.said))
         return self
