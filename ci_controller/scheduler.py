@@ -11,7 +11,6 @@ from ci_controller.execution import Execution
 from ci_controller.images import Images
 from ci_controller.plan import Observed, Sight, Verdict, plan
 
-
 _NOTHING_SEEN = Observed(Sight.ABSENT)
 
 
