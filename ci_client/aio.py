@@ -1,0 +1,197 @@
+"""The asynchronous client. `ci_client.client` is the same for programs without an event loop."""
+
+import json
+import os
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import ExitStack, aclosing
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self, cast
+
+import anyio.to_thread
+import httpx
+
+from ci_client.errors import AnswerNotUnderstood, ConnectionBroken, SubmissionUncertain
+from ci_client.packing import Archive, open_project
+from ci_client.stream import JobStream
+from ci_client.transport import checked, configured_url, job_path, json_answer, open_http, translated
+from ci_common.wire import JOB_ID, Event
+
+_ACCEPT_SECONDS = 600.0
+"""How long a server may take to check and unpack what was uploaded."""
+_PAGE = 100
+
+UploadProgress = Callable[[int, int], None]
+"""Takes how many bytes have been sent so far, and how many there are."""
+
+
+class CiClient:
+    """A client of one server. An asynchronous context manager; works with asyncio and trio.
+
+    `server_url` is `http://…`, `https://…` or `unix:///path/to.sock`; by default CI_SERVER_URL, else
+    http://localhost:8000. A stream that broke is taken up again for up to `reconnect_seconds`; a connection that
+    brings nothing for `idle_seconds`, not even the comment that servers send every 15, counts as broken.
+
+    Every method may raise ServerUnreachable, ConnectionBroken, ServerError and AnswerNotUnderstood.
+    """
+
+    def __init__(
+        self, server_url: str | None = None, *, reconnect_seconds: float = 300.0, idle_seconds: float = 60.0
+    ) -> None:
+        self.server_url = server_url or configured_url()
+        self._reconnect_seconds = reconnect_seconds
+        self._http = open_http(self.server_url, idle_seconds=idle_seconds)
+        self._has_answered = False
+
+    async def __aenter__(self) -> Self:
+        await self._http.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.__aexit__(kind, error, trace)
+
+    async def submit(
+        self,
+        project: str | os.PathLike[str] | Archive,
+        *,
+        spec: Mapping[str, Any] | None = None,
+        progress: UploadProgress | None = None,
+    ) -> str:
+        """Submit a project and return the job's id.
+
+        `project` is a directory, a zip file, or an archive from `ci_client.packing`; `spec` has the fields of
+        `ci_common.spec.Spec`. Raises PackingError, and SubmissionUncertain where the connection broke before the
+        server had named the job.
+        """
+        with ExitStack() as stack:
+            if not isinstance(project, Archive):
+                project = await anyio.to_thread.run_sync(stack.enter_context, open_project(Path(project)))
+            upload = _Upload(project, progress)
+            return await self._create(
+                "/submit-async",
+                files={"file": ("project.zip", cast(BinaryIO, upload), "application/zip")},
+                data={} if spec is None else {"spec": json.dumps(spec)},
+            )
+
+    async def create_job(self, request: Mapping[str, Any]) -> str:
+        """Submit a job without an upload, as `POST /jobs` takes it, and return its id. Raises SubmissionUncertain."""
+        return await self._create("/jobs", json=dict(request))
+
+    async def submit_and_stream(
+        self,
+        project: str | os.PathLike[str] | Archive,
+        *,
+        spec: Mapping[str, Any] | None = None,
+        progress: UploadProgress | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """Submit a project and yield its events, from `job_id` to `complete`. Leaving early leaves the job alone."""
+        job_id = await self.submit(project, spec=spec, progress=progress)
+        yield {"type": JOB_ID, "job_id": job_id}
+        async with aclosing(self.stream(job_id)) as events:
+            async for event in events:
+                if event["type"] != JOB_ID:
+                    yield event
+
+    async def stream(
+        self, job_id: str, *, from_beginning: bool = True, last_offset: int | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """Yield a job's events up to and with `complete`, whatever happens to the connection in between.
+
+        With `last_offset` the log begins there; with `from_beginning` false, at its present end. `log` events get an
+        `offset`. A log seen from its first byte is checked against `log_sha256`. Raises StreamLost, LogMismatch.
+        """
+        patient = self._has_answered
+        if last_offset is None:
+            last_offset = 0 if from_beginning else (await self.get_job(job_id)).get("log_bytes") or 0
+        stream = JobStream(self._http, self.server_url, self.get_job, job_id, offset=last_offset)
+        events = stream.events(patient=patient, reconnect_seconds=self._reconnect_seconds)
+        async with aclosing(events):
+            async for event in events:
+                yield event
+
+    async def log(self, job_id: str, *, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of a job's log from `start` up to, without, `end`; by default all there are at present."""
+        if end is not None and end <= start:
+            return
+        last = "" if end is None else str(end - 1)
+        headers = {} if start == 0 and end is None else {"Range": f"bytes={start}-{last}"}
+        with translated(self.server_url):
+            async with self._http.stream("GET", job_path(job_id, "log"), headers=headers) as response:
+                if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                    return  # Nothing lies there yet.
+                await checked(response)
+                if headers and response.status_code != httpx.codes.PARTIAL_CONTENT:
+                    raise AnswerNotUnderstood(f"{response.url} does not serve ranges")
+                async for chunk in response.aiter_bytes():
+                    yield chunk
+
+    async def get_job(self, job_id: str) -> dict[str, Any]:
+        """Return the job as API.md shows it."""
+        return cast(dict[str, Any], await self._ask("GET", job_path(job_id)))
+
+    async def list_jobs(self, *, limit: int = 50, **filters: str) -> list[dict[str, Any]]:
+        """Return at most `limit` jobs, newest first. `filters` are those of `GET /jobs`, as in `status="running"`."""
+        jobs: list[dict[str, Any]] = []
+        url: str | None = str(httpx.URL("/jobs", params={**filters, "limit": str(min(limit, _PAGE))}))
+        while url and len(jobs) < limit:
+            response = await self._request("GET", url)
+            jobs += json_answer(response)
+            url = response.links.get("next", {}).get("url")
+        return jobs[:limit]
+
+    async def cancel_job(self, job_id: str) -> dict[str, Any]:
+        """Ask for a job's end, and return the job. Asking again changes nothing; a completed job: ServerError 409."""
+        return cast(dict[str, Any], await self._ask("POST", job_path(job_id, "cancel")))
+
+    async def retry_job(self, job_id: str) -> str:
+        """Submit the same again as a new job, and return that one's id. Raises SubmissionUncertain."""
+        return await self._create(job_path(job_id, "retry"))
+
+    async def health(self) -> dict[str, Any]:
+        """Return `{"status": "ok"}` from a server that lives."""
+        return cast(dict[str, Any], await self._ask("GET", "/health"))
+
+    async def _create(self, path: str, **content: Any) -> str:
+        usual = self._http.timeout
+        timeout = httpx.Timeout(connect=usual.connect, read=_ACCEPT_SECONDS, write=usual.write, pool=usual.pool)
+        try:
+            answer = await self._ask("POST", path, timeout=timeout, **content)
+        except ConnectionBroken as exc:
+            raise SubmissionUncertain(
+                f"{exc}; whether the job was accepted is not certain: look for it among the server's jobs (ci list)"
+            ) from exc
+        if not isinstance(answer, dict) or not isinstance(answer.get("job_id"), str):
+            raise AnswerNotUnderstood(f"{self.server_url}{path} answered without a job_id")
+        return cast(str, answer["job_id"])
+
+    async def _ask(self, method: str, path: str, **content: Any) -> Any:
+        return json_answer(await self._request(method, path, **content))
+
+    async def _request(self, method: str, path: str, **content: Any) -> httpx.Response:
+        with translated(self.server_url):
+            response = await checked(await self._http.request(method, path, **content))
+        self._has_answered = True
+        return response
+
+
+class _Upload:
+    """An archive as httpx reads it, telling how far it has come."""
+
+    def __init__(self, archive: Archive, progress: UploadProgress | None) -> None:
+        self._file = archive.file
+        self._size = archive.size
+        self._progress = progress
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def seek(self, offset: int) -> int:
+        return self._file.seek(offset)
+
+    def read(self, size: int) -> bytes:
+        chunk = self._file.read(size)
+        if self._progress is not None:
+            self._progress(self._file.tell(), self._size)
+        return chunk

@@ -1,0 +1,129 @@
+"""The way to a server: what a URL means, how errors of HTTP become the client's, what an answer says.
+
+This is the one place where httpx's errors are translated.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import httpx
+import httpx_sse
+
+from ci_client.errors import AnswerNotUnderstood, ConnectionBroken, ServerError, ServerUnreachable
+from ci_common.errors import FieldError
+
+DEFAULT_URL = "http://localhost:8000"
+_CONNECT_SECONDS = 10.0
+_NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpx.InvalidURL,
+)
+
+
+def configured_url() -> str:
+    """Return the server that the environment names, or the one on this machine's usual port."""
+    return os.environ.get("CI_SERVER_URL") or DEFAULT_URL
+
+
+def open_http(server_url: str, *, idle_seconds: float) -> httpx.AsyncClient:
+    """Return a client for `http://…`, `https://…` or `unix:///path/to.sock`.
+
+    `idle_seconds` is how long a connection may bring nothing at all before it counts as broken. Raises
+    ServerUnreachable for a URL of another form.
+    """
+    parts = urlsplit(server_url)
+    uds = None
+    if parts.scheme == "unix" and parts.path:
+        uds, server_url = parts.path, "http://localhost"
+    elif parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ServerUnreachable(
+            f"{server_url!r} is not a server's URL; write http://HOST:PORT, https://HOST or unix:///PATH"
+        )
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=4)
+    local = uds is not None or _is_loopback(parts.hostname or "")
+    with translated(server_url):
+        return httpx.AsyncClient(
+            base_url=server_url,
+            transport=httpx.AsyncHTTPTransport(uds=uds, limits=limits) if local else None,
+            limits=limits,
+            timeout=httpx.Timeout(idle_seconds, connect=_CONNECT_SECONDS),
+            headers={"User-Agent": "ci-server-client"},
+            trust_env=not local,  # A proxy cannot see this machine's loopback.
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+@contextmanager
+def translated(server_url: str) -> Iterator[None]:
+    """Turn errors of httpx into the client's own."""
+    try:
+        yield
+    except _NEVER_SENT as exc:
+        raise ServerUnreachable(f"no server answers at {server_url}: {_explain(exc)}") from exc
+    except httpx.TransportError as exc:
+        raise ConnectionBroken(f"the connection to {server_url} broke: {_explain(exc)}") from exc
+    except (httpx.HTTPError, httpx_sse.SSEError, httpx.StreamError) as exc:
+        raise AnswerNotUnderstood(f"what answers at {server_url} is not a ci-server: {_explain(exc)}") from exc
+
+
+def _explain(exc: Exception) -> str:
+    return str(exc) or type(exc).__name__
+
+
+def job_path(job_id: str, *rest: str) -> str:
+    """Return the path of a job's resource."""
+    return "/".join(("/jobs", quote(job_id, safe=""), *rest))
+
+
+async def checked(response: httpx.Response) -> httpx.Response:
+    """Return a response that is no error. Raises ServerError for one that is, AnswerNotUnderstood for a redirect."""
+    if response.is_success:
+        return response
+    await response.aread()
+    if response.status_code < 400:
+        raise AnswerNotUnderstood(f"{response.url} answered with status {response.status_code}")
+    problem = _json_object(response.content)
+    errors = [
+        FieldError(str(error.get("path", "")), str(error.get("message", "")))
+        for error in problem.get("errors") or []
+        if isinstance(error, dict)
+    ]
+    message = problem.get("detail") or problem.get("title") or f"the server answered {response.status_code}"
+    raise ServerError(
+        response.status_code,
+        str(problem.get("code") or f"http_{response.status_code}"),
+        str(message),
+        *errors,
+        retry_after=response.headers.get("Retry-After"),
+    )
+
+
+def _json_object(content: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def json_answer(response: httpx.Response) -> Any:
+    """Return an answer's JSON. Raises AnswerNotUnderstood where it is none."""
+    try:
+        return response.json()
+    except ValueError as exc:
+        raise AnswerNotUnderstood(f"{response.url} answered with something that is not JSON") from exc
