@@ -118,10 +118,10 @@ class Changes(Base):
             for _ in range(10):
                 for writer in (repository, other):
                     added = await writer.add(new_job(), max_queued=PLENTY)
-                    await eventually(lambda job=added: job.id in seen, 2)
+                    await eventually(lambda job=added: job.id in seen)
                 await tell(process)
                 theirs = await said(process)
-                await eventually(lambda job_id=theirs: job_id in seen, 2)
+                await eventually(lambda job_id=theirs: job.id in seen)
         following.cancel()
         await asyncio.wait({following})
         await other.close()
