@@ -221,7 +221,9 @@ def member_path(member: zipfile.ZipInfo) -> str:
         raise InvalidUpload(f"member {name!r} has a NUL byte in its name")
     path = "/".join(parts)
     if len(os.fsencode(path)) > _PATH_BYTES or any(len(os.fsencode(part)) > _NAME_BYTES for part in parts):
-        raise InvalidUpload(f"member {name[:80]!r}… has too long a name: {_NAME_BYTES} bytes, {_PATH_BYTES} with folders")
+        raise InvalidUpload(
+            f"member {name[:80]!r}… has too long a name: {_NAME_BYTES} bytes, {_PATH_BYTES} with folders"
+        )
     return path
 
 
