@@ -207,8 +207,8 @@ def _hash_log(path: Path) -> tuple[int, str]:
 def _all_but_log(run: RunDirectory) -> list[Path]:
     """Delete the files of a run directory that can be deleted at once; return the directories that are left."""
     left: list[Path] = []
-    with suppress(FileNotFoundError):
-        for entry in os.scandir(run.path):
+    with suppress(FileNotFoundError), os.scandir(run.path) as entries:
+        for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 left.append(Path(entry.path))
             elif entry.name != run.log.name:
@@ -218,7 +218,7 @@ def _all_but_log(run: RunDirectory) -> list[Path]:
 
 def _is_cleared(run: RunDirectory) -> bool:
     try:
-        return all(entry.name == run.log.name for entry in os.scandir(run.path))
+        return set(os.listdir(run.path)) <= {run.log.name}
     except FileNotFoundError:
         return True
 

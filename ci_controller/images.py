@@ -29,6 +29,7 @@ class Images:
         self._runtime = runtime
         self._on_change = on_change
         self._pulls: dict[str, _Pull] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def is_ready(self, image: str) -> bool:
         """Tell whether jobs of `image` can start; where not, a pull is under way when this returns.
@@ -41,6 +42,8 @@ class Images:
                 return True
             pull = self._pulls[image] = _Pull(Reason(ReasonCode.PULLING_IMAGE, f"pulling {image}"))
             pull.task = asyncio.create_task(self._run(image, pull), name=f"pull {image}")
+            self._tasks.add(pull.task)
+            pull.task.add_done_callback(self._tasks.discard)
         if pull.fault is not None:
             raise pull.fault
         return False
@@ -58,9 +61,8 @@ class Images:
 
     async def close(self) -> None:
         """End all pulls."""
-        tasks = [pull.task for pull in self._pulls.values() if pull.task is not None]
         self.forget_all_but(())
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self, image: str, pull: _Pull) -> None:
         try:

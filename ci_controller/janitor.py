@@ -61,7 +61,7 @@ class Janitor:
 
 def _survey(jobs: Path) -> tuple[set[str], set[str]]:
     """Return the ids of the jobs with a workspace, and of all jobs that have a directory."""
-    ids = {entry.name for entry in os.scandir(jobs) if is_job_id(entry.name)}
+    ids = {name for name in os.listdir(jobs) if is_job_id(name)}
     return {job_id for job_id in ids if any((jobs / job_id).glob("*/workspace"))}, ids
 
 

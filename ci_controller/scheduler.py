@@ -1,6 +1,5 @@
 """The queue: who starts now, who waits and why. Jobs start in the queue's order as far as their images are there."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,8 +10,6 @@ from ci_controller.completion import Writer, complete
 from ci_controller.execution import Execution
 from ci_controller.images import Images
 from ci_controller.plan import Observed, Sight, Verdict, plan
-
-log = logging.getLogger(__name__)
 
 _NOTHING_SEEN = Observed(Sight.ABSENT)
 
@@ -35,16 +32,17 @@ class Scheduler:
         """
         free = self.slots - active
         left: list[Job] = []
-        wanted = {job.image for job in queued if job.image is not None}
+        wanted: set[str] = set()
         for job in queued:
             try:
                 after = await self._take(job, slot_is_free=free > 0)
             except StaleWrite:
-                log.debug("job %s: its row has changed meanwhile", job.id)
-                continue
+                after = job  # Its row has changed meanwhile; the change brings another turn.
             if after.state is not State.QUEUED:
                 left.append(after)
                 free -= after.state is State.STARTING
+            elif after.image is not None:
+                wanted.add(after.image)
         self.images.forget_all_but(wanted)
         return left
 
