@@ -53,4 +53,3 @@ def this_process() -> ProcessIdentity:
     identity = identity_of(os.getpid())
     assert identity is not None, "a process that runs has a start time"
     return identity
-

@@ -101,7 +101,8 @@ class ProcessRuntime:
     def _spawn(self, key: WorkloadKey) -> "subprocess.CompletedProcess[bytes]":
         root = Path(ci_common.__file__).parents[1]
         run = self._data.run(key.job_id, key.attempt)
-        program = [sys.executable, "-I", "-S", process_supervisor.__file__, root, self._record(key).path, run.path]
+        program = [sys.executable, "-I", "-S", process_supervisor.__file__]
+        program += [str(root), str(self._record(key).path), str(run.path)]
         try:
             return subprocess.run(  # noqa: S603
                 program,
@@ -163,13 +164,13 @@ class ProcessRuntime:
         while record.created() is not None:
             with record.locked() as free:
                 if free:
-                    break
+                    with unreadable_is_unavailable():
+                        delete_tree(record.path)
+                    return
             record.send(signal.SIGKILL)
             if asyncio.get_running_loop().time() > deadline:
                 raise RuntimeUnavailable(f"the supervisor of {record.path} does not end, although it was told to")
             await asyncio.sleep(0.005)
-        with unreadable_is_unavailable():
-            delete_tree(record.path)
 
     async def list_workloads(self) -> list[Sighting]:
         with unreadable_is_unavailable():

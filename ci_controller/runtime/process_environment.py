@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ci_common.layout import RunDirectory
-from ci_common.spec import ExecutionPlan, PlannedStep
+from ci_common.spec import ExecutionPlan
 from ci_controller.script import Setup
 
 _EXPORTABLE = re.compile(r"(?!CI_|__ci_)[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -49,7 +49,7 @@ def python_setup(run: RunDirectory, plan: ExecutionPlan, environment: Mapping[st
     interpreter = getattr(sys, "_base_executable", None) or sys.executable
     path = {**environment, **plan.env}["PATH"]
     return Setup(
-        PlannedStep(name="python environment", argv=(interpreter, "-m", "venv", str(base))),
+        (interpreter, "-m", "venv", str(base)),
         {"VIRTUAL_ENV": str(base), "PATH": f"{base / 'bin'}{os.pathsep}{path}"},
     )
 

@@ -2,12 +2,12 @@
 
     python -I -S process_supervisor.py <package root> <record directory> <run directory>
 
-It takes the record's lock, writes its identity, runs `/bin/sh run <run directory>` in a process group of its own, passes
-signals on, kills whatever of the job is left once the script has ended, and writes how that ended. SIGTERM means: send
-SIGTERM to the job's process group. SIGUSR1 means: kill all of the job at once.
+It takes the record's lock, writes its identity, runs `/bin/sh run <run directory>` in a process group of its own,
+passes signals on, kills whatever of the job is left once the script has ended, and writes how that ended. SIGTERM
+means: send SIGTERM to the job's process group. SIGUSR1 means: kill all of the job at once.
 
-The first process returns once the job's script runs, with status 0; with status BUSY where another supervisor has or had
-this record; or with another, having said why on standard error. A job waits for this, so only what is needed is imported.
+The first process returns once the job's script runs, with status 0; with status BUSY where another supervisor has or
+had this record; or with another, having said why on standard error. A job waits for this, so little is imported.
 """
 
 import fcntl
@@ -47,7 +47,10 @@ def main(root: str, record: str, run: str) -> int:
 
 
 def _keep(run: str, ready: int) -> None:
-    for descriptor, name, flags in ((0, os.devnull, os.O_RDONLY), (1, "output", os.O_WRONLY | os.O_APPEND | os.O_CREAT)):
+    for descriptor, name, flags in (
+        (0, os.devnull, os.O_RDONLY),
+        (1, "output", os.O_WRONLY | os.O_APPEND | os.O_CREAT),
+    ):
         os.dup2(os.open(name, flags, 0o600), descriptor)
     os.dup2(1, 2)
     signal.signal(signal.SIGCHLD, lambda *_: None)  # What is ignored, as by default, may not be waited for.
@@ -98,7 +101,7 @@ def _wait(script: int) -> int:
 
 
 def _kill_the_rest(script: int) -> None:
-    """Kill all that is left of the job. Orphans become children of this subreaper, so no child means nothing is left."""
+    """Kill all that is left of the job: orphans become children of this subreaper, so no child means nothing left."""
     while children := _children(script):
         immune = 0
         for child in children:

@@ -14,6 +14,7 @@ import aiohttp
 from ci_common.errors import ImageNotFound, ImageWithoutShell, RuntimeUnavailable, StartFault
 from ci_common.layout import DataDirectory, RunDirectory
 from ci_common.settings import Settings
+from ci_common.spec import ExecutionPlan
 from ci_controller.rundir import open_to_everyone
 from ci_controller.runtime.docker import certificates
 from ci_controller.runtime.docker.cleaning import Cleaner, delete_tree
@@ -94,6 +95,9 @@ class DockerRuntime:
         names = [name.strip() for name in self._settings.pass_env.split(",")]
         passed = {name: os.environ[name] for name in names if name in os.environ}
         return _PLAIN_ENVIRONMENT | trusted | passed
+
+    def setup(self, run: RunDirectory, plan: ExecutionPlan) -> None:
+        """Nothing: the container is the job's own to install into."""
 
     async def create(self, spec: WorkloadSpec) -> None:
         facts = await self._images.facts(spec.plan.image, self._traits)

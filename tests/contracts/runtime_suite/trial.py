@@ -105,5 +105,11 @@ def spec_of(runtime: Runtime, data: DataDirectory, plan: ExecutionPlan, *, job_i
     """Prepare the run directory of a job with this plan."""
     key = WorkloadKey(job_id or new_job_id(), 1)
     spec = WorkloadSpec(key, data.run(key.job_id, key.attempt), plan)
-    prepare(spec.run, plan, base=runtime.base_directory(spec.run), environment=runtime.environment())
+    prepare(
+        spec.run,
+        plan,
+        base=runtime.base_directory(spec.run),
+        environment=runtime.environment(),
+        setup=runtime.setup(spec.run, plan),
+    )
     return spec
