@@ -18,7 +18,7 @@ from tests.engine.images import busybox_layer
 from tests.helpers.registry import Registry, digest_of, layer_with, serve_registry
 from tests.helpers.waiting import eventually
 
-NOISE = os.urandom(3_000_000)
+NOISE = os.urandom(20_000_000)
 """Cannot be compressed, and is in no image the engine has seen before."""
 NOISE_LAYER = layer_with("noise", NOISE)
 
@@ -59,7 +59,7 @@ class TestPull(DockerBench):
         await pull
         first = lines[0].split()
         assert first[1:] == ["of", first[2], "MB"]
-        assert 0 <= float(first[0]) < float(first[2]) <= 6
+        assert 0 <= float(first[0]) < float(first[2]) <= 30
 
     async def test_a_slow_pull_delays_nothing_else(
         self, runtime: Runtime, registry: Registry, served: str, trial: MakeTrial
@@ -78,8 +78,9 @@ class TestPull(DockerBench):
             pull.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await pull
-            async with asyncio.timeout(20):
-                await registry.connections_lost.wait()
+        # The engine hears of it when the registry's next bytes come.
+        async with asyncio.timeout(20):
+            await registry.connections_lost.wait()
         assert not await runtime.has_image(served)
 
     async def test_a_layer_is_transferred_once_for_many_callers(
@@ -91,8 +92,7 @@ class TestPull(DockerBench):
             await eventually(
                 lambda: sum(n for what, n in registry.requests.items() if "manifests/v1" in what) >= 5, "all have asked"
             )
-            pulls[0].cancel()
-        await asyncio.gather(*pulls[1:])
+        await asyncio.gather(*pulls)
         assert registry.requests[f"GET blobs/{digest_of(NOISE_LAYER)}"] == 1
 
     async def test_by_digest(self, runtime: Runtime, registry: Registry, served: str, engine: EngineAPI) -> None:
