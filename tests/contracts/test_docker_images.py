@@ -1,8 +1,6 @@
 """Images: how they are got from a registry, and each way in which they cannot be."""
 
 import asyncio
-import json
-import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -14,13 +12,9 @@ from tests.contracts.docker_bench import DockerBench, containers_labelled, remov
 from tests.contracts.runtime_suite.bench import MakeTrial
 from tests.contracts.runtime_suite.trial import Trial, make_spec
 from tests.engine.api import EngineAPI
-from tests.engine.images import busybox_layer
+from tests.helpers.images import NOISE, NOISE_LAYER, served_image
 from tests.helpers.registry import Registry, digest_of, layer_with, serve_registry
 from tests.helpers.waiting import eventually
-
-NOISE = os.urandom(20_000_000)
-"""Cannot be compressed, and is in no image the engine has seen before."""
-NOISE_LAYER = layer_with("noise", NOISE)
 
 
 @pytest_asyncio.fixture
@@ -32,11 +26,8 @@ async def registry() -> AsyncIterator[Registry]:
 @pytest.fixture
 def served(registry: Registry, engine: EngineAPI) -> Iterator[str]:
     """An image with a large layer, which the engine does not have."""
-    architecture = json.loads(engine.request("GET", "/version"))["Arch"]
-    layers = [busybox_layer(), NOISE_LAYER]
-    image = registry.add_image("some/image", "v1", layers, architecture=architecture)
-    yield image
-    remove_image(engine, image)
+    with served_image(registry, engine) as image:
+        yield image
 
 
 class TestPull(DockerBench):
