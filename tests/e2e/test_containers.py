@@ -14,7 +14,7 @@ from tests.engine.api import EngineAPI
 from tests.helpers.following import finished, says, text_of, until, waits_for
 from tests.helpers.images import served_image
 from tests.helpers.registry import Registry, serve_registry
-from tests.helpers.service import Service
+from tests.helpers.service import Service, free_port
 
 pytestmark = pytest.mark.docker
 
@@ -68,7 +68,7 @@ async def test_a_slow_pull_delays_no_other_job(
 
 
 async def test_two_installations_on_one_engine(start: Starter, tmp_path: Path, shell_image: str) -> None:
-    first, second = start(), start(CI_DB_PATH=str(tmp_path / "other.db"))
+    first, second = start(PORT=free_port()), start(CI_DB_PATH=str(tmp_path / "other.db"))
     async with CiClient(first.url) as one, CiClient(second.url) as two:
         ids = [
             await client.create_job({"image": shell_image, "command": f"echo up; sleep 4; echo {name}"})
