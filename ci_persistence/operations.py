@@ -51,14 +51,6 @@ def list_jobs(connection: sqlite3.Connection, *, where: JobFilter, limit: int, o
     return _jobs(connection, statement, values | {"limit": limit})
 
 
-def queued(connection: sqlite3.Connection) -> list[Job]:
-    return _jobs(connection, queries.QUEUED_JOBS)
-
-
-def active(connection: sqlite3.Connection) -> list[Job]:
-    return _jobs(connection, queries.ACTIVE_JOBS)
-
-
 def request_cancel(connection: sqlite3.Connection, *, job_id: str, now: datetime) -> Job:
     connection.execute(queries.REQUEST_CANCEL, {"id": job_id, "now": to_micros(now)})
     job = get(connection, job_id=job_id)

@@ -13,6 +13,7 @@ from ci_common.processes import ProcessIdentity
 from ci_common.watch import FileWatcher, Watched
 from ci_persistence import operations, queries
 from ci_persistence.connections import Lane, Writer, translated
+from ci_persistence.lookout import Lookout
 from ci_persistence.repository import JobFilter, JobRepository, LeaderLease, Lease
 from ci_persistence.rows import CONTROLLER_FIELDS, api_columns, controller_columns, first_version
 from ci_persistence.schema import migrate, migrations
@@ -74,10 +75,12 @@ class SQLiteJobRepository(JobRepository, LeaderLease):
         return await self._use().writer.run(partial(operations.request_cancel, job_id=job_id, now=now))
 
     async def queued(self) -> list[Job]:
-        return await self._use().quick.run(operations.queued)
+        connected = self._use()
+        return await connected.quick.run(connected.queued)
 
     async def active(self) -> list[Job]:
-        return await self._use().quick.run(operations.active)
+        connected = self._use()
+        return await connected.quick.run(connected.active)
 
     async def update(self, job: Job, lease: Lease, **changes: Any) -> Job:
         if foreign := changes.keys() - CONTROLLER_FIELDS:
@@ -126,6 +129,8 @@ class _Connected:
             return Lane(path, threads=threads, busy_timeout=busy_timeout, setup=setup)
 
         self.quick = lane(1)
+        self.queued = Lookout(queries.QUEUED_KEYS)
+        self.active = Lookout(queries.ACTIVE_KEYS)
         self.search = lane(2)
         self.versions = lane(1)
         """One connection: `PRAGMA data_version` says nothing across connections."""
