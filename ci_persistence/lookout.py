@@ -3,7 +3,7 @@
 The controller asks for all queued jobs at every wake-up, and there may be thousands of them.
 """
 
-import sqlite3
+import aiosqlite
 
 from ci_common.jobs import Job
 from ci_persistence import queries
@@ -14,19 +14,19 @@ _Key = tuple[str, int, int | None]
 
 
 class Lookout:
-    """Answers one question about jobs, on one thread. `keys_query` selects their keys in order."""
+    """Answers one question about jobs, on one connection. `keys_query` selects their keys in order."""
 
     def __init__(self, keys_query: str) -> None:
         self._keys_query = keys_query
         self._jobs: dict[_Key, Job] = {}
 
-    def __call__(self, connection: sqlite3.Connection) -> list[Job]:
+    async def __call__(self, connection: aiosqlite.Connection) -> list[Job]:
         """Return the jobs as they are now."""
-        connection.execute(queries.BEGIN_READING)
+        await connection.execute(queries.BEGIN_READING)
         try:
-            keys: list[_Key] = [tuple(row.values()) for row in connection.execute(self._keys_query)]
-            fresh = get_many(connection, job_ids=[key[0] for key in keys if key not in self._jobs])
+            keys: list[_Key] = [tuple(row) for row in await connection.execute_fetchall(self._keys_query)]
+            fresh = await get_many(connection, job_ids=[key[0] for key in keys if key not in self._jobs])
         finally:
-            connection.execute(queries.COMMIT)
+            await connection.execute(queries.COMMIT)
         self._jobs = {key: self._jobs.get(key) or fresh[key[0]] for key in keys}
         return list(self._jobs.values())

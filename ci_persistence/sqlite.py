@@ -120,21 +120,21 @@ class SQLiteJobRepository(JobRepository, LeaderLease):
 class _Connected:
     """What an open repository holds.
 
-    Short reads, searches, looks for changes and writes have threads of their own, so a search through everything
+    Short reads, searches, looks for changes and writes have connections of their own, so a search through everything
     delays nobody.
     """
 
     def __init__(self, path: Path, busy_timeout: float) -> None:
-        def lane(threads: int, setup: tuple[str, ...] = queries.CONFIGURE_READER) -> Lane:
-            return Lane(path, threads=threads, busy_timeout=busy_timeout, setup=setup)
+        def lane(setup: tuple[str, ...] = queries.CONFIGURE_READER) -> Lane:
+            return Lane(path, busy_timeout=busy_timeout, setup=setup)
 
-        self.quick = lane(1)
+        self.quick = lane()
         self.queued = Lookout(queries.QUEUED_KEYS)
         self.active = Lookout(queries.ACTIVE_KEYS)
-        self.search = lane(2)
-        self.versions = lane(1)
-        """One connection: `PRAGMA data_version` says nothing across connections."""
-        self.writing = lane(1, queries.CONFIGURE_WRITER)
+        self.search = lane()
+        self.versions = lane()
+        """Of its own, since `PRAGMA data_version` tells of other connections only."""
+        self.writing = lane(queries.CONFIGURE_WRITER)
         self.writer = Writer(path, self.writing)
         self.watcher = FileWatcher()
         # SQLite follows a link to a database, and puts its files beside the target.
@@ -147,7 +147,10 @@ class _Connected:
     async def connect(cls, path: Path, busy_timeout: float) -> "_Connected":
         connected = cls(path, busy_timeout)
         try:
+            await connected.writing.open()
             await connected.writing.run(partial(migrate, scripts=migrations()))
+            for lane in (connected.quick, connected.search, connected.versions):
+                await lane.open()
             await connected._closing.enter_async_context(connected.watcher)
         except BaseException:
             await connected.close()
