@@ -1,32 +1,31 @@
-"""Threads and connections: many readers, and one writer that puts what waits together into one commit.
+"""Connections: readers with a thread each, and one writer that puts what waits together into one commit.
 
-The standard library's sqlite3 lets other threads run while it works, so a query is one trip to a thread and back,
-however many statements it takes. This is the one place where SQLite's errors become the product's.
+This is the one door to aiosqlite, and the one place where SQLite's errors become the product's.
 """
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
+
+import aiosqlite
 
 from ci_common.errors import Unavailable
 from ci_persistence import queries
 
 Result = TypeVar("Result")
-Query = Callable[[sqlite3.Connection], Result]
-"""What to do with a connection, in its thread."""
+Query = Callable[[aiosqlite.Connection], Awaitable[Result]]
+"""What to do with a connection."""
 
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into Unavailable, and a broken CHECK, trigger or UNIQUE into ValueError.
 
-    Misuse of sqlite3 by ourselves stays what it is: a bug.
+    Misuse of SQLite by ourselves stays what it is: a bug.
     """
     try:
         yield
@@ -38,74 +37,57 @@ def translated(path: Path) -> Iterator[None]:
         raise Unavailable(f"the database {path} cannot be used: {exc}") from exc
 
 
-def _named(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> dict[str, Any]:
-    return dict(zip([column[0] for column in cursor.description], row, strict=True))
-
-
 class Lane:
-    """A few threads with a connection each. Connects when first used.
+    """One connection, on which one query follows the other.
 
-    `setup` is run on each new connection; `busy_timeout` is how long, in seconds, to wait for another writer.
+    `setup` is run when it connects; `busy_timeout` is how long, in seconds, to wait for another writer.
     """
 
-    def __init__(self, path: Path, *, threads: int, busy_timeout: float, setup: Iterable[str]) -> None:
+    def __init__(self, path: Path, *, busy_timeout: float, setup: Iterable[str]) -> None:
         self._path = path
         self._busy_timeout = busy_timeout
         self._setup = tuple(setup)
-        self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
-        self._threads = ThreadPoolExecutor(threads, "database")
-        self._closed = False
+        self._connection: aiosqlite.Connection | None = None
+        self._turn = asyncio.Lock()
 
-    def run(self, query: Query[Result]) -> asyncio.Future[Result]:
-        """Return what `query` returns, or raise what it raises. Raises Unavailable once closed."""
-        if self._closed:
-            raise Unavailable(f"the database {self._path} is closed")
-        return asyncio.get_running_loop().run_in_executor(self._threads, self._lend, query)
+    async def open(self) -> None:
+        """Connect. Raises Unavailable."""
+        with translated(self._path):
+            self._connection = await aiosqlite.connect(self._path, timeout=self._busy_timeout, isolation_level=None)
+            self._connection.row_factory = aiosqlite.Row
+            for statement in self._setup:
+                await self._connection.execute_fetchall(statement)
+
+    async def run(self, query: Query[Result]) -> Result:
+        """Return what `query` returns, or raise what it raises. Raises Unavailable once closed.
+
+        A query whose caller is cancelled is still carried to its end, so that it leaves no transaction open.
+        """
+        return await asyncio.shield(asyncio.ensure_future(self._in_turn(query)))
+
+    async def _in_turn(self, query: Query[Result]) -> Result:
+        async with self._turn:
+            if self._connection is None:
+                raise Unavailable(f"the database {self._path} is closed")
+            with translated(self._path):
+                return await query(self._connection)
 
     async def close(self) -> None:
-        """Finish what was begun and disconnect."""
-        self._closed = True
-        await asyncio.to_thread(self._disconnect)
-
-    def _lend(self, query: Query[Result]) -> Result:
-        with translated(self._path):
-            try:
-                connection = self._idle.get_nowait()
-            except Empty:
-                connection = self._connect()
-            try:
-                return query(connection)
-            finally:
-                self._idle.put(connection)
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self._path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
-        )
-        try:
-            connection.row_factory = _named
-            for statement in self._setup:
-                connection.execute(statement).close()
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _disconnect(self) -> None:
-        self._threads.shutdown(wait=True)
-        while not self._idle.empty():
-            self._idle.get().close()
+        """Finish what was begun and disconnect. May be called twice, and without `open`."""
+        async with self._turn:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                await connection.close()
 
 
 class Writer:
-    """Puts operations that come while a commit is under way together into the next one. Its lane has one thread."""
+    """Puts operations that come while a commit is under way together into the next one."""
 
     def __init__(self, path: Path, lane: Lane) -> None:
         self._path = path
         self._lane = lane
         self._waiting: list[tuple[Query[Any], asyncio.Future[Any]]] = []
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._work: asyncio.Task[None] | None = None
 
     async def run(self, operation: Query[Result]) -> Result:
         """Return what `operation` returns once it is durable, or raise what it raises; then it has changed nothing.
@@ -114,58 +96,57 @@ class Writer:
         """
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((operation, future))
-        if self._idle.is_set():
-            self._idle.clear()
-            self._commit_waiting()
+        if self._work is None:
+            self._work = asyncio.create_task(self._commit_waiting(), name="database writer")
         return await future
 
     async def close(self) -> None:
         """Finish what was begun and disconnect."""
-        await self._idle.wait()
+        if self._work is not None:
+            await asyncio.wait({self._work})
         await self._lane.close()
 
-    def _commit_waiting(self) -> None:
-        batch = [(operation, future) for operation, future in self._waiting if not future.done()]
+    async def _commit_waiting(self) -> None:
+        while batch := [(operation, future) for operation, future in self._waiting if not future.done()]:
+            self._waiting.clear()
+            for (_, future), outcome in zip(batch, await self._outcomes([o for o, _ in batch]), strict=True):
+                if future.done():
+                    continue
+                if isinstance(outcome, Exception):
+                    future.set_exception(outcome)
+                else:
+                    future.set_result(outcome)
         self._waiting.clear()
-        if not batch:
-            self._idle.set()
-            return
-        commit = self._lane.run(partial(self._commit_together, [operation for operation, _ in batch]))
-        commit.add_done_callback(partial(self._deliver, [future for _, future in batch]))
+        self._work = None
 
-    def _deliver(self, futures: list[asyncio.Future[Any]], commit: asyncio.Future[list[Any]]) -> None:
-        failure = commit.exception()
-        outcomes = [failure] * len(futures) if failure else commit.result()
-        for future, outcome in zip(futures, outcomes, strict=True):
-            if future.done():
-                continue
-            if isinstance(outcome, Exception):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
-        self._commit_waiting()
-
-    def _commit_together(self, operations: list[Query[Any]], connection: sqlite3.Connection) -> list[Any]:
-        """Return each operation's result, or the error with which it alone failed."""
-        connection.execute(queries.BEGIN)
+    async def _outcomes(self, operations: list[Query[Any]]) -> list[Any]:
+        """Return each operation's result or error, once all that succeeded are durable."""
         try:
-            outcomes = [self._attempt(operation, connection) for operation in operations]
-            connection.execute(queries.COMMIT)
+            return await self._lane.run(partial(self._commit_together, operations))
+        except Exception as exc:
+            return [exc] * len(operations)
+
+    async def _commit_together(self, operations: list[Query[Any]], connection: aiosqlite.Connection) -> list[Any]:
+        """Return each operation's result, or the error with which it alone failed."""
+        await connection.execute(queries.BEGIN)
+        try:
+            outcomes = [await self._attempt(operation, connection) for operation in operations]
+            await connection.execute(queries.COMMIT)
         except BaseException:
             if connection.in_transaction:
-                connection.execute(queries.ROLLBACK)
+                await connection.execute(queries.ROLLBACK)
             raise
         return outcomes
 
-    def _attempt(self, operation: Query[Any], connection: sqlite3.Connection) -> Any:
-        connection.execute(queries.SAVEPOINT)
+    async def _attempt(self, operation: Query[Any], connection: aiosqlite.Connection) -> Any:
+        await connection.execute(queries.SAVEPOINT)
         try:
             with translated(self._path):
-                result = operation(connection)
+                result = await operation(connection)
         except Unavailable:
             raise  # The database itself is at fault, for all of them.
         except Exception as exc:
-            connection.execute(queries.ROLLBACK_TO)
+            await connection.execute(queries.ROLLBACK_TO)
             result = exc
-        connection.execute(queries.RELEASE)
+        await connection.execute(queries.RELEASE)
         return result

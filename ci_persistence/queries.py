@@ -19,6 +19,8 @@ CONFIGURE_WRITER = (
 CONFIGURE_READER = ("PRAGMA query_only = ON",)
 
 BEGIN = "BEGIN IMMEDIATE"
+# Several reads that see the same.
+BEGIN_READING = "BEGIN DEFERRED"
 COMMIT = "COMMIT"
 ROLLBACK = "ROLLBACK"
 
@@ -50,13 +52,16 @@ GET_JOB = "SELECT * FROM jobs WHERE id = :id"
 # Those of a JSON list of ids that exist.
 GET_JOBS = "SELECT * FROM jobs WHERE id IN (SELECT value FROM json_each(:ids))"
 
-# Queued jobs in the order in which they are to start.
-QUEUED_JOBS = """
-SELECT * FROM jobs WHERE state <> 'completed' AND state = 'queued' ORDER BY priority DESC, id
+# Which jobs are queued, in the order in which they are to start, and what tells whether one has changed.
+QUEUED_KEYS = """
+SELECT id, version, cancel_requested_time FROM jobs
+WHERE state <> 'completed' AND state = 'queued' ORDER BY priority DESC, id
 """
 
-# Jobs that hold a slot.
-ACTIVE_JOBS = "SELECT * FROM jobs WHERE state <> 'completed' AND state IN ('starting', 'running')"
+# The same for the jobs that hold a slot.
+ACTIVE_KEYS = """
+SELECT id, version, cancel_requested_time FROM jobs WHERE state <> 'completed' AND state IN ('starting', 'running')
+"""
 
 # The API's one later word on a job: the first request stands, and a completed job takes none.
 REQUEST_CANCEL = """

@@ -6,6 +6,8 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
+import aiosqlite
+
 from ci_common.jobs import Conclusion, Job, NewJob, Reason, ReasonCode, State, StepResult, StepStatus
 from ci_common.times import from_micros, to_micros
 
@@ -68,13 +70,14 @@ def controller_columns(job: Job) -> dict[str, Any]:
     }
 
 
-def to_job(row: dict[str, Any]) -> Job:
-    """Return the job a row stands for; the row's dictionary is used up."""
+def to_job(row: aiosqlite.Row) -> Job:
+    """Return the job a row stands for."""
+    columns = {name: row[name] for name in row.keys()}  # noqa: SIM118  # a row iterates over its values
     for name, decode in _DECODERS.items():
-        if row[name] is not None:
-            row[name] = decode(row[name])
-    code, message = row.pop("reason_code"), row.pop("reason_message")
-    return Job(**row, reason=None if code is None else Reason(ReasonCode(code), message))
+        if columns[name] is not None:
+            columns[name] = decode(columns[name])
+    code, message = columns.pop("reason_code"), columns.pop("reason_message")
+    return Job(**columns, reason=None if code is None else Reason(ReasonCode(code), message))
 
 
 def _micros(instant: datetime | None) -> int | None:

@@ -4,6 +4,8 @@ import sqlite3
 from collections.abc import Iterator
 from importlib.resources import files
 
+import aiosqlite
+
 from ci_common.errors import Unavailable
 
 
@@ -15,22 +17,22 @@ def migrations() -> list[str]:
     return [(folder / name).read_text("utf-8") for name in names]
 
 
-def migrate(connection: sqlite3.Connection, scripts: list[str]) -> None:
+async def migrate(connection: aiosqlite.Connection, scripts: list[str]) -> None:
     """Apply those of `scripts` that the database has not seen, each in one transaction.
 
     Several processes may do so at once. Raises Unavailable where the database has seen more than there are.
     """
-    while (version := _version(connection)) < len(scripts):
-        connection.execute("BEGIN IMMEDIATE")
+    while (version := await _version(connection)) < len(scripts):
+        await connection.execute("BEGIN IMMEDIATE")
         try:
-            if _version(connection) == version:  # Nobody else was quicker.
+            if await _version(connection) == version:  # Nobody else was quicker.
                 for statement in _statements(scripts[version]):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {version + 1:d}")
-            connection.execute("COMMIT")
+                    await connection.execute(statement)
+                await connection.execute(f"PRAGMA user_version = {version + 1:d}")
+            await connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
-                connection.execute("ROLLBACK")
+                await connection.execute("ROLLBACK")
             raise
     if version > len(scripts):
         raise Unavailable(
@@ -39,8 +41,9 @@ def migrate(connection: sqlite3.Connection, scripts: list[str]) -> None:
         )
 
 
-def _version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()["user_version"])
+async def _version(connection: aiosqlite.Connection) -> int:
+    (row,) = await connection.execute_fetchall("PRAGMA user_version")
+    return int(row[0])
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ from ci_common.processes import ProcessIdentity
 from ci_common.watch import FileWatcher, Watched
 from ci_persistence import operations, queries
 from ci_persistence.connections import Lane, Writer, translated
+from ci_persistence.lookout import Lookout
 from ci_persistence.repository import JobFilter, JobRepository, LeaderLease, Lease
 from ci_persistence.rows import CONTROLLER_FIELDS, api_columns, controller_columns, first_version
 from ci_persistence.schema import migrate, migrations
@@ -74,10 +75,12 @@ class SQLiteJobRepository(JobRepository, LeaderLease):
         return await self._use().writer.run(partial(operations.request_cancel, job_id=job_id, now=now))
 
     async def queued(self) -> list[Job]:
-        return await self._use().quick.run(operations.queued)
+        connected = self._use()
+        return await connected.quick.run(connected.queued)
 
     async def active(self) -> list[Job]:
-        return await self._use().quick.run(operations.active)
+        connected = self._use()
+        return await connected.quick.run(connected.active)
 
     async def update(self, job: Job, lease: Lease, **changes: Any) -> Job:
         if foreign := changes.keys() - CONTROLLER_FIELDS:
@@ -117,19 +120,21 @@ class SQLiteJobRepository(JobRepository, LeaderLease):
 class _Connected:
     """What an open repository holds.
 
-    Short reads, searches, looks for changes and writes have threads of their own, so a search through everything
+    Short reads, searches, looks for changes and writes have connections of their own, so a search through everything
     delays nobody.
     """
 
     def __init__(self, path: Path, busy_timeout: float) -> None:
-        def lane(threads: int, setup: tuple[str, ...] = queries.CONFIGURE_READER) -> Lane:
-            return Lane(path, threads=threads, busy_timeout=busy_timeout, setup=setup)
+        def lane(setup: tuple[str, ...] = queries.CONFIGURE_READER) -> Lane:
+            return Lane(path, busy_timeout=busy_timeout, setup=setup)
 
-        self.quick = lane(1)
-        self.search = lane(2)
-        self.versions = lane(1)
-        """One connection: `PRAGMA data_version` says nothing across connections."""
-        self.writing = lane(1, queries.CONFIGURE_WRITER)
+        self.quick = lane()
+        self.queued = Lookout(queries.QUEUED_KEYS)
+        self.active = Lookout(queries.ACTIVE_KEYS)
+        self.search = lane()
+        self.versions = lane()
+        """Of its own, since `PRAGMA data_version` tells of other connections only."""
+        self.writing = lane(queries.CONFIGURE_WRITER)
         self.writer = Writer(path, self.writing)
         self.watcher = FileWatcher()
         # SQLite follows a link to a database, and puts its files beside the target.
@@ -142,7 +147,10 @@ class _Connected:
     async def connect(cls, path: Path, busy_timeout: float) -> "_Connected":
         connected = cls(path, busy_timeout)
         try:
+            await connected.writing.open()
             await connected.writing.run(partial(migrate, scripts=migrations()))
+            for lane in (connected.quick, connected.search, connected.versions):
+                await lane.open()
             await connected._closing.enter_async_context(connected.watcher)
         except BaseException:
             await connected.close()

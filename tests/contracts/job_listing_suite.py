@@ -52,7 +52,6 @@ class ListingSuite(Base):
             (JobFilter(before=NOON + timedelta(hours=2)), [2, 3]),
             (JobFilter(project="alpha", states=frozenset({State.QUEUED}), text="linux", since=NOON), [3]),
         ],
-        ids=str,
     )
     async def test_filters(
         self, repository: Repository, jobs: list[Job], where: JobFilter, expected: list[int]

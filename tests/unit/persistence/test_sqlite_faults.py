@@ -9,6 +9,7 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
+import aiosqlite
 import pytest
 
 from ci_common.errors import JobNotFound, QueueFull, Unavailable
@@ -145,6 +146,7 @@ async def test_a_link_to_the_database_leads_to_the_same_jobs_and_changes(path: P
 
 
 async def test_closing_leaves_no_thread_and_no_file_open(path: Path) -> None:
+    threads = threading.active_count()
     before = set(os.listdir("/proc/self/fd")) if sys.platform == "linux" else set()
     repository = SQLiteJobRepository(path)
     await repository.open()
@@ -156,7 +158,7 @@ async def test_closing_leaves_no_thread_and_no_file_open(path: Path) -> None:
     await anext(changes)
     await changes.aclose()
     await repository.close()
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("database")]
+    assert threading.active_count() <= threads
     assert sorted(file.name for file in path.parent.iterdir()) == ["jobs.db"]
     if sys.platform == "linux":
         # asyncio.to_thread wakes its loop through descriptors that were there before.
@@ -178,39 +180,45 @@ async def test_an_error_that_breaks_a_rule_is_a_value_error(path: Path) -> None:
 class TestWriter:
     async def test_what_waits_together_shares_a_commit_and_fails_alone(self, path: Path) -> None:
         statements: list[str] = []
-        lane = Lane(path, threads=1, busy_timeout=1, setup=CONFIGURE_WRITER)
+        lane = Lane(path, busy_timeout=1, setup=CONFIGURE_WRITER)
+        await lane.open()
         writer = Writer(path, lane)
+        release = asyncio.Event()
 
-        def prepare(connection: sqlite3.Connection) -> None:
-            connection.execute("CREATE TABLE t (a INTEGER PRIMARY KEY)")
-            connection.set_trace_callback(statements.append)
+        async def prepare(connection: aiosqlite.Connection) -> None:
+            await connection.execute("CREATE TABLE t (a INTEGER PRIMARY KEY)")
+            await connection.set_trace_callback(statements.append)
+
+        async def wait_for_release(_: aiosqlite.Connection) -> bool:
+            return await release.wait()
 
         def insert(number: int, error: Exception | None) -> connections.Query[int]:
-            def operation(connection: sqlite3.Connection) -> int:
-                connection.execute("INSERT INTO t VALUES (?)", [number])
+            async def operation(connection: aiosqlite.Connection) -> int:
+                await connection.execute("INSERT INTO t VALUES (?)", [number])
                 if error:
                     raise error
                 return number
 
             return operation
 
+        async def stored(connection: aiosqlite.Connection) -> list[int]:
+            return [row["a"] for row in await connection.execute_fetchall("SELECT a FROM t")]
+
         await writer.run(prepare)
         statements.clear()
-        blocked = threading.Event()
-        first = asyncio.create_task(writer.run(lambda _: blocked.wait(5)))
+        first = asyncio.create_task(writer.run(wait_for_release))
         await eventually(lambda: "BEGIN IMMEDIATE" in statements)
         errors = [None, QueueFull("full"), None, KeyError("bug"), JobNotFound("none"), None]
         rest = [asyncio.create_task(writer.run(insert(n, error))) for n, error in enumerate(errors)]
         rest.append(asyncio.create_task(writer.run(insert(0, None))))
         await asyncio.sleep(0)
-        blocked.set()
+        release.set()
         assert await first
         outcomes = await asyncio.gather(*rest, return_exceptions=True)
         assert outcomes[:6] == [0, errors[1], 2, errors[3], errors[4], 5]
         assert isinstance(outcomes[6], ValueError)
         assert statements.count("COMMIT") == 2
-        stored = await lane.run(lambda connection: connection.execute("SELECT a FROM t").fetchall())
-        assert [row["a"] for row in stored] == [0, 2, 5]
+        assert await lane.run(stored) == [0, 2, 5]
         await writer.close()
 
     async def test_an_operation_cancelled_while_it_waits_is_left_out(self, path: Path) -> None:

@@ -2,9 +2,12 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import product
+from pathlib import Path
 from typing import Any
 
+import aiosqlite
 import pytest
 
 from ci_common.errors import Unavailable
@@ -24,12 +27,25 @@ WHOLE: dict[State, dict[str, Any]] = {
 
 
 @pytest.fixture
-def connection() -> Iterator[sqlite3.Connection]:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    connection.row_factory = sqlite3.Row
-    migrate(connection, migrations())
-    yield connection
-    connection.close()
+async def database(tmp_path: Path) -> Path:
+    path = tmp_path / "jobs.db"
+    await migrate_file(path, migrations())
+    return path
+
+
+async def migrate_file(path: Path, scripts: list[str]) -> None:
+    async with aiosqlite.connect(path, isolation_level=None) as migrating:
+        try:
+            await migrate(migrating, scripts)
+        finally:
+            assert not migrating.in_transaction
+
+
+@pytest.fixture
+def connection(database: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.row_factory = sqlite3.Row
+        yield connection
 
 
 def insert(connection: sqlite3.Connection, **columns: Any) -> str:
@@ -134,8 +150,8 @@ def test_the_queue_is_counted(connection: sqlite3.Connection) -> None:
     ("query", "expected"),
     [
         (queries.GET_JOB, "SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id=?)"),
-        (queries.QUEUED_JOBS, "SEARCH jobs USING INDEX jobs_unfinished (state=?)"),
-        (queries.ACTIVE_JOBS, "SEARCH jobs USING INDEX jobs_unfinished (state=?)"),
+        (queries.QUEUED_KEYS, "SEARCH jobs USING INDEX jobs_unfinished (state=?)"),
+        (queries.ACTIVE_KEYS, "SEARCH jobs USING INDEX jobs_unfinished (state=?)"),
         (queries.list_jobs([]), "SCAN jobs USING INDEX sqlite_autoindex_jobs_1"),
         (queries.list_jobs(["older_than"]), "SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id<?)"),
         (queries.list_jobs(["project"]), "SEARCH jobs USING INDEX jobs_of_project (project=?)"),
@@ -160,23 +176,22 @@ def plan(connection: sqlite3.Connection, query: str) -> list[str]:
     return [row["detail"].replace("SCAN TABLE", "SCAN").replace("SEARCH TABLE", "SEARCH") for row in rows]
 
 
-def test_migrates_once_and_keeps_what_is_there(connection: sqlite3.Connection) -> None:
+async def test_migrates_once_and_keeps_what_is_there(database: Path, connection: sqlite3.Connection) -> None:
     job_id = insert(connection)
-    migrate(connection, [*migrations(), "CREATE TABLE later (a);\nINSERT INTO later\nVALUES (1);\n"])
-    migrate(connection, [*migrations(), "CREATE TABLE later (a);"])
+    await migrate_file(database, [*migrations(), "CREATE TABLE later (a);\nINSERT INTO later\nVALUES (1);\n"])
+    await migrate_file(database, [*migrations(), "CREATE TABLE later (a);"])
     assert connection.execute("SELECT a FROM later").fetchone()["a"] == 1
     assert connection.execute("SELECT id FROM jobs").fetchone()["id"] == job_id
 
 
-def test_a_failing_migration_leaves_nothing_behind(connection: sqlite3.Connection) -> None:
+async def test_a_failing_migration_leaves_nothing_behind(database: Path, connection: sqlite3.Connection) -> None:
     version = len(migrations())
     with pytest.raises(sqlite3.OperationalError):
-        migrate(connection, [*migrations(), "CREATE TABLE later (a);\nCREATE TABLE later (a);\n"])
-    assert not connection.in_transaction
+        await migrate_file(database, [*migrations(), "CREATE TABLE later (a);\nCREATE TABLE later (a);\n"])
     assert connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'later'").fetchone() is None
     assert connection.execute("PRAGMA user_version").fetchone()["user_version"] == version
 
 
-def test_a_newer_database_is_refused(connection: sqlite3.Connection) -> None:
+async def test_a_newer_database_is_refused(database: Path) -> None:
     with pytest.raises(Unavailable, match="newer"):
-        migrate(connection, migrations()[:-1])
+        await migrate_file(database, migrations()[:-1])

@@ -1,0 +1,66 @@
+"""What did not change is not read again; what did change is never missed."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ci_common import watch
+from ci_common.jobs import State
+from ci_common.processes import this_process
+from ci_persistence.repository import Lease
+from ci_persistence.sqlite import SQLiteJobRepository
+from tests.helpers.jobs import NOON, PLENTY, bring, new_job
+from tests.helpers.waiting import eventually
+
+
+@pytest.fixture
+async def repository(tmp_path: Path) -> AsyncIterator[SQLiteJobRepository]:
+    repository = SQLiteJobRepository(tmp_path / "jobs.db")
+    await repository.open()
+    yield repository
+    await repository.close()
+
+
+@pytest.fixture
+async def lease(repository: SQLiteJobRepository) -> Lease:
+    lease = await repository.acquire(this_process(), 60, NOON)
+    assert lease is not None
+    return lease
+
+
+async def test_an_unchanged_job_is_the_same_object_and_a_changed_one_is_read(
+    repository: SQLiteJobRepository, lease: Lease
+) -> None:
+    for _ in range(4):
+        await repository.add(new_job(), max_queued=PLENTY)
+    before = await repository.queued()
+    updated = await repository.update(before[1], lease, error="x")
+    cancelled = await repository.request_cancel(before[2].id, NOON)
+    started = await bring(repository, lease, before[3], State.STARTING)
+    after = await repository.queued()
+    assert after == [before[0], updated, cancelled]
+    assert after[0] is before[0]
+    assert await repository.active() == [started]
+    running = await bring(repository, lease, after[0], State.RUNNING)
+    assert await repository.queued() == [updated, cancelled]
+    assert {job.id for job in await repository.active()} == {started.id, running.id}
+
+
+async def test_changes_are_seen_without_inotify(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(watch.sys, "platform", "sunos5")
+    ours, theirs = (SQLiteJobRepository(tmp_path / "jobs.db") for _ in range(2))
+    await ours.open()
+    await theirs.open()
+    changes = ours.changes()
+    for number in range(1, 4):
+        await theirs.add(new_job(), max_queued=PLENTY)
+
+        async def all_seen(number: int = number) -> bool:
+            await anext(changes)
+            return len(await ours.queued()) == number
+
+        await eventually(all_seen)
+    await changes.aclose()
+    await ours.close()
+    await theirs.close()
