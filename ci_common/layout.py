@@ -15,11 +15,13 @@
       exit                   exit status, complete once it ends with a newline
       workspace/             the unpacked project
     <attempt>.times          when which byte of the log was there, written by the controller
+  processes/                 the process runtime's records; ci_controller.runtime.process_record draws one
 
 Nothing that is read from a run directory is trusted: `open_regular` follows no symbolic link and opens no FIFO or
 device, and every reader caps how much it takes.
 """
 
+import errno
 import os
 import re
 import stat
@@ -28,6 +30,7 @@ from pathlib import Path
 
 _EXIT = re.compile(rb"(\d{1,3})( term)?\n")
 _EXIT_BYTES = 16
+_CANNOT_TELL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +46,14 @@ class ExitRecord:
 def open_regular(path: Path) -> int:
     """Open a regular file for reading and return its descriptor.
 
-    Raises FileNotFoundError where there is no such file, and also where the path is anything but a regular file.
+    Raises FileNotFoundError where there is no such file, and also where the path is anything but a regular file or may
+    not be read; OSError where the system cannot tell, as when this process has too many files open.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as exc:
+        if exc.errno in _CANNOT_TELL:
+            raise
         raise FileNotFoundError(f"no readable regular file at {path}: {exc}") from exc
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -148,6 +154,10 @@ class DataDirectory:
     @property
     def jobs(self) -> Path:
         return self.path / "jobs"
+
+    @property
+    def processes(self) -> Path:
+        return self.path / "processes"
 
     @property
     def ca_bundle(self) -> Path:

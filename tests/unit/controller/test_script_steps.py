@@ -171,6 +171,11 @@ def test_a_step_that_runs_is_recorded(of: MakeRun) -> None:
     assert one.end() == 0
 
 
+def test_a_job_that_empties_its_log_goes_on_at_its_beginning(of: MakeRun) -> None:
+    one = of(plan_of(*shell_steps("echo before; : >../log; echo after")))
+    assert (one.execute(), one.log()) == (0, b"after\n")
+
+
 def test_sigterm_ends_the_step_and_not_the_script(of: MakeRun) -> None:
     one = of(plan_of(*shell_steps(f"trap 'exit 7' TERM; {WAIT}", "echo never")))
     one.prepare()
@@ -200,7 +205,7 @@ def test_sigterm_between_two_steps_stops_the_rest(of: MakeRun) -> None:
     os.close(lifeline)
     os.killpg(process.pid, signal.SIGTERM)
     with one.run.steps.open() as records:
-        records.read()
+        assert '"step":1' not in records.read()
         assert one.end() == 143
     assert one.run.read_exit() == ExitRecord(143, terminated=True)
     assert b"never" not in one.log()
