@@ -1,6 +1,7 @@
 """The runtime of plain processes: no isolation, nothing needed but /bin/sh."""
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -116,6 +117,8 @@ class ProcessRuntime:
                 check=False,
             )
         except OSError as exc:
+            if exc.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+                raise RuntimeUnavailable(f"the machine cannot start another process at present: {exc}") from exc
             raise StartFault(f"the job's supervisor could not start: {exc}") from exc
 
     async def look(self, key: WorkloadKey) -> Workload:
