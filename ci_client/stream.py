@@ -52,6 +52,17 @@ def complete_event_of(job: dict[str, Any]) -> Event:
     return cast(Event, event | {"log_bytes": job.get("log_bytes") or 0, "log_sha256": job.get("log_sha256") or ""})
 
 
+def step_events_of(job: dict[str, Any]) -> list[Event]:
+    """Return the events that told of a job's steps, from the job itself."""
+    events: list[Event] = []
+    for step in job.get("steps") or []:
+        events.append({"type": STEP, "name": step["name"], "status": "running"})
+        if step["status"] != "running":
+            end: Event = {"type": STEP, "name": step["name"], "status": step["status"], "exit_code": step["exit_code"]}
+            events.append(end)
+    return events
+
+
 class JobStream:
     """One reader's way through a job's stream, from an offset in its log to its `complete` event."""
 
@@ -126,9 +137,11 @@ class JobStream:
                             if event is not None:
                                 yield event
                     return
-        # 204: all of the log has been seen, and only the end is missing.
+        # 204: all of the log has been seen, and only what came behind it is missing.
         job = await self._fetch_job(self._job_id)
         if job.get("status") == "completed":
+            for event in step_events_of(job)[len(self._steps) :]:
+                yield event
             yield self._complete(complete_event_of(job))
 
     def _take(self, event: Event, event_id: str) -> Event | None:

@@ -49,11 +49,14 @@ def open_http(server_url: str, *, idle_seconds: float) -> httpx.AsyncClient:
             f"{server_url!r} is not a server's URL; write http://HOST:PORT, https://HOST or unix:///PATH"
         )
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=4)
+    secure = parts.scheme == "https"
     local = uds is not None or _is_loopback(parts.hostname or "")
     with translated(server_url):
+        # Loading certificates takes a moment, which nothing on this machine needs.
         return httpx.AsyncClient(
             base_url=server_url,
-            transport=httpx.AsyncHTTPTransport(uds=uds, limits=limits) if local else None,
+            transport=httpx.AsyncHTTPTransport(uds=uds, limits=limits, verify=secure) if local else None,
+            verify=secure,
             limits=limits,
             timeout=httpx.Timeout(idle_seconds, connect=_CONNECT_SECONDS),
             headers={"User-Agent": "ci-server-client"},

@@ -66,7 +66,7 @@ class JobFeed:
         """Read the rows of followed jobs after every change of the database, for ever."""
         while True:
             try:
-                async with aclosing(self._repository.changes()) as changes:  # type: ignore[type-var]
+                async with aclosing(self._repository.changes()) as changes:
                     async for _ in changes:
                         await asyncio.sleep(max(_SHORTEST_PAUSE, await self._look() * _LOAD))
             except Unavailable as exc:

@@ -32,7 +32,7 @@ def final_identifier(log_bytes: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class StepEvent:
-    """A change of a step, at a place in the log. `offset` is None where that is the end of all that has been written."""
+    """A change of a step, at a place in the log; `offset` is None where that is the end of what has been written."""
 
     offset: int | None
     name: str

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from ci_common.errors import FieldError, RequestError, Unavailable
 from ci_common.wire import PROBLEM_MEDIA_TYPE
@@ -68,4 +69,18 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
         404: f"there is nothing at {request.url.path}",
         405: f"{request.method} is not possible at {request.url.path}",
     }.get(status, error.detail)
-    return problem(status, _ROUTE_CODES.get(status, "http_error"), status.phrase, detail, headers=error.headers)
+    headers = dict(error.headers or {})
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(_methods_at(request)))
+    return problem(status, _ROUTE_CODES.get(status, "http_error"), status.phrase, detail, headers=headers)
+
+
+def _methods_at(request: Request) -> set[str]:
+    """Return the methods of all routes at the request's path; Starlette itself names those of the first."""
+    routes = (route for route in request.app.routes if isinstance(route, Route))
+    return {
+        method
+        for route in routes
+        if route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }

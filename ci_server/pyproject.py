@@ -65,7 +65,9 @@ class PythonProject:
         return [] if name is None else _resolved({_normal(key): value for key, value in groups.items()}, name, ())
 
     def _extra(self, name: str, seen: tuple[str, ...]) -> list[str]:
-        extras = {_normal(key): _strings(value) for key, value in self.table("project", "optional-dependencies").items()}
+        extras = {
+            _normal(key): _strings(value) for key, value in self.table("project", "optional-dependencies").items()
+        }
         own_name = _normal(str((self.project or {}).get("name", "")))
         requirements: list[str] = []
         for requirement in extras.get(_normal(name), []) if _normal(name) not in seen else []:

@@ -37,15 +37,13 @@ def looks_like_python(directory: Path) -> bool:
 
 def python_steps(directory: Path) -> tuple[PlannedStep, ...]:
     """Return the steps that install the project with what its tests need, and run them. Raises InvalidRequest."""
-    install = shlex.join(["python", "-m", "pip", "install", *_requirements(directory, PythonProject(directory))])
-    return (
-        PlannedStep(name="install", shell=install, stop_at_failure=True),
-        PlannedStep(name="test", shell="python -m pytest -v", stop_at_failure=True),
-    )
+    install = shlex.join(["python", "-m", "pip", "install", *_requirements(PythonProject(directory))])
+    commands = {"install": install, "test": "python -m pytest -v"}
+    return tuple(PlannedStep(name=name, shell=text, stop_at_failure=True) for name, text in commands.items())
 
 
 def python_environment(directory: Path) -> dict[str, str]:
-    """Return variables for the job: output at once, a quiet pip, and a version where the history that has it is gone."""
+    """Return variables for the job: output at once, a quiet pip, and a version where the history with it is gone."""
     return {
         "PYTHONUNBUFFERED": "1",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
@@ -54,7 +52,7 @@ def python_environment(directory: Path) -> dict[str, str]:
     } | _pretended_version(directory)
 
 
-def _requirements(directory: Path, project: PythonProject) -> Iterator[str]:
+def _requirements(project: PythonProject) -> Iterator[str]:
     """Yield pip's arguments."""
     if project.has("requirements.txt"):
         yield from ("-r", "requirements.txt")

@@ -21,7 +21,7 @@ class NoQuery(BaseModel):
 
 
 def read_query(request: Request, model: type[Query], *, lists: frozenset[str] = frozenset()) -> Query:
-    """Return the query's parameters as a `model`; those in `lists` may be given several times. Raises InvalidRequest."""
+    """Return the query as a `model`; parameters in `lists` may be given several times. Raises InvalidRequest."""
     values: dict[str, Any] = {}
     for name in request.query_params:
         given = request.query_params.getlist(name)
@@ -38,8 +38,6 @@ def read_query(request: Request, model: type[Query], *, lists: frozenset[str] = 
 async def read_json_object(request: Request) -> dict[str, Any]:
     """Return the request's body, a JSON object. Raises InvalidRequest, TooLarge."""
     body = bytearray()
-    if int(request.headers.get("content-length", 0)) > MAX_JSON_BYTES:
-        raise _too_large()
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_JSON_BYTES:

@@ -58,6 +58,7 @@ def _config(app: Starlette) -> uvicorn.Config:
         lifespan="off",  # It is entered by `_run`, so that its errors arrive there.
         ws="none",
         log_config=None,
+        log_level="warning",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_STOP_SECONDS,

@@ -31,7 +31,6 @@ async def submit_upload(services: Services, request: Request) -> Job:
     """Receive, unpack and resolve an uploaded project, and store its job. Raises RequestError, OSError."""
     services.check_accepting()
     job_id = new_job_id()
-    note_job(request.scope, job_id)
     async with staged(services.data, job_id) as staging:
         upload = await receive_upload(request, staging.upload, services.settings.max_upload_bytes)
         wanted = {} if upload.spec is None else parse_json_object(upload.spec, source="the field spec")
@@ -41,6 +40,7 @@ async def submit_upload(services: Services, request: Request) -> Job:
             resolved = await asyncio.to_thread(resolve, staging.workspace, spec, services.settings)
         described = {"filename": upload.filename, "size": upload.size, "sha256": upload.sha256}
         job = _container_job(job_id, resolved, {"upload": described, **masked_spec(wanted)}, has_upload=True)
+        note_job(request.scope, job_id)
         return await staging.commit(services.repository, job, max_queued=services.settings.max_queued)
 
 
@@ -94,7 +94,7 @@ async def retry(services: Services, request: Request, job: Job) -> Job:
 
 
 def _from_spec(body: dict[str, Any], services: Services) -> NewJob:
-    """Return the job for a body with the fields of a spec beside `type`, or below `payload`, or some here, some there."""
+    """Return the job for a body with the fields of a spec beside `type`, below `payload`, or some here, some there."""
     outer = {name: value for name, value in body.items() if name not in ("type", "payload")}
     inner = body.get("payload", {})
     if not isinstance(inner, dict):

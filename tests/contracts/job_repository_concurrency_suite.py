@@ -10,8 +10,7 @@ import pytest
 from ci_common.errors import StaleWrite, Unavailable
 from ci_common.jobs import Job
 from ci_persistence.repository import Lease
-from tests.contracts.job_repository_place import Place, Repository, said, tell
-from tests.contracts.job_repository_suite import Base
+from tests.contracts.job_repository_place import Base, Place, Repository, said, tell
 from tests.helpers.jobs import NOON, PLENTY, new_job
 from tests.helpers.waiting import eventually
 
@@ -121,7 +120,7 @@ class Changes(Base):
                     await eventually(lambda job=added: job.id in seen)
                 await tell(process)
                 theirs = await said(process)
-                await eventually(lambda job_id=theirs: job.id in seen)
+                await eventually(lambda job_id=theirs: job_id in seen)
         following.cancel()
         await asyncio.wait({following})
         await other.close()
@@ -143,13 +142,16 @@ class Changes(Base):
         await other.close()
 
     async def test_ends_with_unavailable_when_closed(self, repository: Repository) -> None:
-        changes = repository.changes()
-        await anext(changes)
+        async def follow() -> None:
+            async for _ in repository.changes():
+                followed.set()
+
+        followed = asyncio.Event()
+        following = asyncio.create_task(follow())
+        await followed.wait()
         await repository.close()
         with pytest.raises(Unavailable):
-            async with asyncio.timeout(5):
-                while True:
-                    await anext(changes)
+            await asyncio.wait_for(following, 5)
 
 
 class ConcurrencySuite(Concurrency, Changes):

@@ -10,7 +10,11 @@ from pathlib import Path
 from textwrap import dedent, indent
 from typing import Protocol
 
-from ci_persistence.repository import JobRepository, LeaderLease
+import pytest
+
+from ci_common.processes import this_process
+from ci_persistence.repository import JobRepository, LeaderLease, Lease
+from tests.helpers.jobs import NOON
 
 
 class Repository(JobRepository, LeaderLease, Protocol):
@@ -68,6 +72,27 @@ class Place:
             if process.returncode is None:
                 process.kill()
             await process.communicate()
+
+
+class Base:
+    """Fixtures of every suite."""
+
+    @pytest.fixture
+    def place(self) -> Place:
+        raise NotImplementedError
+
+    @pytest.fixture
+    async def repository(self, place: Place) -> AsyncIterator[Repository]:
+        repository = place.repository()
+        await repository.open()
+        yield repository
+        await repository.close()
+
+    @pytest.fixture
+    async def lease(self, repository: Repository) -> Lease:
+        lease = await repository.acquire(this_process(), 60, NOON)
+        assert lease is not None
+        return lease
 
 
 async def tell(process: Process, text: str = "go") -> None:

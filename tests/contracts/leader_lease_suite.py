@@ -9,8 +9,7 @@ import pytest
 
 from ci_common.errors import StaleWrite
 from ci_common.processes import ProcessIdentity, identity_of, this_process
-from tests.contracts.job_repository_place import Place, Repository, said, tell
-from tests.contracts.job_repository_suite import Base
+from tests.contracts.job_repository_place import Base, Place, Repository, said, tell
 from tests.helpers.jobs import NOON, PLENTY, new_job
 
 LATER = NOON + timedelta(seconds=11)

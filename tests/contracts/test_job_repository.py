@@ -4,11 +4,16 @@ from pathlib import Path
 
 import pytest
 
-for suite in ("job_repository_place", "job_repository_suite", "job_repository_concurrency_suite", "leader_lease_suite"):
-    pytest.register_assert_rewrite(f"tests.contracts.{suite}")
-pytest.register_assert_rewrite("tests.helpers.waiting")
+pytest.register_assert_rewrite(
+    "tests.contracts.job_listing_suite",
+    "tests.contracts.job_repository_concurrency_suite",
+    "tests.contracts.job_repository_place",
+    "tests.contracts.job_repository_suite",
+    "tests.contracts.leader_lease_suite",
+)
 
 from ci_persistence.sqlite import SQLiteJobRepository  # noqa: E402
+from tests.contracts.job_listing_suite import ListingSuite  # noqa: E402
 from tests.contracts.job_repository_concurrency_suite import ConcurrencySuite  # noqa: E402
 from tests.contracts.job_repository_place import Place  # noqa: E402
 from tests.contracts.job_repository_suite import JobSuite  # noqa: E402
@@ -27,6 +32,10 @@ class OnSQLite:
 
 
 class TestJobsOnSQLite(OnSQLite, JobSuite):
+    pass
+
+
+class TestListingOnSQLite(OnSQLite, ListingSuite):
     pass
 
 

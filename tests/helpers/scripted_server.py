@@ -52,8 +52,6 @@ class ScriptedJob:
     exit_code: int | None = 0
     reason: dict[str, str] | None = None
     runtime: str = "docker"
-    replay_steps: bool = True
-    """Whether a reader that returns is told all steps again, or only those from its offset on."""
     cuts: list[tuple[int, bool]] = field(default_factory=list)
     """For each connection in turn: after how many bytes of the body it ends, and whether in good order."""
     hold_at: int | None = None
@@ -91,7 +89,7 @@ class ScriptedJob:
             "project": None,
             "labels": {},
             "payload": {"image": "python:3.12-slim"},
-            "steps": [],
+            "steps": [step for _, step in self.steps if step["status"] != "running"],
             "log_bytes": len(self.log) if done else self.hold_at,
             "log_sha256": (self.sha256 or sha256(self.log).hexdigest()) if done else None,
             "runtime": self.runtime,
@@ -101,7 +99,7 @@ class ScriptedJob:
         """Yield (offset in the log, bytes of the body) from an offset on."""
         for status in self.statuses or [{"status": "queued", "reason": None}, {"status": "running", "reason": None}]:
             yield offset, _frame({"type": "status", **status})
-        steps = [s for s in self.steps if self.replay_steps or s[0] >= offset]
+        steps = list(self.steps)  # All of them again, as nobody knows which a reader that returns has seen.
         position = offset
         while position < len(self.log):
             while steps and steps[0][0] <= position:

@@ -1,0 +1,110 @@
+"""What several commands share: options, the part behind `--`, and JSON."""
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+server_option = click.option(
+    "--server",
+    metavar="URL",
+    envvar="CI_SERVER_URL",
+    help="The server: http(s)://HOST:PORT or unix:///PATH. By default the `ci serve` of this user on this machine; "
+    "where none runs, the command brings a server of its own, which ends with it.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output.")
+events_option = click.option(
+    "--json", "as_json", is_flag=True, help="Write the job's events to standard output, as one line of JSON each."
+)
+detach_option = click.option(
+    "--detach", is_flag=True, help="Do not follow: write the job's id to standard output and end."
+)
+
+
+image_option = click.option("--image", metavar="IMAGE", help="The image to run in, as in python:3.12-slim.")
+
+
+class TailCommand(click.Command):
+    """A command that takes everything behind the first `--` as it is, in `ctx.meta["tail"]` (None without `--`)."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta["tail"] = None
+        if "--" in args:
+            cut = args.index("--")
+            args, ctx.meta["tail"] = args[:cut], args[cut + 1 :]
+        return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]
+
+
+def spec_options(command: F) -> F:
+    """Add the options that say how a job runs; with `image` they arrive as keyword arguments for `spec_of`."""
+    options = [
+        click.option(
+            "--env", "-e", multiple=True, metavar="NAME[=VALUE]",
+            help="Set a variable; without a value, pass the one that is set here. May be repeated.",
+        ),
+        click.option("--timeout", metavar="DURATION", help="End the job after so long, as in 90, 10m or 1h30m."),
+        click.option("--cpus", type=float, metavar="N", help="The most processors it may use, fractions allowed."),
+        click.option("--memory", metavar="SIZE", help="The most memory it may use, as in 512m or 2g."),
+        click.option("--no-network", is_flag=True, help="Give it no network."),
+        click.option("--priority", type=int, metavar="N", help="Higher ones start first; the default is 0."),
+        click.option("--project", metavar="NAME", help="A name to group jobs by."),
+        click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label to find it by. May be repeated."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def spec_of(options: dict[str, Any], tail: list[str] | None) -> dict[str, Any]:
+    """Return what `spec_options` and the part behind `--` ask for, in the JSON form of `Spec`, without defaults.
+
+    Raises InvalidRequest, click.UsageError.
+    """
+    from ci_common.spec import Spec
+    from ci_common.validation import validated
+
+    limits = {name: options[name] for name in ("cpus", "memory") if options[name] is not None}
+    spec = {name: options[name] for name in ("image", "timeout", "priority", "project") if options[name] is not None}
+    spec |= {"env": _variables(options["env"])} if options["env"] else {}
+    spec |= {"labels": _labels(options["label"])} if options["label"] else {}
+    spec |= {"limits": limits} if limits else {}
+    spec |= {"network": False} if options["no_network"] else {}
+    if tail is not None:
+        if not tail:
+            raise click.UsageError("there is no command behind --")
+        spec["command"] = list(tail)
+    validated(Spec, spec, source="what the options ask for")
+    return spec
+
+
+def _variables(given: tuple[str, ...]) -> dict[str, str]:
+    import os
+
+    variables = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            if name not in os.environ:
+                raise click.UsageError(f"--env {name}: no such variable is set here; give a value with --env {name}=…")
+            value = os.environ[name]
+        variables[name] = value
+    return variables
+
+
+def _labels(given: tuple[str, ...]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    for text, (key, equals, _) in zip(given, pairs, strict=True):
+        if not key or not equals:
+            raise click.UsageError(f"--label {text}: write it as KEY=VALUE")
+    return {key: value for key, _, value in pairs}
+
+
+def echo_json(value: Any) -> None:
+    """Write a value to standard output as JSON."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))

@@ -1,0 +1,101 @@
+"""`ci serve`, `ci controller`, `ci settings`, `ci doctor`: commands about the installation itself."""
+
+from typing import Any
+
+import click
+
+from ci_client.commands.options import echo_json, json_option, server_option
+
+
+@click.command()
+@click.option("--host", metavar="ADDRESS", help="Listen here instead of at CI_HOST (by default 127.0.0.1).")
+@click.option("--port", metavar="N", type=click.IntRange(0, 65535), help="Instead of PORT (8000); 0: any free one.")
+def serve(host: str | None, port: int | None) -> int:
+    """Serve the API and carry jobs out.
+
+    Ends with SIGTERM or Ctrl-C; running jobs go on, and the next one takes them up. There are no keys yet: whoever
+    reaches the address can run commands on this machine. Settings come from the environment, see `ci settings`.
+    """
+    import asyncio
+
+    from ci_client.roots.serve import run_server
+    from ci_common.settings import Settings
+
+    given: dict[str, Any] = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}
+    asyncio.run(run_server(Settings.from_env(**given)))
+    return 0
+
+
+@click.command()
+def controller() -> int:
+    """Carry jobs out, without an API.
+
+    Ends with SIGTERM or Ctrl-C; running jobs go on. For a server that runs with CI_CONTROLLER=off on the same
+    CI_DB_PATH and CI_DATA_DIR.
+    """
+    import asyncio
+
+    from ci_client.roots.controller import run
+    from ci_common.settings import Settings
+
+    asyncio.run(run(Settings.from_env()))
+    return 0
+
+
+@click.command()
+@json_option
+def settings(as_json: bool) -> int:
+    """Show every setting: value, default, unit, meaning."""
+    from ci_client.tables import columns
+    from ci_common.settings import Settings
+
+    rows = _described(Settings.from_env())
+    if as_json:
+        echo_json(rows)
+        return 0
+    head = ("SETTING", "VALUE", "DEFAULT", "UNIT", "MEANING")
+    click.echo(columns([head, *(tuple(_shown(row[name.lower()]) for name in head) for row in rows)]))
+    return 0
+
+
+def _described(values: Any) -> list[dict[str, Any]]:
+    rows = []
+    for name in type(values).model_fields:
+        about = type(values).describe(name)
+        row = {"setting": about["env"], "value": getattr(values, name), "default": about["default"]}
+        row |= {"unit": about["unit"], "meaning": about["meaning"]}
+        rows.append({key: v if isinstance(v, int | float | None) else str(v) for key, v in row.items()})
+    return rows
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "-" if value is None else str(value) or '""'
+
+
+@click.command()
+@server_option
+@json_option
+def doctor(server: str | None, as_json: bool) -> int:
+    """Examine the installation, and say what to mend.
+
+    Ends with 0 if jobs can run, 69 if a server or an engine does not answer, 70 for anything else that failed.
+    """
+    import asyncio
+    from dataclasses import asdict
+
+    from ci_client.doctor import examine_all, exit_status
+
+    findings = asyncio.run(examine_all(server))
+    if as_json:
+        echo_json([asdict(finding) for finding in findings])
+    else:
+        marks = {True: ("ok", "green"), None: ("warning", "yellow"), False: ("failed", "red")}
+        width = max(len(finding.name) for finding in findings)
+        for finding in findings:
+            word, colour = marks[finding.ok]
+            click.echo(f"{click.style(word.ljust(7), fg=colour)}  {finding.name.ljust(width)}  {finding.message}")
+            if finding.remedy and finding.ok is not True:
+                click.echo(f"{'':7}  {'':{width}}  {finding.remedy}")
+    return exit_status(findings)

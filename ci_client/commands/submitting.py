@@ -1,0 +1,161 @@
+"""`ci run`, `ci submit`, `ci exec`, `ci retry`: commands that make a new job and, by default, follow it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ci_client.commands.options import (
+    TailCommand,
+    detach_option,
+    echo_json,
+    events_option,
+    image_option,
+    server_option,
+    spec_of,
+    spec_options,
+)
+
+if TYPE_CHECKING:
+    from ci_client.connection import Connection
+    from ci_client.packing import Archive
+
+_PATH = click.argument("path", default=".", metavar="[PATH]", type=click.Path(path_type=Path))
+
+
+@click.command(cls=TailCommand)
+@_PATH
+@image_option
+@spec_options
+@server_option
+@events_option
+@click.pass_context
+def run(ctx: click.Context, /, path: Path, server: str | None, as_json: bool, **options: Any) -> int:
+    """Run a project's tests and follow them to their end.
+
+    PATH is a directory (by default this one), taken as it is but for what .gitignore and .ciignore name, or a zip file.
+    The project's ci.yaml says how to run it; a Python project needs none. A COMMAND behind -- runs instead.
+
+    Ends with the job's own exit code. Ctrl-C leaves the job alone and says how to come back, a second one cancels it.
+    """
+    return _submit_project(ctx, path, server, as_json=as_json, detach=False, options=options)
+
+
+@click.command(cls=TailCommand)
+@_PATH
+@image_option
+@spec_options
+@detach_option
+@server_option
+@events_option
+@click.pass_context
+def submit(ctx: click.Context, /, path: Path, server: str | None, as_json: bool, detach: bool, **options: Any) -> int:
+    """Submit a project like `ci run`, or leave it with --detach."""
+    return _submit_project(ctx, path, server, as_json=as_json, detach=detach, options=options)
+
+
+@click.command("exec", cls=TailCommand)
+@click.argument("image")
+@spec_options
+@detach_option
+@server_option
+@events_option
+@click.pass_context
+def exec_command(
+    ctx: click.Context, /, image: str, server: str | None, as_json: bool, detach: bool, **options: Any
+) -> int:
+    """Run one command in an image, without a project.
+
+    As in: ci exec busybox -- echo hello
+    """
+    if ctx.meta["tail"] is None:
+        raise click.UsageError("give the command behind --, as in: ci exec busybox -- echo hello")
+    request = {"type": "container", **spec_of(options | {"image": image}, ctx.meta["tail"])}
+    return _make_job(lambda connection: connection.client.create_job(request), server, as_json=as_json, detach=detach)
+
+
+@click.command()
+@click.argument("job")
+@detach_option
+@server_option
+@events_option
+def retry(job: str, server: str | None, as_json: bool, detach: bool) -> int:
+    """Submit again what a job was submitted with."""
+
+    async def submit_again(connection: "Connection") -> str:
+        return await connection.client.retry_job(await connection.resolve(job))
+
+    return _make_job(submit_again, server, as_json=as_json, detach=detach)
+
+
+def _submit_project(
+    ctx: click.Context, path: Path, server: str | None, *, as_json: bool, detach: bool, options: dict[str, Any]
+) -> int:
+    from ci_client.console import Progress, say, size
+    from ci_client.packing import open_project
+
+    spec = spec_of(options, ctx.meta["tail"])
+    progress = Progress()
+    with open_project(path, lambda files, count: progress.show(f"packing: {files} files, {size(count)}")) as archive:
+        progress.done()
+        for note in archive.notes:
+            say(note)
+        if archive.unpacked_bytes is None:
+            say(f"submitting {path}, {size(archive.size)}")
+        else:
+            files = f"{archive.files} file" + ("" if archive.files == 1 else "s")
+            say(f"packed {files}, {size(archive.unpacked_bytes)}, into {size(archive.size)}")
+        return _make_job(lambda connection: _upload(connection, archive, spec), server, as_json=as_json, detach=detach)
+
+
+async def _upload(connection: "Connection", archive: "Archive", spec: dict[str, Any]) -> str:
+    from ci_client.console import Progress, size
+    from ci_client.errors import SubmissionUncertain
+
+    progress = Progress()
+    sent = False
+
+    def show(count: int, total: int) -> None:
+        nonlocal sent
+        sent = count >= total
+        progress.show(f"sending: {size(count)} of {size(total)}")
+
+    try:
+        return await connection.client.submit(archive, spec=spec or None, progress=show)
+    except asyncio.CancelledError as exc:
+        if not sent:
+            raise
+        raise SubmissionUncertain(
+            "interrupted before the server had named the job: whether it was accepted is not certain; "
+            "look for it with `ci list`"
+        ) from exc
+    finally:
+        progress.done()
+
+
+def _make_job(
+    make: "Callable[[Connection], Awaitable[str]]", server: str | None, *, as_json: bool, detach: bool
+) -> int:
+    from ci_client.connection import connected
+    from ci_client.console import say
+    from ci_client.follow import JobFollower
+    from ci_client.interrupts import Interrupts, run_command
+
+    async def command(interrupts: Interrupts) -> int:
+        outlives = "nobody would run the job once this command has ended" if detach else None
+        async with connected(server, carries_jobs=True, outlives=outlives) as connection:
+            say(f"running {connection.where}" if connection.embedded else f"server {connection.where}")
+            job_id = await make(connection)
+            say(f"job {job_id}")
+            if not detach:
+                return await JobFollower(connection, job_id, as_json=as_json).follow(interrupts, from_beginning=True)
+            say(f"follow it with: {connection.advice('wait', job_id, '--all')}")
+            if as_json:
+                echo_json({"job_id": job_id})
+            else:
+                click.echo(job_id)
+            return 0
+
+    return run_command(command)

@@ -1,0 +1,179 @@
+"""`ci wait`, `ci logs`, `ci list`, `ci status`, `ci cancel`: commands about jobs that are there."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ci_client.commands.options import echo_json, events_option, json_option, server_option
+
+if TYPE_CHECKING:
+    from ci_client.connection import Connection
+
+
+def _with_connection(
+    server: str | None, work: "Callable[[Connection], Awaitable[int]]", *, carries_jobs: bool = False
+) -> int:
+    from ci_client.connection import connected
+    from ci_client.interrupts import Interrupts, run_command
+
+    async def command(interrupts: Interrupts) -> int:  # noqa: ARG001  # a signal ends the command
+        async with connected(server, carries_jobs=carries_jobs) as connection:
+            return await work(connection)
+
+    return run_command(command)
+
+
+@click.command()
+@click.argument("job")
+@click.option("--all", "from_beginning", is_flag=True, help="Show the log from its beginning, not only what is new.")
+@server_option
+@events_option
+def wait(job: str, from_beginning: bool, server: str | None, as_json: bool) -> int:
+    """Follow a job to its end; come back to it at any time.
+
+    JOB is a job's id, or the beginning of one. Ends with the job's own exit code. Ctrl-C leaves the job alone, a second
+    one cancels it.
+    """
+    from ci_client.connection import connected
+    from ci_client.follow import JobFollower
+    from ci_client.interrupts import Interrupts, run_command
+
+    async def command(interrupts: Interrupts) -> int:
+        async with connected(server, carries_jobs=True) as connection:
+            follower = JobFollower(connection, await connection.resolve(job), as_json=as_json)
+            return await follower.follow(interrupts, from_beginning=from_beginning)
+
+    return run_command(command)
+
+
+@click.command()
+@click.argument("job")
+@click.option("--follow", "-f", is_flag=True, help="Go on until the job ends.")
+@server_option
+@events_option
+def logs(job: str, follow: bool, server: str | None, as_json: bool) -> int:
+    """Write a job's log to standard output.
+
+    Byte for byte. Ends with 0 however the job ended.
+    """
+
+    async def work(connection: "Connection") -> int:
+        job_id = await connection.resolve(job)
+        if follow or as_json:
+            return await _write(_followed(connection, job_id, follow=follow, as_json=as_json))
+        return await _write(connection.client.log(job_id))
+
+    return _with_connection(server, work, carries_jobs=follow)
+
+
+async def _followed(
+    connection: "Connection", job_id: str, *, follow: bool, as_json: bool
+) -> AsyncGenerator[bytes, None]:
+    import json
+    from contextlib import aclosing
+
+    from ci_client.stream import log_bytes_of
+
+    present = None if follow else (await connection.client.get_job(job_id)).get("log_bytes") or 0
+    if present == 0:
+        return
+    async with aclosing(connection.client.stream(job_id)) as events:
+        async for event in events:
+            if as_json and (follow or event["type"] == "log"):
+                yield json.dumps(event).encode() + b"\n"
+            elif event["type"] == "log":
+                yield log_bytes_of(event)
+            if present is not None and event.get("offset", 0) >= present:
+                return
+
+
+async def _write(chunks: AsyncGenerator[bytes, None]) -> int:
+    from contextlib import aclosing
+
+    from ci_client.console import LogOutput
+    from ci_client.exits import EX_BROKEN_PIPE
+
+    output = LogOutput()
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            await output.write(chunk)
+            if output.broken:
+                return EX_BROKEN_PIPE
+    return 0
+
+
+@click.command("list")
+@click.option("--status", type=click.Choice(["queued", "running", "completed"]), help="Only jobs in this status.")
+@click.option("--conclusion", metavar="NAME", help="Only jobs that ended so, as in failed.")
+@click.option("--project", metavar="NAME", help="Only this project's jobs.")
+@click.option("--label", metavar="KEY=VALUE", help="Only jobs with this label.")
+@click.option("--search", "q", metavar="TEXT", help="Only jobs with this text in id, project, payload or labels.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
+@server_option
+@json_option
+def list_command(server: str | None, as_json: bool, limit: int, **filters: str | None) -> int:
+    """List jobs, newest first."""
+    from ci_client.tables import job_table
+
+    given = {name: value for name, value in filters.items() if value is not None}
+    if "label" in given:
+        key, equals, value = given["label"].partition("=")
+        if not equals:
+            raise click.UsageError("--label: write it as KEY=VALUE")
+        given["label"] = f"{key}:{value}"
+
+    async def work(connection: "Connection") -> int:
+        jobs = await connection.client.list_jobs(limit=limit, **given)
+        if as_json:
+            echo_json(jobs)
+        else:
+            click.echo(job_table(jobs) if jobs else "no jobs")
+        return 0
+
+    return _with_connection(server, work)
+
+
+@click.command()
+@click.argument("job")
+@server_option
+@json_option
+def status(job: str, server: str | None, as_json: bool) -> int:
+    """Show what is known of a job."""
+    from ci_client.tables import job_details
+
+    async def work(connection: "Connection") -> int:
+        record = await connection.client.get_job(await connection.resolve(job))
+        if as_json:
+            echo_json(record)
+        else:
+            click.echo(job_details(record))
+        return 0
+
+    return _with_connection(server, work)
+
+
+@click.command()
+@click.argument("job")
+@server_option
+@json_option
+def cancel(job: str, server: str | None, as_json: bool) -> int:
+    """Cancel a job.
+
+    It is sent SIGTERM, and SIGKILL where it has not ended some seconds later.
+    """
+    from ci_client.console import say
+    from ci_client.follow import wait_for_end
+
+    async def work(connection: "Connection") -> int:
+        job_id = await connection.resolve(job)
+        record: dict[str, Any] = await connection.client.cancel_job(job_id)
+        say(f"cancelling job {job_id}")
+        if connection.embedded:  # Nobody else would stop it.
+            await wait_for_end(connection, job_id)
+            record = await connection.client.get_job(job_id)
+        if as_json:
+            echo_json(record)
+        return 0
+
+    return _with_connection(server, work, carries_jobs=True)

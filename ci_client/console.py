@@ -1,0 +1,109 @@
+"""What the command line writes: logs to standard output as exact bytes, everything else to standard error."""
+
+import os
+import select
+import sys
+import time
+from contextlib import suppress
+
+import anyio
+import click
+
+_FIRST_LINE_SECONDS = 2.0
+_TERMINAL_SECONDS = 0.1
+_FILE_SECONDS = 10.0
+
+
+class LogOutput:
+    """Standard output for a job's log. Writing never holds up the event loop, however slow the reader is."""
+
+    def __init__(self) -> None:
+        self._at_line_start = True
+        self._file = sys.stdout.buffer
+        self._poll = select.poll()
+        try:
+            self._descriptor: int | None = self._file.fileno()
+            self._poll.register(self._descriptor, select.POLLOUT)
+        except OSError:
+            self._descriptor = None  # Not a file of the system's, as when a test catches the output.
+        self.broken = False
+        """The reader has gone away; what is written is dropped."""
+
+    async def write(self, data: bytes) -> None:
+        """Write all of `data`, at once and exactly."""
+        if data:
+            self._at_line_start = data.endswith(b"\n")
+        try:
+            if self._descriptor is None:
+                self._file.write(data)
+                self._file.flush()
+                return
+            rest = memoryview(data)
+            while rest and not self.broken:
+                if not self._poll.poll(0):
+                    await anyio.wait_writable(self._descriptor)
+                # So much can be written without blocking to a pipe that is ready at all.
+                rest = rest[os.write(self._descriptor, rest[: select.PIPE_BUF]) :]
+        except BrokenPipeError:
+            self.broken = True
+
+    def finish_line(self) -> None:
+        """On a terminal that shows both outputs, end a line that the log has left open, before something else comes."""
+        if not self._at_line_start and sys.stdout.isatty() and sys.stderr.isatty():
+            say_raw("\n")
+            self._at_line_start = True
+
+
+def say(message: str, *, problem: bool = False) -> None:
+    """Write one line to standard error."""
+    say_raw(click.style("ci: ", fg="red" if problem else "cyan") + message + "\n")
+
+
+def say_raw(text: str) -> None:
+    """Write to standard error; where nobody reads it any more, do nothing."""
+    with suppress(OSError):
+        click.echo(text, err=True, nl=False)
+
+
+def size(count: float) -> str:
+    """Return a number of bytes for people."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
+def span(seconds: float) -> str:
+    """Return a duration for people."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+class Progress:
+    """One line on standard error that says how far something has come: on a terminal, or where it takes long."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._next = time.monotonic() + (_TERMINAL_SECONDS if self._terminal else _FIRST_LINE_SECONDS)
+        self._shown = False
+
+    def show(self, text: str) -> None:
+        """Show a newer state; most calls write nothing."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + (_TERMINAL_SECONDS if self._terminal else _FILE_SECONDS)
+        self._shown = True
+        if self._terminal:
+            say_raw(f"\r\x1b[K{text}")
+        else:
+            say(text)
+
+    def done(self) -> None:
+        """Take the line away from a terminal."""
+        if self._shown and self._terminal:
+            say_raw("\r\x1b[K")

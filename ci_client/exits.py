@@ -1,0 +1,47 @@
+"""What the command line ends with.
+
+A job's own exit code where its own code ended by itself; else, so that a script can tell:
+
+    64  the command was used wrongly, or the server refused the request
+    69  no server answers, or the server's parts are not installed
+    70  an error of ours
+    75  the job errored: it could not be run, or was lost (also where it had an exit code by then)
+   124  the job timed out
+   130  the job was cancelled, or the command was interrupted
+   141  the reader of standard output went away (`ci logs` only; the others follow the job to its end)
+"""
+
+from ci_client.errors import EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, ClientError
+from ci_common.errors import CiError, RequestError, RuntimeFault
+from ci_common.jobs import Conclusion
+from ci_common.settings import SettingsError
+from ci_common.wire import Event
+
+EX_ERRORED = 75
+EX_TIMED_OUT = 124
+EX_INTERRUPTED = 130
+EX_BROKEN_PIPE = 141
+
+_BY_CONCLUSION: dict[str, int] = {
+    Conclusion.SUCCEEDED: 0,
+    Conclusion.ERRORED: EX_ERRORED,
+    Conclusion.TIMED_OUT: EX_TIMED_OUT,
+    Conclusion.CANCELLED: EX_INTERRUPTED,
+}
+
+
+def status_of_job(complete: Event) -> int:
+    """Return the exit status that stands for a job's end."""
+    conclusion = complete["conclusion"]
+    if conclusion == Conclusion.FAILED:
+        return complete.get("exit_code") or 1
+    return _BY_CONCLUSION.get(conclusion, EX_SOFTWARE)
+
+
+def status_of_error(error: CiError) -> int:
+    """Return the exit status that stands for an error."""
+    if isinstance(error, ClientError):
+        return error.exit_status
+    if isinstance(error, RequestError | SettingsError):
+        return EX_USAGE
+    return EX_UNAVAILABLE if isinstance(error, RuntimeFault) else EX_SOFTWARE

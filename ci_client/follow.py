@@ -1,0 +1,161 @@
+"""Following a job from a terminal: its log to standard output, what happens to it to standard error."""
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from datetime import datetime
+from typing import Any
+
+from ci_client.connection import Connection
+from ci_client.console import LogOutput, say, span
+from ci_client.errors import ServerError
+from ci_client.exits import EX_INTERRUPTED, status_of_job
+from ci_client.interrupts import Interrupts
+from ci_client.stream import log_bytes_of
+from ci_common.jobs import Conclusion
+from ci_common.wire import COMPLETE, LOG, STATUS, STEP, Event
+
+_SECOND_THOUGHT_SECONDS = 2.0
+
+
+class JobFollower:
+    """Shows one job until it ends, and turns its end into an exit status."""
+
+    def __init__(self, connection: Connection, job_id: str, *, as_json: bool) -> None:
+        self._connection = connection
+        self._client = connection.client
+        self._job_id = job_id
+        self._as_json = as_json
+        self._output = LogOutput()
+        self._waits_for = ""
+        self._is_running = False
+
+    async def follow(self, interrupts: Interrupts, *, from_beginning: bool) -> int:
+        """Return the exit status of the job. Ctrl-C leaves it alone, a second one soon after cancels it: both 130."""
+        with interrupts.taken() as signals:
+            showing = asyncio.create_task(self._show_all(from_beginning=from_beginning))
+            interrupt = asyncio.create_task(signals.get())
+            try:
+                await asyncio.wait({showing, interrupt}, return_when=asyncio.FIRST_COMPLETED)
+                if showing.done():
+                    return await showing
+                await _ended(showing)
+                return await self._interrupted(interrupt.result(), signals)
+            finally:
+                await _ended(showing)
+                await _ended(interrupt)
+
+    async def _show_all(self, *, from_beginning: bool) -> int:
+        async with aclosing(self._client.stream(self._job_id, from_beginning=from_beginning)) as events:
+            return await self._show_each(events)
+
+    async def _show_each(self, events: AsyncGenerator[Event, None]) -> int:
+        async for event in events:
+            kind = event["type"]
+            if self._as_json:
+                await self._output.write(json.dumps(event).encode() + b"\n")
+            elif kind == LOG:
+                await self._output.write(log_bytes_of(event))
+            if kind == STATUS:
+                await self._show_status(event)
+            elif kind == STEP:
+                self._show_step(event)
+            elif kind == COMPLETE:
+                await self._show_verdict(event)
+                return status_of_job(event)
+        raise AssertionError("a stream ends with `complete` or an error")
+
+    async def _show_status(self, event: Event) -> None:
+        reason = (event.get("reason") or {}).get("message", "")
+        if event["status"] == "queued" and reason and reason != self._waits_for:
+            self._waits_for = reason
+            self._say(f"waiting: {reason}")
+        elif event["status"] == "running" and not self._is_running:
+            self._is_running = True
+            self._say("running")
+            if (await self._client.get_job(self._job_id)).get("runtime") == "process":
+                self._say("jobs are not isolated: they run as processes on this machine")
+
+    def _show_step(self, event: Event) -> None:
+        if event["status"] == "running":
+            self._say(f"step {event['name']}")
+        elif event["status"] == "failed":
+            self._say(f"step {event['name']} failed with exit code {event.get('exit_code')}")
+
+    async def _show_verdict(self, event: Event) -> None:
+        job = await self._client.get_job(self._job_id)
+        parts = [f"exit code {event['exit_code']}"] if event.get("exit_code") is not None else []
+        if (duration := _duration(job)) is not None:
+            parts.append(f"after {span(duration)}")
+        reason = (event.get("reason") or {}).get("message", "")
+        if reason and event["conclusion"] not in (Conclusion.SUCCEEDED, Conclusion.FAILED):
+            parts.append(reason)
+        self._say(f"{event['conclusion']}: {', '.join(parts)}" if parts else event["conclusion"])
+        log, status = (self._connection.advice(command, self._job_id) for command in ("logs", "status"))
+        self._say(f"job {self._job_id}; its log again: {log}; more on it: {status}")
+
+    async def _interrupted(self, number: int, signals: "asyncio.Queue[int]") -> int:
+        back = self._connection.advice("wait", self._job_id, "--all")
+        self._say(f"detached; the job goes on. Come back to it with: {back}")
+        if number == signal.SIGTERM:
+            return EX_INTERRUPTED
+        self._say(f"Ctrl-C again within {_SECOND_THOUGHT_SECONDS:.0f} s cancels the job")
+        try:
+            async with asyncio.timeout(_SECOND_THOUGHT_SECONDS):
+                number = await signals.get()
+        except TimeoutError:
+            return EX_INTERRUPTED
+        if number == signal.SIGINT:
+            await self._cancel(signals)
+        return EX_INTERRUPTED
+
+    async def _cancel(self, signals: "asyncio.Queue[int]") -> None:
+        cancelling = asyncio.create_task(self._cancel_and_wait())
+        impatience = asyncio.create_task(signals.get())
+        try:
+            await asyncio.wait({cancelling, impatience}, return_when=asyncio.FIRST_COMPLETED)
+            if cancelling.done():
+                await cancelling
+        finally:
+            await _ended(cancelling)
+            await _ended(impatience)
+
+    async def _cancel_and_wait(self) -> None:
+        try:
+            await self._client.cancel_job(self._job_id)
+        except ServerError as exc:
+            self._say(str(exc))
+            return
+        self._say(f"cancelling job {self._job_id}")
+        if self._connection.embedded:  # Nobody else would stop it.
+            await wait_for_end(self._connection, self._job_id)
+
+    def _say(self, message: str) -> None:
+        self._output.finish_line()
+        say(message)
+
+
+async def wait_for_end(connection: Connection, job_id: str) -> Event:
+    """Return a job's `complete` event once it has ended, showing nothing."""
+    async with aclosing(connection.client.stream(job_id, from_beginning=False)) as events:
+        async for event in events:
+            if event["type"] == COMPLETE:
+                return event
+    raise AssertionError("a stream ends with `complete` or an error")
+
+
+async def _ended(task: "asyncio.Task[Any]") -> None:
+    """End a task and wait for it; what became of it does not matter any more."""
+    task.cancel()
+    await asyncio.wait({task})
+    with suppress(asyncio.CancelledError):
+        task.exception()
+
+
+def _duration(job: dict[str, Any]) -> float | None:
+    start, end = job.get("start_time"), job.get("end_time")
+    if not start or not end:
+        return None
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()

@@ -1,0 +1,95 @@
+"""The command line, `ci`. What a command ends with is documented in `ci_client.exits`."""
+
+import sys
+
+import click
+
+from ci_client.commands import serving, submitting, watching
+
+EX_USAGE = 64
+EX_INTERRUPTED = 130
+
+_EXIT_STATUS = """\b
+Exit status: the job's own exit code where it has one; else
+   64  used wrongly, or refused by the server
+   69  no server answers, or the server's parts are not installed
+   70  an error of ours
+   75  the job errored: it could not be run, or was lost
+  124  the job timed out
+  130  the job was cancelled, or the command interrupted"""
+
+
+class _InOrder(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        """As people need them, not by the alphabet."""
+        return list(self.commands)
+
+
+@click.group(
+    cls=_InOrder,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=_EXIT_STATUS,
+)
+@click.version_option(package_name="ci-server", prog_name="ci")
+def cli() -> None:
+    """Submit a directory, watch it run in a clean container, get a verdict.
+
+    `ci run` in a project is all it takes. `ci serve` keeps a server running for several terminals, users and machines.
+    Logs go to standard output, everything else to standard error.
+    """
+
+
+for _command in (
+    *(submitting.run, submitting.submit, submitting.exec_command, submitting.retry),
+    *(watching.wait, watching.logs, watching.list_command, watching.status, watching.cancel),
+    *(serving.serve, serving.controller, serving.settings, serving.doctor),
+):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit status."""
+    sys.exit(run_cli(sys.argv[1:]))
+
+
+def run_cli(args: list[str]) -> int:
+    """Run the command line with these arguments and return its exit status; messages go to standard error."""
+    try:
+        return _run_click(args)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\nci: interrupted", err=True)
+        return EX_INTERRUPTED
+
+
+def _run_click(args: list[str]) -> int:
+    try:
+        status = cli.main(args, prog_name="ci", standalone_mode=False)
+    except click.UsageError as exc:
+        exc.show()
+        return EX_USAGE
+    except click.ClickException as exc:
+        exc.show()
+        return exc.exit_code
+    except Exception as exc:
+        status = _status_of_error(exc)
+        if status is None:
+            raise
+    return status if isinstance(status, int) else 0
+
+
+def _status_of_error(error: Exception) -> int | None:
+    """Say what was wrong and return the exit status, or None for an error nobody raised on purpose."""
+    from ci_client.console import say
+    from ci_client.exits import status_of_error
+    from ci_common.errors import CiError, RequestError
+
+    if not isinstance(error, CiError):
+        return None
+    say(str(error), problem=True)
+    for field in getattr(error, "errors", ()) if not isinstance(error, RequestError) else ():
+        say(f"  {field.path}: {field.message}", problem=True)
+    return status_of_error(error)
+
+
+if __name__ == "__main__":
+    main()

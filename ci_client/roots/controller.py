@@ -1,0 +1,12 @@
+"""`ci controller`: the controller alone, for an API that runs with CI_CONTROLLER=off."""
+
+from ci_client.roots.parts import server_parts
+from ci_common.settings import Settings
+
+
+async def run(settings: Settings) -> None:
+    """Carry jobs out until SIGTERM or SIGINT. Raises ServerPartsMissing."""
+    with server_parts():
+        from ci_controller.main import run_controller
+
+    await run_controller(settings)

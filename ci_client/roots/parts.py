@@ -1,0 +1,25 @@
+"""Tells a missing installation of the server's parts from a mistake in them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ci_client.errors import ServerPartsMissing
+
+_LIBRARIES = frozenset(
+    {
+        *("aiodocker", "aiohttp", "aiosqlite", "asyncinotify", "httptools", "python_multipart"),
+        *("sse_starlette", "starlette", "uvicorn", "uvloop", "yaml"),
+    }
+)
+
+
+@contextmanager
+def server_parts() -> Iterator[None]:
+    """Import the server's parts in this block. Raises ServerPartsMissing where a library of theirs is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as exc:
+        name = (exc.name or "").partition(".")[0]
+        if name not in _LIBRARIES:
+            raise
+        raise ServerPartsMissing(name) from exc

@@ -1,0 +1,40 @@
+"""`ci serve`: the API, by default with a controller, until it is told to stop."""
+
+from contextlib import ExitStack
+from urllib.parse import urlsplit
+
+from ci_client.announcement import announced
+from ci_client.console import say
+from ci_client.roots.parts import server_parts
+from ci_common.settings import Settings
+
+_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # recognised, not bound
+
+
+async def run_server(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, announced to this user's other commands. Raises ServerPartsMissing."""
+    with server_parts():
+        from ci_server.app import create_app
+        from ci_server.serving import serve
+
+    with ExitStack() as stack:
+
+        def tell(url: str) -> None:
+            url = _reachable(url)
+            say(f"serving at {url}")
+            try:
+                stack.enter_context(announced(url))
+            except OSError as exc:
+                say(f"other commands must be told where it is, with --server {url} ({exc})")
+            say("submit a project from another terminal: ci submit .    (Ctrl-C stops; jobs go on)")
+
+        await serve(
+            create_app(settings), host=settings.host, port=settings.port, on_ready=tell, log_level=settings.log_level
+        )
+
+
+def _reachable(url: str) -> str:
+    """Return a URL that leads here, from one that names all addresses of the machine."""
+    parts = urlsplit(url)
+    address = _EVERY_ADDRESS.get(parts.hostname or "")
+    return url if address is None else f"{parts.scheme}://{address}:{parts.port}"

@@ -1,0 +1,77 @@
+"""Jobs as text for people."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from ci_client.console import size, span
+
+_GAP = "  "
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as lines with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        _GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def job_table(jobs: Sequence[dict[str, Any]]) -> str:
+    """Return jobs as a table with a head."""
+    head = ("JOB", "STATUS", "SUBMITTED", "TOOK", "PROJECT", "WHAT")
+    return columns([head, *(_row(job) for job in jobs)])
+
+
+def _row(job: dict[str, Any]) -> tuple[str, ...]:
+    payload = job.get("payload") or {}
+    return (
+        job["job_id"],
+        job.get("conclusion") or job["status"],
+        _local(job.get("submit_time")),
+        _took(job),
+        job.get("project") or "",
+        str(payload.get("image") or job.get("type") or ""),
+    )
+
+
+def job_details(job: dict[str, Any]) -> str:
+    """Return all that people ask of one job, a line each."""
+    return columns([(f"{name}:", text) for name, text in _details(job) if text])
+
+
+def _details(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    payload = job.get("payload") or {}
+    yield "job", job["job_id"]
+    yield "status", job["status"] + (f", {job['conclusion']}" if job.get("conclusion") else "")
+    yield "reason", (job.get("reason") or {}).get("message", "")
+    yield "error", job.get("error") or ""
+    yield "exit code", "" if job.get("exit_code") is None else str(job["exit_code"])
+    yield "type", job.get("type") or ""
+    yield "image", str(payload.get("image") or "")
+    yield "runs as", job.get("runtime") or ""
+    yield "project", job.get("project") or ""
+    yield "labels", ", ".join(f"{key}={value}" for key, value in (job.get("labels") or {}).items())
+    for name in ("submit", "start", "end", "cancel_requested"):
+        yield f"{name.replace('_', ' ')} time", _local(job.get(f"{name}_time"))
+    yield "took", _took(job)
+    yield "retry of", job.get("retry_of") or ""
+    yield "result", job.get("result") or ""
+    for step in job.get("steps") or []:
+        code = "" if step.get("exit_code") is None else f", exit code {step['exit_code']}"
+        took = _took(step)
+        yield f"step {step['name']}", f"{step['status']}{code}" + (f", {took}" if took else "")
+    yield "log", "" if job.get("log_bytes") is None else size(job["log_bytes"])
+    yield "log sha256", job.get("log_sha256") or ""
+
+
+def _local(instant: str | None) -> str:
+    return datetime.fromisoformat(instant).astimezone().strftime("%Y-%m-%d %H:%M:%S") if instant else ""
+
+
+def _took(record: dict[str, Any]) -> str:
+    if not record.get("start_time"):
+        return ""
+    end = record.get("end_time")
+    until = datetime.fromisoformat(end) if end else datetime.now(UTC)
+    return span(max(0.0, (until - datetime.fromisoformat(record["start_time"])).total_seconds()))
