@@ -15,6 +15,7 @@
       exit                   exit status, complete once it ends with a newline
       workspace/             the unpacked project
     <attempt>.times          when which byte of the log was there, written by the controller
+  processes/                 the process runtime's records; ci_controller.runtime.process_record draws one
 
 Nothing that is read from a run directory is trusted: `open_regular` follows no symbolic link and opens no FIFO or
 device, and every reader caps how much it takes.
@@ -153,6 +154,10 @@ class DataDirectory:
     @property
     def jobs(self) -> Path:
         return self.path / "jobs"
+
+    @property
+    def processes(self) -> Path:
+        return self.path / "processes"
 
     @property
     def ca_bundle(self) -> Path:

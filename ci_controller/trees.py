@@ -35,7 +35,7 @@ def delete_tree(path: Path) -> None:
 
 
 def _make_writable(folder: Path) -> None:
-    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+    if folder.lstat().st_mode & 0o700 != 0o700:
         folder.chmod(0o700)
 
 

@@ -1,6 +1,7 @@
 """The runtime of plain processes: no isolation, nothing needed but /bin/sh."""
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -25,7 +26,8 @@ from ci_controller.trees import delete_tree
 
 KILL_SECONDS = 30.0
 """How long killed processes may take to be gone."""
-_TAKE_OVER_SECONDS = 10.0
+TAKE_OVER_SECONDS = 10.0
+"""How long a supervisor that has the lock may take to put its identity on record."""
 _EVENT_SECONDS = 60.0
 _REMOVED = ".removed-"
 _LIBRARY_PATHS = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
@@ -45,7 +47,7 @@ class ProcessRuntime:
     def __init__(self, settings: Settings, data: DataDirectory) -> None:
         self._settings = settings
         self._data = DataDirectory(data.path.absolute())
-        self._directory = data.path.absolute() / "processes"
+        self._directory = self._data.processes
         self._spawner = ThreadPoolExecutor(thread_name_prefix="spawn")
         self._removals = count()
 
@@ -93,7 +95,7 @@ class ProcessRuntime:
         result = await loop.run_in_executor(self._spawner, self._spawn, key)
         if result.returncode == process_supervisor.BUSY:
             # Another one, of a controller that died just now, has the lock and is about to take charge.
-            if not await self._leaves(key, Phase.CREATED, _TAKE_OVER_SECONDS):
+            if not await self._leaves(key, Phase.CREATED, TAKE_OVER_SECONDS):
                 raise StartFault("a supervisor holds the workload's lock and does not take charge of it")
         elif result.returncode != 0 and (await self.look(key)).phase is Phase.CREATED:
             raise StartFault(f"the job's supervisor could not start: {result.stderr.decode(errors='replace').strip()}")
@@ -115,6 +117,8 @@ class ProcessRuntime:
                 check=False,
             )
         except OSError as exc:
+            if exc.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+                raise RuntimeUnavailable(f"the machine cannot start another process at present: {exc}") from exc
             raise StartFault(f"the job's supervisor could not start: {exc}") from exc
 
     async def look(self, key: WorkloadKey) -> Workload:

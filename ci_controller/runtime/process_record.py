@@ -58,9 +58,9 @@ class ProcessRecord:
             return Workload(Phase.CREATED)
         runs = self._runs()
         code = self._read("exit")  # Read after the look at the processes: what ended in between has left it.
-        if code is not None:
-            return Workload(Phase.EXITED, exit_code=int(code))
-        return Workload(Phase.RUNNING if runs else Phase.EXITED)
+        if code is not None or not runs:
+            return Workload(Phase.EXITED, exit_code=int(code) if code else None)
+        return Workload(Phase.RUNNING)
 
     def send(self, number: signal.Signals) -> None:
         """Send the job SIGTERM, or SIGKILL to all of it. Does nothing where it does not run.

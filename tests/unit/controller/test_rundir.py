@@ -1,0 +1,122 @@
+"""Preparing a run directory, opening its gate, and reading what a job could have tampered with."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from ci_common.layout import ExitRecord, RunDirectory, open_regular
+from ci_controller.rundir import open_to_everyone, opened_gate, prepare
+from tests.helpers.scripts import plan_of, shell_steps
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    run = RunDirectory(tmp_path / "job" / "1")
+    prepare(run, plan_of(*shell_steps("echo one")), base=run.path, environment={})
+    return run
+
+
+def test_a_prepared_directory_has_all_that_a_script_needs(run: RunDirectory) -> None:
+    assert {entry.name for entry in run.path.iterdir()} == {"run", "gate", "log", "workspace"}
+    assert stat.S_ISFIFO(run.gate.lstat().st_mode)
+    assert run.log_size() == 0
+    assert not run.is_waiting()
+    assert not run.is_started()
+    assert run.read_exit() is None
+
+
+def test_preparing_again_keeps_what_is_there_and_renews_the_script(run: RunDirectory) -> None:
+    (run.workspace / "file").touch()
+    prepare(run, plan_of(*shell_steps("echo two")), base=run.path, environment={})
+    assert (run.workspace / "file").exists()
+    assert b"echo two" in run.script.read_bytes()
+
+
+def test_opening_a_gate_that_nobody_waits_at_leaves_nothing_in_it(run: RunDirectory) -> None:
+    with opened_gate(run):
+        pass
+    gate = os.open(run.gate, os.O_RDONLY | os.O_NONBLOCK)
+    assert os.read(gate, 100) == b""
+    os.close(gate)
+
+
+def test_an_open_gate_gives_its_word_to_one_that_comes_late(run: RunDirectory) -> None:
+    with opened_gate(run):
+        gate = os.open(run.gate, os.O_RDONLY | os.O_NONBLOCK)
+        assert os.read(gate, 100) == b"go\n"
+        os.close(gate)
+
+
+def test_a_file_in_the_place_of_the_gate_is_not_written_to(run: RunDirectory) -> None:
+    run.gate.unlink()
+    run.gate.write_text("")
+    with opened_gate(run):
+        assert run.gate.read_text() == ""
+
+
+def test_everyone_may_write_where_a_directory_is_opened_to_everyone(run: RunDirectory) -> None:
+    (run.workspace / "folder").mkdir(mode=0o700)
+    (run.workspace / "script").touch(mode=0o700)
+    (run.workspace / "text").touch(mode=0o600)
+    (run.workspace / "link").symlink_to("/etc")
+    before = Path("/etc").stat().st_mode
+    open_to_everyone(run)
+
+    def mode(name: str) -> int:
+        return stat.S_IMODE((run.path / name).lstat().st_mode)
+
+    assert [mode(name) for name in (".", "workspace", "workspace/folder", "workspace/script")] == [0o777] * 4
+    assert [mode(name) for name in ("gate", "log", "workspace/text")] == [0o666] * 3
+    assert Path("/etc").stat().st_mode == before
+
+
+@pytest.mark.parametrize(
+    ("written", "record"),
+    [
+        (b"0\n", ExitRecord(0, terminated=False)),
+        (b"143 term\n", ExitRecord(143, terminated=True)),
+        (b"255\n", ExitRecord(255, terminated=False)),
+        (b"256\n", None),
+        (b"0", None),
+        (b"14", None),
+        (b"", None),
+        (b"0\n0\n", None),
+        (b"-1\n", None),
+        (b"0" * 1000 + b"\n", None),
+    ],
+)
+def test_an_exit_record_counts_only_when_it_is_complete(
+    run: RunDirectory, written: bytes, record: ExitRecord | None
+) -> None:
+    run.exit.write_bytes(written)
+    assert run.read_exit() == record
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "nothing"])
+def test_only_regular_files_are_read(run: RunDirectory, kind: str) -> None:
+    match kind:
+        case "link":
+            run.exit.symlink_to("/etc/passwd")
+        case "pipe":
+            os.mkfifo(run.exit)
+        case "folder":
+            run.exit.mkdir()
+    with pytest.raises(FileNotFoundError):
+        open_regular(run.exit)
+    assert run.read_exit() is None
+
+
+def test_a_file_that_cannot_be_opened_just_now_is_not_taken_for_absent(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.exit.write_bytes(b"0\n")
+
+    def out_of_descriptors(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("os.open", out_of_descriptors)
+    with pytest.raises(OSError, match="Too many open files"):
+        run.read_exit()
