@@ -127,6 +127,23 @@ class Engine:
         except json.JSONDecodeError as exc:
             raise RuntimeUnavailable(f"what answers is not a Docker engine: {exc}") from exc
 
+    async def remove_container(self, name: str) -> None:
+        """Remove a container with its anonymous volumes, killing it where it runs; return once it is gone."""
+        try:
+            async with self.call() as docker:
+                await docker.containers.container(name).delete(force=True, v=True)
+        except Absent:
+            pass
+        except Conflict:  # Its removal has begun already.
+            await self._wait_until_removed(name)
+
+    async def _wait_until_removed(self, name: str) -> None:
+        try:
+            async with self.call() as docker:
+                await docker.containers.container(name).wait(condition="removed")
+        except Absent:
+            pass
+
     async def stream(
         self, method: str, path: str, *, params: Mapping[str, str], headers: Mapping[str, str] | None = None
     ) -> AsyncGenerator[dict[str, Any], None]:
