@@ -109,6 +109,7 @@ def _bridge() -> Iterator[str]:
             yield name
         finally:
             _ip("link", "delete", name)
+            _forget_rules(name)
         return
     raise EngineError("no network bridge could be made: this needs the right to administer the network")
 
@@ -117,6 +118,16 @@ def _ip(*arguments: str) -> str:
     """Run `ip`; return what it complains of, or an empty text."""
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
     return done.stderr.strip() or "ip failed" if done.returncode else ""
+
+
+def _forget_rules(bridge: str) -> None:
+    """Take back the packet filter's rules for the bridge, which the engine leaves behind."""
+    for table in ("filter", "nat"):
+        command = ["iptables", "--table", table]
+        rules = subprocess.run([*command, "--list-rules"], capture_output=True, text=True, check=False).stdout
+        for words in map(str.split, rules.splitlines()):
+            if bridge in words and words[0] == "-A":
+                subprocess.run([*command, "--delete", *words[1:]], capture_output=True, check=False)
 
 
 def _routed(network: ipaddress.IPv4Network) -> bool:
