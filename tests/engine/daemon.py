@@ -32,6 +32,7 @@ def private_engine() -> Iterator[EngineAPI]:
         bridge = stack.enter_context(_bridge())
         # A short path, because a socket's has at most 107 bytes; data on a disk, because overlays do not nest.
         runtime = Path(stack.enter_context(_directory("/run")))
+        runtime.chmod(0o755)  # The socket in it is for its group, too, as the usual one is.
         data = Path(stack.enter_context(_directory("/var/tmp")))
         yield stack.enter_context(_daemon(runtime, data, bridge))
 
