@@ -4,7 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 # An installation is as old as pyproject.toml's content, not as its date.
-CONTENT := $(shell cksum <pyproject.toml | tr -s ' \t' '--')
+CONTENT := $(shell cksum <pyproject.toml | tr -c '0-9\n' '_')
 SERVER := $(VENV)/.server-$(CONTENT)
 DEV := $(VENV)/.dev-$(CONTENT)
 

@@ -164,10 +164,10 @@ class DataDirectory:
         return self.path / "ca-certificates.crt"
 
     def create(self) -> None:
-        """Make the directory and its two folders, closed to other users of the machine."""
+        """Make the directory and its two folders, which are closed to other users even where the directory is not."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.incoming.mkdir(exist_ok=True)
-        self.jobs.mkdir(exist_ok=True)
+        self.incoming.mkdir(mode=0o700, exist_ok=True)
+        self.jobs.mkdir(mode=0o700, exist_ok=True)
 
     def job(self, job_id: str) -> Path:
         return self.jobs / job_id

@@ -144,8 +144,15 @@ class TestSilentEngine:
 
 
 class TestNoEngine:
-    @pytest.mark.parametrize("kind", ["missing", "refusing", "not an engine"])
-    async def test_it_is_said_where_and_why(self, tmp_path: Path, kind: str) -> None:
+    @pytest.mark.parametrize(
+        ("kind", "why"),
+        [
+            ("missing", "unix://.*/engine.sock: No such file"),
+            ("refusing", "unix://.*/engine.sock: Connection refused"),
+            ("not an engine", "not a Docker engine"),
+        ],
+    )
+    async def test_it_is_said_where_and_why(self, tmp_path: Path, kind: str, why: str) -> None:
         data = DataDirectory(tmp_path / "data")
         data.create()
         path = tmp_path / "engine.sock"
@@ -162,7 +169,7 @@ class TestNoEngine:
         elif kind == "not an engine":
             server = await asyncio.start_unix_server(answer, path)
         runtime = DockerRuntime(Settings.from_env(docker_url=f"unix://{path}"), installation_of(data), data)
-        with pytest.raises(RuntimeUnavailable, match="Docker"):
+        with pytest.raises(RuntimeUnavailable, match=why):
             await runtime.open()
         await runtime.close()
         if server is not None:

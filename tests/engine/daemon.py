@@ -32,6 +32,7 @@ def private_engine() -> Iterator[EngineAPI]:
         bridge = stack.enter_context(_bridge())
         # A short path, because a socket's has at most 107 bytes; data on a disk, because overlays do not nest.
         runtime = Path(stack.enter_context(_directory("/run")))
+        runtime.chmod(0o755)  # The socket in it is for its group, too, as the usual one is.
         data = Path(stack.enter_context(_directory("/var/tmp")))
         yield stack.enter_context(_daemon(runtime, data, bridge))
 
@@ -109,6 +110,7 @@ def _bridge() -> Iterator[str]:
             yield name
         finally:
             _ip("link", "delete", name)
+            _forget_rules(name)
         return
     raise EngineError("no network bridge could be made: this needs the right to administer the network")
 
@@ -117,6 +119,16 @@ def _ip(*arguments: str) -> str:
     """Run `ip`; return what it complains of, or an empty text."""
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
     return done.stderr.strip() or "ip failed" if done.returncode else ""
+
+
+def _forget_rules(bridge: str) -> None:
+    """Take back the packet filter's rules for the bridge, which the engine leaves behind."""
+    for table in ("filter", "nat"):
+        command = ["iptables", "--table", table]
+        rules = subprocess.run([*command, "--list-rules"], capture_output=True, text=True, check=False).stdout
+        for words in map(str.split, rules.splitlines()):
+            if bridge in words and words[0] == "-A":
+                subprocess.run([*command, "--delete", *words[1:]], capture_output=True, check=False)
 
 
 def _routed(network: ipaddress.IPv4Network) -> bool:

@@ -10,7 +10,7 @@ import aiohttp
 
 from ci_common.errors import ImageFault
 from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, Mount, helper_config
-from ci_controller.runtime.docker.engine import Absent, Conflict, Engine, Refusal, Traits
+from ci_controller.runtime.docker.engine import Absent, Engine, Refusal, Traits
 from ci_controller.runtime.docker.images import Images
 
 _MOUNTED = "/ci-reclaim"
@@ -67,7 +67,7 @@ class Cleaner:
         except Absent:
             pass  # It has ended and the engine has removed it already.
         finally:
-            await self._remove(helper.id)
+            await self._engine.remove_container(helper.id)
 
     async def remove_leftovers(self) -> None:
         """Remove helpers that a controller left behind when it died."""
@@ -75,11 +75,4 @@ class Cleaner:
             filters = {"label": [f"{INSTALLATION}={self._installation_id}", HELPER]}
             left = await docker.containers.list(all=True, filters=json.dumps(filters))
         for container in left:
-            await self._remove(container.id)
-
-    async def _remove(self, container: str) -> None:
-        try:
-            async with self._engine.call() as docker:
-                await docker.containers.container(container).delete(force=True, v=True)
-        except (Absent, Conflict):
-            pass  # The engine has removed it, or is about to.
+            await self._engine.remove_container(container.id)

@@ -76,6 +76,7 @@ class Engine:
         """`url` as in DOCKER_HOST; None for the usual sockets. Raises SettingsError for one we cannot use."""
         self._url = url
         self._patience = patience
+        self._address = url
         self._docker: aiodocker.Docker | None = None
         self._connector: aiohttp.BaseConnector | None = None
         if url is not None:
@@ -84,12 +85,12 @@ class Engine:
     async def open(self) -> Traits:
         """Connect and return the engine's traits. Raises RuntimeUnavailable; may be called again then."""
         await self.close()
-        url = self._url or _usual_url()
-        self._docker, self._connector = _client(url)
+        self._address = self._url or _usual_url()
+        self._docker, self._connector = _client(self._address)
         try:
-            async with self.call(PING_PATIENCE) as docker:
+            async with self.call(min(PING_PATIENCE, self._patience)) as docker:
                 info = await docker.system.info()
-            _check_kernel(url, info)
+            _check_kernel(self._address, info)
         except BaseException:
             await self.close()
             raise
@@ -118,7 +119,7 @@ class Engine:
                 yield self._docker
         except aiodocker.DockerError as exc:
             if exc.status == _UNREACHABLE:
-                raise RuntimeUnavailable(exc.message) from exc
+                raise RuntimeUnavailable(f"no Docker engine answers at {self._address}: {_why(exc)}") from exc
             raise _REFUSALS.get(exc.status, Refusal)(exc.message, exc.status) from exc
         except TimeoutError as exc:
             raise RuntimeUnavailable(f"the Docker engine did not answer within {limit} s") from exc
@@ -126,6 +127,23 @@ class Engine:
             raise RuntimeUnavailable(f"the connection to the Docker engine broke: {exc}") from exc
         except json.JSONDecodeError as exc:
             raise RuntimeUnavailable(f"what answers is not a Docker engine: {exc}") from exc
+
+    async def remove_container(self, name: str) -> None:
+        """Remove a container with its anonymous volumes, killing it where it runs; return once it is gone."""
+        try:
+            async with self.call() as docker:
+                await docker.containers.container(name).delete(force=True, v=True)
+        except Absent:
+            pass
+        except Conflict:  # Its removal has begun already.
+            await self._wait_until_removed(name)
+
+    async def _wait_until_removed(self, name: str) -> None:
+        try:
+            async with self.call() as docker:
+                await docker.containers.container(name).wait(condition="removed")
+        except Absent:
+            pass
 
     async def stream(
         self, method: str, path: str, *, params: Mapping[str, str], headers: Mapping[str, str] | None = None
@@ -143,6 +161,14 @@ class Engine:
                 async for line in response.content:
                     if line.strip():
                         yield json.loads(line)
+
+
+def _why(error: aiodocker.DockerError) -> str:
+    cause = error.__context__
+    reason = cause.os_error if isinstance(cause, aiohttp.ClientConnectorError) else cause
+    if isinstance(reason, PermissionError):
+        return "permission denied; only root and the members of the socket's group (docker) may use it"
+    return (isinstance(reason, OSError) and reason.strerror) or str(reason or error.message)
 
 
 def _message(body: bytes) -> str:

@@ -81,8 +81,7 @@ class Images:
                 has_certificates=await self._has_file(probe.id, SYSTEM_BUNDLE),
             )
         finally:
-            async with self._engine.call() as docker:
-                await docker.containers.container(probe.id).delete(force=True, v=True)
+            await self._engine.remove_container(probe.id)
 
     async def _has_file(self, container: str, path: str) -> bool:
         try:

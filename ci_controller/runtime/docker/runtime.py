@@ -155,22 +155,8 @@ class DockerRuntime:
             pass
 
     async def remove(self, key: WorkloadKey) -> None:
-        if await self._inspect(key) is None:
-            return
-        try:
-            async with self._engine.call() as docker:
-                await docker.containers.container(self._name(key)).delete(force=True, v=True)
-        except Absent:
-            pass
-        except Conflict:
-            await self._wait_until_removed(key)
-
-    async def _wait_until_removed(self, key: WorkloadKey) -> None:
-        try:
-            async with self._engine.call() as docker:
-                await docker.containers.container(self._name(key)).wait(condition="removed")
-        except Absent:
-            pass
+        if await self._inspect(key) is not None:
+            await self._engine.remove_container(self._name(key))
 
     async def list_workloads(self) -> list[Sighting]:
         async with self._engine.call() as docker:

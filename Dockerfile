@@ -1,0 +1,22 @@
+# One image for server and controller: `ci serve` by default, `ci controller` beside it (see docker-compose.yml).
+ARG BASE_IMAGE=python:3.12-slim
+
+FROM ${BASE_IMAGE} AS build
+WORKDIR /src
+COPY pyproject.toml README.md ./
+COPY ci_client ci_client
+COPY ci_common ci_common
+COPY ci_controller ci_controller
+COPY ci_persistence ci_persistence
+COPY ci_server ci_server
+RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
+
+FROM ${BASE_IMAGE}
+COPY --from=build /wheels /wheels
+RUN for wheel in /wheels/*.whl; do python -m pip install --no-cache-dir "$wheel[server]"; done && rm -r /wheels
+# Root, because the controller needs the engine's socket, whose group differs from host to host.
+ENV PYTHONUNBUFFERED=1 \
+    CI_HOST=0.0.0.0
+EXPOSE 8000
+ENTRYPOINT ["ci"]
+CMD ["serve"]

@@ -1,0 +1,165 @@
+"""The parts of the Docker runtime that need no engine."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ci_common.settings import SettingsError
+from ci_common.spec import ExecutionPlan, Limits
+from ci_controller.runtime.docker.certificates import copy_bundle, find_bundle
+from ci_controller.runtime.docker.containers import Mount, job_config, key_of, workload_of
+from ci_controller.runtime.docker.engine import Engine, Traits
+from ci_controller.runtime.docker.pulls import Transfer, registry_header
+from ci_controller.runtime.protocol import Phase, Workload, WorkloadKey
+
+PLAIN = Traits(processors=2, remapped=False, rootless=False, selinux=False)
+
+
+def layer_event(identity: str, status: str, current: int = 0, total: int = 0) -> dict[str, Any]:
+    return {"id": identity, "status": status, "progressDetail": {"current": current, "total": total}}
+
+
+class TestTransfer:
+    def test_layers_are_summed(self) -> None:
+        transfer = Transfer()
+        lines = []
+        for event in (
+            {"status": "Pulling from some/image", "id": "v1"},
+            {"status": "Pulling fs layer", "id": "a", "progressDetail": {}},
+            layer_event("a", "Downloading", 2_300_000, 20_000_000),
+            layer_event("b", "Downloading", 10_000_000, 7_000_000),
+            layer_event("a", "Verifying Checksum"),
+            layer_event("b", "Download complete"),
+            layer_event("a", "Extracting", 5, 20_000_000),
+            layer_event("a", "Pull complete"),
+        ):
+            transfer.take(event)
+            lines.append(transfer.line())
+        assert lines == [
+            None,
+            None,
+            "2.3 of 20.0 MB",
+            "12.3 of 30.0 MB",
+            "30.0 of 30.0 MB",
+            "30.0 of 30.0 MB",
+            "30.0 of 30.0 MB, extracting",
+            "30.0 of 30.0 MB",
+        ]
+
+    def test_what_is_here_already_is_nothing(self) -> None:
+        transfer = Transfer()
+        transfer.take({"id": "a", "status": "Already exists", "progressDetail": {}})
+        assert transfer.line() is None
+
+
+class TestCredentials:
+    @staticmethod
+    def sent(image: str, auths: dict[str, Any]) -> dict[str, Any] | None:
+        header = registry_header(image, {"auths": auths}).get("X-Registry-Auth")
+        return None if header is None else json.loads(base64.urlsafe_b64decode(header))
+
+    def test_they_go_to_their_registry_only(self) -> None:
+        auths = {"ghcr.io": {"auth": base64.b64encode(b"me:se:cret").decode()}}
+        assert self.sent("ghcr.io/some/image:v1", auths) == {
+            "username": "me",
+            "password": "se:cret",
+            "serveraddress": "ghcr.io",
+        }
+        for image in ("python:3.12", "some/image", "localhost/image", "example.org:5000/image", "ghcr.io.evil.org/x"):
+            assert self.sent(image, auths) is None
+
+    @pytest.mark.parametrize("image", ["python:3.12-slim", "some/image", "docker.io/library/python"])
+    def test_the_hub(self, image: str) -> None:
+        assert self.sent(image, {"https://index.docker.io/v1/": {"identitytoken": "token"}}) == {
+            "identitytoken": "token",
+            "serveraddress": "https://index.docker.io/v1/",
+        }
+
+    def test_an_entry_whose_secret_a_helper_keeps(self) -> None:
+        assert self.sent("ghcr.io/some/image", {"ghcr.io": {}}) is None
+
+
+class TestBundle:
+    def test_auto_takes_the_first_variable_that_names_a_file(self, tmp_path: Path) -> None:
+        bundle = tmp_path / "bundle.crt"
+        bundle.touch()
+        assert find_bundle("auto", {"SSL_CERT_FILE": "/nowhere", "PIP_CERT": str(bundle)}) == bundle
+        assert find_bundle("auto", {"SSL_CERT_FILE": ""}) is None
+        assert find_bundle("none", {"PIP_CERT": str(bundle)}) is None
+
+    def test_a_given_file_must_be_there(self, tmp_path: Path) -> None:
+        with pytest.raises(SettingsError, match="CI_CA_BUNDLE"):
+            find_bundle(str(tmp_path / "missing"), {})
+
+    def test_the_copy_is_readable_for_all(self, tmp_path: Path) -> None:
+        bundle = tmp_path / "bundle.crt"
+        bundle.write_text("one")
+        bundle.chmod(0o400)
+        target = tmp_path / "copy"
+        for text in ("one", "two"):
+            bundle.write_text(text)
+            copy_bundle(bundle, target)
+            assert target.read_text() == text
+        assert target.stat().st_mode & 0o777 == 0o644
+
+
+class TestContainers:
+    @pytest.mark.parametrize(
+        ("status", "expected"),
+        [
+            ("created", Workload(Phase.CREATED)),
+            ("running", Workload(Phase.RUNNING)),
+            ("paused", Workload(Phase.RUNNING)),
+            ("exited", Workload(Phase.EXITED, 9)),
+            ("dead", Workload(Phase.EXITED, 9)),
+            ("removing", Workload(Phase.EXITED, 9)),
+        ],
+    )
+    def test_phases(self, status: str, expected: Workload) -> None:
+        assert workload_of({"State": {"Status": status, "ExitCode": 9, "OOMKilled": False}}) == expected
+
+    @pytest.mark.parametrize("labels", [{}, {"ci-server.job": "x"}, {"ci-server.job": "x", "ci-server.attempt": "one"}])
+    def test_labels_that_name_no_workload(self, labels: dict[str, str]) -> None:
+        assert key_of(labels) is None
+
+    def test_labels_that_do(self) -> None:
+        assert key_of({"ci-server.job": "x", "ci-server.attempt": "2"}) == WorkloadKey("x", 2)
+
+    def test_mounts(self) -> None:
+        plan = ExecutionPlan(image="some:image", steps=(), timeout=1)
+        mounts = [Mount(Path("/a"), "/ci"), Mount(Path("/b"), "/c", read_only=True)]
+        plain = job_config(plan, {}, mounts, PLAIN)["HostConfig"]
+        assert "Binds" not in plain
+        assert plain["Mounts"][1] == {"Type": "bind", "Source": "/b", "Target": "/c", "ReadOnly": True}
+        labelled = Traits(processors=2, remapped=False, rootless=False, selinux=True)
+        with_selinux = job_config(plan, {}, mounts, labelled)["HostConfig"]
+        assert "Mounts" not in with_selinux
+        assert with_selinux["Binds"] == ["/a:/ci:z", "/b:/c:z,ro"]
+
+    def test_no_limits(self) -> None:
+        plan = ExecutionPlan(image="some:image", steps=(), timeout=1, limits=Limits())
+        host = job_config(plan, {}, [], PLAIN)["HostConfig"]
+        assert not host.keys() & {"NanoCpus", "Memory", "MemorySwap", "PidsLimit", "NetworkMode"}
+
+
+class TestEngine:
+    @pytest.mark.parametrize(
+        ("options", "expected"),
+        [
+            (["name=seccomp,profile=default"], PLAIN),
+            (["name=seccomp", "name=rootless"], Traits(2, remapped=False, rootless=True, selinux=False)),
+            (["name=userns"], Traits(2, remapped=True, rootless=False, selinux=False)),
+            (["name=selinux"], Traits(2, remapped=False, rootless=False, selinux=True)),
+            (None, PLAIN),
+        ],
+    )
+    def test_traits(self, options: list[str] | None, expected: Traits) -> None:
+        assert Traits.from_info({"NCPU": 2, "SecurityOptions": options}) == expected
+
+    @pytest.mark.parametrize("url", ["/var/run/docker.sock", "ssh://host", "unix://", "tcp://", "npipe:////./pipe"])
+    def test_an_address_that_cannot_be_used(self, url: str) -> None:
+        with pytest.raises(SettingsError, match="DOCKER_HOST"):
+            Engine(url)
