@@ -51,7 +51,7 @@ async def submit_body(services: Services, request: Request) -> Job:
     kind = body.get("type", CONTAINER_TYPE)
     if kind == CONTAINER_TYPE:
         job = _from_spec(body, services)
-    elif kind in BUILTIN_TYPES:
+    elif isinstance(kind, str) and kind in BUILTIN_TYPES:
         job = _builtin_job(body)
     else:
         message = f"{kind!r} is not a type of job; there are {', '.join(JOB_TYPES)}"
