@@ -19,6 +19,7 @@ Nothing that is read from a run directory is trusted: `open_regular` follows no 
 device, and every reader caps how much it takes.
 """
 
+import errno
 import os
 import re
 import stat
@@ -27,6 +28,7 @@ from pathlib import Path
 
 _EXIT = re.compile(rb"(\d{1,3})( term)?\n")
 _EXIT_BYTES = 16
+_NO_FILE_FOR_US = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +44,14 @@ class ExitRecord:
 def open_regular(path: Path) -> int:
     """Open a regular file for reading and return its descriptor.
 
-    Raises FileNotFoundError where there is no such file, and also where the path is anything but a regular file.
+    Raises FileNotFoundError where there is no such file, and also where the path is anything but a regular file, or one
+    that its owner has closed to us. Other troubles, such as too many open files, say nothing about the file: OSError.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as exc:
+        if exc.errno not in _NO_FILE_FOR_US:
+            raise
         raise FileNotFoundError(f"no readable regular file at {path}: {exc}") from exc
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

@@ -63,14 +63,17 @@ class LogTimes:
         self._path = path
 
     def append(self, instant: datetime, length: int) -> None:
-        """Note that the log had `length` bytes at `instant`."""
+        """Note that the log had `length` bytes at `instant`; a clock that was set back stands still meanwhile."""
+        with self._entries() as entries:
+            whole, last = len(entries), entries[-1][0] if entries else 0
         with self._path.open("ab") as file:
-            file.write(_ENTRY.pack(to_micros(instant), length))
+            file.truncate(whole * _ENTRY.size)  # A full disk may have cut the last entry short.
+            file.write(_ENTRY.pack(max(last, to_micros(instant)), length))
 
     def last_length(self) -> int:
         """Return the length noted last; 0 where nothing was."""
         with self._entries() as entries:
-            return entries[-1][1] if len(entries) else 0
+            return entries[-1][1] if entries else 0
 
     def time_of(self, offset: int) -> datetime | None:
         """Return when the byte at `offset` was first seen, or None while that is not noted."""

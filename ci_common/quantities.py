@@ -1,6 +1,8 @@
 """Durations and sizes as people write them: `90`, `"10m"`, `"1h30m"`; `1048576`, `"512m"`, `"2GiB"`."""
 
+import math
 import re
+from decimal import Decimal
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
@@ -14,7 +16,10 @@ _UNIT_POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 def parse_duration(value: object) -> float:
     """Return seconds. Raises ValueError, saying what would be right, where `value` is no duration."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf
     if isinstance(value, str):
         text = value.strip()
         try:
@@ -31,7 +36,7 @@ def parse_size(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
-        return int(float(match[1]) * 1024 ** _UNIT_POWER[match[2].lower()])
+        return int(Decimal(match[1]) * 1024 ** _UNIT_POWER[match[2].lower()])
     raise ValueError(f"{value!r} is not a size; write bytes (1048576) or units (512m, 2g)")
 
 
@@ -39,5 +44,5 @@ Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, allow_i
 """Seconds, more than none."""
 NonNegativeDuration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
 """Seconds; none is allowed."""
-ByteSize = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
-"""Bytes, more than none."""
+ByteSize = Annotated[int, BeforeValidator(parse_size), Field(gt=0, lt=2**63)]
+"""Bytes, more than none, and no more than 64 bits hold."""

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from ci_common.errors import Unavailable
@@ -54,18 +54,25 @@ class Lane:
         self._setup = tuple(setup)
         self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
         self._threads = ThreadPoolExecutor(threads, "database")
+        self._closed = False
 
     def run(self, query: Query[Result]) -> asyncio.Future[Result]:
-        """Return what `query` returns, or raise what it raises."""
+        """Return what `query` returns, or raise what it raises. Raises Unavailable once closed."""
+        if self._closed:
+            raise Unavailable(f"the database {self._path} is closed")
         return asyncio.get_running_loop().run_in_executor(self._threads, self._lend, query)
 
     async def close(self) -> None:
         """Finish what was begun and disconnect."""
-        await asyncio.to_thread(self._close)
+        self._closed = True
+        await asyncio.to_thread(self._disconnect)
 
     def _lend(self, query: Query[Result]) -> Result:
         with translated(self._path):
-            connection = self._connect() if self._idle.empty() else self._idle.get()
+            try:
+                connection = self._idle.get_nowait()
+            except Empty:
+                connection = self._connect()
             try:
                 return query(connection)
             finally:
@@ -84,7 +91,7 @@ class Lane:
             raise
         return connection
 
-    def _close(self) -> None:
+    def _disconnect(self) -> None:
         self._threads.shutdown(wait=True)
         while not self._idle.empty():
             self._idle.get().close()

@@ -107,7 +107,10 @@ def _check_leads(connection: sqlite3.Connection, lease: Lease) -> None:
 
 def _is_dead(holder: str) -> bool:
     """Tell whether the process is known to be dead; one of another machine is not known to be."""
-    process = ProcessIdentity.from_json(holder)
+    try:
+        process = ProcessIdentity.from_json(holder)
+    except ValueError:
+        return False  # Another version of the program may name processes otherwise.
     return process.is_here() and not process.is_alive()
 
 

@@ -13,7 +13,7 @@ from ci_common.processes import ProcessIdentity
 from ci_common.watch import FileWatcher, Watched
 from ci_persistence import operations, queries
 from ci_persistence.connections import Lane, Writer, translated
-from ci_persistence.repository import JobFilter, Lease
+from ci_persistence.repository import JobFilter, JobRepository, LeaderLease, Lease
 from ci_persistence.rows import CONTROLLER_FIELDS, api_columns, controller_columns, first_version
 from ci_persistence.schema import migrate, migrations
 
@@ -22,7 +22,7 @@ _LONGEST_PAUSE = 1.0
 """Seconds between two looks for a commit. The -wal file tells of it before it can be seen, and wake-ups may be lost."""
 
 
-class SQLiteJobRepository:
+class SQLiteJobRepository(JobRepository, LeaderLease):
     """`JobRepository` and `LeaderLease` on the database at `path`, which is made where there is none.
 
     For one event loop. `busy_timeout` is how long, in seconds, a write waits for other processes' before it is
@@ -90,7 +90,7 @@ class SQLiteJobRepository:
         pause = _FIRST_PAUSE
         with connected.watcher.subscribe((connected.wal, Watched.CONTENT)) as wake_ups:
             while True:
-                version = await self._use().versions.run(operations.data_version)
+                version = await connected.versions.run(operations.data_version)
                 if version != seen:
                     seen = version
                     yield
