@@ -67,6 +67,6 @@ def _located(tail: int | None, since: datetime | None, job: Job, run: RunDirecto
         if tail is not None:
             return last_lines(descriptor, end, tail)
         start = end if since is None else min(end, LogTimes(run.times).offset_at(since))
-        return character_start(descriptor, start)
+        return start if start == end and job.state is State.COMPLETED else character_start(descriptor, start)
     finally:
         os.close(descriptor)

@@ -46,12 +46,12 @@ async def submit_upload(services: Services, request: Request) -> Job:
 
 async def submit_body(services: Services, request: Request) -> Job:
     """Store the job that a JSON body asks for. Raises RequestError."""
-    services.check_accepting()
     body = await read_json_object(request)
+    services.check_accepting()
     kind = body.get("type", CONTAINER_TYPE)
     if kind == CONTAINER_TYPE:
         job = _from_spec(body, services)
-    elif kind in BUILTIN_TYPES:
+    elif isinstance(kind, str) and kind in BUILTIN_TYPES:
         job = _builtin_job(body)
     else:
         message = f"{kind!r} is not a type of job; there are {', '.join(JOB_TYPES)}"

@@ -33,10 +33,10 @@ def last_lines(descriptor: int, end: int, lines: int) -> int:
 
 
 def character_start(descriptor: int, offset: int) -> int:
-    """Return `offset`, or where the UTF-8 sequence begins whose middle it is."""
+    """Return `offset`, or where the UTF-8 sequence begins whose middle it is, be it one that is not complete yet."""
     before = os.pread(descriptor, min(3, offset), max(0, offset - 3))
     following = os.pread(descriptor, 1, offset)
-    if not following or following[0] & 0xC0 != 0x80:
+    if following and following[0] & 0xC0 != 0x80:
         return offset
     for back in range(1, len(before) + 1):
         byte = before[-back]

@@ -69,6 +69,11 @@ def test_character_start(opened: Opened, text: str) -> None:
         assert character_start(descriptor, offset) == max(start for start in starts if start <= offset)
 
 
+def test_character_start_before_the_end_of_a_sequence(opened: Opened) -> None:
+    assert character_start(opened("a€".encode()[:3]), 3) == 1
+    assert character_start(opened(b"a\n"), 2) == 2
+
+
 def test_character_start_leaves_bytes_that_are_no_text(opened: Opened) -> None:
-    descriptor = opened(b"\x80\x80\x80\x80\xe4\x80")
+    descriptor = opened(b"\x80\x80\x80\x80\xe4\x80\n")
     assert [character_start(descriptor, n) for n in range(5)] == [0, 1, 2, 3, 4]

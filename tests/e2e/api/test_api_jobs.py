@@ -1,0 +1,301 @@
+"""Submitting, listing, cancelling and retrying over HTTP."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from ci_common.ids import new_job_id
+from ci_common.jobs import ReasonCode
+from ci_common.spec import ExecutionPlan
+from tests.helpers.played_api import Api, StartApi, zipped
+
+PYTHON = zipped(test_a__py="def test(): pass")
+
+
+def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    document = answer.json()
+    assert document["status"] == status
+    assert {"type", "title", "detail", "code"} <= document.keys()
+    return dict(document)
+
+
+def paths(document: dict[str, Any]) -> list[str]:
+    return [error["path"] for error in document["errors"]]
+
+
+async def test_a_container_job(api: Api) -> None:
+    body = {
+        "image": "busybox",
+        "steps": [{"run": "true"}],
+        "timeout": "2m",
+        "env": {"API_TOKEN": "s3cret"},
+        "priority": 7,
+        "project": "p",
+        "labels": {"a": "b"},
+    }
+    answer = await api.client.post("/jobs", json=body)
+    assert answer.status_code == 202
+    job = answer.json()
+    assert answer.headers["location"] == f"/jobs/{job['job_id']}"
+    assert (job["type"], job["status"], job["priority"], job["project"], job["labels"]) == (
+        "container", "queued", 7, "p", {"a": "b"},
+    )  # fmt: skip
+    assert job["reason"]["code"] == ReasonCode.WAITING_FOR_CONTROLLER
+    assert job["payload"] == body | {"env": {"API_TOKEN": "***"}}
+    assert "s3cret" not in (await api.client.get(f"/jobs/{job['job_id']}")).text
+    plan = ExecutionPlan.model_validate((await api.controller.repository.get(job["job_id"])).plan)
+    assert (plan.timeout, plan.env, plan.image) == (120, {"API_TOKEN": "s3cret"}, "busybox")
+
+
+async def test_a_container_job_below_payload(api: Api) -> None:
+    body = {"type": "container", "payload": {"image": "busybox", "command": ["echo", "x"]}, "priority": 3}
+    job = (await api.client.post("/jobs", json=body)).json()
+    assert job["priority"] == 3
+    assert job["payload"]["command"] == ["echo", "x"]
+
+
+INVALID_BODIES: list[tuple[dict[str, Any], str]] = [
+    ({"image": "busybox"}, "command"),
+    ({"image": "Not An Image", "command": "x"}, "image"),
+    ({"command": "x", "limits": {"memory": "lots"}}, "limits.memory"),
+    ({"command": "x", "colour": "red"}, "colour"),
+    ({"command": "x", "limits": {"colour": "red"}}, "limits.colour"),
+    ({"payload": {"command": "x", "colour": "red"}}, "payload.colour"),
+    ({"payload": {"command": "x"}, "command": "y"}, "command"),
+    ({"payload": [], "command": "y"}, "payload"),
+    ({"command": "x", "steps": [{"run": "y"}]}, ""),
+    ({"steps": [{"run": "x"}, {"name": "y"}]}, "steps.1.run"),
+    ({"type": "script.pull"}, "type"),
+    ({"type": ["container"]}, "type"),
+    ({"type": "sleep", "payload": {"ms": -1}}, "payload.ms"),
+    ({"type": "sleep"}, "payload.ms"),
+    ({"type": "echo", "payload": "text"}, "payload"),
+    ({"type": "echo", "image": "x"}, "image"),
+    ({"command": "x", "env": {"A-B": "x"}}, "env"),
+]
+
+
+async def test_bodies_that_are_not_valid(api: Api) -> None:
+    for body, path in INVALID_BODIES:
+        assert path in paths(problem(await api.client.post("/jobs", json=body), 400)), body
+    assert (await api.client.get("/jobs")).json() == []
+
+
+async def test_an_unknown_type_is_told_which_there_are(api: Api) -> None:
+    detail = problem(await api.client.post("/jobs", json={"type": "nope"}), 400)["detail"]
+    assert all(name in detail for name in ("nope", "container", "echo", "sleep"))
+
+
+async def test_bodies_that_are_no_json_object(api: Api) -> None:
+    for body in (b"", b"{", b"[]", b"null", b'{"a": NaN}', b'{"a": "\xff"}', b'{"a": "\\ud800"}', b"[" * 100_000):
+        problem(await api.client.post("/jobs", content=body), 400)
+
+
+async def test_a_body_that_is_too_large(api: Api) -> None:
+    body = json.dumps({"command": "x" * (1024 * 1024)}).encode()
+    assert problem(await api.client.post("/jobs", content=body), 413)["code"] == "too_large"
+
+
+async def test_builtin_jobs(api: Api) -> None:
+    echo = (await api.client.post("/jobs", json={"type": "echo", "payload": {"x": [1, "é"]}})).json()
+    sleep = (await api.client.post("/jobs", json={"type": "sleep", "payload": {"ms": 5}, "priority": -1})).json()
+    assert (echo["type"], echo["payload"]) == ("echo", {"x": [1, "é"]})
+    assert (sleep["type"], sleep["payload"], sleep["priority"]) == ("sleep", {"ms": 5}, -1)
+    assert (await api.controller.repository.get(echo["job_id"])).plan is None
+
+
+async def test_a_full_queue(start_api: StartApi) -> None:
+    api = await start_api(max_queued=1)
+    await api.submit()
+    answer = await api.client.post("/jobs", json={"command": "x"})
+    assert problem(answer, 429)["code"] == "queue_full"
+    assert int(answer.headers["retry-after"]) > 0
+    problem(await api.upload(PYTHON), 429)
+    assert api.left_over() == []
+
+
+async def test_no_such_job(api: Api) -> None:
+    for job_id in (new_job_id(), "nonsense", new_job_id().upper(), "%00", "é"):
+        for path in ("", "/stream", "/log"):
+            assert problem(await api.client.get(f"/jobs/{job_id}{path}"), 404)["code"] == "job_not_found"
+        for path in ("/cancel", "/retry"):
+            problem(await api.client.post(f"/jobs/{job_id}{path}"), 404)
+
+
+async def test_no_such_route_and_no_such_method(api: Api) -> None:
+    assert problem(await api.client.get("/nowhere"), 404)["code"] == "not_found"
+    answer = await api.client.put("/jobs")
+    assert problem(answer, 405)["code"] == "method_not_allowed"
+    assert answer.headers["allow"] == "GET, HEAD, POST"
+
+
+async def test_head_where_get_is(api: Api) -> None:
+    job_id = await api.submit()
+    for path in ("/jobs", f"/jobs/{job_id}", f"/jobs/{job_id}/log", f"/jobs/{job_id}/stream", "/health", "/ready"):
+        answer = await api.client.head(path)
+        assert (answer.status_code, answer.content) == (200, b""), path
+
+
+async def test_listing(api: Api) -> None:
+    first = await api.submit(project="a", labels={"k": "v", "x": "1"})
+    second = await api.submit(project="b", labels={"k": "v"})
+    third = (await api.client.post("/jobs", json={"type": "echo"})).json()["job_id"]
+    await api.controller.start(second)
+    await api.controller.start(first)
+    await api.controller.finish(first, exit_code=1)
+
+    async def ids(query: str) -> list[str]:
+        answer = await api.client.get(f"/jobs?{query}")
+        assert answer.status_code == 200, answer.text
+        return [job["job_id"] for job in answer.json()]
+
+    assert await ids("") == [third, second, first]
+    assert await ids("status=queued") == [third]
+    assert await ids("status=queued&status=running") == [third, second]
+    assert await ids("conclusion=failed") == [first]
+    assert await ids("type=echo") == [third]
+    assert await ids("project=b") == [second]
+    assert await ids("label=k:v") == [second, first]
+    assert await ids("label=k:v&label=x:1") == [first]
+    assert await ids(f"q={first}") == [first]
+    time = (await api.client.get(f"/jobs/{second}")).json()["submit_time"]
+    assert await ids(f"since={time}") == [third, second]
+    assert await ids(f"before={time}") == [first]
+    assert await ids(f"before={time.replace('Z', '+00:00')}") == [first]
+
+
+async def test_pages(api: Api) -> None:
+    submitted = [await api.submit(project="a") for _ in range(5)]
+    url: str | None = "/jobs?limit=2&project=a"
+    seen: list[list[str]] = []
+    while url is not None:
+        answer = await api.client.get(url)
+        seen.append([job["job_id"] for job in answer.json()])
+        url = answer.links.get("next", {}).get("url")
+    assert seen == [submitted[4:2:-1], submitted[2:0:-1], submitted[:1]]
+
+
+INVALID_QUERIES = [
+    ("limit=0", "limit"),
+    ("limit=101", "limit"),
+    ("limit=x", "limit"),
+    ("limit=1&limit=2", "limit"),
+    ("cursor=x", "cursor"),
+    ("status=done", "status.0"),
+    ("conclusion=bad", "conclusion"),
+    ("label=x", "label.0"),
+    ("since=yesterday", "since"),
+    ("since=2025-01-01T00:00:00", "since"),
+    ("colour=red", "colour"),
+]
+
+
+async def test_queries_that_are_not_valid(api: Api) -> None:
+    for query, path in INVALID_QUERIES:
+        assert paths(problem(await api.client.get(f"/jobs?{query}"), 400)) == [path]
+
+
+async def test_unknown_parameters_are_refused_everywhere(api: Api) -> None:
+    job_id = await api.submit()
+    for path in (f"/jobs/{job_id}", f"/jobs/{job_id}/log", f"/jobs/{job_id}/stream", "/health", "/ready"):
+        assert paths(problem(await api.client.get(f"{path}?colour=red"), 400)) == ["colour"]
+    for path in (f"/jobs/{job_id}/cancel", f"/jobs/{job_id}/retry", "/jobs", "/submit-async"):
+        assert paths(problem(await api.client.post(f"{path}?colour=red"), 400)) == ["colour"]
+
+
+async def test_a_running_job_shows_its_log_and_steps(api: Api) -> None:
+    job_id = await api.submit()
+    run = await api.controller.start(job_id)
+    api.controller.write(job_id, ("x" * 70_000 + "ä\nend\n").encode())
+    run.steps.write_text('{"step":0,"event":"start","uptime":"100.5","offset":"0"}\n')
+    job = (await api.client.get(f"/jobs/{job_id}")).json()
+    assert (job["status"], job["log_bytes"], job["log_sha256"]) == ("running", 70_007, None)
+    assert [(step["name"], step["status"], step["log_offset"]) for step in job["steps"]] == [("command", "running", 0)]
+    excerpt = (await api.client.get(f"/jobs/{job_id}?include=log")).json()["log"]
+    assert len(excerpt.encode()) == 64 * 1024
+    assert excerpt.endswith("xä\nend\n")
+    await api.controller.finish(job_id)
+    assert (await api.client.get(f"/jobs/{job_id}?include=log")).json()["log"] == excerpt
+
+
+async def test_cancelling(api: Api) -> None:
+    job_id = await api.submit()
+    first = await api.client.post(f"/jobs/{job_id}/cancel")
+    again = await api.client.post(f"/jobs/{job_id}/cancel")
+    assert first.status_code == again.status_code == 202
+    assert first.json()["cancel_requested_time"] == again.json()["cancel_requested_time"] is not None
+    await api.controller.cancel(job_id)
+    assert problem(await api.client.post(f"/jobs/{job_id}/cancel"), 409)["code"] == "job_completed"
+
+
+async def test_retrying_an_upload(api: Api) -> None:
+    job_id = (await api.upload(PYTHON, data={"spec": '{"priority": 4, "env": {"TOKEN": "x"}}'})).json()["job_id"]
+    assert problem(await api.client.post(f"/jobs/{job_id}/retry"), 409)["code"] == "not_retryable"
+    await api.controller.start(job_id)
+    await api.controller.finish(job_id, exit_code=1)
+    answer = await api.client.post(f"/jobs/{job_id}/retry")
+    assert answer.status_code == 202
+    again = answer.json()
+    assert again["retry_of"] == job_id != again["job_id"]
+    old, new = await api.controller.repository.get(job_id), await api.controller.repository.get(again["job_id"])
+    assert (new.plan, new.payload, new.priority, new.has_upload) == (old.plan, old.payload, 4, True)
+    assert api.data.upload(new.id).samefile(api.data.upload(old.id))
+    assert (api.data.run(new.id, 1).workspace / "test_a.py").read_text() == "def test(): pass"
+    api.data.upload(job_id).unlink()
+    api.data.upload(new.id).unlink()
+    await api.controller.cancel(new.id)
+    assert problem(await api.client.post(f"/jobs/{new.id}/retry"), 409)["code"] == "not_retryable"
+    assert list(api.data.incoming.iterdir()) == []
+
+
+async def test_retrying_a_command(api: Api) -> None:
+    job_id = await api.submit("echo hi")
+    await api.controller.cancel(job_id)
+    again = (await api.client.post(f"/jobs/{job_id}/retry")).json()
+    assert (again["retry_of"], again["payload"]["command"], again["status"]) == (job_id, "echo hi", "queued")
+
+
+async def test_a_page_of_another_site_cannot_start_jobs(api: Api) -> None:
+    body = {"command": "x"}
+    for headers in ({"sec-fetch-site": "cross-site"}, {"origin": "https://evil.example"}, {"origin": "null"}):
+        assert problem(await api.client.post("/jobs", json=body, headers=headers), 403)["code"] == "cross_site"
+    for headers in ({"sec-fetch-site": "same-origin"}, {"origin": api.url}, {}):
+        assert (await api.client.post("/jobs", json=body, headers=headers)).status_code == 202
+
+
+async def test_a_bug_is_logged_under_the_id_that_the_answer_carries(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("a secret detail")
+
+    monkeypatch.setattr("ci_server.routes.read_list_query", fail)
+    document = problem(await api.client.get("/jobs"), 500)
+    assert "secret" not in json.dumps(document)
+    assert document["error_id"] in caplog.text
+    assert "a secret detail" in caplog.text
+
+
+async def test_the_request_log(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "ci_server.requests")
+    job_id = await api.submit()
+    await api.client.get("/jobs/x%0Ay")
+    lines = [record.getMessage() for record in caplog.records if record.name == "ci_server.requests"]
+    assert lines[0].startswith("POST /jobs 202 ")
+    assert lines[0].endswith(f"ms job={job_id}")
+    assert lines[1].startswith("GET /jobs/x%0Ay 404 ")
+    assert "\n" not in lines[1]
+
+
+async def test_readiness_names_the_part_that_fails(start_api: StartApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = await start_api()
+    assert (await api.client.get("/ready")).json() == {"status": "ok"}
+    api.data.incoming.rmdir()
+    assert paths(problem(await api.client.get("/ready"), 503)) == ["data_directory"]
+    api.data.incoming.mkdir()
+    monkeypatch.setattr("ci_server.readiness.MIN_FREE_BYTES", 2**62)
+    assert paths(problem(await api.client.get("/ready"), 503)) == ["data_directory"]
