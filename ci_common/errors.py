@@ -6,6 +6,7 @@ CiError
 │   ├── InvalidUpload         400  the uploaded file is no zip, or one we do not unpack
 │   ├── UnrecognisedProject   400  nothing says how to run this project
 │   ├── TooLarge              413  over a limit on size, member count or compression ratio
+│   ├── CrossSite             403  a web page of another site asked for it
 │   ├── JobNotFound           404
 │   ├── JobAlreadyCompleted   409  a transition that is not possible any more
 │   ├── NotRetryable          409  a retry of a job whose upload is gone
@@ -78,6 +79,14 @@ class TooLarge(RequestError):
     status = 413
     code = "too_large"
     title = "Over a limit"
+
+
+class CrossSite(RequestError):
+    """A browser sent the request on behalf of a page of another site, which must not make jobs run."""
+
+    status = 403
+    code = "cross_site"
+    title = "Requests from other web sites are refused"
 
 
 class JobNotFound(RequestError):

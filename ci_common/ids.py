@@ -1,4 +1,8 @@
-"""Job ids: UUIDv7 (RFC 9562, section 5.7), so that sorting by id is sorting by submission time."""
+"""Job ids: UUIDv7 (RFC 9562, section 5.7), so that sorting by id is sorting by submission time.
+
+The twelve bits behind the milliseconds hold their fraction (section 6.2, method 3): ids made one after the other on one
+machine sort so even within a millisecond.
+"""
 
 import os
 import time
@@ -7,11 +11,10 @@ import uuid
 
 def new_job_id() -> str:
     """Return a new UUIDv7, lower case."""
-    milliseconds = time.time_ns() // 1_000_000
-    random_bits = int.from_bytes(os.urandom(10), "big")
-    value = (milliseconds & (1 << 48) - 1) << 80 | random_bits
-    value = value & ~(0xF << 76) | 7 << 76
-    value = value & ~(0b11 << 62) | 0b10 << 62
+    milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
+    fraction = (nanoseconds << 12) // 1_000_000
+    random_bits = int.from_bytes(os.urandom(8), "big") & (1 << 62) - 1
+    value = (milliseconds & (1 << 48) - 1) << 80 | 7 << 76 | fraction << 64 | 0b10 << 62 | random_bits
     return str(uuid.UUID(int=value))
 
 

@@ -1,6 +1,7 @@
 """Where everything lies in the data directory, and how to read what a job could have tampered with.
 
 <data>/
+  ca-certificates.crt        a copy of the host's certificates, mounted into containers, where there are any to pass on
   incoming/<id>/             a submission that is still being received and checked
   jobs/<job_id>/
     upload.zip               what was uploaded, for retries
@@ -147,6 +148,10 @@ class DataDirectory:
     @property
     def jobs(self) -> Path:
         return self.path / "jobs"
+
+    @property
+    def ca_bundle(self) -> Path:
+        return self.path / "ca-certificates.crt"
 
     def create(self) -> None:
         """Make the directory and its two folders, closed to other users of the machine."""

@@ -5,11 +5,9 @@ A process is named by its pid and its start time, within one boot of one machine
 
 import json
 import os
-import socket
-import subprocess
-import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
+
+from ci_common.process_start import pid_scope, start_time_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +22,7 @@ class ProcessIdentity:
 
     def is_here(self) -> bool:
         """Tell whether the process belongs to this machine, boot and pid namespace, so that `is_alive` can know."""
-        return self.scope == _scope()
+        return self.scope == pid_scope()
 
     def is_alive(self) -> bool:
         """Tell whether the process runs. False for another scope: ask `is_here` first where that matters."""
@@ -47,7 +45,7 @@ class ProcessIdentity:
 def identity_of(pid: int) -> ProcessIdentity | None:
     """Return the identity of a process that runs, or None where none does."""
     start = start_time_of(pid)
-    return None if start is None else ProcessIdentity(pid, start, _scope())
+    return None if start is None else ProcessIdentity(pid, start, pid_scope())
 
 
 def this_process() -> ProcessIdentity:
@@ -55,25 +53,3 @@ def this_process() -> ProcessIdentity:
     identity = identity_of(os.getpid())
     assert identity is not None, "a process that runs has a start time"
     return identity
-
-
-def start_time_of(pid: int) -> str | None:
-    """Return when a process started, in the system's own terms; None where it does not run (any more)."""
-    if sys.platform == "linux":
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-        except OSError:
-            return None
-        fields = stat.rpartition(")")[2].split()  # The name before may hold spaces and parentheses.
-        return None if fields[0] in "ZX" else fields[19]
-    command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
-    listing = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    state, _, start = listing.stdout.strip().partition(" ")
-    return None if not start or state.startswith("Z") else start.strip()
-
-
-def _scope() -> str:
-    if sys.platform == "linux":
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
-    return socket.gethostname()

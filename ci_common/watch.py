@@ -42,22 +42,28 @@ class Subscription:
         self._changed.set()
 
     async def wait(self, timeout: float) -> bool:
-        """Return True at a change since the last `wait`, False after `timeout` seconds without one."""
-        if not self._notified:
-            timeout = min(timeout, POLL_SECONDS)
+        """Return True at a change since the last `wait`, False after `timeout` seconds without one.
+
+        Where changes are not told of, it is True every `POLL_SECONDS`, as there may have been one.
+        """
+        polling = not self._notified and timeout >= POLL_SECONDS
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(POLL_SECONDS if polling else timeout):
                 await self._changed.wait()
         except TimeoutError:
-            return not self._notified
+            return polling
         self._changed.clear()
         return True
+
+    def close(self) -> None:
+        """End the wake-ups. May be called twice."""
+        self._watcher.unsubscribe(self, self._keys)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._watcher.unsubscribe(self, self._keys)
+        self.close()
 
 
 class FileWatcher:
@@ -84,14 +90,20 @@ class FileWatcher:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        inotify, self._inotify = self._inotify, None  # Subscriptions may be made and ended even now.
         if self._reader is not None:
             self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
-        if self._inotify is not None:
-            self._inotify.close()
+            await asyncio.wait({self._reader})
+        if inotify is not None:
+            inotify.close()
+        if self._reader is not None and not self._reader.cancelled():
+            self._reader.result()
 
     def subscribe(self, *paths: tuple[Path, Watched]) -> Subscription:
-        """Return a subscription to changes of `paths`, each of which should exist. One that does not is polled for."""
+        """Return a subscription to changes of `paths`, each of which should exist; one that does not is polled for.
+
+        Without paths nothing but `Subscription.wake` wakes the listener.
+        """
         keys = [key for path, watched in paths if (key := self._watch(path, watched)) is not None]
         subscription = Subscription(self, keys, notified=len(keys) == len(paths))
         for key in keys:

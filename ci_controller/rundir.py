@@ -8,13 +8,16 @@ from pathlib import Path
 
 from ci_common.layout import RunDirectory
 from ci_common.spec import ExecutionPlan
-from ci_controller.script import write_script
+from ci_controller.script import Setup, write_script
 
 
-def prepare(run: RunDirectory, plan: ExecutionPlan, *, base: Path, environment: Mapping[str, str]) -> None:
+def prepare(
+    run: RunDirectory, plan: ExecutionPlan, *, base: Path, environment: Mapping[str, str], setup: Setup | None = None
+) -> None:
     """Put script, gate, log and workspace into the run directory. May be repeated until the workload is started.
 
-    `base` is the directory as the job will see it, `environment` what the runtime gives every job.
+    `base` is the directory as the job will see it, `environment` what the runtime gives every job, and `setup` what it
+    does before this job's first step.
     """
     run.path.mkdir(parents=True, exist_ok=True)
     run.workspace.mkdir(exist_ok=True)
@@ -22,7 +25,7 @@ def prepare(run: RunDirectory, plan: ExecutionPlan, *, base: Path, environment: 
         os.mkfifo(run.gate)
     run.log.touch()
     draft = run.path / "run.new"
-    draft.write_bytes(write_script(plan, base=str(base), environment=environment))
+    draft.write_bytes(write_script(plan, base=str(base), environment=environment, setup=setup))
     draft.replace(run.script)
 
 

@@ -4,21 +4,27 @@ The script needs nothing but /bin/sh: everything it does itself is done by built
 shell and the job's own program and nothing else. Text that comes from users stands in single quotes, byte for byte.
 
 Its promises to the controller: it makes the mark `waiting`, blocks until somebody writes `go` into `gate`, makes the
-mark `started`, and then runs the steps with their output in `log`, until one fails. SIGTERM ends the running step but
-not the script, which lives on to write `exit`.
+mark `started`, and then runs the steps with their output in `log`, until one fails. SIGTERM at the gate ends it. Later,
+SIGTERM ends the running step but not the script, which lives on to write `exit`; no step begins after it.
 """
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from ci_common.spec import ExecutionPlan, PlannedStep
+
+SHELL = "/bin/sh"
+"""What runs the steps. The script itself is run by whatever the runtime runs it with, which is the same."""
+_LONGEST_WORD = 64 * 1024
+"""Bytes of shell text that are handed to a shell as a word; Linux takes 128 KiB at most, less with a small stack."""
 
 _HEAD = rb"""#!/bin/sh
 __ci_run=$1
 set --
 unset TINI_KILL_PROCESS_GROUP
 __ci_stopped=
-trap '__ci_stopped=" term"' TERM
+__ci_word=
 
 __ci_uptime() {
     { IFS=' ' read -r __ci_up __ci_rest </proc/uptime; } 2>/dev/null || __ci_up=
@@ -41,53 +47,90 @@ __ci_finish() {
 }
 
 : >"$__ci_run/waiting"
-while :; do
-    { IFS= read -r __ci_word <"$__ci_run/gate"; } 2>/dev/null && [ "$__ci_word" = go ] && break
-    [ -z "$__ci_stopped" ] || exit 143
+while [ "$__ci_word" != go ]; do
+    [ -p "$__ci_run/gate" ] || exit 1
+    { IFS= read -r __ci_word <"$__ci_run/gate"; } 2>/dev/null
 done
+trap '__ci_stopped=" term"' TERM
 __ci_uptime
 printf '%s' "$__ci_up" >"$__ci_run/started"
 exec </dev/null >>"$__ci_run/log" 2>&1
 """
 
 _STEP = b"""
+[ -z "$__ci_stopped" ] || __ci_finish 143
 __ci_record %(number)d start ''
-( %(body)s )
+( [ -z "$__ci_stopped" ] || exit 143; %(body)s )
 __ci_status=$?
 __ci_record %(number)d end "\\"code\\":$__ci_status,"
-[ "$__ci_status$__ci_stopped" = 0 ] || __ci_finish "$__ci_status"
+[ "$__ci_status" = 0 ] || __ci_finish "$__ci_status"
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a job's code does before its first step, without being one: a program that must succeed, then variables.
+
+    If the program fails, the job ends with its exit status.
+    """
+
+    program: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
 def quote(text: str | bytes) -> bytes:
-    """Return `text` as one word of sh that stands for exactly these bytes. Raises ValueError for a NUL byte."""
-    raw = os.fsencode(text)
+    """Return `text` as one word of sh that stands for exactly these bytes. Raises ValueError for a NUL byte.
+
+    Text is UTF-8, whatever the controller's locale; bytes that are not stand in it as `surrogateescape` has them.
+    """
+    raw = text if isinstance(text, bytes) else _encode(text)
     if b"\0" in raw:
         raise ValueError("a NUL byte cannot be part of a command, a variable or a path")
     return b"'" + raw.replace(b"'", b"'\\''") + b"'"
 
 
-def write_script(plan: ExecutionPlan, *, base: str, environment: Mapping[str, str]) -> bytes:
+def write_script(
+    plan: ExecutionPlan, *, base: str, environment: Mapping[str, str], setup: Setup | None = None
+) -> bytes:
     """Return the script of a job.
 
     `base` is the run directory as the job sees it; `environment` the runtime's variables, which the plan's override.
     """
-    return b"".join(_parts(plan, base=base, environment=environment))
+    return b"".join(_parts(plan, base=base, environment=environment, setup=setup))
 
 
-def _parts(plan: ExecutionPlan, *, base: str, environment: Mapping[str, str]) -> Iterator[bytes]:
+def _parts(plan: ExecutionPlan, *, base: str, environment: Mapping[str, str], setup: Setup | None) -> Iterator[bytes]:
     yield _HEAD
-    for name, value in {**environment, **plan.env}.items():
-        yield b"export %s=%s\n" % (name.encode("ascii"), quote(value))
-    directory = quote(f"{base}/workspace/{plan.directory}")
-    yield b"cd -- %s || __ci_finish 1\n" % directory
+    yield from _exports({**environment, **plan.env})
+    yield b"cd -- %s || __ci_finish 1\n" % quote(b"%s/workspace/%s" % (os.fsencode(base), _encode(plan.directory)))
+    if setup is not None:
+        yield b'( exec %s ) || __ci_finish "$?"\n' % _words(setup.program)
+        yield from _exports(setup.environment)
     for number, step in enumerate(plan.steps):
         yield _STEP % {b"number": number, b"body": _body(step)}
     yield b"\n__ci_finish 0\n"
 
 
+def _exports(variables: Mapping[str, str]) -> Iterator[bytes]:
+    for name, value in variables.items():
+        # `command`, because a plain export that fails ends the shell: bash does not let UID or PPID be set.
+        yield b"command export %s=%s\n" % (name.encode("ascii"), quote(value))
+
+
 def _body(step: PlannedStep) -> bytes:
     if step.argv is not None:
-        return b"exec " + b" ".join(quote(word) for word in step.argv)
+        return b"exec " + _words(step.argv)
     assert step.shell is not None, "a planned step has either argv or shell"
-    return (b"set -e; " if step.stop_at_failure else b"") + b"eval " + quote(step.shell)
+    text = quote(step.shell)
+    if len(text) > _LONGEST_WORD:
+        return (b"set -e; " if step.stop_at_failure else b"") + b"eval " + text
+    # A shell of its own, as people expect it: `$$` and `$0` are its own, and `kill $$` does not hit this script.
+    return b"exec %s %s -- %s" % (SHELL.encode(), b"-ec" if step.stop_at_failure else b"-c", text)
+
+
+def _words(words: tuple[str, ...]) -> bytes:
+    return b" ".join(quote(word) for word in words)
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -5,12 +5,13 @@ Every method may raise `Unavailable` where the database cannot be reached or its
 then.
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
 from ci_common.jobs import Conclusion, Job, NewJob, State
+from ci_common.processes import ProcessIdentity
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class JobFilter:
 class Lease:
     """Proof of leadership at the time it was given. `fence` is higher than that of every earlier leader."""
 
-    holder: str
+    holder: ProcessIdentity
     fence: int
 
 
@@ -89,22 +90,24 @@ class JobRepository(Protocol):
         and ValueError for a transition that `TRANSITIONS` does not have or a field the controller does not own.
         """
 
-    def changes(self) -> AsyncIterator[None]:
-        """Yield soon after anybody else, in this process or another, has committed something.
+    def changes(self) -> AsyncGenerator[None, None]:
+        """Yield soon after anybody, through this repository or another, has committed something.
 
         Several commits may come as one, and a yield may come for nothing; a commit made after the iteration began is
-        never missed. The first `anext` returns at once. Close the iterator with `aclose` when done.
+        never missed. The first `anext` returns at once. Close the iterator with `aclose` when done. One for a process
+        is enough: each looks for itself at every commit.
         """
 
 
 class LeaderLease(Protocol):
     """At most one controller leads per database at any time."""
 
-    async def acquire(self, holder: str, seconds: float, now: datetime) -> Lease | None:
+    async def acquire(self, holder: ProcessIdentity, seconds: float, now: datetime) -> Lease | None:
         """Return a lease with a new, higher fence if nobody leads, the last lease ran out, or its holder is dead.
 
-        `holder` comes from `ci_common.processes.this_process`, so that a dead holder on this machine is recognised at
-        once. Returns None while somebody else leads.
+        `holder` is this process, so that a dead holder on this machine is recognised at once; one that cannot be
+        judged from here leads until its lease has run out. Returns None while somebody leads, be it another
+        controller in the same process: the fence tells them apart.
         """
 
     async def renew(self, lease: Lease, seconds: float, now: datetime) -> None:

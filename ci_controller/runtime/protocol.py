@@ -19,6 +19,7 @@ from typing import Protocol
 
 from ci_common.layout import RunDirectory
 from ci_common.spec import ExecutionPlan
+from ci_controller.script import Setup
 
 
 class Phase(StrEnum):
@@ -102,6 +103,9 @@ class Runtime(Protocol):
 
     def environment(self) -> dict[str, str]:
         """Return the variables that this runtime gives every job, below the plan's own."""
+
+    def setup(self, run: RunDirectory, plan: ExecutionPlan) -> Setup | None:
+        """Return what the job's script has to do before its first step, or None."""
 
     async def create(self, spec: WorkloadSpec) -> None:
         """Create the workload, which then waits to be started. Does nothing where it exists.

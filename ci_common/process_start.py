@@ -1,0 +1,35 @@
+"""When a process started, and where its pid means something.
+
+This imports next to nothing, because the supervisor of the process runtime imports it, whose start a job waits for.
+"""
+
+import os
+import sys
+
+
+def start_time_of(pid: int) -> str | None:
+    """Return when a process started, in the system's own terms; None where it does not run (any more)."""
+    if sys.platform == "linux":
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                stat = file.read().decode(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        fields = stat.rpartition(")")[2].split()  # The name before may hold spaces and parentheses.
+        return None if fields[0] in "ZX" else fields[19]
+    import subprocess
+
+    command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
+    listing = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    state, _, start = listing.stdout.strip().partition(" ")
+    return None if not start or state.startswith("Z") else start.strip()
+
+
+def pid_scope() -> str:
+    """Return the machine, its boot and the pid namespace in which this process's pids mean something."""
+    if sys.platform == "linux":
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return f"{file.read().strip()}/{os.readlink('/proc/self/ns/pid')}"
+    import socket
+
+    return socket.gethostname()

@@ -1,0 +1,230 @@
+"""One job's steps, carried out: the protocol the supervisor drives, and its implementation on runtimes.
+
+`ci_controller.builtin` is the other implementation, for the job types that need no workload.
+"""
+
+import asyncio
+import hashlib
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from ci_common.errors import StartFault
+from ci_common.jobs import Job, State
+from ci_common.layout import DataDirectory, RunDirectory, open_regular
+from ci_common.logs import LogTimes
+from ci_common.spec import ExecutionPlan
+from ci_common.steps import read_steps
+from ci_common.times import Clock
+from ci_common.watch import FileWatcher, Watched
+from ci_controller import rundir
+from ci_controller.plan import Observed, Sight
+from ci_controller.runtime.protocol import Phase, Runtime, Workload, WorkloadKey, WorkloadSpec
+
+MIN_FREE_BYTES = 64 * 1024
+"""With less room than this the disk counts as full."""
+LOG_TIMES_SECONDS = 0.1
+"""The least time between two entries in a log's index of times."""
+_HASH_CHUNK = 1024 * 1024
+
+
+class Execution(Protocol):
+    """How one kind of job is carried out. Every method may be repeated; all may raise RuntimeUnavailable."""
+
+    runtime_name: str
+    """What the job's `runtime` says."""
+
+    def timeout_of(self, job: Job) -> float | None:
+        """Return how many seconds the job's own code may take; None is no limit."""
+
+    def watched(self, job: Job) -> Path | None:
+        """Return the directory in which files appear when something happens to the job, once it exists."""
+
+    async def look(self, job: Job) -> Observed:
+        """Return what there is to see of the job."""
+
+    async def create(self, job: Job) -> None:
+        """Prepare everything and create the workload. Raises StartFault, ImageNotFound."""
+
+    async def start(self, job: Job) -> None:
+        """Let the workload go to its gate. Raises StartFault."""
+
+    async def open_gate(self, job: Job) -> None:
+        """Let the job's own code begin; return once it has, or when it seems that it will not."""
+
+    async def record_log_times(self, job: Job, watcher: FileWatcher) -> None:
+        """Note when which byte of the running job's log was there, until cancelled."""
+
+    async def stop(self, job: Job, grace: float) -> None:
+        """End the job's own code: SIGTERM, then SIGKILL after `grace` seconds."""
+
+    async def collect(self, job: Job) -> dict[str, Any]:
+        """Return the changes to the row that say what the job left."""
+
+    async def discard(self, job: Job) -> None:
+        """Remove the workload and nothing else."""
+
+    async def clear(self, job: Job) -> None:
+        """Remove the workload, and all the job's files but its log and its upload."""
+
+
+class WorkloadExecution:
+    """Container jobs, on one runtime."""
+
+    def __init__(self, runtime: Runtime, data: DataDirectory, clock: Clock) -> None:
+        self._runtime = runtime
+        self._data = data
+        self._clock = clock
+        self.runtime_name = runtime.name
+
+    def timeout_of(self, job: Job) -> float | None:
+        return _plan_of(job).timeout
+
+    def watched(self, job: Job) -> Path | None:
+        path = self._run(job).path
+        return path if path.is_dir() else None
+
+    async def look(self, job: Job) -> Observed:
+        run = self._run(job)
+        workload = await self._runtime.look(_key(job))
+        # The marks are read after the engine was asked: what has exited by then has left all it will ever leave.
+        started, waiting, ended = run.is_started(), run.is_waiting(), run.read_exit()
+        return Observed(
+            _sight(workload, waiting=waiting, started=started),
+            exit=ended,
+            started=started,
+            workload_exit_code=workload.exit_code,
+            out_of_memory=workload.out_of_memory,
+            disk_full=ended is None and _free_bytes(self._data.path) < MIN_FREE_BYTES,
+            cleared=job.state is not State.COMPLETED or _is_cleared(run),
+        )
+
+    async def create(self, job: Job) -> None:
+        run, plan = self._run(job), _plan_of(job)
+        if job.has_upload and not run.workspace.is_dir():
+            raise StartFault(f"the project unpacked for job {job.id} is gone from the data directory; submit it again")
+        base, environment = self._runtime.base_directory(run), self._runtime.environment()
+        setup = self._runtime.setup(run, plan)
+        await asyncio.to_thread(rundir.prepare, run, plan, base=base, environment=environment, setup=setup)
+        await self._runtime.create(WorkloadSpec(_key(job), run, plan))
+
+    async def start(self, job: Job) -> None:
+        await self._runtime.start(_key(job))
+
+    async def open_gate(self, job: Job) -> None:
+        run = self._run(job)
+        with rundir.opened_gate(run):
+            delay = 0.0005  # The script needs less to make its mark than an inotify watch costs.
+            while not run.is_started():
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, 0.05)
+                if delay == 0.05 and (await self._runtime.look(_key(job))).phase is not Phase.RUNNING:
+                    return
+
+    async def record_log_times(self, job: Job, watcher: FileWatcher) -> None:
+        run = self._run(job)
+        times = LogTimes(run.times)
+        noted = times.last_length()
+        with watcher.subscribe((run.log, Watched.CONTENT)) as writes:
+            while True:
+                size = run.log_size()
+                if size > noted:
+                    times.append(self._clock(), size)
+                    noted = size
+                    await asyncio.sleep(LOG_TIMES_SECONDS)
+                else:
+                    await writes.wait(60.0)
+
+    async def stop(self, job: Job, grace: float) -> None:
+        await self._runtime.stop(_key(job), grace)
+
+    async def collect(self, job: Job) -> dict[str, Any]:
+        run = self._run(job)
+        size, digest = await asyncio.to_thread(_hash_log, run.log)
+        if size > LogTimes(run.times).last_length():
+            LogTimes(run.times).append(self._clock(), size)
+        names = tuple(step.name for step in _plan_of(job).steps)
+        return {"steps": read_steps(run, names, job.start_time), "log_bytes": size, "log_sha256": digest}
+
+    async def discard(self, job: Job) -> None:
+        await self._runtime.remove(_key(job))
+        run = self._run(job)
+        for mark in ("waiting", "started"):
+            with suppress(FileNotFoundError):
+                (run.path / mark).unlink()
+
+    async def clear(self, job: Job) -> None:
+        run = self._run(job)
+        # A workload that was cancelled at its gate still runs; what it may write has to end before its files go.
+        await self._runtime.stop(_key(job), 0)
+        for entry in await asyncio.to_thread(_all_but_log, run):
+            await self._runtime.reclaim(entry, job.image)
+        await self._runtime.remove(_key(job))
+
+    def _run(self, job: Job) -> RunDirectory:
+        return self._data.run(job.id, job.attempt)
+
+
+def _key(job: Job) -> WorkloadKey:
+    return WorkloadKey(job.id, job.attempt)
+
+
+def _plan_of(job: Job) -> ExecutionPlan:
+    return ExecutionPlan.model_validate(job.plan)
+
+
+def _sight(workload: Workload, *, waiting: bool, started: bool) -> Sight:
+    match workload.phase:
+        case Phase.ABSENT:
+            return Sight.ABSENT
+        case Phase.CREATED:
+            return Sight.CREATED
+        case Phase.EXITED:
+            return Sight.EXITED
+        case Phase.RUNNING if started:
+            return Sight.RUNNING
+        case Phase.RUNNING if waiting:
+            return Sight.AT_GATE
+        case Phase.RUNNING:
+            return Sight.BOOTING
+
+
+def _hash_log(path: Path) -> tuple[int, str]:
+    digest, size = hashlib.sha256(), 0
+    try:
+        descriptor = open_regular(path)
+    except FileNotFoundError:
+        return 0, digest.hexdigest()
+    with open(descriptor, "rb", buffering=0) as file:
+        while chunk := file.read(_HASH_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return size, digest.hexdigest()
+
+
+def _all_but_log(run: RunDirectory) -> list[Path]:
+    """Delete the files of a run directory that can be deleted at once; return the directories that are left."""
+    left: list[Path] = []
+    with suppress(FileNotFoundError), os.scandir(run.path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                left.append(Path(entry.path))
+            elif entry.name != run.log.name:
+                os.unlink(entry.path)
+    return left
+
+
+def _is_cleared(run: RunDirectory) -> bool:
+    try:
+        return set(os.listdir(run.path)) <= {run.log.name}
+    except FileNotFoundError:
+        return True
+
+
+def _free_bytes(path: Path) -> int:
+    try:
+        return shutil.disk_usage(path).free
+    except OSError:
+        return MIN_FREE_BYTES

@@ -1,0 +1,129 @@
+"""Puts a controller together: repository, runtimes, leadership, loop. Every composition root begins here."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from ci_common.errors import RuntimeUnavailable
+from ci_common.layout import DataDirectory
+from ci_common.processes import this_process
+from ci_common.settings import Settings
+from ci_common.times import Clock, utc_now
+from ci_common.watch import FileWatcher
+from ci_controller.completion import Writer
+from ci_controller.leadership import lead_forever
+from ci_controller.reconciler import Reconciler
+from ci_controller.runtime.docker import DockerRuntime
+from ci_controller.runtime.process import ProcessRuntime
+from ci_controller.runtime.protocol import Runtime
+from ci_persistence.repository import Lease
+from ci_persistence.sqlite import SQLiteJobRepository
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Parts:
+    """What a controller is made of."""
+
+    settings: Settings
+    data: DataDirectory
+    repository: SQLiteJobRepository
+    runtimes: dict[str, Runtime]
+    watcher: FileWatcher
+    clock: Clock = utc_now
+
+
+@asynccontextmanager
+async def assembled(settings: Settings) -> AsyncIterator[Parts]:
+    """Yield the parts of a controller, connected; they are let go of on the way out."""
+    data = DataDirectory(settings.data_path)
+    data.create()
+    async with AsyncExitStack() as stack:
+        repository = SQLiteJobRepository(settings.db_path)
+        stack.push_async_callback(repository.close)
+        await repository.open()
+        watcher = await stack.enter_async_context(FileWatcher())
+        runtimes: dict[str, Runtime] = {
+            "docker": DockerRuntime(settings, await repository.installation_id(), data),
+            "process": ProcessRuntime(settings, data),
+        }
+        for runtime in runtimes.values():
+            stack.push_async_callback(runtime.close)
+        yield Parts(settings, data, repository, runtimes, watcher)
+
+
+async def control(parts: Parts) -> None:
+    """Lead, or stand by to lead, until cancelled; which touches no job."""
+    settings = parts.settings
+    chosen = await choose_runtime(settings, parts.runtimes)
+
+    async def term(lease: Lease) -> None:
+        reconciler = Reconciler(
+            settings=settings,
+            writer=Writer(parts.repository, lease, parts.clock),
+            runtimes=parts.runtimes,
+            chosen=chosen,
+            data=parts.data,
+            watcher=parts.watcher,
+        )
+        await reconciler.run()
+
+    holder, seconds = this_process(), settings.lease_seconds
+    await lead_forever(parts.repository, holder, seconds=seconds, clock=parts.clock, term=term)
+
+
+async def _assemble_and_control(settings: Settings) -> None:
+    async with assembled(settings) as parts:
+        await control(parts)
+
+
+async def choose_runtime(settings: Settings, runtimes: dict[str, Runtime]) -> str:
+    """Open the runtimes and return the name of the one new jobs get."""
+    faults: dict[str, RuntimeUnavailable] = {}
+    for name, runtime in runtimes.items():
+        try:
+            await runtime.open()
+        except RuntimeUnavailable as exc:
+            faults[name] = exc
+    if settings.runtime != "auto":
+        if settings.runtime in faults:
+            log.warning("jobs wait until %s answers: %s", settings.runtime, faults[settings.runtime])
+        return settings.runtime
+    if "docker" in faults:
+        log.warning("no engine answers, so jobs run as processes, without isolation: %s", faults["docker"])
+        return "process"
+    return "docker"
+
+
+@asynccontextmanager
+async def controlling(settings: Settings) -> AsyncIterator[None]:
+    """Run a controller beside something else. Should it fail, the process is asked to end (SIGTERM)."""
+    task = asyncio.create_task(_assemble_and_control(settings), name="controller")
+    task.add_done_callback(_end_process_on_failure)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _end_process_on_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        log.critical("the controller has failed; this process ends", exc_info=task.exception())
+        signal.raise_signal(signal.SIGTERM)
+
+
+async def run_controller(settings: Settings) -> None:
+    """Run a controller until SIGTERM or SIGINT."""
+    task = asyncio.create_task(_assemble_and_control(settings), name="controller")
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        log.info("leaving; jobs go on")

@@ -1,0 +1,85 @@
+"""Deleting what a job wrote, also where its files belong to users that this process is not."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import aiohttp
+
+from ci_common.errors import ImageFault
+from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, Mount, helper_config
+from ci_controller.runtime.docker.engine import Absent, Conflict, Engine, Refusal, Traits
+from ci_controller.runtime.docker.images import Images
+
+_MOUNTED = "/ci-reclaim"
+
+
+async def delete_tree(path: Path) -> None:
+    """Delete the tree at `path` as this process's user. Does nothing where nothing is there. Raises OSError."""
+
+    def delete() -> None:
+        try:
+            shutil.rmtree(path)
+        except FileNotFoundError:
+            pass
+
+    await asyncio.to_thread(delete)
+
+
+class Cleaner:
+    """Deletes trees through helper containers, for a process that may not delete them itself."""
+
+    def __init__(self, engine: Engine, images: Images, installation_id: str) -> None:
+        self._engine = engine
+        self._images = images
+        self._installation_id = installation_id
+
+    async def delete_as_root(self, path: Path, images: Iterable[str], traits: Traits) -> None:
+        """Delete the tree at `path` with `rm` of the first of `images` that the engine has and that can do it.
+
+        The image is anybody's, so its program sees nothing but the tree, and what it says is not believed. Raises
+        OSError where something is left, RuntimeFault where none of the images could be used.
+        """
+        problem: Exception = ImageFault(f"no image is here whose rm could delete {path}")
+        for image in images:
+            if not await self._images.exists(image):
+                continue
+            try:
+                await self._empty(path, image, traits)
+                return await delete_tree(path)
+            except (Refusal, OSError) as exc:
+                problem = exc
+        raise problem
+
+    async def _empty(self, path: Path, image: str, traits: Traits) -> None:
+        # rm empties the directory and then fails to remove the mount itself, so its exit status tells nothing.
+        command = ["rm", "-rf", _MOUNTED]
+        config = helper_config(image, self._installation_id, command, [Mount(path, _MOUNTED)], traits)
+        async with self._engine.call() as docker:
+            helper = await docker.containers.create(config)
+        try:
+            async with self._engine.call() as docker:
+                await helper.start()
+            async with self._engine.call(patience=None) as docker:
+                await docker.containers.container(helper.id).wait(timeout=aiohttp.ClientTimeout())
+        except Absent:
+            pass  # It has ended and the engine has removed it already.
+        finally:
+            await self._remove(helper.id)
+
+    async def remove_leftovers(self) -> None:
+        """Remove helpers that a controller left behind when it died."""
+        async with self._engine.call() as docker:
+            filters = {"label": [f"{INSTALLATION}={self._installation_id}", HELPER]}
+            left = await docker.containers.list(all=True, filters=json.dumps(filters))
+        for container in left:
+            await self._remove(container.id)
+
+    async def _remove(self, container: str) -> None:
+        try:
+            async with self._engine.call() as docker:
+                await docker.containers.container(container).delete(force=True, v=True)
+        except (Absent, Conflict):
+            pass  # The engine has removed it, or is about to.

@@ -1,0 +1,128 @@
+"""What we ask of the engine and what it answers, as plain data: configurations, labels, states."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ci_common.spec import ExecutionPlan, Limits
+from ci_controller.runtime.docker.engine import Traits
+from ci_controller.runtime.protocol import Phase, Sighting, Workload, WorkloadKey
+
+INSTALLATION = "ci-server.installation"
+JOB = "ci-server.job"
+ATTEMPT = "ci-server.attempt"
+HELPER = "ci-server.helper"
+"""On containers that are ours but no job's: they probe an image, or delete files."""
+
+BASE = Path("/ci")
+"""The run directory as the job sees it."""
+
+_OWN_PROCESSES = 2  # The init process and the script: a limit on processes is on the job's own.
+_LEAST_CPUS = 0.01  # The engine refuses less.
+_PHASES = {"created": Phase.CREATED, "exited": Phase.EXITED, "dead": Phase.EXITED, "removing": Phase.EXITED}
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A file or directory of the host that a container sees."""
+
+    source: Path
+    target: str
+    read_only: bool = False
+
+
+def mount_options(mounts: list[Mount], *, selinux: bool) -> dict[str, Any]:
+    """Return the part of HostConfig that mounts.
+
+    `Mounts` makes the engine refuse a source it does not see, where `Binds` would make an empty directory of it; but
+    only `Binds` can ask for the label (`z`) without which SELinux keeps the container out.
+    """
+    if selinux:
+        return {"Binds": [f"{m.source}:{m.target}:z{',ro' if m.read_only else ''}" for m in mounts]}
+    return {
+        "Mounts": [
+            {"Type": "bind", "Source": str(m.source), "Target": m.target, "ReadOnly": m.read_only} for m in mounts
+        ]
+    }
+
+
+def job_config(plan: ExecutionPlan, labels: Mapping[str, str], mounts: list[Mount], traits: Traits) -> dict[str, Any]:
+    """Return the body of the request that creates a job's container."""
+    return {
+        "Image": plan.image,
+        "Labels": dict(labels),
+        "Entrypoint": ["/bin/sh"],
+        "Cmd": [str(BASE / "run"), str(BASE)],
+        "WorkingDir": "/",
+        "StopSignal": "SIGTERM",
+        "Healthcheck": {"Test": ["NONE"]},
+        # With the init process, so that SIGTERM reaches every process of the job.
+        "Env": ["TINI_KILL_PROCESS_GROUP=1"],
+        "HostConfig": {
+            "Init": True,
+            "LogConfig": {"Type": "none"},
+            "RestartPolicy": {"Name": "no"},
+            **({} if plan.network else {"NetworkMode": "none"}),
+            **mount_options(mounts, selinux=traits.selinux),
+            **_limit_options(plan.limits, traits.processors),
+        },
+    }
+
+
+def _limit_options(limits: Limits, processors: int) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if limits.cpus is not None:
+        # The engine refuses more processors than it has, though such a limit is kept without doing anything.
+        options["NanoCpus"] = round(max(_LEAST_CPUS, min(limits.cpus, processors)) * 1e9)
+    if limits.memory is not None:
+        options |= {"Memory": limits.memory, "MemorySwap": limits.memory}
+    if limits.pids is not None:
+        options["PidsLimit"] = limits.pids + _OWN_PROCESSES
+    return options
+
+
+def helper_config(image: str, installation_id: str, command: list[str], mounts: list[Mount], traits: Traits) -> Any:
+    """Return the body of the request for a container that runs `command` as root, and vanishes when it has ended."""
+    return {
+        "Image": image,
+        "Labels": {INSTALLATION: installation_id, HELPER: "1"},
+        "Entrypoint": command,
+        "Cmd": [],
+        "User": "0",
+        "WorkingDir": "/",
+        "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+        "Healthcheck": {"Test": ["NONE"]},
+        "HostConfig": {
+            "AutoRemove": True,
+            "LogConfig": {"Type": "none"},
+            "NetworkMode": "none",
+            **({"UsernsMode": "host"} if traits.remapped else {}),
+            **mount_options(mounts, selinux=traits.selinux),
+        },
+    }
+
+
+def job_labels(installation_id: str, key: WorkloadKey) -> dict[str, str]:
+    """Return the labels that say whose container it is."""
+    return {INSTALLATION: installation_id, JOB: key.job_id, ATTEMPT: str(key.attempt)}
+
+
+def key_of(labels: Mapping[str, str]) -> WorkloadKey | None:
+    """Return the workload that `labels` name, or None where they name none."""
+    attempt = labels.get(ATTEMPT, "")
+    return WorkloadKey(labels[JOB], int(attempt)) if JOB in labels and attempt.isdecimal() else None
+
+
+def workload_of(inspected: Mapping[str, Any]) -> Workload:
+    """Return what an answer of `GET /containers/{id}/json` says."""
+    state = inspected["State"]
+    phase = _PHASES.get(state["Status"], Phase.RUNNING)
+    return Workload(phase, state["ExitCode"] if phase is Phase.EXITED else None, bool(state.get("OOMKilled")))
+
+
+def sighting_of(labels: Mapping[str, str] | None, created: float) -> Sighting | None:
+    """Return the sighting of a container made `created` seconds after the epoch, or None where it is no job's."""
+    key = key_of(labels or {})
+    return None if key is None else Sighting(key, datetime.fromtimestamp(created, UTC))

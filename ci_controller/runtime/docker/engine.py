@@ -1,0 +1,187 @@
+"""The one way to the engine: finding it, asking it with a time limit, and translating what goes wrong.
+
+`Engine.call` is the only place where errors of aiodocker, aiohttp and the operating system become ours. A refusal is a
+RuntimeUnavailable too: who does not expect the engine to say no has learnt nothing about any container.
+"""
+
+import asyncio
+import json
+import os
+import platform
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import aiodocker
+import aiohttp
+
+from ci_common.errors import RuntimeUnavailable
+from ci_common.settings import SettingsError
+
+PATIENCE = 60.0
+"""Seconds an engine may take to answer. A loaded one takes long to create or remove a container."""
+PING_PATIENCE = 5.0
+
+
+class Refusal(RuntimeUnavailable):
+    """The engine answered with an error. `status` is that of HTTP; 0 where the error came within a stream."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Absent(Refusal):
+    """The engine says that there is no such thing (404)."""
+
+
+class Conflict(Refusal):
+    """The name is in use, or the thing is being removed at this moment (409)."""
+
+
+_REFUSALS: dict[int, type[Refusal]] = {404: Absent, 409: Conflict}
+_UNREACHABLE = 900  # aiodocker's own status for a connection that could not be made or broke.
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What matters to us in how the engine is set up."""
+
+    processors: int
+    remapped: bool
+    """The daemon gives containers other user ids than the machine's (userns-remap)."""
+    rootless: bool
+    """The daemon itself is not root, and containers have its user's ids."""
+    selinux: bool
+
+    @classmethod
+    def from_info(cls, info: Mapping[str, Any]) -> Self:
+        """Read the answer of `GET /info`."""
+        security = ",".join(info.get("SecurityOptions") or ())
+        return cls(
+            processors=int(info.get("NCPU") or os.cpu_count() or 1),
+            remapped="name=userns" in security,
+            rootless="name=rootless" in security,
+            selinux="name=selinux" in security,
+        )
+
+
+class Engine:
+    """A connection to one engine. `open` before anything else; any number of calls may be under way at once."""
+
+    def __init__(self, url: str | None, *, patience: float = PATIENCE) -> None:
+        """`url` as in DOCKER_HOST; None for the usual sockets. Raises SettingsError for one we cannot use."""
+        self._url = url
+        self._patience = patience
+        self._docker: aiodocker.Docker | None = None
+        self._connector: aiohttp.BaseConnector | None = None
+        if url is not None:
+            _check_url(url)
+
+    async def open(self) -> Traits:
+        """Connect and return the engine's traits. Raises RuntimeUnavailable; may be called again then."""
+        await self.close()
+        url = self._url or _usual_url()
+        self._docker, self._connector = _client(url)
+        try:
+            async with self.call(PING_PATIENCE) as docker:
+                info = await docker.system.info()
+            _check_kernel(url, info)
+        except BaseException:
+            await self.close()
+            raise
+        return Traits.from_info(info)
+
+    async def close(self) -> None:
+        """Disconnect. May be called twice, and without `open`."""
+        docker, connector = self._docker, self._connector
+        self._docker = self._connector = None
+        if docker is not None:
+            await docker.close()
+        if connector is not None:
+            await connector.close()
+
+    @asynccontextmanager
+    async def call(self, patience: float | None = -1.0) -> AsyncIterator[aiodocker.Docker]:
+        """Lend the client for one question; `patience` in seconds, None for no limit, by default the engine's.
+
+        Raises Absent, Conflict or another Refusal where the engine says no, RuntimeUnavailable where it says nothing.
+        """
+        if self._docker is None:
+            raise RuntimeUnavailable("there is no connection to the Docker engine")
+        limit = self._patience if patience == -1.0 else patience
+        try:
+            async with asyncio.timeout(limit):
+                yield self._docker
+        except aiodocker.DockerError as exc:
+            if exc.status == _UNREACHABLE:
+                raise RuntimeUnavailable(exc.message) from exc
+            raise _REFUSALS.get(exc.status, Refusal)(exc.message, exc.status) from exc
+        except TimeoutError as exc:
+            raise RuntimeUnavailable(f"the Docker engine did not answer within {limit} s") from exc
+        except (aiohttp.ClientError, OSError) as exc:
+            raise RuntimeUnavailable(f"the connection to the Docker engine broke: {exc}") from exc
+        except json.JSONDecodeError as exc:
+            raise RuntimeUnavailable(f"what answers is not a Docker engine: {exc}") from exc
+
+    async def stream(
+        self, method: str, path: str, *, params: Mapping[str, str], headers: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield the JSON objects of a streamed answer until the engine ends it. Closing it ends the request.
+
+        aiodocker's own streams take a broken connection for the end, and a request that is cancelled stays open.
+        """
+        async with self.call(patience=None) as docker:
+            url = f"{docker.docker_host}/{docker.api_version}/{path}"
+            endless = aiohttp.ClientTimeout(total=None, sock_connect=self._patience)
+            async with docker.session.request(method, url, params=params, headers=headers, timeout=endless) as response:
+                if response.status >= 400:
+                    raise aiodocker.DockerError(response.status, _message(await response.read()))
+                async for line in response.content:
+                    if line.strip():
+                        yield json.loads(line)
+
+
+def _message(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        return body.decode(errors="replace").strip()
+
+
+def _check_url(url: str) -> None:
+    parts = urlsplit(url)
+    if not ((parts.scheme == "unix" and parts.path) or (parts.scheme in ("tcp", "http") and parts.netloc)):
+        raise SettingsError(f"DOCKER_HOST={url!r}: write it as unix:///path/of/the/socket or tcp://127.0.0.1:port")
+
+
+def _usual_url() -> str:
+    candidates = [Path("/var/run/docker.sock"), Path("/run/docker.sock")]
+    if "XDG_RUNTIME_DIR" in os.environ:
+        candidates.append(Path(os.environ["XDG_RUNTIME_DIR"], "docker.sock"))
+    found = next((path for path in candidates if path.is_socket()), candidates[0])
+    return f"unix://{found}"
+
+
+def _client(url: str) -> tuple[aiodocker.Docker, aiohttp.BaseConnector]:
+    """With a connector of our own, because aiodocker's opens at most 100 connections and then waits for ever."""
+    parts = urlsplit(url)
+    connector: aiohttp.BaseConnector
+    if parts.scheme == "unix":
+        connector = aiohttp.UnixConnector(parts.path, limit=0)
+        return aiodocker.Docker(url="unix://localhost", connector=connector), connector
+    connector = aiohttp.TCPConnector(limit=0)
+    return aiodocker.Docker(url=f"http://{parts.netloc}", connector=connector), connector
+
+
+def _check_kernel(url: str, info: Mapping[str, Any]) -> None:
+    """A gate (FIFO) and inotify work within one kernel only, so not with an engine in a virtual machine."""
+    theirs, ours = info.get("KernelVersion"), platform.release()
+    if theirs and theirs != ours:
+        raise RuntimeUnavailable(
+            f"the Docker engine at {url} runs on another kernel ({theirs}, here {ours}), in a virtual machine or on "
+            "another host, where it cannot share a job's files with us; run ci beside the engine, or CI_RUNTIME=process"
+        )

@@ -1,0 +1,93 @@
+"""What the engine knows of an image, and what its files say."""
+
+import asyncio
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter, ValidationError
+
+from ci_common.errors import ImageInvalid, ImageNotFound
+from ci_common.spec import ImageReference
+from ci_controller.runtime.docker.certificates import SYSTEM_BUNDLE
+from ci_controller.runtime.docker.containers import helper_config
+from ci_controller.runtime.docker.engine import Absent, Engine, Traits
+
+_REFERENCE: TypeAdapter[str] = TypeAdapter(ImageReference)
+
+
+def check_reference(image: str) -> None:
+    """Raise ImageInvalid where `image` is no reference to an image."""
+    try:
+        _REFERENCE.validate_python(image)
+    except ValidationError as exc:
+        raise ImageInvalid(exc.errors()[0]["msg"].removeprefix("Value error, ")) from exc
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What matters to us of one image."""
+
+    runs_as_root: bool
+    has_shell: bool
+    has_certificates: bool
+
+
+class Images:
+    """The engine's images. What an image holds is looked up once, for its id says all of its content."""
+
+    def __init__(self, engine: Engine, installation_id: str) -> None:
+        self._engine = engine
+        self._installation_id = installation_id
+        self._facts: dict[str, ImageFacts] = {}
+        self._probing = asyncio.Lock()
+
+    async def exists(self, image: str) -> bool:
+        """Tell whether the engine has the image."""
+        try:
+            check_reference(image)
+            async with self._engine.call() as docker:
+                await docker.images.inspect(image)
+        except (Absent, ImageInvalid):
+            return False
+        return True
+
+    async def facts(self, image: str, traits: Traits) -> ImageFacts:
+        """Return what the image holds. Raises ImageNotFound, ImageInvalid."""
+        check_reference(image)
+        try:
+            async with self._engine.call() as docker:
+                inspected = await docker.images.inspect(image)
+        except Absent as exc:
+            raise ImageNotFound(f"the engine has no image {image}") from exc
+        identity: str = inspected["Id"]
+        async with self._probing:
+            if identity not in self._facts:
+                user = (inspected.get("Config") or {}).get("User") or "root"
+                self._facts[identity] = await self._probe(identity, user.partition(":")[0] in ("root", "0"), traits)
+        return self._facts[identity]
+
+    async def _probe(self, identity: str, runs_as_root: bool, traits: Traits) -> ImageFacts:
+        """Look at the files of a container that is never started.
+
+        An image without a shell could not be told later: the init process starts, and ends with 127 like many a job.
+        """
+        async with self._engine.call() as docker:
+            probe = await docker.containers.create(
+                helper_config(identity, self._installation_id, ["/bin/sh"], [], traits)
+            )
+        try:
+            return ImageFacts(
+                runs_as_root=runs_as_root,
+                has_shell=await self._has_file(probe.id, "/bin/sh"),
+                has_certificates=await self._has_file(probe.id, SYSTEM_BUNDLE),
+            )
+        finally:
+            async with self._engine.call() as docker:
+                await docker.containers.container(probe.id).delete(force=True, v=True)
+
+    async def _has_file(self, container: str, path: str) -> bool:
+        try:
+            async with self._engine.call() as docker:
+                await docker.containers.container(container).get_archive(path)
+        except Absent:
+            return False
+        return True

@@ -1,0 +1,218 @@
+"""The runtime of containers."""
+
+import asyncio
+import json
+import math
+import os
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from ci_common.errors import ImageNotFound, ImageWithoutShell, RuntimeUnavailable, StartFault
+from ci_common.layout import DataDirectory, RunDirectory
+from ci_common.settings import Settings
+from ci_common.spec import ExecutionPlan
+from ci_controller.rundir import open_to_everyone
+from ci_controller.runtime.docker import certificates
+from ci_controller.runtime.docker.cleaning import Cleaner, delete_tree
+from ci_controller.runtime.docker.containers import (
+    BASE,
+    INSTALLATION,
+    JOB,
+    Mount,
+    job_config,
+    job_labels,
+    key_of,
+    sighting_of,
+    workload_of,
+)
+from ci_controller.runtime.docker.engine import PATIENCE, PING_PATIENCE, Absent, Conflict, Engine, Refusal, Traits
+from ci_controller.runtime.docker.images import ImageFacts, Images
+from ci_controller.runtime.docker.pulls import pull_image
+from ci_controller.runtime.protocol import Phase, Progress, Sighting, Workload, WorkloadKey, WorkloadSpec
+
+_EVENTS = ["start", "die", "oom", "destroy"]
+_PLAIN_ENVIRONMENT = {
+    "CI": "true",
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    "PIP_ROOT_USER_ACTION": "ignore",
+    "PYTHONUNBUFFERED": "1",
+}
+_ABSENT = Workload(Phase.ABSENT)
+
+
+class DockerRuntime:
+    """Runs jobs in containers of the engine that DOCKER_HOST names, or of the usual one. Keeps `Runtime`'s promises.
+
+    Container names follow from the job, so creating twice is noticed by the engine; whose a container is, its labels
+    say. One that has the name but not our label is nobody's for us, and is left alone.
+    """
+
+    name = "docker"
+    isolated = True
+
+    def __init__(
+        self, settings: Settings, installation_id: str, data: DataDirectory, *, patience: float = PATIENCE
+    ) -> None:
+        """`patience` is how many seconds the engine may take to answer. Raises SettingsError."""
+        self._settings = settings
+        self._installation_id = installation_id
+        self._engine = Engine(settings.docker_url, patience=patience)
+        self._images = Images(self._engine, installation_id)
+        self._cleaner = Cleaner(self._engine, self._images, installation_id)
+        self._patience = patience
+        self._bundle_source = certificates.find_bundle(settings.ca_bundle, os.environ)
+        self._bundle = data.ca_bundle
+        self._known_traits: Traits | None = None
+
+    async def open(self) -> None:
+        self._known_traits = await self._engine.open()
+        if self._bundle_source is not None:
+            certificates.copy_bundle(self._bundle_source, self._bundle)
+        await self._cleaner.remove_leftovers()
+
+    async def close(self) -> None:
+        await self._engine.close()
+
+    async def ping(self) -> None:
+        async with self._engine.call(min(PING_PATIENCE, self._patience)) as docker:
+            await docker.version()
+
+    async def has_image(self, image: str) -> bool:
+        return await self._images.exists(image)
+
+    async def pull(self, image: str, progress: Progress) -> None:
+        await pull_image(self._engine, image, progress)
+
+    def base_directory(self, run: RunDirectory) -> Path:  # noqa: ARG002
+        return BASE
+
+    def environment(self) -> dict[str, str]:
+        trusted = certificates.variables() if self._bundle_source is not None else {}
+        names = [name.strip() for name in self._settings.pass_env.split(",")]
+        passed = {name: os.environ[name] for name in names if name in os.environ}
+        return _PLAIN_ENVIRONMENT | trusted | passed
+
+    def setup(self, run: RunDirectory, plan: ExecutionPlan) -> None:
+        """Nothing: the container is the job's own to install into."""
+
+    async def create(self, spec: WorkloadSpec) -> None:
+        facts = await self._images.facts(spec.plan.image, self._traits)
+        if not facts.has_shell:
+            raise ImageWithoutShell(f"the image {spec.plan.image} has no /bin/sh, which runs the job's script")
+        if self._traits.remapped or self._traits.rootless or not facts.runs_as_root:
+            await asyncio.to_thread(open_to_everyone, spec.run)
+        labels = job_labels(self._installation_id, spec.key)
+        config = job_config(spec.plan, labels, self._mounts(spec.run, facts), self._traits)
+        try:
+            async with self._engine.call() as docker:
+                await docker.containers.create(config, name=self._name(spec.key))
+        except Conflict as exc:
+            if await self._inspect(spec.key) is None:
+                raise StartFault(f"another installation's container is named {self._name(spec.key)}") from exc
+        except Absent as exc:
+            raise ImageNotFound(str(exc)) from exc
+        except Refusal as exc:
+            raise StartFault(str(exc)) from exc
+
+    def _mounts(self, run: RunDirectory, facts: ImageFacts) -> list[Mount]:
+        mounts = [Mount(run.path, str(BASE))]
+        if self._bundle_source is not None:
+            mounts.append(Mount(self._bundle, certificates.LOCAL_BUNDLE, read_only=True))
+            if facts.has_certificates:
+                mounts.append(Mount(self._bundle, certificates.SYSTEM_BUNDLE, read_only=True))
+        return mounts
+
+    async def start(self, key: WorkloadKey) -> None:
+        # The engine would run a container that has exited again.
+        if (await self.look(key)).phase is not Phase.CREATED:
+            return
+        try:
+            async with self._engine.call() as docker:
+                await docker.containers.container(self._name(key)).start()
+        except Absent:
+            if (await self.look(key)).phase is not Phase.ABSENT:
+                raise
+        except Refusal as exc:
+            raise StartFault(str(exc)) from exc
+
+    async def look(self, key: WorkloadKey) -> Workload:
+        inspected = await self._inspect(key)
+        return _ABSENT if inspected is None else workload_of(inspected)
+
+    async def stop(self, key: WorkloadKey, grace: float) -> None:
+        if (await self.look(key)).phase is not Phase.RUNNING:
+            return
+        # One request for both signals: once it is made, the engine carries it out even if we are gone.
+        try:
+            async with self._engine.call(grace + self._patience) as docker:
+                container = docker.containers.container(self._name(key))
+                await container.stop(t=math.ceil(grace), timeout=aiohttp.ClientTimeout())
+        except Absent:
+            pass
+
+    async def remove(self, key: WorkloadKey) -> None:
+        if await self._inspect(key) is None:
+            return
+        try:
+            async with self._engine.call() as docker:
+                await docker.containers.container(self._name(key)).delete(force=True, v=True)
+        except Absent:
+            pass
+        except Conflict:
+            await self._wait_until_removed(key)
+
+    async def _wait_until_removed(self, key: WorkloadKey) -> None:
+        try:
+            async with self._engine.call() as docker:
+                await docker.containers.container(self._name(key)).wait(condition="removed")
+        except Absent:
+            pass
+
+    async def list_workloads(self) -> list[Sighting]:
+        async with self._engine.call() as docker:
+            listed = await docker.containers.list(all=True, filters=json.dumps({"label": self._label_filter}))
+        sightings = (sighting_of(container["Labels"], container["Created"]) for container in listed)
+        return [sighting for sighting in sightings if sighting is not None]
+
+    async def events(self) -> AsyncGenerator[WorkloadKey, None]:
+        filters = {"type": ["container"], "event": _EVENTS, "label": self._label_filter}
+        async with aclosing(self._engine.stream("GET", "events", params={"filters": json.dumps(filters)})) as events:
+            async for event in events:
+                key = key_of(event.get("Actor", {}).get("Attributes") or {})
+                if key is not None:
+                    yield key
+        raise RuntimeUnavailable("the Docker engine has ended its stream of events")
+
+    async def reclaim(self, path: Path, image: str | None) -> None:
+        try:
+            await delete_tree(path)
+        except PermissionError:
+            images = dict.fromkeys(name for name in (image, self._settings.default_image) if name is not None)
+            await self._cleaner.delete_as_root(path, images, self._traits)
+
+    async def _inspect(self, key: WorkloadKey) -> dict[str, Any] | None:
+        """Return what the engine says of our container, or None where it says that there is none of ours."""
+        try:
+            async with self._engine.call() as docker:
+                inspected = await docker.containers.container(self._name(key)).show()
+        except Absent:
+            return None
+        labels = inspected["Config"].get("Labels") or {}
+        return inspected if labels.get(INSTALLATION) == self._installation_id else None
+
+    def _name(self, key: WorkloadKey) -> str:
+        return f"{self._settings.container_prefix}ci-{key.job_id}-{key.attempt}"
+
+    @property
+    def _label_filter(self) -> list[str]:
+        return [f"{INSTALLATION}={self._installation_id}", JOB]
+
+    @property
+    def _traits(self) -> Traits:
+        if self._known_traits is None:
+            raise RuntimeUnavailable("there is no connection to the Docker engine")
+        return self._known_traits

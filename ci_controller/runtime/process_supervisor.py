@@ -1,0 +1,161 @@
+"""The program that keeps one job of the process runtime: it starts the job's script and outlives the controller.
+
+    python -I -S process_supervisor.py <package root> <record directory> <run directory>
+
+It takes the record's lock, writes its identity, runs `/bin/sh run <run directory>` in a process group of its own,
+passes signals on, kills whatever of the job is left once the script has ended, and writes how that ended. SIGTERM
+means: send SIGTERM to the job's process group. SIGUSR1 means: kill all of the job at once.
+
+The first process returns once the job's script runs, with status 0; with status BUSY where another supervisor has or
+had this record; or with another, having said why on standard error. A job waits for this, so little is imported.
+"""
+
+import fcntl
+import os
+import signal
+import sys
+
+BUSY = 3
+SHELL = "/bin/sh"
+_HEARD = {signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD}
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def main(root: str, record: str, run: str) -> int:
+    """Take charge in a process that belongs to nobody; return the first process's exit status."""
+    sys.path.append(root)
+    os.chdir(record)  # The record may be renamed; relative paths go on meaning this one.
+    lock = os.open("lock", os.O_RDWR)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return BUSY
+    if os.path.exists("supervisor"):
+        return BUSY
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.close(reading)
+        _keep(run, writing)
+        return 0
+    os.close(writing)
+    with open(reading, errors="replace") as pipe:
+        answer = pipe.read()
+    if answer == "ok":
+        return 0
+    print(answer or "the supervisor ended early", file=sys.stderr)
+    return 1
+
+
+def _keep(run: str, ready: int) -> None:
+    for descriptor, name, flags in (
+        (0, os.devnull, os.O_RDONLY),
+        (1, "output", os.O_WRONLY | os.O_APPEND | os.O_CREAT),
+    ):
+        os.dup2(os.open(name, flags, 0o600), descriptor)
+    os.dup2(1, 2)
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # What is ignored, as by default, may not be waited for.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
+    try:
+        script = _begin(run)
+    except Exception as exc:
+        os.write(ready, str(exc).encode(errors="replace"))
+        raise
+    os.write(ready, b"ok")
+    os.close(ready)
+    status = _wait(script)
+    _kill_the_rest(script)
+    code = os.waitstatus_to_exitcode(status)
+    _write("exit", f"{code if code >= 0 else 128 - code}\n")
+    os.close(os.open("../ended", os.O_WRONLY | os.O_CREAT, 0o600))  # Wakes whoever watches the directory of records.
+
+
+def _begin(run: str) -> int:
+    """Start the script and return its pid, with both identities on record; or raise, and nothing runs."""
+    _become_subreaper()
+    _write("supervisor", _identity(os.getpid()))
+    defaults = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+    script = 0
+    try:
+        words = [SHELL, os.path.join(run, "run"), run]
+        script = os.posix_spawn(SHELL, words, {}, setpgroup=0, setsigmask=[], setsigdef=defaults)
+        _write("script", _identity(script))
+    except OSError:
+        if script:
+            os.killpg(script, signal.SIGKILL)
+        os.unlink("supervisor")
+        raise
+    return script
+
+
+def _wait(script: int) -> int:
+    """Return the script's wait status. Signals are taken one by one, so none falls between a look and a wait."""
+    while True:
+        heard = signal.sigwait(_HEARD)
+        if heard == signal.SIGTERM:
+            os.killpg(script, signal.SIGTERM)
+        elif heard == signal.SIGUSR1:
+            os.killpg(script, signal.SIGKILL)
+        while (ended := _reap(os.WNOHANG)) is not None:
+            if ended[0] == script:
+                return ended[1]
+
+
+def _kill_the_rest(script: int) -> None:
+    """Kill all that is left of the job: orphans become children of this subreaper, so no child means nothing left."""
+    while children := _children(script):
+        immune = 0
+        for child in children:
+            try:
+                os.kill(child, signal.SIGKILL)
+            except PermissionError:
+                immune += 1  # It runs as another user now, as by sudo.
+        if immune == len(children):
+            print(f"cannot kill {children}", flush=True)
+            return
+        _reap(0)
+
+
+def _children(script: int) -> list[int]:
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+            return [int(word) for word in file.read().split()]
+    except FileNotFoundError:
+        pass
+    try:
+        os.killpg(script, signal.SIGKILL)  # No Linux: the job's process group is all that can be found.
+    except (ProcessLookupError, PermissionError):
+        pass
+    return []
+
+
+def _reap(options: int) -> tuple[int, int] | None:
+    try:
+        pid, status = os.waitpid(-1, options)
+    except ChildProcessError:
+        return None
+    return (pid, status) if pid else None
+
+
+def _become_subreaper() -> None:
+    if sys.platform == "linux":
+        import ctypes
+
+        if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed")
+
+
+def _identity(pid: int) -> str:
+    """Return the text that `ci_common.processes.ProcessIdentity.from_json` reads."""
+    from ci_common.process_start import pid_scope, start_time_of
+
+    return f'{{"pid": {pid}, "start": "{start_time_of(pid)}", "scope": "{pid_scope()}"}}'
+
+
+def _write(name: str, text: str) -> None:
+    with open(f"{name}.new", "w") as file:
+        file.write(text)
+    os.replace(f"{name}.new", name)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,168 @@
+"""One job: look, ask `plan` for the next step, take it, look again. One task per job that is not at rest.
+
+The task can be cancelled anywhere; that means that this process is leaving, and touches neither job nor workload.
+"""
+
+import asyncio
+import errno
+import logging
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from ci_common.errors import ImageFault, RuntimeUnavailable, StaleWrite, StartFault
+from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, State
+from ci_common.watch import FileWatcher, Watched
+from ci_controller import plan as steps
+from ci_controller.completion import Writer, clear, complete
+from ci_controller.execution import Execution
+from ci_controller.plan import Action, Observed, Sight, Verdict, plan
+
+log = logging.getLogger(__name__)
+
+STALE_SECONDS = 0.05
+"""How long to wait before the next look when somebody else has written the row."""
+
+
+class Supervisor:
+    """Drives one job until nothing is left to do for it."""
+
+    def __init__(
+        self, job_id: str, *, writer: Writer, execution: Execution, watcher: FileWatcher, interval: float, grace: float
+    ) -> None:
+        self._job_id = job_id
+        self._writer = writer
+        self._execution = execution
+        self.runtime_name = execution.runtime_name
+        self._watcher = watcher
+        self._interval = interval
+        self._grace = grace
+        self._wakeups = watcher.subscribe()
+        self._watching = False
+        self._booting_since: datetime | None = None
+        self._starts = 0
+        self._recorder: asyncio.Task[None] | None = None
+        self.is_clearing = False
+        """Whether the job has completed, and only its remains are still to be removed."""
+
+    def wake(self) -> None:
+        """Make the supervisor look again soon."""
+        self._wakeups.wake()
+
+    async def run(self) -> None:
+        """Take step after step until the job rests. Raises JobNotFound where its row goes meanwhile."""
+        try:
+            while not await self._turn():
+                pass
+        finally:
+            self._wakeups.close()
+            if self._recorder is not None:
+                self._recorder.cancel()
+
+    async def _turn(self) -> bool:
+        """Look and take one step; return whether nothing is left to do here."""
+        job = await self._writer.repository.get(self._job_id)
+        self._watch(job)
+        try:
+            seen = await self._look(job)
+            action = plan(job, seen, self._writer.clock(), timeout=self._execution.timeout_of(job))
+            if isinstance(action, steps.Rest | steps.MarkStarting):
+                return True  # Completed and cleared; or queued, and so the scheduler's.
+            if isinstance(action, steps.Remove):
+                self.is_clearing = True
+                return not await clear(job, self._execution)
+            await self._take(action, job)
+        except RuntimeUnavailable as exc:
+            log.warning("job %s: the engine does not answer: %s", job.id, exc)
+            await self._say_unavailable(job, exc)
+            await self._wait(self._interval)
+        except StaleWrite:
+            await self._wait(STALE_SECONDS)
+        return False
+
+    async def _say_unavailable(self, job: Job, exc: RuntimeUnavailable) -> None:
+        """A job that waits says what for; one that runs goes on, seen or not."""
+        reason = Reason(ReasonCode.ENGINE_UNAVAILABLE, f"the engine does not answer: {exc}")
+        if job.state is State.STARTING and job.reason != reason:
+            with suppress(StaleWrite):
+                await self._writer.write(job, reason=reason)
+
+    async def _look(self, job: Job) -> Observed:
+        seen = await self._execution.look(job)
+        if seen.sight is not Sight.BOOTING:
+            self._booting_since = None
+        elif self._booting_since is None:
+            self._booting_since = self._writer.clock()
+        return replace(seen, booting_since=self._booting_since, starts=self._starts)
+
+    async def _take(self, action: Action, job: Job) -> None:
+        match action:
+            case steps.Wait(until):
+                await self._wait_until(until)
+            case steps.Create() | steps.Start() | steps.Discard():
+                await self._bring_up(action, job)
+            case steps.MarkRunning():
+                clock = self._writer.clock
+                running = await self._writer.write(job, state=State.RUNNING, start_time=clock(), reason=None)
+                await self._execution.open_gate(running)
+            case steps.OpenGate():
+                await self._execution.open_gate(job)
+            case steps.MarkStopping(conclusion):
+                await self._mark_stopping(job, conclusion)
+            case steps.Stop():
+                await self._execution.stop(job, self._grace)
+            case steps.Complete(verdict):
+                await self._complete(job, verdict)
+
+    async def _bring_up(self, action: steps.Create | steps.Start | steps.Discard, job: Job) -> None:
+        try:
+            match action:
+                case steps.Create():
+                    await self._execution.create(job)
+                case steps.Start():
+                    await self._execution.start(job)
+                    self._starts += 1
+                case steps.Discard():
+                    await self._execution.discard(job)
+        except (StartFault, ImageFault) as fault:
+            await self._complete(job, _failure(fault.reason_code, str(fault)))
+        except OSError as exc:
+            full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
+            code = ReasonCode.DISK_FULL if full else ReasonCode.START_FAILED
+            await self._complete(job, _failure(code, f"the run directory cannot be prepared: {exc}"))
+
+    async def _mark_stopping(self, job: Job, conclusion: Conclusion) -> None:
+        seen = await self._execution.look(job)
+        if seen.exit is None and seen.sight is not Sight.EXITED:
+            await self._writer.write(job, stop_conclusion=conclusion)
+
+    async def _complete(self, job: Job, verdict: Verdict) -> None:
+        if self._recorder is not None:
+            self._recorder.cancel()
+        await complete(job, verdict, writer=self._writer, execution=self._execution)
+        self.is_clearing = True
+
+    def _watch(self, job: Job) -> None:
+        """Once the run directory exists, files that appear in it wake this supervisor, and its log is timed."""
+        directory = self._execution.watched(job)
+        if directory is None:
+            return
+        if not self._watching:
+            before, self._wakeups = self._wakeups, self._watcher.subscribe((directory, Watched.ENTRIES))
+            before.close()
+            self._watching = True
+        if job.state is State.RUNNING and self._recorder is None:
+            record = self._execution.record_log_times(job, self._watcher)
+            self._recorder = asyncio.create_task(record, name=f"log times of {job.id}")
+
+    async def _wait_until(self, until: datetime | None) -> None:
+        now = self._writer.clock()
+        limit = now + timedelta(seconds=self._interval)
+        await self._wait(((min(limit, until) if until is not None else limit) - now).total_seconds())
+
+    async def _wait(self, seconds: float) -> None:
+        await self._wakeups.wait(max(0.0, seconds))
+
+
+def _failure(code: ReasonCode, message: str) -> Verdict:
+    return Verdict(Conclusion.ERRORED, Reason(code, message))

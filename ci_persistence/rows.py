@@ -1,0 +1,124 @@
+"""Between `Job` and its row: times become microseconds, structures JSON, a reason two columns."""
+
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+from ci_common.jobs import Conclusion, Job, NewJob, Reason, ReasonCode, State, StepResult, StepStatus
+from ci_common.times import from_micros, to_micros
+
+_NEW_FIELDS = frozenset(field.name for field in fields(NewJob))
+CONTROLLER_FIELDS = frozenset(field.name for field in fields(Job)) - _NEW_FIELDS - {"cancel_requested_time", "version"}
+"""The fields of `Job` that only the controller writes, through `update`, which counts `version` itself."""
+
+_UNSEEN = Reason(ReasonCode.WAITING_FOR_CONTROLLER, "Waiting for a controller to see the job.")
+
+
+def to_json(value: Any) -> str:
+    """Return compact JSON, kept readable so that it can be searched. Raises ValueError for what JSON cannot hold."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    # Half of a surrogate pair has no UTF-8; it can only stand in a string, where this is its JSON escape.
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def first_version(new: NewJob) -> Job:
+    """Return a new job as it is stored: nobody has seen it yet."""
+    return Job(**{name: getattr(new, name) for name in _NEW_FIELDS}, reason=_UNSEEN)
+
+
+def api_columns(job: NewJob) -> dict[str, Any]:
+    """Return the API's columns of a job."""
+    return {
+        "id": job.id,
+        "type": job.type,
+        "submit_time": to_micros(job.submit_time),
+        "priority": job.priority,
+        "project": job.project,
+        "labels": to_json(job.labels),
+        "payload": to_json(job.payload),
+        "plan": None if job.plan is None else to_json(job.plan),
+        "image": job.image,
+        "has_upload": int(job.has_upload),
+        "max_attempts": job.max_attempts,
+        "retry_of": job.retry_of,
+    }
+
+
+def controller_columns(job: Job) -> dict[str, Any]:
+    """Return the controller's columns of a job."""
+    return {
+        "state": job.state,
+        "attempt": job.attempt,
+        "reason_code": None if job.reason is None else job.reason.code,
+        "reason_message": None if job.reason is None else job.reason.message,
+        "not_before": _micros(job.not_before),
+        "start_time": _micros(job.start_time),
+        "end_time": _micros(job.end_time),
+        "runtime": job.runtime,
+        "stop_conclusion": job.stop_conclusion,
+        "conclusion": job.conclusion,
+        "exit_code": job.exit_code,
+        "result": job.result,
+        "error": job.error,
+        "steps": to_json([_from_step(step) for step in job.steps]),
+        "log_bytes": job.log_bytes,
+        "log_sha256": job.log_sha256,
+    }
+
+
+def to_job(row: dict[str, Any]) -> Job:
+    """Return the job a row stands for; the row's dictionary is used up."""
+    for name, decode in _DECODERS.items():
+        if row[name] is not None:
+            row[name] = decode(row[name])
+    code, message = row.pop("reason_code"), row.pop("reason_message")
+    return Job(**row, reason=None if code is None else Reason(ReasonCode(code), message))
+
+
+def _micros(instant: datetime | None) -> int | None:
+    return None if instant is None else to_micros(instant)
+
+
+def _from_step(step: StepResult) -> dict[str, Any]:
+    return {
+        "name": step.name,
+        "status": step.status,
+        "start_time": to_micros(step.start_time),
+        "log_offset": step.log_offset,
+        "exit_code": step.exit_code,
+        "end_time": _micros(step.end_time),
+    }
+
+
+def _to_step(data: dict[str, Any]) -> StepResult:
+    return StepResult(
+        name=data["name"],
+        status=StepStatus(data["status"]),
+        start_time=from_micros(data["start_time"]),
+        log_offset=data["log_offset"],
+        exit_code=data["exit_code"],
+        end_time=None if data["end_time"] is None else from_micros(data["end_time"]),
+    )
+
+
+def _to_steps(text: str) -> tuple[StepResult, ...]:
+    return tuple(_to_step(data) for data in json.loads(text))
+
+
+_DECODERS: dict[str, Callable[[Any], Any]] = {
+    "submit_time": from_micros,
+    "labels": json.loads,
+    "payload": json.loads,
+    "plan": json.loads,
+    "has_upload": bool,
+    "cancel_requested_time": from_micros,
+    "state": State,
+    "not_before": from_micros,
+    "start_time": from_micros,
+    "end_time": from_micros,
+    "stop_conclusion": Conclusion,
+    "conclusion": Conclusion,
+    "steps": _to_steps,
+}

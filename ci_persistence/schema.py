@@ -1,0 +1,54 @@
+"""Brings a database's schema up to date: numbered `.sql` files, counted by `PRAGMA user_version`."""
+
+import sqlite3
+from collections.abc import Iterator
+from importlib.resources import files
+
+from ci_common.errors import Unavailable
+
+
+def migrations() -> list[str]:
+    """Return the text of every migration; the first brings a database from version 0 to version 1, and so on."""
+    folder = files("ci_persistence") / "migrations"
+    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    assert [int(name[:4]) for name in names] == list(range(1, len(names) + 1)), f"a migration is missing: {names}"
+    return [(folder / name).read_text("utf-8") for name in names]
+
+
+def migrate(connection: sqlite3.Connection, scripts: list[str]) -> None:
+    """Apply those of `scripts` that the database has not seen, each in one transaction.
+
+    Several processes may do so at once. Raises Unavailable where the database has seen more than there are.
+    """
+    while (version := _version(connection)) < len(scripts):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if _version(connection) == version:  # Nobody else was quicker.
+                for statement in _statements(scripts[version]):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {version + 1:d}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+    if version > len(scripts):
+        raise Unavailable(
+            f"the database has schema version {version}, and this version of the program knows only {len(scripts)}; "
+            "a newer one has written it: use that one"
+        )
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()["user_version"])
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Yield one statement at a time, since `executescript` would commit in between."""
+    pending = ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            yield pending
+            pending = ""
+    assert not pending.strip(), f"an unfinished statement: {pending}"

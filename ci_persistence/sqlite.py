@@ -1,0 +1,153 @@
+"""The repository on SQLite: the asynchronous face of `operations`."""
+
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import AsyncExitStack
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ci_common.errors import Unavailable
+from ci_common.jobs import Job, NewJob
+from ci_common.processes import ProcessIdentity
+from ci_common.watch import FileWatcher, Watched
+from ci_persistence import operations, queries
+from ci_persistence.connections import Lane, Writer, translated
+from ci_persistence.repository import JobFilter, JobRepository, LeaderLease, Lease
+from ci_persistence.rows import CONTROLLER_FIELDS, api_columns, controller_columns, first_version
+from ci_persistence.schema import migrate, migrations
+
+_FIRST_PAUSE = 0.0005
+_LONGEST_PAUSE = 1.0
+"""Seconds between two looks for a commit. The -wal file tells of it before it can be seen, and wake-ups may be lost."""
+
+
+class SQLiteJobRepository(JobRepository, LeaderLease):
+    """`JobRepository` and `LeaderLease` on the database at `path`, which is made where there is none.
+
+    For one event loop. `busy_timeout` is how long, in seconds, a write waits for other processes' before it is
+    Unavailable.
+    """
+
+    def __init__(self, path: Path, *, busy_timeout: float = 5.0) -> None:
+        self._path = path.absolute()
+        self._busy_timeout = busy_timeout
+        self._connected: _Connected | None = None
+
+    async def open(self) -> None:
+        if self._connected is not None:
+            return
+        with translated(self._path):
+            # What a job is told to do may hold secrets; SQLite gives the files beside it the same mode.
+            self._path.touch(mode=0o600)
+        self._connected = await _Connected.connect(self._path, self._busy_timeout)
+
+    async def close(self) -> None:
+        connected, self._connected = self._connected, None
+        if connected is not None:
+            await connected.close()
+
+    async def ping(self) -> None:
+        await self._use().quick.run(operations.ping)
+
+    async def installation_id(self) -> str:
+        return await self._use().quick.run(operations.installation_id)
+
+    async def add(self, job: NewJob, *, max_queued: int) -> Job:
+        stored = first_version(job)
+        row = api_columns(stored) | controller_columns(stored)
+        await self._use().writer.run(partial(operations.add, row=row, max_queued=max_queued))
+        return stored
+
+    async def get(self, job_id: str) -> Job:
+        return await self._use().quick.run(partial(operations.get, job_id=job_id))
+
+    async def get_many(self, job_ids: Iterable[str]) -> dict[str, Job]:
+        return await self._use().quick.run(partial(operations.get_many, job_ids=tuple(job_ids)))
+
+    async def list_jobs(self, where: JobFilter, *, limit: int, older_than: str | None = None) -> list[Job]:
+        return await self._use().search.run(
+            partial(operations.list_jobs, where=where, limit=limit, older_than=older_than)
+        )
+
+    async def request_cancel(self, job_id: str, now: datetime) -> Job:
+        return await self._use().writer.run(partial(operations.request_cancel, job_id=job_id, now=now))
+
+    async def queued(self) -> list[Job]:
+        return await self._use().quick.run(operations.queued)
+
+    async def active(self) -> list[Job]:
+        return await self._use().quick.run(operations.active)
+
+    async def update(self, job: Job, lease: Lease, **changes: Any) -> Job:
+        if foreign := changes.keys() - CONTROLLER_FIELDS:
+            raise ValueError(f"not the controller's to write: {', '.join(sorted(foreign))}")
+        return await self._use().writer.run(partial(operations.update, seen=job, lease=lease, changes=changes))
+
+    async def changes(self) -> AsyncGenerator[None, None]:
+        connected = self._use()
+        seen = None
+        pause = _FIRST_PAUSE
+        with connected.watcher.subscribe((connected.wal, Watched.CONTENT)) as wake_ups:
+            while True:
+                version = await connected.versions.run(operations.data_version)
+                if version != seen:
+                    seen = version
+                    yield
+                elif await wake_ups.wait(pause):
+                    pause = _FIRST_PAUSE
+                else:
+                    pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def acquire(self, holder: ProcessIdentity, seconds: float, now: datetime) -> Lease | None:
+        return await self._use().writer.run(partial(operations.acquire, holder=holder, seconds=seconds, now=now))
+
+    async def renew(self, lease: Lease, seconds: float, now: datetime) -> None:
+        await self._use().writer.run(partial(operations.renew, lease=lease, seconds=seconds, now=now))
+
+    async def release(self, lease: Lease) -> None:
+        await self._use().writer.run(partial(operations.release, lease=lease))
+
+    def _use(self) -> "_Connected":
+        if self._connected is None:
+            raise Unavailable(f"the database {self._path} is not open")
+        return self._connected
+
+
+class _Connected:
+    """What an open repository holds.
+
+    Short reads, searches, looks for changes and writes have threads of their own, so a search through everything
+    delays nobody.
+    """
+
+    def __init__(self, path: Path, busy_timeout: float) -> None:
+        def lane(threads: int, setup: tuple[str, ...] = queries.CONFIGURE_READER) -> Lane:
+            return Lane(path, threads=threads, busy_timeout=busy_timeout, setup=setup)
+
+        self.quick = lane(1)
+        self.search = lane(2)
+        self.versions = lane(1)
+        """One connection: `PRAGMA data_version` says nothing across connections."""
+        self.writing = lane(1, queries.CONFIGURE_WRITER)
+        self.writer = Writer(path, self.writing)
+        self.watcher = FileWatcher()
+        # SQLite follows a link to a database, and puts its files beside the target.
+        self.wal = path.resolve().with_name(path.resolve().name + "-wal")
+        self._closing = AsyncExitStack()
+        for closing in (self.writer, self.versions, self.search, self.quick):
+            self._closing.push_async_callback(closing.close)
+
+    @classmethod
+    async def connect(cls, path: Path, busy_timeout: float) -> "_Connected":
+        connected = cls(path, busy_timeout)
+        try:
+            await connected.writing.run(partial(migrate, scripts=migrations()))
+            await connected._closing.enter_async_context(connected.watcher)
+        except BaseException:
+            await connected.close()
+            raise
+        return connected
+
+    async def close(self) -> None:
+        await self._closing.aclose()

@@ -1,0 +1,48 @@
+"""The HTTP API as an ASGI application."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+from ci_common.errors import RequestError
+from ci_common.settings import Settings
+from ci_server.leaving import Leaving
+from ci_server.middleware import Boundary
+from ci_server.problems import on_http_exception, on_request_error
+from ci_server.routes import ROUTES
+from ci_server.services import open_services
+
+Companion = Callable[[Settings], AbstractAsyncContextManager[None]]
+"""Something that lives as long as the application does, such as a controller."""
+
+
+def create_api(settings: Settings, *, companions: Sequence[Companion] = ()) -> Starlette:
+    """Return the application. Nothing is opened before its lifespan begins.
+
+    The lifespan opens data directory and database, then enters the `companions`, in their order. `app.state.leaving` is
+    a `Leaving`: whoever runs the application begins it as soon as the server has been told to stop.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        leaving = app.state.leaving = Leaving()
+        async with AsyncExitStack() as stack:
+            app.state.services = await stack.enter_async_context(open_services(settings, leaving))
+            for companion in companions:
+                await stack.enter_async_context(companion(settings))
+            try:
+                yield
+            finally:
+                leaving.begin()
+
+    app = Starlette(
+        routes=ROUTES,
+        middleware=[Middleware(Boundary)],
+        exception_handlers={RequestError: on_request_error, HTTPException: on_http_exception},
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    return app

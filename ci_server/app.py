@@ -1,0 +1,87 @@
+"""Puts the API together with a controller. `uvicorn ci_server.app:app` runs both, set up by the environment."""
+
+import asyncio
+import contextlib
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import FrameType
+
+from starlette.applications import Starlette
+
+from ci_common.settings import Settings
+from ci_server.api import Companion, create_api
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+app: Starlette
+"""The application for servers that import one; made when it is first asked for."""
+
+
+def create_app(settings: Settings | None = None, *, companions: tuple[Companion, ...] = ()) -> Starlette:
+    """Return the API with a controller in the same process, or without one where `settings.controller` is `off`.
+
+    `settings` default to the environment's; `companions` are entered after the controller. Raises SettingsError.
+    """
+    settings = settings or Settings.from_env()
+    if settings.controller == "off":
+        return create_api(settings, companions=companions)
+    from ci_controller.main import controlling  # What it needs is not installed where only the API runs.
+
+    return create_api(settings, companions=(controlling, *companions))
+
+
+def __getattr__(name: str) -> Starlette:
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()["app"] = made = _standing_alone(create_app())
+    return made
+
+
+def _standing_alone(application: Starlette) -> Starlette:
+    """Fit the application for a server that knows nothing of it.
+
+    It notices by itself that the process has been told to stop, and stops the process where a part of it fails.
+    """
+    lifespan_context = application.router.lifespan_context
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        entered = False
+        try:
+            async with lifespan_context(app):
+                entered = True
+                with _noticing_stop_signals(app.state.leaving.begin):
+                    yield
+        except BaseException:
+            if entered:
+                signal.raise_signal(signal.SIGTERM)
+            raise
+
+    application.router.lifespan_context = lifespan
+    return application
+
+
+@contextlib.contextmanager
+def _noticing_stop_signals(notice: Callable[[], None]) -> Iterator[None]:
+    """Call `notice` in the event loop when a signal to stop arrives, besides the handler that is there already."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    previous = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(notice)
+        handler = previous[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+
+    handled = [number for number, handler in previous.items() if callable(handler)]
+    for number in handled:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, previous[number])

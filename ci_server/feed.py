@@ -1,0 +1,85 @@
+"""Tells streams when their jobs' rows change, with one reader of the database for the whole process."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+
+from ci_common.errors import JobNotFound, Unavailable
+from ci_common.jobs import Job
+from ci_persistence.repository import JobRepository
+
+_SHORTEST_PAUSE = 0.01
+_RETRY_SECONDS = 1.0
+_LOAD = 4
+"""Looks take at most one part in this many, and one, of the time."""
+
+logger = logging.getLogger(__name__)
+
+
+class Follower:
+    """One listener's view of one job: `job` is its row as last read."""
+
+    def __init__(self, job: Job, wake: Callable[[], None]) -> None:
+        self.job = job
+        self.gone = False
+        """The row has been deleted; `job` is what it was."""
+        self._wake = wake
+
+    def see(self, job: Job | None) -> None:
+        """Take a newer row, and wake the listener if it differs."""
+        if job is None:
+            self.gone = True
+        elif (job.version, job.cancel_requested_time) == (self.job.version, self.job.cancel_requested_time):
+            return
+        elif job.version >= self.job.version:
+            self.job = job
+        self._wake()
+
+
+class JobFeed:
+    """The rows of all jobs that somebody follows. Run `run` as a task for as long as the feed is used."""
+
+    def __init__(self, repository: JobRepository) -> None:
+        self._repository = repository
+        self._followers: dict[str, set[Follower]] = {}
+
+    @asynccontextmanager
+    async def follow(self, job: Job, wake: Callable[[], None]) -> AsyncIterator[Follower]:
+        """Keep a follower's job up to date and call `wake` after every change. Raises JobNotFound, Unavailable."""
+        follower = Follower(job, wake)
+        followers = self._followers.setdefault(job.id, set())
+        followers.add(follower)
+        try:
+            # What changed before the follower was there, the feed has not told.
+            follower.see((await self._repository.get_many([job.id])).get(job.id))
+            if follower.gone:
+                raise JobNotFound(f"there is no job {job.id}")
+            yield follower
+        finally:
+            followers.discard(follower)
+            if not followers and self._followers.get(job.id) is followers:
+                del self._followers[job.id]
+
+    async def run(self) -> None:
+        """Read the rows of followed jobs after every change of the database, for ever."""
+        while True:
+            try:
+                async with aclosing(self._repository.changes()) as changes:
+                    async for _ in changes:
+                        await asyncio.sleep(max(_SHORTEST_PAUSE, await self._look() * _LOAD))
+            except Unavailable as exc:
+                logger.warning("streams cannot see changes of their jobs at present: %s", exc)
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _look(self) -> float:
+        """Read the rows of all followed jobs once; return how many seconds it took."""
+        if not self._followers:
+            return 0.0
+        begun = time.monotonic()
+        jobs = await self._repository.get_many(list(self._followers))
+        for job_id, followers in list(self._followers.items()):
+            for follower in tuple(followers):
+                follower.see(jobs.get(job_id))
+        return time.monotonic() - begun

@@ -1,0 +1,109 @@
+"""Server-sent events as bytes, and a chunk of a log with its steps as events in their order."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ci_common.jobs import StepResult, StepStatus
+from ci_common.logs import Piece, cut_piece
+from ci_common.times import to_rfc3339
+from ci_common.wire import LOG, STEP
+
+PING = b": ping\n\n"
+
+
+def frame(event: Mapping[str, Any], identifier: str | None = None) -> bytes:
+    """Return one event; `identifier` becomes its `id:`."""
+    data = json.dumps(event, separators=(",", ":")).encode("ascii")
+    head = b"" if identifier is None else b"id: %s\n" % identifier.encode("ascii")
+    return b"%sdata: %s\n\n" % (head, data)
+
+
+def final_identifier(log_bytes: int) -> str:
+    """Return the id of a stream's last event: the offset, with a sign that everything has been seen.
+
+    Without the sign, a reader that was cut between the last byte of the log and the verdict could not be told from one
+    that has both.
+    """
+    return f"+{log_bytes}"
+
+
+@dataclass(frozen=True, slots=True)
+class StepEvent:
+    """A change of a step, at a place in the log; `offset` is None where that is the end of what has been written."""
+
+    offset: int | None
+    name: str
+    status: StepStatus
+    exit_code: int | None
+
+    def framed(self) -> bytes:
+        return frame({"type": STEP, "name": self.name, "status": self.status, "exit_code": self.exit_code})
+
+
+def step_events(steps: tuple[StepResult, ...]) -> list[StepEvent]:
+    """Return the beginnings and ends of steps in their order; a step ends where the next one begins."""
+    events: list[StepEvent] = []
+    offset = 0
+    for number, step in enumerate(steps):
+        offset = max(offset, step.log_offset)
+        events.append(StepEvent(offset, step.name, StepStatus.RUNNING, None))
+        if step.status is not StepStatus.RUNNING:
+            following = steps[number + 1].log_offset if number + 1 < len(steps) else None
+            end = None if following is None else max(offset, following)
+            events.append(StepEvent(end, step.name, step.status, step.exit_code))
+    return events
+
+
+class LogFramer:
+    """Turns consecutive chunks of one log into events. `position` is the offset behind what has been shown."""
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+        self._steps: list[StepEvent] = []
+        self._shown = 0
+
+    def take_steps(self, events: list[StepEvent]) -> None:
+        """Use `events` from now on, all of the job's so far."""
+        if not self._steps:
+            passed = (event.offset is not None and event.offset < self.position for event in events)
+            self._shown = next((number for number, past in enumerate(passed) if not past), len(events))
+        self._steps = events
+
+    def frames(self, data: bytes, time: datetime, *, final: bool) -> Iterator[bytes]:
+        """Yield events for `data`, which lies at `position`; what cannot be shown yet is left."""
+        while True:
+            until = self._next_offset()
+            if until is not None and until <= self.position:
+                yield self._next_step()
+                continue
+            segment = data if until is None else data[: until - self.position]
+            piece = cut_piece(segment, final=final and len(segment) == len(data))
+            if piece is not None:
+                self.position += piece.size
+                data = data[piece.size :]
+                yield self._framed(piece, time)
+            elif len(segment) < len(data):
+                yield self._next_step()  # It begins in the middle of a character.
+            else:
+                return
+
+    def remaining_steps(self) -> Iterator[bytes]:
+        """Yield the events that lie at the end of all that has been written."""
+        while self._shown < len(self._steps):
+            yield self._next_step()
+
+    def _next_offset(self) -> int | None:
+        return self._steps[self._shown].offset if self._shown < len(self._steps) else None
+
+    def _next_step(self) -> bytes:
+        self._shown += 1
+        return self._steps[self._shown - 1].framed()
+
+    def _framed(self, piece: Piece, time: datetime) -> bytes:
+        event = {"type": LOG, "data": piece.text, "time": to_rfc3339(time)}
+        if piece.exact is not None:
+            event["base64"] = piece.exact
+        return frame(event, str(self.position))

@@ -1,0 +1,101 @@
+"""What holds for every request: one log line, no foreign pages, no stack traces, and an end when the server leaves."""
+
+import asyncio
+import logging
+import time
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ci_common.errors import CrossSite, Unavailable
+from ci_server.leaving import Leaving
+from ci_server.problems import disk_problem, internal_problem, problem_of
+
+GRACE_SECONDS = 1.0
+"""How long a request may go on once the server leaves."""
+_JOB_ID = "ci_server.job_id"
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_CLIENT_GONE = 499
+
+logger = logging.getLogger("ci_server.requests")
+
+
+def note_job(scope: Scope, job_id: str) -> None:
+    """Have the request's log line name a job that its path does not."""
+    scope[_JOB_ID] = job_id
+
+
+class Boundary:
+    """The outermost layer of the application; nothing but cancellation leaves it as an exception."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = time.monotonic()
+        status = 0
+
+        async def noting_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        answer = await self._answer(scope, receive, noting_send)
+        if answer is not None and status == 0:
+            await answer(scope, receive, noting_send)
+        _log(scope, status or _CLIENT_GONE, time.monotonic() - begun)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Response | None:
+        """Run the application; return the answer to give in its place where it failed before its own began."""
+        if _is_foreign(scope):
+            return problem_of(CrossSite("a page of another web site sent this request; it was not carried out"))
+        leaving: Leaving = scope["app"].state.leaving
+        loop = asyncio.get_running_loop()
+        deadline = asyncio.timeout(None)
+        try:
+            async with deadline:
+                with leaving.telling(lambda: deadline.reschedule(loop.time() + GRACE_SECONDS)):
+                    await self._app(scope, receive, send)
+        except ClientDisconnect:
+            return None
+        except Exception as exc:
+            if deadline.expired():
+                return problem_of(Unavailable("the server is shutting down; send the request again in a moment"))
+            if isinstance(exc, OSError) and (answer := disk_problem(exc)) is not None:
+                logger.warning("the disk cannot take a request: %s", exc)
+                return answer
+            error_id = uuid4().hex
+            logger.exception("error %s at %s %s", error_id, scope["method"], _path(scope))
+            return internal_problem(error_id)
+        return None
+
+
+def _is_foreign(scope: Scope) -> bool:
+    """Tell whether a browser says that a page of another site wants something changed here."""
+    if scope["method"] in _SAFE_METHODS:
+        return False
+    headers = Headers(scope=scope)
+    fetch_site = headers.get("sec-fetch-site")
+    if fetch_site is not None:
+        return fetch_site not in ("same-origin", "none")
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != headers.get("host")
+
+
+def _path(scope: Scope) -> str:
+    """Return the path as it came, still encoded, so that it cannot break out of its line."""
+    raw = scope.get("raw_path") or scope["path"].encode("ascii", "backslashreplace")
+    return str(raw.decode("ascii", "backslashreplace"))
+
+
+def _log(scope: Scope, status: int, seconds: float) -> None:
+    job_id = scope.get(_JOB_ID) or scope.get("path_params", {}).get("job_id", "-")
+    logger.info("%s %s %d %.1f ms job=%s", scope["method"], _path(scope), status, seconds * 1000, ascii(job_id)[1:-1])

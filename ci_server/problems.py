@@ -1,0 +1,86 @@
+"""From errors to HTTP answers (RFC 9457). Every error answer of the API is made here."""
+
+import errno
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
+
+from ci_common.errors import FieldError, RequestError, Unavailable
+from ci_common.wire import PROBLEM_MEDIA_TYPE
+
+_ROUTE_CODES = {404: "not_found", 405: "method_not_allowed"}
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+
+
+def problem(
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    *,
+    errors: tuple[FieldError, ...] = (),
+    headers: Mapping[str, str] | None = None,
+    **more: Any,
+) -> Response:
+    """Return an `application/problem+json` answer; `more` are further members of the document."""
+    document: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
+    if errors:
+        document["errors"] = [{"path": e.path, "message": e.message} for e in errors]
+    body = json.dumps(document | more).encode()
+    return Response(body, status, dict(headers or {}), PROBLEM_MEDIA_TYPE)
+
+
+def problem_of(error: RequestError) -> Response:
+    """Return the answer for an error that a request met."""
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    return problem(error.status, error.code, error.title, str(error), errors=error.errors, headers=headers)
+
+
+def internal_problem(error_id: str) -> Response:
+    """Return the answer for a bug. `error_id` is in the server's log beside the stack trace."""
+    detail = f"the server met an error of its own; its log tells more under {error_id}"
+    return problem(500, "internal_error", "Internal error", detail, error_id=error_id)
+
+
+def disk_problem(error: OSError) -> Response | None:
+    """Return the answer for a disk that takes no more, or None where the error is another."""
+    if error.errno not in _DISK_FULL:
+        return None
+    return problem_of(Unavailable(f"the server's disk cannot take the request: {error.strerror}"))
+
+
+async def on_request_error(_: Request, error: Exception) -> Response:
+    """Starlette's handler for RequestError."""
+    assert isinstance(error, RequestError)
+    return problem_of(error)
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    """Starlette's handler for what its routing raises."""
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    detail = {
+        404: f"there is nothing at {request.url.path}",
+        405: f"{request.method} is not possible at {request.url.path}",
+    }.get(status, error.detail)
+    headers = dict(error.headers or {})
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(_methods_at(request)))
+    return problem(status, _ROUTE_CODES.get(status, "http_error"), status.phrase, detail, headers=headers)
+
+
+def _methods_at(request: Request) -> set[str]:
+    """Return the methods of all routes at the request's path; Starlette itself names those of the first."""
+    routes = (route for route in request.app.routes if isinstance(route, Route))
+    return {
+        method
+        for route in routes
+        if route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }

@@ -1,0 +1,65 @@
+"""Reads queries and JSON bodies, refusing what does not belong."""
+
+import json
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+from starlette.requests import Request
+
+from ci_common.errors import FieldError, InvalidRequest, TooLarge
+from ci_common.validation import validated
+
+MAX_JSON_BYTES = 1024 * 1024
+
+Query = TypeVar("Query", bound=BaseModel)
+
+
+class NoQuery(BaseModel):
+    """The query of an endpoint that takes none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def read_query(request: Request, model: type[Query], *, lists: frozenset[str] = frozenset()) -> Query:
+    """Return the query as a `model`; parameters in `lists` may be given several times. Raises InvalidRequest."""
+    values: dict[str, Any] = {}
+    for name in request.query_params:
+        given = request.query_params.getlist(name)
+        if name in lists:
+            values[name] = given
+        elif len(given) == 1:
+            values[name] = given[0]
+        else:
+            message = "given more than once"
+            raise InvalidRequest(f"the query is not valid: {name}: {message}", FieldError(name, message))
+    return validated(model, values, source="the query")
+
+
+async def read_json_object(request: Request) -> dict[str, Any]:
+    """Return the request's body, a JSON object. Raises InvalidRequest, TooLarge."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_JSON_BYTES:
+            raise _too_large()
+    return parse_json_object(bytes(body), source="the body")
+
+
+def parse_json_object(raw: bytes, *, source: str) -> dict[str, Any]:
+    """Return the JSON object that `raw` holds. Raises InvalidRequest."""
+    try:
+        document = json.loads(raw.decode(), parse_constant=_refuse_constant)
+        json.dumps(document, ensure_ascii=False).encode()  # A lone surrogate can be written in JSON, but not stored.
+    except (ValueError, RecursionError) as exc:
+        raise InvalidRequest(f"{source} is not valid JSON: {exc}") from exc
+    if not isinstance(document, dict):
+        raise InvalidRequest(f"{source} is JSON, but not an object")
+    return document
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(f"a JSON body may have at most {MAX_JSON_BYTES} bytes")

@@ -1,0 +1,165 @@
+"""Receives an upload: a multipart form streamed to disk as it arrives."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import Request
+
+from ci_common.errors import FieldError, InvalidRequest, InvalidUpload, TooLarge
+from ci_server.reading import MAX_JSON_BYTES
+from ci_server.staging import sync
+
+_FORM_BYTES = MAX_JSON_BYTES + 64 * 1024
+"""What a form may have around its file."""
+_WRITE_BYTES = 1024 * 1024
+
+
+@dataclass(slots=True)
+class Upload:
+    """What a form held, its file already on disk."""
+
+    filename: str
+    size: int
+    sha256: str
+    spec: bytes | None
+
+
+@dataclass(slots=True)
+class _Part:
+    """The part of the form that is being read."""
+
+    headers: dict[bytes, bytes] = field(default_factory=dict)
+    header_name: bytes = b""
+    header_value: bytes = b""
+    name: str = ""
+
+
+class _Form:
+    """Takes the form's fields from the parser's callbacks: `file` into blocks to be written, `spec` into memory."""
+
+    def __init__(self, boundary: bytes, max_file_bytes: int) -> None:
+        self._max_file_bytes = max_file_bytes
+        self._part = _Part()
+        self.complete = False
+        self.filename: str | None = None
+        self.size = 0
+        self.digest = hashlib.sha256()
+        self.spec: bytearray | None = None
+        self.pending = bytearray()
+        self.parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin,
+                "on_header_field": self._header_field,
+                "on_header_value": self._header_value,
+                "on_header_end": self._header_end,
+                "on_headers_finished": self._headers_finished,
+                "on_part_data": self._data,
+                "on_end": self._end,
+            },
+        )
+
+    def _begin(self) -> None:
+        self._part = _Part()
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._part.header_name += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._part.header_value += data[start:end]
+
+    def _header_end(self) -> None:
+        self._part.headers[self._part.header_name.lower()] = self._part.header_value
+        self._part.header_name = self._part.header_value = b""
+
+    def _headers_finished(self) -> None:
+        _, options = parse_options_header(self._part.headers.get(b"content-disposition", b""))
+        self._part.name = options.get(b"name", b"").decode(errors="replace")
+        match self._part.name:
+            case "file":
+                if self.filename is not None:
+                    raise _form_error("file", "given more than once; pack everything into one zip archive")
+                self.filename = options.get(b"filename", b"").decode(errors="replace")
+            case "spec":
+                if self.spec is not None:
+                    raise _form_error("spec", "given more than once")
+                self.spec = bytearray()
+            case name:
+                raise _form_error(name, "unknown field; known are file, spec")
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._part.name == "spec":
+            assert self.spec is not None
+            self.spec += data[start:end]
+            if len(self.spec) > MAX_JSON_BYTES:
+                raise TooLarge(f"the field spec may have at most {MAX_JSON_BYTES} bytes")
+            return
+        self.size += end - start
+        if self.size > self._max_file_bytes:
+            raise upload_too_large(self._max_file_bytes)
+        piece = memoryview(data)[start:end]
+        self.digest.update(piece)
+        self.pending += piece
+
+    def _end(self) -> None:
+        self.complete = True
+
+
+async def receive_upload(request: Request, destination: Path, max_bytes: int) -> Upload:
+    """Write the form's file to `destination`, durably, and return what else the form held.
+
+    Raises InvalidRequest, InvalidUpload, TooLarge, OSError, and ClientDisconnect where the connection is cut.
+    """
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > max_bytes + _FORM_BYTES:
+        raise upload_too_large(max_bytes)
+    content_type, options = parse_options_header(request.headers.get("content-type"))
+    boundary = options.get(b"boundary")
+    if content_type != b"multipart/form-data" or not boundary:
+        raise InvalidUpload("send the project as multipart/form-data, with a zip archive in the field file")
+    form = _Form(boundary, max_bytes)
+    with destination.open("xb", buffering=0) as file:
+        try:
+            await _write(request.stream(), form, file)
+        except FormParserError as exc:
+            raise InvalidUpload(f"the body is not a form that can be read: {exc}") from exc
+    if not form.complete:
+        raise InvalidUpload("the form breaks off before its end")
+    if form.filename is None:
+        raise _form_error("file", "missing; send the project as a zip archive in the field file")
+    if form.size == 0:
+        raise InvalidUpload("the uploaded file is empty", FieldError("file", "empty"))
+    await asyncio.to_thread(sync, destination)
+    return Upload(form.filename, form.size, form.digest.hexdigest(), None if form.spec is None else bytes(form.spec))
+
+
+async def _write(chunks: AsyncIterator[bytes], form: _Form, file: IO[bytes]) -> None:
+    """Feed the form and write its file in blocks, in a thread: a slow disk must not hold up everybody."""
+    async for chunk in chunks:
+        form.parser.write(chunk)
+        if len(form.pending) >= _WRITE_BYTES:
+            block, form.pending = form.pending, bytearray()
+            await asyncio.to_thread(_write_all, file, block)
+    form.parser.finalize()
+    await asyncio.to_thread(_write_all, file, form.pending)
+
+
+def _write_all(file: IO[bytes], block: bytearray) -> None:
+    view = memoryview(block)
+    while view:
+        view = view[file.write(view) :]
+
+
+def upload_too_large(limit: int) -> TooLarge:
+    """Return the error for an upload of more than `limit` bytes."""
+    return TooLarge(f"the upload is larger than the {limit} bytes that the server takes (CI_MAX_UPLOAD_BYTES)")
+
+
+def _form_error(path: str, message: str) -> InvalidRequest:
+    return InvalidRequest(f"the form is not valid: {path}: {message}", FieldError(path, message))

@@ -1,0 +1,168 @@
+"""The endpoints, each a few lines: read the request, ask the right room, show the answer."""
+
+import os
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+from sse_starlette.event import ServerSentEvent
+from sse_starlette.sse import EventSourceResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ci_common.errors import JobNotFound
+from ci_common.ids import is_job_id
+from ci_common.jobs import Job, State
+from ci_common.layout import open_regular
+from ci_common.times import utc_now
+from ci_server.listing import next_link, read_list_query
+from ci_server.ranges import ranged_response
+from ci_server.readiness import readiness
+from ci_server.reading import NoQuery, read_query
+from ci_server.services import Services, services_of
+from ci_server.shown import job_document, log_excerpt
+from ci_server.starting_points import starting_point
+from ci_server.streams import job_stream
+from ci_server.submissions import retry, submit_body, submit_upload
+
+PING_SECONDS = 15
+
+
+class JobQuery(BaseModel):
+    """What `GET /jobs/{id}` may be asked."""
+
+    model_config = ConfigDict(extra="forbid")
+    include: Literal["log"] | None = None
+
+
+async def submit(request: Request) -> Response:
+    return await _submit_and_stream(request, announce=False)
+
+
+async def submit_stream(request: Request) -> Response:
+    return await _submit_and_stream(request, announce=True)
+
+
+async def submit_async(request: Request) -> Response:
+    read_query(request, NoQuery)
+    job = await submit_upload(services_of(request), request)
+    return JSONResponse({"job_id": job.id}, 202, _location(job))
+
+
+async def submit_job(request: Request) -> Response:
+    read_query(request, NoQuery)
+    services = services_of(request)
+    return _accepted(services, await submit_body(services, request))
+
+
+async def list_jobs(request: Request) -> Response:
+    query = read_list_query(request)
+    services = services_of(request)
+    found = await services.repository.list_jobs(query.to_filter(), limit=query.limit + 1, older_than=query.cursor)
+    jobs = found[: query.limit]
+    headers = {"Link": next_link(request, jobs[-1])} if len(found) > len(jobs) else {}
+    return JSONResponse([job_document(services, job) for job in jobs], headers=headers)
+
+
+async def get_job(request: Request) -> Response:
+    query = read_query(request, JobQuery)
+    services, job = await _job_of(request)
+    document = job_document(services, job)
+    if query.include == "log":
+        document["log"] = log_excerpt(services, job)
+    return JSONResponse(document)
+
+
+async def stream_job(request: Request) -> Response:
+    services, job = await _job_of(request)
+    position = starting_point(request, job, services.run_of(job))
+    return Response(status_code=204) if position is None else _stream(services, job, position)
+
+
+async def get_log(request: Request) -> Response:
+    read_query(request, NoQuery)
+    services, job = await _job_of(request)
+    completed = job.state is State.COMPLETED
+    headers = {"Cache-Control": "no-cache"}
+    if completed and job.log_sha256:
+        headers["ETag"] = f'"{job.log_sha256}"'
+    try:
+        descriptor = open_regular(services.run_of(job).log)
+    except FileNotFoundError:
+        descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    size = os.fstat(descriptor).st_size
+    if completed:
+        size = min(size, job.log_bytes or 0)
+    return ranged_response(
+        request, descriptor, size, media_type="text/plain; charset=utf-8", headers=headers, growing=not completed
+    )
+
+
+async def cancel_job(request: Request) -> Response:
+    read_query(request, NoQuery)
+    services, job = await _job_of(request)
+    return _accepted(services, await services.repository.request_cancel(job.id, utc_now()))
+
+
+async def retry_job(request: Request) -> Response:
+    read_query(request, NoQuery)
+    services, job = await _job_of(request)
+    return _accepted(services, await retry(services, request, job))
+
+
+async def health(request: Request) -> Response:
+    read_query(request, NoQuery)
+    return JSONResponse({"status": "ok"})
+
+
+async def ready(request: Request) -> Response:
+    read_query(request, NoQuery)
+    return await readiness(services_of(request))
+
+
+async def _submit_and_stream(request: Request, *, announce: bool) -> Response:
+    read_query(request, NoQuery)
+    services = services_of(request)
+    return _stream(services, await submit_upload(services, request), 0, announce=announce)
+
+
+def _stream(services: Services, job: Job, position: int, *, announce: bool = False) -> Response:
+    return EventSourceResponse(
+        job_stream(services, job, position, announce=announce),
+        headers={"Cache-Control": "no-cache", **_location(job)},
+        ping=PING_SECONDS,
+        ping_message_factory=lambda: ServerSentEvent(comment="ping", sep="\n"),
+        sep="\n",
+    )
+
+
+async def _job_of(request: Request) -> tuple[Services, Job]:
+    services = services_of(request)
+    job_id = request.path_params["job_id"]
+    if not is_job_id(job_id):
+        raise JobNotFound(f"there is no job {job_id!r}")
+    return services, await services.repository.get(job_id)
+
+
+def _accepted(services: Services, job: Job) -> Response:
+    return JSONResponse(job_document(services, job), 202, _location(job))
+
+
+def _location(job: Job) -> dict[str, str]:
+    return {"Location": f"/jobs/{job.id}"}
+
+
+ROUTES = [
+    Route("/submit", submit, methods=["POST"]),
+    Route("/submit-stream", submit_stream, methods=["POST"]),
+    Route("/submit-async", submit_async, methods=["POST"]),
+    Route("/jobs", submit_job, methods=["POST"]),
+    Route("/jobs", list_jobs, methods=["GET"]),
+    Route("/jobs/{job_id}", get_job, methods=["GET"]),
+    Route("/jobs/{job_id}/stream", stream_job, methods=["GET"]),
+    Route("/jobs/{job_id}/log", get_log, methods=["GET"]),
+    Route("/jobs/{job_id}/cancel", cancel_job, methods=["POST"]),
+    Route("/jobs/{job_id}/retry", retry_job, methods=["POST"]),
+    Route("/health", health, methods=["GET"]),
+    Route("/ready", ready, methods=["GET"]),
+]

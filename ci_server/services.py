@@ -1,0 +1,94 @@
+"""What the routes share: settings, storage, wake-ups and the fact of leaving."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from ci_common.errors import Unavailable
+from ci_common.jobs import Job
+from ci_common.layout import DataDirectory, RunDirectory
+from ci_common.settings import Settings
+from ci_common.unpack import UnpackLimits
+from ci_common.watch import FileWatcher
+from ci_persistence.repository import JobRepository
+from ci_persistence.sqlite import SQLiteJobRepository
+from ci_server.feed import JobFeed
+from ci_server.leaving import Leaving
+from ci_server.sweeping import sweep_for_ever
+
+_UNPACKING_AT_ONCE = 4
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything that lives as long as the API does."""
+
+    settings: Settings
+    data: DataDirectory
+    repository: JobRepository
+    watcher: FileWatcher
+    feed: JobFeed
+    leaving: Leaving
+    unpacking: asyncio.Semaphore
+
+    @property
+    def unpack_limits(self) -> UnpackLimits:
+        return UnpackLimits(
+            bytes=self.settings.max_unpacked_bytes,
+            members=self.settings.max_members,
+            ratio=self.settings.max_compression_ratio,
+        )
+
+    def run_of(self, job: Job) -> RunDirectory:
+        """Return the run directory of the job's present attempt."""
+        return self.data.run(job.id, job.attempt)
+
+    def check_accepting(self) -> None:
+        """Raise Unavailable where the server takes no new work."""
+        if self.leaving.begun:
+            raise Unavailable("the server is shutting down; send the request again in a moment")
+
+
+def services_of(request: Request) -> Services:
+    """Return the services of the application that the request came to."""
+    services = request.app.state.services
+    assert isinstance(services, Services)
+    return services
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, leaving: Leaving) -> AsyncIterator[Services]:
+    """Open data directory, database and watcher, and close them. Raises OSError, Unavailable."""
+    data = DataDirectory(settings.data_path)
+    data.create()
+    repository = SQLiteJobRepository(settings.db_path)
+    try:
+        await repository.open()
+        async with FileWatcher() as watcher:
+            feed = JobFeed(repository)
+            tasks = [
+                asyncio.create_task(feed.run(), name="job-feed"),
+                asyncio.create_task(sweep_for_ever(data, repository), name="sweep"),
+            ]
+            for task in tasks:
+                task.add_done_callback(_report_end)
+            try:
+                unpacking = asyncio.Semaphore(_UNPACKING_AT_ONCE)
+                yield Services(settings, data, repository, watcher, feed, leaving, unpacking)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+    finally:
+        await repository.close()
+
+
+def _report_end(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.critical("the task %s has ended", task.get_name(), exc_info=error)

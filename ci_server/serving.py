@@ -1,0 +1,146 @@
+"""Runs an application on uvicorn, and stops it within about two seconds."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_STOP_SECONDS = 2
+_BACKLOG = 2048
+
+
+async def serve(
+    app: Starlette,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    uds: Path | None = None,
+    on_ready: Callable[[str], None],
+    log_level: str = "info",
+    install_signal_handlers: bool = True,
+) -> None:
+    """Serve `app` on `host` and `port` (default 127.0.0.1, any free port) or on the Unix socket `uds`.
+
+    Calls `on_ready` with the URL once requests are answered. Runs until SIGINT or SIGTERM, then returns, or until it is
+    cancelled: streams end at once, other requests have a second. Raises OSError where it cannot listen, and whatever
+    the application's lifespan raises.
+    """
+    logging.getLogger("ci_server").setLevel(log_level.upper())
+    with contextlib.ExitStack() as stack:
+        listener, url = stack.enter_context(_listening(host or "127.0.0.1", port or 0, uds))
+        await _run(app, listener, lambda: on_ready(url), install_signal_handlers)
+
+
+async def _run(app: Starlette, listener: socket.socket, on_ready: Callable[[], None], signals: bool) -> None:
+    async with app.router.lifespan_context(app):
+        server = _Server(_config(app), on_ready, app.state.leaving.begin)
+        with _stopped_by_signals(server) if signals else contextlib.nullcontext():
+            serving = asyncio.create_task(server.serve([listener]), name="serve")
+            try:
+                await asyncio.shield(serving)
+            except asyncio.CancelledError:
+                server.leave()
+                await serving
+                raise
+
+
+def _config(app: Starlette) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        lifespan="off",  # It is entered by `_run`, so that its errors arrive there.
+        ws="none",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+        backlog=_BACKLOG,
+    )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with the process's signals left to others and the beginning of the end made known."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], on_leave: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+        self._on_leave = on_leave
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def leave(self) -> None:
+        """Stop; asked a second time, without waiting for anybody."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+        self._on_leave()
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(server: _Server) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    previous = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
+    for number in _STOP_SIGNALS:
+        loop.add_signal_handler(number, server.leave)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _listening(host: str, port: int, uds: Path | None) -> Iterator[tuple[socket.socket, str]]:
+    """Yield a bound socket and the URL that it will answer at. Raises OSError."""
+    if uds is not None:
+        with _unix_socket(uds) as listener:
+            yield listener, f"unix:{uds}"
+        return
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    with socket.socket(family, kind, protocol) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        name = f"[{host}]" if ":" in host else host
+        yield listener, f"http://{name}:{listener.getsockname()[1]}"
+
+
+@contextlib.contextmanager
+def _unix_socket(path: Path) -> Iterator[socket.socket]:
+    """Yield a socket bound at `path`, for this user only; one that nobody answers at any more is replaced."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                if not path.is_socket():
+                    raise
+                path.unlink()
+            except FileNotFoundError:
+                pass
+            else:
+                raise OSError(f"somebody listens on {path} already")
+        listener.bind(str(path))
+        path.chmod(0o600)
+        try:
+            yield listener
+        finally:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,45 @@
+"""Jobs as the API shows them, with what only the run directory of a running one can tell."""
+
+import os
+from typing import Any
+
+from ci_common.jobs import ACTIVE_STATES, Job, StepResult
+from ci_common.layout import RunDirectory, open_regular
+from ci_common.steps import read_steps
+from ci_common.wire import job_on_wire
+from ci_server.services import Services
+from ci_server.tail import character_start
+
+EXCERPT_BYTES = 64 * 1024
+
+
+def step_names(job: Job) -> tuple[str, ...]:
+    """Return the names of the steps that the job's plan has."""
+    return tuple(str(step["name"]) for step in (job.plan or {}).get("steps", ()))
+
+
+def live_steps(job: Job, run: RunDirectory) -> tuple[StepResult, ...]:
+    """Return the steps that have begun: from the row once the job has completed, from its directory before."""
+    return read_steps(run, step_names(job), job.start_time) if job.state in ACTIVE_STATES else job.steps
+
+
+def job_document(services: Services, job: Job) -> dict[str, Any]:
+    """Return the job in its JSON form."""
+    if job.state not in ACTIVE_STATES:
+        return job_on_wire(job)
+    run = services.run_of(job)
+    return job_on_wire(job, log_bytes=run.log_size(), steps=live_steps(job, run))
+
+
+def log_excerpt(services: Services, job: Job) -> str:
+    """Return the end of the job's log as text."""
+    try:
+        descriptor = open_regular(services.run_of(job).log)
+    except FileNotFoundError:
+        return ""
+    try:
+        end = os.fstat(descriptor).st_size if job.log_bytes is None else job.log_bytes
+        start = character_start(descriptor, max(0, end - EXCERPT_BYTES))
+        return os.pread(descriptor, end - start, start).decode(errors="replace")
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,110 @@
+"""A submission's directory, from the first byte to the moment when its row stands."""
+
+import asyncio
+import os
+import shutil
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from ci_common.jobs import Job, NewJob
+from ci_common.layout import DataDirectory, RunDirectory
+from ci_common.unpack import UnpackLimits, unpack
+from ci_persistence.repository import JobRepository
+
+UNCONFIRMED = "unconfirmed"
+"""A mark in a job's directory: its row is not known to stand yet."""
+
+
+class Staging:
+    """`<data>/incoming/<job_id>`, which becomes `<data>/jobs/<job_id>`."""
+
+    def __init__(self, data: DataDirectory, job_id: str) -> None:
+        self.job_id = job_id
+        self.path = data.incoming / job_id
+        self._destination = data.job(job_id)
+        self.stands = False
+        """Whether the job's row has been stored."""
+
+    @property
+    def upload(self) -> Path:
+        return self.path / "upload.zip"
+
+    @property
+    def workspace(self) -> Path:
+        return RunDirectory(self.path / "1").workspace
+
+    def link_upload(self, source: Path) -> None:
+        """Take over another job's upload without copying it, where the file system can. Raises FileNotFoundError."""
+        try:
+            os.link(source, self.upload)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            shutil.copyfile(source, self.upload)
+            sync(self.upload)
+
+    async def unpack(self, limits: UnpackLimits) -> None:
+        """Unpack the upload into the workspace, in a thread that ends soon after a cancellation.
+
+        Raises InvalidUpload, TooLarge, OSError.
+        """
+        self.workspace.mkdir(parents=True)
+        stopped = threading.Event()
+        work = asyncio.create_task(
+            asyncio.to_thread(unpack, self.upload, self.workspace, limits, stopped=stopped), name="unpack"
+        )
+        try:
+            await asyncio.shield(work)
+        finally:
+            stopped.set()
+            await asyncio.gather(work, return_exceptions=True)
+
+    async def commit(self, repository: JobRepository, job: NewJob, *, max_queued: int) -> Job:
+        """Make this the job's directory, durably, and then store its row. Raises QueueFull, Unavailable, OSError.
+
+        Whoever waits for it may be cancelled: directory and row either both stand afterwards, or neither does.
+        """
+        (self.path / UNCONFIRMED).touch()
+        sync(self.path)
+        self.path.rename(self._destination)
+        sync(self._destination.parent)
+        inserting = asyncio.ensure_future(repository.add(job, max_queued=max_queued))
+        try:
+            return await asyncio.shield(inserting)
+        finally:
+            outcome = (await asyncio.gather(inserting, return_exceptions=True))[0]
+            self.stands = not isinstance(outcome, BaseException)
+
+    def confirm(self) -> None:
+        """Note that the job's row stands."""
+        (self._destination / UNCONFIRMED).unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Remove everything, wherever it has got to. Does nothing where there is nothing."""
+        for path in (self.path, self._destination):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@asynccontextmanager
+async def staged(data: DataDirectory, job_id: str) -> AsyncIterator[Staging]:
+    """Yield the directory for a new submission. At the end it is removed, unless it was committed."""
+    staging = Staging(data, job_id)
+    staging.path.mkdir()
+    try:
+        yield staging
+    finally:
+        if staging.stands:
+            staging.confirm()
+        else:
+            await asyncio.shield(asyncio.to_thread(staging.remove))
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's contents, or a directory's entries, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,72 @@
+"""Where in the log a stream begins: what its reader asks for, and what it has already."""
+
+import os
+import re
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+
+from ci_common.errors import FieldError, InvalidRequest
+from ci_common.jobs import Job, State
+from ci_common.layout import RunDirectory, open_regular
+from ci_common.logs import LogTimes
+from ci_server.listing import Instant
+from ci_server.reading import read_query
+from ci_server.tail import character_start, last_lines
+
+_HEADER = "last-event-id"
+_IDENTIFIER = re.compile(r"(\+?)(\d{1,18})")
+
+
+class StreamQuery(BaseModel):
+    """What `GET /jobs/{id}/stream` may be asked."""
+
+    model_config = ConfigDict(extra="forbid")
+    from_beginning: bool = False
+    tail: int | None = Field(None, ge=0, le=1_000_000)
+    since: Instant = None
+
+
+def starting_point(request: Request, job: Job, run: RunDirectory) -> int | None:
+    """Return the offset from which the stream is wanted, or None where its reader has seen all there will be.
+
+    Raises InvalidRequest.
+    """
+    query = read_query(request, StreamQuery)
+    given = [name for name in ("from_beginning", "tail", "since") if getattr(query, name) not in (None, False)]
+    if len(given) > 1:
+        message = f"it cannot be given together with {given[0]}"
+        raise InvalidRequest(f"the query is not valid: {given[1]}: {message}", FieldError(given[1], message))
+    seen = request.headers.get(_HEADER, "")
+    if seen:
+        return _resumed(seen, job)
+    if query.from_beginning:
+        return 0
+    return _located(query.tail, query.since, job, run)
+
+
+def _resumed(seen: str, job: Job) -> int | None:
+    match = _IDENTIFIER.fullmatch(seen.strip())
+    if match is None:
+        message = f"{seen[:80]!r} is not an id of this stream; send the last one back as it came"
+        raise InvalidRequest(f"the header Last-Event-ID is not valid: {message}", FieldError(_HEADER, message))
+    if match[1] and job.state is State.COMPLETED:
+        return None
+    return int(match[2])
+
+
+def _located(tail: int | None, since: datetime | None, job: Job, run: RunDirectory) -> int:
+    try:
+        descriptor = open_regular(run.log)
+    except FileNotFoundError:
+        return 0
+    try:
+        size = os.fstat(descriptor).st_size
+        end = min(size, job.log_bytes or 0) if job.state is State.COMPLETED else size
+        if tail is not None:
+            return last_lines(descriptor, end, tail)
+        start = end if since is None else min(end, LogTimes(run.times).offset_at(since))
+        return character_start(descriptor, start)
+    finally:
+        os.close(descriptor)

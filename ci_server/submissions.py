@@ -1,0 +1,174 @@
+"""Turns requests into stored jobs: uploads, bodies of `POST /jobs`, and retries."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+
+from ci_common.errors import FieldError, InvalidRequest, NotRetryable, RequestError
+from ci_common.ids import new_job_id
+from ci_common.jobs import BUILTIN_TYPES, CONTAINER_TYPE, Job, NewJob, State
+from ci_common.spec import Spec
+from ci_common.times import utc_now
+from ci_common.validation import validated
+from ci_common.wire import BuiltinRequest, SleepPayload
+from ci_server.masking import masked_spec
+from ci_server.middleware import note_job
+from ci_server.projects import Resolved, resolve, resolve_command
+from ci_server.reading import parse_json_object, read_json_object
+from ci_server.receiving import receive_upload
+from ci_server.services import Services
+from ci_server.staging import staged
+
+JOB_TYPES = (CONTAINER_TYPE, *sorted(BUILTIN_TYPES))
+
+_SPEC_FIELDS = frozenset(Spec.model_fields)
+
+
+async def submit_upload(services: Services, request: Request) -> Job:
+    """Receive, unpack and resolve an uploaded project, and store its job. Raises RequestError, OSError."""
+    services.check_accepting()
+    job_id = new_job_id()
+    async with staged(services.data, job_id) as staging:
+        upload = await receive_upload(request, staging.upload, services.settings.max_upload_bytes)
+        wanted = {} if upload.spec is None else parse_json_object(upload.spec, source="the field spec")
+        spec = validated(Spec, wanted, source="the field spec")
+        async with _while_connected(request), services.unpacking:
+            await staging.unpack(services.unpack_limits)
+            resolved = await asyncio.to_thread(resolve, staging.workspace, spec, services.settings)
+        described = {"filename": upload.filename, "size": upload.size, "sha256": upload.sha256}
+        job = _container_job(job_id, resolved, {"upload": described, **masked_spec(wanted)}, has_upload=True)
+        note_job(request.scope, job_id)
+        return await staging.commit(services.repository, job, max_queued=services.settings.max_queued)
+
+
+async def submit_body(services: Services, request: Request) -> Job:
+    """Store the job that a JSON body asks for. Raises RequestError."""
+    services.check_accepting()
+    body = await read_json_object(request)
+    kind = body.get("type", CONTAINER_TYPE)
+    if kind == CONTAINER_TYPE:
+        job = _from_spec(body, services)
+    elif kind in BUILTIN_TYPES:
+        job = _builtin_job(body)
+    else:
+        message = f"{kind!r} is not a type of job; there are {', '.join(JOB_TYPES)}"
+        raise InvalidRequest(f"the body is not valid: type: {message}", FieldError("type", message))
+    note_job(request.scope, job.id)
+    return await services.repository.add(job, max_queued=services.settings.max_queued)
+
+
+async def retry(services: Services, request: Request, job: Job) -> Job:
+    """Store a new job with the upload and plan of a completed one. Raises NotRetryable, RequestError, OSError."""
+    services.check_accepting()
+    if job.state is not State.COMPLETED:
+        raise NotRetryable(f"job {job.id} has not completed; wait for its end or cancel it first")
+    again = NewJob(
+        id=new_job_id(),
+        type=job.type,
+        submit_time=utc_now(),
+        payload=job.payload,
+        plan=job.plan,
+        image=job.image,
+        has_upload=job.has_upload,
+        priority=job.priority,
+        project=job.project,
+        labels=job.labels,
+        max_attempts=job.max_attempts,
+        retry_of=job.id,
+    )
+    note_job(request.scope, again.id)
+    max_queued = services.settings.max_queued
+    if not job.has_upload:
+        return await services.repository.add(again, max_queued=max_queued)
+    async with staged(services.data, again.id) as staging:
+        try:
+            await asyncio.to_thread(staging.link_upload, services.data.upload(job.id))
+        except FileNotFoundError as exc:
+            raise NotRetryable(f"what was uploaded for job {job.id} is gone") from exc
+        async with _while_connected(request), services.unpacking:
+            await staging.unpack(services.unpack_limits)
+        return await staging.commit(services.repository, again, max_queued=max_queued)
+
+
+def _from_spec(body: dict[str, Any], services: Services) -> NewJob:
+    """Return the job for a body with the fields of a spec beside `type`, below `payload`, or some here, some there."""
+    outer = {name: value for name, value in body.items() if name not in ("type", "payload")}
+    inner = body.get("payload", {})
+    if not isinstance(inner, dict):
+        raise _invalid_field("payload", "it is not an object")
+    for name in inner.keys() & outer.keys():
+        raise _invalid_field(name, "given both at the top and in payload")
+    try:
+        spec = validated(Spec, outer | inner, source="the body")
+    except InvalidRequest as exc:
+        raise InvalidRequest(
+            str(exc),
+            *(FieldError(f"payload.{e.path}" if e.path.partition(".")[0] in inner else e.path, e.message)
+              for e in exc.errors),
+        ) from exc  # fmt: skip
+    return _container_job(new_job_id(), resolve_command(spec, services.settings), masked_spec(outer | inner))
+
+
+def _container_job(job_id: str, resolved: Resolved, payload: dict[str, Any], *, has_upload: bool = False) -> NewJob:
+    spec, plan = resolved.spec, resolved.plan
+    return NewJob(
+        id=job_id,
+        type=CONTAINER_TYPE,
+        submit_time=utc_now(),
+        payload=payload,
+        plan=plan.model_dump(mode="json"),
+        image=plan.image,
+        has_upload=has_upload,
+        priority=spec.priority or 0,
+        project=spec.project,
+        labels=spec.labels,
+    )
+
+
+def _builtin_job(body: dict[str, Any]) -> NewJob:
+    request = validated(BuiltinRequest, body, source="the body")
+    if request.type == "sleep":
+        try:
+            validated(SleepPayload, request.payload, source="the body")
+        except InvalidRequest as exc:
+            errors = (FieldError(f"payload.{e.path}", e.message) for e in exc.errors)
+            raise InvalidRequest(str(exc), *errors) from exc
+    return NewJob(
+        id=new_job_id(),
+        type=request.type,
+        submit_time=utc_now(),
+        payload=request.payload,
+        priority=request.priority,
+        project=request.project,
+        labels=request.labels,
+    )
+
+
+def _invalid_field(path: str, message: str) -> RequestError:
+    return InvalidRequest(f"the body is not valid: {path}: {message}", FieldError(path, message))
+
+
+@asynccontextmanager
+async def _while_connected(request: Request) -> AsyncIterator[None]:
+    """Raise ClientDisconnect into the context as soon as the client is gone. The body must have been read."""
+    interrupted = asyncio.timeout(None)
+
+    async def watch() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        interrupted.reschedule(0)
+
+    watching = asyncio.create_task(watch(), name="client-watch")
+    try:
+        async with interrupted:
+            yield
+    except TimeoutError:
+        if not interrupted.expired():
+            raise
+        raise ClientDisconnect from None
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)

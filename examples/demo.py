@@ -1,0 +1,44 @@
+"""`make demo`: submit the example project, follow it, and see its verdict. Works with and without a Docker engine."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).with_name("wordcount")
+CI = [sys.executable, "-m", "ci_client"]
+IMAGE_REASONS = {"image_not_found", "image_pull_failed"}
+
+
+def say(text: str) -> None:
+    """Print a line of the demonstration's own to standard error."""
+    print(f"demo: {text}", file=sys.stderr, flush=True)
+
+
+def run(**environment: str) -> int:
+    """Run the example project and return the exit status of `ci run`."""
+    command = [*CI, "run", str(PROJECT)]
+    return subprocess.run(command, env=os.environ | environment, check=False).returncode
+
+
+def image_is_missing() -> bool:
+    """Tell whether the job that was submitted last ended because its image cannot be had."""
+    listing = subprocess.run([*CI, "list", "--limit", "1", "--json"], capture_output=True, text=True, check=True)
+    jobs = json.loads(listing.stdout)
+    return bool(jobs) and (jobs[0]["reason"] or {}).get("code") in IMAGE_REASONS
+
+
+def main() -> int:
+    """Return 0 where the example's tests passed."""
+    say(f"$ ci run {PROJECT.relative_to(Path.cwd()) if PROJECT.is_relative_to(Path.cwd()) else PROJECT}")
+    status = run()
+    if status == 75 and image_is_missing():
+        say("an engine answers, but the image cannot be had here; running the job as a process instead")
+        status = run(CI_RUNTIME="process")
+    say("that was the main job, end to end" if status == 0 else f"the job did not succeed (exit status {status})")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

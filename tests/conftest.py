@@ -1,0 +1,67 @@
+"""The engine and the images for all tests, and what happens to tests that need an engine where there is none.
+
+`make test` sees to it that there is one. With CI set, its absence fails the run; otherwise its tests are left out, and
+the summary says so.
+"""
+
+import os
+
+import pytest
+
+from tests.engine import images
+from tests.engine.api import EngineAPI, find_engine, require_engine
+
+_LEFT_OUT = pytest.StashKey[int]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # The marker expression, as in -m "not docker", is applied after this hook: it may leave them out anyway.
+    expression = config.getoption("markexpr")
+    needing = [item for item in items if item.get_closest_marker("docker")]
+    if not needing or "not docker" in expression or find_engine() is not None:
+        return
+    if os.environ.get("CI"):
+        raise pytest.UsageError(f"{len(needing)} tests need a Docker engine, and none answers")
+    config.stash[_LEFT_OUT] = len(needing)
+    config.hook.pytest_deselected(items=needing)
+    items[:] = [item for item in items if item not in needing]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    number = config.stash.get(_LEFT_OUT, 0)
+    if number:
+        terminalreporter.section("DOCKER TESTS LEFT OUT", sep="!", red=True, bold=True)
+        terminalreporter.line(
+            f"{number} tests were NOT run: they need a Docker engine, and none answers at DOCKER_HOST or the usual "
+            "socket. `make test` starts one where it can."
+        )
+
+
+@pytest.fixture(scope="session")
+def engine() -> EngineAPI:
+    """The engine of this run."""
+    return require_engine()
+
+
+@pytest.fixture(scope="session")
+def busybox_image(engine: EngineAPI) -> str:
+    """An image with a shell and small programs, running as root."""
+    return images.busybox_image(engine)
+
+
+@pytest.fixture(scope="session")
+def user_image(engine: EngineAPI) -> str:
+    """The same image with a USER that is not root."""
+    return images.user_image(engine)
+
+
+@pytest.fixture(scope="session")
+def no_shell_image(engine: EngineAPI) -> str:
+    """An image that holds one program, which is no shell."""
+    return images.no_shell_image(engine)
+
+
+@pytest.fixture(scope="session")
+def python_image(engine: EngineAPI) -> str:
+    """The product's default image, or a stand-in of that name."""
+    return images.python_image(engine)

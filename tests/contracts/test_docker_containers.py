@@ -1,0 +1,205 @@
+"""What a job's container is like, as the job and the engine see it."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from ci_common.errors import StartFault
+from ci_common.layout import DataDirectory
+from ci_controller.runtime.docker.containers import HELPER, INSTALLATION
+from ci_controller.runtime.protocol import Phase, Runtime, Workload
+from tests.contracts.docker_bench import (
+    DockerBench,
+    container_name,
+    containers_labelled,
+    docker_runtime,
+    inspect_container,
+    installation_of,
+)
+from tests.contracts.runtime_suite.bench import FOREVER, READY, MakeTrial
+from tests.contracts.runtime_suite.trial import Trial, make_spec
+from tests.engine.api import EngineAPI, require_engine
+from tests.engine.images import user_image
+
+
+class TestLimits(DockerBench):
+    async def test_memory(self, trial: MakeTrial, runtime: Runtime) -> None:
+        one = trial("tail /dev/zero", limits={"memory": "16m"})
+        workload = await one.execute()
+        assert workload == Workload(Phase.EXITED, exit_code=137, out_of_memory=True)
+
+    async def test_memory_that_suffices_is_not_reported(self, trial: MakeTrial) -> None:
+        one = trial("kill -9 $(sh -c 'echo $PPID')", limits={"memory": "16m"})
+        assert await one.execute() == Workload(Phase.EXITED, exit_code=137, out_of_memory=False)
+
+    async def test_processes_are_the_jobs_own(self, trial: MakeTrial) -> None:
+        # The step's own shell is one of them; `sleep` another.
+        enough = trial("sleep 0", limits={"pids": 2})
+        assert await enough.execute() == Workload(Phase.EXITED, exit_code=0)
+        too_many = trial("sleep 0.2 & sleep 0.2 & sleep 0.2 & wait", limits={"pids": 2})
+        assert (await too_many.execute()).exit_code != 0
+        assert b"fork" in too_many.run.log.read_bytes()
+
+    async def test_cpus(self, trial: MakeTrial, engine: EngineAPI) -> None:
+        half, many = trial("true", limits={"cpus": 0.5}), trial("true", limits={"cpus": 1000})
+        for one in (half, many):
+            await one.runtime.create(one.spec)
+        assert inspect_container(engine, half.key)["HostConfig"]["NanoCpus"] == 500_000_000
+        processors = json.loads(engine.request("GET", "/info"))["NCPU"]
+        assert inspect_container(engine, many.key)["HostConfig"]["NanoCpus"] == processors * 10**9
+
+    async def test_a_limit_the_engine_refuses_is_told(self, trial: MakeTrial, runtime: Runtime) -> None:
+        with pytest.raises(StartFault, match="memory limit"):
+            await runtime.create(trial("true", limits={"memory": "1k"}).spec)
+
+
+class TestContainer(DockerBench):
+    async def test_its_engine_keeps_no_log(self, trial: MakeTrial, engine: EngineAPI) -> None:
+        one = trial("echo said")
+        await one.execute()
+        assert inspect_container(engine, one.key)["HostConfig"]["LogConfig"]["Type"] == "none"
+        assert one.run.log.read_bytes() == b"said\n"
+
+    async def test_without_network(self, trial: MakeTrial) -> None:
+        one = trial("ls /sys/class/net")
+        await one.execute()
+        assert one.run.log.read_text().split() == ["lo"]
+
+    async def test_with_network(self, trial: MakeTrial) -> None:
+        one = trial("ls /sys/class/net", network=True)
+        await one.execute()
+        assert "eth0" in one.run.log.read_text().split()
+
+    async def test_its_name_and_labels_say_whose_it_is(self, trial: MakeTrial, engine: EngineAPI) -> None:
+        one = trial("true")
+        await one.runtime.create(one.spec)
+        inspected = inspect_container(engine, one.key)
+        assert inspected["Name"] == f"/ci-{one.key.job_id}-1"
+        assert (
+            inspected["Config"]["Labels"].items() >= {"ci-server.job": one.key.job_id, "ci-server.attempt": "1"}.items()
+        )
+
+    async def test_the_prefix_of_its_name(self, data: DataDirectory, engine: EngineAPI) -> None:
+        runtime = docker_runtime(data, container_prefix="mine.")
+        await runtime.open()
+        one = Trial(runtime, make_spec(runtime, data, self.image, "true"))
+        await runtime.create(one.spec)
+        engine.request("GET", f"/containers/mine.{container_name(one.key)}/json")
+        assert [s.key for s in await runtime.list_workloads()] == [one.key]
+        await runtime.remove(one.key)
+        await runtime.close()
+
+    async def test_removed_by_hand(self, trial: MakeTrial, runtime: Runtime, engine: EngineAPI) -> None:
+        one = trial(f"{READY}; {FOREVER}")
+        await one.running()
+        engine.request("DELETE", f"/containers/{container_name(one.key)}", {"force": "1"})
+        assert await runtime.look(one.key) == Workload(Phase.ABSENT)
+        assert await runtime.list_workloads() == []
+        assert one.run.read_exit() is None
+
+    async def test_another_installations_container_is_left_alone(
+        self, trial: MakeTrial, tmp_path: Path, engine: EngineAPI
+    ) -> None:
+        """Though it has the very name: the same job in a copy of the database, say."""
+        one = trial(f"{READY}; {FOREVER}")
+        await one.running()
+        elsewhere = DataDirectory(tmp_path / "elsewhere")
+        elsewhere.create()
+        other = await self.open_runtime(elsewhere)
+        assert await other.look(one.key) == Workload(Phase.ABSENT)
+        await other.start(one.key)
+        await other.stop(one.key, 0)
+        await other.remove(one.key)
+        with pytest.raises(StartFault, match="another installation"):
+            await other.create(one.spec)
+        await other.close()
+        assert await one.phase() is Phase.RUNNING
+
+    async def test_a_data_directory_the_engine_does_not_see(self, trial: MakeTrial, runtime: Runtime) -> None:
+        one = trial("true")
+        os.rename(one.run.path, f"{one.run.path}.moved")
+        with pytest.raises(StartFault, match="source path does not exist"):
+            await runtime.create(one.spec)
+
+
+class TestUser(DockerBench):
+    @property
+    def image(self) -> str:  # type: ignore[override]
+        return user_image(require_engine())
+
+    async def test_an_image_whose_user_is_not_root(self, trial: MakeTrial) -> None:
+        one = trial("id -u; echo made >made; cp script copy && ./copy; echo changed >>given")
+        (one.workspace / "given").write_text("given\n")
+        (one.workspace / "script").write_text("#!/bin/sh\necho script\n")
+        os.chmod(one.workspace / "script", 0o700)
+        assert (await one.execute()).exit_code == 0
+        assert one.run.log.read_text() == "1000\nscript\n"
+        assert (one.workspace / "made").stat().st_uid == 1000
+        assert (one.workspace / "given").read_text() == "given\nchanged\n"
+
+    async def test_it_is_stopped_and_says_so(self, trial: MakeTrial, runtime: Runtime) -> None:
+        one = trial(f"trap 'exit 7' TERM; {READY}; {FOREVER}")
+        await one.running()
+        await runtime.stop(one.key, 30)
+        assert await runtime.look(one.key) == Workload(Phase.EXITED, exit_code=7)
+        record = one.run.read_exit()
+        assert record is not None
+        assert (record.code, record.terminated) == (7, True)
+
+
+class TestCertificates(DockerBench):
+    async def test_the_bundle_is_there_and_named(
+        self, data: DataDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bundle = tmp_path / "bundle.crt"
+        bundle.write_text("the certificates\n")
+        bundle.chmod(0o600)
+        monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+        runtime = docker_runtime(data, ca_bundle="auto")
+        await runtime.open()
+        variables = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+        text = "; ".join(f'cat "${name}"' for name in variables)
+        one = Trial(runtime, make_spec(runtime, data, self.image, text, "ls /etc/ssl", 'echo >"$SSL_CERT_FILE"'))
+        assert (await one.execute()).exit_code != 0
+        assert one.run.log.read_text().startswith("the certificates\n" * 5)
+        assert "No such file" in one.run.log.read_text(), "where the image has no bundle, none is put in its place"
+        await runtime.remove(one.key)
+        await runtime.close()
+
+    async def test_it_covers_the_images_own(self, data: DataDirectory, tmp_path: Path, python_image: str) -> None:
+        bundle = tmp_path / "bundle.crt"
+        bundle.write_text("the certificates\n")
+        runtime = docker_runtime(data, ca_bundle=str(bundle))
+        await runtime.open()
+        one = Trial(runtime, make_spec(runtime, data, python_image, "cat /etc/ssl/certs/ca-certificates.crt"))
+        await one.execute()
+        assert one.run.log.read_text() == "the certificates\n"
+        await runtime.remove(one.key)
+        await runtime.close()
+
+    async def test_none(self, data: DataDirectory) -> None:
+        runtime = docker_runtime(data, ca_bundle="none")
+        await runtime.open()
+        one = Trial(runtime, make_spec(runtime, data, self.image, "ls /usr/local/share/ca-certificates"))
+        assert (await one.execute()).exit_code != 0
+        assert "SSL_CERT_FILE" not in runtime.environment()
+        await runtime.remove(one.key)
+        await runtime.close()
+
+
+class TestHelpers(DockerBench):
+    async def test_a_helper_is_no_workload_and_is_swept(
+        self, data: DataDirectory, runtime: Runtime, engine: EngineAPI
+    ) -> None:
+        """A controller that dies while it probes an image leaves such a container behind."""
+        labels = {INSTALLATION: installation_of(data), HELPER: "1"}
+        body = {"Image": self.image, "Labels": labels, "Entrypoint": ["/bin/sh"]}
+        engine.request("POST", "/containers/create", body=body)
+        wanted = [f"{name}={value}" for name, value in labels.items()]
+        assert len(containers_labelled(engine, *wanted)) == 1
+        assert await runtime.list_workloads() == []
+        again = await self.open_runtime(data)
+        assert containers_labelled(engine, *wanted) == []
+        await again.close()

@@ -1,0 +1,47 @@
+"""Runs the suites of storage against every implementation there is."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.register_assert_rewrite(
+    "tests.contracts.job_listing_suite",
+    "tests.contracts.job_repository_concurrency_suite",
+    "tests.contracts.job_repository_place",
+    "tests.contracts.job_repository_suite",
+    "tests.contracts.leader_lease_suite",
+)
+
+from ci_persistence.sqlite import SQLiteJobRepository  # noqa: E402
+from tests.contracts.job_listing_suite import ListingSuite  # noqa: E402
+from tests.contracts.job_repository_concurrency_suite import ConcurrencySuite  # noqa: E402
+from tests.contracts.job_repository_place import Place  # noqa: E402
+from tests.contracts.job_repository_suite import JobSuite  # noqa: E402
+from tests.contracts.leader_lease_suite import LeaderLeaseSuite  # noqa: E402
+
+
+class OnSQLite:
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Place:
+        path = tmp_path / "jobs.db"
+        return Place(
+            repository=lambda: SQLiteJobRepository(path),
+            imports="from pathlib import Path; from ci_persistence.sqlite import SQLiteJobRepository",
+            expression=f"SQLiteJobRepository(Path({str(path)!r}))",
+        )
+
+
+class TestJobsOnSQLite(OnSQLite, JobSuite):
+    pass
+
+
+class TestListingOnSQLite(OnSQLite, ListingSuite):
+    pass
+
+
+class TestConcurrencyOnSQLite(OnSQLite, ConcurrencySuite):
+    pass
+
+
+class TestLeaderLeaseOnSQLite(OnSQLite, LeaderLeaseSuite):
+    pass

@@ -1,0 +1,60 @@
+"""Fixtures of the end-to-end tests: the real service as a process, once per runtime."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.service import Service
+
+Starter = Callable[..., Service]
+
+
+@pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.docker)])
+def runtime(request: pytest.FixtureRequest) -> str:
+    """The runtime that the test is run for."""
+    return str(request.param)
+
+
+@pytest.fixture
+def shell_image(request: pytest.FixtureRequest, runtime: str) -> str:
+    """A small image with a shell; its name means nothing to processes."""
+    return str(request.getfixturevalue("busybox_image")) if runtime == "docker" else "none"
+
+
+@pytest.fixture
+def environment(request: pytest.FixtureRequest, runtime: str, tmp_path: Path) -> dict[str, str]:
+    """The settings of an installation on temporary paths."""
+    values = {
+        "CI_DB_PATH": str(tmp_path / "ci_jobs.db"),
+        "CI_RUNTIME": runtime,
+        "CI_CONTAINER_PREFIX": "e2e-",
+        "CI_RECONCILE_INTERVAL": "1",
+        "CI_STOP_GRACE": "3",
+        "CI_SERVER_URL": "",
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+    }
+    if runtime == "docker":
+        values["CI_DEFAULT_IMAGE"] = str(request.getfixturevalue("python_image"))
+    return values
+
+
+@pytest.fixture
+def start(environment: dict[str, str]) -> Iterator[Starter]:
+    """A function that starts the service: `start(*command, **settings)`. What it started is ended with the test."""
+    started: list[Service] = []
+
+    def starter(*command: str, **settings: str) -> Service:
+        service = Service(environment | settings, *command)
+        started.append(service)
+        return service.start()
+
+    yield starter
+    for service in started:
+        service.close()
+
+
+@pytest.fixture
+def service(start: Starter) -> Service:
+    """`ci serve` on a free port."""
+    return start()

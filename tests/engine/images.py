@@ -1,0 +1,187 @@
+"""The images of the tests, made from a static busybox and from Debian's packages; each is built once per recipe.
+
+Their tags hold a digest of the recipe, so a changed recipe makes a new image.
+"""
+
+import fcntl
+import hashlib
+import inspect
+import io
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.engine.api import EngineAPI, EngineError, cache_directory
+from tests.engine.packages import install_packages
+
+DEFAULT_IMAGE = "python:3.12-slim"
+"""The product's default image. Only where it cannot be had, the stand-in gets this name, too."""
+DEFAULT_MIRROR = "http://deb.debian.org/debian"
+SUITE = "bookworm"
+STANDIN_PACKAGES = ["ca-certificates", "python3", "python3-pip", "python3-venv"]
+PASSWD = "root:x:0:0:root:/root:/bin/sh\njob:x:1000:1000:job:/home:/bin/sh\n"
+
+
+def busybox_image(engine: EngineAPI) -> str:
+    """Return the name of an image that holds busybox with all its applets and runs as root."""
+    return _imported(engine, "ci-test-busybox", busybox_layer, [])
+
+
+def user_image(engine: EngineAPI) -> str:
+    """Return the name of a busybox image whose USER is not root."""
+    return _imported(engine, "ci-test-busybox-user", busybox_layer, ["USER 1000:1000"])
+
+
+def no_shell_image(engine: EngineAPI) -> str:
+    """Return the name of an image that holds one program, which is no shell."""
+    return _imported(engine, "ci-test-no-shell", no_shell_layer, ['CMD ["/bin/true"]'])
+
+
+def python_image(engine: EngineAPI) -> str:
+    """Return the name of an image with Python and pip that can be used like the product's default image."""
+    with _lock("default-image"):
+        if not engine.has_image(DEFAULT_IMAGE) and not engine.pull_image(DEFAULT_IMAGE):
+            engine.tag_image(standin_image(engine), DEFAULT_IMAGE)
+    return DEFAULT_IMAGE
+
+
+def standin_image(engine: EngineAPI) -> str:
+    """Return the name of an image made of Debian's packages that behaves like the product's default image."""
+    recipe = inspect.getsource(_debootstrap) + SUITE + " ".join(STANDIN_PACKAGES)
+    digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
+    name = f"ci-test-python-standin:{digest}"
+    with _lock("standin-image"):
+        if not engine.has_image(name):
+            archive = cache_directory() / f"standin-{digest}.tar"
+            if not archive.exists():
+                _say(f"building a stand-in for {DEFAULT_IMAGE} from Debian's packages, once; this takes a minute")
+                _debootstrap(archive)
+            with archive.open("rb") as layer:
+                engine.import_image(name, layer, ["ENV LANG=C.UTF-8", 'CMD ["python3"]'])
+    return name
+
+
+def build_all(engine: EngineAPI) -> None:
+    """Make every image, so that no test has to wait for it."""
+    for build in (busybox_image, user_image, no_shell_image, python_image):
+        build(engine)
+
+
+def busybox_layer() -> bytes:
+    """Return a tar archive of a system that is busybox and nothing else."""
+    binary = _busybox()
+    applets = subprocess.run([binary, "--list"], check=True, capture_output=True, text=True).stdout.split()
+    with _archive() as (archive, result):
+        for directory, mode in (("bin", 0o755), ("etc", 0o755), ("home", 0o777), ("root", 0o700), ("tmp", 0o1777)):
+            _add_directory(archive, directory, mode)
+        _add_file(archive, "bin/busybox", binary.read_bytes(), 0o755)
+        _add_file(archive, "etc/passwd", PASSWD.encode(), 0o644)
+        for applet in sorted({*applets, "sh"} - {"busybox"}):
+            link = tarfile.TarInfo(f"bin/{applet}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            archive.addfile(link)
+    return result.getvalue()
+
+
+def no_shell_layer() -> bytes:
+    """Return a tar archive that holds a static `/bin/true` only."""
+    with _archive() as (archive, result):
+        _add_directory(archive, "bin", 0o755)
+        _add_file(archive, "bin/true", _busybox().read_bytes(), 0o755)
+    return result.getvalue()
+
+
+def _imported(engine: EngineAPI, repository: str, layer_of: object, changes: list[str]) -> str:
+    assert callable(layer_of)
+    layer: bytes = layer_of()
+    digest = hashlib.sha256(layer + "\n".join(changes).encode()).hexdigest()[:12]
+    name = f"{repository}:{digest}"
+    with _lock(repository):
+        if not engine.has_image(name):
+            engine.import_image(name, layer, changes)
+    return name
+
+
+def _debootstrap(target: Path) -> None:
+    """Write the stand-in's only layer to `target`."""
+    install_packages(["debootstrap"])
+    mirror = os.environ.get("DEBIAN_MIRROR", DEFAULT_MIRROR)
+    with tempfile.TemporaryDirectory(prefix="ci-standin-", dir="/var/tmp") as folder:
+        root = Path(folder, "root")
+        include = f"--include={','.join(STANDIN_PACKAGES)}"
+        _run(["debootstrap", "--variant=minbase", include, SUITE, str(root), mirror])
+        # As in the official image: pip installs into the system, and Python is called python, too.
+        for marker in root.glob("usr/lib/python3*/EXTERNALLY-MANAGED"):
+            marker.unlink()
+        (root / "usr/bin/python").symlink_to("python3")
+        shutil.rmtree(root / "var/cache/apt/archives")
+        shutil.rmtree(root / "var/lib/apt/lists")
+        draft = target.with_suffix(".new")
+        _run(["tar", "-C", str(root), "--numeric-owner", "-cf", str(draft), "."])
+        draft.replace(target)
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode:
+        raise EngineError(f"{command[0]} failed with {done.returncode}:\n{done.stdout[-4000:]}")
+
+
+def _busybox() -> Path:
+    """Return a statically linked busybox, from this machine or from Debian's package."""
+    for _ in range(2):
+        found = next((p for p in (Path("/bin/busybox"), Path("/usr/bin/busybox")) if _is_static(p)), None)
+        if found is not None:
+            return found
+        install_packages(["busybox-static"])
+    raise EngineError("the tests' images need a statically linked /bin/busybox (Debian's package busybox-static)")
+
+
+def _is_static(binary: Path) -> bool:
+    """Tell whether `binary` is a 64-bit little-endian ELF file that names no interpreter."""
+    if not binary.is_file():
+        return False
+    content = binary.read_bytes()
+    if content[:6] != b"\x7fELF\x02\x01":
+        return False
+    table, size, count = struct.unpack_from("<Q", content, 32)[0], *struct.unpack_from("<HH", content, 54)
+    interpreter = 3
+    return all(struct.unpack_from("<I", content, table + n * size)[0] != interpreter for n in range(count))
+
+
+@contextmanager
+def _archive() -> Iterator[tuple[tarfile.TarFile, io.BytesIO]]:
+    result = io.BytesIO()
+    with tarfile.open(fileobj=result, mode="w") as archive:
+        yield archive, result
+
+
+def _add_directory(archive: tarfile.TarFile, name: str, mode: int) -> None:
+    info = tarfile.TarInfo(name)
+    info.type, info.mode = tarfile.DIRTYPE, mode
+    archive.addfile(info)
+
+
+def _add_file(archive: tarfile.TarFile, name: str, content: bytes, mode: int) -> None:
+    info = tarfile.TarInfo(name)
+    info.mode, info.size = mode, len(content)
+    archive.addfile(info, io.BytesIO(content))
+
+
+@contextmanager
+def _lock(name: str) -> Iterator[None]:
+    """Let one process at a time build, for tests run in several."""
+    with (cache_directory() / f"{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _say(text: str) -> None:
+    print(f"tests.engine: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,117 @@
+"""One installation on temporary paths: submitting jobs as the API does, and running controllers on it."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ci_common.ids import new_job_id
+from ci_common.jobs import Job, NewJob, State
+from ci_common.layout import DataDirectory
+from ci_common.settings import Settings
+from ci_common.spec import ExecutionPlan, PlannedStep
+from ci_common.times import utc_now
+from ci_controller.main import Parts, assembled, control
+from ci_persistence.sqlite import SQLiteJobRepository
+
+CRASHING_CONTROLLER = Path(__file__).parent.parent / "scenarios" / "crashing_controller.py"
+ROOT = Path(__file__).parent.parent.parent
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A database and a data directory, and the environment that names them."""
+
+    directory: Path
+    runtime: str
+    image: str
+    environment: Mapping[str, str]
+
+    @property
+    def settings(self) -> Settings:
+        return Settings.from_env(self.environment)
+
+    @property
+    def data(self) -> DataDirectory:
+        return DataDirectory(self.settings.data_path)
+
+    @asynccontextmanager
+    async def repository(self) -> AsyncIterator[SQLiteJobRepository]:
+        """Yield a connected repository of this installation."""
+        repository = SQLiteJobRepository(self.settings.db_path)
+        await repository.open()
+        try:
+            yield repository
+        finally:
+            await repository.close()
+
+    def shell_job(self, *shell: str, timeout: float = 60.0, image: str | None = None, **more: Any) -> NewJob:
+        """Return a container job that runs the given shell texts, one per step."""
+        image = image or self.image
+        steps = tuple(PlannedStep(name=f"step {n}", shell=text) for n, text in enumerate(shell))
+        plan = ExecutionPlan(image=image, steps=steps, timeout=timeout)
+        return NewJob(
+            id=new_job_id(),
+            type="container",
+            submit_time=utc_now(),
+            plan=plan.model_dump(mode="json"),
+            image=image,
+            **more,
+        )
+
+    async def submit(self, *shell: str, **more: Any) -> Job:
+        """Store a container job as the API would."""
+        self.data.create()
+        async with self.repository() as repository:
+            return await repository.add(self.shell_job(*shell, **more), max_queued=1000)
+
+    @asynccontextmanager
+    async def controller(self) -> AsyncIterator[Parts]:
+        """Run a controller in this process; leaving the context leaves the jobs alone, as a process's end does."""
+        async with assembled(self.settings) as parts:
+            task = asyncio.create_task(control(parts))
+            try:
+                yield parts
+                assert not task.done(), f"the controller ended by itself: {task}"
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    def start_crashing_controller(self, point: str) -> subprocess.Popen[bytes]:
+        """Start a controller process that kills itself at `point`; see crashing_controller.py."""
+        environment = {**os.environ, **self.environment, "PYTHONPATH": str(ROOT)}
+        return subprocess.Popen([sys.executable, str(CRASHING_CONTROLLER), point], env=environment, cwd=ROOT)
+
+    def log_of(self, job: Job) -> bytes:
+        """Return the bytes of a job's log."""
+        return self.data.run(job.id, job.attempt).log.read_bytes()
+
+    def files_left(self, job: Job) -> set[str]:
+        """Return the names of what is left in a job's run directory."""
+        path = self.data.run(job.id, job.attempt).path
+        return {entry.name for entry in path.iterdir()} if path.exists() else set()
+
+
+async def completed(repository: SQLiteJobRepository, job_id: str, *, within: float = 60.0) -> Job:
+    """Return the job once it has completed."""
+    return await reached(repository, job_id, State.COMPLETED, within=within)
+
+
+async def reached(repository: SQLiteJobRepository, job_id: str, state: State, *, within: float = 60.0) -> Job:
+    """Return the job once it is in `state` or beyond it."""
+    order = list(State)
+    async with asyncio.timeout(within):
+        changes = repository.changes()
+        try:
+            async for _ in changes:
+                job = await repository.get(job_id)
+                if order.index(job.state) >= order.index(state):
+                    return job
+        finally:
+            await changes.aclose()
+    raise AssertionError("the iteration of changes has no end")

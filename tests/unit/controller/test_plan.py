@@ -1,0 +1,208 @@
+"""The decision table, line by line, and the rules that hold for every job and every sight."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ci_common.jobs import ACTIVE_STATES, TRANSITIONS, Conclusion, Job, ReasonCode, State
+from ci_common.layout import ExitRecord
+from ci_controller.plan import (
+    BOOT_SECONDS,
+    MAX_STARTS,
+    Action,
+    Complete,
+    Create,
+    Discard,
+    MarkRunning,
+    MarkStarting,
+    MarkStopping,
+    Observed,
+    OpenGate,
+    Remove,
+    Rest,
+    Sight,
+    Start,
+    Stop,
+    Verdict,
+    Wait,
+    plan,
+)
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+TIMEOUT = 100.0
+
+
+def job(state: State, *, cancelled: bool = False, stopping: Conclusion | None = None) -> Job:
+    return Job(
+        id="j",
+        type="container",
+        submit_time=T0,
+        state=state,
+        start_time=T0 if state in (State.RUNNING, State.COMPLETED) else None,
+        cancel_requested_time=T0 if cancelled else None,
+        stop_conclusion=stopping,
+    )
+
+
+def seen(sight: Sight, code: int | None = None, **more: object) -> Observed:
+    exit_record = None if code is None else ExitRecord(code, terminated=bool(more.pop("terminated", False)))
+    return Observed(sight, exit=exit_record, **more)  # type: ignore[arg-type]
+
+
+def decide(j: Job, s: Observed, *, after: float = 1.0) -> Action:
+    return plan(j, s, T0 + timedelta(seconds=after), timeout=TIMEOUT)
+
+
+def verdict(action: Action) -> Verdict:
+    assert isinstance(action, Complete)
+    return action.verdict
+
+
+QUEUED, STARTING, RUNNING, COMPLETED = State.QUEUED, State.STARTING, State.RUNNING, State.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("state", "sight", "expected"),
+    [
+        (COMPLETED, Sight.ABSENT, Rest()),
+        (COMPLETED, Sight.EXITED, Remove()),
+        (COMPLETED, Sight.AT_GATE, Remove()),
+        (QUEUED, Sight.ABSENT, MarkStarting()),
+        (STARTING, Sight.ABSENT, Create()),
+        (STARTING, Sight.CREATED, Start()),
+        (STARTING, Sight.AT_GATE, MarkRunning()),
+        (STARTING, Sight.EXITED, Discard()),
+        (RUNNING, Sight.AT_GATE, OpenGate()),
+        (RUNNING, Sight.RUNNING, Wait(T0 + timedelta(seconds=TIMEOUT))),
+    ],
+)
+def test_the_table(state: State, sight: Sight, expected: Action) -> None:
+    assert decide(job(state), seen(sight)) == expected
+
+
+def test_a_completed_job_whose_files_are_left_is_cleared() -> None:
+    assert decide(job(COMPLETED), seen(Sight.ABSENT, cleared=False)) == Remove()
+
+
+def test_a_queued_job_that_backs_off_is_left_alone_until_then() -> None:
+    later = T0 + timedelta(seconds=9)
+    assert decide(replace(job(QUEUED), not_before=later), seen(Sight.ABSENT)) == Wait(later)
+    assert decide(replace(job(QUEUED), not_before=later), seen(Sight.ABSENT), after=9) == MarkStarting()
+
+
+@pytest.mark.parametrize("state", [QUEUED, STARTING])
+@pytest.mark.parametrize("sight", list(Sight))
+def test_a_cancel_before_the_gate_completes_the_job_at_once(state: State, sight: Sight) -> None:
+    ended = verdict(decide(job(state, cancelled=True), seen(sight)))
+    assert (ended.conclusion, ended.exit_code) == (Conclusion.CANCELLED, None)
+
+
+def test_a_script_that_never_reaches_its_gate_is_given_up() -> None:
+    booting = seen(Sight.BOOTING, booting_since=T0)
+    assert isinstance(decide(job(STARTING), booting, after=BOOT_SECONDS - 1), Wait)
+    ended = verdict(decide(job(STARTING), booting, after=BOOT_SECONDS))
+    assert ended.reason is not None
+    assert ended.reason.code is ReasonCode.START_FAILED
+
+
+def test_a_script_that_ends_before_its_gate_is_started_anew_a_few_times() -> None:
+    assert decide(job(STARTING), seen(Sight.EXITED, starts=MAX_STARTS - 1)) == Discard()
+    assert verdict(decide(job(STARTING), seen(Sight.EXITED, starts=MAX_STARTS))).conclusion is Conclusion.ERRORED
+
+
+def test_a_stop_is_written_before_it_is_done() -> None:
+    running = seen(Sight.RUNNING, started=True)
+    assert decide(job(RUNNING, cancelled=True), running) == MarkStopping(Conclusion.CANCELLED)
+    assert decide(job(RUNNING), running, after=TIMEOUT) == MarkStopping(Conclusion.TIMED_OUT)
+    assert decide(job(RUNNING, stopping=Conclusion.TIMED_OUT), running, after=TIMEOUT) == Stop()
+
+
+@pytest.mark.parametrize(
+    ("code", "conclusion"), [(0, Conclusion.SUCCEEDED), (1, Conclusion.FAILED), (255, Conclusion.FAILED)]
+)
+@pytest.mark.parametrize("sight", [Sight.EXITED, Sight.ABSENT])
+def test_the_exit_file_is_the_result(code: int, conclusion: Conclusion, sight: Sight) -> None:
+    ended = verdict(decide(job(RUNNING), seen(sight, code)))
+    assert (ended.conclusion, ended.exit_code) == (conclusion, code)
+
+
+def test_a_script_that_has_ended_is_waited_for_until_its_workload_has() -> None:
+    assert decide(job(RUNNING, cancelled=True), seen(Sight.RUNNING, 0), after=5) == Wait(T0 + timedelta(seconds=5.05))
+
+
+@pytest.mark.parametrize("stopping", [Conclusion.CANCELLED, Conclusion.TIMED_OUT])
+def test_a_stop_that_came_too_late_changes_no_result(stopping: Conclusion) -> None:
+    late = verdict(decide(job(RUNNING, stopping=stopping), seen(Sight.EXITED, 3)))
+    assert (late.conclusion, late.exit_code) == (Conclusion.FAILED, 3)
+    in_time = verdict(decide(job(RUNNING, stopping=stopping), seen(Sight.EXITED, 143, terminated=True)))
+    assert (in_time.conclusion, in_time.exit_code) == (stopping, 143)
+    killed = seen(Sight.EXITED, started=True, workload_exit_code=137)
+    assert verdict(decide(job(RUNNING, stopping=stopping), killed)).conclusion is stopping
+
+
+def test_sigterm_from_elsewhere_is_no_cancel() -> None:
+    ended = verdict(decide(job(RUNNING), seen(Sight.EXITED, 143, terminated=True)))
+    assert (ended.conclusion, ended.exit_code) == (Conclusion.FAILED, 143)
+
+
+@pytest.mark.parametrize(
+    ("observed", "code"),
+    [
+        (seen(Sight.ABSENT, started=True), ReasonCode.CONTAINER_LOST),
+        (seen(Sight.EXITED, started=True, workload_exit_code=137), ReasonCode.CONTAINER_LOST),
+        (seen(Sight.EXITED, started=True, out_of_memory=True), ReasonCode.OUT_OF_MEMORY),
+        (seen(Sight.EXITED, 137, started=True, out_of_memory=True), ReasonCode.OUT_OF_MEMORY),
+        (seen(Sight.EXITED, started=True, disk_full=True), ReasonCode.DISK_FULL),
+    ],
+)
+def test_what_vanished_is_errored_with_its_reason(observed: Observed, code: ReasonCode) -> None:
+    ended = verdict(decide(job(RUNNING), observed))
+    assert ended.conclusion is Conclusion.ERRORED
+    assert ended.reason is not None
+    assert ended.reason.code is code
+
+
+exits = st.none() | st.builds(ExitRecord, st.integers(0, 255), terminated=st.booleans())
+observations = st.builds(
+    Observed,
+    st.sampled_from(Sight),
+    exit=exits,
+    started=st.booleans(),
+    workload_exit_code=st.none() | st.integers(0, 255),
+    out_of_memory=st.booleans(),
+    disk_full=st.booleans(),
+    booting_since=st.none() | st.just(T0),
+    starts=st.integers(0, 5),
+    cleared=st.booleans(),
+)
+jobs = st.builds(
+    job,
+    st.sampled_from(State),
+    cancelled=st.booleans(),
+    stopping=st.sampled_from([None, Conclusion.CANCELLED, Conclusion.TIMED_OUT]),
+)
+NEXT_STATE: dict[type[Action], State] = {MarkStarting: STARTING, MarkRunning: RUNNING, Complete: COMPLETED}
+
+
+@given(j=jobs, s=observations, after=st.floats(0, 1000))
+def test_every_step_keeps_the_rules(j: Job, s: Observed, after: float) -> None:
+    action = decide(j, s, after=after)
+    target = NEXT_STATE.get(type(action))
+    assert target is None or target in TRANSITIONS[j.state], "only transitions that the table has"
+    if isinstance(action, OpenGate):
+        assert j.state is RUNNING, "the gate opens only once RUNNING is written"
+    if isinstance(action, Create | Start | Discard):
+        assert j.state is STARTING, "nothing is started once the gate may have opened"
+    if isinstance(action, Stop):
+        assert j.stop_conclusion is not None, "a stop is written down first"
+    if isinstance(action, Remove):
+        assert j.state is COMPLETED, "nothing is removed before the result is written"
+    if isinstance(action, Complete) and j.state in ACTIVE_STATES:
+        code = action.verdict.exit_code
+        assert code is None or s.exit is not None or s.workload_exit_code is not None, "no exit code out of nowhere"
+    if isinstance(action, Rest):
+        assert j.state is COMPLETED
+        assert s.sight is Sight.ABSENT

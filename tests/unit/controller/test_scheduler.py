@@ -1,0 +1,108 @@
+"""Who starts, who waits and why; on the real repository, with pulls that the test controls."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from ci_common.errors import ImageNotFound
+from ci_common.ids import new_job_id
+from ci_common.jobs import Conclusion, Job, NewJob, ReasonCode, State
+from ci_common.processes import this_process
+from ci_common.times import utc_now
+from ci_controller.builtin import BuiltinExecution
+from ci_controller.completion import Writer
+from ci_controller.images import Images
+from ci_controller.runtime.protocol import Runtime
+from ci_controller.scheduler import Scheduler
+from ci_persistence.sqlite import SQLiteJobRepository
+from tests.helpers.runtimes import ScriptedImages
+from tests.helpers.waiting import eventually
+
+
+class Queue:
+    """A queue with two slots."""
+
+    def __init__(self, repository: SQLiteJobRepository, writer: Writer) -> None:
+        self.repository = repository
+        self.runtime = ScriptedImages("here")
+        self.images = Images(cast(Runtime, self.runtime), lambda: None)
+        execution = BuiltinExecution(utc_now)
+        self.scheduler = Scheduler(writer, self.images, lambda _: execution, slots=2)
+
+    async def add(self, image: str | None = "here", **more: Any) -> str:
+        job = NewJob(id=new_job_id(), type="container", submit_time=utc_now(), image=image, **more)
+        await self.repository.add(job, max_queued=100)
+        return job.id
+
+    async def turn(self, active: int = 0) -> list[str]:
+        left = await self.scheduler.turn(await self.repository.queued(), active)
+        return [job.id for job in left if job.state is State.STARTING]
+
+    async def job(self, job_id: str) -> Job:
+        return await self.repository.get(job_id)
+
+
+@pytest.fixture
+async def queue(tmp_path: Path) -> AsyncIterator[Queue]:
+    repository = SQLiteJobRepository(tmp_path / "jobs.db")
+    await repository.open()
+    lease = await repository.acquire(this_process(), 60, utc_now())
+    assert lease is not None
+    made = Queue(repository, Writer(repository, lease, utc_now))
+    yield made
+    await made.images.close()
+    await repository.close()
+
+
+async def test_jobs_start_in_order_as_far_as_slots_go(queue: Queue) -> None:
+    low, first, second, high = [await queue.add(priority=priority) for priority in (-1, 0, 0, 7)]
+    assert await queue.turn() == [high, first]
+    waiting = await queue.job(second)
+    assert waiting.reason is not None
+    assert waiting.reason.code is ReasonCode.WAITING_FOR_SLOT
+    assert await queue.turn(active=2) == []
+    assert await queue.turn(active=1) == [second]
+    assert await queue.turn(active=1) == [low]
+
+
+async def test_a_pull_delays_nobody_else(queue: Queue) -> None:
+    far = await queue.add("far", priority=9)
+    near = await queue.add("here")
+    assert await queue.turn() == [near]
+    assert (await queue.job(far)).reason.code is ReasonCode.PULLING_IMAGE  # type: ignore[union-attr]
+    await queue.runtime.pulling("far")
+    queue.runtime.say("far", "3 of 4 MB")
+    await queue.turn(active=1)
+    assert (await queue.job(far)).reason.message == "pulling far: 3 of 4 MB"  # type: ignore[union-attr]
+
+
+async def test_an_image_that_is_not_to_be_had_ends_its_jobs(queue: Queue) -> None:
+    wrong = await queue.add("wrong")
+    await queue.turn()
+    await queue.runtime.pulling("wrong")
+    queue.runtime.finish("wrong", ImageNotFound("no such image: wrong"))
+    await eventually(lambda: queue.runtime.ended["wrong"], "the pull has ended")
+    await queue.turn()
+    job = await queue.job(wrong)
+    assert (job.state, job.conclusion, job.error) == (State.COMPLETED, Conclusion.ERRORED, "no such image: wrong")
+
+
+async def test_a_cancelled_job_leaves_the_queue_and_ends_its_pull(queue: Queue) -> None:
+    far = await queue.add("far")
+    await queue.turn()
+    await queue.runtime.pulling("far")
+    await queue.repository.request_cancel(far, utc_now())
+    assert await queue.turn() == []
+    assert (await queue.job(far)).conclusion is Conclusion.CANCELLED
+    await queue.images.close()
+    assert queue.runtime.ended == {"far": 1}
+
+
+async def test_a_reason_is_written_once(queue: Queue) -> None:
+    waiting = await queue.add()
+    await queue.turn(active=2)
+    version = (await queue.job(waiting)).version
+    await queue.turn(active=2)
+    assert (await queue.job(waiting)).version == version

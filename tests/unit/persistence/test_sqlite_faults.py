@@ -1,0 +1,225 @@
+"""What callers are told when SQLite cannot do as it is asked."""
+
+import asyncio
+import os
+import sqlite3
+import stat
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ci_common.errors import JobNotFound, QueueFull, Unavailable
+from ci_common.jobs import Job, State
+from ci_common.processes import this_process
+from ci_persistence import connections
+from ci_persistence.connections import Lane, Writer
+from ci_persistence.queries import CONFIGURE_WRITER
+from ci_persistence.repository import JobFilter
+from ci_persistence.sqlite import SQLiteJobRepository
+from tests.helpers.jobs import NOON, PLENTY, bring, new_job
+from tests.helpers.waiting import eventually
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "jobs.db"
+
+
+async def test_a_locked_database_is_unavailable_for_writes_only(path: Path) -> None:
+    repository = SQLiteJobRepository(path, busy_timeout=0.05)
+    await repository.open()
+    job = await repository.add(new_job(), max_queued=PLENTY)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unavailable, match="locked"):
+            await repository.add(new_job(), max_queued=PLENTY)
+        assert await repository.queued() == [job]
+    await repository.add(new_job(), max_queued=PLENTY)
+    await repository.close()
+
+
+async def test_a_write_waits_for_other_processes(path: Path) -> None:
+    repository = SQLiteJobRepository(path)
+    await repository.open()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        adding = asyncio.create_task(repository.add(new_job(), max_queued=PLENTY))
+        await repository.ping()
+        assert not adding.done()
+        other.execute("ROLLBACK")
+        await adding
+    await repository.close()
+
+
+FULL_DISK = """
+import asyncio, resource, sys
+from pathlib import Path
+from ci_common.errors import Unavailable
+from ci_persistence.sqlite import SQLiteJobRepository
+from tests.helpers.jobs import PLENTY, new_job
+
+async def main():
+    repository = SQLiteJobRepository(Path(sys.argv[1]))
+    await repository.open()
+    kept = await repository.add(new_job(), max_queued=PLENTY)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+    adding = (repository.add(new_job(payload={"a": "x" * 200_000}), max_queued=PLENTY) for _ in range(9))
+    outcomes = await asyncio.gather(*adding, return_exceptions=True)
+    assert all(isinstance(outcome, Unavailable) for outcome in outcomes[1:]), outcomes
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    await repository.add(new_job(), max_queued=PLENTY)
+    assert kept in await repository.queued()
+    await repository.close()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_full_disk_is_unavailable_until_there_is_room(path: Path) -> None:
+    root = Path(__file__).parents[3]
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", FULL_DISK, path, cwd=root)
+    assert await process.wait() == 0
+
+
+async def test_a_file_that_is_no_database_is_unavailable(path: Path) -> None:
+    path.write_text("This is a letter, and a long one, to whoever opens it." * 100)
+    with pytest.raises(Unavailable, match=f"{path}.*not a database"):
+        await SQLiteJobRepository(path).open()
+
+
+async def test_a_directory_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match="nowhere"):
+        await SQLiteJobRepository(tmp_path / "nowhere" / "jobs.db").open()
+
+
+async def test_a_database_of_a_newer_version_is_unavailable(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 9999")
+    repository = SQLiteJobRepository(path)
+    with pytest.raises(Unavailable, match="9999"):
+        await repository.open()
+    with pytest.raises(Unavailable, match="not open"):
+        await repository.ping()
+
+
+async def test_a_damaged_database_is_unavailable(path: Path) -> None:
+    repository = SQLiteJobRepository(path)
+    await repository.open()
+    await repository.add(new_job(), max_queued=PLENTY)
+    await repository.close()
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (size - 4096))
+    with pytest.raises(Unavailable, match="malformed"):
+        await repository.open()
+
+
+async def test_only_the_owner_may_read_the_database(path: Path) -> None:
+    repository = SQLiteJobRepository(path)
+    await repository.open()
+    await repository.add(new_job(), max_queued=PLENTY)
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    assert modes == dict.fromkeys(["jobs.db", "jobs.db-wal", "jobs.db-shm"], 0o600)
+    await repository.close()
+
+
+async def test_a_link_to_the_database_leads_to_the_same_jobs_and_changes(path: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.db"
+    link.symlink_to(path)
+    direct, linked = SQLiteJobRepository(path), SQLiteJobRepository(link)
+    await direct.open()
+    await linked.open()
+    changes = linked.changes()
+    await anext(changes)
+    job = await direct.add(new_job(), max_queued=PLENTY)
+    async with asyncio.timeout(5):
+        while await linked.queued() != [job]:
+            await anext(changes)
+    await changes.aclose()
+    await linked.close()
+    await direct.close()
+
+
+async def test_closing_leaves_no_thread_and_no_file_open(path: Path) -> None:
+    before = set(os.listdir("/proc/self/fd")) if sys.platform == "linux" else set()
+    repository = SQLiteJobRepository(path)
+    await repository.open()
+    lease = await repository.acquire(this_process(), 10, NOON)
+    assert lease is not None
+    await bring(repository, lease, await repository.add(new_job(), max_queued=PLENTY), State.COMPLETED)
+    await repository.list_jobs(JobFilter(), limit=1)
+    changes = repository.changes()
+    await anext(changes)
+    await changes.aclose()
+    await repository.close()
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("database")]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["jobs.db"]
+    if sys.platform == "linux":
+        # asyncio.to_thread wakes its loop through descriptors that were there before.
+        assert set(os.listdir("/proc/self/fd")) <= before
+
+
+async def test_an_error_that_breaks_a_rule_is_a_value_error(path: Path) -> None:
+    repository = SQLiteJobRepository(path)
+    await repository.open()
+    lease = await repository.acquire(this_process(), 10, NOON)
+    assert lease is not None
+    job = await repository.add(new_job(), max_queued=PLENTY)
+    with pytest.raises(ValueError, match="conclusion_iff_completed"):
+        await repository.update(job, lease, state=State.COMPLETED, end_time=NOON)
+    assert await repository.get(job.id) == job
+    await repository.close()
+
+
+class TestWriter:
+    async def test_what_waits_together_shares_a_commit_and_fails_alone(self, path: Path) -> None:
+        statements: list[str] = []
+        lane = Lane(path, threads=1, busy_timeout=1, setup=CONFIGURE_WRITER)
+        writer = Writer(path, lane)
+
+        def prepare(connection: sqlite3.Connection) -> None:
+            connection.execute("CREATE TABLE t (a INTEGER PRIMARY KEY)")
+            connection.set_trace_callback(statements.append)
+
+        def insert(number: int, error: Exception | None) -> connections.Query[int]:
+            def operation(connection: sqlite3.Connection) -> int:
+                connection.execute("INSERT INTO t VALUES (?)", [number])
+                if error:
+                    raise error
+                return number
+
+            return operation
+
+        await writer.run(prepare)
+        statements.clear()
+        blocked = threading.Event()
+        first = asyncio.create_task(writer.run(lambda _: blocked.wait(5)))
+        await eventually(lambda: "BEGIN IMMEDIATE" in statements)
+        errors = [None, QueueFull("full"), None, KeyError("bug"), JobNotFound("none"), None]
+        rest = [asyncio.create_task(writer.run(insert(n, error))) for n, error in enumerate(errors)]
+        rest.append(asyncio.create_task(writer.run(insert(0, None))))
+        await asyncio.sleep(0)
+        blocked.set()
+        assert await first
+        outcomes = await asyncio.gather(*rest, return_exceptions=True)
+        assert outcomes[:6] == [0, errors[1], 2, errors[3], errors[4], 5]
+        assert isinstance(outcomes[6], ValueError)
+        assert statements.count("COMMIT") == 2
+        stored = await lane.run(lambda connection: connection.execute("SELECT a FROM t").fetchall())
+        assert [row["a"] for row in stored] == [0, 2, 5]
+        await writer.close()
+
+    async def test_an_operation_cancelled_while_it_waits_is_left_out(self, path: Path) -> None:
+        repository = SQLiteJobRepository(path)
+        await repository.open()
+        first, *rest = (asyncio.create_task(repository.add(new_job(), max_queued=PLENTY)) for _ in range(3))
+        await asyncio.sleep(0)
+        rest[0].cancel()
+        added = [await first, await rest[1]]
+        assert all(isinstance(job, Job) for job in added)
+        assert len(await repository.queued()) == 2
+        await repository.close()

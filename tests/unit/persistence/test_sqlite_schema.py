@@ -1,0 +1,182 @@
+"""The schema keeps the invariants by itself, whoever writes."""
+
+import sqlite3
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import pytest
+
+from ci_common.errors import Unavailable
+from ci_common.jobs import TRANSITIONS, Conclusion, State
+from ci_persistence import queries
+from ci_persistence.rows import CONTROLLER_FIELDS, api_columns, controller_columns, first_version
+from ci_persistence.schema import migrate, migrations
+from tests.helpers.jobs import new_job
+
+WHOLE: dict[State, dict[str, Any]] = {
+    State.QUEUED: {"start_time": None, "end_time": None, "conclusion": None},
+    State.STARTING: {"start_time": None, "end_time": None, "conclusion": None},
+    State.RUNNING: {"start_time": 1, "end_time": None, "conclusion": None},
+    State.COMPLETED: {"start_time": 1, "end_time": 2, "conclusion": "failed"},
+}
+"""What goes with a state."""
+
+
+@pytest.fixture
+def connection() -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.row_factory = sqlite3.Row
+    migrate(connection, migrations())
+    yield connection
+    connection.close()
+
+
+def insert(connection: sqlite3.Connection, **columns: Any) -> str:
+    job = first_version(new_job())
+    row = api_columns(job) | controller_columns(job) | columns
+    names = ", ".join(row)
+    values = ", ".join(f":{name}" for name in row)
+    connection.execute(f"INSERT INTO jobs ({names}) VALUES ({values})", row)
+    return job.id
+
+
+def change(connection: sqlite3.Connection, job_id: str, **columns: Any) -> None:
+    assignments = ", ".join(f"{name} = :{name}" for name in columns)
+    connection.execute(f"UPDATE jobs SET {assignments} WHERE id = :job_id", columns | {"job_id": job_id})
+
+
+@pytest.mark.parametrize(("before", "after"), list(product(State, State)))
+def test_transitions_are_those_of_the_table(connection: sqlite3.Connection, before: State, after: State) -> None:
+    job_id = insert(connection, state=before, **WHOLE[before])
+    if after == before or after in TRANSITIONS[before]:
+        change(connection, job_id, state=after, **WHOLE[after])
+    else:
+        with pytest.raises(sqlite3.IntegrityError, match="jobs_transitions"):
+            change(connection, job_id, state=after, **WHOLE[after])
+
+
+@pytest.mark.parametrize("conclusion", Conclusion)
+def test_every_conclusion_is_known(connection: sqlite3.Connection, conclusion: Conclusion) -> None:
+    insert(connection, state="completed", end_time=1, conclusion=conclusion)
+
+
+@pytest.mark.parametrize(
+    ("rule", "state", "columns"),
+    [
+        ("state_is_known", State.QUEUED, {"state": "paused"}),
+        ("conclusion_is_known", State.COMPLETED, {"conclusion": "lost"}),
+        ("conclusion_iff_completed", State.COMPLETED, {"conclusion": None}),
+        ("conclusion_iff_completed", State.RUNNING, {"conclusion": "failed"}),
+        ("end_time_iff_completed", State.COMPLETED, {"end_time": None}),
+        ("end_time_iff_completed", State.QUEUED, {"end_time": 1}),
+        ("start_time_once_running", State.RUNNING, {"start_time": None}),
+        ("no_start_time_before_running", State.STARTING, {"start_time": 1}),
+        ("no_runtime_while_queued", State.QUEUED, {"runtime": "docker"}),
+        ("digest_only_once_completed", State.RUNNING, {"log_sha256": "0"}),
+        ("stop_is_ours", State.RUNNING, {"stop_conclusion": "succeeded"}),
+        ("exit_code_is_a_byte", State.COMPLETED, {"exit_code": 256}),
+        ("success_is_zero", State.COMPLETED, {"conclusion": "succeeded", "exit_code": 1}),
+        ("attempt_in_range", State.QUEUED, {"attempt": 2}),
+        ("attempt_in_range", State.QUEUED, {"attempt": 0}),
+        ("reason_is_whole", State.QUEUED, {"reason_code": None}),
+        ("log_bytes_not_negative", State.RUNNING, {"log_bytes": -1}),
+        ("submit_time", State.QUEUED, {"submit_time": "2025-01-31"}),
+        ("submit_time", State.QUEUED, {"submit_time": 1.5}),
+        ("start_time", State.RUNNING, {"start_time": "noon"}),
+        ("payload", State.QUEUED, {"payload": "[]"}),
+        ("labels", State.QUEUED, {"labels": "{"}),
+        ("plan", State.QUEUED, {"plan": "1"}),
+        ("steps", State.QUEUED, {"steps": "{}"}),
+    ],
+)
+def test_refuses(connection: sqlite3.Connection, rule: str, state: State, columns: dict[str, Any]) -> None:
+    insert(connection, state=state, **WHOLE[state])
+    with pytest.raises(sqlite3.IntegrityError, match=rule):
+        insert(connection, **{"state": state} | WHOLE[state] | columns)
+
+
+def test_what_was_asked_for_never_changes(connection: sqlite3.Connection) -> None:
+    job_id = insert(connection)
+    for column in api_columns(first_version(new_job())):
+        with pytest.raises(sqlite3.IntegrityError, match="jobs_asked_once"):
+            change(connection, job_id, **{column: 1})
+
+
+def test_the_first_cancel_request_stands(connection: sqlite3.Connection) -> None:
+    job_id = insert(connection)
+    change(connection, job_id, cancel_requested_time=1)
+    for value in (2, None):
+        with pytest.raises(sqlite3.IntegrityError, match="jobs_cancelled_once"):
+            change(connection, job_id, cancel_requested_time=value)
+
+
+def test_each_column_has_one_writer(connection: sqlite3.Connection) -> None:
+    table = {row["name"] for row in connection.execute("PRAGMA table_info(jobs)")}
+    job = first_version(new_job())
+    ours, theirs = set(api_columns(job)), set(controller_columns(job))
+    assert ours | theirs | {"cancel_requested_time", "version"} == table
+    assert not ours & theirs
+    assert theirs - {"reason_code", "reason_message"} | {"reason"} == CONTROLLER_FIELDS
+
+
+def test_the_queue_is_counted(connection: sqlite3.Connection) -> None:
+    jobs = [insert(connection) for _ in range(5)]
+    insert(connection, state="starting")
+    change(connection, jobs[0], state="starting")
+    change(connection, jobs[1], error="x")
+    connection.execute("DELETE FROM jobs WHERE id = ?", [jobs[2]])
+    connection.execute("DELETE FROM jobs WHERE id = ?", [jobs[0]])
+    assert connection.execute("SELECT length FROM queue").fetchone()["length"] == 3
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        (queries.GET_JOB, "SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id=?)"),
+        (queries.QUEUED_JOBS, "SEARCH jobs USING INDEX jobs_unfinished (state=?)"),
+        (queries.ACTIVE_JOBS, "SEARCH jobs USING INDEX jobs_unfinished (state=?)"),
+        (queries.list_jobs([]), "SCAN jobs USING INDEX sqlite_autoindex_jobs_1"),
+        (queries.list_jobs(["older_than"]), "SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id<?)"),
+        (queries.list_jobs(["project"]), "SEARCH jobs USING INDEX jobs_of_project (project=?)"),
+        (
+            queries.list_jobs(["older_than", "project"]),
+            "SEARCH jobs USING INDEX jobs_of_project (project=? AND id<?)",
+        ),
+    ],
+)
+def test_is_served_by_one_index_without_sorting(connection: sqlite3.Connection, query: str, expected: str) -> None:
+    assert plan(connection, query) == [expected]
+
+
+def test_unfinished_jobs_are_found_by_their_index(connection: sqlite3.Connection) -> None:
+    steps = plan(connection, queries.list_jobs(["older_than", "unfinished", "states"]))
+    assert any(step.startswith("SEARCH jobs USING INDEX jobs_unfinished (state=?") for step in steps), steps
+
+
+def plan(connection: sqlite3.Connection, query: str) -> list[str]:
+    names = ("id", "limit", "older_than", "project", "states")
+    rows = connection.execute(f"EXPLAIN QUERY PLAN {query}", dict.fromkeys(names, 1)).fetchall()
+    return [row["detail"].replace("SCAN TABLE", "SCAN").replace("SEARCH TABLE", "SEARCH") for row in rows]
+
+
+def test_migrates_once_and_keeps_what_is_there(connection: sqlite3.Connection) -> None:
+    job_id = insert(connection)
+    migrate(connection, [*migrations(), "CREATE TABLE later (a);\nINSERT INTO later\nVALUES (1);\n"])
+    migrate(connection, [*migrations(), "CREATE TABLE later (a);"])
+    assert connection.execute("SELECT a FROM later").fetchone()["a"] == 1
+    assert connection.execute("SELECT id FROM jobs").fetchone()["id"] == job_id
+
+
+def test_a_failing_migration_leaves_nothing_behind(connection: sqlite3.Connection) -> None:
+    version = len(migrations())
+    with pytest.raises(sqlite3.OperationalError):
+        migrate(connection, [*migrations(), "CREATE TABLE later (a);\nCREATE TABLE later (a);\n"])
+    assert not connection.in_transaction
+    assert connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'later'").fetchone() is None
+    assert connection.execute("PRAGMA user_version").fetchone()["user_version"] == version
+
+
+def test_a_newer_database_is_refused(connection: sqlite3.Connection) -> None:
+    with pytest.raises(Unavailable, match="newer"):
+        migrate(connection, migrations()[:-1])

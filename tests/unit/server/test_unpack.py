@@ -1,0 +1,320 @@
+"""Each way in which an archive may be hostile, one by one; and that honest ones arrive as they were."""
+
+import io
+import os
+import random
+import stat
+import struct
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from ci_common.errors import InvalidUpload, TooLarge
+from ci_common.unpack import UnpackingStopped, UnpackLimits, unpack
+
+LIMITS = UnpackLimits(bytes=64 * 1024**2, members=1000, ratio=200)
+
+
+class Case:
+    """An archive being put together, and the directory it is unpacked into."""
+
+    def __init__(self, folder: Path) -> None:
+        self.archive = folder / "upload.zip"
+        self.target = folder / "workspace"
+        self.target.mkdir()
+        self.stopped = threading.Event()
+
+    def write(self, *members: tuple[str | zipfile.ZipInfo, bytes | str]) -> None:
+        with zipfile.ZipFile(self.archive, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in members:
+                archive.writestr(name, content)
+
+    def unpack(self, limits: UnpackLimits = LIMITS) -> None:
+        unpack(self.archive, self.target, limits, stopped=self.stopped)
+
+    def found(self) -> dict[str, bytes]:
+        return {
+            str(path.relative_to(self.target)): path.read_bytes()
+            for path in self.target.rglob("*")
+            if path.is_file() and not path.is_symlink()
+        }
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    return Case(tmp_path)
+
+
+def member(name: str, mode: int, system: int = 3) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.external_attr = mode << 16
+    info.create_system = system
+    return info
+
+
+def link(name: str) -> zipfile.ZipInfo:
+    return member(name, stat.S_IFLNK | 0o777)
+
+
+def test_files_arrive_byte_for_byte(case: Case) -> None:
+    noise = random.Random(1).randbytes(700_000)
+    case.write(("a.txt", "text"), ("deep/er/b.bin", noise), ("empty/", ""), ("./dotted//c", "c"), ("zero", b""))
+    case.unpack()
+    assert case.found() == {"a.txt": b"text", "deep/er/b.bin": noise, "dotted/c": b"c", "zero": b""}
+    assert (case.target / "empty").is_dir()
+
+
+def test_keeps_the_executable_bit_and_no_other_mode(case: Case) -> None:
+    case.write(
+        (member("run", stat.S_IFREG | 0o6755), "#!"),
+        (member("plain", stat.S_IFREG | 0o4644), ""),
+        (member("secret", stat.S_IFREG | 0o600), ""),
+        (member("windows", 0, system=0), ""),
+    )
+    case.unpack()
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in case.target.iterdir()}
+    umask = os.umask(0)
+    os.umask(umask)
+    plain = 0o644 & ~umask
+    assert modes == {"run": 0o755 & ~umask, "plain": plain, "secret": plain, "windows": plain}
+
+
+def test_makes_links_that_stay_inside(case: Case) -> None:
+    case.write((link("a/to-b"), "../b/file"), ("b/file", "content"), (link("dangling"), "nowhere"), (link("dir"), "b"))
+    case.unpack()
+    assert (case.target / "a/to-b").read_bytes() == b"content"
+    assert os.readlink(case.target / "dangling") == "nowhere"
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "a/..", "..", "/x", "/etc/passwd", "//x", "C:/x", "a/./../../x"])
+def test_refuses_names_that_leave(case: Case, name: str) -> None:
+    case.write(("fine", ""), (name, "bad"))
+    with pytest.raises(InvalidUpload, match=r"leads out|absolute"):
+        case.unpack()
+    assert not (case.target.parent / "x").exists()
+
+
+def test_takes_backslashes_of_windows_as_folders(case: Case) -> None:
+    case.write((member("dir\\file", 0, system=0), "x"))
+    case.unpack()
+    assert case.found() == {"dir/file": b"x"}
+
+
+@pytest.mark.parametrize("name", ["..\\x", "a\\..\\..\\x", "\\x", "C:\\x"])
+def test_refuses_names_of_windows_that_leave(case: Case, name: str) -> None:
+    case.write((member(name, 0, system=0), "bad"))
+    with pytest.raises(InvalidUpload, match=r"leads out|absolute"):
+        case.unpack()
+
+
+@pytest.mark.parametrize("target", ["../outside", "/etc/passwd", "a/../../outside", "", "x\0y"])
+def test_refuses_links_that_leave(case: Case, target: str) -> None:
+    case.write(("a/file", ""), (link("link"), target))
+    with pytest.raises(InvalidUpload, match="leads out of the project"):
+        case.unpack()
+
+
+def test_refuses_a_link_that_leaves_by_way_of_another(case: Case) -> None:
+    case.write(("a/b/file", ""), (link("up"), "a/b"), (link("out"), "up/../../.."))
+    with pytest.raises(InvalidUpload, match="leads out of the project"):
+        case.unpack()
+
+
+def test_writes_nothing_through_a_link(case: Case, tmp_path: Path) -> None:
+    case.write((link("dir"), "elsewhere"), ("dir/file", "bad"))
+    with pytest.raises(InvalidUpload, match="both a file and a folder"):
+        case.unpack()
+
+
+def test_a_file_in_place_of_a_link_is_a_duplicate(case: Case) -> None:
+    case.write((link("x"), "target"), (member("./x", stat.S_IFREG | 0o644), "bad"))
+    with pytest.raises(InvalidUpload, match="twice"):
+        case.unpack()
+
+
+def test_refuses_a_link_with_a_huge_target(case: Case) -> None:
+    case.write((link("x"), "y" * 100_000))
+    with pytest.raises(InvalidUpload, match="4096"):
+        case.unpack()
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_refuses_duplicates(case: Case) -> None:
+    case.write(("a", "1"), ("a", "2"))
+    with pytest.raises(InvalidUpload, match="twice"):
+        case.unpack()
+
+
+@pytest.mark.parametrize("order", [("a", "a/b"), ("a/b", "a")])
+def test_refuses_a_file_that_is_also_a_folder(case: Case, order: tuple[str, str]) -> None:
+    case.write(*((name, "") for name in order))
+    with pytest.raises(InvalidUpload, match="both a file and a folder"):
+        case.unpack()
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK])
+def test_refuses_special_files(case: Case, kind: int) -> None:
+    case.write((member("special", kind | 0o644), ""))
+    with pytest.raises(InvalidUpload, match="neither a file"):
+        case.unpack()
+
+
+@pytest.mark.parametrize("name", ["n" * 256, "/".join(["folder"] * 400), "ä" * 128])
+def test_refuses_names_too_long_for_a_disk(case: Case, name: str) -> None:
+    case.write((name, ""))
+    with pytest.raises(InvalidUpload, match="too long"):
+        case.unpack()
+
+
+def test_refuses_an_empty_archive(case: Case) -> None:
+    case.write()
+    with pytest.raises(InvalidUpload, match="empty"):
+        case.unpack()
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04" + b"\0" * 100, b"\0" * 100_000])
+def test_refuses_what_is_no_zip(case: Case, content: bytes) -> None:
+    case.archive.write_bytes(content)
+    with pytest.raises(InvalidUpload, match="not a zip archive"):
+        case.unpack()
+
+
+def test_refuses_a_truncated_archive(case: Case) -> None:
+    case.write(("a", random.Random(1).randbytes(10_000)))
+    case.archive.write_bytes(case.archive.read_bytes()[:-5_000])
+    with pytest.raises(InvalidUpload, match="not a zip archive"):
+        case.unpack()
+
+
+def test_refuses_an_encrypted_archive(case: Case) -> None:
+    case.write(("a", "secret"))
+    raw = bytearray(case.archive.read_bytes())
+    raw[6] |= 1
+    raw[raw.index(b"PK\x01\x02") + 8] |= 1
+    case.archive.write_bytes(raw)
+    with pytest.raises(InvalidUpload, match="encrypted"):
+        case.unpack()
+
+
+def test_refuses_a_wrong_checksum(case: Case) -> None:
+    with zipfile.ZipFile(case.archive, "w") as archive:
+        archive.writestr("a", "content of the file")
+    case.archive.write_bytes(case.archive.read_bytes().replace(b"content", b"CONTENT"))
+    with pytest.raises(InvalidUpload, match="CRC"):
+        case.unpack()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_refuses_methods_that_inflate_without_bound(case: Case, method: int) -> None:
+    with zipfile.ZipFile(case.archive, "w", method) as archive:
+        archive.writestr("a", bytes(10_000_000))
+    with pytest.raises(InvalidUpload, match="another method"):
+        case.unpack()
+
+
+def test_stops_at_the_limit_on_bytes(case: Case) -> None:
+    noise = random.Random(1).randbytes(300_000)
+    case.write(("a", noise), ("b", noise))
+    with pytest.raises(TooLarge, match="more than 500000 bytes"):
+        case.unpack(UnpackLimits(bytes=500_000, members=10, ratio=200))
+    assert sum(map(len, case.found().values())) <= 500_000
+
+
+def test_stops_at_the_limit_on_the_ratio(case: Case) -> None:
+    case.write(("zeros", bytes(32 * 1024**2)))
+    with pytest.raises(TooLarge, match="200 times"):
+        case.unpack(UnpackLimits(bytes=2**40, members=10, ratio=200))
+    assert sum(map(len, case.found().values())) <= 16 * 1024**2
+
+
+def test_a_small_archive_may_grow_by_any_ratio(case: Case) -> None:
+    case.write(("zeros", bytes(10 * 1024**2)))
+    case.unpack()
+    assert len(case.found()["zeros"]) == 10 * 1024**2
+
+
+def test_does_not_believe_the_size_in_the_headers(case: Case) -> None:
+    case.write(("zeros", bytes(32 * 1024**2)))
+    raw = bytearray(case.archive.read_bytes())
+    struct.pack_into("<I", raw, 22, 10)
+    struct.pack_into("<I", raw, raw.index(b"PK\x01\x02") + 24, 10)
+    case.archive.write_bytes(raw)
+    with pytest.raises((InvalidUpload, TooLarge)):
+        case.unpack()
+    assert sum(map(len, case.found().values())) <= 16 * 1024**2
+
+
+def test_overlapping_members_count_as_often_as_they_are_written(case: Case) -> None:
+    case.write(("a", bytes(4 * 1024**2)))
+    raw = case.archive.read_bytes()
+    start = raw.index(b"PK\x01\x02")
+    end = raw.index(b"PK\x05\x06")
+    entries = b"".join(raw[start:end].replace(b"a", bytes([ord("A") + n])) for n in range(20))
+    locals_fixed = raw[:start]
+    tail = struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 20, 20, len(entries), start, 0)
+    case.archive.write_bytes(locals_fixed + entries + tail)
+    with pytest.raises((InvalidUpload, TooLarge)):
+        case.unpack()
+
+
+def test_stops_at_the_limit_on_members(case: Case) -> None:
+    case.write(*((f"f{n}", "") for n in range(11)))
+    with pytest.raises(TooLarge, match="more than 10 files"):
+        case.unpack(UnpackLimits(bytes=100, members=10, ratio=200))
+    assert case.found() == {}
+
+
+def test_folders_that_are_only_named_as_parents_count(case: Case) -> None:
+    case.write(*((f"{n}/a/b/c/d/file", "") for n in range(5)))
+    with pytest.raises(TooLarge, match="more than 10 files and folders"):
+        case.unpack(UnpackLimits(bytes=100, members=10, ratio=200))
+
+
+def test_does_not_read_a_huge_list_of_members(case: Case) -> None:
+    case.write(*((f"{n:0200d}", "") for n in range(3000)))
+    with pytest.raises(TooLarge, match="list of members"):
+        case.unpack(UnpackLimits(bytes=100, members=10, ratio=200))
+
+
+def test_stops_when_asked(case: Case) -> None:
+    case.write(("a", "1"))
+    case.stopped.set()
+    with pytest.raises(UnpackingStopped):
+        case.unpack()
+
+
+def test_reads_names_in_utf8_that_are_not_marked_so(case: Case) -> None:
+    case.write(("grüße.txt", "x"))
+    raw = bytearray(case.archive.read_bytes())
+    for offset in (6, raw.index(b"PK\x01\x02") + 8):
+        flags = struct.unpack_from("<H", raw, offset)[0]
+        struct.pack_into("<H", raw, offset, flags & ~0x800)
+    case.archive.write_bytes(raw)
+    case.unpack()
+    assert list(case.found()) == ["grüße.txt"]
+
+
+def test_any_damage_is_an_error_of_the_upload(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("dir/file", "some text " * 20)
+        archive.writestr(link("link"), "dir/file")
+    honest = buffer.getvalue()
+    chance = random.Random(7)
+    outcomes = set()
+    for number in range(600):
+        raw = bytearray(honest)
+        for _ in range(chance.randint(1, 4)):
+            raw[chance.randrange(len(raw))] = chance.randrange(256)
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        case = Case(folder)
+        case.archive.write_bytes(raw)
+        try:
+            case.unpack()
+            outcomes.add("fine")
+        except (InvalidUpload, TooLarge):
+            outcomes.add("refused")
+    assert outcomes == {"fine", "refused"}
