@@ -120,7 +120,7 @@ class Changes(Base):
                     await eventually(lambda job=added: job.id in seen)
                 await tell(process)
                 theirs = await said(process)
-                await eventually(lambda job_id=theirs: job.id in seen)
+                await eventually(lambda job_id=theirs: job_id in seen)
         following.cancel()
         await asyncio.wait({following})
         await other.close()
