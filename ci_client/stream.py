@@ -9,6 +9,7 @@ import binascii
 import hashlib
 import json
 import random
+from bisect import bisect_left
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, cast
@@ -79,6 +80,8 @@ class JobStream:
         self._named = False
         self._status: Event | None = None
         self._steps: list[Event] = []
+        self._step_offsets: list[int] = []
+        """Where in the log each of the steps' events came."""
 
     async def events(self, *, patient: bool, reconnect_seconds: float) -> AsyncGenerator[Event, None]:
         """Yield every event once, up to and with `complete`.
@@ -126,7 +129,8 @@ class JobStream:
                 await checked(source.response)
                 self._accepted = True
                 if source.response.status_code != 204:
-                    replayed = 0
+                    # Told again, if at all, are the steps' events from this offset on, in their order.
+                    replayed = bisect_left(self._step_offsets, self._offset)
                     async with aclosing(source.aiter_sse()) as lines:
                         async for line in lines:
                             event = _parse(line)
@@ -161,12 +165,14 @@ class JobStream:
         return event
 
     def _step(self, event: Event, replayed: int) -> tuple[Event | None, int]:
-        """Steps follow one another, so a connection that tells them again does it in the same order."""
-        try:
+        """Return the event if it is new, and how many have been told again or anew on this connection."""
+        if event in self._steps[replayed:]:
             return None, self._steps.index(event, replayed) + 1
-        except ValueError:
-            self._steps.append(event)
-            return event, len(self._steps)
+        if self._steps and event == self._steps[-1]:
+            return None, replayed  # No step's event follows its like.
+        self._steps.append(event)
+        self._step_offsets.append(self._offset)
+        return event, len(self._steps)
 
     def _log(self, event: Event, event_id: str) -> Event | None:
         data = log_bytes_of(event)
