@@ -8,8 +8,10 @@ import os
 
 import pytest
 
-from tests.engine import images
-from tests.engine.api import EngineAPI, find_engine, require_engine
+pytest.register_assert_rewrite("tests.contracts", "tests.helpers")
+
+from tests.engine import images  # noqa: E402
+from tests.engine.api import EngineAPI, find_engine, require_engine  # noqa: E402
 
 _LEFT_OUT = pytest.StashKey[int]()
 

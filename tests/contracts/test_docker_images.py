@@ -1,8 +1,6 @@
 """Images: how they are got from a registry, and each way in which they cannot be."""
 
 import asyncio
-import json
-import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -14,13 +12,9 @@ from tests.contracts.docker_bench import DockerBench, containers_labelled, remov
 from tests.contracts.runtime_suite.bench import MakeTrial
 from tests.contracts.runtime_suite.trial import Trial, make_spec
 from tests.engine.api import EngineAPI
-from tests.engine.images import busybox_layer
+from tests.helpers.images import NOISE, NOISE_LAYER, served_image
 from tests.helpers.registry import Registry, digest_of, layer_with, serve_registry
 from tests.helpers.waiting import eventually
-
-NOISE = os.urandom(3_000_000)
-"""Cannot be compressed, and is in no image the engine has seen before."""
-NOISE_LAYER = layer_with("noise", NOISE)
 
 
 @pytest_asyncio.fixture
@@ -32,11 +26,8 @@ async def registry() -> AsyncIterator[Registry]:
 @pytest.fixture
 def served(registry: Registry, engine: EngineAPI) -> Iterator[str]:
     """An image with a large layer, which the engine does not have."""
-    architecture = json.loads(engine.request("GET", "/version"))["Arch"]
-    layers = [busybox_layer(), NOISE_LAYER]
-    image = registry.add_image("some/image", "v1", layers, architecture=architecture)
-    yield image
-    remove_image(engine, image)
+    with served_image(registry, engine) as image:
+        yield image
 
 
 class TestPull(DockerBench):
@@ -59,7 +50,7 @@ class TestPull(DockerBench):
         await pull
         first = lines[0].split()
         assert first[1:] == ["of", first[2], "MB"]
-        assert 0 <= float(first[0]) < float(first[2]) <= 6
+        assert 0 <= float(first[0]) < float(first[2]) <= 30
 
     async def test_a_slow_pull_delays_nothing_else(
         self, runtime: Runtime, registry: Registry, served: str, trial: MakeTrial
@@ -78,8 +69,9 @@ class TestPull(DockerBench):
             pull.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await pull
-            async with asyncio.timeout(20):
-                await registry.connections_lost.wait()
+        # The engine hears of it when the registry's next bytes come.
+        async with asyncio.timeout(20):
+            await registry.connections_lost.wait()
         assert not await runtime.has_image(served)
 
     async def test_a_layer_is_transferred_once_for_many_callers(
@@ -91,8 +83,7 @@ class TestPull(DockerBench):
             await eventually(
                 lambda: sum(n for what, n in registry.requests.items() if "manifests/v1" in what) >= 5, "all have asked"
             )
-            pulls[0].cancel()
-        await asyncio.gather(*pulls[1:])
+        await asyncio.gather(*pulls)
         assert registry.requests[f"GET blobs/{digest_of(NOISE_LAYER)}"] == 1
 
     async def test_by_digest(self, runtime: Runtime, registry: Registry, served: str, engine: EngineAPI) -> None:

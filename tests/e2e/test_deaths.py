@@ -1,7 +1,6 @@
 """kill -9 and SIGTERM of the real processes while jobs are in every state: results, logs and nothing left behind."""
 
 import asyncio
-import socket
 import subprocess
 import time
 
@@ -11,7 +10,7 @@ from ci_client.aio import CiClient
 from ci_client.errors import ClientError
 from tests.e2e.conftest import Starter
 from tests.helpers.following import finished, says, text_of, until
-from tests.helpers.service import Service
+from tests.helpers.service import Service, free_port
 from tests.helpers.waiting import eventually
 
 
@@ -33,10 +32,8 @@ def nothing_left(environment: dict[str, str], runtime: str) -> bool:
 @pytest.fixture
 def environment(environment: dict[str, str]) -> dict[str, str]:
     """With a prefix of its own and a port that stays, so that clients find the service again."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    return environment | {"MAX_CONCURRENCY": "2", "PORT": str(port), "CI_CONTAINER_PREFIX": f"e2e-{port}-"}
+    port = free_port()
+    return environment | {"MAX_CONCURRENCY": "2", "PORT": port, "CI_CONTAINER_PREFIX": f"e2e-{port}-"}
 
 
 async def submit_in_every_state(client: CiClient, image: str) -> list[str]:

@@ -23,7 +23,8 @@ async def test_cancel_of_a_running_job_reaches_its_own_processes(service: Servic
         assert asked["cancel_requested_time"] == again["cancel_requested_time"] is not None
         job = await finished(client, job_id)
         assert (job["conclusion"], job["exit_code"], job["reason"]["code"]) == ("cancelled", 9, "cancelled")
-        assert await text_of(client, job_id) == "up\ncaught\n"
+        said = (await text_of(client, job_id)).splitlines()
+        assert (said[0], said[-1]) == ("up", "caught"), "in between, some shells say that sleep was terminated"
         with pytest.raises(ServerError) as refused:
             await client.cancel_job(job_id)
         assert refused.value.status == 409

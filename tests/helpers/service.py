@@ -4,6 +4,7 @@ import io
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -24,7 +25,7 @@ class Service:
 
     def __init__(self, environment: Mapping[str, str], *command: str) -> None:
         self._environment = {**os.environ, **environment, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-        self._command = command or ("serve", "--port", environment.get("PORT", "0"))
+        self._command = command or ("serve",)
         self._process: subprocess.Popen[str] | None = None
         self.url = ""
         self.said: list[str] = []
@@ -82,6 +83,13 @@ class Service:
     def client(self, **more: Any) -> httpx.Client:
         """Return an HTTP client of the service."""
         return httpx.Client(base_url=self.url, timeout=60, **more)
+
+
+def free_port() -> str:
+    """Return a port of the loopback interface that nobody uses, for a service that is to come back on it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
 
 
 def zipped(files: Mapping[str, str | bytes]) -> bytes:

@@ -22,8 +22,9 @@ def test_a_range(header: str, expected: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", [None, "", "bytes", "bytes=", "bytes=-", "bytes=5-2", "bytes=a-b", "lines=0-1", "bytes=0-1,3-4", "bytes=0x1-"]
-)  # fmt: skip
+    "header",
+    [None, "", "bytes", "bytes=", "bytes=-", "bytes=5-2", "bytes=a-b", "lines=0-1", "bytes=0-1,3-4", "bytes=0x1-"],
+)
 def test_all_of_it(header: str | None) -> None:
     assert parse_range(header, 10) is None
 

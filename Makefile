@@ -1,0 +1,48 @@
+# Everything is done in .venv, which is made as needed: no other preparation than Python 3.11 or newer.
+# PYTHON=... chooses the Python, PYTEST_ARGS="..." is passed on to pytest.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# An installation is as old as pyproject.toml's content, not as its date.
+CONTENT := $(shell cksum <pyproject.toml | tr -s ' \t' '--')
+SERVER := $(VENV)/.server-$(CONTENT)
+DEV := $(VENV)/.dev-$(CONTENT)
+
+export PYTHON
+
+.PHONY: help demo serve check test static clean
+
+help:
+	@echo "make demo    submit an example project, follow its log, show the verdict"
+	@echo "make serve   run the server on http://127.0.0.1:8000"
+	@echo "make check   formatting, lint, types, import rules, and all tests that need no Docker engine"
+	@echo "make test    all of it with all tests; starts a private Docker engine where none answers"
+	@echo "make clean   remove what the other targets made here"
+
+demo: $(SERVER)
+	@$(BIN)/python -m examples.demo
+
+serve: $(SERVER)
+	@$(BIN)/ci serve
+
+check: static
+	@$(BIN)/pytest -q -m "not docker" -n auto $(PYTEST_ARGS)
+
+test: static
+	@$(BIN)/python -m tests.engine $(BIN)/pytest $(PYTEST_ARGS)
+
+static: $(DEV)
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet --output-format concise .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+clean:
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(SERVER):
+	@scripts/make-venv server $@
+
+$(DEV):
+	@scripts/make-venv dev $@
+	@touch $(SERVER)
