@@ -71,7 +71,7 @@ def git_files(root: Path) -> set[str]:
     return {os.fsdecode(name) for name in listing.stdout.split(b"\0") if name}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(files=FILES, ignore=IGNORE_FILES, exclude=st.lists(patterns(), max_size=2))
 def test_the_same_files_as_git(files: set[str], ignore: dict[str, list[str]], exclude: list[str]) -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -82,7 +82,7 @@ def test_the_same_files_as_git(files: set[str], ignore: dict[str, list[str]], ex
         assert packed(root) == git_files(root)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(files=FILES, ignore=IGNORE_FILES)
 def test_ciignore_alone_reads_as_gitignore(files: set[str], ignore: dict[str, list[str]]) -> None:
     with tempfile.TemporaryDirectory() as directory:
