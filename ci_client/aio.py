@@ -13,9 +13,9 @@ import httpx
 
 from ci_client.errors import AnswerNotUnderstood, ConnectionBroken, SubmissionUncertain
 from ci_client.packing import Archive, open_project
-from ci_client.stream import JobStream
+from ci_client.stream import BreakNotice, JobStream
 from ci_client.transport import checked, configured_url, job_path, json_answer, open_http, translated
-from ci_common.wire import JOB_ID, Event
+from ci_common.events import JOB_ID, Event
 
 _ACCEPT_SECONDS = 600.0
 """How long a server may take to check and unpack what was uploaded."""
@@ -30,16 +30,23 @@ class CiClient:
 
     `server_url` is `http://…`, `https://…` or `unix:///path/to.sock`; by default CI_SERVER_URL, else
     http://localhost:8000. A stream that broke is taken up again for up to `reconnect_seconds`; a connection that
-    brings nothing for `idle_seconds`, not even the comment that servers send every 15, counts as broken.
+    brings nothing for `idle_seconds`, not even the comment that servers send every 15, counts as broken. `on_break` is
+    told why a stream broke whenever the first try to take it up again has failed.
 
     Every method may raise ServerUnreachable, ConnectionBroken, ServerError and AnswerNotUnderstood.
     """
 
     def __init__(
-        self, server_url: str | None = None, *, reconnect_seconds: float = 300.0, idle_seconds: float = 60.0
+        self,
+        server_url: str | None = None,
+        *,
+        reconnect_seconds: float = 300.0,
+        idle_seconds: float = 60.0,
+        on_break: BreakNotice | None = None,
     ) -> None:
         self.server_url = server_url or configured_url()
         self._reconnect_seconds = reconnect_seconds
+        self._on_break = on_break
         self._http = open_http(self.server_url, idle_seconds=idle_seconds)
         self._has_answered = False
 
@@ -105,7 +112,9 @@ class CiClient:
         patient = self._has_answered
         if last_offset is None:
             last_offset = 0 if from_beginning else (await self.get_job(job_id)).get("log_bytes") or 0
-        stream = JobStream(self._http, self.server_url, self.get_job, job_id, offset=last_offset)
+        stream = JobStream(
+            self._http, self.server_url, self.get_job, job_id, offset=last_offset, on_break=self._on_break
+        )
         events = stream.events(patient=patient, reconnect_seconds=self._reconnect_seconds)
         async with aclosing(events):
             async for event in events:

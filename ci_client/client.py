@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from ci_client.aio import CiClient, UploadProgress
-from ci_common.wire import Event
+from ci_common.events import Event
 
 T = TypeVar("T")
 ProjectPath = str | os.PathLike[str]

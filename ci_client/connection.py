@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ci_client.aio import CiClient
 from ci_client.announcement import find_announced
+from ci_client.console import say
 from ci_client.errors import NobodyServes, NoSuchJob
 from ci_common.ids import is_job_id
 
@@ -47,6 +48,10 @@ class Connection:
         raise NoSuchJob(f"several jobs' ids begin with {text!r}: {named}")
 
 
+def _tell_of_break(why: str) -> None:
+    say(f"the stream broke, and is being taken up again: {why}")
+
+
 @asynccontextmanager
 async def connected(
     server: str | None, *, carries_jobs: bool = False, outlives: str | None = None
@@ -58,7 +63,7 @@ async def connected(
     """
     url = server or find_announced()
     if url is not None:
-        async with CiClient(url) as client:
+        async with CiClient(url, on_break=_tell_of_break) as client:
             yield Connection(client, embedded=False, option=f"--server {server}" if server else "")
         return
     if outlives is not None:

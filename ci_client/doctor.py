@@ -1,19 +1,14 @@
 """Examines an installation from the command line's side; what the server's parts see comes from the controller."""
 
-import asyncio
-import os
 import platform
-import shutil
 import sys
 
 from ci_client.aio import CiClient
 from ci_client.announcement import find_announced
 from ci_client.errors import EX_SOFTWARE, EX_UNAVAILABLE, ClientError, ServerPartsMissing
 from ci_common.findings import Finding
-from ci_common.settings import Settings
 
 _OLDEST_PYTHON = (3, 11)
-_LITTLE_SPACE = 1024**3
 SERVER, PARTS, ENGINE = "server", "server's parts", "engine"
 
 
@@ -31,7 +26,7 @@ async def examine_all(server: str | None) -> list[Finding]:
     except ServerPartsMissing as exc:
         remedy = "pip install 'ci-server[server]', or name a server with --server or CI_SERVER_URL"
         return [*findings, Finding(PARTS, None if url else False, str(exc), remedy)]
-    return [*findings, await asyncio.to_thread(_data_directory, settings), *own]
+    return [*findings, *own]
 
 
 def exit_status(findings: list[Finding]) -> int:
@@ -58,16 +53,3 @@ async def _server(url: str | None) -> Finding:
     except ClientError as exc:
         return Finding(SERVER, False, str(exc), "start one with `ci serve`, or correct --server or CI_SERVER_URL")
     return Finding(SERVER, True, f"answers at {url}")
-
-
-def _data_directory(settings: Settings) -> Finding:
-    place = settings.data_path
-    existing = next(path for path in (place, *place.parents) if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        remedy = "make it writable, or name others with CI_DB_PATH and CI_DATA_DIR"
-        return Finding("data directory", False, f"{place} cannot be written to", remedy)
-    free = shutil.disk_usage(existing).free
-    message = f"{place}, {free / 1024**3:.1f} GiB free"
-    if free < _LITTLE_SPACE:
-        return Finding("data directory", None, message, "free some space, or move it with CI_DATA_DIR")
-    return Finding("data directory", True, message)

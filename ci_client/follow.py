@@ -14,10 +14,13 @@ from ci_client.errors import ServerError
 from ci_client.exits import EX_INTERRUPTED, status_of_job
 from ci_client.interrupts import Interrupts
 from ci_client.stream import log_bytes_of
-from ci_common.jobs import Conclusion
-from ci_common.wire import COMPLETE, LOG, STATUS, STEP, Event
+from ci_common.events import COMPLETE, LOG, STATUS, STEP, Event
+from ci_common.jobs import Conclusion, ReasonCode
 
 _SECOND_THOUGHT_SECONDS = 2.0
+_BRIEF_REASONS = frozenset({ReasonCode.WAITING_FOR_CONTROLLER, ReasonCode.STARTING})
+"""Every job waits for these; only where it takes longer than `_BRIEF_SECONDS` is it worth telling."""
+_BRIEF_SECONDS = 1.0
 
 
 class JobFollower:
@@ -30,6 +33,7 @@ class JobFollower:
         self._as_json = as_json
         self._output = LogOutput()
         self._waits_for = ""
+        self._notice: asyncio.TimerHandle | None = None
         self._is_running = False
 
     async def follow(self, interrupts: Interrupts, *, from_beginning: bool) -> int:
@@ -44,6 +48,7 @@ class JobFollower:
                 await _ended(showing)
                 return await self._interrupted(interrupt.result(), signals)
             finally:
+                self._cancel_notice()
                 await _ended(showing)
                 await _ended(interrupt)
 
@@ -69,14 +74,27 @@ class JobFollower:
 
     async def _show_status(self, event: Event) -> None:
         reason = (event.get("reason") or {}).get("message", "")
-        if event["status"] == "queued" and reason and reason != self._waits_for:
-            self._waits_for = reason
-            self._say(f"waiting: {reason}")
+        self._cancel_notice()
+        if event["status"] == "queued" and reason:
+            if (event.get("reason") or {}).get("code") not in _BRIEF_REASONS:
+                self._say_waiting(reason)
+            else:
+                loop = asyncio.get_running_loop()
+                self._notice = loop.call_later(_BRIEF_SECONDS, self._say_waiting, reason)
         elif event["status"] == "running" and not self._is_running:
             self._is_running = True
             self._say("running")
             if (await self._client.get_job(self._job_id)).get("runtime") == "process":
                 self._say("jobs are not isolated: they run as processes on this machine")
+
+    def _say_waiting(self, reason: str) -> None:
+        if reason != self._waits_for:
+            self._waits_for = reason
+            self._say(f"waiting: {reason}")
+
+    def _cancel_notice(self) -> None:
+        if self._notice is not None:
+            self._notice.cancel()
 
     def _show_step(self, event: Event) -> None:
         if event["status"] == "running":
@@ -92,9 +110,10 @@ class JobFollower:
         reason = (event.get("reason") or {}).get("message", "")
         if reason and event["conclusion"] not in (Conclusion.SUCCEEDED, Conclusion.FAILED):
             parts.append(reason)
-        self._say(f"{event['conclusion']}: {', '.join(parts)}" if parts else event["conclusion"])
-        log, status = (self._connection.advice(command, self._job_id) for command in ("logs", "status"))
-        self._say(f"job {self._job_id}; its log again: {log}; more on it: {status}")
+        verdict = f"{event['conclusion']}: {', '.join(parts)}" if parts else event["conclusion"]
+        self._say(f"job {self._job_id} {verdict}")
+        self._say(f"its log again: {self._connection.advice('logs', self._job_id)}")
+        self._say(f"more about it: {self._connection.advice('status', self._job_id)}")
 
     async def _interrupted(self, number: int, signals: "asyncio.Queue[int]") -> int:
         back = self._connection.advice("wait", self._job_id, "--all")

@@ -42,7 +42,10 @@ class _Rule:
 
 
 class IgnoreFile:
-    """The rules of one ignore file; paths are relative to the directory it rules, with a `/` after directories."""
+    """The rules of one ignore file; paths are relative to the directory it rules, with a `/` after directories.
+
+    Git matches bytes, not characters: patterns and paths are bytes here, in the form of text (`_as_bytes`).
+    """
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._rules = tuple(rule for line in lines if (rule := _parse(line)) is not None)[::-1]
@@ -57,10 +60,10 @@ class IgnoreFile:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         lines = raw.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-        return cls(os.fsdecode(line.removesuffix(b"\r")) for line in lines)
+        return cls(line.removesuffix(b"\r").decode("latin-1") for line in lines)
 
     def verdict(self, path: str) -> _Rule | None:
-        """Return the last rule that fits the path itself (not one of its parents), or None."""
+        """Return the last rule that fits the path itself (not one of its parents), or None. Takes bytes as text."""
         if not self._any.search(path):
             return None
         return next((rule for rule in self._rules if rule.regex.search(path)), None)
@@ -73,6 +76,9 @@ def _parse(line: str) -> _Rule | None:
         pattern += "/*"
     elif pattern.endswith("/**/"):
         pattern += "*/"
+    # It also drops any white space from the end, where git drops blanks alone.
+    if pattern[-1:].isspace() and pattern[-1:] != " ":
+        pattern = f"{pattern[:-1]}[{pattern[-1]}]"
     try:
         regex, leave_out = GitIgnoreSpecPattern.pattern_to_regex(pattern)
     except ValueError:
@@ -107,7 +113,7 @@ class Rules:
         """Tell whether an entry is left out; `path` is its path below the root, with a `/` after a directory's."""
         asked_for = _strongest(self._ci, path)
         if name in LEFT_OUT or (path.endswith("/") and _is_environment(self._directory / name)):
-            return asked_for is None or asked_for.leave_out or asked_for.name != name
+            return asked_for is None or asked_for.leave_out or asked_for.name != _as_bytes(name)
         rule = asked_for or _strongest(self._git, path)
         return rule is not None and rule.leave_out
 
@@ -117,8 +123,15 @@ class Rules:
         return Rules(self._directory, git + self._git, ci + self._ci)
 
 
+def _as_bytes(path: str) -> str:
+    return os.fsencode(path).decode("latin-1")
+
+
 def _strongest(files: tuple[tuple[str, IgnoreFile], ...], path: str) -> _Rule | None:
-    return next((rule for base, file in files if (rule := file.verdict(path[len(base) :])) is not None), None)
+    for base, file in files:
+        if (rule := file.verdict(_as_bytes(path[len(base) :]))) is not None:
+            return rule
+    return None
 
 
 def _rules_file(base: str, path: Path) -> Iterator[tuple[str, IgnoreFile]]:

@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -97,22 +98,23 @@ class _Packer:
 
     def pack(self) -> None:
         with self._zip:
-            self._directory(self._root, "", self._rules(lambda: Rules.of_root(self._root)))
+            self._directory(self._root, "", lambda: Rules.of_root(self._root))
         if self.files == 0:
             raise PackingError(f"{_shown(str(self._root))} holds no files to send, apart from what is ignored")
 
-    def _directory(self, directory: Path, path: str, rules: Rules) -> int:
+    def _directory(self, directory: Path, path: str, read_rules: Callable[[], Rules]) -> int:
         """Pack what is in a directory; `path` is empty for the root, else ends with `/`. Return how many entries."""
         entries = 0
-        for entry in self._listed(directory, path):
+        listed = self._listed(directory, path)
+        rules = self._rules(read_rules)
+        for entry in listed:
             is_directory = entry.is_dir(follow_symlinks=False)
             inner = path + entry.name + ("/" if is_directory else "")
             if rules.leaves_out(entry.name, inner):
                 continue
             if is_directory:
                 self._check_name(inner)
-                below = self._rules(lambda name=entry.name, inner=inner: rules.below(name, inner))  # type: ignore[misc]
-                if self._directory(Path(entry.path), inner, below) == 0:
+                if self._directory(Path(entry.path), inner, partial(rules.below, entry.name, inner)) == 0:
                     self._empty_directory(entry, inner)
                 entries += 1
             else:

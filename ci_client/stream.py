@@ -9,6 +9,7 @@ import binascii
 import hashlib
 import json
 import random
+from bisect import bisect_left
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, cast
@@ -27,7 +28,7 @@ from ci_client.errors import (
     StreamLost,
 )
 from ci_client.transport import checked, job_path, translated
-from ci_common.wire import COMPLETE, JOB_ID, LOG, STATUS, STEP, Event
+from ci_common.events import COMPLETE, JOB_ID, LOG, STATUS, STEP, Event
 
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
@@ -35,6 +36,9 @@ _STEADY_SECONDS = 5.0
 """A connection that held for so long was a good one, even if it had nothing to tell."""
 
 FetchJob = Callable[[str], Awaitable[dict[str, Any]]]
+
+BreakNotice = Callable[[str], None]
+"""Is told why a stream broke, whenever the first try to take it up again has failed."""
 
 
 def log_bytes_of(event: Event) -> bytes:
@@ -67,7 +71,14 @@ class JobStream:
     """One reader's way through a job's stream, from an offset in its log to its `complete` event."""
 
     def __init__(
-        self, http: httpx.AsyncClient, server_url: str, fetch_job: FetchJob, job_id: str, *, offset: int
+        self,
+        http: httpx.AsyncClient,
+        server_url: str,
+        fetch_job: FetchJob,
+        job_id: str,
+        *,
+        offset: int,
+        on_break: BreakNotice | None = None,
     ) -> None:
         self._http = http
         self._server_url = server_url
@@ -75,10 +86,13 @@ class JobStream:
         self._job_id = job_id
         self._offset = offset
         self._digest = hashlib.sha256() if offset == 0 else None
+        self._on_break = on_break
         self._accepted = False
         self._named = False
         self._status: Event | None = None
         self._steps: list[Event] = []
+        self._step_offsets: list[int] = []
+        """Where in the log each of the steps' events came."""
 
     async def events(self, *, patient: bool, reconnect_seconds: float) -> AsyncGenerator[Event, None]:
         """Yield every event once, up to and with `complete`.
@@ -107,11 +121,14 @@ class JobStream:
             now = anyio.current_time()
             if now - begun >= _STEADY_SECONDS and not isinstance(problem, ServerUnreachable):
                 pause, last_good = _FIRST_PAUSE, now
+            why = str(problem or "it ended without the end of the job")
             if now - last_good >= reconnect_seconds:
                 raise StreamLost(
                     f"the stream of job {self._job_id} broke and could not be taken up again for "
-                    f"{reconnect_seconds:.0f} s ({problem or 'it ended without the end of the job'}); the job goes on"
+                    f"{reconnect_seconds:.0f} s ({why}); the job goes on"
                 ) from problem
+            if pause == 2 * _FIRST_PAUSE and self._on_break is not None:
+                self._on_break(why)
             await anyio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
             pause = min(pause * 2, _LONGEST_PAUSE)
 
@@ -126,7 +143,8 @@ class JobStream:
                 await checked(source.response)
                 self._accepted = True
                 if source.response.status_code != 204:
-                    replayed = 0
+                    # Told again, if at all, are the steps' events from this offset on, in their order.
+                    replayed = bisect_left(self._step_offsets, self._offset)
                     async with aclosing(source.aiter_sse()) as lines:
                         async for line in lines:
                             event = _parse(line)
@@ -161,12 +179,14 @@ class JobStream:
         return event
 
     def _step(self, event: Event, replayed: int) -> tuple[Event | None, int]:
-        """Steps follow one another, so a connection that tells them again does it in the same order."""
-        try:
+        """Return the event if it is new, and how many have been told again or anew on this connection."""
+        if event in self._steps[replayed:]:
             return None, self._steps.index(event, replayed) + 1
-        except ValueError:
-            self._steps.append(event)
-            return event, len(self._steps)
+        if self._steps and event == self._steps[-1]:
+            return None, replayed  # No step's event follows its like.
+        self._steps.append(event)
+        self._step_offsets.append(self._offset)
+        return event, len(self._steps)
 
     def _log(self, event: Event, event_id: str) -> Event | None:
         data = log_bytes_of(event)

@@ -1,40 +1,14 @@
 """What goes over HTTP besides `Spec`: requests, the job as users see it, and the events of its stream."""
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ci_common.events import COMPLETE, STATUS, Event
 from ci_common.jobs import Job, State, StepResult
 from ci_common.times import to_rfc3339
 
-JOB_ID, STATUS, LOG, STEP, COMPLETE = "job_id", "status", "log", "step", "complete"
-"""The values of `type` in a stream's events."""
-
 PROBLEM_MEDIA_TYPE = "application/problem+json"
-
-
-class Event(TypedDict, total=False):
-    """One event of a job's stream; which keys it has depends on `type`.
-
-    `job_id`: job_id. `status`: status, reason. `log`: data, time, and `base64` with the exact bytes where they are not
-    valid UTF-8. `step`: name, status, exit_code. `complete`: success, conclusion, reason, exit_code, log_bytes,
-    log_sha256. The client library adds `offset` to log events: the byte offset in the log after the event.
-    """
-
-    type: str
-    job_id: str
-    status: str
-    reason: dict[str, str] | None
-    data: str
-    base64: str
-    time: str
-    name: str
-    success: bool
-    conclusion: str
-    exit_code: int | None
-    log_bytes: int
-    log_sha256: str
-    offset: int
 
 
 class SleepPayload(BaseModel):

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from ci_common.events import LOG, STEP
 from ci_common.jobs import StepResult, StepStatus
 from ci_common.logs import Piece, cut_piece
 from ci_common.times import to_rfc3339
-from ci_common.wire import LOG, STEP
 
 PING = b": ping\n\n"
 

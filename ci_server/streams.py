@@ -9,12 +9,13 @@ from contextlib import ExitStack
 from datetime import datetime
 
 from ci_common.errors import JobNotFound, Unavailable
+from ci_common.events import JOB_ID
 from ci_common.jobs import Job, State
 from ci_common.layout import RunDirectory, open_regular
 from ci_common.logs import CHUNK_BYTES, LogTimes
 from ci_common.times import utc_now
 from ci_common.watch import FileWatcher, Watched
-from ci_common.wire import JOB_ID, complete_event, status_event
+from ci_common.wire import complete_event, status_event
 from ci_server.feed import Follower
 from ci_server.framing import LogFramer, final_identifier, frame, step_events
 from ci_server.services import Services

@@ -79,7 +79,8 @@ def spec_of(options: dict[str, Any], tail: list[str] | None) -> dict[str, Any]:
         if not tail:
             raise click.UsageError("there is no command behind --")
         spec["command"] = list(tail)
-    validated(Spec, spec, source="what the options ask for")
+    if spec:
+        validated(Spec, spec, source="what the options ask for")
     return spec
 
 

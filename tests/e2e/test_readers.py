@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from ci_client.aio import CiClient
-from ci_common.wire import Event
+from ci_common.events import Event
 from tests.helpers.service import Service
 
 NOISE = r"""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ci_client.aio import CiClient
-from ci_common.wire import LOG, Event
+from ci_common.events import LOG, Event
 
 
 async def until(client: CiClient, job_id: str, enough: Callable[[Event], bool], *, within: float = 60.0) -> list[Event]:

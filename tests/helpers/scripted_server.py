@@ -99,12 +99,12 @@ class ScriptedJob:
         """Yield (offset in the log, bytes of the body) from an offset on."""
         for status in self.statuses or [{"status": "queued", "reason": None}, {"status": "running", "reason": None}]:
             yield offset, _frame({"type": "status", **status})
-        steps = list(self.steps)  # All of them again, as nobody knows which a reader that returns has seen.
+        steps = [step for step in self.steps if step[0] >= offset]
         position = offset
         while position < len(self.log):
             while steps and steps[0][0] <= position:
                 yield position, _frame({"type": "step", **steps.pop(0)[1]})
-            end = position + self.chunk
+            end = min(position + self.chunk, steps[0][0] if steps else len(self.log))
             piece = cut_piece(self.log[position:end], final=end >= len(self.log))
             assert piece is not None, "a chunk holds at least one whole character"
             position += piece.size
@@ -114,11 +114,11 @@ class ScriptedJob:
             yield position, _frame({"type": "step", **step})
         job = self.on_wire()
         keys = ("success", "conclusion", "reason", "exit_code", "log_bytes", "log_sha256")
-        yield position, _frame({"type": "complete", **{key: job[key] for key in keys}}, position)
+        yield position, _frame({"type": "complete", **{key: job[key] for key in keys}}, f"+{position}")
 
 
-def _frame(event: dict[str, Any], position: int | None = None) -> bytes:
-    head = b"" if position is None else b"id: %d\n" % position
+def _frame(event: dict[str, Any], identifier: object = None) -> bytes:
+    head = b"" if identifier is None else f"id: {identifier}\n".encode()
     return head + b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n"
 
 

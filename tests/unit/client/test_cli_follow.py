@@ -87,7 +87,7 @@ def test_what_happens_is_told_on_standard_error(server: ScriptedServer, project:
         LOG,
         runtime="process",
         statuses=[waiting, waiting, {"status": "running", "reason": None}],
-        steps=[(0, {"name": "test", "status": "running"}), (9, {"name": "test", "status": "failed", "exit_code": 2})],
+        steps=[(0, {"name": "test", "status": "running"}), (8, {"name": "test", "status": "failed", "exit_code": 2})],
         conclusion="failed",
         exit_code=2,
         cuts=[(200, False)],
@@ -364,4 +364,4 @@ def test_on_a_terminal_messages_begin_their_own_line(server: ScriptedServer) -> 
         process.wait(20)
     os.close(master)
     assert b"no newline\r\n" in shown
-    assert b"succeeded: exit code 0, after 2.5 s" in shown
+    assert b"succeeded: exit code 0, after 2.5 s\r\n" in shown

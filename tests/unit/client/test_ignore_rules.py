@@ -1,0 +1,148 @@
+"""What belongs to a project: git's own answer on generated trees, and what differs from git on purpose."""
+
+import os
+import subprocess
+import tempfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ci_client.errors import PackingError
+from ci_client.packing import pack_directory
+
+GIT = {
+    **os.environ,
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_CONFIG_SYSTEM": "/dev/null",
+    "HOME": "/nonexistent",
+    "XDG_CONFIG_HOME": "/nonexistent",
+    "GIT_CEILING_DIRECTORIES": tempfile.gettempdir(),
+}
+NAMES = st.sampled_from(["a", "b", "ab", "a.x", "b.x", "foo", "bar", ".hid", "a b", "[a]", "é", "x!", "#c"])
+GLOBS = st.sampled_from(
+    ["*", "?", "*.x", "a*", "**", "[ab]", "[!a]", "foo", "f?o", "\\#c", "\\[a]", "x\\!", "é", "a b", "b"]
+)
+
+
+@st.composite
+def patterns(draw: st.DrawFn) -> str:
+    parts = draw(st.lists(st.one_of(NAMES, GLOBS), min_size=1, max_size=3))
+    start = draw(st.sampled_from(["", "", "/"]))
+    end = draw(st.sampled_from(["", "", "/", "/**", "  "]))
+    return draw(st.sampled_from(["", "", "!"])) + start + "/".join(parts) + end
+
+
+IGNORE_FILES = st.dictionaries(
+    st.sampled_from(["", "foo/", "foo/bar/", "a/", "ab/foo/"]), st.lists(patterns(), min_size=1, max_size=6), max_size=3
+)
+FILES = st.sets(st.lists(NAMES, min_size=1, max_size=4).map("/".join), min_size=1, max_size=15)
+
+
+def grow(root: Path, files: set[str], ignore: dict[str, list[str]], *, name: str = ".gitignore") -> None:
+    for path in sorted(files, key=lambda path: (path.count("/"), path), reverse=True):
+        target = root / path
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.touch()
+        except (NotADirectoryError, FileExistsError, IsADirectoryError):
+            pass
+    for directory, lines in ignore.items():
+        if (root / directory).is_dir():
+            (root / directory / name).write_text("\n".join(lines) + "\n")
+
+
+def packed(root: Path) -> set[str]:
+    try:
+        archive = pack_directory(root)
+    except PackingError:
+        return set()
+    with archive.file:
+        return {name for name in zipfile.ZipFile(archive.file).namelist() if not name.endswith("/")}
+
+
+def git_files(root: Path) -> set[str]:
+    subprocess.run(["git", "init", "-q", root], check=True, env=GIT)
+    listing = subprocess.run(
+        ["git", "-C", root, "ls-files", "-coz", "--exclude-standard"], check=True, env=GIT, capture_output=True
+    )
+    return {os.fsdecode(name) for name in listing.stdout.split(b"\0") if name}
+
+
+@settings(max_examples=60, deadline=None)
+@given(files=FILES, ignore=IGNORE_FILES, exclude=st.lists(patterns(), max_size=2))
+def test_the_same_files_as_git(files: set[str], ignore: dict[str, list[str]], exclude: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory)
+        grow(root, files, ignore)
+        (root / ".git" / "info").mkdir(parents=True)
+        (root / ".git" / "info" / "exclude").write_text("\n".join(exclude))
+        assert packed(root) == git_files(root)
+
+
+@settings(max_examples=20, deadline=None)
+@given(files=FILES, ignore=IGNORE_FILES)
+def test_ciignore_alone_reads_as_gitignore(files: set[str], ignore: dict[str, list[str]]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory)
+        grow(root, files, ignore)
+        expected = git_files(root)
+        for file in root.rglob(".gitignore"):
+            file.rename(file.with_name(".ciignore"))
+        ours = {name for name in packed(root) if not name.endswith(".ciignore")}
+        assert ours == {name for name in expected if not name.endswith(".gitignore")}
+
+
+def tree(root: Path, *files: str, **contents: str) -> None:
+    for path in files:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text("x")
+
+
+def test_ciignore_wins_over_gitignore(tmp_path: Path) -> None:
+    tree(tmp_path, "dist/a.whl", "data.bin", "keep.log", "src/deep/x.log", "src/deep/y.log")
+    (tmp_path / ".gitignore").write_text("dist/\n*.log\n")
+    (tmp_path / ".ciignore").write_text("data.bin\n!dist/\n!*.log\nsrc/deep/x.log\n.*ignore\n")
+    assert packed(tmp_path) == {"dist/a.whl", "keep.log", "src/deep/y.log"}
+
+
+def test_what_is_always_left_out_and_how_it_comes_back(tmp_path: Path) -> None:
+    left_out = [".git/config", "__pycache__/x.pyc", ".tox/x", ".mypy_cache/x", "ci_jobs.db", "ci_jobs.data/jobs/x"]
+    tree(tmp_path, "a.py", "env with any name/pyvenv.cfg", "env with any name/lib/x.py", "pkg.egg-info/PKG-INFO")
+    tree(tmp_path, "node_modules/x.js", *left_out, *(f"sub/{path}" for path in left_out))
+    rest = {"a.py", "pkg.egg-info/PKG-INFO", "node_modules/x.js"}
+    assert packed(tmp_path) == rest
+    (tmp_path / ".gitignore").write_text("!*\n!*/\n!.git/\n")
+    assert packed(tmp_path) == rest | {".gitignore"}
+    (tmp_path / ".ciignore").write_text("!*\n!*/\n!.git/\n!/env with any name\n")
+    assert packed(tmp_path) - rest == {
+        *(".gitignore", ".ciignore", ".git/config", "sub/.git/config"),
+        *("env with any name/pyvenv.cfg", "env with any name/lib/x.py"),
+    }
+
+
+@pytest.mark.parametrize("place", [".hidden/project", "build/__pycache__/project", ".git/project"])
+def test_where_the_project_lies_does_not_matter(tmp_path: Path, place: str) -> None:
+    (tmp_path / ".gitignore").write_text("*\n")
+    root = tmp_path / place
+    tree(root, "a.py", "build/x", "pyvenv.cfg")
+    assert packed(root) == {"a.py", "build/x", "pyvenv.cfg"}
+
+
+def test_rules_in_worktrees_and_submodules(tmp_path: Path) -> None:
+    main = tmp_path / "main"
+    main.mkdir()
+    git = ["git", "-C", str(main), "-c", "user.name=n", "-c", "user.email=e@x"]
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "x"], ["worktree", "add", "-q", "../tree"]):
+        subprocess.run([*git, *command], check=True, env=GIT, capture_output=True)
+    (main / ".git" / "info" / "exclude").write_text("*.local\n")
+    tree(tmp_path / "tree", "a.py", "b.local")
+    assert packed(tmp_path / "tree") == {"a.py"}
+
+
+def test_odd_ignore_files(tmp_path: Path) -> None:
+    tree(tmp_path, "a.py", "b.tmp", "c.tmp", "sub/.gitignore/x")
+    (tmp_path / ".gitignore").write_bytes(b"\xef\xbb\xbfb.tmp\r\n\xff\n[\n!\n/\n\\\nc.tmp")
+    assert packed(tmp_path) == {".gitignore", "a.py", "sub/.gitignore/x"}
