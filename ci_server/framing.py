@@ -57,7 +57,12 @@ class LogFramer:
         self._shown = 0
 
     def take_steps(self, events: list[StepEvent]) -> None:
-        """Use `events` from now on, all of the job's so far."""
+        """Use `events` from now on, all of the job's so far. Fewer than before are passed over.
+
+        They come from a run directory that has been cleared already, seen with a row from before the job's end.
+        """
+        if len(events) < len(self._steps):
+            return
         if not self._steps:
             passed = (event.offset is not None and event.offset < self.position for event in events)
             self._shown = next((number for number, past in enumerate(passed) if not past), len(events))

@@ -1,6 +1,5 @@
 """`ci run`, `ci submit`, `ci exec`, `ci retry`: commands that make a new job and, by default, follow it."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,6 +110,8 @@ def _submit_project(
 
 
 async def _upload(connection: "Connection", archive: "Archive", spec: dict[str, Any]) -> str:
+    from asyncio import CancelledError
+
     from ci_client.console import Progress, size
     from ci_client.errors import SubmissionUncertain
 
@@ -124,7 +125,7 @@ async def _upload(connection: "Connection", archive: "Archive", spec: dict[str, 
 
     try:
         return await connection.client.submit(archive, spec=spec or None, progress=show)
-    except asyncio.CancelledError as exc:
+    except CancelledError as exc:
         if not sent:
             raise
         raise SubmissionUncertain(

@@ -79,12 +79,13 @@ async def test_cuts_at_any_byte_lose_and_double_nothing(
     assert steps == [{"type": "step", **step} for _, step in told]
 
 
-async def test_every_single_cut(server: ScriptedServer) -> None:
-    short = "aä\n🥊z".encode()
-    body = sum(len(frame) for _, frame in ScriptedJob(short, chunk=5).frames(0))
+async def test_every_single_cut_in_an_event(server: ScriptedServer) -> None:
+    short = "ä🥊z".encode()
+    before, event, *_ = [frame for _, frame in ScriptedJob(short, chunk=6, statuses=[{"status": "running"}]).frames(0)]
     async with CiClient(server.url) as client:
-        for cut in range(body):
-            job = server.add(ScriptedJob(short, chunk=5, cuts=[(cut, cut % 2 == 0)]))
+        for cut in range(len(before), len(before + event) + 1):
+            job = ScriptedJob(short, chunk=6, statuses=[{"status": "running"}], cuts=[(cut, cut % 2 == 0)])
+            server.add(job)
             events = [event async for event in client.stream(job.job_id)]
             assert joined(events) == short, f"cut after {cut} bytes"
 

@@ -107,3 +107,13 @@ def test_the_pieces_are_the_log(parts: list[bytes], offsets: list[int], sizes: l
     assert exact == log
     if offsets == []:
         assert "".join(event["data"] for event in logs) == log.decode(errors="replace")
+
+
+def test_steps_are_told_once_where_the_run_directory_goes_before_the_row_is_read_again() -> None:
+    framer = LogFramer(0)
+    events = step_events((step("one", 0, 0),))
+    told = []
+    for seen in (events, [], events):
+        framer.take_steps(seen)
+        told += [*framer.frames(b"", NOW, final=False), *framer.remaining_steps()]
+    assert len(told) == 2

@@ -1,0 +1,150 @@
+"""The command line where only the client is installed, how quick it is, and how it finds a server."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from ci_client.announcement import announced, find_announced, state_directory
+from ci_client.main import cli, run_cli
+from ci_common.processes import this_process
+from ci_common.settings import Settings
+from tests.helpers.scripted_server import ScriptedJob, ScriptedServer
+
+ROOT = Path(__file__).parents[3]
+SERVER_LIBRARIES = (
+    *("aiodocker", "aiohttp", "aiosqlite", "asyncinotify", "httptools", "python_multipart"),
+    *("sse_starlette", "starlette", "uvicorn", "uvloop", "yaml"),
+)
+BLOCKED = f"""
+import sys
+for name in {SERVER_LIBRARIES!r}:
+    sys.modules[name] = None
+from ci_client.main import main
+sys.argv[0] = "ci"
+main()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("CI_SERVER_URL", raising=False)
+
+
+def client_alone(*args: str | Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", BLOCKED, *map(str, args)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help_loads_nothing_but_click() -> None:
+    code = "import sys; from ci_client.main import run_cli; run_cli(['--help']); print(sorted(sys.modules))"
+    shown = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, check=True
+    ).stdout.decode()
+    assert "ci run" in shown
+    loaded = set(eval(shown.splitlines()[-1]))
+    assert not loaded & {"httpx", "pydantic", "anyio", "asyncio", "pathspec", "zipfile", *SERVER_LIBRARIES}
+
+
+@pytest.mark.parametrize("command", cli.commands)
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli([command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "..." not in cli.commands[command].get_short_help_str(60)
+    assert all(option.help for option in cli.commands[command].params if isinstance(option, click.Option))
+    assert shown.startswith("Usage: ci ")
+
+
+def test_client_alone_talks_to_a_server(server: ScriptedServer) -> None:
+    server.add(ScriptedJob(b"x"))
+    done = client_alone("list", "--server", server.url, "--json")
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)) == 1
+
+
+@pytest.mark.parametrize("args", [["run", ROOT / "ci_client"], ["serve"], ["controller"], ["list"]])
+def test_client_alone_says_what_to_install(args: list[str | Path]) -> None:
+    done = client_alone(*args)
+    assert done.returncode == 69
+    assert "pip install 'ci-server[server]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_doctor_of_the_client_alone(server: ScriptedServer) -> None:
+    done = client_alone("doctor", "--json")
+    assert done.returncode == 69
+    assert [finding["name"] for finding in json.loads(done.stdout) if finding["ok"] is False] == ["server's parts"]
+    assert client_alone("doctor", "--server", server.url).returncode == 0
+
+
+def test_detached_work_needs_somebody_to_do_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "f").touch()
+    assert run_cli(["submit", "--detach", str(tmp_path)]) == 69
+    told = capsys.readouterr().err
+    assert "ci serve" in told
+    assert "ci run" in told
+
+
+def test_an_announced_server_is_found_while_it_lives(
+    server: ScriptedServer, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    job = server.add(ScriptedJob(b"found"))
+    assert find_announced() is None
+    with announced(server.url):
+        assert find_announced() == server.url
+        assert state_directory().stat().st_mode & 0o077 == 0
+        assert run_cli(["logs", job.job_id]) == 0
+    assert capfdbinary.readouterr().out == b"found"
+    assert find_announced() is None
+    assert list(state_directory().iterdir()) == []
+
+
+def test_the_last_to_announce_is_found_and_not_taken_away_by_others() -> None:
+    with announced("http://one"):
+        with announced("http://two"):
+            pass
+        with announced("http://three"):
+            assert find_announced() == "http://three"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"url": "http://x"}', '{"url": "http://x", "process": {"pid": 1}}'])
+def test_a_broken_announcement_is_none(text: str) -> None:
+    state_directory().mkdir(parents=True)
+    (state_directory() / "server.json").write_text(text)
+    assert find_announced() is None
+
+
+def test_a_dead_process_announces_nothing() -> None:
+    me = json.loads(this_process().to_json())
+    state_directory().mkdir(parents=True)
+    (state_directory() / "server.json").write_text(json.dumps({"url": "http://x", "process": me | {"start": "1"}}))
+    assert find_announced() is None
+
+
+def test_settings_shows_each_with_its_meaning(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MAX_CONCURRENCY", "7")
+    assert run_cli(["settings", "--json"]) == 0
+    rows = {row["setting"]: row for row in json.loads(capsys.readouterr().out)}
+    assert set(rows) == set(Settings.env_names().values())
+    assert (rows["MAX_CONCURRENCY"]["value"], rows["MAX_CONCURRENCY"]["default"]) == (7, 4)
+    assert all(row["meaning"] for row in rows.values())
+    assert run_cli(["settings"]) == 0
+    assert "CI_RECONCILE_INTERVAL" in capsys.readouterr().out
+
+
+def test_a_wrong_setting_is_wrong_use(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("MAX_CONCURRENCY", "none")
+    assert run_cli(["settings"]) == 64
+    assert "MAX_CONCURRENCY" in capsys.readouterr().err
