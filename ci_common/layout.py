@@ -8,6 +8,7 @@
     <attempt>/               the run directory: mounted into the container, so the job can write anything into it
       run                    the job as one POSIX sh script
       gate                   a FIFO; the script blocks on it until the controller writes `go`
+      console                a FIFO that stands for /dev/stdout and /dev/stderr where the runtime mounts it there
       waiting                a mark: the script has reached its gate
       started                a mark: the gate has opened; holds the uptime in seconds then, for the steps' times
       log                    stdout and stderr merged, in the order written
@@ -86,6 +87,10 @@ class RunDirectory:
     @property
     def gate(self) -> Path:
         return self.path / "gate"
+
+    @property
+    def console(self) -> Path:
+        return self.path / "console"
 
     @property
     def log(self) -> Path:

@@ -106,8 +106,15 @@ class WorkloadExecution:
         if job.has_upload and not run.workspace.is_dir():
             raise StartFault(f"the project unpacked for job {job.id} is gone from the data directory; submit it again")
         base, environment = self._runtime.base_directory(run), self._runtime.environment()
-        setup = self._runtime.setup(run, plan)
-        await asyncio.to_thread(rundir.prepare, run, plan, base=base, environment=environment, setup=setup)
+        await asyncio.to_thread(
+            rundir.prepare,
+            run,
+            plan,
+            base=base,
+            environment=environment,
+            setup=self._runtime.setup(run, plan),
+            has_console=self._runtime.has_console,
+        )
         await self._runtime.create(WorkloadSpec(_key(job), run, plan))
 
     async def start(self, job: Job) -> None:

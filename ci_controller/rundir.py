@@ -12,20 +12,27 @@ from ci_controller.script import Setup, write_script
 
 
 def prepare(
-    run: RunDirectory, plan: ExecutionPlan, *, base: Path, environment: Mapping[str, str], setup: Setup | None = None
+    run: RunDirectory,
+    plan: ExecutionPlan,
+    *,
+    base: Path,
+    environment: Mapping[str, str],
+    setup: Setup | None = None,
+    has_console: bool = False,
 ) -> None:
-    """Put script, gate, log and workspace into the run directory. May be repeated until the workload is started.
+    """Put script, FIFOs, log and workspace into the run directory. May be repeated until the workload is started.
 
     `base` is the directory as the job will see it, `environment` what the runtime gives every job, and `setup` what it
-    does before this job's first step.
+    does before this job's first step; `has_console` as the runtime says it.
     """
     run.path.mkdir(parents=True, exist_ok=True)
     run.workspace.mkdir(exist_ok=True)
-    with suppress(FileExistsError):
-        os.mkfifo(run.gate)
+    for fifo in (run.gate, run.console) if has_console else (run.gate,):
+        with suppress(FileExistsError):
+            os.mkfifo(fifo)
     run.log.touch()
     draft = run.path / "run.new"
-    draft.write_bytes(write_script(plan, base=str(base), environment=environment, setup=setup))
+    draft.write_bytes(write_script(plan, base=str(base), environment=environment, setup=setup, has_console=has_console))
     draft.replace(run.script)
 
 

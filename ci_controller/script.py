@@ -25,6 +25,7 @@ set --
 unset TINI_KILL_PROCESS_GROUP
 __ci_stopped=
 __ci_word=
+__ci_carrier=
 
 __ci_uptime() {
     { IFS=' ' read -r __ci_up __ci_rest </proc/uptime; } 2>/dev/null || __ci_up=
@@ -41,7 +42,27 @@ __ci_record() {
         "$1" "$2" "$3" "$__ci_up" "$__ci_offset" >>"$__ci_run/steps.jsonl"
 }
 
+# Opening /dev/stderr anew would truncate the log, were it not a FIFO whose bytes come into the log by this.
+__ci_carry() {
+    trap '' TERM
+    if command -v cat >/dev/null 2>&1; then exec cat; fi
+    while IFS= read -r __ci_line; do printf '%s\n' "$__ci_line"; done
+}
+
+# The FIFO ends once nobody holds it open, so what is left of the job's processes has to go first.
+__ci_drain() {
+    exec 9>&-
+    for __ci_process in /proc/[0-9]*; do
+        case ${__ci_process#/proc/} in
+        1 | "$$" | "$__ci_carrier") ;;
+        *) kill -9 "${__ci_process#/proc/}" 2>/dev/null ;;
+        esac
+    done
+    wait "$__ci_carrier"
+}
+
 __ci_finish() {
+    [ -z "$__ci_carrier" ] || __ci_drain
     printf '%s%s\n' "$1" "$__ci_stopped" >"$__ci_run/exit"
     exit "$1"
 }
@@ -57,10 +78,16 @@ printf '%s' "$__ci_up" >"$__ci_run/started"
 exec </dev/null >>"$__ci_run/log" 2>&1
 """
 
+_CONSOLE = b"""
+exec 9<>"$__ci_run/console"
+( exec <"$__ci_run/console" 9>&-; __ci_carry ) &
+__ci_carrier=$!
+"""
+
 _STEP = b"""
 [ -z "$__ci_stopped" ] || __ci_finish 143
 __ci_record %(number)d start ''
-( [ -z "$__ci_stopped" ] || exit 143; %(body)s )
+( exec 9>&-; [ -z "$__ci_stopped" ] || exit 143; %(body)s )
 __ci_status=$?
 __ci_record %(number)d end "\\"code\\":$__ci_status,"
 [ "$__ci_status" = 0 ] || __ci_finish "$__ci_status"
@@ -90,17 +117,24 @@ def quote(text: str | bytes) -> bytes:
 
 
 def write_script(
-    plan: ExecutionPlan, *, base: str, environment: Mapping[str, str], setup: Setup | None = None
+    plan: ExecutionPlan,
+    *,
+    base: str,
+    environment: Mapping[str, str],
+    setup: Setup | None = None,
+    has_console: bool = False,
 ) -> bytes:
     """Return the script of a job.
 
     `base` is the run directory as the job sees it; `environment` the runtime's variables, which the plan's override.
+    With `has_console`, /dev/stdout and /dev/stderr are the run directory's FIFO `console`, and the job is alone in its
+    pid namespace.
     """
-    return b"".join(_parts(plan, base=base, environment=environment, setup=setup))
+    console = _CONSOLE if has_console else b""
+    return _HEAD + console + b"".join(_parts(plan, base=base, environment=environment, setup=setup))
 
 
 def _parts(plan: ExecutionPlan, *, base: str, environment: Mapping[str, str], setup: Setup | None) -> Iterator[bytes]:
-    yield _HEAD
     yield from _exports({**environment, **plan.env})
     yield b"cd -- %s || __ci_finish 1\n" % quote(b"%s/workspace/%s" % (os.fsencode(base), _encode(plan.directory)))
     if setup is not None:

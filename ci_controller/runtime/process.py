@@ -43,6 +43,7 @@ class ProcessRuntime:
 
     name = "process"
     isolated = False
+    has_console = False
 
     def __init__(self, settings: Settings, data: DataDirectory) -> None:
         self._settings = settings

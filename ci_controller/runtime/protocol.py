@@ -79,6 +79,9 @@ class Runtime(Protocol):
     """`docker` or `process`."""
     isolated: bool
     """Whether jobs are kept from the machine and from each other."""
+    has_console: bool
+    """Whether a job finds its run directory's FIFO `console` at /dev/stdout and /dev/stderr, so that opening these anew
+    does not truncate its log; it is alone in its pid namespace then."""
 
     async def open(self) -> None:
         """Get ready. Raises RuntimeUnavailable where the engine does not answer; may be called again then."""

@@ -55,6 +55,33 @@ class TestLimits(DockerBench):
             await runtime.create(trial("true", limits={"memory": "1k"}).spec)
 
 
+class TestConsole(DockerBench):
+    """`> /dev/stderr` opens it anew, which must neither truncate the log nor lose what is written there."""
+
+    async def test_what_is_written_to_the_devices_is_in_the_log(self, trial: MakeTrial) -> None:
+        one = trial("echo first; echo second >/dev/stderr; echo third | tee /dev/stderr >/dev/stdout", "echo last >&2")
+        assert await one.execute() == Workload(Phase.EXITED, exit_code=0)
+        assert sorted(one.run.log.read_bytes().split()) == [b"first", b"last", b"second", b"third", b"third"]
+
+    async def test_all_of_it_whatever_the_amount(self, trial: MakeTrial) -> None:
+        one = trial("yes 0123456789 | head -c 20000000 >/dev/stdout")
+        assert await one.execute() == Workload(Phase.EXITED, exit_code=0)
+        assert one.run.log.stat().st_size == 20_000_000
+
+    async def test_an_image_without_cat(self, trial: MakeTrial) -> None:
+        one = trial("echo said >/dev/stderr")
+        one.run.script.write_bytes(
+            one.run.script.read_bytes().replace(b"command -v cat", b"command -v no-such-program")
+        )
+        assert await one.execute() == Workload(Phase.EXITED, exit_code=0)
+        assert one.run.log.read_bytes() == b"said\n"
+
+    async def test_a_process_left_over_that_holds_it_does_not_hold_up_the_job(self, trial: MakeTrial) -> None:
+        one = trial("sleep 600 >/dev/stderr & echo done")
+        assert await one.execute() == Workload(Phase.EXITED, exit_code=0)
+        assert one.run.log.read_bytes() == b"done\n"
+
+
 class TestContainer(DockerBench):
     async def test_its_engine_keeps_no_log(self, trial: MakeTrial, engine: EngineAPI) -> None:
         one = trial("echo said")

@@ -19,7 +19,10 @@ HELPER = "ci-server.helper"
 BASE = Path("/ci")
 """The run directory as the job sees it."""
 
-_OWN_PROCESSES = 2  # The init process and the script: a limit on processes is on the job's own.
+CONSOLE_DEVICES = ("/dev/stdout", "/dev/stderr")
+"""Usually links to the descriptors, which are the log; opening it anew by them would truncate it."""
+
+_OWN_PROCESSES = 3  # The init process, the script and its carrier: a limit on processes is on the job's own.
 _LEAST_CPUS = 0.01  # The engine refuses less.
 _PHASES = {"created": Phase.CREATED, "exited": Phase.EXITED, "dead": Phase.EXITED, "removing": Phase.EXITED}
 

@@ -20,6 +20,7 @@ from ci_controller.runtime.docker import certificates
 from ci_controller.runtime.docker.cleaning import Cleaner
 from ci_controller.runtime.docker.containers import (
     BASE,
+    CONSOLE_DEVICES,
     INSTALLATION,
     JOB,
     Mount,
@@ -54,6 +55,7 @@ class DockerRuntime:
 
     name = "docker"
     isolated = True
+    has_console = True
 
     def __init__(
         self, settings: Settings, installation_id: str, data: DataDirectory, *, patience: float = PATIENCE
@@ -120,7 +122,7 @@ class DockerRuntime:
             raise StartFault(str(exc)) from exc
 
     def _mounts(self, run: RunDirectory, facts: ImageFacts) -> list[Mount]:
-        mounts = [Mount(run.path, str(BASE))]
+        mounts = [Mount(run.path, str(BASE)), *(Mount(run.console, device) for device in CONSOLE_DEVICES)]
         if self._bundle_source is not None:
             mounts.append(Mount(self._bundle, certificates.LOCAL_BUNDLE, read_only=True))
             if facts.has_certificates:
