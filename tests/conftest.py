@@ -5,6 +5,7 @@ the summary says so.
 """
 
 import os
+from typing import Any
 
 import pytest
 
@@ -25,8 +26,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if os.environ.get("CI"):
         raise pytest.UsageError(f"{len(needing)} tests need a Docker engine, and none answers")
     config.stash[_LEFT_OUT] = len(needing)
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["left_out"] = len(needing)
     config.hook.pytest_deselected(items=needing)
     items[:] = [item for item in items if item not in needing]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Every process of a run in several has left out the same tests; the one that tells of it has collected none."""
+    node.config.stash[_LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", 0)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

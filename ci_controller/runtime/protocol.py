@@ -113,7 +113,7 @@ class Runtime(Protocol):
     async def create(self, spec: WorkloadSpec) -> None:
         """Create the workload, which then waits to be started. Does nothing where it exists.
 
-        Raises ImageNotFound where the image has gone meanwhile, StartFault where the engine refuses.
+        Raises ImageNotFound where the image has gone meanwhile, ImageWithoutShell, StartFault where the engine refuses.
         """
 
     async def start(self, key: WorkloadKey) -> None:

@@ -21,6 +21,7 @@ from tests.contracts.runtime_suite.bench import FOREVER, READY, MakeTrial
 from tests.contracts.runtime_suite.trial import make_spec
 from tests.engine.api import EngineAPI
 from tests.helpers.relay import Relay, serve_relay
+from tests.helpers.waiting import eventually
 
 KEY = WorkloadKey(new_job_id(), 1)
 CALLS: dict[str, Callable[[Runtime], Awaitable[object]]] = {
@@ -102,15 +103,12 @@ class TestEngineGone(DockerBench):
         await one.to_gate()
         await one.through_gate()
         stop = asyncio.create_task(runtime.stop(one.key, 2))
-        while not (one.workspace / "ready").exists():
-            await asyncio.sleep(0.01)
+        await eventually((one.workspace / "ready").exists, "the job has heard SIGTERM")
         await relay.cut()
         with pytest.raises(RuntimeUnavailable):
             await stop
         await relay.open()
-        while await one.phase() is not Phase.EXITED:  # The engine sees it through by itself.
-            await asyncio.sleep(0.05)
-        assert (await runtime.look(one.key)).exit_code == 137
+        assert (await one.end()).exit_code == 137, "the engine has seen it through by itself"
 
 
 class TestSilentEngine:

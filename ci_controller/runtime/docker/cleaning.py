@@ -7,7 +7,7 @@ from pathlib import Path
 
 import aiohttp
 
-from ci_common.errors import ImageFault
+from ci_common.errors import ImageFault, StartFault
 from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, Mount, helper_config
 from ci_controller.runtime.docker.engine import Absent, Engine, Refusal, Traits
 from ci_controller.runtime.docker.images import Images
@@ -37,7 +37,9 @@ class Cleaner:
             try:
                 await self._empty(path, image, traits)
                 return await asyncio.to_thread(delete_tree, path)
-            except (Refusal, OSError) as exc:
+            except Refusal as exc:
+                problem = StartFault(f"{image} cannot be used to delete {path}: {exc}")
+            except OSError as exc:
                 problem = exc
         raise problem
 
