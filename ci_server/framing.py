@@ -21,15 +21,6 @@ def frame(event: Mapping[str, Any], identifier: str | None = None) -> bytes:
     return b"%sdata: %s\n\n" % (head, data)
 
 
-def final_identifier(log_bytes: int) -> str:
-    """Return the id of a stream's last event: the offset, with a sign that everything has been seen.
-
-    Without the sign, a reader that was cut between the last byte of the log and the verdict could not be told from one
-    that has both.
-    """
-    return f"+{log_bytes}"
-
-
 @dataclass(frozen=True, slots=True)
 class StepEvent:
     """A change of a step, at a place in the log; `offset` is None where that is the end of what has been written."""

@@ -37,7 +37,8 @@ def looks_like_python(directory: Path) -> bool:
 
 def python_steps(directory: Path) -> tuple[PlannedStep, ...]:
     """Return the steps that install the project with what its tests need, and run them. Raises InvalidRequest."""
-    install = shlex.join(["python", "-m", "pip", "install", *_requirements(PythonProject(directory))])
+    wanted = list(_requirements(PythonProject(directory)))
+    install = shlex.join(["python", "-m", "pip", "install", *wanted, *([] if "pytest" in wanted else ["pytest"])])
     commands = {"install": install, "test": "python -m pytest -v"}
     return tuple(PlannedStep(name=name, shell=text, stop_at_failure=True) for name, text in commands.items())
 
@@ -53,7 +54,7 @@ def python_environment(directory: Path) -> dict[str, str]:
 
 
 def _requirements(project: PythonProject) -> Iterator[str]:
-    """Yield pip's arguments."""
+    """Yield pip's arguments for the project and what its tests need."""
     if project.has("requirements.txt"):
         yield from ("-r", "requirements.txt")
     for name in TEST_REQUIREMENTS:
@@ -66,7 +67,6 @@ def _requirements(project: PythonProject) -> Iterator[str]:
     elif project.project is not None:
         yield from project.dependencies(extra)
     yield from project.test_group()
-    yield "pytest"
 
 
 def _pretended_version(directory: Path) -> dict[str, str]:

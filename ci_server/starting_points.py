@@ -16,7 +16,7 @@ from ci_server.reading import read_query
 from ci_server.tail import character_start, last_lines
 
 _HEADER = "last-event-id"
-_IDENTIFIER = re.compile(r"(\+?)(\d{1,18})")
+_IDENTIFIER = re.compile(r"\d{1,18}")
 
 
 class StreamQuery(BaseModel):
@@ -47,13 +47,12 @@ def starting_point(request: Request, job: Job, run: RunDirectory) -> int | None:
 
 
 def _resumed(seen: str, job: Job) -> int | None:
-    match = _IDENTIFIER.fullmatch(seen.strip())
-    if match is None:
+    if _IDENTIFIER.fullmatch(seen.strip()) is None:
         message = f"{seen[:80]!r} is not an id of this stream; send the last one back as it came"
         raise InvalidRequest(f"the header Last-Event-ID is not valid: {message}", FieldError(_HEADER, message))
-    if match[1] and job.state is State.COMPLETED:
-        return None
-    return int(match[2])
+    # A reader that was cut between the last byte of the log and the verdict is told so as well: it asks for the job.
+    position = int(seen)
+    return None if job.state is State.COMPLETED and position >= (job.log_bytes or 0) else position
 
 
 def _located(tail: int | None, since: datetime | None, job: Job, run: RunDirectory) -> int:

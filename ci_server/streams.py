@@ -17,7 +17,7 @@ from ci_common.times import utc_now
 from ci_common.watch import FileWatcher, Watched
 from ci_common.wire import complete_event, status_event
 from ci_server.feed import Follower
-from ci_server.framing import LogFramer, final_identifier, frame, step_events
+from ci_server.framing import LogFramer, frame, step_events
 from ci_server.services import Services
 from ci_server.shown import live_steps
 
@@ -133,7 +133,7 @@ class _Reader:
 
 
 def _verdict(job: Job) -> bytes:
-    return frame(complete_event(job), final_identifier(job.log_bytes or 0))
+    return frame(complete_event(job), str(job.log_bytes or 0))
 
 
 def _read(run: RunDirectory, position: int, end: int | None) -> bytes:

@@ -11,6 +11,7 @@
     output                     what supervisor and script have to say outside of the job's log
 """
 
+import errno
 import fcntl
 import os
 import signal
@@ -130,7 +131,7 @@ def unreadable_is_unavailable() -> Iterator[None]:
 def _send(process: ProcessIdentity, number: signal.Signals, *, group: bool = False) -> None:
     """Send a signal to exactly this process, or to the group it leads; to nobody where it has gone."""
     try:
-        descriptor = os.pidfd_open(process.pid) if sys.platform == "linux" else None
+        descriptor = _pidfd_of(process.pid)
     except ProcessLookupError:
         return
     try:
@@ -148,3 +149,15 @@ def _send(process: ProcessIdentity, number: signal.Signals, *, group: bool = Fal
     finally:
         if descriptor is not None:
             os.close(descriptor)
+
+
+def _pidfd_of(pid: int) -> int | None:
+    """Return a descriptor that stands for this process for all time, or None where the system has none."""
+    if sys.platform != "linux":
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError as exc:
+        if exc.errno == errno.ENOSYS:  # Linux before 5.3.
+            return None
+        raise

@@ -114,7 +114,7 @@ class ScriptedJob:
             yield position, _frame({"type": "step", **step})
         job = self.on_wire()
         keys = ("success", "conclusion", "reason", "exit_code", "log_bytes", "log_sha256")
-        yield position, _frame({"type": "complete", **{key: job[key] for key in keys}}, f"+{position}")
+        yield position, _frame({"type": "complete", **{key: job[key] for key in keys}}, str(position))
 
 
 def _frame(event: dict[str, Any], identifier: object = None) -> bytes:

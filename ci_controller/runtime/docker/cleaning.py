@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,20 +11,9 @@ from ci_common.errors import ImageFault
 from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, Mount, helper_config
 from ci_controller.runtime.docker.engine import Absent, Engine, Refusal, Traits
 from ci_controller.runtime.docker.images import Images
+from ci_controller.trees import delete_tree
 
 _MOUNTED = "/ci-reclaim"
-
-
-async def delete_tree(path: Path) -> None:
-    """Delete the tree at `path` as this process's user. Does nothing where nothing is there. Raises OSError."""
-
-    def delete() -> None:
-        try:
-            shutil.rmtree(path)
-        except FileNotFoundError:
-            pass
-
-    await asyncio.to_thread(delete)
 
 
 class Cleaner:
@@ -48,7 +36,7 @@ class Cleaner:
                 continue
             try:
                 await self._empty(path, image, traits)
-                return await delete_tree(path)
+                return await asyncio.to_thread(delete_tree, path)
             except (Refusal, OSError) as exc:
                 problem = exc
         raise problem

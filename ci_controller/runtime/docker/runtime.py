@@ -17,7 +17,7 @@ from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
 from ci_controller.rundir import open_to_everyone
 from ci_controller.runtime.docker import certificates
-from ci_controller.runtime.docker.cleaning import Cleaner, delete_tree
+from ci_controller.runtime.docker.cleaning import Cleaner
 from ci_controller.runtime.docker.containers import (
     BASE,
     INSTALLATION,
@@ -33,6 +33,7 @@ from ci_controller.runtime.docker.engine import PATIENCE, PING_PATIENCE, Absent,
 from ci_controller.runtime.docker.images import ImageFacts, Images
 from ci_controller.runtime.docker.pulls import pull_image
 from ci_controller.runtime.protocol import Phase, Progress, Sighting, Workload, WorkloadKey, WorkloadSpec
+from ci_controller.trees import delete_tree
 
 _EVENTS = ["start", "die", "oom", "destroy"]
 _PLAIN_ENVIRONMENT = {
@@ -175,7 +176,7 @@ class DockerRuntime:
 
     async def reclaim(self, path: Path, image: str | None) -> None:
         try:
-            await delete_tree(path)
+            await asyncio.to_thread(delete_tree, path)
         except PermissionError:
             images = dict.fromkeys(name for name in (image, self._settings.default_image) if name is not None)
             await self._cleaner.delete_as_root(path, images, self._traits)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci_common.jobs import StepResult, StepStatus
-from ci_server.framing import LogFramer, final_identifier, frame, step_events
+from ci_server.framing import LogFramer, frame, step_events
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -36,11 +36,6 @@ def test_a_frame_is_one_line_whatever_it_holds() -> None:
     assert raw.endswith(b"}\n\n")
     assert raw.decode().splitlines()[1:] == [raw.decode().split("\n")[1], ""]
     assert json.loads(raw.partition(b"data: ")[2]) == event
-
-
-def test_the_final_identifier_is_the_offset_and_yet_another() -> None:
-    assert final_identifier(17) != "17"
-    assert int(final_identifier(17)) == 17
 
 
 def test_steps_stand_where_their_output_begins() -> None:
