@@ -55,7 +55,7 @@ class ScriptedJob:
     cuts: list[tuple[int, bool]] = field(default_factory=list)
     """For each connection in turn: after how many bytes of the body it ends, and whether in good order."""
     hold_at: int | None = None
-    """The stream stays open and quiet at this offset of the log until `release` or a cancel."""
+    """The stream stays open and quiet at this offset of the log until `release` or a cancel; 0: after one status."""
     final_204: bool = True
     sha256: str | None = None
     """A digest to claim instead of the true one."""
@@ -178,7 +178,7 @@ class ScriptedServer:
 
     async def _submit(self, request: Request) -> Response:
         if self.break_submissions:
-            raise Cut
+            return StreamingResponse(_limited(_one(b'{"job_id": "'), (5, False)), 202)
         async with request.form() as form:
             self.uploads.append(await form["file"].read())  # type: ignore[union-attr]
             self.specs.append(json.loads(form["spec"]) if "spec" in form else None)  # type: ignore[arg-type]
@@ -250,7 +250,8 @@ async def _held(job: ScriptedJob, offset: int) -> AsyncIterator[bytes]:
     waited = job.hold_at is None
     for position, frame in job.frames(offset):
         yield frame
-        if not waited and job.hold_at is not None and position >= job.hold_at and b'"log"' in frame:
+        here = job.hold_at == 0 or b'"log"' in frame
+        if not waited and here and job.hold_at is not None and position >= job.hold_at:
             waited = True
             job.held.set()
             while not job.released.is_set():
@@ -263,6 +264,10 @@ async def _held(job: ScriptedJob, offset: int) -> AsyncIterator[bytes]:
     job.log = job.log[:position]
     *_, last = job.frames(len(job.log))
     yield last[1]
+
+
+async def _one(frame: bytes) -> AsyncIterator[bytes]:
+    yield frame
 
 
 async def _limited(body: AsyncIterator[bytes], cut: tuple[int, bool] | None) -> AsyncIterator[bytes]:

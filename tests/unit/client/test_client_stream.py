@@ -136,12 +136,14 @@ async def test_a_restarted_server_is_found_again() -> None:
 async def test_gives_up_after_the_time_allowed() -> None:
     with running_server() as own:
         job = own.add(ScriptedJob(LOG, hold_at=100, chunk=10))
-        async with CiClient(own.url, reconnect_seconds=0.2) as client:
+        told: list[str] = []
+        async with CiClient(own.url, reconnect_seconds=0.2, on_break=told.append) as client:
             events = client.stream(job.job_id)
             await anext(events)
             own.stop()
             with pytest.raises(StreamLost, match=f"{job.job_id}.*the job goes on"):
                 [event async for event in events]
+            assert len(told) == 1
 
 
 async def test_gives_up_on_a_server_that_never_brings_anything(server: ScriptedServer) -> None:
