@@ -36,8 +36,11 @@ def main() -> int:
     if status == 75 and image_is_missing():
         say("an engine answers, but the image cannot be had here; running the job as a process instead")
         status = run(CI_RUNTIME="process")
-    say("that was the main job, end to end" if status == 0 else f"the job did not succeed (exit status {status})")
-    return status
+    if status != 0:
+        say(f"the job did not succeed (exit status {status})")
+        return status
+    say(f"that was the main job, end to end. Next: {Path(sys.executable).with_name('ci')} run PATH-OF-YOUR-PROJECT")
+    return 0
 
 
 if __name__ == "__main__":
