@@ -1,11 +1,12 @@
 """Fixtures of the end-to-end tests: the real service as a process, once per runtime."""
 
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.service import Service
+from tests.helpers.service import Service, containers, free_port
 
 Starter = Callable[..., Service]
 
@@ -23,12 +24,12 @@ def shell_image(request: pytest.FixtureRequest, runtime: str) -> str:
 
 
 @pytest.fixture
-def environment(request: pytest.FixtureRequest, runtime: str, tmp_path: Path) -> dict[str, str]:
-    """The settings of an installation on temporary paths."""
+def environment(request: pytest.FixtureRequest, runtime: str, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The settings of an installation on temporary paths. Its containers are removed with the test."""
     values = {
         "CI_DB_PATH": str(tmp_path / "ci_jobs.db"),
         "CI_RUNTIME": runtime,
-        "CI_CONTAINER_PREFIX": "e2e-",
+        "CI_CONTAINER_PREFIX": f"e2e-{free_port()}-",
         "CI_RECONCILE_INTERVAL": "1",
         "CI_STOP_GRACE": "3",
         "CI_SERVER_URL": "",
@@ -37,7 +38,9 @@ def environment(request: pytest.FixtureRequest, runtime: str, tmp_path: Path) ->
     }
     if runtime == "docker":
         values["CI_DEFAULT_IMAGE"] = str(request.getfixturevalue("python_image"))
-    return values
+    yield values
+    if runtime == "docker" and (left := containers(values["CI_CONTAINER_PREFIX"])):
+        subprocess.run(["docker", "rm", "--force", *left], capture_output=True, check=False)
 
 
 @pytest.fixture

@@ -35,12 +35,14 @@ def docker(*arguments: str) -> str:
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout
 
 
-async def test_a_container_that_is_removed_by_hand(service: Service, shell_image: str) -> None:
+async def test_a_container_that_is_removed_by_hand(
+    service: Service, environment: dict[str, str], shell_image: str
+) -> None:
     async with CiClient(service.url) as client:
         job_id = await client.create_job({"image": shell_image, "command": "echo up; sleep 60"})
         await until(client, job_id, says("up"))
         begun = time.monotonic()
-        docker("rm", "--force", f"e2e-ci-{job_id}-1")
+        docker("rm", "--force", f"{environment['CI_CONTAINER_PREFIX']}ci-{job_id}-1")
         job = await finished(client, job_id)
         assert time.monotonic() - begun < 2.5, "within two intervals of a second, and what a look takes"
         assert (job["conclusion"], job["exit_code"], job["reason"]["code"]) == ("errored", None, "container_lost")
@@ -103,9 +105,9 @@ async def test_images_that_cannot_be_used(
         assert image.partition("@")[0] in job["error"]
 
 
-async def test_ours_is_what_carries_our_label(service: Service, shell_image: str) -> None:
+async def test_ours_is_what_carries_our_label(service: Service, environment: dict[str, str], shell_image: str) -> None:
     """A container with a name like ours and no label of ours is not touched."""
-    name = f"e2e-ci-{new_job_id()}-1"
+    name = f"{environment['CI_CONTAINER_PREFIX']}ci-{new_job_id()}-1"
     docker("run", "--detach", "--name", name, shell_image, "/bin/sleep", "60")
     try:
         async with CiClient(service.url) as client:

@@ -7,23 +7,15 @@ import time
 import pytest
 
 from ci_client.aio import CiClient
-from ci_client.errors import ClientError
 from tests.e2e.conftest import Starter
-from tests.helpers.following import finished, says, text_of, until
-from tests.helpers.service import Service, free_port
+from tests.helpers.following import answers, finished, says, text_of, until
+from tests.helpers.service import Service, containers, free_port
 from tests.helpers.waiting import eventually
-
-
-def containers(environment: dict[str, str]) -> list[str]:
-    """Return the names of the containers, in any state, whose names begin with this test's prefix."""
-    prefix = environment["CI_CONTAINER_PREFIX"]
-    listing = ["docker", "ps", "-a", "--filter", f"name=^{prefix}", "--format", "{{.Names}}"]
-    return subprocess.run(listing, capture_output=True, text=True, check=True).stdout.split()
 
 
 def nothing_left(environment: dict[str, str], runtime: str) -> bool:
     if runtime == "docker":
-        return not containers(environment)
+        return not containers(environment["CI_CONTAINER_PREFIX"])
     mark = environment["CI_DB_PATH"].removesuffix("ci_jobs.db")
     processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     return not any(mark in line for line in processes.splitlines())
@@ -31,9 +23,8 @@ def nothing_left(environment: dict[str, str], runtime: str) -> bool:
 
 @pytest.fixture
 def environment(environment: dict[str, str]) -> dict[str, str]:
-    """With a prefix of its own and a port that stays, so that clients find the service again."""
-    port = free_port()
-    return environment | {"MAX_CONCURRENCY": "2", "PORT": port, "CI_CONTAINER_PREFIX": f"e2e-{port}-"}
+    """With a port that stays, so that clients find the service again."""
+    return environment | {"MAX_CONCURRENCY": "2", "PORT": free_port()}
 
 
 async def submit_in_every_state(client: CiClient, image: str) -> list[str]:
@@ -129,10 +120,3 @@ async def test_four_workers_on_one_database_start_every_job_once(environment: di
         assert service.stop() == 0
     finally:
         service.close()
-
-
-async def answers(client: CiClient) -> bool:
-    try:
-        return (await client.health())["status"] == "ok"
-    except ClientError:
-        return False

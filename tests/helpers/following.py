@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ci_client.aio import CiClient
+from ci_client.errors import ClientError
 from ci_common.events import LOG, Event
 
 
@@ -38,3 +39,11 @@ async def finished(client: CiClient, job_id: str, *, within: float = 60.0) -> di
 async def text_of(client: CiClient, job_id: str) -> str:
     """Return the log as it is now, as text."""
     return b"".join([chunk async for chunk in client.log(job_id)]).decode()
+
+
+async def answers(client: CiClient) -> bool:
+    """Tell whether the server answers."""
+    try:
+        return bool((await client.health())["status"] == "ok")
+    except ClientError:
+        return False

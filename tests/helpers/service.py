@@ -92,6 +92,12 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
+def containers(prefix: str) -> list[str]:
+    """Return the names of the engine's containers, in any state, that begin with `prefix`."""
+    listing = ["docker", "ps", "--all", "--filter", f"name=^{prefix}", "--format", "{{.Names}}"]
+    return subprocess.run(listing, capture_output=True, text=True, check=True).stdout.split()
+
+
 def zipped(files: Mapping[str, str | bytes]) -> bytes:
     """Return a zip archive of `files`, by path."""
     archive = io.BytesIO()
