@@ -6,7 +6,7 @@ ROOMS = ("ci_client", "ci_common", "ci_controller", "ci_persistence", "ci_server
 
 
 def log_to_stderr(level: str) -> None:
-    """Write this process's log lines to standard error: our own from `level` on, those of libraries from warnings on."""
+    """Write log lines to standard error: our own from `level` on, those of libraries from warnings on."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for room in ROOMS:
         logging.getLogger(room).setLevel(level.upper())

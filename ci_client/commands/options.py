@@ -48,13 +48,13 @@ def spec_options(command: F) -> F:
             "--env", "-e", multiple=True, metavar="NAME[=VALUE]",
             help="Set a variable of the job; without =VALUE, to its value here. May be repeated.",
         ),
-        click.option("--timeout", metavar="DURATION", help="Stop the job when it has run so long: seconds, or 10m, 1h30m."),
+        click.option("--timeout", metavar="DURATION", help="Stop the job after so long: seconds, or 10m, 1h30m."),
         click.option("--cpus", type=float, metavar="N", help="The most processors the job may use, such as 1.5."),
         click.option("--memory", metavar="SIZE", help="The most memory the job may use, such as 512m or 2g."),
         click.option("--no-network", is_flag=True, help="Give the job no network."),
-        click.option("--priority", type=int, metavar="N", help="Jobs with a higher priority start first. By default 0."),
+        click.option("--priority", type=int, metavar="N", help="Higher ones start first. By default 0."),
         click.option("--project", metavar="NAME", help="A name to group jobs by."),
-        click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label to find the job by. May be repeated."),
+        click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label to find it by. May be repeated."),
     ]  # fmt: skip
     for option in reversed(options):
         command = option(command)
