@@ -52,9 +52,9 @@ def run(ctx: click.Context, /, path: Path, server: str | None, as_json: bool, **
 @events_option
 @click.pass_context
 def submit(ctx: click.Context, /, path: Path, server: str | None, as_json: bool, detach: bool, **options: Any) -> int:
-    """Submit a project to a server, and follow it unless told to --detach.
+    """Submit a project and follow it, or leave it to a server.
 
-    The same as `ci run`, which has no --detach. A job that is left needs a server that runs it: see `ci serve`.
+    Like `ci run`, but --detach leaves the job to a server (see `ci serve`) and ends at once.
     """
     return _submit_project(ctx, path, server, as_json=as_json, detach=detach, options=options)
 

@@ -39,7 +39,7 @@ def first_codes(rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def commands() -> dict[str, click.Command]:
-    return main.cli.commands
+    return dict(main.cli.commands)
 
 
 def options_of(command: click.Command) -> set[str]:
@@ -158,7 +158,8 @@ def test_every_event_is_shown() -> None:
 
 def test_every_problem_has_its_row() -> None:
     described = {row[1]: row[0] for row in table(Page("docs/http.md").section("Errors"))}
-    raised = {error.code: str(error.status) for error in (RequestError, *RequestError.__subclasses__())}
+    errors: list[type[RequestError]] = [RequestError, *RequestError.__subclasses__()]
+    raised = {error.code: str(error.status) for error in errors}
     known = raised | dict(answers_made_by_hand())
     assert {codes(code)[0]: status for code, status in described.items()} == known
 
