@@ -10,13 +10,14 @@ DEV := $(VENV)/.dev-$(CONTENT)
 
 export PYTHON
 
-.PHONY: help demo serve check test static clean
+.PHONY: help demo serve check test static bench clean
 
 help:
 	@echo "make demo    submit an example project, follow its log, show the verdict"
 	@echo "make serve   run the server on http://127.0.0.1:8000"
-	@echo "make check   formatting, lint, types, import rules, and all tests that need no Docker engine"
+	@echo "make check   formatting, lint, types, import rules, unit and contract tests without Docker: under a minute"
 	@echo "make test    all of it with all tests; starts a private Docker engine where none answers"
+	@echo "make bench   measure how long a job takes to start, against docker run (needs an engine and the default image)"
 	@echo "make clean   remove what the other targets made here"
 
 demo: $(SERVER)
@@ -26,7 +27,7 @@ serve: $(SERVER)
 	@$(BIN)/ci serve
 
 check: static
-	@$(BIN)/pytest -q -m "not docker" -n auto $(PYTEST_ARGS)
+	@$(BIN)/pytest -q tests/unit tests/contracts -m "not docker" -n auto $(PYTEST_ARGS)
 
 test: static
 	@$(BIN)/python -m tests.engine $(BIN)/pytest $(PYTEST_ARGS)
@@ -36,6 +37,9 @@ static: $(DEV)
 	@$(BIN)/ruff check --quiet --output-format concise .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+
+bench: $(SERVER)
+	@$(BIN)/python -m bench.start_latency
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,7 +1,9 @@
 """The queue: who starts now, who waits and why. Jobs start in the queue's order as far as their images are there."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from ci_common.errors import ImageFault, RuntimeUnavailable, StaleWrite
 from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, State
@@ -12,6 +14,9 @@ from ci_controller.images import Images
 from ci_controller.plan import Observed, Sight, Verdict, plan
 
 _NOTHING_SEEN = Observed(Sight.ABSENT)
+
+Decision = Verdict | dict[str, Any] | None
+"""What becomes of a queued job: it ends so, or its row changes so, or nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,42 +36,33 @@ class Scheduler:
         `active` is how many slots are taken.
         """
         free = self.slots - active
-        left: list[Job] = []
-        wanted: set[str] = set()
+        decisions: list[tuple[Job, Decision]] = []
         for job in queued:
-            try:
-                after = await self._take(job, slot_is_free=free > 0)
-            except StaleWrite:
-                after = job  # Its row has changed meanwhile; the change brings another turn.
-            if after.state is not State.QUEUED:
-                left.append(after)
-                free -= after.state is State.STARTING
-            elif after.image is not None:
-                wanted.add(after.image)
-        self.images.forget_all_but(wanted)
-        return left
+            decision = await self._decide(job, slot_is_free=free > 0)
+            free -= isinstance(decision, dict) and "state" in decision
+            decisions.append((job, decision))
+        # All at once, so that they share a commit.
+        after = await asyncio.gather(*(self._carry_out(job, decision) for job, decision in decisions))
+        self.images.forget_all_but(job.image for job in after if job.state is State.QUEUED and job.image is not None)
+        return [job for job in after if job.state is not State.QUEUED]
 
-    async def _take(self, job: Job, *, slot_is_free: bool) -> Job:
+    async def _decide(self, job: Job, *, slot_is_free: bool) -> Decision:
         match plan(job, _NOTHING_SEEN, self.writer.clock()):
             case steps.Complete(verdict):
-                return await self._complete(job, verdict)
+                return verdict
             case steps.MarkStarting():
-                return await self._start(job, slot_is_free=slot_is_free)
-        return job
+                return await self._admit(job, slot_is_free=slot_is_free)
+        return None
 
-    async def _start(self, job: Job, *, slot_is_free: bool) -> Job:
+    async def _admit(self, job: Job, *, slot_is_free: bool) -> Decision:
         try:
             reason = await self._obstacle(job, slot_is_free=slot_is_free)
         except ImageFault as fault:
-            reason = Reason(fault.reason_code, str(fault))
-            return await self._complete(job, Verdict(Conclusion.ERRORED, reason))
+            return Verdict(Conclusion.ERRORED, Reason(fault.reason_code, str(fault)))
         if reason is None:
             starting = Reason(ReasonCode.STARTING, "its container is being started")
-            runtime = self.execution_of(job).runtime_name
-            return await self.writer.write(job, state=State.STARTING, reason=starting, runtime=runtime)
-        if reason != job.reason:
-            return await self.writer.write(job, reason=reason)
-        return job
+            return {"state": State.STARTING, "reason": starting, "runtime": self.execution_of(job).runtime_name}
+        return {"reason": reason} if reason != job.reason else None
 
     async def _obstacle(self, job: Job, *, slot_is_free: bool) -> Reason | None:
         """Return why the job cannot start now, or None. Raises ImageFault where it never can."""
@@ -80,5 +76,15 @@ class Scheduler:
             return Reason(ReasonCode.WAITING_FOR_SLOT, f"all {self.slots} slots are taken")
         return None
 
-    async def _complete(self, job: Job, verdict: Verdict) -> Job:
-        return await complete(job, verdict, writer=self.writer, execution=self.execution_of(job))
+    async def _carry_out(self, job: Job, decision: Decision) -> Job:
+        """Return the job as it is then; where its row has changed meanwhile, that change brings another turn."""
+        try:
+            match decision:
+                case None:
+                    return job
+                case Verdict():
+                    return await complete(job, decision, writer=self.writer, execution=self.execution_of(job))
+                case _:
+                    return await self.writer.write(job, **decision)
+        except StaleWrite:
+            return job

@@ -81,7 +81,10 @@ class Lane:
 
 
 class Writer:
-    """Puts operations that come while a commit is under way together into the next one."""
+    """Puts operations that come while a commit is under way together into the next one.
+
+    An operation writes with one statement at most, and fails before it or by it: so what fails has changed nothing.
+    """
 
     def __init__(self, path: Path, lane: Lane) -> None:
         self._path = path
@@ -90,7 +93,7 @@ class Writer:
         self._work: asyncio.Task[None] | None = None
 
     async def run(self, operation: Query[Result]) -> Result:
-        """Return what `operation` returns once it is durable, or raise what it raises; then it has changed nothing.
+        """Return what `operation` returns once it is durable, or raise what it raises.
 
         An operation whose caller is cancelled may still be carried out.
         """
@@ -139,14 +142,10 @@ class Writer:
         return outcomes
 
     async def _attempt(self, operation: Query[Any], connection: aiosqlite.Connection) -> Any:
-        await connection.execute(queries.SAVEPOINT)
         try:
             with translated(self._path):
-                result = await operation(connection)
+                return await operation(connection)
         except Unavailable:
             raise  # The database itself is at fault, for all of them.
         except Exception as exc:
-            await connection.execute(queries.ROLLBACK_TO)
-            result = exc
-        await connection.execute(queries.RELEASE)
-        return result
+            return exc

@@ -22,11 +22,20 @@ class Lookout:
 
     async def __call__(self, connection: aiosqlite.Connection) -> list[Job]:
         """Return the jobs as they are now."""
+        keys = await self._keys(connection)
+        if keys != list(self._jobs):
+            self._jobs = await self._read(connection)
+        return list(self._jobs.values())
+
+    async def _keys(self, connection: aiosqlite.Connection) -> list[_Key]:
+        return [tuple(row) for row in await connection.execute_fetchall(self._keys_query)]
+
+    async def _read(self, connection: aiosqlite.Connection) -> dict[_Key, Job]:
+        """Return the jobs by their keys, reading those that have changed; keys and jobs are of one moment."""
         await connection.execute(queries.BEGIN_READING)
         try:
-            keys: list[_Key] = [tuple(row) for row in await connection.execute_fetchall(self._keys_query)]
+            keys = await self._keys(connection)
             fresh = await get_many(connection, job_ids=[key[0] for key in keys if key not in self._jobs])
         finally:
             await connection.execute(queries.COMMIT)
-        self._jobs = {key: self._jobs.get(key) or fresh[key[0]] for key in keys}
-        return list(self._jobs.values())
+        return {key: self._jobs.get(key) or fresh[key[0]] for key in keys}

@@ -1,6 +1,7 @@
 """What the repository does with a connection, one function for each method.
 
-Those that write are called within a transaction of the one writer.
+Those that write are called within a transaction of the one writer, which they share with others: each writes with one
+statement, so that one that fails has changed nothing.
 """
 
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ import aiosqlite
 from ci_common.errors import JobAlreadyCompleted, JobNotFound, QueueFull, StaleWrite
 from ci_common.jobs import Job, State
 from ci_common.processes import ProcessIdentity
-from ci_common.times import to_micros
+from ci_common.times import from_micros, to_micros
 from ci_persistence import filters, queries
 from ci_persistence.repository import JobFilter, Lease
 from ci_persistence.rows import controller_columns, to_job, to_json
@@ -63,14 +64,20 @@ async def request_cancel(connection: aiosqlite.Connection, *, job_id: str, now: 
 
 
 async def update(connection: aiosqlite.Connection, *, seen: Job, lease: Lease, changes: dict[str, Any]) -> Job:
-    await _check_leads(connection, lease)
-    stored = await get(connection, job_id=seen.id)
-    if stored.version != seen.version:
-        raise StaleWrite(f"job {seen.id} has version {stored.version} by now, not {seen.version}")
-    changed = stored.with_changes(**changes)
-    key = {"id": stored.id, "version": stored.version}
-    await _change(connection, queries.UPDATE_JOB, controller_columns(changed) | key)
-    return changed.with_changes(version=stored.version + 1)
+    changed = seen.with_changes(**changes)
+    key = {"id": seen.id, "version": seen.version, **_key(lease)}
+    rows = list(await connection.execute_fetchall(queries.UPDATE_JOB, controller_columns(changed) | key))
+    if not rows:
+        stored = await get(connection, job_id=seen.id)
+        raise StaleWrite(
+            f"job {seen.id} has version {stored.version} by now, not {seen.version}"
+            if stored.version != seen.version
+            else f"leadership number {lease.fence} is over"
+        )
+    cancelled = rows[0]["cancel_requested_time"]
+    return changed.with_changes(
+        version=seen.version + 1, cancel_requested_time=None if cancelled is None else from_micros(cancelled)
+    )
 
 
 async def acquire(
@@ -106,12 +113,6 @@ async def _change(connection: aiosqlite.Connection, statement: str, values: dict
     """Return how many rows the statement has changed."""
     async with connection.execute(statement, values) as cursor:
         return cursor.rowcount
-
-
-async def _check_leads(connection: aiosqlite.Connection, lease: Lease) -> None:
-    row = await _row(connection, queries.GET_LEASE)
-    if (row["fence"], row["holder"]) != (lease.fence, lease.holder.to_json()):
-        raise StaleWrite(f"leadership number {lease.fence} is over")
 
 
 def _is_dead(holder: str) -> bool:

@@ -5,14 +5,12 @@
 
 from collections.abc import Iterable
 
-# Readers do not wait for the writer, a crash loses no acknowledged commit, a burst leaves no huge -wal file behind,
-# and a savepoint is kept in memory.
+# Readers do not wait for the writer, a crash loses no acknowledged commit, and a burst leaves no huge -wal file behind.
 CONFIGURE_WRITER = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA journal_size_limit = 67108864",
-    "PRAGMA temp_store = MEMORY",
 )
 
 # A reader that writes is a mistake.
@@ -23,11 +21,6 @@ BEGIN = "BEGIN IMMEDIATE"
 BEGIN_READING = "BEGIN DEFERRED"
 COMMIT = "COMMIT"
 ROLLBACK = "ROLLBACK"
-
-# One operation among several in a transaction, which may fail alone.
-SAVEPOINT = "SAVEPOINT operation"
-RELEASE = "RELEASE operation"
-ROLLBACK_TO = "ROLLBACK TO operation"
 
 # A number that changes when another connection, of whatever process, has committed.
 DATA_VERSION = "PRAGMA data_version"
@@ -69,7 +62,7 @@ UPDATE jobs SET cancel_requested_time = :now
 WHERE id = :id AND cancel_requested_time IS NULL AND state <> 'completed'
 """
 
-# The controller's columns, all of them, if nobody has written them since version :version was read.
+# The controller's columns, all of them, if the lease leads and nobody has written since version :version was read.
 UPDATE_JOB = """
 UPDATE jobs SET
     state = :state, version = version + 1, attempt = :attempt, reason_code = :reason_code,
@@ -77,6 +70,8 @@ UPDATE jobs SET
     runtime = :runtime, stop_conclusion = :stop_conclusion, conclusion = :conclusion, exit_code = :exit_code,
     result = :result, error = :error, steps = :steps, log_bytes = :log_bytes, log_sha256 = :log_sha256
 WHERE id = :id AND version = :version
+    AND EXISTS (SELECT 1 FROM lease WHERE lease.fence = :fence AND lease.holder = :holder)
+RETURNING cancel_requested_time
 """
 
 # Who leads, and until when.

@@ -17,6 +17,17 @@ def migrations() -> list[str]:
     return [(folder / name).read_text("utf-8") for name in names]
 
 
+_OLDEST = (3, 35, 0)
+"""The first SQLite with RETURNING."""
+
+
+def check_version() -> None:
+    """Raise Unavailable where this Python has a SQLite that is too old."""
+    if sqlite3.sqlite_version_info < _OLDEST:
+        wanted = ".".join(map(str, _OLDEST))
+        raise Unavailable(f"this Python has SQLite {sqlite3.sqlite_version}, and {wanted} or newer is needed")
+
+
 async def migrate(connection: aiosqlite.Connection, scripts: list[str]) -> None:
     """Apply those of `scripts` that the database has not seen, each in one transaction.
 

@@ -16,7 +16,7 @@ from ci_persistence.connections import Lane, Writer, translated
 from ci_persistence.lookout import Lookout
 from ci_persistence.repository import JobFilter, JobRepository, LeaderLease, Lease
 from ci_persistence.rows import CONTROLLER_FIELDS, api_columns, controller_columns, first_version
-from ci_persistence.schema import migrate, migrations
+from ci_persistence.schema import check_version, migrate, migrations
 
 _FIRST_PAUSE = 0.0005
 _LONGEST_PAUSE = 1.0
@@ -38,6 +38,7 @@ class SQLiteJobRepository(JobRepository, LeaderLease):
     async def open(self) -> None:
         if self._connected is not None:
             return
+        check_version()
         with translated(self._path):
             # What a job is told to do may hold secrets; SQLite gives the files beside it the same mode.
             self._path.touch(mode=0o600)

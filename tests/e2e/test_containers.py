@@ -14,6 +14,7 @@ from tests.engine.api import EngineAPI
 from tests.helpers.following import finished, says, text_of, until, waits_for
 from tests.helpers.images import served_image
 from tests.helpers.registry import Registry, serve_registry
+from tests.helpers.relay import serve_relay
 from tests.helpers.service import Service, free_port
 
 pytestmark = pytest.mark.docker
@@ -84,6 +85,23 @@ async def test_two_installations_on_one_engine(start: Starter, tmp_path: Path, s
         assert (await finished(one, ids[0]))["conclusion"] == "succeeded"
         assert await text_of(one, ids[0]) == "up\nfirst\n"
         assert await text_of(two, ids[1]) == "up\nsecond\n"
+
+
+async def test_an_engine_that_goes_and_comes_back(
+    start: Starter, engine: EngineAPI, tmp_path: Path, shell_image: str
+) -> None:
+    async with serve_relay(tmp_path / "engine.sock", Path(engine.url.removeprefix("unix://"))) as relay:
+        service = start(DOCKER_HOST=relay.url)
+        async with CiClient(service.url) as client:
+            running = await client.create_job({"image": shell_image, "command": "echo up; sleep 2; exit 7"})
+            await until(client, running, says("up"))
+            await relay.cut()
+            waiting = await client.create_job({"image": shell_image, "command": "exit 8"})
+            await until(client, waiting, waits_for("engine_unavailable"))
+            assert (await client.get_job(running))["status"] == "running", "what cannot be seen is not gone"
+            await relay.open()
+            jobs = [await finished(client, job_id) for job_id in (running, waiting)]
+    assert [(job["conclusion"], job["exit_code"]) for job in jobs] == [("failed", 7), ("failed", 8)]
 
 
 @pytest.mark.parametrize(

@@ -194,9 +194,9 @@ class TestWriter:
 
         def insert(number: int, error: Exception | None) -> connections.Query[int]:
             async def operation(connection: aiosqlite.Connection) -> int:
-                await connection.execute("INSERT INTO t VALUES (?)", [number])
                 if error:
                     raise error
+                await connection.execute("INSERT INTO t VALUES (?)", [number])
                 return number
 
             return operation
