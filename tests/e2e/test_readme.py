@@ -92,7 +92,7 @@ def test_run_alone_in_a_container(shell: Shell, python_image: str) -> None:
 
 def test_several_terminals(start: Starter, shell: Shell) -> None:
     assert RUN["serve"].text == "ci serve\n"
-    start("serve")
+    service = start("serve")
     assert shell("submit").stdout == LOG
     done = shell("detached")
     assert done.returncode == 0, done.stderr
@@ -102,6 +102,7 @@ def test_several_terminals(start: Starter, shell: Shell) -> None:
     listing = done.stdout.rpartition(LOG)[2]
     assert job_id[1] in listing
     assert len(re.findall(r"^[0-9a-f]{8}-", listing, re.MULTILINE)) == 2, "and the job of the block before"
+    assert any(" INFO ci_server.requests: POST /submit-async 202 " in line for line in service.said)
 
 
 def test_exec(service: Service, shell: Shell) -> None:

@@ -101,6 +101,13 @@ def command_lines(page: Page) -> Iterator[list[str]]:
             yield match[1].split()
 
 
+@EVERY_PAGE
+def test_targets_of_make_exist(page: Page) -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    texts = [*(block.text for block in page.blocks()), *codes(page.prose())]
+    assert {name for text in texts for name in re.findall(r"^make (\w+)", text, re.MULTILINE)} <= targets
+
+
 def test_every_exit_status_is_told_of() -> None:
     told = {row[0] for row in table(Page("docs/cli.md").section("Exit status"))} - {"the job's own"}
     known = {str(value) for name, value in vars(exits).items() if name.startswith("EX_")}
