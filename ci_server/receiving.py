@@ -115,7 +115,8 @@ class _Form:
 async def receive_upload(request: Request, destination: Path, max_bytes: int) -> Upload:
     """Write the form's file to `destination`, durably, and return what else the form held.
 
-    Raises InvalidRequest, InvalidUpload, TooLarge, RequestStalled, OSError, and ClientDisconnect where the connection is cut.
+    Raises InvalidRequest, InvalidUpload, TooLarge, RequestStalled, OSError, and ClientDisconnect where the connection
+    is cut.
     """
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > max_bytes + _FORM_BYTES:
