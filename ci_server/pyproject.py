@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ci_common.errors import FieldError, InvalidRequest
-from ci_common.layout import read_capped
 from ci_server.groups import GroupError, Groups
 from ci_server.poetry import poetry_requirements
-from ci_server.requirements import normal_name, strings, table_at
+from ci_server.requirements import normal_name, read_beginning, strings, table_at
 from ci_server.setup_py import read_setup_py
 
-_MAX_BYTES = 1024 * 1024
 _SELF_REFERENCE = re.compile(r"\s*([A-Za-z0-9._-]+)\s*\[([^\]]*)\]\s*")
 
 
@@ -42,7 +40,7 @@ class PythonProject:
 
     def text_of(self, name: str) -> str:
         """Return the beginning of a file's text; empty where there is none."""
-        return (read_capped(self.directory / name, _MAX_BYTES) or b"").decode(errors="replace")
+        return read_beginning(self.directory / name).decode(errors="replace")
 
     def table(self, *path: str) -> dict[str, Any]:
         """Return a table of pyproject.toml; empty where there is none."""
@@ -114,9 +112,8 @@ class PythonProject:
         return dict(self._setup_cfg[name]) if self._setup_cfg.has_section(name) else {}
 
     def _toml(self, name: str) -> dict[str, Any]:
-        raw = read_capped(self.directory / name, _MAX_BYTES)
         try:
-            return tomllib.loads((raw or b"").decode("utf-8-sig"))
+            return tomllib.loads(read_beginning(self.directory / name).decode("utf-8-sig"))
         except (ValueError, RecursionError) as exc:
             raise _invalid(str(exc), name) from exc
 

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ci_common.layout import read_capped
+from ci_server.requirements import read_beginning
 
 _PLACES = (".", "requirements", "reqs", "tests", "test", "testing")
 _SUFFIXES = (".txt", ".in", ".pip")
@@ -12,7 +12,6 @@ _REQUIREMENTS = frozenset({"requirements", "requirement", "reqs", "req", "pip"})
 _RUNTIME = ("", "main", "base", "common", "default", "prod", "production")
 _TEST = ("test", "tests", "testing", "unittest", "unittests", "pytest", "ci")
 _DEV = ("dev", "develop", "development", "local")
-_MAX_BYTES = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -42,7 +41,7 @@ def find_requirement_files(directory: Path) -> RequirementFiles:
 
 def has_hashes(directory: Path, name: str) -> bool:
     """Tell whether a requirement file names hashes. Pip then wants them of everything that it installs with it."""
-    return b"--hash=" in (read_capped(directory / name, _MAX_BYTES) or b"")
+    return b"--hash=" in read_beginning(directory / name)
 
 
 def _meaning(path: Path, place: str) -> tuple[int, int] | None:

@@ -1,9 +1,14 @@
-"""Small things about requirements and the tables that hold them."""
+"""Small things about requirements, and the files and tables that hold them."""
 
+import os
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+from ci_common.layout import read_capped
+
+_MAX_BYTES = 1024 * 1024
 _PYTEST = re.compile(r"pytest(?![A-Za-z0-9])", re.IGNORECASE)
 
 
@@ -27,3 +32,11 @@ def table_at(value: Any, *path: str) -> dict[str, Any]:
     for part in path:
         value = value.get(part) if isinstance(value, dict) else None
     return value if isinstance(value, dict) else {}
+
+
+def read_beginning(path: Path) -> bytes:
+    """Return the beginning of a project's file; empty where there is none.
+
+    Links are followed: none of an unpacked archive leads out of it, and no job has been at it yet.
+    """
+    return read_capped(Path(os.path.realpath(path)), _MAX_BYTES) or b""

@@ -165,3 +165,13 @@ def test_a_pipfile_that_is_no_toml(tmp_path: Path) -> None:
 def test_a_version_that_uv_takes_from_the_history(tmp_path: Path) -> None:
     text = '[build-system]\nrequires = ["hatchling", "uv-dynamic-versioning"]\n'
     assert python_environment(tree(tmp_path, {"pyproject.toml": text}))["UV_DYNAMIC_VERSIONING_BYPASS"] == "0.0.0"
+
+
+def test_links_within_the_project_are_followed(tmp_path: Path) -> None:
+    shared = {"shared/pyproject.toml": BUILT, "shared/tox.ini": "[testenv]\ndeps = mock\n"}
+    tree(tmp_path, shared | {"shared/needs.txt": "a==1 --hash=sha256:00"})
+    (tmp_path / "pyproject.toml").symlink_to("shared/pyproject.toml")
+    (tmp_path / "tox.ini").symlink_to("shared/tox.ini")
+    (tmp_path / "requirements.txt").symlink_to("shared/needs.txt")
+    (tmp_path / "setup.cfg").symlink_to("setup.cfg")
+    assert pip_calls(tmp_path, {}) == [["-r", "requirements.txt"], ["-e", ".", "mock", "pytest"]]
