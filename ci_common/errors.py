@@ -81,6 +81,14 @@ class TooLarge(RequestError):
     title = "Over a limit"
 
 
+class RequestStalled(RequestError):
+    """The client sends its request's body too slowly to be waited for."""
+
+    status = 408
+    code = "request_timeout"
+    title = "The request did not arrive in time"
+
+
 class CrossSite(RequestError):
     """A browser sent the request on behalf of a page of another site, which must not make jobs run."""
 

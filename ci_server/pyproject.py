@@ -1,19 +1,19 @@
-"""What a Python project says about itself in pyproject.toml and setup.cfg."""
+"""What a Python project says about itself in pyproject.toml, setup.cfg, setup.py and Pipfile."""
 
 import configparser
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ci_common.errors import FieldError, InvalidRequest
-from ci_common.layout import read_capped
+from ci_server.groups import GroupError, Groups
+from ci_server.poetry import poetry_requirements
+from ci_server.requirements import normal_name, read_beginning, strings, table_at
+from ci_server.setup_py import read_setup_py
 
-TEST_GROUPS = ("test", "tests", "testing", "dev")
-"""Names of extras and dependency groups that hold what tests need; the first that exists is taken."""
-
-_MAX_BYTES = 1024 * 1024
 _SELF_REFERENCE = re.compile(r"\s*([A-Za-z0-9._-]+)\s*\[([^\]]*)\]\s*")
 
 
@@ -22,107 +22,113 @@ class PythonProject:
 
     def __init__(self, directory: Path) -> None:
         """Raises InvalidRequest where pyproject.toml is not TOML."""
-        self._directory = directory
-        self.document = _read_toml(directory)
+        self.directory = directory
+        self.document = self._toml("pyproject.toml")
         self.build_system = self.table("build-system") if "build-system" in self.document else None
         self.project = self.table("project") if "project" in self.document else None
         self.setup_text = "\n".join(self.text_of(name) for name in ("setup.py", "setup.cfg"))
+        self._setup_cfg = configparser.RawConfigParser(strict=False)
+        try:
+            self._setup_cfg.read_string(self.text_of("setup.cfg"))
+        except configparser.Error:
+            self._setup_cfg = configparser.RawConfigParser()
+        self._setup_py = read_setup_py(self.text_of("setup.py"))
+        self._pipfile = self._toml("Pipfile") if self.has("Pipfile") else {}
 
     def has(self, name: str) -> bool:
-        return (self._directory / name).is_file()
+        return (self.directory / name).is_file()
 
     def text_of(self, name: str) -> str:
         """Return the beginning of a file's text; empty where there is none."""
-        return (read_capped(self._directory / name, _MAX_BYTES) or b"").decode(errors="replace")
+        return read_beginning(self.directory / name).decode(errors="replace")
 
     def table(self, *path: str) -> dict[str, Any]:
         """Return a table of pyproject.toml; empty where there is none."""
-        value: Any = self.document
-        for part in path:
-            value = value.get(part) if isinstance(value, dict) else None
-        return value if isinstance(value, dict) else {}
+        return table_at(self.document, *path)
 
     @property
     def is_installable(self) -> bool:
-        """Whether pip can install the directory."""
-        return self.has("setup.py") or self.build_system is not None
+        """Whether pip can install the directory, and the project means it to be."""
+        if (
+            self.table("tool", "poetry").get("package-mode") is False
+            or self.table("tool", "uv").get("package") is False
+        ):
+            return False
+        if self.has("setup.py") or self.build_system is not None or self.table("tool", "uv").get("package") is True:
+            return True
+        return self.has("pyproject.toml") and self._setup_cfg.has_option("metadata", "name")
 
-    def test_extra(self) -> str | None:
-        """Return the extra that holds what tests need."""
-        return _first_of(TEST_GROUPS, [*self.table("project", "optional-dependencies"), *self._setup_cfg_extras()])
+    @property
+    def extras(self) -> dict[str, list[str]]:
+        """The extras by their normal names, with their requirements as far as they can be read."""
+        declared = [
+            {name: _lines(text) for name, text in self._setup_cfg_section("options.extras_require").items()},
+            self._setup_py.extras,
+            self.table("tool", "poetry", "extras"),
+            self.table("project", "optional-dependencies"),
+        ]
+        return {normal_name(name): strings(value) for extras in declared for name, value in extras.items()}
 
-    def dependencies(self, extra: str | None) -> list[str]:
-        """Return the requirements of the project, and of one of its extras."""
-        return _strings((self.project or {}).get("dependencies")) + (self._extra(extra, ()) if extra else [])
+    @property
+    def groups(self) -> dict[str, Callable[[], list[str]]]:
+        """What gives the requirements of each dependency group, raising InvalidRequest where it is not sound."""
+        groups = Groups(self.document)
+        found: dict[str, Callable[[], list[str]]] = {name: partial(_sound, groups, name) for name in groups}
+        if development := table_at(self._pipfile, "dev-packages"):
+            found.setdefault("dev", partial(poetry_requirements, development))
+        return found
 
-    def test_group(self) -> list[str]:
-        """Return the requirements of the dependency group (PEP 735) that holds what tests need.
+    @property
+    def tests_require(self) -> list[str]:
+        """What setuptools once installed for `setup.py test`."""
+        return _lines(self._setup_cfg_section("options").get("tests_require", "")) + self._setup_py.tests_require
 
-        Raises InvalidRequest where it includes a group that does not exist, or itself.
-        """
-        groups = self.table("dependency-groups")
-        name = _first_of(TEST_GROUPS, groups)
-        return [] if name is None else _resolved({_normal(key): value for key, value in groups.items()}, name, ())
+    def dependencies(self) -> list[str]:
+        """Return the requirements of a project that is not installed itself."""
+        return (
+            strings((self.project or {}).get("dependencies"))
+            + poetry_requirements(self.table("tool", "poetry", "dependencies"))
+            + _lines(self._setup_cfg_section("options").get("install_requires", ""))
+            + poetry_requirements(table_at(self._pipfile, "packages"))
+        )
 
-    def _extra(self, name: str, seen: tuple[str, ...]) -> list[str]:
-        extras = {
-            _normal(key): _strings(value) for key, value in self.table("project", "optional-dependencies").items()
-        }
-        own_name = _normal(str((self.project or {}).get("name", "")))
+    def requirements_of(self, extra: str) -> list[str]:
+        """Return the requirements of an extra, and of those of the project's own that it names."""
+        return self._requirements_of(extra, ())
+
+    def _requirements_of(self, extra: str, seen: tuple[str, ...]) -> list[str]:
+        own_name = normal_name(str((self.project or {}).get("name", "")))
         requirements: list[str] = []
-        for requirement in extras.get(_normal(name), []) if _normal(name) not in seen else []:
+        for requirement in self.extras.get(normal_name(extra), []) if normal_name(extra) not in seen else []:
             reference = _SELF_REFERENCE.fullmatch(requirement)
-            if reference is None or _normal(reference[1]) != own_name:
+            if reference is None or normal_name(reference[1]) != own_name:
                 requirements.append(requirement)
                 continue
             for other in reference[2].split(","):
-                requirements += self._extra(other.strip(), (*seen, _normal(name)))
+                requirements += self._requirements_of(other.strip(), (*seen, normal_name(extra)))
         return requirements
 
-    def _setup_cfg_extras(self) -> list[str]:
-        parser = configparser.RawConfigParser(strict=False)
+    def _setup_cfg_section(self, name: str) -> dict[str, str]:
+        return dict(self._setup_cfg[name]) if self._setup_cfg.has_section(name) else {}
+
+    def _toml(self, name: str) -> dict[str, Any]:
         try:
-            parser.read_string(self.text_of("setup.cfg"))
-            return parser.options("options.extras_require")
-        except configparser.Error:
-            return []
+            return tomllib.loads(read_beginning(self.directory / name).decode("utf-8-sig"))
+        except (ValueError, RecursionError) as exc:
+            raise _invalid(str(exc), name) from exc
 
 
-def _read_toml(directory: Path) -> dict[str, Any]:
-    raw = read_capped(directory / "pyproject.toml", _MAX_BYTES)
+def _sound(groups: Groups, name: str) -> list[str]:
     try:
-        return tomllib.loads((raw or b"").decode("utf-8-sig"))
-    except (ValueError, RecursionError) as exc:
+        return groups[name]
+    except GroupError as exc:
         raise _invalid(str(exc)) from exc
 
 
-def _invalid(message: str) -> InvalidRequest:
-    return InvalidRequest(f"pyproject.toml is not valid: {message}", FieldError("pyproject.toml", message))
+def _invalid(message: str, name: str = "pyproject.toml") -> InvalidRequest:
+    return InvalidRequest(f"{name} is not valid: {message}", FieldError(name, message))
 
 
-def _strings(value: Any) -> list[str]:
-    return [entry for entry in value if isinstance(entry, str)] if isinstance(value, list) else []
-
-
-def _normal(name: str) -> str:
-    """Return the name of a package, an extra or a group in its normal form (PEP 503, PEP 685)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _first_of(wanted: Iterable[str], given: Iterable[str]) -> str | None:
-    present = {_normal(name) for name in given}
-    return next((name for name in wanted if name in present), None)
-
-
-def _resolved(groups: Mapping[str, Any], name: str, including: tuple[str, ...]) -> list[str]:
-    if name in including:
-        raise _invalid(f"the dependency group {name!r} includes itself")
-    if name not in groups:
-        raise _invalid(f"the dependency group {including[-1]!r} includes {name!r}, which does not exist")
-    requirements: list[str] = []
-    for entry in groups[name] if isinstance(groups[name], list) else []:
-        if isinstance(entry, str):
-            requirements.append(entry)
-        elif isinstance(entry, dict) and isinstance(entry.get("include-group"), str):
-            requirements += _resolved(groups, _normal(entry["include-group"]), (*including, name))
-    return requirements
+def _lines(text: str) -> list[str]:
+    """Return setuptools' way to write a list; a semicolon separates only where no marker may follow it."""
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]

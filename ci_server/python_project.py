@@ -6,39 +6,33 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ci_common.spec import PlannedStep
+from ci_server.needs import find_needs
 from ci_server.pyproject import PythonProject
+from ci_server.requirement_files import find_requirement_files, has_hashes
 
-PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "requirements.txt", "pytest.ini", "tox.ini", "conftest.py")
+PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "Pipfile", "pytest.ini", "tox.ini", "conftest.py")
 TEST_FILES = ("test_*.py", "*_test.py", "tests/**/*.py", "test/**/*.py")
-TEST_REQUIREMENTS = (
-    "requirements-test.txt", "requirements-tests.txt", "requirements-testing.txt",
-    "requirements_test.txt", "requirements_tests.txt", "requirements_testing.txt",
-    "test-requirements.txt", "test_requirements.txt", "tests-requirements.txt",
-    "tests/requirements.txt", "test/requirements.txt",
-    "requirements/test.txt", "requirements/tests.txt", "requirements/testing.txt",
-    "requirements-dev.txt", "requirements_dev.txt", "dev-requirements.txt", "dev_requirements.txt",
-    "requirements/dev.txt", "requirements/development.txt",
-)  # fmt: skip
 
 _VERSION_FROM_HISTORY = (
     (re.compile(r"setuptools[-_]scm|hatch[-_]vcs|use_scm_version|flit[-_]scm"), "SETUPTOOLS_SCM_PRETEND_VERSION"),
     (re.compile(r"\bpbr\b"), "PBR_VERSION"),
     (re.compile(r"poetry-dynamic-versioning"), "POETRY_DYNAMIC_VERSIONING_BYPASS"),
+    (re.compile(r"uv-dynamic-versioning"), "UV_DYNAMIC_VERSIONING_BYPASS"),
 )
 _NO_VERSION = "0.0.0"
 
 
 def looks_like_python(directory: Path) -> bool:
     """Tell whether the directory holds a Python project or Python tests."""
-    if any((directory / name).is_file() for name in PROJECT_FILES + TEST_REQUIREMENTS):
+    if any((directory / name).is_file() for name in PROJECT_FILES) or find_requirement_files(directory):
         return True
     return any(next(directory.glob(pattern), None) is not None for pattern in TEST_FILES)
 
 
 def python_steps(directory: Path) -> tuple[PlannedStep, ...]:
     """Return the steps that install the project with what its tests need, and run them. Raises InvalidRequest."""
-    wanted = list(_requirements(PythonProject(directory)))
-    install = shlex.join(["python", "-m", "pip", "install", *wanted, *([] if "pytest" in wanted else ["pytest"])])
+    installs = [["python", "-m", "pip", "install", *arguments] for arguments in _installs(PythonProject(directory))]
+    install = " && ".join(map(shlex.join, installs))
     commands = {"install": install, "test": "python -m pytest -v"}
     return tuple(PlannedStep(name=name, shell=text, stop_at_failure=True) for name, text in commands.items())
 
@@ -53,20 +47,23 @@ def python_environment(directory: Path) -> dict[str, str]:
     } | _pretended_version(directory)
 
 
-def _requirements(project: PythonProject) -> Iterator[str]:
-    """Yield pip's arguments for the project and what its tests need."""
-    if project.has("requirements.txt"):
-        yield from ("-r", "requirements.txt")
-    for name in TEST_REQUIREMENTS:
-        if project.has(name):
-            yield from ("-r", name)
-            break
-    extra = project.test_extra()
+def _installs(project: PythonProject) -> Iterator[list[str]]:
+    """Yield pip's arguments: a call for each file with hashes, and one for the project and all that its tests need."""
+    files = find_requirement_files(project.directory)
+    needs = find_needs(project, files)
+    together: list[str] = []
+    for option, path in dict.fromkeys([*(("-r", path) for path in files.runtime[:1]), *needs.files]):
+        if option == "-r" and has_hashes(project.directory, path):
+            yield [option, path]
+        else:
+            together += (option, path)
     if project.is_installable:
-        yield from ("-e", f".[{extra}]" if extra else ".")
-    elif project.project is not None:
-        yield from project.dependencies(extra)
-    yield from project.test_group()
+        together += ("-e", f".[{','.join(needs.extras)}]" if needs.extras else ".")
+    else:
+        together += project.dependencies()
+        together += (requirement for extra in needs.extras for requirement in project.requirements_of(extra))
+    together += needs.requirements
+    yield [*together, *([] if "pytest" in together else ["pytest"])]
 
 
 def _pretended_version(directory: Path) -> dict[str, str]:

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from ci_common.errors import FieldError, InvalidRequest, TooLarge
 from ci_common.validation import validated
+from ci_server.bodies import body_of
 
 MAX_JSON_BYTES = 1024 * 1024
 
@@ -36,9 +37,9 @@ def read_query(request: Request, model: type[Query], *, lists: frozenset[str] = 
 
 
 async def read_json_object(request: Request) -> dict[str, Any]:
-    """Return the request's body, a JSON object. Raises InvalidRequest, TooLarge."""
+    """Return the request's body, a JSON object. Raises InvalidRequest, TooLarge, RequestStalled."""
     body = bytearray()
-    async for chunk in request.stream():
+    async for chunk in body_of(request):
         body += chunk
         if len(body) > MAX_JSON_BYTES:
             raise _too_large()

@@ -12,6 +12,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from ci_common.errors import FieldError, InvalidRequest, InvalidUpload, TooLarge
+from ci_server.bodies import body_of
 from ci_server.reading import MAX_JSON_BYTES
 from ci_server.staging import sync
 
@@ -114,7 +115,8 @@ class _Form:
 async def receive_upload(request: Request, destination: Path, max_bytes: int) -> Upload:
     """Write the form's file to `destination`, durably, and return what else the form held.
 
-    Raises InvalidRequest, InvalidUpload, TooLarge, OSError, and ClientDisconnect where the connection is cut.
+    Raises InvalidRequest, InvalidUpload, TooLarge, RequestStalled, OSError, and ClientDisconnect where the connection
+    is cut.
     """
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > max_bytes + _FORM_BYTES:
@@ -126,7 +128,7 @@ async def receive_upload(request: Request, destination: Path, max_bytes: int) ->
     form = _Form(boundary, max_bytes)
     with destination.open("xb", buffering=0) as file:
         try:
-            await _write(request.stream(), form, file)
+            await _write(body_of(request), form, file)
         except FormParserError as exc:
             raise InvalidUpload(f"the body is not a form that can be read: {exc}") from exc
     if not form.complete:

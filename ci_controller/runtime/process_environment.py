@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ci_common.layout import RunDirectory
 from ci_common.spec import ExecutionPlan
+from ci_controller.runtime import python_environment
 from ci_controller.script import Setup
 
 _EXPORTABLE = re.compile(r"(?!CI_|__ci_)[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -49,7 +50,7 @@ def python_setup(run: RunDirectory, plan: ExecutionPlan, environment: Mapping[st
     interpreter = getattr(sys, "_base_executable", None) or sys.executable
     path = {**environment, **plan.env}["PATH"]
     return Setup(
-        (interpreter, "-m", "venv", str(base)),
+        (interpreter, "-I", python_environment.__file__, str(base)),
         {"VIRTUAL_ENV": str(base), "PATH": f"{base / 'bin'}{os.pathsep}{path}"},
     )
 

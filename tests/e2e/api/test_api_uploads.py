@@ -180,6 +180,51 @@ async def test_a_connection_that_is_cut_leaves_nothing(api: Api) -> None:
     assert (await api.client.get("/jobs")).json() == []
 
 
+@pytest.mark.parametrize("path", ["/submit-async", "/jobs"])
+async def test_a_client_that_hardly_sends_anything(api: Api, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setattr("ci_server.bodies.STALL_SECONDS", 0.3)
+    head, length = form_of(5_000_000)
+    reader, writer = await asyncio.open_connection(urlsplit(api.url).hostname, urlsplit(api.url).port)
+    writer.write(
+        b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+        b"Content-Length: %d\r\n\r\n" % (path.encode(), length) + head
+    )
+
+    async def drip() -> None:
+        while True:
+            writer.write(b"x")
+            await asyncio.sleep(0.01)
+
+    dripping = asyncio.create_task(drip())
+    answer = await asyncio.wait_for(reader.read(), 5)
+    dripping.cancel()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"code": "request_timeout"' in answer
+    assert api.left_over() == []
+    writer.transport.abort()
+
+
+async def test_uploads_that_come_steadily_may_take_long(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ci_server.bodies.STALL_SECONDS", 0.3)
+    boundary = b"--x"
+    content = boundary + b'\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + PYTHON + b"\r\n--x--\r\n"
+    sent = asyncio.Event()
+
+    async def steady() -> AsyncIterator[bytes]:
+        begun = time.monotonic()
+        while time.monotonic() - begun < 0.6:
+            yield b"\r\n" * 600  # What stands before the first boundary means nothing.
+            await asyncio.sleep(0.05)
+        yield content
+        sent.set()
+
+    answer = await api.client.post(
+        "/submit-async", content=steady(), headers={"content-type": "multipart/form-data; boundary=x"}
+    )
+    assert sent.is_set()
+    assert answer.status_code == 202, answer.text
+
+
 async def test_a_client_that_leaves_while_its_upload_is_unpacked(api: Api) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:

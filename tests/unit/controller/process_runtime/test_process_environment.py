@@ -2,6 +2,7 @@
 
 import os
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from ci_common.layout import DataDirectory, RunDirectory
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
+from ci_controller.runtime import python_environment
 from ci_controller.runtime.process import ProcessRuntime
 from ci_controller.runtime.process_environment import job_environment, python_setup
 from tests.contracts.runtime_suite.bench import MakeTrial
@@ -81,22 +83,33 @@ def test_only_a_plan_that_asks_for_it_gets_a_python_environment(tmp_path: Path) 
     assert python_setup(run, plan, {"PATH": "/bin"}) is None
     setup = python_setup(run, plan.model_copy(update={"python_environment": True}), {"PATH": "/bin"})
     assert setup is not None
-    assert setup.program[1:] == ("-m", "venv", f"{tmp_path}/1/venv")
+    assert setup.program[1:] == ("-I", python_environment.__file__, f"{tmp_path}/1/venv")
     assert setup.environment == {"VIRTUAL_ENV": f"{tmp_path}/1/venv", "PATH": f"{tmp_path}/1/venv/bin:/own"}
 
 
-async def test_steps_use_the_jobs_own_python_environment(
-    trial: MakeTrial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    base = getattr(sys, "_base_executable", sys.executable)
-    quick = tmp_path / "quick-python"  # Putting pip in takes seconds, and shows nothing more.
-    quick.write_text(f'#!/bin/sh\necho "$@"; exec {base} "$@" --without-pip\n')
-    quick.chmod(0o755)
-    monkeypatch.setattr(sys, "_base_executable", str(quick))
-    one = trial("python -c 'import sys; print(sys.prefix)'; echo $VIRTUAL_ENV", python_environment=True)
+async def test_steps_use_the_jobs_own_python_environment(trial: MakeTrial) -> None:
+    one = trial("python -c 'import sys; print(sys.prefix)'; echo $VIRTUAL_ENV; pip --version", python_environment=True)
     assert (await one.execute()).exit_code == 0
     venv = one.run.path / "venv"
-    assert one.run.log.read_text() == f"-m venv {venv}\n{venv}\n{venv}\n"
+    prefix, variable, version = one.run.log.read_text().splitlines()
+    assert prefix == variable == str(venv)
+    assert f" from {venv}/lib/" in version
+
+
+def test_a_python_without_wheels_to_unpack_installs_pip_as_venv_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made: list[bool] = []
+    monkeypatch.setattr("venv.EnvBuilder.create", lambda builder, path: made.append(builder.with_pip))
+    monkeypatch.setattr("ensurepip.__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr("ensurepip._WHEEL_PKG_DIR", None)
+    python_environment.make_environment(tmp_path / "venv")
+    assert made == [True]
+    (tmp_path / "_bundled").mkdir()
+    for project in ("pip", "setuptools"):
+        with zipfile.ZipFile(tmp_path / "_bundled" / f"{project}-1-py3-none-any.whl", "w") as wheel:
+            wheel.writestr(f"{project}-1.data/scripts/x", "")
+    assert python_environment.bundled_wheels() == []
 
 
 async def test_a_python_environment_that_cannot_be_made_ends_the_job(trial: MakeTrial) -> None:

@@ -1,0 +1,37 @@
+"""Reads a request's body as it comes, but not from somebody who hardly sends any."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from starlette.requests import Request
+
+from ci_common.errors import RequestStalled
+
+STALL_SECONDS = 60.0
+_LEAST_BYTES = 1024
+
+
+async def body_of(request: Request) -> AsyncIterator[bytes]:
+    """Yield the body's chunks. Time counts while the client is waited for, not while its bytes are dealt with.
+
+    Raises RequestStalled where less than 1 KiB comes within a minute, and ClientDisconnect.
+    """
+    clock = asyncio.get_running_loop().time
+    chunks = request.stream()
+    waited, received = 0.0, 0
+    while True:
+        begun = clock()
+        try:
+            async with asyncio.timeout(STALL_SECONDS - waited):
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise RequestStalled(
+                f"less than {_LEAST_BYTES} bytes of the body came within {STALL_SECONDS:g} s; send it again"
+            ) from None
+        waited += clock() - begun
+        received += len(chunk)
+        if received >= _LEAST_BYTES:
+            waited, received = 0.0, 0
+        yield chunk
