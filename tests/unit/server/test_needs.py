@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ci_common.errors import InvalidRequest
-from ci_server.python_project import looks_like_python, python_environment, python_steps
+from ci_server.recognition.python_project import looks_like_python, python_environment, python_steps
 from tests.helpers.service import tree
 
 BUILT = '[build-system]\nrequires = ["setuptools"]\n[project]\nname = "thing"\n'

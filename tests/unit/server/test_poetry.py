@@ -3,7 +3,7 @@
 import pytest
 from packaging.requirements import Requirement
 
-from ci_server.poetry import poetry_requirements, specifier
+from ci_server.recognition.poetry import poetry_requirements, specifier
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ci_server.setup_py import SetupArguments, read_setup_py
+from ci_server.recognition.setup_py import SetupArguments, read_setup_py
 
 
 def test_literals() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ci_server.tox_ini import ToxEnvironment, read_tox
+from ci_server.recognition.tox_ini import ToxEnvironment, read_tox
 
 
 def test_lines_that_hold_for_all() -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ci_server.poetry import poetry_requirements
-from ci_server.requirements import normal_name, strings, table_at
+from ci_server.recognition.poetry import poetry_requirements
+from ci_server.recognition.requirements import normal_name, strings, table_at
 
 _HATCH = {"hatch-test": "test", "test": "test", "tests": "test", "testing": "test", "default": "dev"}
 """Hatch's environments that people test and develop in."""

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ci_common.spec import PlannedStep
-from ci_server.needs import find_needs
-from ci_server.pyproject import PythonProject
-from ci_server.requirement_files import find_requirement_files, has_hashes
+from ci_server.recognition.needs import find_needs
+from ci_server.recognition.pyproject import PythonProject
+from ci_server.recognition.requirement_files import find_requirement_files, has_hashes
 
 PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "Pipfile", "pytest.ini", "tox.ini", "conftest.py")
 TEST_FILES = ("test_*.py", "*_test.py", "tests/**/*.py", "test/**/*.py")

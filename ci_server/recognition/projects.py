@@ -6,8 +6,8 @@ from pathlib import Path
 from ci_common.errors import FieldError, InvalidRequest, UnrecognisedProject
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan, Limits, PlannedStep, Spec, plan_steps
-from ci_server.ci_yaml import NAME, read_ci_yaml
-from ci_server.python_project import looks_like_python, python_environment, python_steps
+from ci_server.recognition.ci_yaml import NAME, read_ci_yaml
+from ci_server.recognition.python_project import looks_like_python, python_environment, python_steps
 
 _JUNK = frozenset({"__MACOSX", ".DS_Store", "Thumbs.db"})
 """What archivers add beside a project."""

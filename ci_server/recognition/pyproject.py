@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ci_common.errors import FieldError, InvalidRequest
-from ci_server.groups import GroupError, Groups
-from ci_server.poetry import poetry_requirements
-from ci_server.requirements import normal_name, read_beginning, strings, table_at
-from ci_server.setup_py import read_setup_py
+from ci_server.recognition.groups import GroupError, Groups
+from ci_server.recognition.poetry import poetry_requirements
+from ci_server.recognition.requirements import normal_name, read_beginning, strings, table_at
+from ci_server.recognition.setup_py import read_setup_py
 
 _SELF_REFERENCE = re.compile(r"\s*([A-Za-z0-9._-]+)\s*\[([^\]]*)\]\s*")
 

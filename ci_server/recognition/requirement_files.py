@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ci_server.requirements import read_beginning
+from ci_server.recognition.requirements import read_beginning
 
 _PLACES = (".", "requirements", "reqs", "tests", "test", "testing")
 _SUFFIXES = (".txt", ".in", ".pip")

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from ci_server.pyproject import PythonProject
-from ci_server.requirement_files import RequirementFiles
-from ci_server.requirements import name_pytest, normal_name
-from ci_server.tox_ini import read_tox
+from ci_server.recognition.pyproject import PythonProject
+from ci_server.recognition.requirement_files import RequirementFiles
+from ci_server.recognition.requirements import name_pytest, normal_name
+from ci_server.recognition.tox_ini import read_tox
 
-_TEST = ("test", "tests", "testing")
-_DEVELOPMENT = ("dev", "develop", "development")
+TEST = ("test", "tests", "testing")
+DEVELOPMENT = ("dev", "develop", "development")
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class _Search:
 
     def take_tests(self, files: RequirementFiles) -> bool:
         """Take what is named for tests, and what tox installs. Return whether that says where pytest comes from."""
-        self._take(_first(_TEST, self._extras), _first(_TEST, self._groups), files.tests)
+        self._take(_first(TEST, self._extras), _first(TEST, self._groups), files.tests)
         tox = read_tox(
             self._project.text_of("tox.ini"), self._project.text_of("setup.cfg"), self._project.table("tool", "tox")
         )
@@ -68,7 +68,7 @@ class _Search:
 
 def _for_development(declared: Mapping[str, Callable[[], list[str]]]) -> str | None:
     """Return the name of what has pytest in it, those meant for development first; else that meant for development."""
-    usual = [name for name in _DEVELOPMENT if name in declared]
+    usual = [name for name in DEVELOPMENT if name in declared]
     others = [name for name in declared if name not in usual]
     return next((name for name in usual + others if name_pytest(declared[name]())), next(iter(usual), None))
 
