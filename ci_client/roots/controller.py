@@ -1,5 +1,6 @@
 """`ci controller`: the controller alone, for an API that runs with CI_CONTROLLER=off."""
 
+from ci_client.roots.logs import log_to_stderr
 from ci_client.roots.parts import server_parts
 from ci_common.settings import Settings
 
@@ -9,4 +10,5 @@ async def run(settings: Settings) -> None:
     with server_parts():
         from ci_controller.main import run_controller
 
+    log_to_stderr(settings)
     await run_controller(settings)
