@@ -137,7 +137,7 @@ class CiClient:
                     yield chunk
 
     async def get_job(self, job_id: str) -> dict[str, Any]:
-        """Return the job as API.md shows it."""
+        """Return the job in the form that docs/http.md shows."""
         return cast(dict[str, Any], await self._ask("GET", job_path(job_id)))
 
     async def list_jobs(self, *, limit: int = 50, **filters: str) -> list[dict[str, Any]]:

@@ -55,7 +55,7 @@ def submit_tests_async(
 
 
 def get_job(job_id: str, server_url: str | None = None) -> dict[str, Any]:
-    """Return the job as API.md shows it."""
+    """Return the job in the form that docs/http.md shows."""
     return _called(lambda client: client.get_job(job_id), server_url)
 
 

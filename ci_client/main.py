@@ -12,13 +12,13 @@ EX_SOFTWARE = 70
 EX_INTERRUPTED = 130
 
 _EXIT_STATUS = """\b
-Exit status: the job's own exit code where it has one; else
-   64  used wrongly, or refused by the server
+Exit status: the job's own exit code where its own code ended by itself; else
+   64  wrong usage, or the server refused the request
    69  no server answers, or the server's parts are not installed
    70  an error of ours
    75  the job errored: it could not be run, or was lost
   124  the job timed out
-  130  the job was cancelled, or the command interrupted"""
+  130  the job was cancelled, or the command was interrupted"""
 
 
 class _InOrder(click.Group):
@@ -36,8 +36,8 @@ class _InOrder(click.Group):
 def cli() -> None:
     """Submit a directory, watch it run in a clean container, get a verdict.
 
-    `ci run` in a project is all it takes. `ci serve` keeps a server running for several terminals, users and machines.
-    Logs go to standard output, everything else to standard error.
+    In a project, `ci run` is all you need. `ci serve` starts a server that several terminals can share, or other
+    machines. A job's log goes to standard output, everything else to standard error.
     """
 
 

@@ -70,7 +70,6 @@ class ReasonCode(StrEnum):
     START_FAILED = "start_failed"
     OUT_OF_MEMORY = "out_of_memory"
     DISK_FULL = "disk_full"
-    INVALID_UPLOAD = "invalid_upload"
     INTERNAL_ERROR = "internal_error"
 
 

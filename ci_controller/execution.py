@@ -25,6 +25,8 @@ from ci_controller.runtime.protocol import Phase, Runtime, Workload, WorkloadKey
 
 MIN_FREE_BYTES = 64 * 1024
 """With less room than this the disk counts as full."""
+GATE_SECONDS = 1.0
+"""How long to hold a gate open for its script, before looking again at what has become of it."""
 LOG_TIMES_SECONDS = 0.1
 """The least time between two entries in a log's index of times."""
 _HASH_CHUNK = 1024 * 1024
@@ -124,11 +126,9 @@ class WorkloadExecution:
         run = self._run(job)
         with rundir.opened_gate(run):
             delay = 0.0005  # The script needs less to make its mark than an inotify watch costs.
-            while not run.is_started():
+            while not run.is_started() and delay < GATE_SECONDS:
                 await asyncio.sleep(delay)
-                delay = min(2 * delay, 0.05)
-                if delay == 0.05 and (await self._runtime.look(_key(job))).phase is not Phase.RUNNING:
-                    return
+                delay *= 2
 
     async def record_log_times(self, job: Job, watcher: FileWatcher) -> None:
         run = self._run(job)
@@ -140,9 +140,8 @@ class WorkloadExecution:
                 if size > noted:
                     times.append(self._clock(), size)
                     noted = size
-                    await asyncio.sleep(LOG_TIMES_SECONDS)
-                else:
-                    await writes.wait(60.0)
+                await writes.wait(60.0)
+                await asyncio.sleep(LOG_TIMES_SECONDS)
 
     async def stop(self, job: Job, grace: float) -> None:
         await self._runtime.stop(_key(job), grace)

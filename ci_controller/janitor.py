@@ -1,4 +1,4 @@
-"""What nobody will ask for any more: containers without a job, and directories that a crash left behind.
+"""What nobody will ask for any more: containers without a job, and what a crash left of completed jobs.
 
 Ours is only what carries this installation's id. A row outlives its containers, so a container of ours without a row
 is an orphan; but it goes only once it is old enough and has been seen so twice.
@@ -7,8 +7,6 @@ is an orphan; but it goes only once it is old enough and has been seen so twice.
 import asyncio
 import logging
 import os
-import shutil
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -23,8 +21,6 @@ log = logging.getLogger(__name__)
 
 ORPHAN_AGE = timedelta(seconds=60)
 """How old a workload without a job must be before it is removed."""
-ABANDONED_SECONDS = 3600.0
-"""How long a directory without a job is left alone: its submission may still be on its way into the database."""
 
 
 class Janitor:
@@ -48,24 +44,13 @@ class Janitor:
                 await runtime.remove(orphan.key)
 
     async def sweep_directories(self) -> None:
-        """Have the remains of completed jobs cleared, and remove directories without a job."""
-        uncleared, all_ids = await asyncio.to_thread(_survey, self._data.jobs)
-        rows = await self._writer.repository.get_many(all_ids)
-        for job_id in uncleared:
-            job = rows.get(job_id)
-            if job is not None and job.state is State.COMPLETED:
+        """Have the workspaces of completed jobs cleared that a controller left which died just then."""
+        uncleared = await asyncio.to_thread(_with_workspace, self._data.jobs)
+        for job in (await self._writer.repository.get_many(uncleared)).values():
+            if job.state is State.COMPLETED:
                 self._supervise(job)
-        for job_id in all_ids - rows.keys():
-            await asyncio.to_thread(_remove_abandoned, self._data.job(job_id))
 
 
-def _survey(jobs: Path) -> tuple[set[str], set[str]]:
-    """Return the ids of the jobs with a workspace, and of all jobs that have a directory."""
-    ids = {name for name in os.listdir(jobs) if is_job_id(name)}
-    return {job_id for job_id in ids if any((jobs / job_id).glob("*/workspace"))}, ids
-
-
-def _remove_abandoned(directory: Path) -> None:
-    if time.time() - directory.stat().st_mtime > ABANDONED_SECONDS:
-        log.warning("removing a directory whose job does not exist: %s", directory.name)
-        shutil.rmtree(directory, ignore_errors=True)
+def _with_workspace(jobs: Path) -> list[str]:
+    """Return the ids of the jobs that have a workspace."""
+    return [name for name in os.listdir(jobs) if is_job_id(name) and any((jobs / name).glob("*/workspace"))]

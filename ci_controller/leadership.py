@@ -33,22 +33,22 @@ async def lead_forever(
             await _one_term(leases, lease, seconds, clock, term)
         finally:
             await asyncio.shield(_release(leases, lease))
-        log.warning("another controller leads; this one stands by")
+        log.warning("the leadership is lost")
 
 
 async def _acquire(leases: LeaderLease, holder: ProcessIdentity, seconds: float, clock: Clock) -> Lease:
-    said = False
+    obstacle = ""
     while True:
         try:
             lease = await leases.acquire(holder, seconds, clock())
+            now = "another controller leads; this one stands by"
         except CiError as exc:
-            log.warning("the lease could not be asked for: %s", exc)
-        else:
-            if lease is not None:
-                return lease
-        if not said:
-            log.info("another controller leads; this one stands by")
-            said = True
+            lease, now = None, f"the lease could not be asked for: {exc}"
+        if lease is not None:
+            return lease
+        if now != obstacle:
+            log.info(now)
+            obstacle = now
         await asyncio.sleep(min(1.0, seconds / 5))
 
 

@@ -154,6 +154,7 @@ class Supervisor:
         if job.state is State.RUNNING and self._recorder is None:
             record = self._execution.record_log_times(job, self._watcher)
             self._recorder = asyncio.create_task(record, name=f"log times of {job.id}")
+            self._recorder.add_done_callback(_say_what_failed)
 
     async def _wait_until(self, until: datetime | None) -> None:
         now = self._writer.clock()
@@ -162,6 +163,11 @@ class Supervisor:
 
     async def _wait(self, seconds: float) -> None:
         await self._wakeups.wait(max(0.0, seconds))
+
+
+def _say_what_failed(recorder: "asyncio.Task[None]") -> None:
+    if not recorder.cancelled() and recorder.exception() is not None:
+        log.warning("%s are not noted any more: %s", recorder.get_name(), recorder.exception())
 
 
 def _failure(code: ReasonCode, message: str) -> Verdict:

@@ -62,7 +62,7 @@ UPDATE jobs SET cancel_requested_time = :now
 WHERE id = :id AND cancel_requested_time IS NULL AND state <> 'completed'
 """
 
-# The controller's columns, all of them, if the lease still leads and nobody has written since version :version was read.
+# The controller's columns, all of them, if the lease leads and nobody has written since version :version was read.
 UPDATE_JOB = """
 UPDATE jobs SET
     state = :state, version = version + 1, attempt = :attempt, reason_code = :reason_code,

@@ -12,23 +12,23 @@ server_option = click.option(
     "--server",
     metavar="URL",
     envvar="CI_SERVER_URL",
-    help="The server: http(s)://HOST:PORT or unix:///PATH. By default the `ci serve` of this user on this machine; "
-    "where none runs, the command brings a server of its own, which ends with it.",
+    help="The server: http(s)://HOST:PORT or unix:///PATH. By default CI_SERVER_URL, or this user's `ci serve` on this "
+    "machine, or, where none runs, a server inside this command.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output.")
 events_option = click.option(
     "--json", "as_json", is_flag=True, help="Write the job's events to standard output, as one line of JSON each."
 )
 detach_option = click.option(
-    "--detach", is_flag=True, help="Do not follow: write the job's id to standard output and end."
+    "--detach", is_flag=True, help="Write the job's id to standard output and end, without following the job."
 )
 
 
-image_option = click.option("--image", metavar="IMAGE", help="The image to run in, as in python:3.12-slim.")
+image_option = click.option("--image", metavar="IMAGE", help="The image to run in, such as python:3.12-slim.")
 
 
 class TailCommand(click.Command):
-    """A command that takes everything behind the first `--` as it is, in `ctx.meta["tail"]` (None without `--`)."""
+    """A command that takes everything after the first `--` as it is, in `ctx.meta["tail"]` (None without `--`)."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta["tail"] = None
@@ -46,13 +46,13 @@ def spec_options(command: F) -> F:
     options = [
         click.option(
             "--env", "-e", multiple=True, metavar="NAME[=VALUE]",
-            help="Set a variable; without a value, pass the one that is set here. May be repeated.",
+            help="Set a variable of the job; without =VALUE, to its value here. May be repeated.",
         ),
-        click.option("--timeout", metavar="DURATION", help="End the job after so long, as in 90, 10m or 1h30m."),
-        click.option("--cpus", type=float, metavar="N", help="The most processors it may use, fractions allowed."),
-        click.option("--memory", metavar="SIZE", help="The most memory it may use, as in 512m or 2g."),
-        click.option("--no-network", is_flag=True, help="Give it no network."),
-        click.option("--priority", type=int, metavar="N", help="Higher ones start first; the default is 0."),
+        click.option("--timeout", metavar="DURATION", help="Stop the job after so long: seconds, or 10m, 1h30m."),
+        click.option("--cpus", type=float, metavar="N", help="The most processors the job may use, such as 1.5."),
+        click.option("--memory", metavar="SIZE", help="The most memory the job may use, such as 512m or 2g."),
+        click.option("--no-network", is_flag=True, help="Give the job no network."),
+        click.option("--priority", type=int, metavar="N", help="Higher ones start first. By default 0."),
         click.option("--project", metavar="NAME", help="A name to group jobs by."),
         click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label to find it by. May be repeated."),
     ]  # fmt: skip
@@ -77,7 +77,7 @@ def spec_of(options: dict[str, Any], tail: list[str] | None) -> dict[str, Any]:
     spec |= {"network": False} if options["no_network"] else {}
     if tail is not None:
         if not tail:
-            raise click.UsageError("there is no command behind --")
+            raise click.UsageError("there is no command after --")
         spec["command"] = list(tail)
     if spec:
         validated(Spec, spec, source="what the options ask for")

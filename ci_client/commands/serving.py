@@ -8,13 +8,19 @@ from ci_client.commands.options import echo_json, json_option, server_option
 
 
 @click.command()
-@click.option("--host", metavar="ADDRESS", help="Listen here instead of at CI_HOST (by default 127.0.0.1).")
-@click.option("--port", metavar="N", type=click.IntRange(0, 65535), help="Instead of PORT (8000); 0: any free one.")
+@click.option("--host", metavar="ADDRESS", help="The address to listen on. By default CI_HOST, or 127.0.0.1.")
+@click.option(
+    "--port",
+    metavar="N",
+    type=click.IntRange(0, 65535),
+    help="The port to listen on; 0 takes any free one. By default PORT, or 8000.",
+)
 def serve(host: str | None, port: int | None) -> int:
-    """Serve the API and carry jobs out.
+    """Run the server: the API, and the controller that runs jobs.
 
-    Ends with SIGTERM or Ctrl-C; running jobs go on, and the next one takes them up. There are no keys yet: whoever
-    reaches the address can run commands on this machine. Settings come from the environment, see `ci settings`.
+    Ctrl-C or SIGTERM stops it; running jobs go on, and the next `ci serve` takes them up. There are no keys yet:
+    whoever can reach the address can run commands on this machine. Settings come from the environment; `ci settings`
+    shows them.
     """
     import asyncio
 
@@ -28,10 +34,10 @@ def serve(host: str | None, port: int | None) -> int:
 
 @click.command()
 def controller() -> int:
-    """Carry jobs out, without an API.
+    """Run the controller alone, beside a server that has none.
 
-    Ends with SIGTERM or Ctrl-C; running jobs go on. For a server that runs with CI_CONTROLLER=off on the same
-    CI_DB_PATH and CI_DATA_DIR.
+    The server runs with CI_CONTROLLER=off, and both with the same CI_DB_PATH and CI_DATA_DIR. Ctrl-C or SIGTERM stops
+    the controller; running jobs go on.
     """
     import asyncio
 
@@ -45,7 +51,7 @@ def controller() -> int:
 @click.command()
 @json_option
 def settings(as_json: bool) -> int:
-    """Show every setting: value, default, unit, meaning."""
+    """Show every setting: its value, default, unit and meaning."""
     from ci_client.tables import columns
     from ci_common.settings import Settings
 
@@ -78,9 +84,9 @@ def _shown(value: Any) -> str:
 @server_option
 @json_option
 def doctor(server: str | None, as_json: bool) -> int:
-    """Examine the installation, and say what to mend.
+    """Check this installation, and say what to fix.
 
-    Ends with 0 if jobs can run, 69 if a server or an engine does not answer, 70 for anything else that failed.
+    The exit status is 0 if jobs can run, 69 if a server or an engine does not answer, 70 if anything else failed.
     """
     import asyncio
     from dataclasses import asdict

@@ -35,10 +35,11 @@ _PATH = click.argument("path", default=".", metavar="[PATH]", type=click.Path(pa
 def run(ctx: click.Context, /, path: Path, server: str | None, as_json: bool, **options: Any) -> int:
     """Run a project's tests and follow them to their end.
 
-    PATH is a directory (by default this one), taken as it is but for what .gitignore and .ciignore name, or a zip file.
-    The project's ci.yaml says how to run it; a Python project needs none. A COMMAND behind -- runs instead.
+    PATH is a directory, by default this one, or a zip file. The directory is sent as it is, without what .gitignore
+    and .ciignore name. The project's ci.yaml says what to run; a Python project needs none. COMMAND, where given, runs
+    instead.
 
-    Ends with the job's own exit code. Ctrl-C leaves the job alone and says how to come back, a second one cancels it.
+    The exit status is the job's own. Ctrl-C leaves the job alone and says how to come back; a second one cancels it.
     """
     return _submit_project(ctx, path, server, as_json=as_json, detach=False, options=options)
 
@@ -52,7 +53,10 @@ def run(ctx: click.Context, /, path: Path, server: str | None, as_json: bool, **
 @events_option
 @click.pass_context
 def submit(ctx: click.Context, /, path: Path, server: str | None, as_json: bool, detach: bool, **options: Any) -> int:
-    """Submit a project like `ci run`, or leave it with --detach."""
+    """Submit a project and follow it, or leave it to a server.
+
+    Like `ci run`, but --detach leaves the job to a server (see `ci serve`) and ends at once.
+    """
     return _submit_project(ctx, path, server, as_json=as_json, detach=detach, options=options)
 
 
@@ -68,10 +72,10 @@ def exec_command(
 ) -> int:
     """Run one command in an image, without a project.
 
-    As in: ci exec busybox -- echo hello
+    For example: ci exec busybox -- echo hello
     """
     if ctx.meta["tail"] is None:
-        raise click.UsageError("give the command behind --, as in: ci exec busybox -- echo hello")
+        raise click.UsageError("give the command after --, as in: ci exec busybox -- echo hello")
     request = {"type": "container", **spec_of(options | {"image": image}, ctx.meta["tail"])}
     return _make_job(lambda connection: connection.client.create_job(request), server, as_json=as_json, detach=detach)
 
@@ -82,7 +86,10 @@ def exec_command(
 @server_option
 @events_option
 def retry(job: str, server: str | None, as_json: bool, detach: bool) -> int:
-    """Submit again what a job was submitted with."""
+    """Run a completed job again, as a new job.
+
+    JOB is a job's id, or the beginning of one. The new job has the same upload and the same options.
+    """
 
     async def submit_again(connection: "Connection") -> str:
         return await connection.client.retry_job(await connection.resolve(job))

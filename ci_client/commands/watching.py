@@ -30,10 +30,10 @@ def _with_connection(
 @server_option
 @events_option
 def wait(job: str, from_beginning: bool, server: str | None, as_json: bool) -> int:
-    """Follow a job to its end; come back to it at any time.
+    """Follow a job to its end, from any terminal.
 
-    JOB is a job's id, or the beginning of one. Ends with the job's own exit code. Ctrl-C leaves the job alone, a second
-    one cancels it.
+    JOB is a job's id, or the beginning of one. The exit status is the job's own. Ctrl-C leaves the job alone and says
+    how to come back; a second one cancels it.
     """
     from ci_client.connection import connected
     from ci_client.follow import JobFollower
@@ -49,13 +49,14 @@ def wait(job: str, from_beginning: bool, server: str | None, as_json: bool) -> i
 
 @click.command()
 @click.argument("job")
-@click.option("--follow", "-f", is_flag=True, help="Go on until the job ends.")
+@click.option("--follow", "-f", is_flag=True, help="Keep going until the job ends.")
 @server_option
 @events_option
 def logs(job: str, follow: bool, server: str | None, as_json: bool) -> int:
-    """Write a job's log to standard output.
+    """Write a job's log to standard output, byte for byte.
 
-    Byte for byte. Ends with 0 however the job ended.
+    JOB is a job's id, or the beginning of one. Without --follow, this is the log as it stands now. The exit status does
+    not depend on how the job ended.
     """
 
     async def work(connection: "Connection") -> int:
@@ -104,12 +105,16 @@ async def _write(chunks: AsyncGenerator[bytes, None]) -> int:
 
 
 @click.command("list")
-@click.option("--status", type=click.Choice(["queued", "running", "completed"]), help="Only jobs in this status.")
-@click.option("--conclusion", metavar="NAME", help="Only jobs that ended so, as in failed.")
+@click.option("--status", type=click.Choice(["queued", "running", "completed"]), help="Only jobs with this status.")
+@click.option(
+    "--conclusion", metavar="NAME", help="Only jobs that ended so: succeeded, failed, cancelled, timed_out, errored."
+)
 @click.option("--project", metavar="NAME", help="Only this project's jobs.")
 @click.option("--label", metavar="KEY=VALUE", help="Only jobs with this label.")
-@click.option("--search", "q", metavar="TEXT", help="Only jobs with this text in id, project, payload or labels.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
+@click.option("--search", "q", metavar="TEXT", help="Only jobs with this text in their id, project, payload or labels.")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(1), default=20, show_default=True, help="The most jobs to list."
+)
 @server_option
 @json_option
 def list_command(server: str | None, as_json: bool, limit: int, **filters: str | None) -> int:
@@ -139,7 +144,10 @@ def list_command(server: str | None, as_json: bool, limit: int, **filters: str |
 @server_option
 @json_option
 def status(job: str, server: str | None, as_json: bool) -> int:
-    """Show what is known of a job."""
+    """Show a job: its state, steps and result.
+
+    JOB is a job's id, or the beginning of one.
+    """
     from ci_client.tables import job_details
 
     async def work(connection: "Connection") -> int:
@@ -160,7 +168,8 @@ def status(job: str, server: str | None, as_json: bool) -> int:
 def cancel(job: str, server: str | None, as_json: bool) -> int:
     """Cancel a job.
 
-    It is sent SIGTERM, and SIGKILL where it has not ended some seconds later.
+    JOB is a job's id, or the beginning of one. A job that runs is sent SIGTERM, and SIGKILL if it has not ended
+    CI_STOP_GRACE seconds later (by default 10).
     """
     from ci_client.console import say
     from ci_client.follow import wait_for_end

@@ -1,7 +1,7 @@
 """`ci controller`: the controller alone, for an API that runs with CI_CONTROLLER=off."""
 
-from ci_client.roots.logs import log_to_stderr
 from ci_client.roots.parts import server_parts
+from ci_common.reporting import log_to_stderr
 from ci_common.settings import Settings
 
 
@@ -10,5 +10,5 @@ async def run(settings: Settings) -> None:
     with server_parts():
         from ci_controller.main import run_controller
 
-    log_to_stderr(settings)
+    log_to_stderr(settings.log_level)
     await run_controller(settings)

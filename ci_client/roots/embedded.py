@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ci_client.announcement import make_state_directory
-from ci_client.roots.logs import log_to_stderr
 from ci_client.roots.parts import server_parts
+from ci_common.reporting import log_to_stderr
 from ci_common.settings import Settings
 from ci_common.tasks import alongside
 
@@ -46,7 +46,7 @@ async def embedded_server(*, carries_jobs: bool) -> AsyncIterator[str]:
         from ci_server.serving import serve
 
     settings = embedded_settings(carries_jobs=carries_jobs)
-    log_to_stderr(settings, format="ci: %(message)s")
+    log_to_stderr(settings.log_level, form="ci: %(message)s")
     with _private_directory() as directory:
         socket = directory / "api.sock"
         ready = asyncio.Event()

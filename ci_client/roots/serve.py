@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 from ci_client.announcement import announced
 from ci_client.console import say
 from ci_client.errors import StateUnavailable
-from ci_client.roots.logs import log_to_stderr
 from ci_client.roots.parts import server_parts
+from ci_common.reporting import log_to_stderr
 from ci_common.settings import Settings
 
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # recognised, not bound
@@ -22,7 +22,7 @@ async def run_server(settings: Settings) -> None:
         from ci_server.app import create_app
         from ci_server.serving import serve
 
-    log_to_stderr(settings)
+    log_to_stderr(settings.log_level)
     with ExitStack() as stack:
 
         def tell(url: str) -> None:

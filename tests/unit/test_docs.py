@@ -1,0 +1,254 @@
+"""The documentation against the code: what exists is described, and what is described exists."""
+
+import ast
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from starlette.routing import Route
+
+from ci_client import exits, main
+from ci_common.errors import RequestError
+from ci_common.events import COMPLETE, JOB_ID, LOG, STATUS, STEP
+from ci_common.jobs import BUILTIN_TYPES, CONTAINER_TYPE, TRANSITIONS, Conclusion, Job, ReasonCode, State
+from ci_common.settings import Settings
+from ci_common.spec import Limits, Spec, Step
+from ci_common.times import utc_now
+from ci_common.wire import WIRE_STATUS, job_on_wire
+from ci_server.api import create_api
+from ci_server.listing import ListQuery
+from ci_server.masking import MASK, masked_env
+from ci_server.pyproject import TEST_GROUPS
+from ci_server.python_project import PROJECT_FILES, TEST_FILES, TEST_REQUIREMENTS
+from ci_server.starting_points import StreamQuery
+from tests.helpers.installation import ROOT
+from tests.helpers.markdown import Page, codes, pages, table
+
+PAGES = list(pages())
+EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+NOT_SETTINGS = {"CI_"}
+"""What looks like a setting and stands for all of them."""
+
+
+def first_codes(rows: list[tuple[str, ...]]) -> list[str]:
+    """What stands in backticks in the first column."""
+    return [code for row in rows for code in codes(row[0])]
+
+
+def commands() -> dict[str, click.Command]:
+    return dict(main.cli.commands)
+
+
+def options_of(command: click.Command) -> set[str]:
+    """The long names of a command's own options."""
+    names = {name for parameter in command.params if isinstance(parameter, click.Option) for name in parameter.opts}
+    return {name for name in names if name.startswith("--")}
+
+
+def test_every_setting_has_its_row() -> None:
+    def row(name: str) -> tuple[str, ...]:
+        about = Settings.describe(name)
+        default = about["default"]
+        shown = f"{default:g}" if isinstance(default, float) else str(default or "")
+        return f"`{about['env']}`", f"`{shown}`" if shown else "", about["unit"], about["meaning"]
+
+    assert table(Page("docs/settings.md").text) == [row(name) for name in Settings.model_fields]
+
+
+@EVERY_PAGE
+def test_no_other_settings_are_named(page: Page) -> None:
+    named = set(re.findall(r"\b(?:CI|MAX)_[A-Z_]*\b", page.text))
+    assert named - set(Settings.env_names().values()) - NOT_SETTINGS == set()
+
+
+def test_every_command_has_its_row() -> None:
+    rows = table(Page("docs/cli.md").section("Commands"))
+    assert [code.split()[1] for code in first_codes(rows)] == list(commands())
+
+
+def test_every_option_of_every_command_has_its_row() -> None:
+    described: dict[str, set[str]] = {name: set() for name in commands()}
+    for option, of, _ in table(Page("docs/cli.md").section("Options")):
+        if of not in ("`ci` itself", "every command"):
+            for name in of.split(", "):
+                described[name].add(codes(option)[0].split()[0])
+    assert {name: {option.partition("[")[0] for option in options} for name, options in described.items()} == {
+        name: options_of(command) for name, command in commands().items()
+    }
+
+
+@EVERY_PAGE
+def test_command_lines_are_ones_that_the_program_takes(page: Page) -> None:
+    for words in command_lines(page):
+        name, *rest = words
+        if name in ("--help", "COMMAND"):
+            continue
+        assert name in commands(), words
+        own = rest[: rest.index("--")] if "--" in rest else rest
+        given = {word.partition("=")[0] for word in own if word.startswith("--")}
+        assert given <= options_of(commands()[name]) | {"--help"}, words
+
+
+def command_lines(page: Page) -> Iterator[list[str]]:
+    """Yield what follows `ci` in the page's command lines, in blocks of code and in backticks."""
+    lines = [line for block in page.blocks() if block.language == "sh" for line in block.text.splitlines()]
+    for text in [*lines, *codes(page.prose())]:
+        match = re.search(r"(?:^|[\s(])ci ([^|)>]+)", text)
+        if match is not None:
+            yield match[1].split()
+
+
+@EVERY_PAGE
+def test_targets_of_make_exist(page: Page) -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    texts = [*(block.text for block in page.blocks()), *codes(page.prose())]
+    assert {name for text in texts for name in re.findall(r"^make (\w+)", text, re.MULTILINE)} <= targets
+
+
+def test_every_exit_status_is_told_of() -> None:
+    told = {row[0] for row in table(Page("docs/cli.md").section("Exit status"))} - {"the job's own"}
+    known = {str(value) for name, value in vars(exits).items() if name.startswith("EX_")}
+    assert told == known
+    help_text = re.findall(r"^ +(\d+)  ", main.cli.epilog or "", re.MULTILINE)
+    assert set(help_text) == known - {str(exits.EX_BROKEN_PIPE)}, "the last of `ci logs` alone"
+
+
+def test_every_route_has_its_row(tmp_path: Path) -> None:
+    api = create_api(Settings(db_path=tmp_path / "ci_jobs.db"))
+    routes = {
+        f"{method} {route.path.replace('{job_id}', '{id}')}"
+        for route in api.routes
+        if isinstance(route, Route)
+        for method in route.methods or ()
+        if method != "HEAD"
+    }
+    rows = table(Page("docs/http.md").section("Routes"))
+    assert set(first_codes(rows)) == routes
+    assert len(rows) == len(routes)
+
+
+def test_every_field_of_a_job_has_its_row() -> None:
+    job = Job(id="", type="echo", submit_time=utc_now())
+    assert first_codes(table(Page("docs/http.md").section("The job"))) == list(job_on_wire(job))
+
+
+def test_values_of_a_jobs_fields() -> None:
+    rows = {row[0]: set(codes(row[1])) for row in table(Page("docs/http.md").section("The job"))}
+    assert rows["`status`"] == set(WIRE_STATUS.values())
+    assert rows["`conclusion`"] == set(Conclusion)
+    assert rows["`type`"] == BUILTIN_TYPES | {CONTAINER_TYPE}
+    assert rows["`runtime`"] == {"docker", "process", "builtin"}
+
+
+def test_masked_names() -> None:
+    row = next(row for row in table(Page("docs/http.md").section("The job")) if row[0] == "`payload`")
+    words = re.findall(r"\b[A-Z]{3,}\b", row[1])
+    assert masked_env(dict.fromkeys(words, "secret")) == dict.fromkeys(words, MASK)
+    assert len(words) == 9
+
+
+def test_every_query_parameter_is_described() -> None:
+    page = Page("docs/http.md")
+    assert set(first_codes(table(page.section("The list")))) == set(ListQuery.model_fields)
+    stream = next(row[1] for row in table(page.section("Routes")) if row[0] == "`GET /jobs/{id}/stream`")
+    named = {re.split("=", code)[0] for code in codes(stream)} - {"Last-Event-ID"}
+    assert named == set(StreamQuery.model_fields)
+
+
+def test_every_event_is_shown() -> None:
+    section = Page("docs/http.md").section("The stream")
+    assert set(re.findall(r'"type":"(\w+)"', section)) == {JOB_ID, STATUS, LOG, STEP, COMPLETE}
+
+
+def test_every_problem_has_its_row() -> None:
+    described = {row[1]: row[0] for row in table(Page("docs/http.md").section("Errors"))}
+    errors: list[type[RequestError]] = [RequestError, *RequestError.__subclasses__()]
+    raised = {error.code: str(error.status) for error in errors}
+    known = raised | dict(answers_made_by_hand())
+    assert {codes(code)[0]: status for code, status in described.items()} == known
+
+
+def answers_made_by_hand() -> Iterator[tuple[str, str]]:
+    """Yield code and status of the problems that come from no RequestError."""
+    for path in sorted((ROOT / "ci_server").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "problem":
+                status, code = node.args[:2]
+                if isinstance(status, ast.Constant) and isinstance(code, ast.Constant):
+                    yield str(code.value), str(status.value)
+    yield from (("not_found", "404"), ("method_not_allowed", "405"), ("http_error", "other"))
+
+
+def test_every_reason_has_its_row() -> None:
+    page = Page("docs/reasons.md")
+    waits = table(page.section("Why a job waits (`status` is `queued`)"))
+    ends = table(page.section("Why a job ended (`status` is `completed`)"))
+    assert sorted(first_codes([*waits, *ends])) == sorted(ReasonCode)
+    assert {codes(row[1])[0] for row in ends} == set(Conclusion) - {Conclusion.SUCCEEDED}
+
+
+def test_every_field_of_a_spec_has_its_row() -> None:
+    rows = table(Page("docs/ci-yaml.md").text)
+    fields = [name for name in Spec.model_fields if name != "command"]
+    assert sorted(first_codes(rows)) == sorted([*fields, "command"])
+    meanings = {row[0]: row[1] for row in rows}
+    assert set(Limits.model_fields) <= set(codes(meanings["`limits`"]))
+    assert "{" + ", ".join(Step.model_fields) + "}" in codes(meanings["`steps`"])
+
+
+def test_what_is_recognised_is_listed() -> None:
+    page = Page("docs/ci-yaml.md")
+    section = page.section("Projects that are recognised")
+    recognised, requirements = (block.text.split() for block in page.blocks() if not block.language)
+    assert set(recognised) == {*PROJECT_FILES, *TEST_FILES}
+    assert tuple(requirements) == TEST_REQUIREMENTS, "in this order"
+    assert re.search(",\\s+".join(f"`{name}`" for name in TEST_GROUPS), section)
+
+
+def test_example_is_valid() -> None:
+    import yaml
+
+    (example,) = (block.text for block in Page("docs/ci-yaml.md").blocks() if block.language == "yaml")
+    Spec.model_validate(yaml.safe_load(example))
+
+
+def test_state_diagram_is_the_table() -> None:
+    (diagram,) = (block.text for block in Page("ARCHITECTURE.md").blocks() if "QUEUED" in block.text)
+    drawn = {tuple(line.split(" -> ")) for line in diagram.splitlines()}
+    assert drawn == {(before.name, after.name) for before, following in TRANSITIONS.items() for after in following}
+    assert re.findall(r"[A-Z]{5,}", Page("ARCHITECTURE.md").section("State machine"))[:4] == [s.name for s in State]
+
+
+@EVERY_PAGE
+def test_links_lead_somewhere(page: Page) -> None:
+    for link in page.links():
+        target, _, anchor = link.partition("#")
+        if "://" in target:
+            continue
+        path = page.path.parent / target if target else page.path
+        assert path.exists(), f"{page.name}: {link}"
+        if anchor:
+            assert anchor in Page(os.path.relpath(path, ROOT)).anchors(), f"{page.name}: {link}"
+
+
+def test_every_page_is_listed() -> None:
+    listed = {os.path.normpath(ROOT / "docs" / link) for link in Page("docs/README.md").links()}
+    here = {str(path) for path in (ROOT / "docs").glob("*.md")} - {str(ROOT / "docs" / "README.md")}
+    assert here <= listed
+
+
+def test_decisions_are_numbered() -> None:
+    numbers = [page.path.name[:4] for page in PAGES if page.path.parent.name == "adr"]
+    assert numbers == [f"{number:04d}" for number in range(1, len(numbers) + 1)]
+    for page in PAGES:
+        if page.path.parent.name == "adr":
+            assert page.text.startswith(f"# {int(page.path.name[:4])}. "), page.name
+
+
+def test_the_installed_version_is_in_the_changelog() -> None:
+    version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert version is not None
+    assert version[1] in Page("CHANGELOG.md").text
