@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ci_client.errors import StateUnavailable
 from ci_common.processes import ProcessIdentity, this_process
 
 
@@ -18,9 +19,14 @@ def state_directory() -> Path:
 
 
 def make_state_directory() -> Path:
-    """Return the state directory, made where it was not, closed to other users. Raises OSError."""
+    """Return the state directory, made where it was not, closed to other users. Raises StateUnavailable."""
     directory = state_directory()
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as exc:
+        raise StateUnavailable(
+            f"the state directory {directory} cannot be made: {exc.strerror}; XDG_STATE_HOME names another place"
+        ) from exc
     return directory
 
 

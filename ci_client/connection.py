@@ -26,8 +26,8 @@ class Connection:
 
     @property
     def where(self) -> str:
-        """Where jobs run, for people."""
-        return "embedded, in this process" if self.embedded else self.client.server_url
+        """Where the server is, for people."""
+        return "embedded in this command" if self.embedded else self.client.server_url
 
     def advice(self, command: str, job_id: str, *rest: str) -> str:
         """Return a command line that the user can type next."""

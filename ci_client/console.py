@@ -5,9 +5,12 @@ import select
 import sys
 import time
 from contextlib import suppress
+from typing import TextIO
 
 import anyio
 import click
+
+from ci_client.errors import OutputFailed
 
 _FIRST_LINE_SECONDS = 2.0
 _TERMINAL_SECONDS = 0.1
@@ -19,6 +22,10 @@ class LogOutput:
 
     def __init__(self) -> None:
         self._at_line_start = True
+        self.broken = sys.stdout is None
+        """The reader has gone away, or there was none; what is written is dropped."""
+        if self.broken:
+            return
         self._file = sys.stdout.buffer
         self._poll = select.poll()
         try:
@@ -26,11 +33,11 @@ class LogOutput:
             self._poll.register(self._descriptor, select.POLLOUT)
         except OSError:
             self._descriptor = None  # Not a file of the system's, as when a test catches the output.
-        self.broken = False
-        """The reader has gone away; what is written is dropped."""
 
     async def write(self, data: bytes) -> None:
-        """Write all of `data`, at once and exactly."""
+        """Write all of `data`, at once and exactly. Raises OutputFailed."""
+        if self.broken:
+            return
         if data:
             self._at_line_start = data.endswith(b"\n")
         try:
@@ -46,17 +53,28 @@ class LogOutput:
                 rest = rest[os.write(self._descriptor, rest[: select.PIPE_BUF]) :]
         except BrokenPipeError:
             self.broken = True
+        except OSError as exc:
+            raise OutputFailed(f"cannot write the log to standard output: {exc.strerror}") from exc
 
     def finish_line(self) -> None:
         """On a terminal that shows both outputs, end a line that the log has left open, before something else comes."""
-        if not self._at_line_start and sys.stdout.isatty() and sys.stderr.isatty():
+        if not self._at_line_start and _is_terminal(sys.stdout) and _is_terminal(sys.stderr):
             say_raw("\n")
             self._at_line_start = True
 
 
 def say(message: str, *, problem: bool = False) -> None:
     """Write one line to standard error."""
-    say_raw(click.style("ci: ", fg="red" if problem else "cyan") + message + "\n")
+    name = click.style("ci: ", fg="red" if problem else "cyan") if _in_colour() else "ci: "
+    say_raw(name + message + "\n")
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()
+
+
+def _in_colour() -> bool:
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def say_raw(text: str) -> None:
@@ -87,7 +105,7 @@ class Progress:
     """One line on standard error that says how far something has come: on a terminal, or where it takes long."""
 
     def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
+        self._terminal = _is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
         self._next = time.monotonic() + (_TERMINAL_SECONDS if self._terminal else _FIRST_LINE_SECONDS)
         self._shown = False
 

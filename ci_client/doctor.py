@@ -24,7 +24,7 @@ async def examine_all(server: str | None) -> list[Finding]:
         settings = installation_settings(serves=url is not None)
         own = await examine_installation(settings)
     except ServerPartsMissing as exc:
-        remedy = "pip install 'ci-server[server]', or name a server with --server or CI_SERVER_URL"
+        remedy = "or name a server with --server or CI_SERVER_URL"
         return [*findings, Finding(PARTS, None if url else False, str(exc), remedy)]
     return [*findings, *own]
 

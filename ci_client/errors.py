@@ -11,6 +11,8 @@ CiError
     ├── LogMismatch             70  the log as received is not the log as the job wrote it
     ├── ServerPartsMissing      69  a command needs the server's parts, which are not installed
     ├── NobodyServes            69  a command needs a server that goes on after it, and none is configured
+    ├── StateUnavailable        70  the state directory cannot be used
+    ├── OutputFailed            70  standard output takes no more, as on a full disk
     ├── NoSuchJob               64  no job, or more than one, begins with what was given
     └── PackingError            64  the project cannot be packed; nothing has been sent
 
@@ -90,10 +92,10 @@ class ServerPartsMissing(ClientError):
 
     exit_status = EX_UNAVAILABLE
 
-    def __init__(self, missing: str) -> None:
+    def __init__(self, missing: str, alternative: str = "") -> None:
         super().__init__(
             f"this needs the server's parts, which are not installed ({missing} is missing): "
-            "pip install 'ci-server[server]'"
+            "pip install 'ci-server[server]'" + (f", {alternative}" if alternative else "")
         )
 
 
@@ -101,6 +103,14 @@ class NobodyServes(ClientError):
     """The command leaves work for later, and there is no server that would do it."""
 
     exit_status = EX_UNAVAILABLE
+
+
+class StateUnavailable(ClientError):
+    """The directory in which commands remember things cannot be made."""
+
+
+class OutputFailed(ClientError):
+    """Standard output cannot be written, for another reason than that its reader has gone away."""
 
 
 class NoSuchJob(ClientError):

@@ -12,7 +12,7 @@ A job's own exit code where its own code ended by itself; else, so that a script
 """
 
 from ci_client.errors import EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, ClientError
-from ci_common.errors import CiError, RequestError, RuntimeFault
+from ci_common.errors import CiError, RequestError, RuntimeFault, Unavailable
 from ci_common.events import Event
 from ci_common.jobs import Conclusion
 from ci_common.settings import SettingsError
@@ -42,6 +42,6 @@ def status_of_error(error: CiError) -> int:
     """Return the exit status that stands for an error."""
     if isinstance(error, ClientError):
         return error.exit_status
-    if isinstance(error, RequestError | SettingsError):
+    if isinstance(error, RequestError | SettingsError) and not isinstance(error, Unavailable):
         return EX_USAGE
     return EX_UNAVAILABLE if isinstance(error, RuntimeFault) else EX_SOFTWARE

@@ -112,12 +112,16 @@ class JobFollower:
             parts.append(reason)
         verdict = f"{event['conclusion']}: {', '.join(parts)}" if parts else event["conclusion"]
         self._say(f"job {self._job_id} {verdict}")
-        self._say(f"its log again: {self._connection.advice('logs', self._job_id)}")
+        if event.get("log_bytes") != 0:
+            self._say(f"its log again: {self._connection.advice('logs', self._job_id)}")
         self._say(f"more about it: {self._connection.advice('status', self._job_id)}")
 
     async def _interrupted(self, number: int, signals: "asyncio.Queue[int]") -> int:
         back = self._connection.advice("wait", self._job_id, "--all")
-        self._say(f"detached; the job goes on. Come back to it with: {back}")
+        if self._connection.embedded and not self._is_running:
+            self._say(f"detached; the job waits until another command carries it out, as in: {back}")
+        else:
+            self._say(f"detached; the job goes on. Come back to it with: {back}")
         if number == signal.SIGTERM:
             return EX_INTERRUPTED
         self._say(f"Ctrl-C again within {_SECOND_THOUGHT_SECONDS:.0f} s cancels the job")

@@ -7,6 +7,7 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from ci_client.exits import EX_INTERRUPTED
 
@@ -48,6 +49,30 @@ class Interrupts:
         else:
             self.has_ended_command = True
             self._task.cancel()
+
+
+@contextmanager
+def held_back() -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C back in code that cannot be left at any point; what is given raises it, called at one where it can.
+
+    So does the end of the block.
+    """
+    has_come = False
+
+    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # as Python calls it
+        nonlocal has_come
+        has_come = True
+
+    def leave_if_asked() -> None:
+        if has_come:
+            raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGINT, note)
+    try:
+        yield leave_if_asked
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    leave_if_asked()
 
 
 def run_command(command: Callable[[Interrupts], Awaitable[int]]) -> int:

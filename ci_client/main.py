@@ -1,5 +1,6 @@
 """The command line, `ci`. What a command ends with is documented in `ci_client.exits`."""
 
+import errno
 import sys
 
 import click
@@ -7,6 +8,7 @@ import click
 from ci_client.commands import serving, submitting, watching
 
 EX_USAGE = 64
+EX_SOFTWARE = 70
 EX_INTERRUPTED = 130
 
 _EXIT_STATUS = """\b
@@ -64,12 +66,12 @@ def run_cli(args: list[str]) -> int:
 def _run_click(args: list[str]) -> int:
     try:
         status = cli.main(args, prog_name="ci", standalone_mode=False)
-    except click.UsageError as exc:
+    except click.exceptions.NoArgsIsHelpError as exc:
         exc.show()
         return EX_USAGE
     except click.ClickException as exc:
-        exc.show()
-        return exc.exit_code
+        _show_misuse(exc)
+        return EX_USAGE
     except Exception as exc:
         status = _status_of_error(exc)
         if status is None:
@@ -77,17 +79,30 @@ def _run_click(args: list[str]) -> int:
     return status if isinstance(status, int) else 0
 
 
+def _show_misuse(error: click.ClickException) -> None:
+    from ci_client.console import say
+
+    message = error.format_message().rstrip(".")
+    message = message[:1].lower() + message[1:]
+    context = getattr(error, "ctx", None)
+    say(f"{message}; see: {context.command_path if context else 'ci'} --help", problem=True)
+
+
 def _status_of_error(error: Exception) -> int | None:
     """Say what was wrong and return the exit status, or None for an error nobody raised on purpose."""
     from ci_client.console import say
     from ci_client.exits import status_of_error
-    from ci_common.errors import CiError, RequestError
+    from ci_common.errors import CiError
 
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        say(f"cannot write: {error.strerror}", problem=True)
+        return EX_SOFTWARE
     if not isinstance(error, CiError):
         return None
     say(str(error), problem=True)
-    for field in getattr(error, "errors", ()) if not isinstance(error, RequestError) else ():
-        say(f"  {field.path}: {field.message}", problem=True)
+    for field in getattr(error, "errors", ()):
+        if field.message not in str(error):
+            say(f"  {field.path}: {field.message}", problem=True)
     return status_of_error(error)
 
 

@@ -29,6 +29,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from ci_common.errors import Unavailable
+
 _EXIT = re.compile(rb"(\d{1,3})( term)?\n")
 _EXIT_BYTES = 16
 _NO_FILE_FOR_US = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM})
@@ -169,10 +171,19 @@ class DataDirectory:
         return self.path / "ca-certificates.crt"
 
     def create(self) -> None:
-        """Make the directory and its two folders, which are closed to other users even where the directory is not."""
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.incoming.mkdir(mode=0o700, exist_ok=True)
-        self.jobs.mkdir(mode=0o700, exist_ok=True)
+        """Make the directory and its two folders, which are closed to other users even where the directory is not.
+
+        Raises Unavailable.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.incoming.mkdir(mode=0o700, exist_ok=True)
+            self.jobs.mkdir(mode=0o700, exist_ok=True)
+        except OSError as exc:
+            raise Unavailable(
+                f"the data directory {self.path} cannot be made: {exc.strerror}; "
+                "CI_DB_PATH and CI_DATA_DIR say where it is"
+            ) from exc
 
     def job(self, job_id: str) -> Path:
         return self.jobs / job_id

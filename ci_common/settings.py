@@ -118,7 +118,8 @@ class Settings(BaseModel):
         except ValidationError as exc:
             names = cls.env_names()
             problems = "; ".join(
-                f"{names.get(str(e['loc'][0]), e['loc'][0])}={given.get(str(e['loc'][0]))!r}: {e['msg']}"
+                f"{names.get(str(e['loc'][0]), e['loc'][0])}={given.get(str(e['loc'][0]))!r}: "
+                + e["msg"].removeprefix("Value error, ")
                 for e in exc.errors()
             )
             raise SettingsError(problems) from exc

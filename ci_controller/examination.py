@@ -6,7 +6,7 @@ import shutil
 from ci_common.errors import CiError, RuntimeFault, RuntimeUnavailable
 from ci_common.findings import Finding
 from ci_common.layout import DataDirectory
-from ci_common.settings import Settings
+from ci_common.settings import Settings, SettingsError
 from ci_controller.main import assembled
 from ci_controller.runtime.protocol import Runtime
 
@@ -14,7 +14,10 @@ LITTLE_SPACE = 1024**3
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Look at database, data directory, engine and image. Changes nothing but making the first two where missing."""
+    """Look at database, data directory, engine and image. Changes nothing but making the first two where missing.
+
+    Raises SettingsError.
+    """
     try:
         async with assembled(settings) as parts:
             return [
@@ -22,6 +25,8 @@ async def examine(settings: Settings) -> list[Finding]:
                 _examine_disk(parts.data),
                 *await _examine_engine(settings, parts.runtimes["docker"]),
             ]
+    except SettingsError:
+        raise
     except (CiError, OSError) as exc:
         return [Finding("database", False, str(exc), "set CI_DB_PATH and CI_DATA_DIR to places that can be written")]
 

@@ -11,6 +11,7 @@ from ci_common.errors import RuntimeUnavailable
 from ci_common.layout import DataDirectory
 from ci_common.processes import this_process
 from ci_common.settings import Settings
+from ci_common.tasks import alongside
 from ci_common.times import Clock, utc_now
 from ci_common.watch import FileWatcher
 from ci_controller.completion import Writer
@@ -101,20 +102,9 @@ async def choose_runtime(settings: Settings, runtimes: dict[str, Runtime]) -> st
 
 @asynccontextmanager
 async def controlling(settings: Settings) -> AsyncIterator[None]:
-    """Run a controller beside something else. Should it fail, the process is asked to end (SIGTERM)."""
-    task = asyncio.create_task(_assemble_and_control(settings), name="controller")
-    task.add_done_callback(_end_process_on_failure)
-    try:
+    """Run a controller beside something else. Should it fail, the block is cancelled and what failed is raised."""
+    async with alongside(_assemble_and_control(settings), name="controller"):
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-def _end_process_on_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled():
-        log.critical("the controller has failed; this process ends", exc_info=task.exception())
-        signal.raise_signal(signal.SIGTERM)
 
 
 async def run_controller(settings: Settings) -> None:

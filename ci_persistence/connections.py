@@ -53,6 +53,8 @@ class Lane:
     async def open(self) -> None:
         """Connect. Raises Unavailable."""
         with translated(self._path):
+            # The thread of a connection of aiosqlite's that cannot be made may outlive the event loop.
+            sqlite3.connect(self._path).close()
             self._connection = await aiosqlite.connect(self._path, timeout=self._busy_timeout, isolation_level=None)
             self._connection.row_factory = aiosqlite.Row
             for statement in self._setup:

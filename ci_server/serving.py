@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import logging
+import errno
 import signal
 import socket
 import threading
@@ -12,9 +12,15 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 
+from ci_common.errors import CiError
+
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _STOP_SECONDS = 2
 _BACKLOG = 2048
+
+
+class CannotListen(CiError):
+    """The address is in use, is not this machine's, or may not be used by this user."""
 
 
 async def serve(
@@ -24,16 +30,14 @@ async def serve(
     port: int | None = None,
     uds: Path | None = None,
     on_ready: Callable[[str], None],
-    log_level: str = "info",
     install_signal_handlers: bool = True,
 ) -> None:
     """Serve `app` on `host` and `port` (default 127.0.0.1, any free port) or on the Unix socket `uds`.
 
     Calls `on_ready` with the URL once requests are answered. Runs until SIGINT or SIGTERM, then returns, or until it is
-    cancelled: streams end at once, other requests have a second. Raises OSError where it cannot listen, and whatever
-    the application's lifespan raises.
+    cancelled: streams end at once, other requests have a second. Raises CannotListen, and whatever the application's
+    lifespan raises.
     """
-    logging.getLogger("ci_server").setLevel(log_level.upper())
     with contextlib.ExitStack() as stack:
         listener, url = stack.enter_context(_listening(host or "127.0.0.1", port or 0, uds))
         await _run(app, listener, lambda: on_ready(url), install_signal_handlers)
@@ -108,19 +112,31 @@ def _stopped_by_signals(server: _Server) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _listening(host: str, port: int, uds: Path | None) -> Iterator[tuple[socket.socket, str]]:
-    """Yield a bound socket and the URL that it will answer at. Raises OSError."""
+    """Yield a bound socket and the URL that it will answer at. Raises CannotListen."""
     if uds is not None:
         with _unix_socket(uds) as listener:
             yield listener, f"unix:{uds}"
         return
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    with socket.socket(family, kind, protocol) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        name = f"[{host}]" if ":" in host else host
+    name = f"[{host}]" if ":" in host else host
+    with contextlib.ExitStack() as stack:
+        with _told(f"{name}:{port}"):
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            listener = stack.enter_context(socket.socket(family, kind, protocol))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
         yield listener, f"http://{name}:{listener.getsockname()[1]}"
+
+
+@contextlib.contextmanager
+def _told(where: str) -> Iterator[None]:
+    """Turn errors of the system into CannotListen."""
+    try:
+        yield
+    except OSError as exc:
+        taken = "; another server runs there: stop it, or choose another port" if exc.errno == errno.EADDRINUSE else ""
+        raise CannotListen(f"cannot listen at {where}: {exc.strerror or exc}{taken}") from exc
 
 
 @contextlib.contextmanager
@@ -137,9 +153,10 @@ def _unix_socket(path: Path) -> Iterator[socket.socket]:
             except FileNotFoundError:
                 pass
             else:
-                raise OSError(f"somebody listens on {path} already")
-        listener.bind(str(path))
-        path.chmod(0o600)
+                raise CannotListen(f"somebody listens on {path} already")
+        with _told(str(path)):
+            listener.bind(str(path))
+            path.chmod(0o600)
         try:
             yield listener
         finally:

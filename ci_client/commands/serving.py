@@ -77,7 +77,7 @@ def _described(values: Any) -> list[dict[str, Any]]:
 def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
-    return "-" if value is None else str(value) or '""'
+    return "-" if value is None else str(value)
 
 
 @click.command()

@@ -1,6 +1,7 @@
 """`ci run`, `ci submit`, `ci exec`, `ci retry`: commands that make a new job and, by default, follow it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,13 +100,10 @@ def retry(job: str, server: str | None, as_json: bool, detach: bool) -> int:
 def _submit_project(
     ctx: click.Context, path: Path, server: str | None, *, as_json: bool, detach: bool, options: dict[str, Any]
 ) -> int:
-    from ci_client.console import Progress, say, size
-    from ci_client.packing import open_project
+    from ci_client.console import say, size
 
     spec = spec_of(options, ctx.meta["tail"])
-    progress = Progress()
-    with open_project(path, lambda files, count: progress.show(f"packing: {files} files, {size(count)}")) as archive:
-        progress.done()
+    with _packed(path) as archive:
         for note in archive.notes:
             say(note)
         if archive.unpacked_bytes is None:
@@ -114,6 +112,25 @@ def _submit_project(
             files = f"{archive.files} file" + ("" if archive.files == 1 else "s")
             say(f"packed {files}, {size(archive.unpacked_bytes)}, into {size(archive.size)}")
         return _make_job(lambda connection: _upload(connection, archive, spec), server, as_json=as_json, detach=detach)
+
+
+@contextmanager
+def _packed(path: Path) -> "Iterator[Archive]":
+    from ci_client.console import Progress, size
+    from ci_client.interrupts import held_back
+    from ci_client.packing import open_project
+
+    with ExitStack() as stack:
+        progress = Progress()
+        with held_back() as leave_if_asked:
+
+            def show(files: int, count: int) -> None:
+                leave_if_asked()
+                progress.show(f"packing: {files} files, {size(count)}")
+
+            archive = stack.enter_context(open_project(path, show))
+        progress.done()
+        yield archive
 
 
 async def _upload(connection: "Connection", archive: "Archive", spec: dict[str, Any]) -> str:
@@ -154,7 +171,7 @@ def _make_job(
     async def command(interrupts: Interrupts) -> int:
         outlives = "nobody would run the job once this command has ended" if detach else None
         async with connected(server, carries_jobs=True, outlives=outlives) as connection:
-            say(f"running {connection.where}" if connection.embedded else f"server {connection.where}")
+            say(f"server {connection.where}")
             job_id = await make(connection)
             say(f"job {job_id}")
             if not detach:

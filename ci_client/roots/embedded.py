@@ -1,23 +1,25 @@
 """The API and a controller in this very process, behind a Unix socket in a private directory."""
 
 import asyncio
+import fcntl
 import os
+import shutil
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ci_client.announcement import make_state_directory
-from ci_client.errors import ClientError
 from ci_client.roots.parts import server_parts
+from ci_common.reporting import log_to_stderr
 from ci_common.settings import Settings
+from ci_common.tasks import alongside
 
 _LONGEST_PARENT = 70
-
-
-class EmbeddedServerFailed(ClientError):
-    """The server in this process could not start, or ended before it should."""
+_PREFIX = "ci-embedded-"
+_LOCKED_WITHIN_SECONDS = 10.0
 
 
 def embedded_settings(*, carries_jobs: bool) -> Settings:
@@ -36,63 +38,56 @@ def embedded_settings(*, carries_jobs: bool) -> Settings:
 async def embedded_server(*, carries_jobs: bool) -> AsyncIterator[str]:
     """Serve for as long as the block lasts, and give the server's URL. Jobs go on after it.
 
-    Should the server end by itself, the block is cancelled and EmbeddedServerFailed raised. Also raises
-    ServerPartsMissing and SettingsError.
+    Should the server end by itself, the block is cancelled and what ended it is raised. Also raises ServerPartsMissing,
+    SettingsError and StateUnavailable.
     """
-    with server_parts():
+    with server_parts("or name a server with --server or CI_SERVER_URL"):
         from ci_server.app import create_app
         from ci_server.serving import serve
 
     settings = embedded_settings(carries_jobs=carries_jobs)
+    log_to_stderr(settings.log_level, form="ci: %(message)s")
     with _private_directory() as directory:
-        socket = Path(directory, "api.sock")
+        socket = directory / "api.sock"
         ready = asyncio.Event()
-        serving = asyncio.create_task(
-            serve(
-                create_app(settings),
-                uds=socket,
-                on_ready=lambda url: ready.set(),  # noqa: ARG005  # the socket's name is known
-                log_level=settings.log_level,
-                install_signal_handlers=False,
-            ),
-            name="embedded-server",
+        serving = serve(
+            create_app(settings),
+            uds=socket,
+            on_ready=lambda url: ready.set(),  # noqa: ARG005  # the socket's name is known
+            install_signal_handlers=False,
         )
-        async with _watched(serving):
+        async with alongside(serving, name="embedded server"):
             await ready.wait()
             yield f"unix://{socket}"
 
 
-def _private_directory() -> "tempfile.TemporaryDirectory[str]":
-    """Return a temporary directory, closed to others, with a name that is short enough for a socket in it."""
+@contextmanager
+def _private_directory() -> Iterator[Path]:
+    """Yield a temporary directory, closed to others, with a name that is short enough for a socket in it.
+
+    It is locked for as long as its process lives, so that those of processes that were killed can be told and removed.
+    """
     usual = tempfile.gettempdir()
-    short = "/tmp" if len(usual) > _LONGEST_PARENT else usual  # noqa: S108
-    return tempfile.TemporaryDirectory(prefix="ci-", dir=short, ignore_cleanup_errors=True)
+    parent = Path("/tmp" if len(usual) > _LONGEST_PARENT else usual)  # noqa: S108
+    _remove_abandoned(parent)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent, ignore_cleanup_errors=True) as directory:
+        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield Path(directory)
+        finally:
+            os.close(lock)
 
 
-@asynccontextmanager
-async def _watched(serving: "asyncio.Task[None]") -> AsyncIterator[None]:
-    """End the server with the block, and the block with the server."""
-    block = asyncio.current_task()
-    assert block is not None, "runs in a task"
-    leaving = failed = False
-
-    def end_block(_: "asyncio.Task[None]") -> None:
-        nonlocal failed
-        if not leaving:
-            failed = True
-            block.cancel()
-
-    serving.add_done_callback(end_block)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if not failed:
-            raise
-        block.uncancel()
-        error = None if serving.cancelled() else serving.exception()
-        raise EmbeddedServerFailed(f"the embedded server ended: {error or 'without an error'}") from error
-    finally:
-        leaving = True
-        serving.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait({serving})
+def _remove_abandoned(parent: Path) -> None:
+    for directory in parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # Another user's, or just gone.
+            status = directory.lstat()
+            if status.st_uid != os.geteuid() or time.time() - status.st_mtime < _LOCKED_WITHIN_SECONDS:
+                continue
+            lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(directory)
+            finally:
+                os.close(lock)

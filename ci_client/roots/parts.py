@@ -14,12 +14,15 @@ _LIBRARIES = frozenset(
 
 
 @contextmanager
-def server_parts() -> Iterator[None]:
-    """Import the server's parts in this block. Raises ServerPartsMissing where a library of theirs is missing."""
+def server_parts(alternative: str = "") -> Iterator[None]:
+    """Import the server's parts in this block. Raises ServerPartsMissing where a library of theirs is missing.
+
+    `alternative` is what else the user can do, for the message.
+    """
     try:
         yield
     except ModuleNotFoundError as exc:
         name = (exc.name or "").partition(".")[0]
         if name not in _LIBRARIES:
             raise
-        raise ServerPartsMissing(name) from exc
+        raise ServerPartsMissing(name, alternative) from exc

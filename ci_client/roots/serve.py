@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from ci_client.announcement import announced
 from ci_client.console import say
+from ci_client.errors import StateUnavailable
 from ci_client.roots.parts import server_parts
 from ci_common.reporting import log_to_stderr
 from ci_common.settings import Settings
@@ -13,7 +14,10 @@ _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # recogn
 
 
 async def run_server(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, announced to this user's other commands. Raises ServerPartsMissing."""
+    """Serve until SIGTERM or SIGINT, announced to this user's other commands.
+
+    Raises ServerPartsMissing, CannotListen, and what its parts cannot begin without.
+    """
     with server_parts():
         from ci_server.app import create_app
         from ci_server.serving import serve
@@ -26,13 +30,11 @@ async def run_server(settings: Settings) -> None:
             say(f"serving at {url}")
             try:
                 stack.enter_context(announced(url))
-            except OSError as exc:
+            except (OSError, StateUnavailable) as exc:
                 say(f"other commands must be told where it is, with --server {url} ({exc})")
             say("submit a project from another terminal: ci submit .    (Ctrl-C stops; jobs go on)")
 
-        await serve(
-            create_app(settings), host=settings.host, port=settings.port, on_ready=tell, log_level=settings.log_level
-        )
+        await serve(create_app(settings), host=settings.host, port=settings.port, on_ready=tell)
 
 
 def _reachable(url: str) -> str:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ci_client import packing
 from ci_client.errors import PackingError
+from ci_client.ignore import LEFT_OUT
 from ci_client.packing import open_project, pack_directory
 
 needs_other_user = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -58,7 +59,7 @@ def test_round_trip_with_modes_links_and_empty_directories(tmp_path: Path) -> No
 @given(
     st.dictionaries(
         st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=20).filter(
-            lambda name: name not in (".", "..") and not name.startswith(".") and len(name.encode()) < 200
+            lambda name: name not in LEFT_OUT and not name.startswith(".") and len(name.encode()) < 200
         ),
         st.binary(max_size=300),
         min_size=1,

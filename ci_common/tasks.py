@@ -1,0 +1,38 @@
+"""Tasks that accompany a block."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+
+@asynccontextmanager
+async def alongside(work: Coroutine[Any, Any, None], *, name: str) -> AsyncIterator[None]:
+    """Do endless work for as long as the block lasts; the block's end cancels it.
+
+    Should the work end before, the block is cancelled, and what the work raised is raised in its place.
+    """
+    block = asyncio.current_task()
+    assert block is not None, "entered in a task"
+    leaving = ended = False
+
+    def end_block(_: "asyncio.Task[None]") -> None:
+        nonlocal ended
+        if not leaving:
+            ended = True
+            block.cancel()
+
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(end_block)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not ended:
+            raise
+        block.uncancel()
+        task.result()
+        raise RuntimeError(f"{name} has ended before its time") from None
+    finally:
+        leaving = True
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
