@@ -1,1 +1,1 @@
-"""From a directory to a plan: `projects` decides, `python_project` knows Python; the others read one kind of file each."""
+"""From a directory to a plan: `projects` decides, `python_project` knows Python, each other module one kind of file."""
