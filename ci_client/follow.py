@@ -14,7 +14,7 @@ from ci_client.errors import ServerError
 from ci_client.exits import EX_INTERRUPTED, status_of_job
 from ci_client.interrupts import Interrupts
 from ci_client.stream import log_bytes_of
-from ci_common.events import COMPLETE, LOG, STATUS, STEP, Event
+from ci_common.events import COMPLETE, JOB_ID, LOG, STATUS, STEP, Event
 from ci_common.jobs import Conclusion, ReasonCode
 
 _SECOND_THOUGHT_SECONDS = 2.0
@@ -57,10 +57,12 @@ class JobFollower:
             return await self._show_each(events)
 
     async def _show_each(self, events: AsyncGenerator[Event, None]) -> int:
+        if self._as_json:
+            await self._write_json({"type": JOB_ID, "job_id": self._job_id})
         async for event in events:
             kind = event["type"]
-            if self._as_json:
-                await self._output.write(json.dumps(event).encode() + b"\n")
+            if self._as_json and kind != JOB_ID:
+                await self._write_json(event)
             elif kind == LOG:
                 await self._output.write(log_bytes_of(event))
             if kind == STATUS:
@@ -71,6 +73,9 @@ class JobFollower:
                 await self._show_verdict(event)
                 return status_of_job(event)
         raise AssertionError("a stream ends with `complete` or an error")
+
+    async def _write_json(self, event: Event) -> None:
+        await self._output.write(json.dumps(event).encode() + b"\n")
 
     async def _show_status(self, event: Event) -> None:
         reason = (event.get("reason") or {}).get("message", "")

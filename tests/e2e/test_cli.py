@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.service import Service, tree
+from tests.helpers.service import Service, free_port, tree
 from tests.helpers.terminals import Start, Terminal, ended, next_line, said, terminals
 
 NOISY = r"printf 'caf\351 \377\000\n'; i=0; while [ $i -lt 20 ]; do i=$((i+1)); echo line $i; sleep 0.2; done; exit 3"
@@ -48,8 +48,6 @@ def test_waits_before_during_and_after_see_the_same(
 
 
 def test_wait_follows_across_the_death_of_the_server(ci: Start, shell_image: str, environment: dict[str, str]) -> None:
-    from tests.helpers.service import free_port
-
     port = free_port()
     server = serving(ci, PORT=port)
     submitted = ci("exec", shell_image, "--", "sh", "-c", NOISY)
@@ -131,9 +129,9 @@ def test_output_that_cannot_be_written(environment: dict[str, str], ci: Start, s
     assert ended(ci("wait", job_id))[0] == 0
 
     def shell(line: str) -> "subprocess.CompletedProcess[str]":
-        terminal = ci("--version")
+        terminal = ci("--help")
         assert ended(terminal)[0] == 0
-        line = line.format(ci=" ".join(map(str, terminal.args)).removesuffix(" --version"), job=job_id)
+        line = line.format(ci=" ".join(map(str, terminal.args)).removesuffix(" --help"), job=job_id)
         settings = {**os.environ, **environment, "PYTHONPATH": os.getcwd()}
         return subprocess.run(["sh", "-c", line], env=settings, capture_output=True, text=True, check=False)
 

@@ -27,6 +27,7 @@ def terminals(environment: Mapping[str, str]) -> Iterator[Start]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            bufsize=0,  # What has been read ahead would be lost to communicate().
         )
         started.append(process)
         return process

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import click
 import pytest
 
 from ci_client.announcement import announced, find_announced, state_directory
+from ci_client.interrupts import held_back
 from ci_client.main import cli, run_cli
 from ci_common.processes import this_process
 from ci_common.settings import Settings
@@ -148,3 +150,17 @@ def test_a_wrong_setting_is_wrong_use(monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.setenv("MAX_CONCURRENCY", "none")
     assert run_cli(["settings"]) == 64
     assert "MAX_CONCURRENCY" in capsys.readouterr().err
+
+
+def test_ctrl_c_that_is_held_back_comes_where_it_can() -> None:
+    passed = []
+    with pytest.raises(KeyboardInterrupt), held_back() as leave_if_asked:  # noqa: PT012  # where it leaves is the point
+        leave_if_asked()
+        signal.raise_signal(signal.SIGINT)
+        passed.append("not at any point")
+        leave_if_asked()
+        passed.append("but here")
+    assert passed == ["not at any point"]
+    with pytest.raises(KeyboardInterrupt), held_back():
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
