@@ -13,6 +13,8 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = (1.0, 3.0)
 """Waits after failed tries of a pull that may yet succeed; after the last try the image counts as not to be had."""
+LOOK_SECONDS = 5.0
+"""How long the engine may take to say whether it has an image; the whole queue waits for it."""
 
 
 @dataclass(slots=True)
@@ -38,7 +40,7 @@ class Images:
         """
         pull = self._pulls.get(image)
         if pull is None:
-            if await self._runtime.has_image(image):
+            if await self._is_here(image):
                 return True
             pull = self._pulls[image] = _Pull(Reason(ReasonCode.PULLING_IMAGE, f"pulling {image}"))
             pull.task = asyncio.create_task(self._run(image, pull), name=f"pull {image}")
@@ -47,6 +49,13 @@ class Images:
         if pull.fault is not None:
             raise pull.fault
         return False
+
+    async def _is_here(self, image: str) -> bool:
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                return await self._runtime.has_image(image)
+        except TimeoutError as exc:
+            raise RuntimeUnavailable(f"no answer within {LOOK_SECONDS:g} s") from exc
 
     def reason(self, image: str) -> Reason:
         """Return why jobs of an image wait that `is_ready` said False of."""

@@ -1,7 +1,7 @@
 """The outer loop: one controller that leads looks at everything, again and again, and sees that each job has a driver.
 
-Whatever happens only wakes the loop; what to do follows from what it then sees. A full look asks the engines too; a
-look after a wake-up reads the database only.
+Whatever happens only wakes the loop; what to do follows from what it then sees. Wake-ups make it read the database;
+the engines are asked beside it, at intervals, so that one that hangs holds up nothing else.
 """
 
 import asyncio
@@ -70,44 +70,45 @@ class Reconciler:
                 eternal.create_task(self._follow_database(), name="database changes")
                 eternal.create_task(self._sweep_directories(), name="directory sweep")
                 for runtime in self._runtimes.values():
+                    eternal.create_task(self._follow_workloads(runtime), name=f"workloads of {runtime.name}")
                     eternal.create_task(self._follow_events(runtime), name=f"events of {runtime.name}")
-                await self._loop()
+                await self._follow_jobs()
         finally:
             self._wakeups.close()
             await self._images.close()
             await self._dismiss_supervisors()
 
-    async def _loop(self) -> None:
-        loop = asyncio.get_running_loop()
-        next_full_look = loop.time()
+    async def _follow_jobs(self) -> None:
         while True:
             try:
-                if loop.time() >= next_full_look:
-                    await self._look_at_workloads()
-                    next_full_look = loop.time() + self._settings.reconcile_interval
                 await self._look_at_jobs()
             except CiError as exc:
                 log.warning("this look at the jobs is skipped: %s", exc)
                 await asyncio.sleep(min(1.0, self._settings.reconcile_interval))
-            await self._wakeups.wait(max(0.0, next_full_look - loop.time()))
+            await self._wakeups.wait(self._settings.reconcile_interval)
 
-    async def _look_at_workloads(self) -> None:
-        """Containers first, then rows: a row outlives its containers, so what is listed has a row or is an orphan."""
-        for runtime in self._runtimes.values():
+    async def _follow_workloads(self, runtime: Runtime) -> None:
+        while True:
             try:
-                sightings = await runtime.list_workloads()
+                await self._look_at_workloads(runtime)
             except RuntimeUnavailable as exc:
                 await self._reconnect(runtime, exc)
-                continue
-            rows = await self._writer.repository.get_many({s.key.job_id for s in sightings})
-            orphans: list[Sighting] = []
-            for sighting in sightings:
-                job = rows.get(sighting.key.job_id)
-                if job is None:
-                    orphans.append(sighting)
-                else:
-                    self._supervise(job)
-            await self._janitor.sweep_orphans(runtime, orphans)
+            except CiError as exc:
+                log.warning("this look at the workloads of %s is skipped: %s", runtime.name, exc)
+            await asyncio.sleep(self._settings.reconcile_interval)
+
+    async def _look_at_workloads(self, runtime: Runtime) -> None:
+        """Containers first, then rows: a row outlives its containers, so what is listed has a row or is an orphan."""
+        sightings = await runtime.list_workloads()
+        rows = await self._writer.repository.get_many({s.key.job_id for s in sightings})
+        orphans: list[Sighting] = []
+        for sighting in sightings:
+            job = rows.get(sighting.key.job_id)
+            if job is None:
+                orphans.append(sighting)
+            else:
+                self._supervise(job)
+        await self._janitor.sweep_orphans(runtime, orphans)
 
     async def _reconnect(self, runtime: Runtime, exc: RuntimeUnavailable) -> None:
         """Try to reach an engine again that new jobs or running ones need."""
