@@ -3,7 +3,7 @@ ARG BASE_IMAGE=python:3.12-slim
 
 FROM ${BASE_IMAGE} AS build
 WORKDIR /src
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY ci_client ci_client
 COPY ci_common ci_common
 COPY ci_controller ci_controller
