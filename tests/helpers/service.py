@@ -43,10 +43,10 @@ class Service:
         )
         threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()
 
-    def start(self) -> "Service":
-        """Start the process, and return once it has said where it listens."""
+    def start(self, *python_arguments: str) -> "Service":
+        """Start the process as `launch` does, and return once it has said where it listens."""
         self._ready.clear()
-        self.launch()
+        self.launch(*python_arguments)
         if not self._ready.wait(30):
             raise AssertionError("the service did not say where it listens:\n" + "".join(self.said))
         return self
