@@ -16,7 +16,7 @@ import pytest
 
 from ci_common.settings import Settings
 from ci_server.api import create_api
-from ci_server.serving import serve
+from ci_server.serving import CannotListen, serve
 from tests.helpers.played_api import Api, StartApi
 from tests.helpers.sse import Seen, events_of
 from tests.helpers.waiting import eventually
@@ -119,7 +119,7 @@ async def test_servers_in_one_loop_do_not_disturb_each_other(start_api: StartApi
 async def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         app = create_api(Settings(db_path=tmp_path / "x.db"))
-        with pytest.raises(OSError, match="in use"):
+        with pytest.raises(CannotListen, match="in use"):
             await serve(app, port=taken.getsockname()[1], on_ready=print, install_signal_handlers=False)
 
 
@@ -151,7 +151,7 @@ async def test_a_unix_socket(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(path)), base_url="http://x") as client:
         assert (await client.get("/ready")).status_code == 200
-        with pytest.raises(OSError, match="already"):
+        with pytest.raises(CannotListen, match="already"):
             await serve(create_api(Settings(db_path=tmp_path / "y.db")), uds=path, on_ready=print)
     serving.cancel()
     await asyncio.wait([serving])
