@@ -24,14 +24,13 @@ def job_table(jobs: Sequence[dict[str, Any]]) -> str:
 
 
 def _row(job: dict[str, Any]) -> tuple[str, ...]:
-    payload = job.get("payload") or {}
     return (
         job["job_id"],
         job.get("conclusion") or job["status"],
         _local(job.get("submit_time")),
         _took(job),
         job.get("project") or "",
-        str(payload.get("image") or job.get("type") or ""),
+        job.get("image") or job.get("type") or "",
     )
 
 
@@ -41,14 +40,13 @@ def job_details(job: dict[str, Any]) -> str:
 
 
 def _details(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    payload = job.get("payload") or {}
     yield "job", job["job_id"]
     yield "status", job["status"] + (f", {job['conclusion']}" if job.get("conclusion") else "")
     yield "reason", (job.get("reason") or {}).get("message", "")
     yield "error", job.get("error") or ""
     yield "exit code", "" if job.get("exit_code") is None else str(job["exit_code"])
     yield "type", job.get("type") or ""
-    yield "image", str(payload.get("image") or "")
+    yield "image", job.get("image") or ""
     yield "runs as", job.get("runtime") or ""
     yield "project", job.get("project") or ""
     yield "labels", ", ".join(f"{key}={value}" for key, value in (job.get("labels") or {}).items())

@@ -88,6 +88,7 @@ def job_on_wire(
         "cancel_requested_time": instant(job.cancel_requested_time),
         "retry_of": job.retry_of,
         "runtime": job.runtime,
+        "image": job.image,
     }
 
 

@@ -158,7 +158,7 @@ async def test_closing_leaves_no_thread_and_no_file_open(path: Path) -> None:
     await anext(changes)
     await changes.aclose()
     await repository.close()
-    assert threading.active_count() <= threads
+    await eventually(lambda: threading.active_count() <= threads, "the connections' threads have ended")
     assert sorted(file.name for file in path.parent.iterdir()) == ["jobs.db"]
     if sys.platform == "linux":
         # asyncio.to_thread wakes its loop through descriptors that were there before.
