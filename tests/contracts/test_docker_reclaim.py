@@ -56,7 +56,7 @@ class TestReclaim(DockerBench):
     async def test_what_cannot_be_deleted_is_told(
         self, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: EngineAPI, data: DataDirectory
     ) -> None:
-        async def refuse(path: Path) -> None:
+        def refuse(path: Path) -> None:
             raise PermissionError(f"cannot delete {path}")
 
         for place in ("runtime", "cleaning"):
@@ -71,7 +71,7 @@ class TestReclaim(DockerBench):
     async def test_without_any_image_that_could(
         self, data: DataDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async def refuse(path: Path) -> None:
+        def refuse(path: Path) -> None:
             raise PermissionError(f"cannot delete {path}")
 
         runtime = await self.open_runtime(data)
