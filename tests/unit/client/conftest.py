@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,3 +21,17 @@ def server(_one_server: ScriptedServer) -> ScriptedServer:
     _one_server.refusal = None
     _one_server.break_submissions = False
     return _one_server
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("CI_SERVER_URL", raising=False)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    directory = tmp_path / "project"
+    directory.mkdir()
+    (directory / "test_it.py").write_text("def test_it(): pass\n")
+    return directory

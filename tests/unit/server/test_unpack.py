@@ -5,57 +5,14 @@ import os
 import random
 import stat
 import struct
-import threading
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from ci_common.errors import InvalidUpload, TooLarge
-from ci_common.unpack import UnpackingStopped, UnpackLimits, unpack
-
-LIMITS = UnpackLimits(bytes=64 * 1024**2, members=1000, ratio=200)
-
-
-class Case:
-    """An archive being put together, and the directory it is unpacked into."""
-
-    def __init__(self, folder: Path) -> None:
-        self.archive = folder / "upload.zip"
-        self.target = folder / "workspace"
-        self.target.mkdir()
-        self.stopped = threading.Event()
-
-    def write(self, *members: tuple[str | zipfile.ZipInfo, bytes | str]) -> None:
-        with zipfile.ZipFile(self.archive, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, content in members:
-                archive.writestr(name, content)
-
-    def unpack(self, limits: UnpackLimits = LIMITS) -> None:
-        unpack(self.archive, self.target, limits, stopped=self.stopped)
-
-    def found(self) -> dict[str, bytes]:
-        return {
-            str(path.relative_to(self.target)): path.read_bytes()
-            for path in self.target.rglob("*")
-            if path.is_file() and not path.is_symlink()
-        }
-
-
-@pytest.fixture
-def case(tmp_path: Path) -> Case:
-    return Case(tmp_path)
-
-
-def member(name: str, mode: int, system: int = 3) -> zipfile.ZipInfo:
-    info = zipfile.ZipInfo(name)
-    info.external_attr = mode << 16
-    info.create_system = system
-    return info
-
-
-def link(name: str) -> zipfile.ZipInfo:
-    return member(name, stat.S_IFLNK | 0o777)
+from ci_common.unpack import UnpackingStopped
+from tests.helpers.archives import Case, link, member
 
 
 def test_files_arrive_byte_for_byte(case: Case) -> None:
@@ -212,70 +169,6 @@ def test_refuses_methods_that_inflate_without_bound(case: Case, method: int) -> 
         archive.writestr("a", bytes(10_000_000))
     with pytest.raises(InvalidUpload, match="another method"):
         case.unpack()
-
-
-def test_stops_at_the_limit_on_bytes(case: Case) -> None:
-    noise = random.Random(1).randbytes(300_000)
-    case.write(("a", noise), ("b", noise))
-    with pytest.raises(TooLarge, match="more than 500000 bytes"):
-        case.unpack(UnpackLimits(bytes=500_000, members=10, ratio=200))
-    assert sum(map(len, case.found().values())) <= 500_000
-
-
-def test_stops_at_the_limit_on_the_ratio(case: Case) -> None:
-    case.write(("zeros", bytes(32 * 1024**2)))
-    with pytest.raises(TooLarge, match="200 times"):
-        case.unpack(UnpackLimits(bytes=2**40, members=10, ratio=200))
-    assert sum(map(len, case.found().values())) <= 16 * 1024**2
-
-
-def test_a_small_archive_may_grow_by_any_ratio(case: Case) -> None:
-    case.write(("zeros", bytes(10 * 1024**2)))
-    case.unpack()
-    assert len(case.found()["zeros"]) == 10 * 1024**2
-
-
-def test_does_not_believe_the_size_in_the_headers(case: Case) -> None:
-    case.write(("zeros", bytes(32 * 1024**2)))
-    raw = bytearray(case.archive.read_bytes())
-    struct.pack_into("<I", raw, 22, 10)
-    struct.pack_into("<I", raw, raw.index(b"PK\x01\x02") + 24, 10)
-    case.archive.write_bytes(raw)
-    with pytest.raises((InvalidUpload, TooLarge)):
-        case.unpack()
-    assert sum(map(len, case.found().values())) <= 16 * 1024**2
-
-
-def test_overlapping_members_count_as_often_as_they_are_written(case: Case) -> None:
-    case.write(("a", bytes(4 * 1024**2)))
-    raw = case.archive.read_bytes()
-    start = raw.index(b"PK\x01\x02")
-    end = raw.index(b"PK\x05\x06")
-    entries = b"".join(raw[start:end].replace(b"a", bytes([ord("A") + n])) for n in range(20))
-    locals_fixed = raw[:start]
-    tail = struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 20, 20, len(entries), start, 0)
-    case.archive.write_bytes(locals_fixed + entries + tail)
-    with pytest.raises((InvalidUpload, TooLarge)):
-        case.unpack()
-
-
-def test_stops_at_the_limit_on_members(case: Case) -> None:
-    case.write(*((f"f{n}", "") for n in range(11)))
-    with pytest.raises(TooLarge, match="more than 10 files"):
-        case.unpack(UnpackLimits(bytes=100, members=10, ratio=200))
-    assert case.found() == {}
-
-
-def test_folders_that_are_only_named_as_parents_count(case: Case) -> None:
-    case.write(*((f"{n}/a/b/c/d/file", "") for n in range(5)))
-    with pytest.raises(TooLarge, match="more than 10 files and folders"):
-        case.unpack(UnpackLimits(bytes=100, members=10, ratio=200))
-
-
-def test_does_not_read_a_huge_list_of_members(case: Case) -> None:
-    case.write(*((f"{n:0200d}", "") for n in range(3000)))
-    with pytest.raises(TooLarge, match="list of members"):
-        case.unpack(UnpackLimits(bytes=100, members=10, ratio=200))
 
 
 def test_stops_when_asked(case: Case) -> None:

@@ -1,0 +1,10 @@
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.archives import Case
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    return Case(tmp_path)
