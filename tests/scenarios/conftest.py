@@ -1,5 +1,6 @@
 """Fixtures of the scenarios: an installation per runtime."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -18,5 +19,6 @@ def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Installation
         "CI_RECONCILE_INTERVAL": "0.5",
         "CI_STOP_GRACE": "5",
         "CI_CONTAINER_PREFIX": "scenario-",
+        "DOCKER_HOST": os.environ.get("DOCKER_HOST", ""),
     }
     return Installation(tmp_path, runtime, image, environment)
