@@ -65,7 +65,7 @@ async def main() -> None:
         settings = Settings.from_env(db_path=Path(directory, "ci_jobs.db"), runtime="docker", container_prefix="bench-")
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         serving = asyncio.create_task(
-            serve(create_app(settings), on_ready=ready.set_result, log_level="error", install_signal_handlers=False)
+            serve(create_app(settings), on_ready=ready.set_result, install_signal_handlers=False)
         )
         async with CiClient(await ready) as client:
             await measure(client, arguments.image, arguments.runs)
