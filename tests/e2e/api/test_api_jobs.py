@@ -3,28 +3,15 @@
 import json
 from typing import Any
 
-import httpx
 import pytest
 
 from ci_common.ids import new_job_id
 from ci_common.jobs import ReasonCode
 from ci_common.spec import ExecutionPlan
 from tests.helpers.played_api import Api, StartApi, zipped
+from tests.helpers.problems import paths, problem
 
 PYTHON = zipped(test_a__py="def test(): pass")
-
-
-def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    document = answer.json()
-    assert document["status"] == status
-    assert {"type", "title", "detail", "code"} <= document.keys()
-    return dict(document)
-
-
-def paths(document: dict[str, Any]) -> list[str]:
-    return [error["path"] for error in document["errors"]]
 
 
 async def test_a_container_job(api: Api) -> None:
