@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.programs import provide
 from tests.helpers.service import Service, zipped
 
 PROJECT = {
@@ -17,6 +18,7 @@ PROJECT = {
 
 @pytest.fixture
 def project_zip(tmp_path: Path) -> Path:
+    provide("curl")
     path = tmp_path / "project.zip"
     path.write_bytes(zipped(PROJECT))
     return path

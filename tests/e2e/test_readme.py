@@ -6,7 +6,6 @@ A block that is not run says why: `<!-- not run: REASON -->`.
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +16,7 @@ import pytest
 from tests.e2e.conftest import Starter
 from tests.helpers.installation import ROOT
 from tests.helpers.markdown import Page
+from tests.helpers.programs import provide
 from tests.helpers.service import Service
 
 README = Page("README.md")
@@ -55,9 +55,10 @@ def shell(environment: dict[str, str], tmp_path: Path) -> Shell:
     return typed
 
 
-def needing(*programs: str) -> pytest.MarkDecorator:
-    missing = [program for program in programs if shutil.which(program) is None]
-    return pytest.mark.skipif(bool(missing), reason=f"the README's commands need {', '.join(missing)}")
+@pytest.fixture
+def curl_and_zip() -> None:
+    """What the README's section on curl runs."""
+    provide("curl", "zip", "jq")
 
 
 def events(stream: str) -> list[dict[str, object]]:
@@ -110,7 +111,7 @@ def test_exec(service: Service, shell: Shell) -> None:
     assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
 
 
-@needing("curl", "zip", "jq")
+@pytest.mark.usefixtures("curl_and_zip")
 def test_curl(service: Service, shell: Shell) -> None:
     stream = shell("curl-submit", url=service.url).stdout
     assert log_of(stream) == LOG
@@ -132,7 +133,7 @@ def test_curl(service: Service, shell: Shell) -> None:
     assert (jobs[0]["job_id"], len(jobs)) == (job_id, 3)
 
 
-@needing("curl")
+@pytest.mark.usefixtures("curl_and_zip")
 def test_a_job_without_a_project(service: Service, shell: Shell) -> None:
     done = shell("curl-job", url=service.url)
     assert json.loads(done.stdout)["payload"]["timeout"] == "1m"
