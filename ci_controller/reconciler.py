@@ -7,6 +7,7 @@ the engines are asked beside it, at intervals, so that one that hangs holds up n
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import aclosing
 
 from ci_common.errors import CiError, JobNotFound, RuntimeUnavailable
 from ci_common.jobs import BUILTIN_TYPES, Job
@@ -174,8 +175,14 @@ class Reconciler:
         return self._executions[job.runtime or self._chosen]
 
     async def _follow_database(self) -> None:
-        async for _ in self._writer.repository.changes():
-            self.wake()
+        while True:
+            try:
+                async with aclosing(self._writer.repository.changes()) as changes:
+                    async for _ in changes:
+                        self.wake()
+            except CiError as exc:
+                log.warning("changes of the database cannot be seen at present: %s", exc)
+            await asyncio.sleep(RETRY_EVENTS_SECONDS)
 
     async def _follow_events(self, runtime: Runtime) -> None:
         while True:

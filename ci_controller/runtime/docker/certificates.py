@@ -1,6 +1,7 @@
 """The certificates that jobs trust: the host's bundle, where a company or its proxy has an authority of its own."""
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,10 +38,16 @@ def copy_bundle(bundle: Path, target: Path) -> None:
     The engine mounts the copy: it lies where the engine sees it even if we run in a container, and an SELinux label
     that the mount needs does not change the host's own file.
     """
-    draft = target.with_name(target.name + ".new")
-    draft.write_bytes(bundle.read_bytes())
-    os.chmod(draft, 0o644)
-    draft.replace(target)
+    # A name of its own, since several controllers of one installation may start at once.
+    descriptor, draft = tempfile.mkstemp(prefix=target.name, dir=target.parent)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(bundle.read_bytes())
+            os.fchmod(file.fileno(), 0o644)
+        os.replace(draft, target)
+    except BaseException:
+        os.unlink(draft)
+        raise
 
 
 def variables() -> dict[str, str]:

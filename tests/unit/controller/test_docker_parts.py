@@ -2,6 +2,8 @@
 
 import base64
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,15 @@ class TestBundle:
             copy_bundle(bundle, target)
             assert target.read_text() == text
         assert target.stat().st_mode & 0o777 == 0o644
+
+    def test_the_copy_is_made_by_several_controllers_at_once(self, tmp_path: Path) -> None:
+        bundle, target = tmp_path / "bundle.pem", tmp_path / "data.pem"
+        bundle.write_text("x" * 200_000)
+        with ThreadPoolExecutor(4) as pool:
+            for copied in [pool.submit(copy_bundle, bundle, target) for _ in range(200)]:
+                copied.result()
+        assert target.read_text() == bundle.read_text()
+        assert sorted(os.listdir(tmp_path)) == ["bundle.pem", "data.pem"]
 
 
 class TestContainers:
