@@ -16,17 +16,19 @@ class State(StrEnum):
     QUEUED = "queued"
     """Left by the controller: for STARTING when a slot is free, or for COMPLETED when cancelled or impossible."""
     STARTING = "starting"
-    """Left by the controller: for RUNNING once the job waits at its gate, or for COMPLETED when it cannot start."""
+    """Left by the controller: for RUNNING once the job waits at its gate, or for COMPLETED when it cannot start. Its
+    retry policy may make that QUEUED, with the next attempt."""
     RUNNING = "running"
-    """Left by the controller: for COMPLETED once everything the job left has been collected."""
+    """Left by the controller: for COMPLETED once everything the job left has been collected, or, where its retry policy
+    says so, for QUEUED with the next attempt."""
     COMPLETED = "completed"
     """Never left."""
 
 
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.STARTING, State.COMPLETED}),
-    State.STARTING: frozenset({State.RUNNING, State.COMPLETED}),
-    State.RUNNING: frozenset({State.COMPLETED}),
+    State.STARTING: frozenset({State.RUNNING, State.COMPLETED, State.QUEUED}),
+    State.RUNNING: frozenset({State.COMPLETED, State.QUEUED}),
     State.COMPLETED: frozenset(),
 }
 
@@ -44,7 +46,7 @@ class Conclusion(StrEnum):
     CANCELLED = "cancelled"
     """Somebody asked for its end before it had ended by itself."""
     TIMED_OUT = "timed_out"
-    """It ran longer than its timeout allows."""
+    """It ran longer than its timeout allows, or was silent for longer than it may be."""
     ERRORED = "errored"
     """We could not run it, or lost it; the reason says why."""
 
@@ -62,6 +64,10 @@ class ReasonCode(StrEnum):
     EXIT_CODE = "exit_code"
     CANCELLED = "cancelled"
     DEADLINE_EXCEEDED = "deadline_exceeded"
+    NO_OUTPUT = "no_output"
+    LOG_LIMIT = "log_limit"
+    WORKSPACE_LIMIT = "workspace_limit"
+    PIDS_LIMIT = "pids_limit"
     IMAGE_NOT_FOUND = "image_not_found"
     IMAGE_PULL_FAILED = "image_pull_failed"
     IMAGE_INVALID = "image_invalid"
@@ -71,6 +77,16 @@ class ReasonCode(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     DISK_FULL = "disk_full"
     INTERNAL_ERROR = "internal_error"
+
+
+STOP_CONCLUSIONS: dict[ReasonCode, Conclusion] = {
+    ReasonCode.CANCELLED: Conclusion.CANCELLED,
+    ReasonCode.DEADLINE_EXCEEDED: Conclusion.TIMED_OUT,
+    ReasonCode.NO_OUTPUT: Conclusion.TIMED_OUT,
+    ReasonCode.LOG_LIMIT: Conclusion.ERRORED,
+    ReasonCode.WORKSPACE_LIMIT: Conclusion.ERRORED,
+}
+"""Why the controller stops a job that runs, and how the job ends then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +116,23 @@ class StepResult:
     """Byte offset in the job's log where this step's output begins."""
     exit_code: int | None = None
     end_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """How an earlier attempt of a job ended."""
+
+    number: int
+    """From 1."""
+    conclusion: Conclusion
+    end_time: datetime
+    reason: Reason | None = None
+    exit_code: int | None = None
+    start_time: datetime | None = None
+    runtime: str | None = None
+    steps: tuple[StepResult, ...] = ()
+    log_bytes: int = 0
+    log_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,8 +171,8 @@ class Job(NewJob):
     end_time: datetime | None = None
     runtime: str | None = None
     """The runtime that took the job: `docker`, `process` or `builtin`; None while queued."""
-    stop_conclusion: Conclusion | None = None
-    """CANCELLED or TIMED_OUT once the controller has decided to stop the job, written before it is signalled."""
+    stop_code: ReasonCode | None = None
+    """Why the controller has decided to stop the job, one of STOP_CONCLUSIONS; written before it is signalled."""
     conclusion: Conclusion | None = None
     exit_code: int | None = None
     result: str | None = None
@@ -147,12 +180,17 @@ class Job(NewJob):
     steps: tuple[StepResult, ...] = ()
     log_bytes: int | None = None
     log_sha256: str | None = None
+    earlier_attempts: tuple[Attempt, ...] = ()
+    """All before the present one, in their order."""
 
     def with_changes(self, **changes: Any) -> "Job":
-        """Return a copy with `changes`. Raises ValueError where the state may not follow the present one."""
+        """Return a copy with `changes`. Raises ValueError where state or attempt may not follow the present."""
         state = changes.get("state", self.state)
         if state != self.state and state not in TRANSITIONS[self.state]:
             raise ValueError(f"job {self.id} cannot go from {self.state} to {state}")
+        anew = self.state in ACTIVE_STATES and state is State.QUEUED
+        if changes.get("attempt", self.attempt) != self.attempt + anew:
+            raise ValueError(f"job {self.id}: a new attempt begins when a job is queued again, and only then")
         return replace(self, **changes)
 
 

@@ -36,7 +36,7 @@ class BuiltinExecution:
             return Observed(Sight.AT_GATE)
         if job.state is not State.RUNNING or job.start_time is None:
             return Observed(Sight.ABSENT)
-        if job.stop_conclusion is not None:
+        if job.stop_code is not None:
             return Observed(Sight.EXITED, started=True)
         over_at = job.start_time + timedelta(milliseconds=_milliseconds(job))
         if self._clock() < over_at:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, State
+from ci_common.jobs import STOP_CONCLUSIONS, Conclusion, Job, Reason, ReasonCode, State
 from ci_common.layout import ExitRecord
 
 BOOT_SECONDS = 60.0
@@ -106,7 +106,7 @@ class OpenGate:
 class MarkStopping:
     """Write that and why the job is to be stopped; only then may it be signalled."""
 
-    conclusion: Conclusion
+    code: ReasonCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,13 +208,13 @@ def _plan_running(job: Job, seen: Observed, now: datetime, timeout: float | None
         return Complete(judge(job, seen, timeout))
     if seen.exit is not None:
         return Wait(now + timedelta(seconds=SETTLE_SECONDS))
-    if job.stop_conclusion is not None:
+    if job.stop_code is not None:
         return Stop()
     if job.cancel_requested_time is not None:
-        return MarkStopping(Conclusion.CANCELLED)
+        return MarkStopping(ReasonCode.CANCELLED)
     deadline = job.start_time + timedelta(seconds=timeout) if timeout is not None and job.start_time else None
     if deadline is not None and now >= deadline:
-        return MarkStopping(Conclusion.TIMED_OUT)
+        return MarkStopping(ReasonCode.DEADLINE_EXCEEDED)
     if seen.sight is Sight.AT_GATE:
         return OpenGate()
     return Wait(min((t for t in (deadline, seen.over_at) if t is not None), default=None))
@@ -226,16 +226,16 @@ def judge(job: Job, seen: Observed, timeout: float | None = None) -> Verdict:
     What the script wrote at its end counts first; a stop counts only if it reached the script before that.
     """
     ended = seen.exit
-    if ended is not None and not (job.stop_conclusion and ended.terminated):
+    if ended is not None and not (job.stop_code and ended.terminated):
         if ended.code == 0:
             return Verdict(Conclusion.SUCCEEDED, None, 0)
         if seen.out_of_memory and ended.code == 137:
             return _errored(ReasonCode.OUT_OF_MEMORY, "a process of the job needed more memory than it may use", 137)
         message = f"the job's command ended with exit code {ended.code}"
         return Verdict(Conclusion.FAILED, Reason(ReasonCode.EXIT_CODE, message), ended.code)
-    if job.stop_conclusion is not None:
+    if job.stop_code is not None:
         own_code = ended.code if ended else seen.workload_exit_code if seen.started else None
-        return Verdict(job.stop_conclusion, _stop_reason(job.stop_conclusion, timeout), own_code)
+        return Verdict(STOP_CONCLUSIONS[job.stop_code], _stop_reason(job.stop_code, timeout), own_code)
     if seen.out_of_memory:
         return _errored(ReasonCode.OUT_OF_MEMORY, "the job needed more memory than it may use")
     if seen.disk_full:
@@ -248,10 +248,10 @@ def judge(job: Job, seen: Observed, timeout: float | None = None) -> Verdict:
     )
 
 
-def _stop_reason(conclusion: Conclusion, timeout: float | None) -> Reason:
-    if conclusion is Conclusion.TIMED_OUT:
-        return Reason(ReasonCode.DEADLINE_EXCEEDED, f"stopped because it ran for longer than {timeout:g} s")
-    return Reason(ReasonCode.CANCELLED, "cancelled on request")
+def _stop_reason(code: ReasonCode, timeout: float | None) -> Reason:
+    if code is ReasonCode.DEADLINE_EXCEEDED:
+        return Reason(code, f"stopped because it ran for longer than {timeout:g} s")
+    return Reason(code, "cancelled on request")
 
 
 def _errored(code: ReasonCode, message: str, exit_code: int | None = None) -> Verdict:

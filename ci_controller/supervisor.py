@@ -107,8 +107,8 @@ class Supervisor:
                 await self._execution.open_gate(running)
             case steps.OpenGate():
                 await self._execution.open_gate(job)
-            case steps.MarkStopping(conclusion):
-                await self._mark_stopping(job, conclusion)
+            case steps.MarkStopping(code):
+                await self._mark_stopping(job, code)
             case steps.Stop():
                 await self._execution.stop(job, self._grace)
             case steps.Complete(verdict):
@@ -131,10 +131,10 @@ class Supervisor:
             code = ReasonCode.DISK_FULL if full else ReasonCode.START_FAILED
             await self._complete(job, _failure(code, f"the run directory cannot be prepared: {exc}"))
 
-    async def _mark_stopping(self, job: Job, conclusion: Conclusion) -> None:
+    async def _mark_stopping(self, job: Job, code: ReasonCode) -> None:
         seen = await self._execution.look(job)
         if seen.exit is None and seen.sight is not Sight.EXITED:
-            await self._writer.write(job, stop_conclusion=conclusion)
+            await self._writer.write(job, stop_code=code)
 
     async def _complete(self, job: Job, verdict: Verdict) -> None:
         if self._recorder is not None:

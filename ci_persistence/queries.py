@@ -67,8 +67,9 @@ UPDATE_JOB = """
 UPDATE jobs SET
     state = :state, version = version + 1, attempt = :attempt, reason_code = :reason_code,
     reason_message = :reason_message, not_before = :not_before, start_time = :start_time, end_time = :end_time,
-    runtime = :runtime, stop_conclusion = :stop_conclusion, conclusion = :conclusion, exit_code = :exit_code,
-    result = :result, error = :error, steps = :steps, log_bytes = :log_bytes, log_sha256 = :log_sha256
+    runtime = :runtime, stop_code = :stop_code, conclusion = :conclusion, exit_code = :exit_code,
+    result = :result, error = :error, steps = :steps, log_bytes = :log_bytes, log_sha256 = :log_sha256,
+    earlier_attempts = :earlier_attempts
 WHERE id = :id AND version = :version
     AND EXISTS (SELECT 1 FROM lease WHERE lease.fence = :fence AND lease.holder = :holder)
 RETURNING cancel_requested_time

@@ -8,7 +8,7 @@ from typing import Any
 
 import aiosqlite
 
-from ci_common.jobs import Conclusion, Job, NewJob, Reason, ReasonCode, State, StepResult, StepStatus
+from ci_common.jobs import Attempt, Conclusion, Job, NewJob, Reason, ReasonCode, State, StepResult, StepStatus
 from ci_common.times import from_micros, to_micros
 
 _NEW_FIELDS = frozenset(field.name for field in fields(NewJob))
@@ -59,7 +59,7 @@ def controller_columns(job: Job) -> dict[str, Any]:
         "start_time": _micros(job.start_time),
         "end_time": _micros(job.end_time),
         "runtime": job.runtime,
-        "stop_conclusion": job.stop_conclusion,
+        "stop_code": job.stop_code,
         "conclusion": job.conclusion,
         "exit_code": job.exit_code,
         "result": job.result,
@@ -67,6 +67,7 @@ def controller_columns(job: Job) -> dict[str, Any]:
         "steps": to_json([_from_step(step) for step in job.steps]),
         "log_bytes": job.log_bytes,
         "log_sha256": job.log_sha256,
+        "earlier_attempts": to_json([_from_attempt(attempt) for attempt in job.earlier_attempts]),
     }
 
 
@@ -110,6 +111,36 @@ def _to_steps(text: str) -> tuple[StepResult, ...]:
     return tuple(_to_step(data) for data in json.loads(text))
 
 
+def _from_attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "number": attempt.number,
+        "conclusion": attempt.conclusion,
+        "reason": None if attempt.reason is None else [attempt.reason.code, attempt.reason.message],
+        "exit_code": attempt.exit_code,
+        "start_time": _micros(attempt.start_time),
+        "end_time": to_micros(attempt.end_time),
+        "runtime": attempt.runtime,
+        "steps": [_from_step(step) for step in attempt.steps],
+        "log_bytes": attempt.log_bytes,
+        "log_sha256": attempt.log_sha256,
+    }
+
+
+def _to_attempt(data: dict[str, Any]) -> Attempt:
+    changed = {
+        "conclusion": Conclusion(data["conclusion"]),
+        "reason": None if data["reason"] is None else Reason(ReasonCode(data["reason"][0]), data["reason"][1]),
+        "start_time": None if data["start_time"] is None else from_micros(data["start_time"]),
+        "end_time": from_micros(data["end_time"]),
+        "steps": tuple(_to_step(step) for step in data["steps"]),
+    }
+    return Attempt(**data | changed)
+
+
+def _to_attempts(text: str) -> tuple[Attempt, ...]:
+    return tuple(_to_attempt(data) for data in json.loads(text))
+
+
 _DECODERS: dict[str, Callable[[Any], Any]] = {
     "submit_time": from_micros,
     "labels": json.loads,
@@ -121,7 +152,8 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
     "not_before": from_micros,
     "start_time": from_micros,
     "end_time": from_micros,
-    "stop_conclusion": Conclusion,
+    "stop_code": ReasonCode,
     "conclusion": Conclusion,
     "steps": _to_steps,
+    "earlier_attempts": _to_attempts,
 }

@@ -8,7 +8,17 @@ import pytest
 
 from ci_common.errors import JobAlreadyCompleted, JobNotFound, QueueFull, StaleWrite, Unavailable
 from ci_common.ids import new_job_id
-from ci_common.jobs import TRANSITIONS, Conclusion, Job, Reason, ReasonCode, State, StepResult, StepStatus
+from ci_common.jobs import (
+    ACTIVE_STATES,
+    TRANSITIONS,
+    Attempt,
+    Conclusion,
+    Reason,
+    ReasonCode,
+    State,
+    StepResult,
+    StepStatus,
+)
 from ci_persistence.repository import Lease
 from tests.contracts.job_repository_place import Base, Place, Repository
 from tests.helpers.jobs import NOON, PLENTY, bring, new_job
@@ -166,6 +176,20 @@ class Cancelling(Base):
         assert updated == await repository.get(job.id)
 
 
+EARLIER = Attempt(
+    number=1,
+    conclusion=Conclusion.FAILED,
+    end_time=NOON,
+    reason=Reason(ReasonCode.EXIT_CODE, "exit status 3"),
+    exit_code=3,
+    start_time=NOON,
+    runtime="docker",
+    steps=(StepResult("a", StepStatus.FAILED, NOON, 0, exit_code=3, end_time=NOON),),
+    log_bytes=17,
+    log_sha256="0" * 64,
+)
+
+
 class Updating(Base):
     async def test_returns_and_keeps_every_field(self, repository: Repository, lease: Lease) -> None:
         job = await repository.add(new_job(max_attempts=4), max_queued=PLENTY)
@@ -176,13 +200,12 @@ class Updating(Base):
         )
         changes = {
             "state": State.COMPLETED,
-            "attempt": 2,
             "reason": Reason(ReasonCode.EXIT_CODE, "exit status 3"),
             "not_before": NOON,
             "start_time": NOON,
             "end_time": NOON + timedelta(microseconds=1),
             "runtime": "docker",
-            "stop_conclusion": Conclusion.TIMED_OUT,
+            "stop_code": ReasonCode.NO_OUTPUT,
             "conclusion": Conclusion.FAILED,
             "exit_code": 3,
             "result": '"x"',
@@ -205,6 +228,16 @@ class Updating(Base):
             await repository.update(job, lease, **{field: getattr(job, field, 1)})
         assert await repository.get(job.id) == job
 
+    async def test_begins_another_attempt_and_keeps_the_earlier(self, repository: Repository, lease: Lease) -> None:
+        job = await repository.add(new_job(max_attempts=2), max_queued=PLENTY)
+        job = await bring(repository, lease, job, State.RUNNING)
+        anew: dict[str, Any] = {"state": State.QUEUED, "start_time": None, "runtime": None, "not_before": NOON}
+        with pytest.raises(ValueError, match="attempt"):
+            await repository.update(job, lease, **anew)
+        again = await repository.update(job, lease, **anew, attempt=2, earlier_attempts=(EARLIER,))
+        assert again == await repository.get(job.id)
+        assert (again.attempt, again.earlier_attempts) == (2, (EARLIER,))
+
     async def test_refuses_another_version(self, repository: Repository, lease: Lease) -> None:
         job = await repository.add(new_job(), max_queued=PLENTY)
         newer = await repository.update(job, lease, error="first")
@@ -217,7 +250,7 @@ class Updating(Base):
     async def test_keeps_to_the_transitions(
         self, repository: Repository, lease: Lease, before: State, after: State
     ) -> None:
-        job = await bring(repository, lease, await repository.add(new_job(), max_queued=PLENTY), before)
+        job = await bring(repository, lease, await repository.add(new_job(max_attempts=2), max_queued=PLENTY), before)
         changes: dict[str, Any] = {"state": after, "start_time": None, "end_time": None, "conclusion": None}
         if after in (State.RUNNING, State.COMPLETED):
             changes["start_time"] = NOON
@@ -225,6 +258,8 @@ class Updating(Base):
             changes |= {"end_time": NOON, "conclusion": Conclusion.ERRORED}
         if after is State.QUEUED:
             changes["runtime"] = None
+            if before in ACTIVE_STATES:
+                changes |= {"attempt": 2, "earlier_attempts": (EARLIER,)}
         if after == before or after in TRANSITIONS[before]:
             assert (await repository.update(job, lease, **changes)).state is after
         else:

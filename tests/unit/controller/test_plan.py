@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci_common.jobs import ACTIVE_STATES, TRANSITIONS, Conclusion, Job, ReasonCode, State
+from ci_common.jobs import ACTIVE_STATES, STOP_CONCLUSIONS, TRANSITIONS, Conclusion, Job, ReasonCode, State
 from ci_common.layout import ExitRecord
 from ci_controller.plan import (
     BOOT_SECONDS,
@@ -35,7 +35,7 @@ T0 = datetime(2026, 1, 1, tzinfo=UTC)
 TIMEOUT = 100.0
 
 
-def job(state: State, *, cancelled: bool = False, stopping: Conclusion | None = None) -> Job:
+def job(state: State, *, cancelled: bool = False, stopping: ReasonCode | None = None) -> Job:
     return Job(
         id="j",
         type="container",
@@ -43,7 +43,7 @@ def job(state: State, *, cancelled: bool = False, stopping: Conclusion | None = 
         state=state,
         start_time=T0 if state in (State.RUNNING, State.COMPLETED) else None,
         cancel_requested_time=T0 if cancelled else None,
-        stop_conclusion=stopping,
+        stop_code=stopping,
     )
 
 
@@ -115,9 +115,9 @@ def test_a_script_that_ends_before_its_gate_is_started_anew_a_few_times() -> Non
 
 def test_a_stop_is_written_before_it_is_done() -> None:
     running = seen(Sight.RUNNING, started=True)
-    assert decide(job(RUNNING, cancelled=True), running) == MarkStopping(Conclusion.CANCELLED)
-    assert decide(job(RUNNING), running, after=TIMEOUT) == MarkStopping(Conclusion.TIMED_OUT)
-    assert decide(job(RUNNING, stopping=Conclusion.TIMED_OUT), running, after=TIMEOUT) == Stop()
+    assert decide(job(RUNNING, cancelled=True), running) == MarkStopping(ReasonCode.CANCELLED)
+    assert decide(job(RUNNING), running, after=TIMEOUT) == MarkStopping(ReasonCode.DEADLINE_EXCEEDED)
+    assert decide(job(RUNNING, stopping=ReasonCode.DEADLINE_EXCEEDED), running, after=TIMEOUT) == Stop()
 
 
 @pytest.mark.parametrize(
@@ -133,14 +133,14 @@ def test_a_script_that_has_ended_is_waited_for_until_its_workload_has() -> None:
     assert decide(job(RUNNING, cancelled=True), seen(Sight.RUNNING, 0), after=5) == Wait(T0 + timedelta(seconds=5.05))
 
 
-@pytest.mark.parametrize("stopping", [Conclusion.CANCELLED, Conclusion.TIMED_OUT])
-def test_a_stop_that_came_too_late_changes_no_result(stopping: Conclusion) -> None:
+@pytest.mark.parametrize("stopping", STOP_CONCLUSIONS)
+def test_a_stop_that_came_too_late_changes_no_result(stopping: ReasonCode) -> None:
     late = verdict(decide(job(RUNNING, stopping=stopping), seen(Sight.EXITED, 3)))
     assert (late.conclusion, late.exit_code) == (Conclusion.FAILED, 3)
     in_time = verdict(decide(job(RUNNING, stopping=stopping), seen(Sight.EXITED, 143, terminated=True)))
-    assert (in_time.conclusion, in_time.exit_code) == (stopping, 143)
+    assert (in_time.conclusion, in_time.exit_code) == (STOP_CONCLUSIONS[stopping], 143)
     killed = seen(Sight.EXITED, started=True, workload_exit_code=137)
-    assert verdict(decide(job(RUNNING, stopping=stopping), killed)).conclusion is stopping
+    assert verdict(decide(job(RUNNING, stopping=stopping), killed)).conclusion is STOP_CONCLUSIONS[stopping]
 
 
 def test_sigterm_from_elsewhere_is_no_cancel() -> None:
@@ -182,7 +182,7 @@ jobs = st.builds(
     job,
     st.sampled_from(State),
     cancelled=st.booleans(),
-    stopping=st.sampled_from([None, Conclusion.CANCELLED, Conclusion.TIMED_OUT]),
+    stopping=st.sampled_from([None, *STOP_CONCLUSIONS]),
 )
 NEXT_STATE: dict[type[Action], State] = {MarkStarting: STARTING, MarkRunning: RUNNING, Complete: COMPLETED}
 
@@ -197,7 +197,7 @@ def test_every_step_keeps_the_rules(j: Job, s: Observed, after: float) -> None:
     if isinstance(action, Create | Start | Discard):
         assert j.state is STARTING, "nothing is started once the gate may have opened"
     if isinstance(action, Stop):
-        assert j.stop_conclusion is not None, "a stop is written down first"
+        assert j.stop_code is not None, "a stop is written down first"
     if isinstance(action, Remove):
         assert j.state is COMPLETED, "nothing is removed before the result is written"
     if isinstance(action, Complete) and j.state in ACTIVE_STATES:

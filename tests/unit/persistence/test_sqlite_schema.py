@@ -11,7 +11,7 @@ import aiosqlite
 import pytest
 
 from ci_common.errors import Unavailable
-from ci_common.jobs import TRANSITIONS, Conclusion, State
+from ci_common.jobs import ACTIVE_STATES, TRANSITIONS, Conclusion, State
 from ci_persistence import queries
 from ci_persistence.rows import CONTROLLER_FIELDS, api_columns, controller_columns, first_version
 from ci_persistence.schema import migrate, migrations
@@ -64,9 +64,10 @@ def change(connection: sqlite3.Connection, job_id: str, **columns: Any) -> None:
 
 @pytest.mark.parametrize(("before", "after"), list(product(State, State)))
 def test_transitions_are_those_of_the_table(connection: sqlite3.Connection, before: State, after: State) -> None:
-    job_id = insert(connection, state=before, **WHOLE[before])
+    job_id = insert(connection, state=before, **WHOLE[before], max_attempts=2)
+    anew = {"attempt": 2, "earlier_attempts": "[{}]"} if before in ACTIVE_STATES and after is State.QUEUED else {}
     if after == before or after in TRANSITIONS[before]:
-        change(connection, job_id, state=after, **WHOLE[after])
+        change(connection, job_id, state=after, **WHOLE[after], **anew)
     else:
         with pytest.raises(sqlite3.IntegrityError, match="jobs_transitions"):
             change(connection, job_id, state=after, **WHOLE[after])
@@ -90,10 +91,12 @@ def test_every_conclusion_is_known(connection: sqlite3.Connection, conclusion: C
         ("no_start_time_before_running", State.STARTING, {"start_time": 1}),
         ("no_runtime_while_queued", State.QUEUED, {"runtime": "docker"}),
         ("digest_only_once_completed", State.RUNNING, {"log_sha256": "0"}),
-        ("stop_is_ours", State.RUNNING, {"stop_conclusion": "succeeded"}),
+        ("stop_is_ours", State.RUNNING, {"stop_code": "exit_code"}),
+        ("no_stop_while_queued", State.QUEUED, {"stop_code": "cancelled"}),
         ("exit_code_is_a_byte", State.COMPLETED, {"exit_code": 256}),
         ("success_is_zero", State.COMPLETED, {"conclusion": "succeeded", "exit_code": 1}),
-        ("attempt_in_range", State.QUEUED, {"attempt": 2}),
+        ("attempt_in_range", State.QUEUED, {"attempt": 2, "earlier_attempts": "[{}]"}),
+        ("attempts_are_whole", State.QUEUED, {"attempt": 2, "max_attempts": 2}),
         ("attempt_in_range", State.QUEUED, {"attempt": 0}),
         ("reason_is_whole", State.QUEUED, {"reason_code": None}),
         ("log_bytes_not_negative", State.RUNNING, {"log_bytes": -1}),
@@ -119,6 +122,25 @@ def test_what_was_asked_for_never_changes(connection: sqlite3.Connection) -> Non
             change(connection, job_id, **{column: 1})
 
 
+@pytest.mark.parametrize(("before", "after", "attempt"), [("running", "queued", 1), ("running", "running", 2)])
+def test_an_attempt_begins_with_being_queued_again(
+    connection: sqlite3.Connection, before: State, after: State, attempt: int
+) -> None:
+    job_id = insert(connection, state=before, **WHOLE[State(before)], max_attempts=2)
+    with pytest.raises(sqlite3.IntegrityError, match="jobs_attempts"):
+        change(connection, job_id, state=after, attempt=attempt)
+
+
+def test_only_completed_jobs_are_deleted_and_what_they_leave_is_noted(connection: sqlite3.Connection) -> None:
+    for state in State:
+        job_id = insert(connection, state=state, **WHOLE[state], image="i")
+        if state is not State.COMPLETED:
+            with pytest.raises(sqlite3.IntegrityError, match="jobs_deleted_once_completed"):
+                connection.execute("DELETE FROM jobs WHERE id = ?", [job_id])
+    connection.execute("DELETE FROM jobs WHERE id = ?", [job_id])
+    assert [tuple(row) for row in connection.execute("SELECT * FROM removals")] == [(job_id, 1, "i")]
+
+
 def test_the_first_cancel_request_stands(connection: sqlite3.Connection) -> None:
     job_id = insert(connection)
     change(connection, job_id, cancel_requested_time=1)
@@ -137,12 +159,13 @@ def test_each_column_has_one_writer(connection: sqlite3.Connection) -> None:
 
 
 def test_the_queue_is_counted(connection: sqlite3.Connection) -> None:
-    jobs = [insert(connection) for _ in range(5)]
+    jobs = [insert(connection, max_attempts=2) for _ in range(5)]
     insert(connection, state="starting")
     change(connection, jobs[0], state="starting")
     change(connection, jobs[1], error="x")
-    connection.execute("DELETE FROM jobs WHERE id = ?", [jobs[2]])
-    connection.execute("DELETE FROM jobs WHERE id = ?", [jobs[0]])
+    change(connection, jobs[0], state="queued", attempt=2, earlier_attempts="[{}]")
+    change(connection, jobs[2], state="starting")
+    change(connection, jobs[3], **WHOLE[State.COMPLETED] | {"state": "completed", "start_time": None})
     assert connection.execute("SELECT length FROM queue").fetchone()["length"] == 3
 
 
