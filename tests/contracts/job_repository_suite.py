@@ -13,6 +13,7 @@ from ci_common.jobs import (
     TRANSITIONS,
     Attempt,
     Conclusion,
+    Job,
     Reason,
     ReasonCode,
     State,
