@@ -76,6 +76,7 @@ class ReasonCode(StrEnum):
     START_FAILED = "start_failed"
     OUT_OF_MEMORY = "out_of_memory"
     DISK_FULL = "disk_full"
+    RESTORED = "restored"
     INTERNAL_ERROR = "internal_error"
 
 

@@ -122,6 +122,13 @@ class RunDirectory:
         """Tell whether the gate has opened, so that the job's own code may have run."""
         return os.path.lexists(self.path / "started")
 
+    def is_spent(self) -> bool:
+        """Tell whether the directory has been cleared, so that the attempt had completed by then.
+
+        The gate is made before the log, and goes first when a completed attempt is cleared, which leaves the log.
+        """
+        return os.path.lexists(self.log) and not os.path.lexists(self.gate)
+
     def started_uptime(self) -> float | None:
         """Return the uptime in seconds that the script noted at its start, or None where it could not."""
         try:

@@ -97,6 +97,7 @@ class WorkloadExecution:
             _sight(workload, waiting=waiting, started=started),
             exit=ended,
             started=started,
+            spent=job.state is not State.COMPLETED and run.is_spent(),
             workload_exit_code=workload.exit_code,
             out_of_memory=workload.out_of_memory,
             disk_full=ended is None and _free_bytes(self._data.path) < MIN_FREE_BYTES,
@@ -156,10 +157,8 @@ class WorkloadExecution:
 
     async def discard(self, job: Job) -> None:
         await self._runtime.remove(_key(job))
-        run = self._run(job)
-        for mark in ("waiting", "started"):
-            with suppress(FileNotFoundError):
-                (run.path / mark).unlink()
+        with suppress(FileNotFoundError):
+            (self._run(job).path / "waiting").unlink()
 
     async def clear(self, job: Job) -> None:
         run = self._run(job)
@@ -211,8 +210,13 @@ def _hash_log(path: Path) -> tuple[int, str]:
 
 
 def _all_but_log(run: RunDirectory) -> list[Path]:
-    """Delete the files of a run directory that can be deleted at once; return the directories that are left."""
+    """Delete the files of a run directory that can be deleted at once; return the directories that are left.
+
+    The gate goes first: from then on the directory tells that its attempt is over (`RunDirectory.is_spent`).
+    """
     left: list[Path] = []
+    with suppress(FileNotFoundError):
+        run.gate.unlink()
     with suppress(FileNotFoundError), os.scandir(run.path) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
