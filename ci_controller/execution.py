@@ -148,12 +148,7 @@ class WorkloadExecution:
         await self._runtime.stop(_key(job), grace)
 
     async def collect(self, job: Job) -> dict[str, Any]:
-        run = self._run(job)
-        size, digest = await asyncio.to_thread(_hash_log, run.log)
-        if size > LogTimes(run.times).last_length():
-            LogTimes(run.times).append(self._clock(), size)
-        names = tuple(step.name for step in _plan_of(job).steps)
-        return {"steps": read_steps(run, names, job.start_time), "log_bytes": size, "log_sha256": digest}
+        return await collect_files(job, self._data, self._clock)
 
     async def discard(self, job: Job) -> None:
         await self._runtime.remove(_key(job))
@@ -170,6 +165,16 @@ class WorkloadExecution:
 
     def _run(self, job: Job) -> RunDirectory:
         return self._data.run(job.id, job.attempt)
+
+
+async def collect_files(job: Job, data: DataDirectory, clock: Clock) -> dict[str, Any]:
+    """Return the changes to the row that say what is in the job's run directory."""
+    run = data.run(job.id, job.attempt)
+    size, digest = await asyncio.to_thread(_hash_log, run.log)
+    if size > LogTimes(run.times).last_length():
+        LogTimes(run.times).append(clock(), size)
+    names = tuple(step.name for step in _plan_of(job).steps)
+    return {"steps": read_steps(run, names, job.start_time), "log_bytes": size, "log_sha256": digest}
 
 
 def _key(job: Job) -> WorkloadKey:

@@ -28,7 +28,14 @@ DATA_VERSION = "PRAGMA data_version"
 # A read that needs the file.
 PING = "SELECT fence FROM lease"
 
-INSTALLATION_ID = "SELECT id FROM installation"
+# Whose database it is.
+INSTALLATION = "SELECT id, data_path FROM installation"
+
+# A database gets an owner, if the lease leads.
+BIND = """
+UPDATE installation SET id = :id, data_path = :data_path
+WHERE EXISTS (SELECT 1 FROM lease WHERE lease.fence = :fence AND lease.holder = :holder)
+"""
 
 # One more queued job, unless there are as many as allowed.
 INSERT_JOB = """
