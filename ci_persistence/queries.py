@@ -94,6 +94,26 @@ RENEW_LEASE = "UPDATE lease SET expires = :expires WHERE fence = :fence AND hold
 # The present leader stops.
 RELEASE_LEASE = "UPDATE lease SET holder = NULL, expires = NULL WHERE fence = :fence AND holder = :holder"
 
+# Nobody leads in a copy.
+FORGET_LEADER = "UPDATE lease SET holder = NULL, expires = NULL"
+
+# Everything in one file, without a write-ahead log; whoever opens it as a repository changes it back.
+ONE_FILE = "PRAGMA journal_mode = DELETE"
+
+SCHEMA_VERSION = "PRAGMA user_version"
+
+# What is wrong with pages and rows, at most so many lines; one line `ok` where nothing is.
+QUICK_CHECK = "PRAGMA quick_check(10)"
+
+# Rows that name a row that is not there.
+FOREIGN_KEY_CHECK = "PRAGMA foreign_key_check"
+
+# Those of a JSON list of ids that are some job's.
+KNOWN_JOBS = "SELECT id FROM jobs WHERE id IN (SELECT value FROM json_each(:ids))"
+
+# Completed jobs of a JSON list of ids go.
+DELETE_COMPLETED = "DELETE FROM jobs WHERE state = 'completed' AND id IN (SELECT value FROM json_each(:ids))"
+
 # The newest jobs for which some of CONDITIONS hold.
 _LIST_JOBS = "SELECT * FROM jobs WHERE %s ORDER BY id DESC LIMIT :limit"
 
