@@ -44,13 +44,13 @@ def copy_database(source: Path, target: Path, progress: PageProgress) -> None:
 def fold(path: Path) -> None:
     """Make a database that nobody else has open one file that is whole by itself, and check it."""
     with _opened(path) as database:
-        problems = check(database)
+        problems = structural_faults(database)
         if problems:
             raise Unavailable(f"the database {path} is damaged: {problems[0]}")
         database.execute(queries.ONE_FILE)
 
 
-def check(database: sqlite3.Connection) -> list[str]:
+def structural_faults(database: sqlite3.Connection) -> list[str]:
     """Return what is wrong with a database's structure; empty where nothing is."""
     found = [str(row[0]) for row in database.execute(queries.QUICK_CHECK)]
     broken = [f"row {row[1]} of {row[0]} names a row of {row[2]} that is not there" for row in _foreign(database)]

@@ -111,6 +111,24 @@ FOREIGN_KEY_CHECK = "PRAGMA foreign_key_check"
 # Those of a JSON list of ids that are some job's.
 KNOWN_JOBS = "SELECT id FROM jobs WHERE id IN (SELECT value FROM json_each(:ids))"
 
+# The same, and those whose rows are gone and whose files are still to go.
+JOBS_OR_REMOVALS = f"""
+{KNOWN_JOBS} UNION SELECT job_id FROM removals WHERE job_id IN (SELECT value FROM json_each(:ids))
+"""  # noqa: S608  # a statement of our own
+
+JOURNAL_MODE = "PRAGMA journal_mode"
+
+# Who has not completed, and where it runs.
+UNFINISHED = "SELECT id, attempt, state, runtime, start_time FROM jobs WHERE state <> 'completed'"
+
+# The latest of the times that the newest and the last completed job bear.
+NEWEST_TIME = """
+SELECT max(instant) FROM (
+    SELECT submit_time AS instant FROM jobs WHERE id = (SELECT max(id) FROM jobs)
+    UNION ALL SELECT max(end_time) FROM jobs WHERE state = 'completed'
+    UNION ALL SELECT max(start_time) FROM jobs WHERE state <> 'completed')
+"""
+
 # Completed jobs of a JSON list of ids go.
 DELETE_COMPLETED = "DELETE FROM jobs WHERE state = 'completed' AND id IN (SELECT value FROM json_each(:ids))"
 
