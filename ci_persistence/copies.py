@@ -50,9 +50,9 @@ def fold(path: Path) -> None:
         database.execute(queries.ONE_FILE)
 
 
-def structural_faults(database: sqlite3.Connection) -> list[str]:
+def structural_faults(database: sqlite3.Connection, check: str = queries.QUICK_CHECK) -> list[str]:
     """Return what is wrong with a database's structure; empty where nothing is."""
-    found = [str(row[0]) for row in database.execute(queries.QUICK_CHECK)]
+    found = [str(row[0]) for row in database.execute(check)]
     broken = [f"row {row[1]} of {row[0]} names a row of {row[2]} that is not there" for row in _foreign(database)]
     return [text for text in found if text != "ok"] + broken
 

@@ -163,7 +163,7 @@ def _check(database: sqlite3.Connection, seconds: float) -> tuple[list[str], boo
     deadline = time.monotonic() + seconds
     database.set_progress_handler(lambda: time.monotonic() > deadline, _INSTRUCTIONS_BETWEEN_LOOKS)
     try:
-        return structural_faults(database), True
+        return structural_faults(database, queries.INTEGRITY_CHECK), True
     except sqlite3.OperationalError as exc:
         if getattr(exc, "sqlite_errorname", "") != "SQLITE_INTERRUPT":
             raise

@@ -105,6 +105,9 @@ SCHEMA_VERSION = "PRAGMA user_version"
 # What is wrong with pages and rows, at most so many lines; one line `ok` where nothing is.
 QUICK_CHECK = "PRAGMA quick_check(10)"
 
+# The same, and every index against its table.
+INTEGRITY_CHECK = "PRAGMA integrity_check(10)"
+
 # Rows that name a row that is not there.
 FOREIGN_KEY_CHECK = "PRAGMA foreign_key_check"
 

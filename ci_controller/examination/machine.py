@@ -104,7 +104,8 @@ def _instances_in_use() -> int:
             continue
         try:
             if process.stat().st_uid == os.geteuid():
-                count += sum(os.readlink(entry.path) == "anon_inode:inotify" for entry in os.scandir(process / "fd"))
+                links = [f"{process}/fd/{name}" for name in os.listdir(process / "fd")]
+                count += sum(os.readlink(link) == "anon_inode:inotify" for link in links)
         except OSError:
             continue  # It has ended, or is closed to us.
     return count
