@@ -12,9 +12,10 @@ from ci_client.commands.options import echo_json, json_option
 @click.argument("target", type=click.Path(path_type=Path))
 @json_option
 def backup(target: Path, as_json: bool) -> int:
-    """Copy database, uploads and logs to a new directory, while everything runs.
+    """Copy database, uploads and logs, while everything runs.
 
-    What is copied is the installation that CI_DB_PATH and CI_DATA_DIR name, as for `ci serve`. Until it is whole, the
+    TARGET is a directory that is not there yet. What is copied is the installation that CI_DB_PATH and CI_DATA_DIR
+    name, as for `ci serve`. Until it is whole, the
     backup is named TARGET.incomplete. The exit status is 70, too, where files of a job are not what they were.
     """
     from ci_client.console import Progress, say, size
@@ -59,9 +60,10 @@ def _tell_damaged(damaged: list[str], status: int) -> int:
 )
 @json_option
 def restore(source: Path, keep_queue: bool, as_json: bool) -> int:
-    """Make an installation of a backup, where CI_DB_PATH and CI_DATA_DIR name a place that is free.
+    """Make an installation of a backup.
 
-    It has an id of its own, so it never touches containers of the original. Jobs that had not completed end as errored,
+    CI_DB_PATH and CI_DATA_DIR name its place, as for `ci serve`; nothing that is there is replaced. It has an id of
+    its own, so it never touches containers of the original. Jobs that had not completed end as errored,
     with the reason `restored`: nobody knows what became of them since, and none is run again by itself.
     """
     from ci_client.console import Progress, say

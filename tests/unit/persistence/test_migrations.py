@@ -26,9 +26,18 @@ NEWEST = len(migrations())
 OLDER = range(1, NEWEST)
 STEP = {"name": "s", "status": "failed", "start_time": 2, "log_offset": 3, "exit_code": 4, "end_time": 5}
 ASKED = {
-    "type": "container", "submit_time": 1_700_000_000_123_456, "priority": -7, "project": "próject",
-    "labels": '{"k":"☃"}', "payload": '{"a":[1,null]}', "plan": '{"image":"i"}', "image": "i", "has_upload": 1,
-    "max_attempts": 3, "retry_of": "before", "version": 9,
+    "type": "container",
+    "submit_time": 1_700_000_000_123_456,
+    "priority": -7,
+    "project": "próject",
+    "labels": '{"k":"☃"}',
+    "payload": '{"a":[1,null]}',
+    "plan": '{"image":"i"}',
+    "image": "i",
+    "has_upload": 1,
+    "max_attempts": 3,
+    "retry_of": "before",
+    "version": 9,
 }
 """What is the same in all jobs: a value in every column that the first schema had."""
 JOBS: dict[str, dict[str, Any]] = {
@@ -38,15 +47,26 @@ JOBS: dict[str, dict[str, Any]] = {
     "running": {"state": "running", "runtime": "process", "start_time": 11, "log_bytes": 5},
     "stopping": {"state": "running", "runtime": "docker", "start_time": 11, "stop_conclusion": "timed_out"},
     "succeeded": {
-        "state": "completed", "start_time": 11, "end_time": 12, "conclusion": "succeeded", "exit_code": 0,
-        "result": '"r"', "steps": json.dumps([STEP]), "log_bytes": 6, "log_sha256": "ab", "runtime": "docker",
+        "state": "completed",
+        "start_time": 11,
+        "end_time": 12,
+        "conclusion": "succeeded",
+        "exit_code": 0,
+        "result": '"r"',
+        "steps": json.dumps([STEP]),
+        "log_bytes": 6,
+        "log_sha256": "ab",
+        "runtime": "docker",
     },
     "failed": {"state": "completed", "end_time": 12, "conclusion": "failed", "exit_code": 255, "error": "e"},
     "stopped": {"state": "completed", "end_time": 12, "conclusion": "cancelled", "stop_conclusion": "cancelled"},
     "late": {"state": "completed", "end_time": 12, "conclusion": "timed_out", "stop_conclusion": "timed_out"},
     "errored": {
-        "state": "completed", "end_time": 12, "conclusion": "errored",
-        "reason_code": "container_lost", "reason_message": "gone",
+        "state": "completed",
+        "end_time": 12,
+        "conclusion": "errored",
+        "reason_code": "container_lost",
+        "reason_message": "gone",
     },
 }
 """Jobs in every state, in the columns of the schema that had them first."""
@@ -118,21 +138,39 @@ async def test_jobs_of_an_older_schema_mean_what_they_meant(tmp_path: Path, vers
     made(path, version)
     jobs = await opened(path)
     asked = {
-        "type": "container", "submit_time": from_micros(1_700_000_000_123_456), "priority": -7,
-        "project": "próject", "labels": {"k": "☃"}, "payload": {"a": [1, None]}, "plan": {"image": "i"},
-        "image": "i", "has_upload": True, "max_attempts": 3, "retry_of": "before", "version": 9,
+        "type": "container",
+        "submit_time": from_micros(1_700_000_000_123_456),
+        "priority": -7,
+        "project": "próject",
+        "labels": {"k": "☃"},
+        "payload": {"a": [1, None]},
+        "plan": {"image": "i"},
+        "image": "i",
+        "has_upload": True,
+        "max_attempts": 3,
+        "retry_of": "before",
+        "version": 9,
     }
     step = StepResult("s", StepStatus.FAILED, from_micros(2), 3, 4, from_micros(5))
     waiting = Reason(ReasonCode.WAITING_FOR_SLOT, "m")
     assert jobs["queued"] == Job(id="queued", **asked, reason=waiting, not_before=from_micros(77))
     assert jobs["stopping"] == Job(
-        id="stopping", state=State.RUNNING, runtime="docker", start_time=from_micros(11),
+        id="stopping",
+        state=State.RUNNING,
+        runtime="docker",
+        start_time=from_micros(11),
         **asked,
         stop_code=ReasonCode.DEADLINE_EXCEEDED,
     )
     assert jobs["succeeded"] == Job(
-        id="succeeded", state=State.COMPLETED, conclusion=Conclusion.SUCCEEDED, runtime="docker",
-        start_time=from_micros(11), end_time=from_micros(12), exit_code=0, result='"r"',
+        id="succeeded",
+        state=State.COMPLETED,
+        conclusion=Conclusion.SUCCEEDED,
+        runtime="docker",
+        start_time=from_micros(11),
+        end_time=from_micros(12),
+        exit_code=0,
+        result='"r"',
         **asked,
         steps=(step,),
         log_bytes=6,
