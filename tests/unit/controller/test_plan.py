@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ci_common.jobs import ACTIVE_STATES, STOP_CONCLUSIONS, TRANSITIONS, Conclusion, Job, ReasonCode, State
 from ci_common.layout import ExitRecord
+from ci_controller.limits import Bounds
 from ci_controller.plan import (
     BOOT_SECONDS,
     MAX_STARTS,
@@ -53,7 +54,7 @@ def seen(sight: Sight, code: int | None = None, **more: object) -> Observed:
 
 
 def decide(j: Job, s: Observed, *, after: float = 1.0) -> Action:
-    return plan(j, s, T0 + timedelta(seconds=after), timeout=TIMEOUT)
+    return plan(j, s, T0 + timedelta(seconds=after), bounds=Bounds(timeout=TIMEOUT))
 
 
 def verdict(action: Action) -> Verdict:
