@@ -123,12 +123,15 @@ exec </dev/null >>"$__ci_run/log" 2>&1
 trap '__ci_finish "$?"' EXIT
 """
 
-_CONTAINED = b"""
+_COUNTING = b"""
 __ci_cgroups=%s
 __ci_cgroup=/
 { while IFS= read -r __ci_line; do
     case $__ci_line in 0::*) __ci_cgroup=${__ci_line#0::} ;; esac
 done </proc/self/cgroup; } 2>/dev/null
+"""
+
+_CONSOLE = b"""
 exec 9<>"$__ci_run/console"
 ( exec <"$__ci_run/console" 9>&-; __ci_carry ) &
 __ci_carrier=$!
@@ -181,7 +184,7 @@ def write_script(
     With `has_console`, /dev/stdout and /dev/stderr are the run directory's FIFO `console`, and the job is alone in its
     pid namespace and its control groups.
     """
-    contained = _CONTAINED % quote(CGROUPS) if has_console else b""
+    contained = _COUNTING % quote(CGROUPS) + _CONSOLE if has_console else b""
     return _HEAD + contained + b"".join(_parts(plan, base=base, environment=environment, setup=setup))
 
 
