@@ -15,8 +15,8 @@ def backup(target: Path, as_json: bool) -> int:
     """Copy database, uploads and logs, while everything runs.
 
     TARGET is a directory that is not there yet. What is copied is the installation that CI_DB_PATH and CI_DATA_DIR
-    name, as for `ci serve`. Until it is whole, the
-    backup is named TARGET.incomplete. The exit status is 70, too, where files of a job are not what they were.
+    name, as for `ci serve`. Until it is whole, the backup is named TARGET.incomplete. The exit status is 70, too, where
+    files of a job are not what they were.
     """
     from ci_client.console import Progress, say, size
     from ci_client.errors import EX_SOFTWARE
@@ -63,8 +63,8 @@ def restore(source: Path, keep_queue: bool, as_json: bool) -> int:
     """Make an installation of a backup.
 
     CI_DB_PATH and CI_DATA_DIR name its place, as for `ci serve`; nothing that is there is replaced. It has an id of
-    its own, so it never touches containers of the original. Jobs that had not completed end as errored,
-    with the reason `restored`: nobody knows what became of them since, and none is run again by itself.
+    its own, so it never touches containers of the original. Jobs that had not completed end as errored, with the
+    reason `restored`: nobody knows what became of them since, and none is run again by itself.
     """
     from ci_client.console import Progress, say
     from ci_client.interrupts import Interrupts, run_command
