@@ -28,6 +28,9 @@ class BuiltinExecution:
     def timeout_of(self, job: Job) -> float | None:
         return None
 
+    def retry_of(self, job: Job) -> None:
+        """Nothing of it can fail."""
+
     def watched(self, job: Job) -> Path | None:
         return None
 
