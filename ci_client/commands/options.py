@@ -49,6 +49,10 @@ def spec_options(command: F) -> F:
             help="Set a variable of the job; without =VALUE, to its value here. May be repeated.",
         ),
         click.option("--timeout", metavar="DURATION", help="Stop the job after so long: seconds, or 10m, 1h30m."),
+        click.option(
+            "--retries", type=click.IntRange(0, 99), metavar="N",
+            help="Try up to N times more where the job fails, times out or errors. By default 0.",
+        ),
         click.option("--cpus", type=float, metavar="N", help="The most processors the job may use, such as 1.5."),
         click.option("--memory", metavar="SIZE", help="The most memory the job may use, such as 512m or 2g."),
         click.option("--no-network", is_flag=True, help="Give the job no network."),
@@ -74,6 +78,7 @@ def spec_of(options: dict[str, Any], tail: list[str] | None) -> dict[str, Any]:
     spec |= {"env": _variables(options["env"])} if options["env"] else {}
     spec |= {"labels": _labels(options["label"])} if options["label"] else {}
     spec |= {"limits": limits} if limits else {}
+    spec |= {"retry": {"max_attempts": 1 + options["retries"]}} if options["retries"] is not None else {}
     spec |= {"network": False} if options["no_network"] else {}
     if tail is not None:
         if not tail:

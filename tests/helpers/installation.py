@@ -14,7 +14,7 @@ from ci_common.ids import new_job_id
 from ci_common.jobs import Job, NewJob, State
 from ci_common.layout import DataDirectory
 from ci_common.settings import Settings
-from ci_common.spec import ExecutionPlan, PlannedStep
+from ci_common.spec import ExecutionPlan, PlannedStep, Retry
 from ci_common.times import utc_now
 from ci_controller.main import Parts, assembled, control
 from ci_persistence.sqlite import SQLiteJobRepository
@@ -50,17 +50,20 @@ class Installation:
         finally:
             await repository.close()
 
-    def shell_job(self, *shell: str, timeout: float = 60.0, image: str | None = None, **more: Any) -> NewJob:
+    def shell_job(
+        self, *shell: str, timeout: float = 60.0, image: str | None = None, retry: Retry | None = None, **more: Any
+    ) -> NewJob:
         """Return a container job that runs the given shell texts, one per step."""
         image = image or self.image
         steps = tuple(PlannedStep(name=f"step {n}", shell=text) for n, text in enumerate(shell))
-        plan = ExecutionPlan(image=image, steps=steps, timeout=timeout)
+        plan = ExecutionPlan(image=image, steps=steps, timeout=timeout, retry=retry or Retry())
         return NewJob(
             id=new_job_id(),
             type="container",
             submit_time=utc_now(),
             plan=plan.model_dump(mode="json"),
             image=image,
+            max_attempts=plan.retry.max_attempts,
             **more,
         )
 
