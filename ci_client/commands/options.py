@@ -60,6 +60,10 @@ def spec_options(command: F) -> F:
             "--stop-grace", metavar="DURATION",
             help="Where the job is stopped, kill it so long after SIGTERM. By default CI_STOP_GRACE.",
         ),
+        click.option(
+            "--retries", type=click.IntRange(0, 99), metavar="N",
+            help="Try up to N times more where the job fails, times out or errors. By default 0.",
+        ),
         click.option("--cpus", type=float, metavar="N", help="The most processors the job may use, such as 1.5."),
         click.option("--memory", metavar="SIZE", help="The most memory the job may use, such as 512m or 2g."),
         click.option("--pids", type=int, metavar="N", help="The most processes and threads the job may have at once."),
@@ -88,6 +92,7 @@ def spec_of(options: dict[str, Any], tail: list[str] | None) -> dict[str, Any]:
     spec |= {"env": _variables(options["env"])} if options["env"] else {}
     spec |= {"labels": _labels(options["label"])} if options["label"] else {}
     spec |= {"limits": limits} if limits else {}
+    spec |= {"retry": {"max_attempts": 1 + options["retries"]}} if options["retries"] is not None else {}
     spec |= {"network": False} if options["no_network"] else {}
     if tail is not None:
         if not tail:

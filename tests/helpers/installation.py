@@ -14,7 +14,7 @@ from ci_common.ids import new_job_id
 from ci_common.jobs import Job, NewJob, State
 from ci_common.layout import DataDirectory
 from ci_common.settings import Settings
-from ci_common.spec import ExecutionPlan, PlannedStep
+from ci_common.spec import ExecutionPlan, PlannedStep, Retry
 from ci_common.times import utc_now
 from ci_controller.main import Parts, assembled, control
 from ci_persistence.sqlite import SQLiteJobRepository
@@ -55,19 +55,22 @@ class Installation:
         *shell: str,
         timeout: float = 60.0,
         image: str | None = None,
+        retry: Retry | None = None,
         plan: Mapping[str, object] | None = None,
         **more: Any,
     ) -> NewJob:
         """Return a container job that runs the given shell texts, one per step. `plan` has other fields of its plan."""
         image = image or self.image
         steps = tuple(PlannedStep(name=f"step {n}", shell=text) for n, text in enumerate(shell))
-        fields = {"image": image, "steps": steps, "timeout": timeout, **(plan or {})}
+        fields = {"image": image, "steps": steps, "timeout": timeout, "retry": retry or Retry(), **(plan or {})}
+        resolved = ExecutionPlan.model_validate(fields)
         return NewJob(
             id=new_job_id(),
             type="container",
             submit_time=utc_now(),
-            plan=ExecutionPlan.model_validate(fields).model_dump(mode="json"),
+            plan=resolved.model_dump(mode="json"),
             image=image,
+            max_attempts=resolved.retry.max_attempts,
             **more,
         )
 
