@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ci_common.errors import LimitUnenforceable, StartFault
-from ci_common.layout import DataDirectory, ExitRecord
+from ci_common.layout import DataDirectory
 from ci_controller.runtime.docker import engine as docker_engine
 from ci_controller.runtime.docker.containers import HELPER, INSTALLATION
 from ci_controller.runtime.protocol import Phase, Runtime, Workload
@@ -72,13 +72,6 @@ class TestLimits(DockerBench):
         assert (await too_many.execute()).exit_code != 0
         assert b"fork" in too_many.run.log.read_bytes()
         assert [refusals(enough), refusals(too_many) > 0] == [None, True], "counted only where the job has failed"
-
-    async def test_a_step_that_cannot_start_because_of_what_another_left_running(self, trial: MakeTrial) -> None:
-        one = trial("sleep 60 & sleep 60 & true", "echo never", limits={"pids": 2})
-        assert (await one.execute()).exit_code == 2
-        assert (one.run.read_exit() or ExitRecord(0, terminated=False)).code == 2
-        assert refusals(one) > 0
-        assert b"never" not in one.run.log.read_bytes()
 
     async def test_a_user_that_is_not_root_is_told_too(self, runtime: Runtime, data: DataDirectory) -> None:
         image = user_image(require_engine())

@@ -108,7 +108,7 @@ async def test_a_log_that_grows_over_its_limit(installation: Installation) -> No
 
 async def test_a_fast_log_is_not_left_to_the_interval(installation: Installation) -> None:
     slow_to_look = replace(installation, environment={**installation.environment, "CI_RECONCILE_INTERVAL": "600"})
-    job = await run(slow_to_look, FLOOD, limits={"log": LIMIT})
+    job = await run(slow_to_look, f"sleep 2; {FLOOD}", limits={"log": LIMIT})
     assert how(job) == (Conclusion.ERRORED, ReasonCode.LOG_LIMIT)
 
 

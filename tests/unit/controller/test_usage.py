@@ -137,7 +137,7 @@ async def test_a_measurement_that_is_cancelled_leaves_no_thread_at_work(
             yield state
 
     monkeypatch.setattr(usage, "_states_below", endless)
-    task = asyncio.create_task(measure(tmp_path, enough=PLENTY, seconds=3600))
+    task = asyncio.create_task(measure(tmp_path, enough=PLENTY, seconds=40))
     await eventually(lambda: seen > 0, "it is at work")
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
