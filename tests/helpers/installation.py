@@ -107,6 +107,19 @@ class Installation:
         return {entry.name for entry in path.iterdir()} if path.exists() else set()
 
 
+def installation_of(directory: Path, runtime: str, image: str) -> Installation:
+    """Return an installation in `directory` whose jobs run in `runtime`, by default in `image`."""
+    environment = {
+        "CI_DB_PATH": str(directory / "ci_jobs.db"),
+        "CI_RUNTIME": runtime,
+        "CI_RECONCILE_INTERVAL": "0.5",
+        "CI_STOP_GRACE": "5",
+        "CI_CONTAINER_PREFIX": "scenario-",
+        "DOCKER_HOST": os.environ.get("DOCKER_HOST", ""),
+    }
+    return Installation(directory, runtime, image, environment)
+
+
 async def completed(repository: SQLiteJobRepository, job_id: str, *, within: float = 60.0) -> Job:
     """Return the job once it has completed."""
     return await reached(repository, job_id, State.COMPLETED, within=within)
