@@ -94,6 +94,20 @@ async def test_every_attempts_log_is_checked(server: ScriptedServer) -> None:
         await collect(server, job)
 
 
+async def test_a_server_that_tells_all_again_is_no_matter(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = server.add(retried(final_204=False))
+    told = [frame for _, frame in job.all_frames(stream_module.BEGINNING)]
+    turns = [number for number, frame in enumerate(told) if b'"type": "attempt"' in frame]
+    job.cuts = [(sum(map(len, told[: turn + 3])), False) for turn in turns]
+    all_frames = ScriptedJob.all_frames
+    monkeypatch.setattr(ScriptedJob, "all_frames", lambda self, start: all_frames(self, stream_module.BEGINNING))
+    events = await collect(server, job)
+    assert logs_of(events) == [*EARLIER, LAST]
+    assert [str(identifier)[:2] for identifier in job.seen_ids] == ["No", "2-", "3-"]
+
+
 @pytest.mark.parametrize("missing", ["log", "attempt"])
 async def test_what_is_missing_is_told(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     job = server.add(retried())
