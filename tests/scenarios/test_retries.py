@@ -108,12 +108,13 @@ async def test_every_attempt_finds_the_project_as_it_was_uploaded(installation: 
 
 
 async def test_an_upload_that_is_gone_is_told_of(installation: Installation) -> None:
-    job = installation.shell_job("exit 3", retry=Retry(max_attempts=2, on=["failed"], **SOON), has_upload=True)
+    job = installation.shell_job("exit 3", retry=Retry(max_attempts=3, **SOON), has_upload=True)
     await with_upload(installation, job, data="fresh")
     installation.data.upload(job.id).unlink()
     async with installation.repository() as repository, installation.controller():
         ended = await completed(repository, job.id)
-    assert (ended.conclusion, ended.attempt) == (Conclusion.ERRORED, 2)
+    conclusions = [attempt.conclusion for attempt in of_attempts(ended)]
+    assert conclusions == [Conclusion.FAILED, Conclusion.ERRORED, Conclusion.ERRORED]
     assert ended.reason is not None
     assert "what was uploaded is gone" in ended.reason.message
 
