@@ -120,8 +120,8 @@ class JobFollower:
         code = "" if previous.get("exit_code") is None else f" with exit code {previous['exit_code']}"
         what = f"attempt {previous['attempt']} of {event['max_attempts']} {previous['conclusion']}{code}"
         reason = (previous.get("reason") or {}).get("message", "")
-        self._say(f"{what}: {reason}" if reason and previous["conclusion"] != Conclusion.FAILED else what)
-        self._say(f"attempt {event['attempt']} of {event['max_attempts']} follows")
+        why = f" ({reason})" if reason and previous["conclusion"] != Conclusion.FAILED else ""
+        self._say(f"{what}{why}; attempt {event['attempt']} follows")
         self._is_running = False
 
     async def _show_verdict(self, event: Event) -> None:

@@ -90,8 +90,8 @@ class WorkloadExecution:
         self._runtime = runtime
         self._data = data
         self._clock = clock
-        self._measuring = asyncio.Lock()
         self._unpack_limits = limits
+        self._measuring = asyncio.Lock()
         self.runtime_name = runtime.name
 
     def bounds_of(self, job: Job) -> Bounds:

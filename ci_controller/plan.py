@@ -164,10 +164,7 @@ Action = (
 
 
 def plan(job: Job, seen: Observed, now: datetime, *, bounds: Bounds = NO_BOUNDS, retry: Retry | None = None) -> Action:
-    """Return the next step for `job`, which has to keep to `bounds`.
-
-    `retry` is its plan's, or None for a job that is tried once.
-    """
+    """Return the next step for `job`, which has to keep to `bounds` and is tried again as `retry` says; None: never."""
     action = _plan_once(job, seen, now, bounds, retry)
     return conclude(job, action.verdict, retry) if isinstance(action, Complete) else action
 

@@ -54,15 +54,15 @@ def spec_options(command: F) -> F:
         ),
         click.option("--timeout", metavar="DURATION", help="Stop the job after so long: seconds, or 10m, 1h30m."),
         click.option(
+            "--retries", type=click.IntRange(0, 99), metavar="N",
+            help="Try up to N times more where the job fails, times out or errors. By default 0.",
+        ),
+        click.option(
             "--no-output-timeout", metavar="DURATION", help="Stop the job once it has written nothing for so long."
         ),
         click.option(
             "--stop-grace", metavar="DURATION",
             help="Where the job is stopped, kill it so long after SIGTERM. By default CI_STOP_GRACE.",
-        ),
-        click.option(
-            "--retries", type=click.IntRange(0, 99), metavar="N",
-            help="Try up to N times more where the job fails, times out or errors. By default 0.",
         ),
         click.option("--cpus", type=float, metavar="N", help="The most processors the job may use, such as 1.5."),
         click.option("--memory", metavar="SIZE", help="The most memory the job may use, such as 512m or 2g."),

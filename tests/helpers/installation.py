@@ -55,22 +55,22 @@ class Installation:
         *shell: str,
         timeout: float = 60.0,
         image: str | None = None,
-        retry: Retry | None = None,
         plan: Mapping[str, object] | None = None,
+        retry: Retry | None = None,
         **more: Any,
     ) -> NewJob:
         """Return a container job that runs the given shell texts, one per step. `plan` has other fields of its plan."""
         image = image or self.image
         steps = tuple(PlannedStep(name=f"step {n}", shell=text) for n, text in enumerate(shell))
-        fields = {"image": image, "steps": steps, "timeout": timeout, "retry": retry or Retry(), **(plan or {})}
-        resolved = ExecutionPlan.model_validate(fields)
+        retry = retry or Retry()
+        fields = {"image": image, "steps": steps, "timeout": timeout, "retry": retry, **(plan or {})}
         return NewJob(
             id=new_job_id(),
             type="container",
             submit_time=utc_now(),
-            plan=resolved.model_dump(mode="json"),
+            plan=ExecutionPlan.model_validate(fields).model_dump(mode="json"),
             image=image,
-            max_attempts=resolved.retry.max_attempts,
+            max_attempts=retry.max_attempts,
             **more,
         )
 

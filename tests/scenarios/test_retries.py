@@ -3,11 +3,13 @@
 import asyncio
 import hashlib
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from ci_common.jobs import Conclusion, Job, NewJob, ReasonCode, State
+from ci_common.jobs import Attempt, Conclusion, Job, NewJob, ReasonCode, State
+from ci_common.processes import this_process
 from ci_common.spec import Retry
 from ci_common.times import utc_now
 from ci_controller.runtime.protocol import Runtime, WorkloadKey
@@ -106,12 +108,13 @@ async def test_every_attempt_finds_the_project_as_it_was_uploaded(installation: 
 
 
 async def test_an_upload_that_is_gone_is_told_of(installation: Installation) -> None:
-    job = installation.shell_job("exit 3", retry=Retry(max_attempts=2, on=["failed"], **SOON), has_upload=True)
+    job = installation.shell_job("exit 3", retry=Retry(max_attempts=3, **SOON), has_upload=True)
     await with_upload(installation, job, data="fresh")
     installation.data.upload(job.id).unlink()
     async with installation.repository() as repository, installation.controller():
         ended = await completed(repository, job.id)
-    assert (ended.conclusion, ended.attempt) == (Conclusion.ERRORED, 2)
+    conclusions = [attempt.conclusion for attempt in of_attempts(ended)]
+    assert conclusions == [Conclusion.FAILED, Conclusion.ERRORED, Conclusion.ERRORED]
     assert ended.reason is not None
     assert "what was uploaded is gone" in ended.reason.message
 
@@ -185,17 +188,24 @@ async def test_while_a_job_backs_off_its_slot_is_free_and_a_cancel_ends_it(insta
 
 
 async def test_a_job_that_backs_off_starts_then_and_not_at_the_next_look(installation: Installation) -> None:
-    """Also where the controller is another by then."""
-    rare = replace(installation, environment={**installation.environment, "CI_RECONCILE_INTERVAL": "120"})
-    job = await rare.submit("exit 5", retry=Retry(max_attempts=2, backoff=3))
-    async with rare.repository() as repository:
-        async with rare.controller():
-            waiting = await attempt_is(repository, job, 2, State.QUEUED)
-        async with rare.controller():
+    """By a controller that never saw its first attempt, and that nothing else wakes."""
+    quiet = {**installation.environment, "CI_RECONCILE_INTERVAL": "120", "CI_LEASE_SECONDS": "600"}
+    installation = replace(installation, environment=quiet)
+    job = await installation.submit("true", retry=Retry(max_attempts=2, backoff=60))
+    async with installation.repository() as repository:
+        lease = await repository.acquire(this_process(), 60, utc_now())
+        assert lease is not None
+        job = await repository.update(job, lease, state=State.STARTING)
+        ended = Attempt(number=1, conclusion=Conclusion.ERRORED, end_time=utc_now(), runtime=installation.runtime)
+        then = utc_now() + timedelta(seconds=4)
+        anew: dict[str, Any] = {"state": State.QUEUED, "attempt": 2, "earlier_attempts": (ended,), "not_before": then}
+        await repository.update(job, lease, **anew)
+        await repository.release(lease)
+        async with installation.controller():
             again = await attempt_is(repository, job, 2, State.RUNNING, State.COMPLETED)
-            assert waiting.not_before is not None
             assert again.start_time is not None
-            assert again.start_time >= waiting.not_before
+            assert again.start_time >= then
+            assert again.not_before is None
 
 
 @pytest.mark.parametrize("point", ["update/3/before", "update/3/after"])

@@ -27,6 +27,7 @@ from ci_controller.plan import (
 from ci_controller.retrying import pause_after
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
+BOUNDS = Bounds(timeout=100.0)
 RETRIED = [Conclusion.FAILED, Conclusion.ERRORED, Conclusion.TIMED_OUT]
 
 policies = st.builds(
@@ -71,14 +72,14 @@ def jobs(draw: st.DrawFn) -> Job:
 @given(job=jobs(), seen=observations, retry=st.none() | policies, after=st.floats(0, 1000))
 def test_never_a_rerun_that_was_not_asked_for(job: Job, seen: Observed, retry: Retry | None, after: float) -> None:
     now = T0 + timedelta(seconds=after)
-    action = plan(job, seen, now, bounds=Bounds(timeout=100.0), retry=retry)
+    action = plan(job, seen, now, bounds=BOUNDS, retry=retry)
     if isinstance(action, TryAgain):
         assert retry is not None
         assert job.state in ACTIVE_STATES, "an attempt has been begun"
         assert job.cancel_requested_time is None
         assert job.attempt < job.max_attempts
         assert action.verdict.conclusion in retry.on
-    without = plan(job, seen, now, bounds=Bounds(timeout=100.0))
+    without = plan(job, seen, now, bounds=BOUNDS)
     assert not isinstance(without, TryAgain)
     if isinstance(action, TryAgain | Complete):
         assert isinstance(without, Complete), "a policy ends nothing that would not have ended"
@@ -101,7 +102,7 @@ def test_attempts_never_exceed_what_was_asked_for(seen: list[Observed], retry: R
     begun, now = 0, T0
     for sight in seen:
         now += timedelta(days=8)
-        match plan(job, sight, now, bounds=Bounds(timeout=100.0), retry=retry):
+        match plan(job, sight, now, bounds=BOUNDS, retry=retry):
             case MarkStarting():
                 begun += 1
                 job = job.with_changes(state=State.STARTING)
