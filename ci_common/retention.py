@@ -16,9 +16,11 @@ from ci_common.quantities import parse_duration
 FAILURES = frozenset({Conclusion.FAILED, Conclusion.TIMED_OUT, Conclusion.ERRORED})
 """The conclusions of jobs that somebody may still want to look into, and that are kept for longer."""
 
+LONGEST_AGE = 100 * 365 * 86_400
+"""The longest age that can be asked for, in seconds; instants before the year 1 cannot be told."""
+
 _FOREVER = "forever"
 _UNLIMITED = "unlimited"
-_MOST_SECONDS = 100 * 365 * 86_400
 _MOST_JOBS = 2**31
 
 T = TypeVar("T", int, float)
@@ -65,7 +67,7 @@ def _age(text: str) -> float | None:
         seconds = parse_duration(text)
     except ValueError:
         seconds = -1.0
-    if not 0 < seconds <= _MOST_SECONDS:
+    if not 0 < seconds <= LONGEST_AGE:
         raise ValueError(f"{text!r} is no time to keep jobs for; write a duration (30d, 12h) or {_FOREVER}")
     return seconds
 
