@@ -26,11 +26,12 @@ async def crowded_projects(connection: aiosqlite.Connection, *, more_than: int) 
 async def delete(connection: aiosqlite.Connection, *, job_ids: list[str], lease: Lease | None) -> list[str]:
     values = {"ids": to_json(job_ids)}
     if lease is None:
-        return await _ids(connection, queries.DELETE_JOBS, values)
-    deleted = await _ids(connection, queries.DELETE_JOBS_AS_LEADER, values | key_of(lease))
-    if not deleted:
-        await _check_leads(connection, lease)
-    return deleted
+        deleted = await _ids(connection, queries.DELETE_JOBS, values)
+    else:
+        deleted = await _ids(connection, queries.DELETE_JOBS_AS_LEADER, values | key_of(lease))
+        if not deleted:
+            await _check_leads(connection, lease)
+    return sorted(deleted, key=job_ids.index)
 
 
 async def removals(connection: aiosqlite.Connection, *, after: str, limit: int) -> list[Removal]:

@@ -114,7 +114,7 @@ class SQLiteJobRepository(JobRepository, JobRetention, LeaderLease):
         return await self._use().search.run(partial(retention_operations.crowded_projects, more_than=more_than))
 
     async def delete(self, job_ids: Iterable[str], *, lease: Lease | None = None) -> list[str]:
-        left, deleted = list(job_ids), []
+        left, deleted = list(dict.fromkeys(job_ids)), []
         while left:
             batch, left = left[:_DELETED_AT_ONCE], left[_DELETED_AT_ONCE:]
             deleting = partial(retention_operations.delete, job_ids=batch, lease=lease)

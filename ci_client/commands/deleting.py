@@ -105,4 +105,3 @@ async def _files_gone(connection: "Connection") -> None:
         progress.show(f"removing the files of {pending} jobs")
         await sleep(_LOOK_SECONDS)
     progress.done()
-

@@ -114,7 +114,9 @@ class Deleting(Base):
     async def test_what_has_not_completed_stays(self, repository: Repository, lease: Lease, state: State) -> None:
         active = await bring(repository, lease, await repository.add(new_job(), max_queued=PLENTY), state)
         completed = await self.finished(repository, lease)
-        assert await repository.delete([active.id, new_job_id(), completed.id]) == [completed.id]
+        later = await self.finished(repository, lease)
+        asked = [later.id, active.id, new_job_id(), completed.id, later.id]
+        assert await repository.delete(asked) == [later.id, completed.id]
         assert await repository.get(active.id) == active
 
     async def test_a_removal_names_the_runtimes_of_all_attempts(self, repository: Repository, lease: Lease) -> None:
