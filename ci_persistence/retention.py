@@ -55,9 +55,10 @@ class JobRetention(Protocol):
         """Return the projects that have more completed jobs than so many."""
 
     async def delete(self, job_ids: Iterable[str], *, lease: Lease | None = None) -> list[str]:
-        """Delete those of the jobs that have completed, and return their ids in the same order. Each becomes a removal.
+        """Delete those of the jobs that have completed, and return their ids in the same order. Each leaves a removal.
 
-        Durable once it returns. Many are deleted in several short transactions, so that other writers get their turn. With `lease`, only while it leads: raises StaleWrite, and what was deleted by then is.
+        Durable once it returns. Many are deleted in several short transactions, so that other writers get their turn.
+        With `lease`, only while it leads: raises StaleWrite, and what was deleted by then is.
         """
 
     async def removals(self, *, after: str = "", limit: int) -> list[Removal]:
