@@ -124,7 +124,7 @@ async def test_a_clock_that_was_stepped_takes_nothing_away(bench: Bench, step: i
     """Not even where jobs have ended since."""
     old, new = await bench.ended(40), await bench.ended(3)
     bench.now = NOON + timedelta(days=step)
-    just_ended = await bench.ended(-step)
+    just_ended = await bench.ended(1 / 24 - step)
     await bench.sweeper().sweep()
     assert await bench.left() == {new, just_ended} | (set() if gone else {old})
 
