@@ -69,6 +69,7 @@ async def control(parts: Parts) -> None:
         reconciler = Reconciler(
             settings=settings,
             writer=Writer(parts.repository, lease, parts.clock),
+            retention=parts.repository,
             runtimes=parts.runtimes,
             chosen=chosen,
             data=parts.data,
