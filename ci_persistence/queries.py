@@ -1,4 +1,4 @@
-"""All SQL but the schema: each statement has a name and a line on what it is for.
+"""All SQL but the schema and what `retention_queries` has: each statement has a name and a line on what it is for.
 
 `jobs_unfinished` is a partial index, so whoever asks for unfinished jobs says `state <> 'completed'` as the index does.
 """
@@ -37,6 +37,9 @@ UPDATE installation SET id = :id, data_path = :data_path
 WHERE EXISTS (SELECT 1 FROM lease WHERE lease.fence = :fence AND lease.holder = :holder)
 """
 
+# A condition: the lease leads.
+LEADS = "EXISTS (SELECT 1 FROM lease WHERE lease.fence = :fence AND lease.holder = :holder)"
+
 # One more queued job, unless there are as many as allowed.
 INSERT_JOB = """
 INSERT INTO jobs (id, type, submit_time, priority, project, labels, payload, plan, image, has_upload, max_attempts,
@@ -70,17 +73,17 @@ WHERE id = :id AND cancel_requested_time IS NULL AND state <> 'completed'
 """
 
 # The controller's columns, all of them, if the lease leads and nobody has written since version :version was read.
-UPDATE_JOB = """
+_UPDATE_JOB = """
 UPDATE jobs SET
     state = :state, version = version + 1, attempt = :attempt, reason_code = :reason_code,
     reason_message = :reason_message, not_before = :not_before, start_time = :start_time, end_time = :end_time,
     runtime = :runtime, stop_code = :stop_code, conclusion = :conclusion, exit_code = :exit_code,
     result = :result, error = :error, steps = :steps, log_bytes = :log_bytes, log_sha256 = :log_sha256,
     earlier_attempts = :earlier_attempts
-WHERE id = :id AND version = :version
-    AND EXISTS (SELECT 1 FROM lease WHERE lease.fence = :fence AND lease.holder = :holder)
+WHERE id = :id AND version = :version AND %s
 RETURNING cancel_requested_time
 """
+UPDATE_JOB = _UPDATE_JOB % LEADS
 
 # Who leads, and until when.
 GET_LEASE = "SELECT fence, holder, expires FROM lease"

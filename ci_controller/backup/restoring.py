@@ -7,25 +7,25 @@ import fcntl
 import logging
 import os
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ci_common.errors import RequestError, Unavailable
+from ci_common.errors import StartFault, Unavailable
 from ci_common.jobs import Job
 from ci_common.layout import DataDirectory
 from ci_common.processes import this_process
 from ci_common.settings import Settings
 from ci_common.tasks import in_thread
 from ci_common.times import Clock, utc_now
-from ci_common.unpack import UnpackLimits, unpack
+from ci_common.unpack import UnpackLimits
 from ci_controller.backup.files import copy_content, copy_job
 from ci_controller.backup.manifest import Backup, BackupFault, Manifest
 from ci_controller.backup.taking import Say, jobs_of, opened
 from ci_controller.completion import Writer
 from ci_controller.possession import Settled, another_id, place_of, settle
+from ci_controller.renewal import fill_workspace
 from ci_persistence.copies import fold
 from ci_persistence.repository import Installation
 from ci_persistence.sqlite import SQLiteJobRepository
@@ -69,7 +69,7 @@ async def restore_backup(
                 settled, installation = await _settle(repository, draft, data, clock, keep_queue=keep_queue)
                 if keep_queue:
                     for job in await repository.queued():
-                        await in_thread(_unpack, job, draft.data, settings)
+                        await _unpack(job, draft.data, UnpackLimits.of(settings))
         except Unavailable as exc:
             raise BackupFault(f"the backup {source} cannot be restored: {exc}") from exc
         await in_thread(fold, draft.database)
@@ -160,20 +160,13 @@ async def _settle(
     return settled, installation
 
 
-def _unpack(job: Job, data: DataDirectory, settings: Settings) -> None:
-    """Unpack a job's upload, as its submission did; where that is gone, the job ends by saying so."""
-    if not job.has_upload or not data.upload(job.id).is_file():
-        return
-    workspace = data.run(job.id, job.attempt).workspace
-    workspace.mkdir(parents=True)
-    limits = UnpackLimits(
-        bytes=settings.max_unpacked_bytes, members=settings.max_members, ratio=settings.max_compression_ratio
-    )
-    try:
-        unpack(data.upload(job.id), workspace, limits, stopped=threading.Event())
-    except RequestError as exc:
-        log.warning("the upload of job %s cannot be unpacked, so it will not run: %s", job.id, exc)
-        shutil.rmtree(workspace)
+async def _unpack(job: Job, data: DataDirectory, limits: UnpackLimits) -> None:
+    """Unpack a waiting job's upload, as its submission did; where that cannot be done, the job ends by saying so."""
+    if job.has_upload:
+        try:
+            await fill_workspace(data.run(job.id, job.attempt), data.upload(job.id), limits)
+        except StartFault as exc:
+            log.warning("job %s will not run: %s", job.id, exc)
 
 
 def _put_in_place(draft: _Draft, data: DataDirectory, database: Path) -> None:

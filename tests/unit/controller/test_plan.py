@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ci_common.jobs import ACTIVE_STATES, STOP_CONCLUSIONS, TRANSITIONS, Conclusion, Job, ReasonCode, State
 from ci_common.layout import ExitRecord
+from ci_common.spec import Retry
 from ci_controller.limits import Bounds, Usage
 from ci_controller.plan import (
     BOOT_SECONDS,
@@ -29,6 +30,7 @@ from ci_controller.plan import (
     Sight,
     Start,
     Stop,
+    TryAgain,
     Verdict,
     Wait,
     plan,
@@ -121,6 +123,10 @@ def test_a_result_that_an_older_database_does_not_know(sight: Sight) -> None:
     assert lost.conclusion is Conclusion.ERRORED
     assert lost.reason is not None
     assert lost.reason.code is ReasonCode.RESTORED
+    again = Retry(on=(Conclusion.ERRORED,))
+    several = replace(job(RUNNING), max_attempts=3)
+    assert isinstance(plan(several, seen(sight, spent=True), T0, retry=again), Complete), "it may have succeeded"
+    assert isinstance(plan(several, seen(sight, started=True), T0, retry=again), TryAgain)
 
 
 def test_a_script_that_never_reaches_its_gate_is_given_up() -> None:
