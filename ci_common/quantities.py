@@ -46,3 +46,5 @@ NonNegativeDuration = Annotated[float, BeforeValidator(parse_duration), Field(ge
 """Seconds; none is allowed."""
 ByteSize = Annotated[int, BeforeValidator(parse_size), Field(gt=0, lt=2**63)]
 """Bytes, more than none, and no more than 64 bits hold."""
+NonNegativeByteSize = Annotated[int, BeforeValidator(parse_size), Field(ge=0, lt=2**63)]
+"""Bytes; none is allowed."""

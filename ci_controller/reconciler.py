@@ -9,6 +9,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import aclosing
 
+from ci_common.disk import Disk
 from ci_common.errors import CiError, JobNotFound, RuntimeUnavailable
 from ci_common.jobs import BUILTIN_TYPES, Job
 from ci_common.layout import DataDirectory
@@ -56,7 +57,9 @@ class Reconciler:
         self._executions = {name: WorkloadExecution(runtime, data, writer.clock) for name, runtime in runtimes.items()}
         self._chosen = chosen
         self._images = Images(runtimes[chosen], self.wake)
-        self._scheduler = Scheduler(writer, self._images, self._execution_of, settings.max_concurrency)
+        self._scheduler = Scheduler(
+            writer, self._images, self._execution_of, settings.max_concurrency, Disk.of(settings)
+        )
         self._janitor = Janitor(data, writer, self._supervise)
         self._tasks: dict[str, asyncio.Task[None]] = {}
 

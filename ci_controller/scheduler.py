@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ci_common.errors import ImageFault, RuntimeUnavailable, StaleWrite
+from ci_common.disk import Disk
+from ci_common.errors import DiskLow, ImageFault, RuntimeUnavailable, StaleWrite
 from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, State
 from ci_controller import plan as steps
 from ci_controller.completion import Writer, complete
@@ -13,6 +14,12 @@ from ci_controller.execution import Execution
 from ci_controller.images import Images
 from ci_controller.plan import Observed, Sight, Verdict, plan
 
+HELD_BELOW = 0.5
+"""Jobs wait for room below this share of the watermark at which submissions are refused.
+
+What has been accepted takes room while it waits and gives it back once it has run: were it held as soon as nothing more
+is accepted, a queue could block itself for ever.
+"""
 _NOTHING_SEEN = Observed(Sight.ABSENT)
 
 Decision = Verdict | dict[str, Any] | None
@@ -29,6 +36,7 @@ class Scheduler:
     """Returns the execution that a queued job would get."""
     slots: int
     """How many jobs may be active at once."""
+    disk: Disk
 
     async def turn(self, queued: list[Job], active: int) -> list[Job]:
         """Take the next step of every job in `queued`, which is in starting order; return those that left the queue.
@@ -67,6 +75,12 @@ class Scheduler:
     async def _obstacle(self, job: Job, *, slot_is_free: bool) -> Reason | None:
         """Return why the job cannot start now, or None. Raises ImageFault where it never can."""
         if job.image is not None:
+            try:
+                self.disk.check(share=HELD_BELOW)
+            except DiskLow as exc:
+                # No figure that changes from turn to turn: each would be a write for each queued job.
+                message = f"the disk under {exc.path} has less than {exc.floor} bytes free"
+                return Reason(ReasonCode.WAITING_FOR_DISK, message)
             try:
                 if not await self.images.is_ready(job.image):
                     return self.images.reason(job.image)

@@ -39,6 +39,9 @@ SELECT :id, :type, :submit_time, :priority, :project, :labels, :payload, :plan, 
 WHERE (SELECT length FROM queue) < :max_queued
 """
 
+# How many jobs are queued.
+QUEUE_LENGTH = "SELECT length FROM queue"
+
 # One job.
 GET_JOB = "SELECT * FROM jobs WHERE id = :id"
 

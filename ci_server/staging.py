@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -45,16 +45,18 @@ class Staging:
             shutil.copyfile(source, self.upload)
             sync(self.upload)
 
-    async def unpack(self, limits: UnpackLimits) -> None:
+    async def unpack(self, limits: UnpackLimits, check_room: Callable[[], None]) -> None:
         """Unpack the upload into the workspace, in a thread that ends soon after a cancellation.
 
-        Raises InvalidUpload, TooLarge, OSError.
+        `check_room` is called in that thread before every block that is written, and may raise. Further raises
+        InvalidUpload, TooLarge, OSError.
         """
         self.workspace.mkdir(parents=True)
         stopped = threading.Event()
-        work = asyncio.create_task(
-            asyncio.to_thread(unpack, self.upload, self.workspace, limits, stopped=stopped), name="unpack"
+        unpacking = asyncio.to_thread(
+            unpack, self.upload, self.workspace, limits, stopped=stopped, check_room=check_room
         )
+        work = asyncio.create_task(unpacking, name="unpack")
         try:
             await asyncio.shield(work)
         finally:
