@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from ci_client.aio import CiClient
+from ci_client.errors import ServerError
 from ci_common.disk import Disk
 from tests.helpers.disks import PlayedUsage
 from tests.helpers.played_api import Api, StartApi, zipped
@@ -246,3 +248,23 @@ async def test_unpacking_ends_where_the_room_does(start_api: StartApi, monkeypat
     api = await start_api("again", disk=played.disk())
     assert problem(await api.upload(buffer.getvalue()), 503)["code"] == "disk_low"
     assert api.left_over() == []
+
+
+async def test_the_client_stops_sending_what_is_refused(start_api: StartApi, tmp_path: Path) -> None:
+    api = await start_api(max_queued=1)
+    await api.submit()
+    size, sent = 256 * MIB, 0
+    archive = tmp_path / "project.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file, file.open("zeros", "w") as member:
+        for _ in range(size // MIB):
+            member.write(bytes(MIB))
+
+    def show(count: int, _: int) -> None:
+        nonlocal sent
+        sent = max(sent, count)
+
+    async with CiClient(api.url, busy_seconds=0) as client:
+        with pytest.raises(ServerError) as caught:
+            await client.submit(archive, progress=show)
+    assert caught.value.code == "queue_full"
+    assert sent < size / 2
