@@ -44,15 +44,26 @@ class Scheduler:
         `active` is how many slots are taken.
         """
         free = self.slots - active
-        decisions: list[tuple[Job, Decision]] = []
+        no_slot = self._no_slot
+        decided: dict[str, Verdict | dict[str, Any]] = {}
         for job in queued:
+            if free <= 0 and _only_waits(job, no_slot):
+                continue  # Most of a long queue.
             decision = await self._decide(job, slot_is_free=free > 0)
             free -= isinstance(decision, dict) and "state" in decision
-            decisions.append((job, decision))
+            if decision is not None:
+                decided[job.id] = decision
         # All at once, so that they share a commit.
-        after = await asyncio.gather(*(self._carry_out(job, decision) for job, decision in decisions))
-        self.images.forget_all_but(job.image for job in after if job.state is State.QUEUED and job.image is not None)
-        return [job for job in after if job.state is not State.QUEUED]
+        changed = [job for job in queued if job.id in decided]
+        after = await asyncio.gather(*(self._carry_out(job, decided[job.id]) for job in changed))
+        left = [job for job in after if job.state is not State.QUEUED]
+        gone = {job.id for job in left}
+        self.images.forget_all_but({job.image for job in queued if job.image is not None and job.id not in gone})
+        return left
+
+    @property
+    def _no_slot(self) -> Reason:
+        return Reason(ReasonCode.WAITING_FOR_SLOT, f"all {self.slots} slots are taken")
 
     async def _decide(self, job: Job, *, slot_is_free: bool) -> Decision:
         match plan(job, _NOTHING_SEEN, self.writer.clock()):
@@ -87,18 +98,21 @@ class Scheduler:
             except RuntimeUnavailable as exc:
                 return Reason(ReasonCode.ENGINE_UNAVAILABLE, f"the engine does not answer: {exc}")
         if not slot_is_free:
-            return Reason(ReasonCode.WAITING_FOR_SLOT, f"all {self.slots} slots are taken")
+            return self._no_slot
         return None
 
-    async def _carry_out(self, job: Job, decision: Decision) -> Job:
+    async def _carry_out(self, job: Job, decision: Verdict | dict[str, Any]) -> Job:
         """Return the job as it is then; where its row has changed meanwhile, that change brings another turn."""
         try:
             match decision:
-                case None:
-                    return job
                 case Verdict():
                     return await complete(job, decision, writer=self.writer, execution=self.execution_of(job))
                 case _:
                     return await self.writer.write(job, **decision)
         except StaleWrite:
             return job
+
+
+def _only_waits(job: Job, no_slot: Reason) -> bool:
+    """Tell whether there is nothing to do for a job as long as no slot is free."""
+    return job.cancel_requested_time is None and job.reason == no_slot

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from tests.helpers.programs import provide
@@ -74,8 +75,11 @@ class Nginx:
         assert self._process is not None
         pid = self._process.pid
         workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        files = [os.readlink(file) for worker in workers for file in Path(f"/proc/{worker}/fd").iterdir()]
-        return [name for name in files if name.startswith(str(self._stored))]
+        names: list[str] = []
+        for file in (file for worker in workers for file in Path(f"/proc/{worker}/fd").iterdir()):
+            with suppress(FileNotFoundError):  # Closed just then.
+                names.append(os.readlink(file))
+        return [name for name in names if name.startswith(str(self._stored))]
 
     def kill(self) -> None:
         """Let it die by SIGKILL, workers and all. May be called twice."""
