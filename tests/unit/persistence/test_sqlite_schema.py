@@ -173,8 +173,8 @@ def test_the_queue_is_counted(connection: sqlite3.Connection) -> None:
     ("query", "expected"),
     [
         (queries.GET_JOB, "SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id=?)"),
-        (queries.QUEUED_KEYS, "SEARCH jobs USING INDEX jobs_unfinished (state=?)"),
-        (queries.ACTIVE_KEYS, "SEARCH jobs USING INDEX jobs_unfinished (state=?)"),
+        (queries.QUEUED_KEYS, "SEARCH jobs USING COVERING INDEX jobs_unfinished (state=?)"),
+        (queries.ACTIVE_KEYS, "SEARCH jobs USING COVERING INDEX jobs_unfinished (state=?)"),
         (queries.list_jobs([]), "SCAN jobs USING INDEX sqlite_autoindex_jobs_1"),
         (queries.list_jobs(["older_than"]), "SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id<?)"),
         (queries.list_jobs(["project"]), "SEARCH jobs USING INDEX jobs_of_project (project=?)"),
