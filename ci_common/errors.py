@@ -8,6 +8,7 @@ CiError
 │   ├── TooLarge              413  over a limit on size, member count or compression ratio
 │   ├── CrossSite             403  a web page of another site asked for it
 │   ├── JobNotFound           404
+│   ├── AttemptNotFound       404
 │   ├── JobAlreadyCompleted   409  a transition that is not possible any more
 │   ├── NotRetryable          409  a retry of a job whose upload is gone
 │   ├── QueueFull             429
@@ -22,7 +23,8 @@ CiError
     │   ├── ImageInvalid      the reference is no image reference
     │   └── ImagePullFailed   the registry could not be reached or broke off: worth another try
     └── StartFault            the container cannot be created or started
-        └── ImageWithoutShell the image has no /bin/sh
+        ├── ImageWithoutShell the image has no /bin/sh
+        └── LimitUnenforceable   the job has a limit that nothing there enforces
 """
 
 from dataclasses import dataclass
@@ -108,6 +110,14 @@ class JobNotFound(RequestError):
     status = 404
     code = "job_not_found"
     title = "No such job"
+
+
+class AttemptNotFound(RequestError):
+    """The job has no such attempt."""
+
+    status = 404
+    code = "attempt_not_found"
+    title = "No such attempt"
 
 
 class JobAlreadyCompleted(RequestError):
@@ -225,3 +235,9 @@ class ImageWithoutShell(StartFault):
     """The image has no /bin/sh, which every job's script needs."""
 
     reason_code = ReasonCode.IMAGE_WITHOUT_SHELL
+
+
+class LimitUnenforceable(StartFault):
+    """The job has a limit that the runtime, or the kernel below it, cannot enforce."""
+
+    reason_code = ReasonCode.LIMIT_UNENFORCEABLE
