@@ -222,6 +222,7 @@ class ScriptedServer:
 
     async def _submit(self, request: Request) -> Response:
         if self.break_submissions:
+            await request.body()
             return StreamingResponse(_limited(_one(b'{"job_id": "'), (5, False)), 202)
         async with request.form() as form:
             self.uploads.append(await form["file"].read())  # type: ignore[union-attr]
