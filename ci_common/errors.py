@@ -12,7 +12,8 @@ CiError
 │   ├── NotRetryable          409  a retry of a job whose upload is gone
 │   ├── QueueFull             429
 │   └── Unavailable           503  shutting down, or the database or disk cannot take it
-├── StaleWrite                a compare-and-set write met another version, or another leader
+├── StaleWrite                a compare-and-set write met another version
+│   └── LeadershipLost        this controller does not lead any more, or cannot be sure that it does
 └── RuntimeFault              what a runtime (Docker, processes) reports
     ├── RuntimeUnavailable    it cannot be asked: nothing is known, try again
     ├── ImageFault            the image cannot be had
@@ -140,7 +141,11 @@ class Unavailable(RequestError):
 
 
 class StaleWrite(CiError):
-    """A compare-and-set write met another version of the row, or another leader. Look again."""
+    """A compare-and-set write met another version of the row. Look again."""
+
+
+class LeadershipLost(StaleWrite):
+    """This controller does not lead any more, or cannot be sure that it does, so it changes nothing."""
 
 
 class RuntimeFault(CiError):

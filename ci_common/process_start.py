@@ -27,9 +27,17 @@ def start_time_of(pid: int) -> str | None:
 
 def pid_scope() -> str:
     """Return the machine, its boot and the pid namespace in which this process's pids mean something."""
-    if sys.platform == "linux":
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return f"{file.read().strip()}/{os.readlink('/proc/self/ns/pid')}"
+    boot = boot_id()
+    if boot is not None:
+        return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
     import socket
 
     return socket.gethostname()
+
+
+def boot_id() -> str | None:
+    """Return the name of the machine's present boot, or None where the system has none."""
+    if sys.platform != "linux":
+        return None
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()

@@ -2,11 +2,13 @@
 
 import logging
 from dataclasses import dataclass
+from datetime import datetime
 
 from ci_common.errors import ImageFault, StartFault
 from ci_common.jobs import Conclusion, Job, State
-from ci_common.times import Clock
+from ci_common.times import Clock, Uptime, uptime
 from ci_controller.execution import Execution
+from ci_controller.job_time import now_of
 from ci_controller.plan import Verdict
 from ci_persistence.repository import JobRepository, Lease
 
@@ -20,6 +22,11 @@ class Writer:
     repository: JobRepository
     lease: Lease
     clock: Clock
+    uptime: Uptime = uptime
+
+    def now_of(self, job: Job) -> datetime:
+        """Return the present instant as the job's deadlines see it; see `job_time.now_of`."""
+        return now_of(job, self.clock, self.uptime)
 
     async def write(self, job: Job, **changes: object) -> Job:
         """Write `changes`; see `JobRepository.update`."""

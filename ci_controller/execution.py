@@ -5,6 +5,7 @@
 
 import asyncio
 import hashlib
+import logging
 import os
 import shutil
 from contextlib import suppress
@@ -21,7 +22,10 @@ from ci_common.times import Clock
 from ci_common.watch import FileWatcher, Watched
 from ci_controller import rundir
 from ci_controller.plan import Observed, Sight
+from ci_controller.runtime.guarded import Check, GuardedRuntime
 from ci_controller.runtime.protocol import Phase, Runtime, Workload, WorkloadKey, WorkloadSpec
+
+log = logging.getLogger(__name__)
 
 MIN_FREE_BYTES = 64 * 1024
 """With less room than this the disk counts as full."""
@@ -66,7 +70,7 @@ class Execution(Protocol):
         """Return the changes to the row that say what the job left."""
 
     async def discard(self, job: Job) -> None:
-        """Remove the workload and nothing else."""
+        """Remove the workload if it has exited before its gate, and nothing else."""
 
     async def clear(self, job: Job) -> None:
         """Remove the workload, and all the job's files but its log and its upload."""
@@ -75,8 +79,10 @@ class Execution(Protocol):
 class WorkloadExecution:
     """Container jobs, on one runtime."""
 
-    def __init__(self, runtime: Runtime, data: DataDirectory, clock: Clock) -> None:
-        self._runtime = runtime
+    def __init__(self, runtime: Runtime, data: DataDirectory, clock: Clock, check: Check) -> None:
+        """`check` is called before every change to a workload or a run directory, and may forbid it by raising."""
+        self._runtime = GuardedRuntime(runtime, check)
+        self._check = check
         self._data = data
         self._clock = clock
         self.runtime_name = runtime.name
@@ -107,6 +113,7 @@ class WorkloadExecution:
         run, plan = self._run(job), _plan_of(job)
         if job.has_upload and not run.workspace.is_dir():
             raise StartFault(f"the project unpacked for job {job.id} is gone from the data directory; submit it again")
+        self._check()
         base, environment = self._runtime.base_directory(run), self._runtime.environment()
         await asyncio.to_thread(
             rundir.prepare,
@@ -124,6 +131,9 @@ class WorkloadExecution:
 
     async def open_gate(self, job: Job) -> None:
         run = self._run(job)
+        if run.is_started():
+            return
+        self._check()
         with rundir.opened_gate(run):
             delay = 0.0005  # The script needs less to make its mark than an inotify watch costs.
             while not run.is_started() and delay < GATE_SECONDS:
@@ -138,6 +148,7 @@ class WorkloadExecution:
             while True:
                 size = run.log_size()
                 if size > noted:
+                    self._check()
                     times.append(self._clock(), size)
                     noted = size
                 await writes.wait(60.0)
@@ -149,22 +160,29 @@ class WorkloadExecution:
     async def collect(self, job: Job) -> dict[str, Any]:
         run = self._run(job)
         size, digest = await asyncio.to_thread(_hash_log, run.log)
-        if size > LogTimes(run.times).last_length():
-            LogTimes(run.times).append(self._clock(), size)
+        self._note_end_of_log(run, size)
         names = tuple(step.name for step in _plan_of(job).steps)
         return {"steps": read_steps(run, names, job.start_time), "log_bytes": size, "log_sha256": digest}
 
+    def _note_end_of_log(self, run: RunDirectory, size: int) -> None:
+        self._check()
+        try:
+            if size > LogTimes(run.times).last_length():
+                LogTimes(run.times).append(self._clock(), size)
+        except OSError as exc:  # As on a full disk, which must not keep a job from its end.
+            log.warning("it is not noted when the end of %s was written: %s", run.log, exc)
+
     async def discard(self, job: Job) -> None:
-        await self._runtime.remove(_key(job))
-        run = self._run(job)
-        for mark in ("waiting", "started"):
-            with suppress(FileNotFoundError):
-                (run.path / mark).unlink()
+        await self._runtime.discard(_key(job))
+        self._check()
+        with suppress(FileNotFoundError):
+            self._run(job).waiting.unlink()
 
     async def clear(self, job: Job) -> None:
         run = self._run(job)
         # A workload that was cancelled at its gate still runs; what it may write has to end before its files go.
         await self._runtime.stop(_key(job), 0)
+        self._check()
         for entry in await asyncio.to_thread(_all_but_log, run):
             await self._runtime.reclaim(entry, job.image)
         await self._runtime.remove(_key(job))

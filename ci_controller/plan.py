@@ -171,6 +171,8 @@ def _plan_queued(job: Job, now: datetime) -> Action:
 
 
 def _plan_starting(job: Job, seen: Observed, now: datetime) -> Action:
+    if seen.started or seen.exit is not None:
+        return MarkRunning()  # The row is older than what happened: its code has run, and must not run again.
     if job.cancel_requested_time is not None:
         return Complete(_CANCELLED)
     match seen.sight:
@@ -215,7 +217,7 @@ def _plan_running(job: Job, seen: Observed, now: datetime, timeout: float | None
     deadline = job.start_time + timedelta(seconds=timeout) if timeout is not None and job.start_time else None
     if deadline is not None and now >= deadline:
         return MarkStopping(ReasonCode.DEADLINE_EXCEEDED)
-    if seen.sight is Sight.AT_GATE:
+    if seen.sight in (Sight.AT_GATE, Sight.BOOTING):
         return OpenGate()
     return Wait(min((t for t in (deadline, seen.over_at) if t is not None), default=None))
 

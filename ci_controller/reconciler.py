@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import aclosing
 
-from ci_common.errors import CiError, JobNotFound, RuntimeUnavailable
+from ci_common.errors import CiError, JobNotFound, LeadershipLost, RuntimeUnavailable
 from ci_common.jobs import BUILTIN_TYPES, Job
 from ci_common.layout import DataDirectory
 from ci_common.settings import Settings
@@ -19,6 +19,8 @@ from ci_controller.completion import Writer
 from ci_controller.execution import Execution, WorkloadExecution
 from ci_controller.images import Images
 from ci_controller.janitor import Janitor
+from ci_controller.leadership import Leadership
+from ci_controller.runtime.guarded import GuardedRuntime
 from ci_controller.runtime.protocol import Runtime, Sighting
 from ci_controller.scheduler import Scheduler
 from ci_controller.supervisor import Supervisor
@@ -43,22 +45,27 @@ class Reconciler:
         chosen: str,
         data: DataDirectory,
         watcher: FileWatcher,
+        leadership: Leadership,
     ) -> None:
         self._settings = settings
         self._writer = writer
-        self._runtimes = runtimes
+        self._runtimes = {name: GuardedRuntime(runtime, leadership.check) for name, runtime in runtimes.items()}
+        self._leadership = leadership
         self._data = data
         self._watcher = watcher
         self._wakeups = watcher.subscribe()
         self._supervisors: dict[str, Supervisor] = {}
         self._seen_cancels: dict[str, bool] = {}
-        self._builtin = BuiltinExecution(writer.clock)
-        self._executions = {name: WorkloadExecution(runtime, data, writer.clock) for name, runtime in runtimes.items()}
+        self._builtin = BuiltinExecution(writer.clock, writer.uptime)
+        self._executions = {
+            name: WorkloadExecution(runtime, data, writer.clock, leadership.check) for name, runtime in runtimes.items()
+        }
         self._chosen = chosen
         self._images = Images(runtimes[chosen], self.wake)
         self._scheduler = Scheduler(writer, self._images, self._execution_of, settings.max_concurrency)
         self._janitor = Janitor(data, writer, self._supervise)
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tidied: set[str] = set()
 
     def wake(self) -> None:
         """Make the loop look again soon."""
@@ -83,7 +90,7 @@ class Reconciler:
         while True:
             try:
                 await self._look_at_jobs()
-            except CiError as exc:
+            except (CiError, OSError) as exc:
                 log.warning("this look at the jobs is skipped: %s", exc)
                 await asyncio.sleep(min(1.0, self._settings.reconcile_interval))
             await self._wakeups.wait(self._settings.reconcile_interval)
@@ -94,12 +101,15 @@ class Reconciler:
                 await self._look_at_workloads(runtime)
             except RuntimeUnavailable as exc:
                 await self._reconnect(runtime, exc)
-            except CiError as exc:
+            except (CiError, OSError) as exc:
                 log.warning("this look at the workloads of %s is skipped: %s", runtime.name, exc)
             await asyncio.sleep(self._settings.reconcile_interval)
 
     async def _look_at_workloads(self, runtime: Runtime) -> None:
         """Containers first, then rows: a row outlives its containers, so what is listed has a row or is an orphan."""
+        if runtime.name not in self._tidied:
+            await runtime.tidy()
+            self._tidied.add(runtime.name)
         sightings = await runtime.list_workloads()
         rows = await self._writer.repository.get_many({s.key.job_id for s in sightings})
         orphans: list[Sighting] = []
@@ -160,6 +170,8 @@ class Reconciler:
             await supervisor.run()
         except JobNotFound:
             log.info("job %s is gone", job_id)
+        except LeadershipLost:
+            self._leadership.ended.set()
         except Exception:
             log.exception("job %s: its supervisor failed", job_id)
             await asyncio.sleep(self._settings.reconcile_interval)
@@ -180,7 +192,7 @@ class Reconciler:
                 async with aclosing(self._writer.repository.changes()) as changes:
                     async for _ in changes:
                         self.wake()
-            except CiError as exc:
+            except (CiError, OSError) as exc:
                 log.warning("changes of the database cannot be seen at present: %s", exc)
             await asyncio.sleep(RETRY_EVENTS_SECONDS)
 
@@ -192,13 +204,15 @@ class Reconciler:
                         self._supervisors[key.job_id].wake()
             except RuntimeUnavailable:
                 pass  # The loop says so; here only the wake-ups are missing.
+            except OSError as exc:
+                log.warning("events of %s cannot be heard at present: %s", runtime.name, exc)
             await asyncio.sleep(RETRY_EVENTS_SECONDS)
 
     async def _sweep_directories(self) -> None:
         while True:
             try:
                 await self._janitor.sweep_directories()
-            except CiError as exc:
+            except (CiError, OSError) as exc:
                 log.warning("the directories could not be swept: %s", exc)
             await asyncio.sleep(DIRECTORY_SWEEP_SECONDS)
 

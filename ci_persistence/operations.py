@@ -5,17 +5,17 @@ statement, so that one that fails has changed nothing.
 """
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import aiosqlite
 
-from ci_common.errors import JobAlreadyCompleted, JobNotFound, QueueFull, StaleWrite
+from ci_common.errors import JobAlreadyCompleted, JobNotFound, LeadershipLost, QueueFull, StaleWrite
 from ci_common.jobs import Job, State
 from ci_common.processes import ProcessIdentity
 from ci_common.times import from_micros, to_micros
 from ci_persistence import filters, queries
-from ci_persistence.repository import JobFilter, Lease
+from ci_persistence.repository import Held, JobFilter, Lease
 from ci_persistence.rows import controller_columns, to_job, to_json
 
 
@@ -68,31 +68,40 @@ async def update(connection: aiosqlite.Connection, *, seen: Job, lease: Lease, c
     key = {"id": seen.id, "version": seen.version, **_key(lease)}
     rows = list(await connection.execute_fetchall(queries.UPDATE_JOB, controller_columns(changed) | key))
     if not rows:
+        if not await leads(connection, lease=lease):
+            raise _over(lease)
         stored = await get(connection, job_id=seen.id)
-        raise StaleWrite(
-            f"job {seen.id} has version {stored.version} by now, not {seen.version}"
-            if stored.version != seen.version
-            else f"leadership number {lease.fence} is over"
-        )
+        raise StaleWrite(f"job {seen.id} has version {stored.version} by now, not {seen.version}")
     cancelled = rows[0]["cancel_requested_time"]
     return changed.with_changes(
         version=seen.version + 1, cancel_requested_time=None if cancelled is None else from_micros(cancelled)
     )
 
 
+async def held(connection: aiosqlite.Connection) -> Held | None:
+    row = await _row(connection, queries.GET_LEASE)
+    return None if row["holder"] is None else Held(row["fence"], row["renewal"], row["seconds"])
+
+
+async def leads(connection: aiosqlite.Connection, *, lease: Lease) -> bool:
+    row = await _row(connection, queries.GET_LEASE)
+    return (row["fence"], row["holder"]) == (lease.fence, lease.holder.to_json())
+
+
 async def acquire(
-    connection: aiosqlite.Connection, *, holder: ProcessIdentity, seconds: float, now: datetime
+    connection: aiosqlite.Connection, *, holder: ProcessIdentity, seconds: float, lapsed: Held | None
 ) -> Lease | None:
     row = await _row(connection, queries.GET_LEASE)
-    if row["holder"] is not None and to_micros(now) < row["expires"] and not _is_dead(row["holder"]):
+    present = await held(connection)
+    if present is not None and present != lapsed and not _is_dead(row["holder"]):
         return None
-    await _change(connection, queries.TAKE_LEASE, {"holder": holder.to_json(), "expires": _end(now, seconds)})
+    await _change(connection, queries.TAKE_LEASE, {"holder": holder.to_json(), "seconds": seconds})
     return Lease(holder, row["fence"] + 1)
 
 
-async def renew(connection: aiosqlite.Connection, *, lease: Lease, seconds: float, now: datetime) -> None:
-    if await _change(connection, queries.RENEW_LEASE, _key(lease) | {"expires": _end(now, seconds)}) == 0:
-        raise StaleWrite(f"leadership number {lease.fence} is over")
+async def renew(connection: aiosqlite.Connection, *, lease: Lease, seconds: float) -> None:
+    if await _change(connection, queries.RENEW_LEASE, _key(lease) | {"seconds": seconds}) == 0:
+        raise _over(lease)
 
 
 async def release(connection: aiosqlite.Connection, *, lease: Lease) -> None:
@@ -128,5 +137,5 @@ def _key(lease: Lease) -> dict[str, Any]:
     return {"fence": lease.fence, "holder": lease.holder.to_json()}
 
 
-def _end(now: datetime, seconds: float) -> int:
-    return to_micros(now + timedelta(seconds=seconds))
+def _over(lease: Lease) -> LeadershipLost:
+    return LeadershipLost(f"leadership number {lease.fence} is over")

@@ -14,7 +14,7 @@ from ci_common.watch import FileWatcher, Watched
 from ci_persistence import operations, queries
 from ci_persistence.connections import Lane, Writer, translated
 from ci_persistence.lookout import Lookout
-from ci_persistence.repository import JobFilter, JobRepository, LeaderLease, Lease
+from ci_persistence.repository import Held, JobFilter, JobRepository, LeaderLease, Lease
 from ci_persistence.rows import CONTROLLER_FIELDS, api_columns, controller_columns, first_version
 from ci_persistence.schema import check_version, migrate, migrations
 
@@ -103,11 +103,14 @@ class SQLiteJobRepository(JobRepository, LeaderLease):
                 else:
                     pause = min(2 * pause, _LONGEST_PAUSE)
 
-    async def acquire(self, holder: ProcessIdentity, seconds: float, now: datetime) -> Lease | None:
-        return await self._use().writer.run(partial(operations.acquire, holder=holder, seconds=seconds, now=now))
+    async def held(self) -> Held | None:
+        return await self._use().quick.run(operations.held)
 
-    async def renew(self, lease: Lease, seconds: float, now: datetime) -> None:
-        await self._use().writer.run(partial(operations.renew, lease=lease, seconds=seconds, now=now))
+    async def acquire(self, holder: ProcessIdentity, seconds: float, lapsed: Held | None = None) -> Lease | None:
+        return await self._use().writer.run(partial(operations.acquire, holder=holder, seconds=seconds, lapsed=lapsed))
+
+    async def renew(self, lease: Lease, seconds: float) -> None:
+        await self._use().writer.run(partial(operations.renew, lease=lease, seconds=seconds))
 
     async def release(self, lease: Lease) -> None:
         await self._use().writer.run(partial(operations.release, lease=lease))

@@ -75,7 +75,6 @@ class DockerRuntime:
         self._known_traits = await self._engine.open()
         if self._bundle_source is not None:
             certificates.copy_bundle(self._bundle_source, self._bundle)
-        await self._cleaner.remove_leftovers()
 
     async def close(self) -> None:
         await self._engine.close()
@@ -157,9 +156,23 @@ class DockerRuntime:
         except Absent:
             pass
 
+    async def discard(self, key: WorkloadKey) -> None:
+        inspected = await self._inspect(key)
+        if inspected is None or workload_of(inspected).phase is not Phase.EXITED:
+            return
+        try:
+            # By its id and without force, so that neither one made anew nor one started again is hit.
+            async with self._engine.call() as docker:
+                await docker.containers.container(inspected["Id"]).delete(v=True)
+        except (Absent, Conflict):
+            pass
+
     async def remove(self, key: WorkloadKey) -> None:
         if await self._inspect(key) is not None:
             await self._engine.remove_container(self._name(key))
+
+    async def tidy(self) -> None:
+        await self._cleaner.remove_leftovers()
 
     async def list_workloads(self) -> list[Sighting]:
         async with self._engine.call() as docker:
