@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +71,16 @@ class Installation:
             return await repository.add(self.shell_job(*shell, **more), max_queued=1000)
 
     @asynccontextmanager
-    async def controller(self) -> AsyncIterator[Parts]:
-        """Run a controller in this process; leaving the context leaves the jobs alone, as a process's end does."""
-        async with assembled(self.settings) as parts:
-            task = asyncio.create_task(control(parts))
+    async def controller(self, **parts: Any) -> AsyncIterator[Parts]:
+        """Run a controller in this process, with some other `parts` than usual.
+
+        Leaving the context leaves the jobs alone, as a process's end does.
+        """
+        async with assembled(self.settings) as usual:
+            assembly = replace(usual, **parts)
+            task = asyncio.create_task(control(assembly))
             try:
-                yield parts
+                yield assembly
                 assert not task.done(), f"the controller ended by itself: {task}"
             finally:
                 task.cancel()

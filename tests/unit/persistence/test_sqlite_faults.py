@@ -150,7 +150,7 @@ async def test_closing_leaves_no_thread_and_no_file_open(path: Path) -> None:
     before = set(os.listdir("/proc/self/fd")) if sys.platform == "linux" else set()
     repository = SQLiteJobRepository(path)
     await repository.open()
-    lease = await repository.acquire(this_process(), 10, NOON)
+    lease = await repository.acquire(this_process(), 10)
     assert lease is not None
     await bring(repository, lease, await repository.add(new_job(), max_queued=PLENTY), State.COMPLETED)
     await repository.list_jobs(JobFilter(), limit=1)
@@ -168,7 +168,7 @@ async def test_closing_leaves_no_thread_and_no_file_open(path: Path) -> None:
 async def test_an_error_that_breaks_a_rule_is_a_value_error(path: Path) -> None:
     repository = SQLiteJobRepository(path)
     await repository.open()
-    lease = await repository.acquire(this_process(), 10, NOON)
+    lease = await repository.acquire(this_process(), 10)
     assert lease is not None
     job = await repository.add(new_job(), max_queued=PLENTY)
     with pytest.raises(ValueError, match="conclusion_iff_completed"):
