@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ci_common.ids import new_job_id
 from ci_common.jobs import Job, NewJob, State
@@ -31,6 +31,27 @@ class Installation:
     runtime: str
     image: str
     environment: Mapping[str, str]
+
+    @classmethod
+    def on(cls, directory: Path, runtime: str, image: str) -> Self:
+        """Return an installation on a directory that there is."""
+        environment = {
+            "CI_DB_PATH": str(directory / "ci_jobs.db"),
+            "CI_RUNTIME": runtime,
+            "CI_RECONCILE_INTERVAL": "0.5",
+            "CI_STOP_GRACE": "5",
+            "CI_CONTAINER_PREFIX": "scenario-",
+            "DOCKER_HOST": os.environ.get("DOCKER_HOST", ""),
+        }
+        return cls(directory, runtime, image, environment)
+
+    def another(self, name: str) -> Self:
+        """Return one like this with nothing in it, in a directory of that name below this one's."""
+        directory = self.directory / name
+        directory.mkdir()
+        return replace(
+            self, directory=directory, environment={**self.environment, "CI_DB_PATH": str(directory / "ci_jobs.db")}
+        )
 
     @property
     def settings(self) -> Settings:
@@ -64,11 +85,16 @@ class Installation:
             **more,
         )
 
-    async def submit(self, *shell: str, **more: Any) -> Job:
-        """Store a container job as the API would."""
+    async def submit(self, *shell: str, files: Mapping[str, str] | None = None, **more: Any) -> Job:
+        """Store a container job, with `files` as its project, as the API would."""
         self.data.create()
+        job = self.shell_job(*shell, has_upload=files is not None, **more)
+        for name, content in (files or {}).items():
+            path = self.data.run(job.id, 1).workspace / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
         async with self.repository() as repository:
-            return await repository.add(self.shell_job(*shell, **more), max_queued=1000)
+            return await repository.add(job, max_queued=1000)
 
     @asynccontextmanager
     async def controller(self, **parts: Any) -> AsyncIterator[Parts]:
@@ -94,6 +120,14 @@ class Installation:
     def log_of(self, job: Job) -> bytes:
         """Return the bytes of a job's log."""
         return self.data.run(job.id, job.attempt).log.read_bytes()
+
+    def says(self, job: Job, text: bytes) -> bool:
+        """Tell whether the job's log has this in it by now."""
+        return self.has_log(job) and text in self.log_of(job)
+
+    def has_log(self, job: Job) -> bool:
+        """Tell whether the job has a log; one that was never prepared has none."""
+        return self.data.run(job.id, job.attempt).log.exists()
 
     def files_left(self, job: Job) -> set[str]:
         """Return the names of what is left in a job's run directory."""
