@@ -8,6 +8,7 @@ from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+from tests.helpers.effects import FILE
 from tests.helpers.installation import Installation
 from tests.helpers.waiting import eventually
 from tests.scenarios import crashing_controller
@@ -72,4 +73,4 @@ class Doomed:
 
 def dying(installation: Installation, point: str, act: Callable[[], None] = crashing_controller.kill) -> Doomed:
     """Return a controller that acts at `point`; points of files are told of where `point` is one."""
-    return Doomed(installation, At(point, act), files=" " in point)
+    return Doomed(installation, At(point, act), files=point.startswith(FILE))

@@ -25,6 +25,9 @@ READS = frozenset(
 TIMED = frozenset({"renew"})
 """Effects that come by themselves from time to time, so that one run has more of them than another."""
 
+FILE = "file: "
+"""What the names of points begin with at which a file is about to be changed."""
+
 _FILE_EVENTS = frozenset({"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.chmod"})
 _WRITES = re.compile(r"[wax+]")
 _UNIQUE = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|(?<=-)\d+-\d+$")
@@ -34,7 +37,7 @@ Tell = Callable[[str], None]
 
 
 class Effects:
-    """Tells of the calls that it stands between. Reads are told of too; `is_effect` says which of the points are none."""
+    """Tells of the calls that it stands between, reads among them; `is_effect` says which are none."""
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
@@ -57,9 +60,8 @@ class Effects:
             if event in _FILE_EVENTS and _changes(event, arguments):
                 path = str(arguments[0])
                 if path.startswith(f"{folder}/"):
-                    self._tell(
-                        self._next(f"{event.removeprefix('os.')} {_UNIQUE.sub('*', Path(path).name)}") + "/before"
-                    )
+                    name = _UNIQUE.sub("*", Path(path).name)
+                    self._tell(self._next(f"{FILE}{event.removeprefix('os.')} {name}") + "/before")
 
         sys.addaudithook(hook)
 

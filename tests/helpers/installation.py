@@ -2,10 +2,11 @@
 
 import asyncio
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +18,7 @@ from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan, PlannedStep
 from ci_common.times import utc_now
 from ci_controller.main import Parts, assembled, control
+from ci_controller.runtime.protocol import Runtime
 from ci_persistence.sqlite import SQLiteJobRepository
 
 CRASHING_CONTROLLER = Path(__file__).parent.parent / "scenarios" / "crashing_controller.py"
@@ -111,6 +113,23 @@ class Installation:
             finally:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+
+    def is_locked(self) -> bool:
+        """Tell whether somebody is in the middle of writing to the database."""
+        with closing(sqlite3.connect(self.settings.db_path, timeout=0, isolation_level=None)) as database:
+            try:
+                database.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+        return False
+
+    @asynccontextmanager
+    async def runtime_of_its_own(self) -> AsyncIterator[Runtime]:
+        """Yield this installation's runtime, to look at it without being a controller."""
+        async with assembled(self.settings) as parts:
+            runtime = parts.runtimes[self.runtime]
+            await runtime.open()
+            yield runtime
 
     def start_crashing_controller(self, point: str) -> subprocess.Popen[bytes]:
         """Start a controller process that kills itself at `point`; see crashing_controller.py."""

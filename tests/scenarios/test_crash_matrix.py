@@ -5,23 +5,22 @@ by itself, give its point to crashing_controller.py.
 """
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ci_common.jobs import Conclusion, Job
-from ci_controller.main import assembled
 from ci_persistence.sqlite import SQLiteJobRepository
+from tests.helpers.cases import play_each
 from tests.helpers.doomed import Doomed, dying
-from tests.helpers.effects import is_effect
+from tests.helpers.effects import FILE, is_effect
 from tests.helpers.installation import Installation, completed
 from tests.helpers.waiting import eventually
 from tests.scenarios.crashing_controller import Into, cancel_and_kill, kill
 from tests.scenarios.invariants import Ending, check_invariants
 from tests.scenarios.kinds import KINDS, Kind
 
-AT_ONCE = 4
-"""How many cases are played at the same time."""
 VISIT = "the visit"
 """Stands in a recording where somebody did something to the job."""
 
@@ -29,10 +28,17 @@ COVERED = {"acquire", "update", "prepare", "create", "start", "opened_gate", "st
 """Effects that every run has, lest a recording that misses them passes for a matrix."""
 
 
-async def visit(kind: Kind, installation: Installation, repository: SQLiteJobRepository, job: Job) -> None:
-    """Once the job's code is up, do to it what happens to its kind."""
+async def visit(
+    kind: Kind,
+    installation: Installation,
+    repository: SQLiteJobRepository,
+    job: Job,
+    before: Callable[[], None] = lambda: None,
+) -> None:
+    """Once the job's code is up, do to it what happens to its kind, and call `before` just before that."""
     if kind.visit is not None:
         await eventually(lambda: installation.says(job, b"up\n"), "the job is up", timeout=60)
+        before()
         await kind.visit(installation, repository, job)
 
 
@@ -41,14 +47,9 @@ async def record(kind: Kind, installation: Installation, *, files: bool) -> list
     record = Into(installation.directory / "points")
     job = await installation.submit(*kind.steps, files=kind.files)
     async with installation.repository() as repository, Doomed(installation, record, files=files):
-        await visit(kind, installation, repository, job)
-        if kind.visit is not None:
-            record(VISIT)
-        async with assembled(installation.settings) as parts:
-            await parts.runtimes[installation.runtime].open()
-            await check_invariants(
-                installation, repository, parts.runtimes[installation.runtime], job.id, *kind.endings
-            )
+        await visit(kind, installation, repository, job, before=lambda: record(VISIT))
+        async with installation.runtime_of_its_own() as runtime:
+            await check_invariants(installation, repository, runtime, job.id, *kind.endings)
     return [point for point in record.path.read_text().splitlines() if is_effect(point)]
 
 
@@ -71,24 +72,17 @@ async def play(kind: Kind, installation: Installation, point: str, *, visited: b
 
 
 async def play_all(kind: Kind, installation: Installation, *, files: bool) -> list[str]:
-    """Play every case that a recording gives, and return its points. Raises AssertionError that names what failed."""
+    """Play every case that a recording gives, and return its points. Raises ExceptionGroup of what failed."""
     points = await record(kind, installation.another("recording"), files=files)
     if files:
         again = await record(kind, installation.another("again"), files=files)
-        points = [point for point in points if point in again]
-    turns, failures = asyncio.Semaphore(AT_ONCE), []
+        points = [point for point in points if point in again and point.startswith(FILE)]
 
     async def case(number: int, point: str) -> None:
-        async with turns:
-            try:
-                visited = VISIT in points[:number]
-                await play(kind, installation.another(f"case-{number}"), point, visited=visited)
-            except Exception as exc:
-                failures.append(f"{point}: {type(exc).__name__}: {exc}")
+        await play(kind, installation.another(f"case-{number}"), point, visited=point in late)
 
-    cases = [(number, point) for number, point in enumerate(points) if point != VISIT]
-    await asyncio.gather(*(case(number, point) for number, point in cases))
-    assert not failures, f"{len(failures)} of {len(cases)} points:\n" + "\n".join(failures)
+    late = points[points.index(VISIT) :] if VISIT in points else []
+    await play_each([point for point in points if point != VISIT], case)
     return points
 
 
@@ -106,8 +100,7 @@ async def test_a_job_survives_the_death_of_its_controller_between_any_two_change
 ) -> None:
     installation = Installation.on(tmp_path, "process", "none")
     points = await play_all(KINDS[kind], installation, files=True)
-    assert any(point.startswith("mkdir ") for point in points)
-    assert any(point.startswith("remove ") for point in points)
+    assert {f"{FILE}mkdir workspace/1/before", f"{FILE}open gate/1/before", f"{FILE}remove exit/1/before"} <= {*points}
 
 
 async def test_what_ended_while_nobody_looked_has_its_true_result(installation: Installation) -> None:
