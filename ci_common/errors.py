@@ -12,6 +12,7 @@ CiError
 │   ├── NotRetryable          409  a retry of a job whose upload is gone
 │   ├── QueueFull             429
 │   └── Unavailable           503  shutting down, or the database or disk cannot take it
+│       └── Locked                 another program keeps the database locked
 ├── StaleWrite                a compare-and-set write met another version
 │   └── LeadershipLost        this controller does not lead any more, or cannot be sure that it does
 └── RuntimeFault              what a runtime (Docker, processes) reports
@@ -138,6 +139,10 @@ class Unavailable(RequestError):
     code = "unavailable"
     title = "The service cannot take the request at present"
     retry_after = 2
+
+
+class Locked(Unavailable):
+    """Another program keeps the database locked; it will be free again once that is done."""
 
 
 class StaleWrite(CiError):

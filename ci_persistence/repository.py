@@ -57,7 +57,10 @@ class JobRepository(Protocol):
     """The jobs of one installation."""
 
     async def open(self) -> None:
-        """Connect, and bring the schema up to date. Raises Unavailable where a newer version wrote the database."""
+        """Connect, and bring the schema up to date; wait a while where another program keeps the database locked.
+
+        Raises Unavailable, also where a newer version wrote the database.
+        """
 
     async def close(self) -> None:
         """Finish what was begun and disconnect. May be called twice, and without `open`."""

@@ -1,5 +1,8 @@
 """The repository on SQLite: the asynchronous face of `operations`."""
 
+import asyncio
+import logging
+import time
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack
 from datetime import datetime
@@ -7,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ci_common.errors import Unavailable
+from ci_common.errors import Locked, Unavailable
 from ci_common.jobs import Job, NewJob
 from ci_common.processes import ProcessIdentity
 from ci_common.watch import FileWatcher, Watched
@@ -18,6 +21,8 @@ from ci_persistence.repository import Held, JobFilter, JobRepository, LeaderLeas
 from ci_persistence.rows import CONTROLLER_FIELDS, api_columns, controller_columns, first_version
 from ci_persistence.schema import check_version, migrate, migrations
 
+log = logging.getLogger(__name__)
+
 _FIRST_PAUSE = 0.0005
 _LONGEST_PAUSE = 1.0
 """Seconds between two looks for a commit. The -wal file tells of it before it can be seen, and wake-ups may be lost."""
@@ -26,13 +31,14 @@ _LONGEST_PAUSE = 1.0
 class SQLiteJobRepository(JobRepository, LeaderLease):
     """`JobRepository` and `LeaderLease` on the database at `path`, which is made where there is none.
 
-    For one event loop. `busy_timeout` is how long, in seconds, a write waits for other processes' before it is
-    Unavailable.
+    For one event loop. `busy_timeout` is how long, in seconds, a write waits for other processes' before it is Locked;
+    `patience` is how long `open` does.
     """
 
-    def __init__(self, path: Path, *, busy_timeout: float = 5.0) -> None:
+    def __init__(self, path: Path, *, busy_timeout: float = 5.0, patience: float = 60.0) -> None:
         self._path = path.absolute()
         self._busy_timeout = busy_timeout
+        self._patience = patience
         self._connected: _Connected | None = None
 
     async def open(self) -> None:
@@ -42,7 +48,15 @@ class SQLiteJobRepository(JobRepository, LeaderLease):
         with translated(self._path):
             # What a job is told to do may hold secrets; SQLite gives the files beside it the same mode.
             self._path.touch(mode=0o600)
-        self._connected = await _Connected.connect(self._path, self._busy_timeout)
+        deadline = time.monotonic() + self._patience
+        while self._connected is None:
+            try:
+                self._connected = await _Connected.connect(self._path, self._busy_timeout)
+            except Locked as exc:
+                if time.monotonic() >= deadline:
+                    raise
+                log.error("waiting for the database: %s", exc)
+                await asyncio.sleep(min(1.0, self._busy_timeout))
 
     async def close(self) -> None:
         connected, self._connected = self._connected, None

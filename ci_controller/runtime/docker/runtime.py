@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import math
 import os
 from collections.abc import AsyncGenerator
@@ -35,6 +36,8 @@ from ci_controller.runtime.docker.images import ImageFacts, Images
 from ci_controller.runtime.docker.pulls import pull_image
 from ci_controller.runtime.protocol import Phase, Progress, Sighting, Workload, WorkloadKey, WorkloadSpec
 from ci_controller.trees import delete_tree
+
+log = logging.getLogger(__name__)
 
 _EVENTS = ["start", "die", "oom", "destroy"]
 _PLAIN_ENVIRONMENT = {
@@ -73,6 +76,12 @@ class DockerRuntime:
 
     async def open(self) -> None:
         self._known_traits = await self._engine.open()
+        try:
+            self._copy_bundle()
+        except OSError as exc:  # As on a full disk. The engine is there all the same, and jobs may find the copy yet.
+            log.warning("the certificates for jobs cannot be copied: %s", exc)
+
+    def _copy_bundle(self) -> None:
         if self._bundle_source is not None:
             certificates.copy_bundle(self._bundle_source, self._bundle)
 
@@ -107,6 +116,8 @@ class DockerRuntime:
             raise ImageWithoutShell(f"the image {spec.plan.image} has no /bin/sh, which runs the job's script")
         if self._traits.remapped or self._traits.rootless or not facts.runs_as_root:
             await asyncio.to_thread(open_to_everyone, spec.run)
+        if self._bundle_source is not None and not self._bundle.exists():
+            await asyncio.to_thread(self._copy_bundle)
         labels = job_labels(self._installation_id, spec.key)
         config = job_config(spec.plan, labels, self._mounts(spec.run, facts), self._traits)
         try:
