@@ -5,6 +5,7 @@ Nothing of them lives in memory: when a `sleep` ends follows from its start time
 
 import hashlib
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ci_common.times import Clock, Uptime, uptime
 from ci_common.watch import FileWatcher
 from ci_common.wire import SleepPayload
 from ci_controller.job_time import now_of
+from ci_controller.limits import Bounds
 from ci_controller.plan import Observed, Sight
 
 
@@ -27,8 +29,8 @@ class BuiltinExecution:
         self._clock = clock
         self._uptime = uptime
 
-    def timeout_of(self, job: Job) -> float | None:
-        return None
+    def bounds_of(self, job: Job) -> Bounds:
+        return Bounds()
 
     def watched(self, job: Job) -> Path | None:
         return None
@@ -51,7 +53,7 @@ class BuiltinExecution:
 
     async def open_gate(self, job: Job) -> None: ...
 
-    async def record_log_times(self, job: Job, watcher: FileWatcher) -> None: ...
+    def usage_watch(self, job: Job, watcher: FileWatcher, exceeded: Callable[[], None]) -> None: ...
 
     async def stop(self, job: Job, grace: float) -> None: ...
 

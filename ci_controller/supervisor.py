@@ -15,8 +15,9 @@ from ci_common.watch import FileWatcher, Watched
 from ci_controller import plan as steps
 from ci_controller.completion import Writer, clear, complete
 from ci_controller.execution import Execution
-from ci_controller.job_time import start_of_run
+from ci_controller.job_time import OutputTime, start_of_run
 from ci_controller.plan import Action, Observed, Sight, Verdict, plan
+from ci_controller.usage import UsageWatch
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,9 @@ class Supervisor:
         self._watching = False
         self._booting_since: float | None = None
         self._starts = 0
-        self._recorder: asyncio.Task[None] | None = None
+        self._output = OutputTime()
+        self._usage: UsageWatch | None = None
+        self._following_usage: asyncio.Task[None] | None = None
         self.is_clearing = False
         """Whether the job has completed, and only its remains are still to be removed."""
 
@@ -56,8 +59,7 @@ class Supervisor:
                 pass
         finally:
             self._wakeups.close()
-            if self._recorder is not None:
-                self._recorder.cancel()
+            self._stop_following_usage()
 
     async def _turn(self) -> bool:
         """Look and take one step, or wait until that is possible; return whether nothing is left to do here."""
@@ -76,8 +78,7 @@ class Supervisor:
         self._watch(job)
         try:
             seen, now = await self._execution.look(job), self._writer.now_of(job)
-            seen = replace(seen, booting_since=self._first_seen_booting(seen, now), starts=self._starts)
-            action = plan(job, seen, now, timeout=self._execution.timeout_of(job))
+            action = plan(job, self._with_what_is_known_here(seen, now), now, bounds=self._execution.bounds_of(job))
             if isinstance(action, steps.Rest | steps.MarkStarting):
                 return True  # Completed and cleared; or queued, and so the scheduler's.
             if isinstance(action, steps.Remove):
@@ -95,6 +96,15 @@ class Supervisor:
         reason = Reason(ReasonCode.ENGINE_UNAVAILABLE, f"the engine does not answer: {exc}")
         if job.state is State.STARTING and job.reason != reason:
             await self._writer.write(job, reason=reason)
+
+    def _with_what_is_known_here(self, seen: Observed, now: datetime) -> Observed:
+        """Return what was seen together with what only this supervisor knows, in the job's own time."""
+        usage = replace(
+            seen.usage,
+            last_output=self._output.last(seen.usage.last_output, now, self._writer.clock()),
+            workspace_bytes=self._usage.workspace_bytes if self._usage is not None else None,
+        )
+        return replace(seen, booting_since=self._first_seen_booting(seen, now), starts=self._starts, usage=usage)
 
     def _first_seen_booting(self, seen: Observed, now: datetime) -> datetime | None:
         if seen.sight is not Sight.BOOTING:
@@ -147,13 +157,12 @@ class Supervisor:
             await self._writer.write(job, stop_code=code)
 
     async def _complete(self, job: Job, verdict: Verdict) -> None:
-        if self._recorder is not None:
-            self._recorder.cancel()
+        self._stop_following_usage()
         await complete(job, verdict, writer=self._writer, execution=self._execution)
         self.is_clearing = True
 
     def _watch(self, job: Job) -> None:
-        """Once the run directory exists, files that appear in it wake this supervisor, and its log is timed."""
+        """Once the run directory exists, files that appear in it wake this supervisor, and what it uses is followed."""
         directory = self._execution.watched(job)
         if directory is None:
             return
@@ -161,10 +170,15 @@ class Supervisor:
             before, self._wakeups = self._wakeups, self._watcher.subscribe((directory, Watched.ENTRIES))
             before.close()
             self._watching = True
-        if job.state is State.RUNNING and self._recorder is None:
-            record = self._execution.record_log_times(job, self._watcher)
-            self._recorder = asyncio.create_task(record, name=f"log times of {job.id}")
-            self._recorder.add_done_callback(_say_what_failed)
+        if job.state is State.RUNNING and self._usage is None:
+            self._usage = self._execution.usage_watch(job, self._watcher, self.wake)
+            if self._usage is not None:
+                self._following_usage = asyncio.create_task(self._usage.run(), name=f"usage of {job.id}")
+                self._following_usage.add_done_callback(_say_what_failed)
+
+    def _stop_following_usage(self) -> None:
+        if self._following_usage is not None:
+            self._following_usage.cancel()
 
     async def _wait_until(self, until: datetime | None, now: datetime) -> None:
         limit = now + timedelta(seconds=self._interval)
@@ -174,9 +188,9 @@ class Supervisor:
         await self._wakeups.wait(max(0.0, seconds))
 
 
-def _say_what_failed(recorder: "asyncio.Task[None]") -> None:
-    if not recorder.cancelled() and recorder.exception() is not None:
-        log.warning("%s are not noted any more: %s", recorder.get_name(), recorder.exception())
+def _say_what_failed(following: "asyncio.Task[None]") -> None:
+    if not following.cancelled() and following.exception() is not None:
+        log.error("the %s is not followed any more", following.get_name(), exc_info=following.exception())
 
 
 def _failure(code: ReasonCode, message: str) -> Verdict:
