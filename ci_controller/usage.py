@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ci_common.errors import LeadershipLost
 from ci_common.layout import RunDirectory
 from ci_common.logs import LogTimes
 from ci_common.times import Clock
@@ -70,7 +71,7 @@ class UsageWatch:
     async def _reported(self, name: str, part: Coroutine[Any, Any, None]) -> None:
         try:
             await part
-        except OSError as exc:
+        except (OSError, LeadershipLost) as exc:
             log.warning("%s: its %s is not followed any more: %s", self._run_directory.path, name, exc)
 
     async def _follow_log(self) -> None:

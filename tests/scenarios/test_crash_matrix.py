@@ -15,7 +15,7 @@ from ci_persistence.sqlite import SQLiteJobRepository
 from tests.helpers.cases import play_each
 from tests.helpers.doomed import Doomed, dying
 from tests.helpers.effects import FILE, is_effect
-from tests.helpers.installation import Installation, completed
+from tests.helpers.installation import Installation, completed, installation_of
 from tests.helpers.waiting import eventually
 from tests.scenarios.crashing_controller import Into, cancel_and_kill, kill
 from tests.scenarios.invariants import Ending, check_invariants
@@ -98,7 +98,7 @@ async def test_a_job_survives_its_controller(installation: Installation, kind: s
 async def test_a_job_survives_the_death_of_its_controller_between_any_two_changes_of_files(
     tmp_path: Path, kind: str
 ) -> None:
-    installation = Installation.on(tmp_path, "process", "none")
+    installation = installation_of(tmp_path, "process", "none")
     points = await play_all(KINDS[kind], installation, files=True)
     assert {f"{FILE}mkdir workspace/1/before", f"{FILE}open gate/1/before", f"{FILE}remove exit/1/before"} <= {*points}
 
