@@ -79,6 +79,8 @@ async def try_again(
         not_before=end + pause,
         reason=Reason(ReasonCode.BACKING_OFF, _why_it_waits(job, verdict, pause, end + pause)),
         start_time=None,
+        start_boot=None,
+        start_uptime=None,
         runtime=None,
         stop_code=None,
     )
