@@ -121,12 +121,16 @@ class RunDirectory:
         return self.path / "workspace"
 
     @property
+    def waiting(self) -> Path:
+        return self.path / "waiting"
+
+    @property
     def times(self) -> Path:
         return self.path.with_name(self.path.name + ".times")
 
     def is_waiting(self) -> bool:
         """Tell whether the script has reached its gate."""
-        return os.path.lexists(self.path / "waiting")
+        return os.path.lexists(self.waiting)
 
     def is_started(self) -> bool:
         """Tell whether the gate has opened, so that the job's own code may have run."""

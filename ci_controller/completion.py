@@ -8,8 +8,9 @@ from typing import Any
 from ci_common.errors import ImageFault, StartFault
 from ci_common.jobs import Attempt, Conclusion, Job, Reason, ReasonCode, State
 from ci_common.spec import Retry
-from ci_common.times import Clock
+from ci_common.times import Clock, Uptime, uptime
 from ci_controller.execution import Execution
+from ci_controller.job_time import now_of
 from ci_controller.plan import Verdict
 from ci_controller.retrying import Chance, pause_after
 from ci_persistence.repository import JobRepository, Lease
@@ -24,6 +25,11 @@ class Writer:
     repository: JobRepository
     lease: Lease
     clock: Clock
+    uptime: Uptime = uptime
+
+    def now_of(self, job: Job) -> datetime:
+        """Return the present instant as the job's deadlines see it; see `job_time.now_of`."""
+        return now_of(job, self.clock, self.uptime)
 
     async def write(self, job: Job, **changes: object) -> Job:
         """Write `changes`; see `JobRepository.update`."""
@@ -78,6 +84,8 @@ async def try_again(
         not_before=end + pause,
         reason=Reason(ReasonCode.BACKING_OFF, _why_it_waits(job, verdict, pause, end + pause)),
         start_time=None,
+        start_boot=None,
+        start_uptime=None,
         runtime=None,
         stop_code=None,
     )

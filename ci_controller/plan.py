@@ -261,7 +261,7 @@ def _plan_running(job: Job, seen: Observed, now: datetime, bounds: Bounds) -> Ac
     exceeded = bounds.exceeded(seen.usage, job.start_time, now)
     if exceeded is not None:
         return MarkStopping(exceeded)
-    if seen.sight is Sight.AT_GATE:
+    if seen.sight in (Sight.AT_GATE, Sight.BOOTING):
         return OpenGate()
     due = bounds.due(seen.usage, job.start_time)
     return Wait(min((t for t in (due, seen.over_at) if t is not None), default=None))

@@ -15,9 +15,10 @@ from ci_common.errors import Unavailable
 from ci_common.jobs import BUILTIN_TYPES, Conclusion, Job, Reason, ReasonCode, State
 from ci_common.layout import DataDirectory
 from ci_common.processes import this_process
-from ci_common.times import Clock
+from ci_common.times import Clock, uptime
 from ci_controller.completion import Writer, write_end
 from ci_controller.execution import collect_files
+from ci_controller.leadership import LeaseWatch
 from ci_controller.plan import Observed, Sight, Verdict, judge
 from ci_controller.runtime.process import forget_copied_records
 from ci_persistence.repository import Installation
@@ -61,8 +62,9 @@ async def take_possession(
     """
     place = place_of(data)
     deadline = asyncio.get_running_loop().time() + patience
+    watch = LeaseWatch(uptime)
     while (stored := await repository.installation()).data_path != place:
-        lease = await repository.acquire(this_process(), _TERM_SECONDS, clock())
+        lease = await repository.acquire(this_process(), _TERM_SECONDS, watch.lapsed(await repository.held()))
         if lease is None:
             if stored.data_path is not None and asyncio.get_running_loop().time() > deadline:
                 raise Unavailable(

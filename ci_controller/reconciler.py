@@ -12,7 +12,7 @@ from contextlib import aclosing
 from datetime import timedelta
 
 from ci_common.disk import Disk
-from ci_common.errors import CiError, JobNotFound, RuntimeUnavailable
+from ci_common.errors import CiError, JobNotFound, LeadershipLost, RuntimeUnavailable
 from ci_common.jobs import BUILTIN_TYPES, Job, State
 from ci_common.layout import DataDirectory
 from ci_common.settings import Settings
@@ -23,8 +23,10 @@ from ci_controller.completion import Writer
 from ci_controller.execution import Execution, WorkloadExecution
 from ci_controller.images import Images
 from ci_controller.janitor import Janitor
+from ci_controller.leadership import Leadership
 from ci_controller.remover import Remover
 from ci_controller.retrying import Chance
+from ci_controller.runtime.guarded import GuardedRuntime
 from ci_controller.runtime.protocol import Runtime, Sighting, WorkloadKey
 from ci_controller.scheduler import Scheduler
 from ci_controller.strays import Strays
@@ -56,21 +58,24 @@ class Reconciler:
         chosen: str,
         data: DataDirectory,
         watcher: FileWatcher,
+        leadership: Leadership,
         chance: Chance,
     ) -> None:
         self._settings = settings
         self._writer = writer
-        self._runtimes = runtimes
+        self._runtimes = {name: GuardedRuntime(runtime, leadership.check) for name, runtime in runtimes.items()}
+        self._leadership = leadership
         self._data = data
         self._watcher = watcher
         self._wakeups = watcher.subscribe()
         self._chance = chance
         self._supervisors: dict[WorkloadKey, Supervisor] = {}
         self._seen_cancels: dict[WorkloadKey, bool] = {}
-        self._builtin = BuiltinExecution(writer.clock)
-        limits = UnpackLimits.of(settings)
+        self._builtin = BuiltinExecution(writer.clock, writer.uptime)
+        limits, check = UnpackLimits.of(settings), leadership.check
         self._executions = {
-            name: WorkloadExecution(runtime, data, writer.clock, limits) for name, runtime in runtimes.items()
+            name: WorkloadExecution(runtime, data, writer.clock, limits=limits, check=check)
+            for name, runtime in runtimes.items()
         }
         self._chosen = chosen
         self._images = Images(runtimes[chosen], self.wake)
@@ -82,14 +87,15 @@ class Reconciler:
             data=data,
             retention=retention,
             lease=writer.lease,
-            runtimes=runtimes,
+            runtimes=self._runtimes,
             watcher=watcher,
             is_supervised=self._hurry_supervisor,
         )
-        able = max(runtimes.values(), key=lambda runtime: runtime.isolated)
+        able = max(self._runtimes.values(), key=lambda runtime: runtime.isolated)
         strays = Strays(data, writer.repository, able)
         self._sweeper = Sweeper(settings, writer=writer, retention=retention, data=data, strays=strays)
         self._tasks: dict[WorkloadKey, asyncio.Task[None]] = {}
+        self._tidied: set[str] = set()
 
     def wake(self) -> None:
         """Make the loop look again soon."""
@@ -118,7 +124,7 @@ class Reconciler:
             pause = self._settings.reconcile_interval
             try:
                 pause = min(pause, await self._look_at_jobs())
-            except CiError as exc:
+            except (CiError, OSError) as exc:
                 log.warning("this look at the jobs is skipped: %s", exc)
                 await asyncio.sleep(min(1.0, self._settings.reconcile_interval))
             # A look at a long queue takes a while, and every submission asks for one.
@@ -131,12 +137,15 @@ class Reconciler:
                 await self._look_at_workloads(runtime)
             except RuntimeUnavailable as exc:
                 await self._reconnect(runtime, exc)
-            except CiError as exc:
+            except (CiError, OSError) as exc:
                 log.warning("this look at the workloads of %s is skipped: %s", runtime.name, exc)
             await asyncio.sleep(self._settings.reconcile_interval)
 
     async def _look_at_workloads(self, runtime: Runtime) -> None:
         """Containers first, then rows: a row outlives its containers, so what is listed has a row or is an orphan."""
+        if runtime.name not in self._tidied:
+            await runtime.tidy()
+            self._tidied.add(runtime.name)
         sightings = await runtime.list_workloads()
         rows = await self._writer.repository.get_many({s.key.job_id for s in sightings})
         orphans: list[Sighting] = []
@@ -209,6 +218,8 @@ class Reconciler:
             await supervisor.run()
         except JobNotFound:
             log.info("job %s is gone", key.job_id)
+        except LeadershipLost:
+            self._leadership.ended.set()
         except Exception:
             log.exception("job %s: its supervisor failed", key.job_id)
             await asyncio.sleep(self._settings.reconcile_interval)
@@ -238,7 +249,7 @@ class Reconciler:
                     async for _ in changes:
                         self.wake()
                         self._remover.wake()
-            except CiError as exc:
+            except (CiError, OSError) as exc:
                 log.warning("changes of the database cannot be seen at present: %s", exc)
             await asyncio.sleep(RETRY_EVENTS_SECONDS)
 
@@ -250,13 +261,15 @@ class Reconciler:
                         self._supervisors[key].wake()
             except RuntimeUnavailable:
                 pass  # The loop says so; here only the wake-ups are missing.
+            except OSError as exc:
+                log.warning("events of %s cannot be heard at present: %s", runtime.name, exc)
             await asyncio.sleep(RETRY_EVENTS_SECONDS)
 
     async def _sweep_directories(self) -> None:
         while True:
             try:
                 await self._janitor.sweep_directories()
-            except CiError as exc:
+            except (CiError, OSError) as exc:
                 log.warning("the directories could not be swept: %s", exc)
             await asyncio.sleep(DIRECTORY_SWEEP_SECONDS)
 

@@ -54,8 +54,8 @@ class Leadership:
     fence: int
     holder: ProcessIdentity | None
     """None while nobody leads, and where another version of the program wrote it otherwise."""
-    expires: datetime | None
-    """None while nobody leads."""
+    is_held: bool
+    """Whether somebody leads, or has led and did not say that it stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def inspect_database(path: Path, *, seconds: float) -> DatabaseReport:
             faults=tuple(faults),
             was_checked=was_checked,
             write_locked=_is_write_locked(path),
-            leadership=_leadership(*database.execute(queries.GET_LEASE).fetchone()),
+            leadership=_leadership(*database.execute(queries.LEADER).fetchone()),
             installation=Installation(*database.execute(queries.INSTALLATION).fetchone())
             if version == newest
             else None,
@@ -187,12 +187,12 @@ def _is_write_locked(path: Path) -> bool:
     return False
 
 
-def _leadership(fence: int, holder: str | None, expires: int | None) -> Leadership:
+def _leadership(fence: int, holder: str | None) -> Leadership:
     try:
         process = None if holder is None else ProcessIdentity.from_json(holder)
     except ValueError:
         process = None
-    return Leadership(fence, process, _instant(expires))
+    return Leadership(fence, process, is_held=holder is not None)
 
 
 def _unfinished(row: tuple[str, int, str, str | None, int | None]) -> UnfinishedJob:

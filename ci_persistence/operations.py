@@ -6,17 +6,17 @@ statement, so that one that fails has changed nothing.
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import aiosqlite
 
-from ci_common.errors import JobAlreadyCompleted, JobNotFound, QueueFull, StaleWrite
+from ci_common.errors import JobAlreadyCompleted, JobNotFound, LeadershipLost, QueueFull, StaleWrite
 from ci_common.jobs import Job, State
 from ci_common.processes import ProcessIdentity
 from ci_common.times import from_micros, to_micros
 from ci_persistence import filters, queries
-from ci_persistence.repository import Installation, JobFilter, Lease
+from ci_persistence.repository import Held, Installation, JobFilter, Lease
 from ci_persistence.rows import controller_columns, to_job, to_json
 
 
@@ -34,7 +34,7 @@ async def installation(connection: aiosqlite.Connection) -> Installation:
 
 async def bind(connection: aiosqlite.Connection, *, lease: Lease, installation: Installation) -> None:
     if await change(connection, queries.BIND, key_of(lease) | asdict(installation)) == 0:
-        raise StaleWrite(f"leadership number {lease.fence} is over")
+        raise over(lease)
 
 
 async def add(connection: aiosqlite.Connection, *, row: dict[str, Any], max_queued: int) -> None:
@@ -78,31 +78,40 @@ async def update(connection: aiosqlite.Connection, *, seen: Job, lease: Lease, c
     key = {"id": seen.id, "version": seen.version, **key_of(lease)}
     rows = list(await connection.execute_fetchall(queries.UPDATE_JOB, controller_columns(changed) | key))
     if not rows:
+        if not await leads(connection, lease=lease):
+            raise over(lease)
         stored = await get(connection, job_id=seen.id)
-        raise StaleWrite(
-            f"job {seen.id} has version {stored.version} by now, not {seen.version}"
-            if stored.version != seen.version
-            else f"leadership number {lease.fence} is over"
-        )
+        raise StaleWrite(f"job {seen.id} has version {stored.version} by now, not {seen.version}")
     cancelled = rows[0]["cancel_requested_time"]
     return changed.with_changes(
         version=seen.version + 1, cancel_requested_time=None if cancelled is None else from_micros(cancelled)
     )
 
 
+async def held(connection: aiosqlite.Connection) -> Held | None:
+    row = await row_of(connection, queries.GET_LEASE)
+    return None if row["holder"] is None else Held(row["fence"], row["renewal"], row["seconds"])
+
+
+async def leads(connection: aiosqlite.Connection, *, lease: Lease) -> bool:
+    row = await row_of(connection, queries.GET_LEASE)
+    return (row["fence"], row["holder"]) == (lease.fence, lease.holder.to_json())
+
+
 async def acquire(
-    connection: aiosqlite.Connection, *, holder: ProcessIdentity, seconds: float, now: datetime
+    connection: aiosqlite.Connection, *, holder: ProcessIdentity, seconds: float, lapsed: Held | None
 ) -> Lease | None:
     row = await row_of(connection, queries.GET_LEASE)
-    if row["holder"] is not None and to_micros(now) < row["expires"] and not _is_dead(row["holder"]):
+    present = await held(connection)
+    if present is not None and present != lapsed and not _is_dead(row["holder"]):
         return None
-    await change(connection, queries.TAKE_LEASE, {"holder": holder.to_json(), "expires": _end(now, seconds)})
+    await change(connection, queries.TAKE_LEASE, {"holder": holder.to_json(), "seconds": seconds})
     return Lease(holder, row["fence"] + 1)
 
 
-async def renew(connection: aiosqlite.Connection, *, lease: Lease, seconds: float, now: datetime) -> None:
-    if await change(connection, queries.RENEW_LEASE, key_of(lease) | {"expires": _end(now, seconds)}) == 0:
-        raise StaleWrite(f"leadership number {lease.fence} is over")
+async def renew(connection: aiosqlite.Connection, *, lease: Lease, seconds: float) -> None:
+    if await change(connection, queries.RENEW_LEASE, key_of(lease) | {"seconds": seconds}) == 0:
+        raise over(lease)
 
 
 async def release(connection: aiosqlite.Connection, *, lease: Lease) -> None:
@@ -141,5 +150,5 @@ def key_of(lease: Lease) -> dict[str, Any]:
     return {"fence": lease.fence, "holder": lease.holder.to_json()}
 
 
-def _end(now: datetime, seconds: float) -> int:
-    return to_micros(now + timedelta(seconds=seconds))
+def over(lease: Lease) -> LeadershipLost:
+    return LeadershipLost(f"leadership number {lease.fence} is over")

@@ -83,29 +83,32 @@ WHERE id = :id AND cancel_requested_time IS NULL AND state <> 'completed'
 _UPDATE_JOB = """
 UPDATE jobs SET
     state = :state, version = version + 1, attempt = :attempt, reason_code = :reason_code,
-    reason_message = :reason_message, not_before = :not_before, start_time = :start_time, end_time = :end_time,
-    runtime = :runtime, stop_code = :stop_code, conclusion = :conclusion, exit_code = :exit_code,
-    result = :result, error = :error, steps = :steps, log_bytes = :log_bytes, log_sha256 = :log_sha256,
-    earlier_attempts = :earlier_attempts
+    reason_message = :reason_message, not_before = :not_before, start_time = :start_time, start_boot = :start_boot,
+    start_uptime = :start_uptime, end_time = :end_time, runtime = :runtime, stop_code = :stop_code,
+    conclusion = :conclusion, exit_code = :exit_code, result = :result, error = :error, steps = :steps,
+    log_bytes = :log_bytes, log_sha256 = :log_sha256, earlier_attempts = :earlier_attempts
 WHERE id = :id AND version = :version AND %s
 RETURNING cancel_requested_time
 """
 UPDATE_JOB = _UPDATE_JOB % LEADS
 
-# Who leads, and until when.
-GET_LEASE = "SELECT fence, holder, expires FROM lease"
+# Who leads, in every schema there ever was.
+LEADER = "SELECT fence, holder FROM lease"
+
+# Who leads, and what tells whether the lease has been renewed.
+GET_LEASE = "SELECT fence, holder, renewal, seconds FROM lease"
 
 # A new leader, with a fence above all earlier ones.
-TAKE_LEASE = "UPDATE lease SET fence = fence + 1, holder = :holder, expires = :expires"
+TAKE_LEASE = "UPDATE lease SET fence = fence + 1, holder = :holder, renewal = 0, seconds = :seconds"
 
 # The present leader leads on.
-RENEW_LEASE = "UPDATE lease SET expires = :expires WHERE fence = :fence AND holder = :holder"
+RENEW_LEASE = "UPDATE lease SET renewal = renewal + 1, seconds = :seconds WHERE fence = :fence AND holder = :holder"
 
 # The present leader stops.
-RELEASE_LEASE = "UPDATE lease SET holder = NULL, expires = NULL WHERE fence = :fence AND holder = :holder"
+RELEASE_LEASE = "UPDATE lease SET holder = NULL, seconds = NULL WHERE fence = :fence AND holder = :holder"
 
 # Nobody leads in a copy.
-FORGET_LEADER = "UPDATE lease SET holder = NULL, expires = NULL"
+FORGET_LEADER = "UPDATE lease SET holder = NULL, seconds = NULL"
 
 # Everything in one file, without a write-ahead log; whoever opens it as a repository changes it back.
 ONE_FILE = "PRAGMA journal_mode = DELETE"

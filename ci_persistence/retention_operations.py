@@ -5,10 +5,9 @@ from typing import Any
 
 import aiosqlite
 
-from ci_common.errors import StaleWrite
 from ci_common.times import to_micros
 from ci_persistence import retention_queries as queries
-from ci_persistence.operations import change, key_of, row_of
+from ci_persistence.operations import change, key_of, over, row_of
 from ci_persistence.repository import Lease
 from ci_persistence.retention import Ended, Removal
 from ci_persistence.rows import to_json
@@ -50,7 +49,7 @@ async def forget_removals(connection: aiosqlite.Connection, *, job_ids: list[str
 
 async def _check_leads(connection: aiosqlite.Connection, lease: Lease) -> None:
     if not (await row_of(connection, queries.ASK_LEADS, key_of(lease)))["leads"]:
-        raise StaleWrite(f"leadership number {lease.fence} is over")
+        raise over(lease)
 
 
 async def _ids(connection: aiosqlite.Connection, statement: str, values: dict[str, Any]) -> list[str]:

@@ -1,5 +1,8 @@
 """The repository on SQLite: the asynchronous face of `operations`."""
 
+import asyncio
+import logging
+import time
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack
 from datetime import datetime
@@ -7,17 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ci_common.errors import Unavailable
+from ci_common.errors import Locked, Unavailable
 from ci_common.jobs import Job, NewJob
 from ci_common.processes import ProcessIdentity
 from ci_common.watch import FileWatcher, Watched
 from ci_persistence import operations, queries, retention_operations
 from ci_persistence.connections import Lane, Writer, translated
 from ci_persistence.lookout import Lookout
-from ci_persistence.repository import Installation, JobFilter, JobRepository, LeaderLease, Lease
+from ci_persistence.repository import Held, Installation, JobFilter, JobRepository, LeaderLease, Lease
 from ci_persistence.retention import Ended, JobRetention, Removal
 from ci_persistence.rows import CONTROLLER_FIELDS, api_columns, controller_columns, first_version
 from ci_persistence.schema import check_version, migrate, migrations
+
+log = logging.getLogger(__name__)
 
 _FIRST_PAUSE = 0.0005
 _LONGEST_PAUSE = 1.0
@@ -30,13 +35,14 @@ _DELETED_AT_ONCE = 200
 class SQLiteJobRepository(JobRepository, JobRetention, LeaderLease):
     """`JobRepository`, `JobRetention` and `LeaderLease` on the database at `path`, which is made where there is none.
 
-    For one event loop. `busy_timeout` is how long, in seconds, a write waits for other processes' before it is
-    Unavailable.
+    For one event loop. `busy_timeout` is how long, in seconds, a write waits for other processes' before it is Locked;
+    `patience` is how long `open` does.
     """
 
-    def __init__(self, path: Path, *, busy_timeout: float = 5.0) -> None:
+    def __init__(self, path: Path, *, busy_timeout: float = 5.0, patience: float = 60.0) -> None:
         self._path = path.absolute()
         self._busy_timeout = busy_timeout
+        self._patience = patience
         self._connected: _Connected | None = None
 
     async def open(self) -> None:
@@ -46,7 +52,15 @@ class SQLiteJobRepository(JobRepository, JobRetention, LeaderLease):
         with translated(self._path):
             # What a job is told to do may hold secrets; SQLite gives the files beside it the same mode.
             self._path.touch(mode=0o600)
-        self._connected = await _Connected.connect(self._path, self._busy_timeout)
+        deadline = time.monotonic() + self._patience
+        while self._connected is None:
+            try:
+                self._connected = await _Connected.connect(self._path, self._busy_timeout)
+            except Locked as exc:
+                if time.monotonic() >= deadline:
+                    raise
+                log.error("waiting for the database: %s", exc)
+                await asyncio.sleep(min(1.0, self._busy_timeout))
 
     async def close(self) -> None:
         connected, self._connected = self._connected, None
@@ -137,11 +151,14 @@ class SQLiteJobRepository(JobRepository, JobRetention, LeaderLease):
         forgetting = partial(retention_operations.forget_removals, job_ids=list(job_ids), lease=lease)
         await self._use().writer.run(forgetting)
 
-    async def acquire(self, holder: ProcessIdentity, seconds: float, now: datetime) -> Lease | None:
-        return await self._use().writer.run(partial(operations.acquire, holder=holder, seconds=seconds, now=now))
+    async def held(self) -> Held | None:
+        return await self._use().quick.run(operations.held)
 
-    async def renew(self, lease: Lease, seconds: float, now: datetime) -> None:
-        await self._use().writer.run(partial(operations.renew, lease=lease, seconds=seconds, now=now))
+    async def acquire(self, holder: ProcessIdentity, seconds: float, lapsed: Held | None = None) -> Lease | None:
+        return await self._use().writer.run(partial(operations.acquire, holder=holder, seconds=seconds, lapsed=lapsed))
+
+    async def renew(self, lease: Lease, seconds: float) -> None:
+        await self._use().writer.run(partial(operations.renew, lease=lease, seconds=seconds))
 
     async def release(self, lease: Lease) -> None:
         await self._use().writer.run(partial(operations.release, lease=lease))

@@ -151,7 +151,7 @@ async def _copy_jobs(
 async def _settle(
     repository: SQLiteJobRepository, draft: _Draft, data: DataDirectory, clock: Clock, *, keep_queue: bool
 ) -> tuple[Settled, Installation]:
-    lease = await repository.acquire(this_process(), _LEASE_SECONDS, clock())
+    lease = await repository.acquire(this_process(), _LEASE_SECONDS)
     assert lease is not None, "nobody leads in a copy"
     settled = await settle(Writer(repository, lease, clock), draft.data, keep_queued=keep_queue)
     installation = Installation(another_id(), place_of(data))

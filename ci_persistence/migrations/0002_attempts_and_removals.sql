@@ -28,6 +28,8 @@ CREATE TABLE jobs_2 (
     reason_message TEXT,
     not_before INTEGER CHECK (typeof(not_before) IN ('integer', 'null')),
     start_time INTEGER CHECK (typeof(start_time) IN ('integer', 'null')),
+    start_boot TEXT,  -- the machine's boot at start_time, and its uptime in seconds then: a clock that nobody sets
+    start_uptime REAL,
     end_time INTEGER CHECK (typeof(end_time) IN ('integer', 'null')),
     runtime TEXT,
     stop_code TEXT,
@@ -152,3 +154,20 @@ END;
 -- The data directory that the installation's id belongs to; NULL until a controller has been there. A copy of the
 -- database elsewhere is another installation.
 ALTER TABLE installation ADD COLUMN data_path TEXT;
+
+-- Who leads. No instant stands here, since clocks are set and machines differ: a leader renews, which counts `renewal`
+-- up, and whoever sees it stand still for `seconds` of their own knows that the lease has run out.
+CREATE TABLE lease_2 (
+    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+    fence INTEGER NOT NULL,
+    holder TEXT,
+    renewal INTEGER NOT NULL,
+    seconds REAL,
+    CHECK ((holder IS NULL) = (seconds IS NULL))
+);
+
+INSERT INTO lease_2 SELECT only_row, fence, holder, 0, CASE WHEN holder IS NOT NULL THEN 15.0 END FROM lease;
+
+DROP TABLE lease;
+
+ALTER TABLE lease_2 RENAME TO lease;

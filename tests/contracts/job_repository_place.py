@@ -15,7 +15,6 @@ import pytest
 from ci_common.processes import this_process
 from ci_persistence.repository import JobRepository, LeaderLease, Lease
 from ci_persistence.retention import JobRetention
-from tests.helpers.jobs import NOON
 
 
 class Repository(JobRepository, JobRetention, LeaderLease, Protocol):
@@ -25,7 +24,6 @@ class Repository(JobRepository, JobRetention, LeaderLease, Protocol):
 _CHILD = """
 import asyncio, sys
 from ci_common.processes import this_process
-from ci_common.times import utc_now
 from tests.helpers.jobs import PLENTY, new_job
 %(imports)s
 
@@ -91,7 +89,7 @@ class Base:
 
     @pytest.fixture
     async def lease(self, repository: Repository) -> Lease:
-        lease = await repository.acquire(this_process(), 60, NOON)
+        lease = await repository.acquire(this_process(), 60)
         assert lease is not None
         return lease
 

@@ -112,7 +112,7 @@ async def placed(directory: Path) -> AsyncIterator[Place]:
     await repository.open()
     try:
         await take_possession(repository, data, utc_now, patience=1)
-        lease = await repository.acquire(this_process(), 600, utc_now())
+        lease = await repository.acquire(this_process(), 600)
         assert lease is not None
         yield Place(settings, data, repository, lease)
     finally:
@@ -178,7 +178,7 @@ async def test_an_installation_that_is_restored_is_another_one(place: Place, tar
         installation = await repository.installation()
         assert installation.id == done.installation_id != (await place.repository.installation()).id
         assert installation.data_path == str(settings.data_path)
-        assert await repository.acquire(this_process(), 10, utc_now()) is not None, "nobody leads"
+        assert await repository.acquire(this_process(), 10) is not None, "nobody leads"
 
 
 async def test_what_had_not_completed_is_ended_and_says_why(place: Place, target: Path, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import signal
 import sqlite3
+import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -17,7 +19,7 @@ from ci_common.findings import Finding
 from ci_common.ids import new_job_id
 from ci_common.jobs import State
 from ci_common.layout import DataDirectory
-from ci_common.processes import ProcessIdentity, this_process
+from ci_common.processes import ProcessIdentity, identity_of, this_process
 from ci_common.settings import Settings
 from ci_common.times import utc_now
 from ci_controller.examination import containers, disk, examine, machine
@@ -26,6 +28,7 @@ from ci_persistence.queries import CONFIGURE_WRITER
 from ci_persistence.schema import migrations
 from ci_persistence.sqlite import SQLiteJobRepository
 from tests.helpers.jobs import PLENTY, new_job
+from tests.helpers.waiting import eventually
 
 DEAD = ProcessIdentity(2**22, "1", this_process().scope)
 ELSEWHERE = ProcessIdentity(1, "1", "another machine")
@@ -89,7 +92,7 @@ async def test_looking_changes_nothing(settings: Settings, data: DataDirectory, 
 
 async def test_all_is_well_beside_a_database_in_use(settings: Settings, repository: SQLiteJobRepository) -> None:
     await repository.add(new_job(), max_queued=PLENTY)
-    lease = await repository.acquire(this_process(), 60, utc_now())
+    lease = await repository.acquire(this_process(), 60)
     assert lease is not None
     findings = await examine.examine(settings)
     assert [finding for finding in findings if finding.ok is not True] == [
@@ -198,20 +201,17 @@ def test_a_database_that_may_not_be_read(settings: Settings, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("holder", "seconds", "ok", "told", "remedy"),
+    ("holder", "ok", "told", "remedy"),
     [
-        (this_process(), 60, True, "leads (term 1)", ""),
-        (this_process(), -60, False, "has not renewed its lease", "kill -CONT "),
-        (DEAD, 60, None, "is dead, and nobody has taken over", "ci serve"),
-        (ELSEWHERE, 60, True, "of another machine, boot or container leads", ""),
-        (ELSEWHERE, -60, None, "led until", "ci serve"),
+        (this_process(), True, "leads (term 1)", ""),
+        (DEAD, None, "is dead, and nobody has taken over", "ci serve"),
+        (ELSEWHERE, True, "of another machine, boot or container leads", ""),
     ],
 )
 async def test_who_leads(
     settings: Settings,
     repository: SQLiteJobRepository,
     holder: ProcessIdentity,
-    seconds: float,
     ok: bool | None,
     told: str,
     remedy: str,
@@ -223,17 +223,32 @@ async def test_who_leads(
         "none leads, and there are 0 active and 1 queued jobs",
         "start one: ci serve (or ci controller, beside a server with CI_CONTROLLER=off)",
     )
-    assert await repository.acquire(holder, seconds, utc_now()) is not None
+    assert await repository.acquire(holder, 60) is not None
     finding = await found(settings, "controller")
     assert finding.ok is ok
     assert told in finding.message
     assert remedy in finding.remedy
 
 
+async def test_a_leader_that_was_stopped(settings: Settings, repository: SQLiteJobRepository) -> None:
+    with subprocess.Popen(["sleep", "60"]) as leader:
+        try:
+            identity = identity_of(leader.pid)
+            assert identity is not None
+            assert await repository.acquire(identity, 60) is not None
+            leader.send_signal(signal.SIGSTOP)
+            await eventually(identity.is_stopped, "it has been stopped")
+            finding = await found(settings, "controller")
+        finally:
+            leader.kill()
+    assert finding.ok is False
+    assert finding.remedy.startswith("let it go on, or end it: kill -CONT ")
+
+
 async def test_another_data_directory_than_the_databases_own(
     settings: Settings, repository: SQLiteJobRepository
 ) -> None:
-    lease = await repository.acquire(this_process(), 60, utc_now())
+    lease = await repository.acquire(this_process(), 60)
     assert lease is not None
     await repository.bind(lease, replace(await repository.installation(), data_path="/elsewhere"))
     finding = await found(settings, "installation")
@@ -312,12 +327,12 @@ async def test_few_open_files(settings: Settings, data: DataDirectory, monkeypat
 
 
 async def test_open_files_of_the_leader(settings: Settings, repository: SQLiteJobRepository) -> None:
-    assert await repository.acquire(this_process(), 60, utc_now()) is not None
+    assert await repository.acquire(this_process(), 60) is not None
     assert f"process {os.getpid()} has " in (await found(settings, "open files")).message
 
 
 async def test_a_running_job_that_nothing_runs(settings: Settings, repository: SQLiteJobRepository) -> None:
-    lease = await repository.acquire(this_process(), 60, utc_now())
+    lease = await repository.acquire(this_process(), 60)
     assert lease is not None
     job = await repository.add(new_job(), max_queued=PLENTY)
     job = await repository.update(job, lease, state=State.STARTING, runtime="process")

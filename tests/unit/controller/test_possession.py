@@ -3,7 +3,6 @@
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -58,7 +57,7 @@ async def test_the_first_controller_binds_the_database_and_its_id_stays(tmp_path
 async def test_a_copy_is_an_installation_of_its_own_and_runs_nothing_again(tmp_path: Path) -> None:
     async with opened(tmp_path / "jobs.db") as original:
         first = await possess(original, directory(tmp_path / "data"))
-        lease = await original.acquire(this_process(), 60, utc_now())
+        lease = await original.acquire(this_process(), 60)
         assert lease is not None
         jobs = [await original.add(new_job(), max_queued=PLENTY) for _ in range(3)]
         for job, state in zip(jobs, (State.QUEUED, State.RUNNING, State.COMPLETED), strict=True):
@@ -82,7 +81,7 @@ async def test_a_copy_is_an_installation_of_its_own_and_runs_nothing_again(tmp_p
 async def test_two_data_directories_for_one_database_are_refused(tmp_path: Path) -> None:
     async with opened(tmp_path / "jobs.db") as repository:
         first = await possess(repository, directory(tmp_path / "data"))
-        assert await repository.acquire(this_process(), 60, utc_now()) is not None
+        assert await repository.acquire(this_process(), 60) is not None
         with pytest.raises(Unavailable, match=r"belongs to the data directory .*/data, .* CI_DATA_DIR names .*/other"):
             await possess(repository, directory(tmp_path / "other"))
         assert await repository.installation() == first
@@ -91,5 +90,5 @@ async def test_two_data_directories_for_one_database_are_refused(tmp_path: Path)
 async def test_a_copy_waits_for_the_lease_it_brought_along(tmp_path: Path) -> None:
     async with opened(tmp_path / "jobs.db") as repository:
         first = await possess(repository, directory(tmp_path / "data"))
-        assert await repository.acquire(this_process(), 0.2, utc_now() + timedelta(seconds=0.1)) is not None
+        assert await repository.acquire(this_process(), 0.2) is not None
         assert (await possess(repository, directory(tmp_path / "other"), patience=20)).id != first.id

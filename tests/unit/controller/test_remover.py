@@ -92,7 +92,7 @@ class Bench:
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     repository = SQLiteJobRepository(tmp_path / "jobs.db")
     await repository.open()
-    lease = await repository.acquire(this_process(), 3600, NOON)
+    lease = await repository.acquire(this_process(), 3600)
     assert lease is not None
     yield Bench(tmp_path / "data", repository, lease)
     await repository.close()

@@ -63,7 +63,7 @@ class Bench:
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     repository = SQLiteJobRepository(tmp_path / "jobs.db")
     await repository.open()
-    lease = await repository.acquire(this_process(), 3600, NOON)
+    lease = await repository.acquire(this_process(), 3600)
     assert lease is not None
     bench = Bench(tmp_path, repository, lease)
     bench.data.create()
@@ -152,7 +152,7 @@ async def test_short_ages_work_from_the_first_day(bench: Bench) -> None:
 async def test_a_leader_no_more_deletes_nothing(bench: Bench) -> None:
     jobs = {await bench.ended(40), await bench.ended(3)}
     await bench.repository.release(bench.lease)
-    await bench.repository.acquire(this_process(), 60, NOON)
+    await bench.repository.acquire(this_process(), 60)
     with pytest.raises(StaleWrite):
         await bench.sweeper().sweep()
     assert await bench.left() == jobs

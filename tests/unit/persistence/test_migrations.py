@@ -214,7 +214,7 @@ from ci_persistence import schema
 
 version, number = int(sys.argv[2]), int(sys.argv[3])
 statements = list(schema._statements(schema.migrations()[version]))
-script = "".join([*statements[:number], "SELECT die();", *statements[number:]])
+script = "".join([*statements[:number], "\\nSELECT die();\\n", *statements[number:]])
 
 async def main():
     async with aiosqlite.connect(sys.argv[1], isolation_level=None) as connection:
