@@ -21,10 +21,14 @@ from ci_controller.completion import Writer
 from ci_controller.execution import Execution, WorkloadExecution
 from ci_controller.images import Images
 from ci_controller.janitor import Janitor
+from ci_controller.remover import Remover
 from ci_controller.retrying import Chance
 from ci_controller.runtime.protocol import Runtime, Sighting, WorkloadKey
 from ci_controller.scheduler import Scheduler
+from ci_controller.strays import Strays
 from ci_controller.supervisor import Supervisor
+from ci_controller.sweeper import Sweeper
+from ci_persistence.retention import JobRetention
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +46,7 @@ class Reconciler:
         *,
         settings: Settings,
         writer: Writer,
+        retention: JobRetention,
         runtimes: Mapping[str, Runtime],
         chosen: str,
         data: DataDirectory,
@@ -66,6 +71,17 @@ class Reconciler:
         self._images = Images(runtimes[chosen], self.wake)
         self._scheduler = Scheduler(writer, self._images, self._execution_of, settings.max_concurrency)
         self._janitor = Janitor(data, writer, self._supervise)
+        self._remover = Remover(
+            data=data,
+            retention=retention,
+            lease=writer.lease,
+            runtimes=runtimes,
+            watcher=watcher,
+            is_supervised=self._hurry_supervisor,
+        )
+        able = max(runtimes.values(), key=lambda runtime: runtime.isolated)
+        strays = Strays(data, writer.repository, able)
+        self._sweeper = Sweeper(settings, writer=writer, retention=retention, data=data, strays=strays)
         self._tasks: dict[WorkloadKey, asyncio.Task[None]] = {}
 
     def wake(self) -> None:
@@ -78,6 +94,8 @@ class Reconciler:
             async with asyncio.TaskGroup() as eternal:
                 eternal.create_task(self._follow_database(), name="database changes")
                 eternal.create_task(self._sweep_directories(), name="directory sweep")
+                eternal.create_task(self._remover.run(), name="removals")
+                eternal.create_task(self._sweeper.run(), name="retention")
                 for runtime in self._runtimes.values():
                     eternal.create_task(self._follow_workloads(runtime), name=f"workloads of {runtime.name}")
                     eternal.create_task(self._follow_events(runtime), name=f"events of {runtime.name}")
@@ -189,6 +207,14 @@ class Reconciler:
             self._tasks.pop(key, None)
             self._seen_cancels.pop(key, None)
             self.wake()
+            self._remover.wake()
+
+    def _hurry_supervisor(self, job_id: str) -> bool:
+        """Tell whether the job has a supervisor, and have it look at once whether its row is still there."""
+        own = [supervisor for key, supervisor in self._supervisors.items() if key.job_id == job_id]
+        for supervisor in own:
+            supervisor.wake()
+        return bool(own)
 
     def _execution_of(self, job: Job) -> Execution:
         if job.type in BUILTIN_TYPES:
@@ -201,6 +227,7 @@ class Reconciler:
                 async with aclosing(self._writer.repository.changes()) as changes:
                     async for _ in changes:
                         self.wake()
+                        self._remover.wake()
             except CiError as exc:
                 log.warning("changes of the database cannot be seen at present: %s", exc)
             await asyncio.sleep(RETRY_EVENTS_SECONDS)

@@ -107,6 +107,8 @@ class _Reader:
                 yield b"".join(self._framer.remaining_steps()) + self._next_attempt()
                 continue
             if job.state is State.COMPLETED:
+                if self._framer.position < (job.log_bytes or 0):
+                    await self._services.repository.get(job.id)  # Its log goes when it is deleted: then this raises.
                 yield b"".join(self._framer.remaining_steps()) + _verdict(job)
                 return
             if ends := b"".join(self._framer.remaining_steps()):
