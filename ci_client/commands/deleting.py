@@ -52,9 +52,9 @@ def delete(jobs: tuple[str, ...], server: str | None, as_json: bool) -> int:
 @server_option
 @json_option
 def cleanup(server: str | None, as_json: bool, conclusion: tuple[str, ...], dry_run: bool, **given: Any) -> int:
-    """Delete completed jobs that are old, or too many, with their logs and uploads.
+    """Delete completed jobs that are old, or too many.
 
-    All conditions have to hold. --keep counts the jobs that --project and --conclusion narrow to. What is deleted
+    Their logs and uploads go with them. All conditions have to hold. --keep counts the jobs that --project and --conclusion narrow to. What is deleted
     without being asked for, the settings on retention say.
     """
     conditions = {name: value for name, value in given.items() if value is not None}
