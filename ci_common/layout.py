@@ -15,7 +15,7 @@
       log                    stdout and stderr merged, in the order written
       steps.jsonl            one record per step as it starts and ends
       exit                   exit status and what the kernel counted, complete once it ends with a newline
-      workspace/             the unpacked project
+      workspace/             the unpacked project; workspace.new while an attempt after the first unpacks it
     <attempt>.times          when which byte of the log was there, written by the controller
   processes/                 the process runtime's records; ci_controller.runtime.process_record draws one
 

@@ -16,13 +16,15 @@ from ci_common.errors import StartFault
 from ci_common.jobs import Job, State
 from ci_common.layout import DataDirectory, RunDirectory, open_regular
 from ci_common.logs import LogTimes
-from ci_common.spec import ExecutionPlan
+from ci_common.spec import ExecutionPlan, Retry
 from ci_common.steps import read_steps
 from ci_common.times import Clock
+from ci_common.unpack import UnpackLimits
 from ci_common.watch import FileWatcher
 from ci_controller import rundir
 from ci_controller.limits import Bounds, Usage
 from ci_controller.plan import Observed, Sight
+from ci_controller.renewal import fill_workspace
 from ci_controller.runtime.protocol import Phase, Runtime, Workload, WorkloadKey, WorkloadSpec
 from ci_controller.usage import UsageWatch
 
@@ -45,6 +47,9 @@ class Execution(Protocol):
 
     def bounds_of(self, job: Job) -> Bounds:
         """Return what the job has to keep to."""
+
+    def retry_of(self, job: Job) -> Retry | None:
+        """Return when the job is tried again, or None where it never is."""
 
     def watched(self, job: Job) -> Path | None:
         """Return the directory in which files appear when something happens to the job, once it exists."""
@@ -80,15 +85,20 @@ class Execution(Protocol):
 class WorkloadExecution:
     """Container jobs, on one runtime."""
 
-    def __init__(self, runtime: Runtime, data: DataDirectory, clock: Clock) -> None:
+    def __init__(self, runtime: Runtime, data: DataDirectory, clock: Clock, limits: UnpackLimits) -> None:
+        """`limits` are those of the uploads that the attempts after the first unpack again."""
         self._runtime = runtime
         self._data = data
         self._clock = clock
+        self._unpack_limits = limits
         self._measuring = asyncio.Lock()
         self.runtime_name = runtime.name
 
     def bounds_of(self, job: Job) -> Bounds:
         return Bounds.of(_plan_of(job))
+
+    def retry_of(self, job: Job) -> Retry | None:
+        return _plan_of(job).retry
 
     def watched(self, job: Job) -> Path | None:
         path = self._run(job).path
@@ -113,7 +123,11 @@ class WorkloadExecution:
     async def create(self, job: Job) -> None:
         run, plan = self._run(job), _plan_of(job)
         if job.has_upload and not run.workspace.is_dir():
-            raise StartFault(f"the project unpacked for job {job.id} is gone from the data directory; submit it again")
+            if job.attempt == 1:
+                raise StartFault(
+                    f"the project unpacked for job {job.id} is gone from the data directory; submit it again"
+                )
+            await fill_workspace(run, self._data.upload(job.id), self._unpack_limits)
         base, environment = self._runtime.base_directory(run), self._runtime.environment()
         await asyncio.to_thread(
             rundir.prepare,

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,6 +18,7 @@ from ci_common.watch import FileWatcher
 from ci_controller.completion import Writer
 from ci_controller.leadership import lead_forever
 from ci_controller.reconciler import Reconciler
+from ci_controller.retrying import Chance
 from ci_controller.runtime.docker import DockerRuntime
 from ci_controller.runtime.process import ProcessRuntime
 from ci_controller.runtime.protocol import Runtime
@@ -36,6 +38,7 @@ class Parts:
     runtimes: dict[str, Runtime]
     watcher: FileWatcher
     clock: Clock = utc_now
+    chance: Chance = random.random
 
 
 @asynccontextmanager
@@ -71,6 +74,7 @@ async def control(parts: Parts) -> None:
             chosen=chosen,
             data=parts.data,
             watcher=parts.watcher,
+            chance=parts.chance,
         )
         await reconciler.run()
 

@@ -10,7 +10,9 @@ from enum import StrEnum
 
 from ci_common.jobs import STOP_CONCLUSIONS, Conclusion, Job, Reason, ReasonCode, State
 from ci_common.layout import ExitRecord
+from ci_common.spec import Retry
 from ci_controller.limits import NO_BOUNDS, NOTHING_USED, Bounds, Usage
+from ci_controller.retrying import is_tried_again, waits_until
 
 BOOT_SECONDS = 60.0
 """How long a started workload may take to its gate."""
@@ -127,6 +129,14 @@ class Complete:
 
 
 @dataclass(frozen=True, slots=True)
+class TryAgain:
+    """Collect what the attempt left, write how it ended, and queue the job again for its next attempt."""
+
+    verdict: Verdict
+    retry: Retry
+
+
+@dataclass(frozen=True, slots=True)
 class Discard:
     """Remove a workload that ended before its gate, so that the next look starts another."""
 
@@ -147,37 +157,52 @@ Action = (
     | MarkStopping
     | Stop
     | Complete
+    | TryAgain
     | Discard
     | Remove
 )
 
-_CANCELLED = Verdict(Conclusion.CANCELLED, Reason(ReasonCode.CANCELLED, "cancelled on request before it started"))
+
+def plan(job: Job, seen: Observed, now: datetime, *, bounds: Bounds = NO_BOUNDS, retry: Retry | None = None) -> Action:
+    """Return the next step for `job`, which has to keep to `bounds` and is tried again as `retry` says; None: never."""
+    action = _plan_once(job, seen, now, bounds, retry)
+    return conclude(job, action.verdict, retry) if isinstance(action, Complete) else action
 
 
-def plan(job: Job, seen: Observed, now: datetime, *, bounds: Bounds = NO_BOUNDS) -> Action:
-    """Return the next step for `job`, which has to keep to `bounds`."""
+def conclude(job: Job, verdict: Verdict, retry: Retry | None) -> Complete | TryAgain:
+    """Return what follows where an attempt ends so: the job ends, or its retry policy gives it another attempt."""
+    if retry is not None and is_tried_again(job, verdict.conclusion, retry):
+        return TryAgain(verdict, retry)
+    return Complete(verdict)
+
+
+def _plan_once(job: Job, seen: Observed, now: datetime, bounds: Bounds, retry: Retry | None) -> Action:
     match job.state:
         case State.COMPLETED:
             return Rest() if seen.sight is Sight.ABSENT and seen.cleared else Remove()
         case State.QUEUED:
-            return _plan_queued(job, now)
+            return _plan_queued(job, now, retry)
         case State.STARTING:
             return _plan_starting(job, seen, now)
         case State.RUNNING:
             return _plan_running(job, seen, now, bounds)
 
 
-def _plan_queued(job: Job, now: datetime) -> Action:
+def _plan_queued(job: Job, now: datetime, retry: Retry | None) -> Action:
     if job.cancel_requested_time is not None:
-        return Complete(_CANCELLED)
-    if job.not_before is not None and job.not_before > now:
-        return Wait(job.not_before)
-    return MarkStarting()
+        return Complete(_cancelled(job))
+    until = waits_until(job, now, retry)
+    return MarkStarting() if until is None else Wait(until)
+
+
+def _cancelled(job: Job) -> Verdict:
+    what = "it" if job.attempt == 1 else f"attempt {job.attempt} of {job.max_attempts}"
+    return Verdict(Conclusion.CANCELLED, Reason(ReasonCode.CANCELLED, f"cancelled on request before {what} started"))
 
 
 def _plan_starting(job: Job, seen: Observed, now: datetime) -> Action:
     if job.cancel_requested_time is not None:
-        return Complete(_CANCELLED)
+        return Complete(_cancelled(job))
     match seen.sight:
         case Sight.ABSENT:
             return Create()

@@ -3,13 +3,14 @@
 import os
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette.event import ServerSentEvent
 from sse_starlette.sse import EventSourceResponse
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from ci_common.cursors import BEGINNING, Cursor
 from ci_common.errors import JobNotFound
 from ci_common.ids import is_job_id
 from ci_common.jobs import Job, State
@@ -23,7 +24,7 @@ from ci_server.ranges import ranged_response
 from ci_server.readiness import readiness
 from ci_server.reading import NoQuery, read_json_object, read_query
 from ci_server.services import Services, services_of
-from ci_server.shown import job_document, log_excerpt
+from ci_server.shown import attempt_of, job_document, log_excerpt
 from ci_server.starting_points import starting_point
 from ci_server.streams import job_stream
 from ci_server.submissions import retry, submit_body, submit_upload
@@ -36,6 +37,13 @@ class JobQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     include: Literal["log"] | None = None
+
+
+class LogQuery(BaseModel):
+    """What `GET /jobs/{id}/log` may be asked."""
+
+    model_config = ConfigDict(extra="forbid")
+    attempt: int | None = Field(None, ge=1)
 
 
 async def submit(request: Request) -> Response:
@@ -80,13 +88,15 @@ async def get_job(request: Request) -> Response:
 
 async def stream_job(request: Request) -> Response:
     services, job = await _job_of(request)
-    position = starting_point(request, job, services.run_of(job))
-    return Response(status_code=204) if position is None else _stream(services, job, position)
+    start = starting_point(request, job, services.run_of(job))
+    return Response(status_code=204) if start is None else _stream(services, job, start)
 
 
 async def get_log(request: Request) -> Response:
-    read_query(request, NoQuery)
+    query = read_query(request, LogQuery)
     services, job = await _job_of(request)
+    if query.attempt is not None:
+        job = attempt_of(job, query.attempt)
     completed = job.state is State.COMPLETED
     headers = {"Cache-Control": "no-cache"}
     if completed and job.log_sha256:
@@ -149,12 +159,12 @@ async def ready(request: Request) -> Response:
 async def _submit_and_stream(request: Request, *, announce: bool) -> Response:
     read_query(request, NoQuery)
     services = services_of(request)
-    return _stream(services, await submit_upload(services, request), 0, announce=announce)
+    return _stream(services, await submit_upload(services, request), BEGINNING, announce=announce)
 
 
-def _stream(services: Services, job: Job, position: int, *, announce: bool = False) -> Response:
+def _stream(services: Services, job: Job, start: Cursor, *, announce: bool = False) -> Response:
     return EventSourceResponse(
-        job_stream(services, job, position, announce=announce),
+        job_stream(services, job, start, announce=announce),
         headers={"Cache-Control": "no-cache", **_location(job)},
         ping=PING_SECONDS,
         ping_message_factory=lambda: ServerSentEvent(comment="ping", sep="\n"),

@@ -41,11 +41,7 @@ class Services:
 
     @property
     def unpack_limits(self) -> UnpackLimits:
-        return UnpackLimits(
-            bytes=self.settings.max_unpacked_bytes,
-            members=self.settings.max_members,
-            ratio=self.settings.max_compression_ratio,
-        )
+        return UnpackLimits.of(self.settings)
 
     def run_of(self, job: Job) -> RunDirectory:
         """Return the run directory of the job's present attempt."""

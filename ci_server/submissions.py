@@ -129,6 +129,7 @@ def _container_job(job_id: str, resolved: Resolved, payload: dict[str, Any], *, 
         priority=spec.priority or 0,
         project=spec.project,
         labels=spec.labels,
+        max_attempts=plan.retry.max_attempts,
     )
 
 

@@ -58,6 +58,10 @@ def spec_options(command: F) -> F:
         ),
         click.option("--timeout", metavar="DURATION", help="Stop the job after so long: seconds, or 10m, 1h30m."),
         click.option(
+            "--retries", type=click.IntRange(0, 99), metavar="N",
+            help="Try up to N times more where the job fails, times out or errors. By default 0.",
+        ),
+        click.option(
             "--no-output-timeout", metavar="DURATION", help="Stop the job once it has written nothing for so long."
         ),
         click.option(
@@ -92,6 +96,7 @@ def spec_of(options: dict[str, Any], tail: list[str] | None) -> dict[str, Any]:
     spec |= {"env": _variables(options["env"])} if options["env"] else {}
     spec |= {"labels": _labels(options["label"])} if options["label"] else {}
     spec |= {"limits": limits} if limits else {}
+    spec |= {"retry": {"max_attempts": 1 + options["retries"]}} if options["retries"] is not None else {}
     spec |= {"network": False} if options["no_network"] else {}
     if tail is not None:
         if not tail:
