@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from ci_client.commands import deleting, serving, submitting, watching
+from ci_client.commands import deleting, keeping, serving, submitting, watching
 
 EX_USAGE = 64
 EX_SOFTWARE = 70
@@ -46,6 +46,7 @@ for _command in (
     *(watching.wait, watching.logs, watching.list_command, watching.status, watching.cancel),
     *(deleting.delete, deleting.cleanup),
     *(serving.serve, serving.controller, serving.settings, serving.doctor),
+    *(keeping.backup, keeping.restore),
 ):
     cli.add_command(_command)
 

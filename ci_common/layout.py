@@ -132,6 +132,13 @@ class RunDirectory:
         """Tell whether the gate has opened, so that the job's own code may have run."""
         return os.path.lexists(self.path / "started")
 
+    def is_spent(self) -> bool:
+        """Tell whether the directory has been cleared, so that the attempt had completed by then.
+
+        The gate is made before the log, and goes first when a completed attempt is cleared, which leaves the log.
+        """
+        return os.path.lexists(self.log) and not os.path.lexists(self.gate)
+
     def started_at(self) -> datetime | None:
         """Return when the mark of the opened gate was made, or None while there is none."""
         try:

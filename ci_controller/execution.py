@@ -113,6 +113,7 @@ class WorkloadExecution:
             _sight(workload, waiting=waiting, started=started),
             exit=ended,
             started=started,
+            spent=job.state is not State.COMPLETED and run.is_spent(),
             workload_exit_code=workload.exit_code,
             out_of_memory=workload.out_of_memory,
             usage=_usage(run, started=started),
@@ -180,19 +181,12 @@ class WorkloadExecution:
             await asyncio.sleep(OVERRUN_SECONDS)
 
     async def collect(self, job: Job) -> dict[str, Any]:
-        run = self._run(job)
-        size, digest = await asyncio.to_thread(_hash_log, run.log)
-        if size > LogTimes(run.times).last_length():
-            LogTimes(run.times).append(self._clock(), size)
-        names = tuple(step.name for step in _plan_of(job).steps)
-        return {"steps": read_steps(run, names, job.start_time), "log_bytes": size, "log_sha256": digest}
+        return await collect_files(job, self._data, self._clock)
 
     async def discard(self, job: Job) -> None:
         await self._runtime.remove(_key(job))
-        run = self._run(job)
-        for mark in ("waiting", "started"):
-            with suppress(FileNotFoundError):
-                (run.path / mark).unlink()
+        with suppress(FileNotFoundError):
+            (self._run(job).path / "waiting").unlink()
 
     async def clear(self, job: Job) -> None:
         run = self._run(job)
@@ -204,6 +198,16 @@ class WorkloadExecution:
 
     def _run(self, job: Job) -> RunDirectory:
         return self._data.run(job.id, job.attempt)
+
+
+async def collect_files(job: Job, data: DataDirectory, clock: Clock) -> dict[str, Any]:
+    """Return the changes to the row that say what is in the job's run directory."""
+    run = data.run(job.id, job.attempt)
+    size, digest = await asyncio.to_thread(_hash_log, run.log)
+    if size > LogTimes(run.times).last_length():
+        LogTimes(run.times).append(clock(), size)
+    names = tuple(step.name for step in _plan_of(job).steps)
+    return {"steps": read_steps(run, names, job.start_time), "log_bytes": size, "log_sha256": digest}
 
 
 def _key(job: Job) -> WorkloadKey:
@@ -244,8 +248,13 @@ def _hash_log(path: Path) -> tuple[int, str]:
 
 
 def _all_but_log(run: RunDirectory) -> list[Path]:
-    """Delete the files of a run directory that can be deleted at once; return the directories that are left."""
+    """Delete the files of a run directory that can be deleted at once; return the directories that are left.
+
+    The gate goes first: from then on the directory tells that its attempt is over (`RunDirectory.is_spent`).
+    """
     left: list[Path] = []
+    with suppress(FileNotFoundError):
+        run.gate.unlink()
     with suppress(FileNotFoundError), os.scandir(run.path) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):

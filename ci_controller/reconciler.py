@@ -77,7 +77,7 @@ class Reconciler:
             lease=writer.lease,
             runtimes=runtimes,
             watcher=watcher,
-            is_supervised=self._hurry_supervisors,
+            is_supervised=self._hurry_supervisor,
         )
         able = max(runtimes.values(), key=lambda runtime: runtime.isolated)
         strays = Strays(data, writer.repository, able)
@@ -209,8 +209,8 @@ class Reconciler:
             self.wake()
             self._remover.wake()
 
-    def _hurry_supervisors(self, job_id: str) -> bool:
-        """Tell whether the job has supervisors, and have them look at once whether its row is still there."""
+    def _hurry_supervisor(self, job_id: str) -> bool:
+        """Tell whether the job has a supervisor, and have it look at once whether its row is still there."""
         own = [supervisor for key, supervisor in self._supervisors.items() if key.job_id == job_id]
         for supervisor in own:
             supervisor.wake()

@@ -120,6 +120,9 @@ class Supervisor:
                 clock = self._writer.clock
                 running = await self._writer.write(job, state=State.RUNNING, start_time=clock(), reason=None)
                 await self._execution.open_gate(running)
+            case steps.Adopt():
+                log.warning("job %s has begun before, in a past that the database does not know", job.id)
+                await self._writer.write(job, state=State.RUNNING, start_time=self._writer.clock(), reason=None)
             case steps.OpenGate():
                 await self._execution.open_gate(job)
             case steps.MarkStopping(code):

@@ -5,6 +5,7 @@ statement, so that one that fails has changed nothing.
 """
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,7 +16,7 @@ from ci_common.jobs import Job, State
 from ci_common.processes import ProcessIdentity
 from ci_common.times import from_micros, to_micros
 from ci_persistence import filters, queries
-from ci_persistence.repository import JobFilter, Lease
+from ci_persistence.repository import Installation, JobFilter, Lease
 from ci_persistence.rows import controller_columns, to_job, to_json
 
 
@@ -27,8 +28,13 @@ async def data_version(connection: aiosqlite.Connection) -> int:
     return int((await row_of(connection, queries.DATA_VERSION))["data_version"])
 
 
-async def installation_id(connection: aiosqlite.Connection) -> str:
-    return str((await row_of(connection, queries.INSTALLATION_ID))["id"])
+async def installation(connection: aiosqlite.Connection) -> Installation:
+    return Installation(*await row_of(connection, queries.INSTALLATION))
+
+
+async def bind(connection: aiosqlite.Connection, *, lease: Lease, installation: Installation) -> None:
+    if await change(connection, queries.BIND, key_of(lease) | asdict(installation)) == 0:
+        raise StaleWrite(f"leadership number {lease.fence} is over")
 
 
 async def add(connection: aiosqlite.Connection, *, row: dict[str, Any], max_queued: int) -> None:

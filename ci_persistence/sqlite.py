@@ -14,7 +14,7 @@ from ci_common.watch import FileWatcher, Watched
 from ci_persistence import operations, queries, retention_operations
 from ci_persistence.connections import Lane, Writer, translated
 from ci_persistence.lookout import Lookout
-from ci_persistence.repository import JobFilter, JobRepository, LeaderLease, Lease
+from ci_persistence.repository import Installation, JobFilter, JobRepository, LeaderLease, Lease
 from ci_persistence.retention import Ended, JobRetention, Removal
 from ci_persistence.rows import CONTROLLER_FIELDS, api_columns, controller_columns, first_version
 from ci_persistence.schema import check_version, migrate, migrations
@@ -56,8 +56,11 @@ class SQLiteJobRepository(JobRepository, JobRetention, LeaderLease):
     async def ping(self) -> None:
         await self._use().quick.run(operations.ping)
 
-    async def installation_id(self) -> str:
-        return await self._use().quick.run(operations.installation_id)
+    async def installation(self) -> Installation:
+        return await self._use().quick.run(operations.installation)
+
+    async def bind(self, lease: Lease, installation: Installation) -> None:
+        await self._use().writer.run(partial(operations.bind, lease=lease, installation=installation))
 
     async def add(self, job: NewJob, *, max_queued: int) -> Job:
         stored = first_version(job)

@@ -52,10 +52,10 @@ def delete(jobs: tuple[str, ...], server: str | None, as_json: bool) -> int:
 @server_option
 @json_option
 def cleanup(server: str | None, as_json: bool, conclusion: tuple[str, ...], dry_run: bool, **given: Any) -> int:
-    """Delete completed jobs that are old, or too many.
+    """Delete old completed jobs, or too many, with their files.
 
-    Their logs and uploads go with them. All conditions have to hold; --keep counts the jobs that --project and
-    --conclusion narrow to. What is deleted without being asked for, the settings on retention say.
+    All conditions have to hold. --keep counts the jobs that --project and --conclusion narrow to. What is deleted
+    without being asked for, the settings on retention say.
     """
     conditions = {name: value for name, value in given.items() if value is not None}
     if not conditions.keys() & {"older_than", "keep"}:
