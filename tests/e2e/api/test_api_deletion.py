@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import sqlite3
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from datetime import timedelta
 from typing import Any
@@ -240,9 +241,19 @@ async def test_a_log_that_goes_before_it_is_opened_is_not_found(
     problem(await api.client.get(f"/jobs/{job_id}{path}"), 404)
 
 
+async def completed_at_second_try(api: Api, first_log: bytes) -> str:
+    job_id = await api.submit(retry={"max_attempts": 2})
+    await api.controller.start(job_id)
+    api.controller.write(job_id, first_log)
+    await api.controller.begin_anew(job_id, 1)
+    await finish(api, job_id)
+    return job_id
+
+
+@pytest.mark.parametrize("complete", [completed, completed_at_second_try])
 @pytest.mark.parametrize("is_told", [True, False], ids=["told", "not told yet"])
 async def test_a_stream_ends_without_a_verdict_when_its_job_goes(
-    api: Api, monkeypatch: pytest.MonkeyPatch, is_told: bool
+    api: Api, monkeypatch: pytest.MonkeyPatch, is_told: bool, complete: Callable[[Api, bytes], Awaitable[str]]
 ) -> None:
     """Also where the files go before this server's readers have been told: a verdict means that the log was whole."""
     if not is_told:
@@ -251,7 +262,7 @@ async def test_a_stream_ends_without_a_verdict_when_its_job_goes(
             return 0.0
 
         monkeypatch.setattr(JobFeed, "_look", nothing_seen)
-    job_id, seen = await completed(api, LONG), Seen()
+    job_id, seen = await complete(api, LONG), Seen()
     async with api.client.stream("GET", f"/jobs/{job_id}/stream?from_beginning=true") as response:
         events = events_of(response, seen)
         await anext(events)
@@ -259,6 +270,6 @@ async def test_a_stream_ends_without_a_verdict_when_its_job_goes(
         remove_as_the_controller_does(api, job_id)
         async for _ in events:
             pass
-    assert not seen.completed
+    assert not {"attempt", "complete"} & set(seen.types)
     assert LONG.startswith(seen.exact)
     problem(await api.client.get(f"/jobs/{job_id}/stream", headers={"Last-Event-ID": seen.last_id}), 404)
