@@ -55,6 +55,7 @@ async def test_a_job_that_runs_is_taken_up_with_its_true_result(installation: In
     first = installation.start_crashing_controller("no_such_call/1/before")
     async with installation.repository() as repository:
         await reached(repository, job.id, State.RUNNING)
+    await eventually(lambda: run.log_size() == 4, "its code has begun")
     first.kill()
     await asyncio.to_thread(first.wait, 60)
     put_back(installation, older)
