@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from ci_client.aio import CiClient, UploadProgress
+from ci_client.aio import CiClient
+from ci_client.submission import UploadProgress
 from ci_common.events import Event
 
 T = TypeVar("T")

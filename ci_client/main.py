@@ -105,6 +105,9 @@ def _status_of_error(error: Exception) -> int | None:
     for field in getattr(error, "errors", ()):
         if field.message not in str(error):
             say(f"  {field.path}: {field.message}", problem=True)
+    retry_after = getattr(error, "retry_after", None)
+    if retry_after is not None:
+        say(f"  worth another try after {retry_after} s", problem=True)
     return status_of_error(error)
 
 

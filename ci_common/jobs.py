@@ -56,6 +56,7 @@ class ReasonCode(StrEnum):
 
     WAITING_FOR_CONTROLLER = "waiting_for_controller"
     WAITING_FOR_SLOT = "waiting_for_slot"
+    WAITING_FOR_DISK = "waiting_for_disk"
     PULLING_IMAGE = "pulling_image"
     BACKING_OFF = "backing_off"
     ENGINE_UNAVAILABLE = "engine_unavailable"

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ci_common.errors import CiError
-from ci_common.quantities import ByteSize, Duration, StopGrace
+from ci_common.quantities import ByteSize, Duration, NonNegativeByteSize, StopGrace
 from ci_common.retention import Ages, Number, Numbers
 
 
@@ -70,6 +70,20 @@ class Settings(BaseModel):
     max_queued: int = Field(
         1000, gt=0, description="jobs that may wait; more are refused with 429",
         json_schema_extra={"env": "MAX_QUEUED", "unit": "jobs"},
+    )  # fmt: skip
+    max_uploads: int = Field(
+        32, gt=0, description="uploads that a server process receives and unpacks at once; more are refused with 503",
+        json_schema_extra={"env": "CI_MAX_UPLOADS", "unit": "uploads"},
+    )  # fmt: skip
+    min_free_bytes: NonNegativeByteSize = _setting(
+        "CI_MIN_FREE_BYTES",
+        1024**3,
+        "with less room on the disk submissions are refused with 503; 0: whatever the room",
+        "bytes",
+    )
+    min_free_percent: float = Field(
+        5.0, ge=0, le=100, description="the same as a part of the disk; the lesser of the two counts",
+        json_schema_extra={"env": "CI_MIN_FREE_PERCENT", "unit": "%"},
     )  # fmt: skip
     max_upload_bytes: ByteSize = _setting("CI_MAX_UPLOAD_BYTES", 512 * 1024**2, "the largest upload taken", "bytes")
     max_unpacked_bytes: ByteSize = _setting(

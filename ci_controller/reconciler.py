@@ -6,10 +6,12 @@ the engines are asked beside it, at intervals, so that one that hangs holds up n
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping
 from contextlib import aclosing
 from datetime import timedelta
 
+from ci_common.disk import Disk
 from ci_common.errors import CiError, JobNotFound, RuntimeUnavailable
 from ci_common.jobs import BUILTIN_TYPES, Job, State
 from ci_common.layout import DataDirectory
@@ -34,6 +36,9 @@ log = logging.getLogger(__name__)
 
 DIRECTORY_SWEEP_SECONDS = 3600.0
 RETRY_EVENTS_SECONDS = 1.0
+SHORT_LOOK_SECONDS = 0.005
+LOOK_LOAD = 3
+"""Looks at the jobs that take longer than short ones take at most one part in this many, and one, of the time."""
 CLEARING_SECONDS = 3.0
 """How long a controller that leaves still clears what completed jobs left."""
 
@@ -69,7 +74,9 @@ class Reconciler:
         }
         self._chosen = chosen
         self._images = Images(runtimes[chosen], self.wake)
-        self._scheduler = Scheduler(writer, self._images, self._execution_of, settings.max_concurrency)
+        self._scheduler = Scheduler(
+            writer, self._images, self._execution_of, settings.max_concurrency, Disk.of(settings)
+        )
         self._janitor = Janitor(data, writer, self._supervise)
         self._remover = Remover(
             data=data,
@@ -107,12 +114,15 @@ class Reconciler:
 
     async def _follow_jobs(self) -> None:
         while True:
+            begun = time.monotonic()
             pause = self._settings.reconcile_interval
             try:
                 pause = min(pause, await self._look_at_jobs())
             except CiError as exc:
                 log.warning("this look at the jobs is skipped: %s", exc)
                 await asyncio.sleep(min(1.0, self._settings.reconcile_interval))
+            # A look at a long queue takes a while, and every submission asks for one.
+            await asyncio.sleep(LOOK_LOAD * max(0.0, time.monotonic() - begun - SHORT_LOOK_SECONDS))
             await self._wakeups.wait(pause)
 
     async def _follow_workloads(self, runtime: Runtime) -> None:

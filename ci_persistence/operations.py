@@ -39,7 +39,11 @@ async def bind(connection: aiosqlite.Connection, *, lease: Lease, installation: 
 
 async def add(connection: aiosqlite.Connection, *, row: dict[str, Any], max_queued: int) -> None:
     if await change(connection, queries.INSERT_JOB, row | {"max_queued": max_queued}) == 0:
-        raise QueueFull(f"{max_queued} jobs are queued already, and no more are accepted; try again later")
+        raise QueueFull.beyond(max_queued)
+
+
+async def queue_length(connection: aiosqlite.Connection) -> int:
+    return int((await row_of(connection, queries.QUEUE_LENGTH))["length"])
 
 
 async def get(connection: aiosqlite.Connection, *, job_id: str) -> Job:

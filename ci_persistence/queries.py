@@ -49,21 +49,28 @@ SELECT :id, :type, :submit_time, :priority, :project, :labels, :payload, :plan, 
 WHERE (SELECT length FROM queue) < :max_queued
 """
 
+# How many jobs are queued.
+QUEUE_LENGTH = "SELECT length FROM queue"
+
 # One job.
 GET_JOB = "SELECT * FROM jobs WHERE id = :id"
 
 # Those of a JSON list of ids that exist.
 GET_JOBS = "SELECT * FROM jobs WHERE id IN (SELECT value FROM json_each(:ids))"
 
-# Which jobs are queued, in the order in which they are to start, and what tells whether one has changed.
+# A line for each queued job, in the order in which they are to start: its id, and what tells whether it has changed.
+# One text, because there may be ten thousand of them and mostly none has. All of it is in the index.
 QUEUED_KEYS = """
-SELECT id, version, cancel_requested_time FROM jobs
-WHERE state <> 'completed' AND state = 'queued' ORDER BY priority DESC, id
+SELECT coalesce(group_concat(key, char(10)), '') AS keys FROM (
+    SELECT id || ' ' || version || ' ' || coalesce(cancel_requested_time, '') AS key FROM jobs
+    WHERE state <> 'completed' AND state = 'queued' ORDER BY priority DESC, id)
 """
 
 # The same for the jobs that hold a slot.
 ACTIVE_KEYS = """
-SELECT id, version, cancel_requested_time FROM jobs WHERE state <> 'completed' AND state IN ('starting', 'running')
+SELECT coalesce(group_concat(key, char(10)), '') AS keys FROM (
+    SELECT id || ' ' || version || ' ' || coalesce(cancel_requested_time, '') AS key FROM jobs
+    WHERE state <> 'completed' AND state IN ('starting', 'running'))
 """
 
 # The API's one later word on a job: the first request stands, and a completed job takes none.

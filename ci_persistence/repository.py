@@ -74,6 +74,9 @@ class JobRepository(Protocol):
         Durable once it returns. Raises QueueFull where `max_queued` jobs are queued already.
         """
 
+    async def queue_length(self) -> int:
+        """Return how many jobs are QUEUED."""
+
     async def get(self, job_id: str) -> Job:
         """Return the job. Raises JobNotFound."""
 

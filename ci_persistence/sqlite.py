@@ -68,6 +68,9 @@ class SQLiteJobRepository(JobRepository, JobRetention, LeaderLease):
         await self._use().writer.run(partial(operations.add, row=row, max_queued=max_queued))
         return stored
 
+    async def queue_length(self) -> int:
+        return await self._use().quick.run(operations.queue_length)
+
     async def get(self, job_id: str) -> Job:
         return await self._use().quick.run(partial(operations.get, job_id=job_id))
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -41,13 +41,14 @@ class Staging:
             shutil.copyfile(source, self.upload)
             sync(self.upload)
 
-    async def unpack(self, limits: UnpackLimits) -> None:
+    async def unpack(self, limits: UnpackLimits, check_room: Callable[[], None]) -> None:
         """Unpack the upload into the workspace, in a thread that ends soon after a cancellation.
 
-        Raises InvalidUpload, TooLarge, OSError.
+        `check_room` is called in that thread before every block that is written, and may raise. Further raises
+        InvalidUpload, TooLarge, OSError.
         """
         self.workspace.mkdir(parents=True)
-        await unpack_beside(self.upload, self.workspace, limits)
+        await unpack_beside(self.upload, self.workspace, limits, check_room=check_room)
 
     async def commit(self, repository: JobRepository, job: NewJob, *, max_queued: int) -> Job:
         """Make this the job's directory, durably, and then store its row. Raises QueueFull, Unavailable, OSError.

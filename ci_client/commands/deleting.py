@@ -52,7 +52,7 @@ def delete(jobs: tuple[str, ...], server: str | None, as_json: bool) -> int:
 @server_option
 @json_option
 def cleanup(server: str | None, as_json: bool, conclusion: tuple[str, ...], dry_run: bool, **given: Any) -> int:
-    """Delete completed jobs that are old, or too many, with their logs and uploads.
+    """Delete old completed jobs, or too many, with their files.
 
     All conditions have to hold. --keep counts the jobs that --project and --conclusion narrow to. What is deleted
     without being asked for, the settings on retention say.

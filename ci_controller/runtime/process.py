@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 
 import ci_common
+from ci_common.descriptors import soft_limit_at_start
 from ci_common.errors import RuntimeUnavailable, StartFault
 from ci_common.layout import DataDirectory, RunDirectory
 from ci_common.settings import Settings
@@ -121,7 +122,7 @@ class ProcessRuntime:
         root = Path(ci_common.__file__).parents[1]
         run = self._data.run(key.job_id, key.attempt)
         program = [sys.executable, "-I", "-S", process_supervisor.__file__]
-        program += [str(root), str(self._record(key).path), str(run.path)]
+        program += [str(root), str(self._record(key).path), str(run.path), str(soft_limit_at_start)]
         try:
             return subprocess.run(  # noqa: S603
                 program,

@@ -77,7 +77,9 @@ ALTER TABLE jobs_2 RENAME TO jobs;
 
 -- What the loop asks: the queued in starting order, and the active. It holds only jobs that have not completed, so it
 -- stays small; a query must say `state <> 'completed'` in these words to be served by it.
-CREATE INDEX jobs_unfinished ON jobs (state, priority DESC, id) WHERE state <> 'completed';
+-- Version and cancel request are in it because the loop asks at every wake-up which of the queued jobs have changed.
+CREATE INDEX jobs_unfinished ON jobs (state, priority DESC, id, version, cancel_requested_time)
+WHERE state <> 'completed';
 
 -- The newest jobs of one project.
 CREATE INDEX jobs_of_project ON jobs (project, id) WHERE project IS NOT NULL;

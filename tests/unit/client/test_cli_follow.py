@@ -195,7 +195,7 @@ def test_wrong_use_is_64(server: ScriptedServer, args: list[str], capfdbinary: C
 @pytest.mark.parametrize(("status", "expected"), [(400, 64), (413, 64), (429, 69), (500, 70), (503, 69)])
 def test_refusals(server: ScriptedServer, project: Path, capfdbinary: Capture, status: int, expected: int) -> None:
     errors = [{"path": "limits.memory", "message": "too much"}]
-    server.refusal = (status, {"title": "No", "detail": "not today", "code": "refused", "errors": errors})
+    server.refusals = [(status, {"title": "No", "detail": "not today", "code": "refused", "errors": errors}, {})]
     assert ci(server, "run", project) == expected
     err = capfdbinary.readouterr().err
     assert b"not today" in err

@@ -174,8 +174,6 @@ def test_the_queue_is_counted(connection: sqlite3.Connection) -> None:
     ("query", "expected"),
     [
         (queries.GET_JOB, "SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id=?)"),
-        (queries.QUEUED_KEYS, "SEARCH jobs USING INDEX jobs_unfinished (state=?)"),
-        (queries.ACTIVE_KEYS, "SEARCH jobs USING INDEX jobs_unfinished (state=?)"),
         (queries.list_jobs([]), "SCAN jobs USING INDEX sqlite_autoindex_jobs_1"),
         (queries.list_jobs(["older_than"]), "SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id<?)"),
         (queries.list_jobs(["project"]), "SEARCH jobs USING INDEX jobs_of_project (project=?)"),
@@ -199,6 +197,13 @@ def test_the_queue_is_counted(connection: sqlite3.Connection) -> None:
 )
 def test_is_served_by_one_index_without_sorting(connection: sqlite3.Connection, query: str, expected: str) -> None:
     assert plan(connection, query) == [expected]
+
+
+@pytest.mark.parametrize("query", [queries.QUEUED_KEYS, queries.ACTIVE_KEYS])
+def test_keys_are_read_from_their_index_alone_and_without_sorting(connection: sqlite3.Connection, query: str) -> None:
+    steps = plan(connection, query)
+    assert "SEARCH jobs USING COVERING INDEX jobs_unfinished (state=?)" in steps
+    assert not any("B-TREE" in step or "TABLE jobs" in step for step in steps), steps
 
 
 def test_unfinished_jobs_are_found_by_their_index(connection: sqlite3.Connection) -> None:
