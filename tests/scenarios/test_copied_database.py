@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from ci_common.jobs import Conclusion, ReasonCode, State
-from tests.helpers.installation import Installation, completed, reached
+from tests.helpers.installation import Installation, completed, nothing_left, reached
 from tests.helpers.waiting import eventually
 
 
@@ -40,5 +40,6 @@ async def test_a_copy_leaves_the_running_jobs_of_the_original_alone(installation
         assert [s.key.job_id for s in await parts.runtimes[original.runtime].list_workloads()] == [job.id]
         (run.workspace / "go").touch()
         here = await completed(repository, job.id)
+        await nothing_left(parts.runtimes[original.runtime])
     assert (here.conclusion, here.exit_code) == (Conclusion.FAILED, 3)
     assert original.log_of(job) == b"ran\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ci_common.jobs import Conclusion, Job, ReasonCode, State
-from tests.helpers.installation import Installation, completed, reached
+from tests.helpers.installation import Installation, completed, nothing_left, reached
 from tests.helpers.waiting import eventually
 
 
@@ -29,9 +29,10 @@ def put_back(installation: Installation, copy: Path) -> None:
 
 async def ended(installation: Installation, job: Job) -> Job:
     """Run a controller on what is there, and return the job once it has completed and is cleared."""
-    async with installation.repository() as repository, installation.controller():
+    async with installation.repository() as repository, installation.controller() as parts:
         result = await completed(repository, job.id)
         await eventually(lambda: installation.files_left(job) <= {"log"}, "nothing but the log is left")
+        await nothing_left(parts.runtimes[installation.runtime])
         return result
 
 
@@ -55,6 +56,7 @@ async def test_a_job_that_runs_is_taken_up_with_its_true_result(installation: In
     first = installation.start_crashing_controller("no_such_call/1/before")
     async with installation.repository() as repository:
         await reached(repository, job.id, State.RUNNING)
+    await eventually(lambda: run.log_size() == 4, "its code has begun")
     first.kill()
     await asyncio.to_thread(first.wait, 60)
     put_back(installation, older)
@@ -65,10 +67,11 @@ async def test_a_job_that_runs_is_taken_up_with_its_true_result(installation: In
 
     if ends_before:
         await go()
-    async with installation.repository() as repository, installation.controller():
+    async with installation.repository() as repository, installation.controller() as parts:
         await reached(repository, job.id, State.RUNNING)
         if not ends_before:
             await go()
         again = await completed(repository, job.id)
+        await nothing_left(parts.runtimes[installation.runtime])
     assert installation.log_of(job) == b"ran\n"
     assert (again.conclusion, again.exit_code, again.log_bytes) == (Conclusion.FAILED, 3, 4)
