@@ -148,12 +148,14 @@ async def test_no_more_uploads_at_once_than_there_are_places(start_api: StartApi
     completed = await ended_job(api)
     async with uploading(api) as first, uploading(api):
         await eventually(lambda: len(list(api.data.incoming.iterdir())) == 2)
-        for answer in [
-            *[await api.upload(PYTHON, path) for path in UPLOADS],
-            await api.client.post(f"/jobs/{completed}/retry"),
-        ]:
+
+        def check(answer: httpx.Response) -> None:
             assert problem(answer, 503)["code"] == "too_many_uploads"
             assert answer.headers["retry-after"] == "5"
+
+        for path in UPLOADS:
+            check(await api.upload(PYTHON, path))
+        check(await api.client.post(f"/jobs/{completed}/retry"))
         assert len(list(api.data.incoming.iterdir())) == 2
         await api.submit()  # Nothing is uploaded for it.
         first[1].transport.abort()
