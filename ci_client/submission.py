@@ -38,7 +38,6 @@ class Upload:
 
     def begin(self) -> None:
         """Get ready to be sent, for the first time or again."""
-        self._file.seek(0)
         self._stream, self.is_read = None, False
         if self._progress is not None:
             self._progress(0, self._size)

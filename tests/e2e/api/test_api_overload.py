@@ -21,7 +21,7 @@ from tests.helpers.waiting import eventually
 
 PYTHON = zipped(test_a__py="def test(): pass")
 MIB = 1024**2
-UPLOADS = ("/submit", "/submit-stream", "/submit-async")
+UPLOADS = ("/submit-async", "/submit", "/submit-stream")
 
 
 def head_of(path: str, size: int) -> bytes:
@@ -148,12 +148,14 @@ async def test_no_more_uploads_at_once_than_there_are_places(start_api: StartApi
     completed = await ended_job(api)
     async with uploading(api) as first, uploading(api):
         await eventually(lambda: len(list(api.data.incoming.iterdir())) == 2)
-        for answer in [
-            *[await api.upload(PYTHON, path) for path in UPLOADS],
-            await api.client.post(f"/jobs/{completed}/retry"),
-        ]:
+
+        def check(answer: httpx.Response) -> None:
             assert problem(answer, 503)["code"] == "too_many_uploads"
             assert answer.headers["retry-after"] == "5"
+
+        for path in UPLOADS:
+            check(await api.upload(PYTHON, path))
+        check(await api.client.post(f"/jobs/{completed}/retry"))
         assert len(list(api.data.incoming.iterdir())) == 2
         await api.submit()  # Nothing is uploaded for it.
         first[1].transport.abort()
@@ -228,7 +230,9 @@ async def test_an_upload_without_a_length_ends_where_the_room_does(start_api: St
     answer = await api.client.post(
         "/submit-async", content=endless(), headers={"content-type": "multipart/form-data; boundary=x"}
     )
-    assert problem(answer, 503)["code"] == "disk_low"
+    document = problem(answer, 503)
+    assert document["code"] == "disk_low"
+    assert document["free_bytes"] > -500 * MIB, "long before it had come to its end"
     assert api.left_over() == []
 
 
