@@ -4,7 +4,7 @@ import asyncio
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -20,6 +20,8 @@ from ci_selftest.workloads import Workloads
 
 T = TypeVar("T")
 _TARGET_WITHIN_SECONDS = 20.0
+_REST_SECONDS = 15.0
+"""How long the installation may take to get something done before a burst of faults."""
 _LOOK_SECONDS = 0.05
 _DOWN_WHILE_LOCKED_SECONDS = 0.3
 _LONGEST_START_SECONDS = 1.5
@@ -73,13 +75,21 @@ class FaultInjector:
             Fault.LOCK_AND_KILL: lambda planned: self._lock_database(planned, parts.parts),
         }
 
-    async def carry_out(self, schedule: Iterable[PlannedFault]) -> None:
-        """Do what the schedule says, each fault at its time; return when the last is over and all parts are back."""
+    async def carry_out(self, schedule: Iterator[PlannedFault], seconds: float, progress: Callable[[], int]) -> None:
+        """Do what the schedule says for so many seconds, and longer until every fault has had its turn.
+
+        `progress` is a number that grows as the installation gets something done. On return the last fault is over, and
+        all parts are back.
+        """
         loop = asyncio.get_running_loop()
-        begun = loop.time()
+        end = loop.time() + seconds
         async with asyncio.TaskGroup() as group:
-            for planned in schedule:
-                await asyncio.sleep(begun + planned.at - loop.time())
+            for number, planned in enumerate(schedule):
+                if number >= len(Fault) and loop.time() >= end:
+                    return
+                if planned.is_first:
+                    await _grows(progress)
+                await asyncio.sleep(planned.after)
                 group.create_task(self._carry_out(planned), name=planned.fault)
 
     async def _carry_out(self, planned: PlannedFault) -> None:
@@ -166,6 +176,16 @@ async def _turns(parts: Sequence[Part]) -> AsyncIterator[None]:
         for part in parts:
             await stack.enter_async_context(part.turn)
         yield
+
+
+async def _grows(progress: Callable[[], int]) -> None:
+    """Wait until the number has grown, within a bounded time."""
+    loop = asyncio.get_running_loop()
+    before, deadline = progress(), loop.time() + _REST_SECONDS
+    while True:
+        if progress() > before or loop.time() > deadline:
+            return
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def _target(candidates: Callable[[], Awaitable[list[T]]], planned: PlannedFault) -> T | None:

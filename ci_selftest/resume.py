@@ -21,22 +21,20 @@ async def main(url: str, job_id: str, path: Path) -> None:
     client = CiClient(url, reconnect_seconds=GIVE_UP_SECONDS, idle_seconds=IDLE_SECONDS)
     with path.open("ab", buffering=0) as file:
         async with client:
-            while not await _has_ended(client, job_id, file):
+            while True:
+                try:
+                    return await _read_on(client, job_id, file)
+                except ClientError as exc:
+                    if not may_pass(exc):
+                        raise
                 await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def _has_ended(client: CiClient, job_id: str, file: FileIO) -> bool:
-    """Read on as long as there is a connection; tell whether that was to the job's end."""
-    try:
-        async with aclosing(client.stream(job_id, last_offset=file.tell())) as events:
-            async for event in events:
-                if event["type"] == LOG:
-                    file.write(log_bytes_of(event))
-    except ClientError as exc:
-        if not may_pass(exc):
-            raise
-        return False
-    return True
+async def _read_on(client: CiClient, job_id: str, file: FileIO) -> None:
+    async with aclosing(client.stream(job_id, last_offset=file.tell())) as events:
+        async for event in events:
+            if event["type"] == LOG:
+                file.write(log_bytes_of(event))
 
 
 if __name__ == "__main__":

@@ -141,8 +141,7 @@ class Run:
     async def _hurt(self, seconds: float) -> None:
         assert self._faults is not None, "made before"
         self._phase = f"{seconds:.0f} s of faults"
-        schedule = fault_schedule(self._options.seed, seconds)
-        await asyncio.gather(self._faults.carry_out(schedule), asyncio.sleep(seconds))
+        await self._faults.carry_out(fault_schedule(self._options.seed), seconds, self.outcome.jobs.total)
         self.outcome.faults.update({str(fault): number for fault, number in sorted(self._faults.done.items())})
         self.outcome.missed.update({str(fault): number for fault, number in sorted(self._faults.missed.items())})
 

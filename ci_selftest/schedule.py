@@ -1,5 +1,10 @@
-"""The faults that a seed stands for: which, when, and for how long. What they hit follows from what runs then."""
+"""The faults that a seed stands for: which, in what order, how close together, and for how long.
 
+What they hit follows from what runs then. They come in bursts; before each, the installation is let get something done,
+so that a slow machine gets as far as a fast one.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
@@ -29,47 +34,41 @@ class Fault(StrEnum):
 
 LEASE_SECONDS = 2.0
 """How long a controller that cannot be seen to be dead leads, in these runs."""
-BUSY_SECONDS = 5.0
+_BUSY_SECONDS = 5.0
 """How long the product waits for a locked database."""
 _HELD: dict[Fault, tuple[float, float]] = {
     Fault.PAUSE_API: (1.0, 4.0),
     Fault.PAUSE_LEADER: (LEASE_SECONDS + 1.5, LEASE_SECONDS + 3.0),
     Fault.PAUSE_STANDBY: (1.0, LEASE_SECONDS + 2.0),
     Fault.PAUSE_CONTROLLERS: (LEASE_SECONDS + 0.5, LEASE_SECONDS + 2.0),
-    Fault.LOCK_DATABASE: (BUSY_SECONDS + 0.5, BUSY_SECONDS + 1.5),
-    Fault.LOCK_AND_KILL: (BUSY_SECONDS + 0.5, BUSY_SECONDS + 1.5),
+    Fault.LOCK_DATABASE: (_BUSY_SECONDS + 0.5, _BUSY_SECONDS + 1.5),
+    Fault.LOCK_AND_KILL: (_BUSY_SECONDS + 0.5, _BUSY_SECONDS + 1.5),
 }
 _USUALLY_HELD = (0.0, 1.5)
-_GAP_SECONDS = 2.0
+_SHARE_OF_FIRSTS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedFault:
     """One fault of a schedule."""
 
-    at: float
-    """Seconds from the beginning of the run."""
     fault: Fault
+    is_first: bool
+    """Whether a burst begins with it, for which the installation is let get something done before."""
+    after: float
+    """Seconds to wait before it, behind that."""
     held: float
     """Seconds for which a part is down or paused, or the database locked."""
     choice: int
     """Which of those that could be hit then: the n-th, counted round."""
 
 
-def fault_schedule(seed: int, seconds: float) -> list[PlannedFault]:
-    """Return the faults of a run, in their order: each at least once, closer together where the run is short.
-
-    The last tenth of the run has none.
-    """
+def fault_schedule(seed: int) -> Iterator[PlannedFault]:
+    """Yield faults without end, all of them in every `len(Fault)`."""
     random = Random(f"{seed}/faults")  # noqa: S311  # what is repeatable is no secret
-    end = seconds * 0.9
-    gap = min(_GAP_SECONDS, end / (len(Fault) + 1))
-    planned: list[PlannedFault] = []
-    at = gap
     while True:
         for fault in random.sample(list(Fault), len(Fault)):
-            if at >= end and len(planned) >= len(Fault):
-                return planned
+            is_first = random.random() < _SHARE_OF_FIRSTS
+            after = random.uniform(0.0, 1.5)
             held = random.uniform(*_HELD.get(fault, _USUALLY_HELD))
-            planned.append(PlannedFault(round(at, 2), fault, round(held, 2), random.randrange(1000)))
-            at += random.uniform(0.5, 1.5) * gap
+            yield PlannedFault(fault, is_first, round(after, 2), round(held, 2), random.randrange(1000))
