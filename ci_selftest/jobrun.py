@@ -84,6 +84,7 @@ class JobRun:
     async def look_again(self) -> None:
         """Ask for the job and its log, as often as needed."""
         assert self.evidence.job_id is not None, "known to the server"
+        self.evidence.job, self.evidence.log, self.evidence.trouble = None, None, ""
         try:
             self.evidence.job = await read_job(self._client, self.evidence.job_id)
             self.evidence.log = await read_log(self._client, self.evidence.job_id)
