@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from ci_client.aio import CiClient
-from ci_client.errors import EX_UNAVAILABLE, ClientError, SubmissionUncertain
+from ci_client.errors import EX_SOFTWARE, EX_UNAVAILABLE, ClientError, SubmissionUncertain
 from ci_client.stream import complete_event_of
 from ci_selftest.client_process import ClientProcess
 from ci_selftest.evidence import Evidence
@@ -25,6 +25,10 @@ from ci_selftest.readers import (
     read_with_cuts,
 )
 from ci_selftest.scratch import Scratch
+
+
+_GAVE_UP = frozenset({EX_UNAVAILABLE, EX_SOFTWARE})
+"""How a command ends that has not seen its job's end. No job of a plan has these exit codes."""
 
 
 @dataclass(frozen=True)
@@ -171,14 +175,14 @@ class JobRun:
         ended = await life if life is not None else await process.run(*resume)
         if ended and life is not None:
             self.evidence.exit_status = process.exit_status
-        else:
-            while not ended:
-                reading.connections += 1
-                ended = await process.run(*resume)
-            if process.exit_status != 0:
-                reading.problem = process.last_words()
+        while not ended:
+            reading.connections += 1
+            ended = await process.run(*resume)
         reading.data += process.received.read_bytes()
-        reading.complete = complete_event_of(await read_job(self._client, job_id))
+        if process.exit_status in _GAVE_UP or (self.evidence.exit_status is None and process.exit_status != 0):
+            reading.problem = f"it ended with {process.exit_status}: {process.last_words()}"
+        else:
+            reading.complete = complete_event_of(await read_job(self._client, job_id))
 
     async def _cancel(self, job_id: str, after: float) -> None:
         """Cancel the job; asked again until there is an answer."""
