@@ -26,7 +26,6 @@ from ci_selftest.readers import (
 )
 from ci_selftest.scratch import Scratch
 
-
 _GAVE_UP = frozenset({EX_UNAVAILABLE, EX_SOFTWARE})
 """How a command ends that has not seen its job's end. No job of a plan has these exit codes."""
 
