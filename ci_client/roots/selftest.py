@@ -42,7 +42,17 @@ async def selftest(*, seconds: float | None, seed: int | None, runtime: str, ima
     run = Run(options)
     say(f"seed {options.seed}, {options.runtime}; the same again: {run.outcome.replay}")
     async with _shown(run):
-        return await run.carry_out()
+        try:
+            return await run.carry_out()
+        except ExceptionGroup as exc:
+            raise _first_of(exc) from exc
+
+
+def _first_of(error: Exception) -> Exception:
+    """Return the first error of a group, which is what made the others end; such as a full disk."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 @asynccontextmanager
