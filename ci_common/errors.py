@@ -20,7 +20,8 @@ CiError
     │   ├── ImageInvalid      the reference is no image reference
     │   └── ImagePullFailed   the registry could not be reached or broke off: worth another try
     └── StartFault            the container cannot be created or started
-        └── ImageWithoutShell the image has no /bin/sh
+        ├── ImageWithoutShell the image has no /bin/sh
+        └── LimitUnenforceable   the job has a limit that nothing there enforces
 """
 
 from dataclasses import dataclass
@@ -187,3 +188,9 @@ class ImageWithoutShell(StartFault):
     """The image has no /bin/sh, which every job's script needs."""
 
     reason_code = ReasonCode.IMAGE_WITHOUT_SHELL
+
+
+class LimitUnenforceable(StartFault):
+    """The job has a limit that the runtime, or the kernel below it, cannot enforce."""
+
+    reason_code = ReasonCode.LIMIT_UNENFORCEABLE

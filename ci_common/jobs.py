@@ -74,6 +74,7 @@ class ReasonCode(StrEnum):
     IMAGE_WITHOUT_SHELL = "image_without_shell"
     CONTAINER_LOST = "container_lost"
     START_FAILED = "start_failed"
+    LIMIT_UNENFORCEABLE = "limit_unenforceable"
     OUT_OF_MEMORY = "out_of_memory"
     DISK_FULL = "disk_full"
     INTERNAL_ERROR = "internal_error"

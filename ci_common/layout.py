@@ -13,7 +13,7 @@
       started                a mark: the gate has opened; holds the uptime in seconds then, for the steps' times
       log                    stdout and stderr merged, in the order written
       steps.jsonl            one record per step as it starts and ends
-      exit                   exit status, complete once it ends with a newline
+      exit                   exit status and what the kernel counted, complete once it ends with a newline
       workspace/             the unpacked project
     <attempt>.times          when which byte of the log was there, written by the controller
   processes/                 the process runtime's records; ci_controller.runtime.process_record draws one
@@ -27,12 +27,13 @@ import os
 import re
 import stat
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ci_common.errors import Unavailable
 
-_EXIT = re.compile(rb"(\d{1,3})( term)?\n")
-_EXIT_BYTES = 16
+_EXIT = re.compile(rb"(\d{1,3})( term)?(?: oom:(\d{1,18}))?(?: pids:(\d{1,18}))?(?: throttled:(\d{1,3}))?\n")
+_EXIT_BYTES = 80
 _NO_FILE_FOR_US = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM})
 
 
@@ -44,6 +45,12 @@ class ExitRecord:
     """Exit status, 0 to 255."""
     terminated: bool
     """Whether the script had been sent SIGTERM by then."""
+    oom_kills: int | None = None
+    """How many processes the kernel killed for want of memory during the last step; None where it does not tell."""
+    refused_forks: int | None = None
+    """How often no further process was allowed during the last step; None where the kernel does not tell."""
+    throttled_percent: int | None = None
+    """In how many of 100 scheduling periods the job was held back by its limit on processors; None: not known."""
 
 
 def open_regular(path: Path) -> int:
@@ -122,6 +129,13 @@ class RunDirectory:
         """Tell whether the gate has opened, so that the job's own code may have run."""
         return os.path.lexists(self.path / "started")
 
+    def started_at(self) -> datetime | None:
+        """Return when the mark of the opened gate was made, or None while there is none."""
+        try:
+            return _instant(os.lstat(self.path / "started"))
+        except FileNotFoundError:
+            return None
+
     def started_uptime(self) -> float | None:
         """Return the uptime in seconds that the script noted at its start, or None where it could not."""
         try:
@@ -134,18 +148,31 @@ class RunDirectory:
         match = _EXIT.fullmatch(read_capped(self.exit, _EXIT_BYTES) or b"")
         if match is None or int(match[1]) > 255:
             return None
-        return ExitRecord(int(match[1]), match[2] is not None)
+        oom_kills, refused_forks, throttled = (None if text is None else int(text) for text in match.groups()[2:])
+        return ExitRecord(int(match[1]), match[2] is not None, oom_kills, refused_forks, throttled)
 
     def log_size(self) -> int:
         """Return the log's length in bytes; 0 where there is none."""
+        return self.log_growth()[0]
+
+    def log_growth(self) -> tuple[int, datetime | None]:
+        """Return the log's length in bytes and when it was last written to; 0 and None where that is not known."""
         try:
             descriptor = open_regular(self.log)
         except FileNotFoundError:
-            return 0
+            return 0, None
         try:
-            return os.fstat(descriptor).st_size
+            state = os.fstat(descriptor)
         finally:
             os.close(descriptor)
+        return state.st_size, _instant(state)
+
+
+def _instant(state: os.stat_result) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(state.st_mtime, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None  # A job can give its files times that no calendar has.
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,11 @@ def parse_size(value: object) -> int:
 
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, allow_inf_nan=False)]
 """Seconds, more than none."""
+MAX_STOP_GRACE = 3600.0
+"""The most seconds that a job may be given between SIGTERM and SIGKILL."""
 NonNegativeDuration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
 """Seconds; none is allowed."""
+StopGrace = Annotated[NonNegativeDuration, Field(le=MAX_STOP_GRACE)]
+"""Seconds between SIGTERM and SIGKILL."""
 ByteSize = Annotated[int, BeforeValidator(parse_size), Field(gt=0, lt=2**63)]
 """Bytes, more than none, and no more than 64 bits hold."""

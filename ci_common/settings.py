@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ci_common.errors import CiError
-from ci_common.quantities import ByteSize, Duration, NonNegativeDuration
+from ci_common.quantities import ByteSize, Duration, StopGrace
 
 
 class SettingsError(CiError):
@@ -83,8 +83,23 @@ class Settings(BaseModel):
         json_schema_extra={"env": "CI_MAX_COMPRESSION_RATIO", "unit": "times"},
     )  # fmt: skip
     default_timeout: Duration = _setting("CI_DEFAULT_TIMEOUT", 3600.0, "the timeout of jobs that name none", "s")
-    stop_grace: NonNegativeDuration = _setting(
-        "CI_STOP_GRACE", 10.0, "how long a job that is stopped may take between SIGTERM and SIGKILL", "s"
+    default_no_output_timeout: Duration | None = _setting(
+        "CI_DEFAULT_NO_OUTPUT_TIMEOUT", None, "the no_output_timeout of jobs that name none; by default none", "s"
+    )
+    max_log_bytes: ByteSize = _setting(
+        "CI_MAX_LOG_BYTES",
+        1024**3,
+        "the highest limits.log a job may have, and that of jobs that name none",
+        "bytes",
+    )
+    stop_grace: StopGrace = _setting(
+        "CI_STOP_GRACE", 10.0,
+        "how long a job that is stopped may take between SIGTERM and SIGKILL, where it does not say; at most 1h", "s",
+    )  # fmt: skip
+    unenforced_limits: Literal["refuse", "ignore"] = _setting(
+        "CI_UNENFORCED_LIMITS",
+        "refuse",
+        "jobs with limits that cannot be enforced where they run: refuse ends them as errored, ignore runs them",
     )
     ca_bundle: str = _setting(
         "CI_CA_BUNDLE", "auto",

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from ci_common.quantities import ByteSize, Duration
+from ci_common.quantities import ByteSize, Duration, StopGrace
 
 _IMAGE = re.compile(
     r"(?:(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?"
@@ -52,11 +52,13 @@ class Step(_Strict):
 
 
 class Limits(_Strict):
-    """What a job's container may use; None is no limit."""
+    """What a job may use; None is no limit."""
 
     cpus: float | None = Field(None, gt=0, le=1024, description="processors, fractions allowed")
     memory: ByteSize | None = Field(None, description="bytes of memory, as in 512m")
     pids: int | None = Field(None, gt=0, description="processes and threads at once")
+    log: ByteSize | None = Field(None, description="bytes of its log, as in 100m")
+    workspace: ByteSize | None = Field(None, description="bytes of its workspace on disk, as in 10g")
 
 
 class Spec(_Strict):
@@ -69,6 +71,8 @@ class Spec(_Strict):
     steps: list[Step] | None = Field(None, min_length=1, max_length=100)
     env: dict[str, ShellText] = Field(default_factory=dict)
     timeout: Duration | None = Field(None, description="seconds from the start of the job's own code")
+    no_output_timeout: Duration | None = Field(None, description="seconds without any output")
+    stop_grace: StopGrace | None = Field(None, description="seconds from SIGTERM to SIGKILL where the job is stopped")
     limits: Limits = Limits()
     network: bool | None = Field(None, description="false: no network at all")
     priority: int | None = Field(None, ge=-1_000_000, le=1_000_000)
@@ -129,6 +133,10 @@ class ExecutionPlan(_Strict):
     """Working directory, relative to the workspace."""
     timeout: float
     """Seconds from the start of the job's own code."""
+    no_output_timeout: float | None = None
+    """Seconds from the log's last growth, or the start of the job's own code; None is no limit."""
+    stop_grace: float | None = None
+    """Seconds from SIGTERM to SIGKILL; None: what the controller's CI_STOP_GRACE says."""
     limits: Limits = Limits()
     network: bool = True
     python_environment: bool = False

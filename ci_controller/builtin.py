@@ -5,6 +5,7 @@ Nothing of them lives in memory: when a `sleep` ends follows from its start time
 
 import hashlib
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ci_common.layout import ExitRecord
 from ci_common.times import Clock
 from ci_common.watch import FileWatcher
 from ci_common.wire import SleepPayload
+from ci_controller.limits import Bounds
 from ci_controller.plan import Observed, Sight
 
 
@@ -25,8 +27,8 @@ class BuiltinExecution:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
-    def timeout_of(self, job: Job) -> float | None:
-        return None
+    def bounds_of(self, job: Job) -> Bounds:
+        return Bounds()
 
     def watched(self, job: Job) -> Path | None:
         return None
@@ -49,7 +51,7 @@ class BuiltinExecution:
 
     async def open_gate(self, job: Job) -> None: ...
 
-    async def record_log_times(self, job: Job, watcher: FileWatcher) -> None: ...
+    def usage_watch(self, job: Job, watcher: FileWatcher, exceeded: Callable[[], None]) -> None: ...
 
     async def stop(self, job: Job, grace: float) -> None: ...
 

@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,17 +19,21 @@ from ci_common.logs import LogTimes
 from ci_common.spec import ExecutionPlan
 from ci_common.steps import read_steps
 from ci_common.times import Clock
-from ci_common.watch import FileWatcher, Watched
+from ci_common.watch import FileWatcher
 from ci_controller import rundir
+from ci_controller.limits import Bounds, Usage
 from ci_controller.plan import Observed, Sight
 from ci_controller.runtime.protocol import Phase, Runtime, Workload, WorkloadKey, WorkloadSpec
+from ci_controller.usage import UsageWatch
 
 MIN_FREE_BYTES = 64 * 1024
 """With less room than this the disk counts as full."""
+LOG_OVERRUN_BYTES = 64 * 1024**2
+"""How far past its limit the log of a job that is being stopped may grow before its grace ends."""
+OVERRUN_SECONDS = 0.02
+"""How often to look at that."""
 GATE_SECONDS = 1.0
 """How long to hold a gate open for its script, before looking again at what has become of it."""
-LOG_TIMES_SECONDS = 0.1
-"""The least time between two entries in a log's index of times."""
 _HASH_CHUNK = 1024 * 1024
 
 
@@ -38,8 +43,8 @@ class Execution(Protocol):
     runtime_name: str
     """What the job's `runtime` says."""
 
-    def timeout_of(self, job: Job) -> float | None:
-        """Return how many seconds the job's own code may take; None is no limit."""
+    def bounds_of(self, job: Job) -> Bounds:
+        """Return what the job has to keep to."""
 
     def watched(self, job: Job) -> Path | None:
         """Return the directory in which files appear when something happens to the job, once it exists."""
@@ -56,11 +61,11 @@ class Execution(Protocol):
     async def open_gate(self, job: Job) -> None:
         """Let the job's own code begin; return once it has, or when it seems that it will not."""
 
-    async def record_log_times(self, job: Job, watcher: FileWatcher) -> None:
-        """Note when which byte of the running job's log was there, until cancelled."""
+    def usage_watch(self, job: Job, watcher: FileWatcher, exceeded: Callable[[], None]) -> UsageWatch | None:
+        """Return what follows how much the running job uses, if anything is to be followed."""
 
     async def stop(self, job: Job, grace: float) -> None:
-        """End the job's own code: SIGTERM, then SIGKILL after `grace` seconds."""
+        """End the job's own code: SIGTERM, then SIGKILL after `grace` seconds where its plan does not say how many."""
 
     async def collect(self, job: Job) -> dict[str, Any]:
         """Return the changes to the row that say what the job left."""
@@ -79,10 +84,11 @@ class WorkloadExecution:
         self._runtime = runtime
         self._data = data
         self._clock = clock
+        self._measuring = asyncio.Lock()
         self.runtime_name = runtime.name
 
-    def timeout_of(self, job: Job) -> float | None:
-        return _plan_of(job).timeout
+    def bounds_of(self, job: Job) -> Bounds:
+        return Bounds.of(_plan_of(job))
 
     def watched(self, job: Job) -> Path | None:
         path = self._run(job).path
@@ -99,6 +105,7 @@ class WorkloadExecution:
             started=started,
             workload_exit_code=workload.exit_code,
             out_of_memory=workload.out_of_memory,
+            usage=_usage(run, started=started),
             disk_full=ended is None and _free_bytes(self._data.path) < MIN_FREE_BYTES,
             cleared=job.state is not State.COMPLETED or _is_cleared(run),
         )
@@ -130,21 +137,33 @@ class WorkloadExecution:
                 await asyncio.sleep(delay)
                 delay *= 2
 
-    async def record_log_times(self, job: Job, watcher: FileWatcher) -> None:
-        run = self._run(job)
-        times = LogTimes(run.times)
-        noted = times.last_length()
-        with watcher.subscribe((run.log, Watched.CONTENT)) as writes:
-            while True:
-                size = run.log_size()
-                if size > noted:
-                    times.append(self._clock(), size)
-                    noted = size
-                await writes.wait(60.0)
-                await asyncio.sleep(LOG_TIMES_SECONDS)
+    def usage_watch(self, job: Job, watcher: FileWatcher, exceeded: Callable[[], None]) -> UsageWatch:
+        return UsageWatch(
+            self._run(job),
+            self.bounds_of(job),
+            watcher=watcher,
+            clock=self._clock,
+            measuring=self._measuring,
+            exceeded=exceeded,
+        )
 
     async def stop(self, job: Job, grace: float) -> None:
-        await self._runtime.stop(_key(job), grace)
+        own = _plan_of(job).stop_grace
+        ending_grace = asyncio.create_task(self._end_grace_of_a_flood(job))
+        try:
+            await self._runtime.stop(_key(job), grace if own is None else own)
+        finally:
+            ending_grace.cancel()
+            await asyncio.gather(ending_grace, return_exceptions=True)
+
+    async def _end_grace_of_a_flood(self, job: Job) -> None:
+        """Kill a job that uses its grace to write far more into its log than it may."""
+        limit = self.bounds_of(job).log
+        while limit is not None:
+            if self._run(job).log_size() > limit + LOG_OVERRUN_BYTES:
+                await self._runtime.stop(_key(job), 0)
+                break
+            await asyncio.sleep(OVERRUN_SECONDS)
 
     async def collect(self, job: Job) -> dict[str, Any]:
         run = self._run(job)
@@ -227,6 +246,12 @@ def _is_cleared(run: RunDirectory) -> bool:
         return set(os.listdir(run.path)) <= {run.log.name}
     except FileNotFoundError:
         return True
+
+
+def _usage(run: RunDirectory, *, started: bool) -> Usage:
+    size, written = run.log_growth()
+    moments = (written, run.started_at()) if started else ()
+    return Usage(size, max((moment for moment in moments if moment is not None), default=None))
 
 
 def _free_bytes(path: Path) -> int:

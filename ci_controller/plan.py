@@ -10,11 +10,14 @@ from enum import StrEnum
 
 from ci_common.jobs import STOP_CONCLUSIONS, Conclusion, Job, Reason, ReasonCode, State
 from ci_common.layout import ExitRecord
+from ci_controller.limits import NO_BOUNDS, NOTHING_USED, Bounds, Usage
 
 BOOT_SECONDS = 60.0
 """How long a started workload may take to its gate."""
 MAX_STARTS = 3
 """How often a workload that ends before its gate is started anew; its code never ran."""
+SIGKILLED = 137
+"""What a shell makes of the end of a process that was killed."""
 SETTLE_SECONDS = 0.05
 """How soon to look again at a job whose script has ended and whose workload has not."""
 
@@ -44,6 +47,8 @@ class Observed:
     workload_exit_code: int | None = None
     """How the workload's first process ended, as the engine states it."""
     out_of_memory: bool = False
+    """The engine says that a process of the job was killed for want of memory, at whatever time."""
+    usage: Usage = NOTHING_USED
     disk_full: bool = False
     """Whether the disk that holds the run directory has no room left."""
     booting_since: datetime | None = None
@@ -149,8 +154,8 @@ Action = (
 _CANCELLED = Verdict(Conclusion.CANCELLED, Reason(ReasonCode.CANCELLED, "cancelled on request before it started"))
 
 
-def plan(job: Job, seen: Observed, now: datetime, *, timeout: float | None = None) -> Action:
-    """Return the next step for `job`. `timeout` is its plan's, in seconds from its start; None is none."""
+def plan(job: Job, seen: Observed, now: datetime, *, bounds: Bounds = NO_BOUNDS) -> Action:
+    """Return the next step for `job`, which has to keep to `bounds`."""
     match job.state:
         case State.COMPLETED:
             return Rest() if seen.sight is Sight.ABSENT and seen.cleared else Remove()
@@ -159,7 +164,7 @@ def plan(job: Job, seen: Observed, now: datetime, *, timeout: float | None = Non
         case State.STARTING:
             return _plan_starting(job, seen, now)
         case State.RUNNING:
-            return _plan_running(job, seen, now, timeout)
+            return _plan_running(job, seen, now, bounds)
 
 
 def _plan_queued(job: Job, now: datetime) -> Action:
@@ -203,41 +208,38 @@ def _plan_starting(job: Job, seen: Observed, now: datetime) -> Action:
             )
 
 
-def _plan_running(job: Job, seen: Observed, now: datetime, timeout: float | None) -> Action:
+def _plan_running(job: Job, seen: Observed, now: datetime, bounds: Bounds) -> Action:
     if seen.sight in (Sight.EXITED, Sight.ABSENT):
-        return Complete(judge(job, seen, timeout))
+        return Complete(judge(job, seen, bounds))
     if seen.exit is not None:
         return Wait(now + timedelta(seconds=SETTLE_SECONDS))
     if job.stop_code is not None:
         return Stop()
     if job.cancel_requested_time is not None:
         return MarkStopping(ReasonCode.CANCELLED)
-    deadline = job.start_time + timedelta(seconds=timeout) if timeout is not None and job.start_time else None
-    if deadline is not None and now >= deadline:
-        return MarkStopping(ReasonCode.DEADLINE_EXCEEDED)
+    exceeded = bounds.exceeded(seen.usage, job.start_time, now)
+    if exceeded is not None:
+        return MarkStopping(exceeded)
     if seen.sight is Sight.AT_GATE:
         return OpenGate()
-    return Wait(min((t for t in (deadline, seen.over_at) if t is not None), default=None))
+    due = bounds.due(seen.usage, job.start_time)
+    return Wait(min((t for t in (due, seen.over_at) if t is not None), default=None))
 
 
-def judge(job: Job, seen: Observed, timeout: float | None = None) -> Verdict:
+def judge(job: Job, seen: Observed, bounds: Bounds = NO_BOUNDS) -> Verdict:
     """Return how a job ended whose workload has exited or is gone.
 
     What the script wrote at its end counts first; a stop counts only if it reached the script before that.
     """
     ended = seen.exit
     if ended is not None and not (job.stop_code and ended.terminated):
-        if ended.code == 0:
-            return Verdict(Conclusion.SUCCEEDED, None, 0)
-        if seen.out_of_memory and ended.code == 137:
-            return _errored(ReasonCode.OUT_OF_MEMORY, "a process of the job needed more memory than it may use", 137)
-        message = f"the job's command ended with exit code {ended.code}"
-        return Verdict(Conclusion.FAILED, Reason(ReasonCode.EXIT_CODE, message), ended.code)
+        return _judge_own_end(ended, seen, bounds)
     if job.stop_code is not None:
         own_code = ended.code if ended else seen.workload_exit_code if seen.started else None
-        return Verdict(STOP_CONCLUSIONS[job.stop_code], _stop_reason(job.stop_code, timeout), own_code)
+        reason = Reason(job.stop_code, bounds.why_stopped(job.stop_code, seen.usage, ended))
+        return Verdict(STOP_CONCLUSIONS[job.stop_code], reason, own_code)
     if seen.out_of_memory:
-        return _errored(ReasonCode.OUT_OF_MEMORY, "the job needed more memory than it may use")
+        return _errored(ReasonCode.OUT_OF_MEMORY, bounds.why_killed())
     if seen.disk_full:
         return _errored(ReasonCode.DISK_FULL, "the disk was full, so the job's end could not be written down")
     if seen.sight is Sight.ABSENT:
@@ -248,10 +250,22 @@ def judge(job: Job, seen: Observed, timeout: float | None = None) -> Verdict:
     )
 
 
-def _stop_reason(code: ReasonCode, timeout: float | None) -> Reason:
-    if code is ReasonCode.DEADLINE_EXCEEDED:
-        return Reason(code, f"stopped because it ran for longer than {timeout:g} s")
-    return Reason(code, "cancelled on request")
+def _judge_own_end(ended: ExitRecord, seen: Observed, bounds: Bounds) -> Verdict:
+    """A job that coped with what the kernel refused it has succeeded; a failed one is told what may have failed it.
+
+    The script's own count is of the step that failed; the engine's word, of any time, counts where that is missing.
+    """
+    if ended.code == 0:
+        return Verdict(Conclusion.SUCCEEDED, None, 0)
+    killed = seen.out_of_memory if ended.oom_kills is None else ended.oom_kills > 0
+    if killed and ended.code == SIGKILLED:
+        return _errored(ReasonCode.OUT_OF_MEMORY, bounds.why_killed(), ended.code)
+    code, message = ReasonCode.EXIT_CODE, f"the job's command ended with exit code {ended.code}"
+    if killed:
+        code, message = ReasonCode.OUT_OF_MEMORY, f"{message} after {bounds.why_killed()}"
+    elif ended.refused_forks:
+        code, message = ReasonCode.PIDS_LIMIT, f"{message} after {bounds.why_refused()}"
+    return Verdict(Conclusion.FAILED, Reason(code, message), ended.code)
 
 
 def _errored(code: ReasonCode, message: str, exit_code: int | None = None) -> Verdict:

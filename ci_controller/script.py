@@ -5,7 +5,8 @@ shell and the job's own program and nothing else. Text that comes from users sta
 
 Its promises to the controller: it makes the mark `waiting`, blocks until somebody writes `go` into `gate`, makes the
 mark `started`, and then runs the steps with their output in `log`, until one fails. SIGTERM at the gate ends it. Later,
-SIGTERM ends the running step but not the script, which lives on to write `exit`; no step begins after it.
+SIGTERM ends the running step but not the script, which lives on to write `exit`; no step begins after it. So it does
+where no further process can be started. Alone in a container, it adds to `exit` what the kernel refused the job.
 """
 
 import os
@@ -16,6 +17,8 @@ from ci_common.spec import ExecutionPlan, PlannedStep
 
 SHELL = "/bin/sh"
 """What runs the steps. The script itself is run by whatever the runtime runs it with, which is the same."""
+CGROUPS = "/sys/fs/cgroup"
+"""Where a container sees the counters of its control groups: those of version 1 by controller, or of version 2."""
 _LONGEST_WORD = 64 * 1024
 """Bytes of shell text that are handed to a shell as a word; Linux takes 128 KiB at most, less with a small stack."""
 
@@ -26,6 +29,7 @@ unset TINI_KILL_PROCESS_GROUP
 __ci_stopped=
 __ci_word=
 __ci_carrier=
+__ci_cgroup=
 
 __ci_uptime() {
     { IFS=' ' read -r __ci_up __ci_rest </proc/uptime; } 2>/dev/null || __ci_up=
@@ -61,9 +65,48 @@ __ci_drain() {
     wait "$__ci_carrier"
 }
 
+# Sets __ci_found to the number that stands behind a word in the first of these files that is there, or to nothing.
+__ci_count() {
+    __ci_found=
+    for __ci_file in "$2" "$3"; do
+        { while IFS=' ' read -r __ci_key __ci_value; do
+            [ "$__ci_key" != "$1" ] || { __ci_found=$__ci_value; break 2; }
+        done <"$__ci_file"; } 2>/dev/null
+    done
+}
+
+__ci_count_refusals() {
+    __ci_count oom_kill "$__ci_cgroups/memory/memory.oom_control" "$__ci_cgroups$__ci_cgroup/memory.events"
+    __ci_kills=$__ci_found
+    __ci_count max "$__ci_cgroups/pids/pids.events" "$__ci_cgroups$__ci_cgroup/pids.events"
+    __ci_refusals=$__ci_found
+}
+
+__ci_before_step() {
+    [ -n "$__ci_cgroup" ] || return 0
+    __ci_count_refusals
+    __ci_kills_before=$__ci_kills
+    __ci_refusals_before=$__ci_refusals
+}
+
+# What the kernel did to the job during its last step.
+__ci_blame() {
+    [ -n "$__ci_cgroup" ] || return 0
+    __ci_count_refusals
+    [ -z "$__ci_kills" ] || __ci_blamed=" oom:$((__ci_kills - ${__ci_kills_before:-0}))"
+    [ -z "$__ci_refusals" ] || __ci_blamed="$__ci_blamed pids:$((__ci_refusals - ${__ci_refusals_before:-0}))"
+    __ci_count nr_throttled "$__ci_cgroups/cpu/cpu.stat" "$__ci_cgroups$__ci_cgroup/cpu.stat"
+    __ci_throttled=$__ci_found
+    __ci_count nr_periods "$__ci_cgroups/cpu/cpu.stat" "$__ci_cgroups$__ci_cgroup/cpu.stat"
+    [ "${__ci_found:-0}" = 0 ] || __ci_blamed="$__ci_blamed throttled:$((100 * ${__ci_throttled:-0} / __ci_found))"
+}
+
 __ci_finish() {
+    trap - EXIT
+    __ci_blamed=
+    [ "$1" = 0 ] || __ci_blame
     [ -z "$__ci_carrier" ] || __ci_drain
-    printf '%s%s\n' "$1" "$__ci_stopped" >"$__ci_run/exit"
+    printf '%s%s%s\n' "$1" "$__ci_stopped" "$__ci_blamed" >"$__ci_run/exit"
     exit "$1"
 }
 
@@ -76,6 +119,16 @@ trap '__ci_stopped=" term"' TERM
 __ci_uptime
 printf '%s' "$__ci_up" >"$__ci_run/started"
 exec </dev/null >>"$__ci_run/log" 2>&1
+# A shell that cannot start a process ends.
+trap '__ci_finish "$?"' EXIT
+"""
+
+_COUNTING = b"""
+__ci_cgroups=%s
+__ci_cgroup=/
+{ while IFS= read -r __ci_line; do
+    case $__ci_line in 0::*) __ci_cgroup=${__ci_line#0::} ;; esac
+done </proc/self/cgroup; } 2>/dev/null
 """
 
 _CONSOLE = b"""
@@ -86,6 +139,7 @@ __ci_carrier=$!
 
 _STEP = b"""
 [ -z "$__ci_stopped" ] || __ci_finish 143
+__ci_before_step
 __ci_record %(number)d start ''
 ( exec 9>&-; [ -z "$__ci_stopped" ] || exit 143; %(body)s )
 __ci_status=$?
@@ -128,10 +182,10 @@ def write_script(
 
     `base` is the run directory as the job sees it; `environment` the runtime's variables, which the plan's override.
     With `has_console`, /dev/stdout and /dev/stderr are the run directory's FIFO `console`, and the job is alone in its
-    pid namespace.
+    pid namespace and its control groups.
     """
-    console = _CONSOLE if has_console else b""
-    return _HEAD + console + b"".join(_parts(plan, base=base, environment=environment, setup=setup))
+    contained = _COUNTING % quote(CGROUPS) + _CONSOLE if has_console else b""
+    return _HEAD + contained + b"".join(_parts(plan, base=base, environment=environment, setup=setup))
 
 
 def _parts(plan: ExecutionPlan, *, base: str, environment: Mapping[str, str], setup: Setup | None) -> Iterator[bytes]:

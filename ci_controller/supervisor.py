@@ -17,6 +17,7 @@ from ci_controller import plan as steps
 from ci_controller.completion import Writer, clear, complete
 from ci_controller.execution import Execution
 from ci_controller.plan import Action, Observed, Sight, Verdict, plan
+from ci_controller.usage import UsageWatch
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,8 @@ class Supervisor:
         self._watching = False
         self._booting_since: datetime | None = None
         self._starts = 0
-        self._recorder: asyncio.Task[None] | None = None
+        self._usage: UsageWatch | None = None
+        self._following_usage: asyncio.Task[None] | None = None
         self.is_clearing = False
         """Whether the job has completed, and only its remains are still to be removed."""
 
@@ -56,8 +58,7 @@ class Supervisor:
                 pass
         finally:
             self._wakeups.close()
-            if self._recorder is not None:
-                self._recorder.cancel()
+            self._stop_following_usage()
 
     async def _turn(self) -> bool:
         """Look and take one step; return whether nothing is left to do here."""
@@ -65,7 +66,7 @@ class Supervisor:
         self._watch(job)
         try:
             seen = await self._look(job)
-            action = plan(job, seen, self._writer.clock(), timeout=self._execution.timeout_of(job))
+            action = plan(job, seen, self._writer.clock(), bounds=self._execution.bounds_of(job))
             if isinstance(action, steps.Rest | steps.MarkStarting):
                 return True  # Completed and cleared; or queued, and so the scheduler's.
             if isinstance(action, steps.Remove):
@@ -93,7 +94,8 @@ class Supervisor:
             self._booting_since = None
         elif self._booting_since is None:
             self._booting_since = self._writer.clock()
-        return replace(seen, booting_since=self._booting_since, starts=self._starts)
+        usage = replace(seen.usage, workspace_bytes=self._usage.workspace_bytes if self._usage is not None else None)
+        return replace(seen, booting_since=self._booting_since, starts=self._starts, usage=usage)
 
     async def _take(self, action: Action, job: Job) -> None:
         match action:
@@ -137,13 +139,12 @@ class Supervisor:
             await self._writer.write(job, stop_code=code)
 
     async def _complete(self, job: Job, verdict: Verdict) -> None:
-        if self._recorder is not None:
-            self._recorder.cancel()
+        self._stop_following_usage()
         await complete(job, verdict, writer=self._writer, execution=self._execution)
         self.is_clearing = True
 
     def _watch(self, job: Job) -> None:
-        """Once the run directory exists, files that appear in it wake this supervisor, and its log is timed."""
+        """Once the run directory exists, files that appear in it wake this supervisor, and what it uses is followed."""
         directory = self._execution.watched(job)
         if directory is None:
             return
@@ -151,10 +152,15 @@ class Supervisor:
             before, self._wakeups = self._wakeups, self._watcher.subscribe((directory, Watched.ENTRIES))
             before.close()
             self._watching = True
-        if job.state is State.RUNNING and self._recorder is None:
-            record = self._execution.record_log_times(job, self._watcher)
-            self._recorder = asyncio.create_task(record, name=f"log times of {job.id}")
-            self._recorder.add_done_callback(_say_what_failed)
+        if job.state is State.RUNNING and self._usage is None:
+            self._usage = self._execution.usage_watch(job, self._watcher, self.wake)
+            if self._usage is not None:
+                self._following_usage = asyncio.create_task(self._usage.run(), name=f"usage of {job.id}")
+                self._following_usage.add_done_callback(_say_what_failed)
+
+    def _stop_following_usage(self) -> None:
+        if self._following_usage is not None:
+            self._following_usage.cancel()
 
     async def _wait_until(self, until: datetime | None) -> None:
         now = self._writer.clock()
@@ -165,9 +171,9 @@ class Supervisor:
         await self._wakeups.wait(max(0.0, seconds))
 
 
-def _say_what_failed(recorder: "asyncio.Task[None]") -> None:
-    if not recorder.cancelled() and recorder.exception() is not None:
-        log.warning("%s are not noted any more: %s", recorder.get_name(), recorder.exception())
+def _say_what_failed(following: "asyncio.Task[None]") -> None:
+    if not following.cancelled() and following.exception() is not None:
+        log.error("the %s is not followed any more", following.get_name(), exc_info=following.exception())
 
 
 def _failure(code: ReasonCode, message: str) -> Verdict:

@@ -41,6 +41,10 @@ class TailCommand(click.Command):
         return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]
 
 
+_PLAIN = ("image", "timeout", "no_output_timeout", "stop_grace", "priority", "project")
+_LIMITS = {"cpus": "cpus", "memory": "memory", "pids": "pids", "log": "max_log", "workspace": "max_workspace"}
+
+
 def spec_options(command: F) -> F:
     """Add the options that say how a job runs; with `image` they arrive as keyword arguments for `spec_of`."""
     options = [
@@ -49,8 +53,18 @@ def spec_options(command: F) -> F:
             help="Set a variable of the job; without =VALUE, to its value here. May be repeated.",
         ),
         click.option("--timeout", metavar="DURATION", help="Stop the job after so long: seconds, or 10m, 1h30m."),
+        click.option(
+            "--no-output-timeout", metavar="DURATION", help="Stop the job once it has written nothing for so long."
+        ),
+        click.option(
+            "--stop-grace", metavar="DURATION",
+            help="Where the job is stopped, kill it so long after SIGTERM. By default CI_STOP_GRACE.",
+        ),
         click.option("--cpus", type=float, metavar="N", help="The most processors the job may use, such as 1.5."),
         click.option("--memory", metavar="SIZE", help="The most memory the job may use, such as 512m or 2g."),
+        click.option("--pids", type=int, metavar="N", help="The most processes and threads the job may have at once."),
+        click.option("--max-log", metavar="SIZE", help="Stop the job once its log is larger, such as 100m."),
+        click.option("--max-workspace", metavar="SIZE", help="Stop the job once its workspace is larger, such as 10g."),
         click.option("--no-network", is_flag=True, help="Give the job no network."),
         click.option("--priority", type=int, metavar="N", help="Higher ones start first. By default 0."),
         click.option("--project", metavar="NAME", help="A name to group jobs by."),
@@ -69,8 +83,8 @@ def spec_of(options: dict[str, Any], tail: list[str] | None) -> dict[str, Any]:
     from ci_common.spec import Spec
     from ci_common.validation import validated
 
-    limits = {name: options[name] for name in ("cpus", "memory") if options[name] is not None}
-    spec = {name: options[name] for name in ("image", "timeout", "priority", "project") if options[name] is not None}
+    limits = {name: options[option] for name, option in _LIMITS.items() if options[option] is not None}
+    spec = {name: options[name] for name in _PLAIN if options[name] is not None}
     spec |= {"env": _variables(options["env"])} if options["env"] else {}
     spec |= {"labels": _labels(options["label"])} if options["label"] else {}
     spec |= {"limits": limits} if limits else {}

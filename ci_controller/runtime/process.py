@@ -18,6 +18,7 @@ from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
 from ci_common.watch import FileWatcher, Watched
 from ci_controller.runtime import process_supervisor
+from ci_controller.runtime.enforcement import KERNEL_LIMITS, check_enforceable
 from ci_controller.runtime.process_environment import job_environment, python_setup
 from ci_controller.runtime.process_record import ProcessRecord, unreadable_is_unavailable
 from ci_controller.runtime.protocol import Phase, Progress, Sighting, Workload, WorkloadKey, WorkloadSpec
@@ -87,6 +88,9 @@ class ProcessRuntime:
         return python_setup(run, plan, self.environment())
 
     async def create(self, spec: WorkloadSpec) -> None:
+        check_enforceable(
+            spec.plan.limits, KERNEL_LIMITS, self._settings, why="jobs run without a container engine here"
+        )
         self._record(spec.key).create()
 
     async def start(self, key: WorkloadKey) -> None:

@@ -81,7 +81,7 @@ class Runtime(Protocol):
     """Whether jobs are kept from the machine and from each other."""
     has_console: bool
     """Whether a job finds its run directory's FIFO `console` at /dev/stdout and /dev/stderr, so that opening these anew
-    does not truncate its log; it is alone in its pid namespace then."""
+    does not truncate its log; it is alone in its pid namespace and its control groups then."""
 
     async def open(self) -> None:
         """Get ready. Raises RuntimeUnavailable where the engine does not answer; may be called again then."""
@@ -113,7 +113,9 @@ class Runtime(Protocol):
     async def create(self, spec: WorkloadSpec) -> None:
         """Create the workload, which then waits to be started. Does nothing where it exists.
 
-        Raises ImageNotFound where the image has gone meanwhile, ImageWithoutShell, StartFault where the engine refuses.
+        Raises ImageNotFound where the image has gone meanwhile, ImageWithoutShell, LimitUnenforceable where the plan
+        has a limit that would do nothing here (unless CI_UNENFORCED_LIMITS says otherwise), StartFault where the
+        engine refuses.
         """
 
     async def start(self, key: WorkloadKey) -> None:

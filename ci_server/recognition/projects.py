@@ -87,13 +87,19 @@ def _plan(
     directory: str,
     python: bool,
 ) -> ExecutionPlan:
+    longest = settings.max_log_bytes
+    if spec.limits.log is not None and spec.limits.log > longest:
+        message = f"{spec.limits.log} bytes are more than CI_MAX_LOG_BYTES allows here; ask for at most {longest}"
+        raise InvalidRequest(f"the request is not valid: limits.log: {message}", FieldError("limits.log", message))
     return ExecutionPlan(
         image=spec.image or settings.default_image,
         steps=steps,
         env=environment | spec.env,
         directory=directory,
         timeout=spec.timeout or settings.default_timeout,
-        limits=spec.limits,
+        no_output_timeout=spec.no_output_timeout or settings.default_no_output_timeout,
+        stop_grace=spec.stop_grace,
+        limits=spec.limits.model_copy(update={"log": spec.limits.log or longest}),
         network=True if spec.network is None else spec.network,
         python_environment=python,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ci_common.errors import StartFault
-from ci_common.layout import DataDirectory
+from ci_common.layout import DataDirectory, ExitRecord
 from ci_common.processes import ProcessIdentity, this_process
 from ci_controller.runtime.docker.containers import HELPER, INSTALLATION
 from ci_controller.runtime.protocol import Phase, Runtime, Workload
@@ -25,15 +25,44 @@ from tests.engine.api import EngineAPI, require_engine
 from tests.engine.images import user_image
 
 
+def kills(one: Trial) -> int | None:
+    ended = one.run.read_exit()
+    return None if ended is None else ended.oom_kills
+
+
+def refusals(one: Trial) -> int | None:
+    ended = one.run.read_exit()
+    return None if ended is None else ended.refused_forks
+
+
 class TestLimits(DockerBench):
     async def test_memory(self, trial: MakeTrial, runtime: Runtime) -> None:
         one = trial("tail /dev/zero", limits={"memory": "16m"})
         workload = await one.execute()
         assert workload == Workload(Phase.EXITED, exit_code=137, out_of_memory=True)
+        assert kills(one) > 0
 
     async def test_memory_that_suffices_is_not_reported(self, trial: MakeTrial) -> None:
         one = trial("kill -9 $(sh -c 'echo $PPID')", limits={"memory": "16m"})
         assert await one.execute() == Workload(Phase.EXITED, exit_code=137, out_of_memory=False)
+        assert kills(one) == 0
+
+    async def test_a_child_that_needed_too_much_memory(self, trial: MakeTrial) -> None:
+        one = trial("tail /dev/zero; echo it ended with $?; exit 3", limits={"memory": "16m"})
+        assert (await one.execute()).exit_code == 3
+        assert one.run.log.read_bytes().endswith(b"it ended with 137\n")
+        assert kills(one) > 0
+
+    async def test_a_later_step_is_not_blamed_for_an_earlier_one(self, trial: MakeTrial) -> None:
+        one = trial("tail /dev/zero || true", "kill -9 $$", limits={"memory": "16m"})
+        assert await one.execute() == Workload(Phase.EXITED, exit_code=137, out_of_memory=True)
+        assert kills(one) == 0
+
+    async def test_memory_has_no_swap_behind_it(self, trial: MakeTrial, engine: EngineAPI) -> None:
+        one = trial("true", limits={"memory": "16m"})
+        await one.runtime.create(one.spec)
+        host = inspect_container(engine, one.key)["HostConfig"]
+        assert host["Memory"] == host["MemorySwap"] == 16 * 1024**2
 
     async def test_processes_are_the_jobs_own(self, trial: MakeTrial) -> None:
         # The step's own shell is one of them; `sleep` another.
@@ -42,6 +71,29 @@ class TestLimits(DockerBench):
         too_many = trial("sleep 0.2 & sleep 0.2 & sleep 0.2 & wait", limits={"pids": 2})
         assert (await too_many.execute()).exit_code != 0
         assert b"fork" in too_many.run.log.read_bytes()
+        assert [refusals(enough), refusals(too_many) > 0] == [None, True], "counted only where the job has failed"
+
+    async def test_a_step_that_cannot_start_because_of_what_another_left_running(self, trial: MakeTrial) -> None:
+        one = trial("sleep 60 & sleep 60 & true", "echo never", limits={"pids": 2})
+        assert (await one.execute()).exit_code == 2
+        assert (one.run.read_exit() or ExitRecord(0, terminated=False)).code == 2
+        assert refusals(one) > 0
+        assert b"never" not in one.run.log.read_bytes()
+
+    async def test_a_user_that_is_not_root_is_told_too(self, runtime: Runtime, data: DataDirectory) -> None:
+        image = user_image(require_engine())
+        spec = make_spec(runtime, data, image, "tail /dev/zero; exit 3", limits={"memory": "16m"})
+        one = Trial(runtime, spec)
+        assert (await one.execute()).exit_code == 3
+        assert kills(one) > 0
+
+    async def test_a_job_that_used_up_its_processors(self, trial: MakeTrial) -> None:
+        one = trial("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; exit 1", limits={"cpus": 0.1})
+        await one.execute()
+        ended = one.run.read_exit()
+        assert ended is not None
+        assert ended.throttled_percent is not None
+        assert ended.throttled_percent > 20
 
     async def test_cpus(self, trial: MakeTrial, engine: EngineAPI) -> None:
         half, many = trial("true", limits={"cpus": 0.5}), trial("true", limits={"cpus": 1000})

@@ -96,8 +96,8 @@ async def test_a_graceful_stop_is_quick_and_touches_no_job(
         await until(client, job_id, says("up"))
         following = asyncio.create_task(finished(client, job_id))
         begun = time.monotonic()
-        assert await asyncio.to_thread(service.stop, within=5.0) == 0
-        assert time.monotonic() - begun < 5.0
+        assert await asyncio.to_thread(service.stop, within=10) == 0
+        assert time.monotonic() - begun < 10
         assert not any("Traceback" in line for line in service.said)
         service.start()
         assert (await following)["exit_code"] == 6

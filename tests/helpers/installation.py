@@ -50,16 +50,23 @@ class Installation:
         finally:
             await repository.close()
 
-    def shell_job(self, *shell: str, timeout: float = 60.0, image: str | None = None, **more: Any) -> NewJob:
-        """Return a container job that runs the given shell texts, one per step."""
+    def shell_job(
+        self,
+        *shell: str,
+        timeout: float = 60.0,
+        image: str | None = None,
+        plan: Mapping[str, object] | None = None,
+        **more: Any,
+    ) -> NewJob:
+        """Return a container job that runs the given shell texts, one per step. `plan` has other fields of its plan."""
         image = image or self.image
         steps = tuple(PlannedStep(name=f"step {n}", shell=text) for n, text in enumerate(shell))
-        plan = ExecutionPlan(image=image, steps=steps, timeout=timeout)
+        fields = {"image": image, "steps": steps, "timeout": timeout, **(plan or {})}
         return NewJob(
             id=new_job_id(),
             type="container",
             submit_time=utc_now(),
-            plan=plan.model_dump(mode="json"),
+            plan=ExecutionPlan.model_validate(fields).model_dump(mode="json"),
             image=image,
             **more,
         )

@@ -52,8 +52,13 @@ def mount_options(mounts: list[Mount], *, selinux: bool) -> dict[str, Any]:
     }
 
 
-def job_config(plan: ExecutionPlan, labels: Mapping[str, str], mounts: list[Mount], traits: Traits) -> dict[str, Any]:
-    """Return the body of the request that creates a job's container."""
+def job_config(
+    plan: ExecutionPlan, labels: Mapping[str, str], mounts: list[Mount], traits: Traits, *, limit_layer: bool = False
+) -> dict[str, Any]:
+    """Return the body of the request that creates a job's container.
+
+    With `limit_layer`, what it writes outside of its mounts is limited as its workspace is.
+    """
     return {
         "Image": plan.image,
         "Labels": dict(labels),
@@ -70,18 +75,21 @@ def job_config(plan: ExecutionPlan, labels: Mapping[str, str], mounts: list[Moun
             "RestartPolicy": {"Name": "no"},
             **({} if plan.network else {"NetworkMode": "none"}),
             **mount_options(mounts, selinux=traits.selinux),
-            **_limit_options(plan.limits, traits.processors),
+            **_limit_options(plan.limits, traits),
+            **({"StorageOpt": {"size": str(plan.limits.workspace)}} if limit_layer else {}),
         },
     }
 
 
-def _limit_options(limits: Limits, processors: int) -> dict[str, Any]:
+def _limit_options(limits: Limits, traits: Traits) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if limits.cpus is not None:
         # The engine refuses more processors than it has, though such a limit is kept without doing anything.
-        options["NanoCpus"] = round(max(_LEAST_CPUS, min(limits.cpus, processors)) * 1e9)
+        options["NanoCpus"] = round(max(_LEAST_CPUS, min(limits.cpus, traits.processors)) * 1e9)
     if limits.memory is not None:
         options |= {"Memory": limits.memory, "MemorySwap": limits.memory}
+        if not traits.counts_swap:
+            options["MemorySwappiness"] = 0  # What is swapped would not count, so nothing may be.
     if limits.pids is not None:
         options["PidsLimit"] = limits.pids + _OWN_PROCESSES
     return options

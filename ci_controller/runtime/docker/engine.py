@@ -46,6 +46,16 @@ _REFUSALS: dict[int, type[Refusal]] = {404: Absent, 409: Conflict}
 _UNREACHABLE = 900  # aiodocker's own status for a connection that could not be made or broke.
 
 
+_ENFORCING = {"memory": "MemoryLimit", "pids": "PidsLimit", "cpus": "CpuCfsQuota"}
+_LIMITING_STORAGE = frozenset({("overlay2", "xfs"), ("btrfs", None), ("zfs", None)})
+
+
+def _storage(info: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    driver = info.get("Driver")
+    below = dict(info.get("DriverStatus") or ()).get("Backing Filesystem")
+    return driver, below if driver == "overlay2" else None
+
+
 @dataclass(frozen=True, slots=True)
 class Traits:
     """What matters to us in how the engine is set up."""
@@ -56,6 +66,12 @@ class Traits:
     rootless: bool
     """The daemon itself is not root, and containers have its user's ids."""
     selinux: bool
+    unenforced: frozenset[str] = frozenset()
+    """The limits that the kernel below the engine does not know: the engine drops them with a warning."""
+    counts_swap: bool = True
+    """A limit on memory and swap together is possible."""
+    may_limit_layers: bool = False
+    """The engine's storage is of a kind that can limit what a container writes outside of its mounts."""
 
     @classmethod
     def from_info(cls, info: Mapping[str, Any]) -> Self:
@@ -66,6 +82,9 @@ class Traits:
             remapped="name=userns" in security,
             rootless="name=rootless" in security,
             selinux="name=selinux" in security,
+            unenforced=frozenset(limit for limit, trait in _ENFORCING.items() if not info.get(trait, True)),
+            counts_swap=bool(info.get("SwapLimit", True)),
+            may_limit_layers=_storage(info) in _LIMITING_STORAGE,
         )
 
 

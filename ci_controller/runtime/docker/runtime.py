@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import os
+import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
@@ -33,6 +34,7 @@ from ci_controller.runtime.docker.containers import (
 from ci_controller.runtime.docker.engine import PATIENCE, PING_PATIENCE, Absent, Conflict, Engine, Refusal, Traits
 from ci_controller.runtime.docker.images import ImageFacts, Images
 from ci_controller.runtime.docker.pulls import pull_image
+from ci_controller.runtime.enforcement import check_enforceable
 from ci_controller.runtime.protocol import Phase, Progress, Sighting, Workload, WorkloadKey, WorkloadSpec
 from ci_controller.trees import delete_tree
 
@@ -44,6 +46,7 @@ _PLAIN_ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
 }
 _ABSENT = Workload(Phase.ABSENT)
+_REFUSED_STORAGE = re.compile(r"storage-opt|quota", re.IGNORECASE)
 
 
 class DockerRuntime:
@@ -70,9 +73,11 @@ class DockerRuntime:
         self._bundle_source = certificates.find_bundle(settings.ca_bundle, os.environ)
         self._bundle = data.ca_bundle
         self._known_traits: Traits | None = None
+        self._limits_layers = False
 
     async def open(self) -> None:
         self._known_traits = await self._engine.open()
+        self._limits_layers = self._known_traits.may_limit_layers
         if self._bundle_source is not None:
             certificates.copy_bundle(self._bundle_source, self._bundle)
         await self._cleaner.remove_leftovers()
@@ -103,16 +108,15 @@ class DockerRuntime:
         """Nothing: the container is the job's own to install into."""
 
     async def create(self, spec: WorkloadSpec) -> None:
+        unenforced = self._traits.unenforced
+        check_enforceable(spec.plan.limits, unenforced, self._settings, why="the engine's kernel is not set up for it")
         facts = await self._images.facts(spec.plan.image, self._traits)
         if not facts.has_shell:
             raise ImageWithoutShell(f"the image {spec.plan.image} has no /bin/sh, which runs the job's script")
         if self._traits.remapped or self._traits.rootless or not facts.runs_as_root:
             await asyncio.to_thread(open_to_everyone, spec.run)
-        labels = job_labels(self._installation_id, spec.key)
-        config = job_config(spec.plan, labels, self._mounts(spec.run, facts), self._traits)
         try:
-            async with self._engine.call() as docker:
-                await docker.containers.create(config, name=self._name(spec.key))
+            await self._create(spec, facts)
         except Conflict as exc:
             if await self._inspect(spec.key) is None:
                 raise StartFault(f"another installation's container is named {self._name(spec.key)}") from exc
@@ -120,6 +124,20 @@ class DockerRuntime:
             raise ImageNotFound(str(exc)) from exc
         except Refusal as exc:
             raise StartFault(str(exc)) from exc
+
+    async def _create(self, spec: WorkloadSpec, facts: ImageFacts) -> None:
+        """Limit the container's own layer as the workspace is where the engine can, which only trying shows."""
+        labels, mounts = job_labels(self._installation_id, spec.key), self._mounts(spec.run, facts)
+        limit_layer = self._limits_layers and spec.plan.limits.workspace is not None
+        config = job_config(spec.plan, labels, mounts, self._traits, limit_layer=limit_layer)
+        try:
+            async with self._engine.call() as docker:
+                await docker.containers.create(config, name=self._name(spec.key))
+        except Refusal as exc:
+            if not (limit_layer and _REFUSED_STORAGE.search(str(exc))):
+                raise
+            self._limits_layers = False
+            await self._create(spec, facts)
 
     def _mounts(self, run: RunDirectory, facts: ImageFacts) -> list[Mount]:
         mounts = [Mount(run.path, str(BASE)), *(Mount(run.console, device) for device in CONSOLE_DEVICES)]

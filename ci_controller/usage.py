@@ -1,0 +1,147 @@
+"""Follows what a running job uses: its log, as it grows, and its workspace, as often as that costs little."""
+
+import asyncio
+import logging
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ci_common.layout import RunDirectory
+from ci_common.logs import LogTimes
+from ci_common.times import Clock
+from ci_common.watch import FileWatcher, Watched
+from ci_controller.limits import Bounds
+
+log = logging.getLogger(__name__)
+
+LOG_TIMES_SECONDS = 0.1
+"""The least time between two entries in a log's index of times."""
+FASTEST_WRITER = 1e9
+"""Bytes per second that no job writes into its log: a look at the log is due before it could have passed its limit."""
+SHORTEST_PAUSE = 0.005
+WORKSPACE_SECONDS = 2.0
+"""The least time between two measurements of a workspace; they take at most one part in MEASURING_SHARE of it."""
+MEASURING_SHARE = 20
+LONGEST_MEASUREMENT = 10.0
+"""Seconds after which a workspace counts as large as what was found of it until then."""
+
+
+class UsageWatch:
+    """Follows one running attempt, in `run`, until it is cancelled.
+
+    It keeps the log's index of times, and calls `exceeded` as soon as the log or the workspace is over its limit.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        bounds: Bounds,
+        *,
+        watcher: FileWatcher,
+        clock: Clock,
+        measuring: asyncio.Lock,
+        exceeded: Callable[[], None],
+    ) -> None:
+        """`measuring` lets one workspace be measured at a time."""
+        self._run_directory = run
+        self._bounds = bounds
+        self._watcher = watcher
+        self._clock = clock
+        self._measuring = measuring
+        self._exceeded = exceeded
+        self.workspace_bytes: int | None = None
+        """What the workspace had when it was last measured; None before that, or where it has no limit."""
+
+    async def run(self) -> None:
+        """Follow log and workspace. What goes wrong with one leaves the other alone."""
+        parts: dict[str, Coroutine[Any, Any, None]] = {"log": self._follow_log()}
+        if self._bounds.workspace is not None:
+            parts["workspace"] = self._follow_workspace(self._bounds.workspace)
+        await asyncio.gather(*(self._reported(name, part) for name, part in parts.items()))
+
+    async def _reported(self, name: str, part: Coroutine[Any, Any, None]) -> None:
+        try:
+            await part
+        except OSError as exc:
+            log.warning("%s: its %s is not followed any more: %s", self._run_directory.path, name, exc)
+
+    async def _follow_log(self) -> None:
+        now, limit = asyncio.get_running_loop().time, self._bounds.log
+        times = LogTimes(self._run_directory.times)
+        noted, next_note, told = times.last_length(), now(), False
+        with self._watcher.subscribe((self._run_directory.log, Watched.CONTENT)) as writes:
+            while True:
+                size = self._run_directory.log_size()
+                if limit is not None and size > limit and not told:
+                    self._exceeded()
+                    told = True
+                if size > noted and now() >= next_note:
+                    self._note(times, size)
+                    noted, next_note = size, now() + LOG_TIMES_SECONDS
+                await writes.wait(60.0 if size <= noted else LOG_TIMES_SECONDS)
+                await asyncio.sleep(_pause(None if told or limit is None else limit - size))
+
+    def _note(self, times: LogTimes, size: int) -> None:
+        try:
+            times.append(self._clock(), size)
+        except OSError as exc:  # A full disk must not let the log go unwatched.
+            log.warning("%s: when its log was written cannot be noted: %s", self._run_directory.path, exc)
+
+    async def _follow_workspace(self, limit: int) -> None:
+        while True:
+            async with self._measuring:
+                begun = time.monotonic()
+                self.workspace_bytes = await measure(self._run_directory.workspace, enough=limit)
+                took = time.monotonic() - begun
+            if self.workspace_bytes > limit:
+                self._exceeded()
+            await asyncio.sleep(max(WORKSPACE_SECONDS, MEASURING_SHARE * took))
+
+
+def _pause(left: int | None) -> float:
+    if left is None:
+        return LOG_TIMES_SECONDS
+    return min(LOG_TIMES_SECONDS, max(SHORTEST_PAUSE, left / FASTEST_WRITER))
+
+
+async def measure(path: Path, *, enough: int, seconds: float = LONGEST_MEASUREMENT) -> int:
+    """Return the bytes that the tree at `path` takes on its disk, those found until they are more than `enough`.
+
+    A thread looks for at most `seconds`. Sparse files count with what they occupy, hard links once. What is closed to
+    this process by its owner does not count, and no symbolic link is followed.
+    """
+    given_up = threading.Event()
+    deadline = time.monotonic() + seconds
+
+    def add_up() -> int:
+        total, linked = 0, set()
+        for count, state in enumerate(_states_below(path)):
+            if state.st_nlink > 1 and not stat.S_ISDIR(state.st_mode):
+                if (state.st_dev, state.st_ino) in linked:
+                    continue
+                linked.add((state.st_dev, state.st_ino))
+            total += state.st_blocks * 512
+            if total > enough or (count % 256 == 0 and (given_up.is_set() or time.monotonic() > deadline)):
+                break
+        return total
+
+    try:
+        return await asyncio.to_thread(add_up)
+    finally:
+        given_up.set()  # Nobody can cancel a thread.
+
+
+def _states_below(top: Path) -> Iterator[os.stat_result]:
+    folders = [os.fspath(top)]
+    while folders:
+        with suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # The job runs meanwhile.
+                    yield entry.stat(follow_symlinks=False)
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
