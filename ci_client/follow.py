@@ -10,7 +10,7 @@ from typing import Any
 
 from ci_client.connection import Connection
 from ci_client.console import LogOutput, say, span
-from ci_client.errors import ServerError
+from ci_client.errors import ClientError, ServerError
 from ci_client.exits import EX_INTERRUPTED, status_of_job
 from ci_client.interrupts import Interrupts
 from ci_client.stream import log_bytes_of
@@ -89,8 +89,15 @@ class JobFollower:
         elif event["status"] == "running" and not self._is_running:
             self._is_running = True
             self._say("running")
-            if (await self._client.get_job(self._job_id)).get("runtime") == "process":
+            if (await self._more_about_it()).get("runtime") == "process":
                 self._say("jobs are not isolated: they run as processes on this machine")
+
+    async def _more_about_it(self) -> dict[str, Any]:
+        """Return the job, or nothing where the server has just gone: the stream comes back by itself, and tells all."""
+        try:
+            return await self._client.get_job(self._job_id)
+        except ClientError:
+            return {}
 
     def _say_waiting(self, reason: str) -> None:
         if reason != self._waits_for:
@@ -108,7 +115,7 @@ class JobFollower:
             self._say(f"step {event['name']} failed with exit code {event.get('exit_code')}")
 
     async def _show_verdict(self, event: Event) -> None:
-        job = await self._client.get_job(self._job_id)
+        job = await self._more_about_it()
         parts = [f"exit code {event['exit_code']}"] if event.get("exit_code") is not None else []
         if (duration := _duration(job)) is not None:
             parts.append(f"after {span(duration)}")
