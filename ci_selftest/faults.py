@@ -22,6 +22,8 @@ T = TypeVar("T")
 _TARGET_WITHIN_SECONDS = 20.0
 _REST_SECONDS = 15.0
 """How long the installation may take to get something done before a burst of faults."""
+_LONGER_SECONDS = 120.0
+"""How much longer than it was asked for a run may go on, so that every fault is done."""
 _LOOK_SECONDS = 0.05
 _DOWN_WHILE_LOCKED_SECONDS = 0.3
 _LONGEST_START_SECONDS = 1.5
@@ -76,7 +78,7 @@ class FaultInjector:
         }
 
     async def carry_out(self, schedule: Iterator[PlannedFault], seconds: float, progress: Callable[[], int]) -> None:
-        """Do what the schedule says for so many seconds, and longer until every fault has had its turn.
+        """Do what the schedule says for so many seconds, and for a bounded time longer until every fault has been done.
 
         `progress` is a number that grows as the installation gets something done. On return the last fault is over, and
         all parts are back.
@@ -84,8 +86,9 @@ class FaultInjector:
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         async with asyncio.TaskGroup() as group:
-            for number, planned in enumerate(schedule):
-                if number >= len(Fault) and loop.time() >= end:
+            for planned in schedule:
+                late = loop.time() - end
+                if late >= 0 and (len(self.done) == len(Fault) or late >= _LONGER_SECONDS):
                     return
                 if planned.is_first:
                     await _grows(progress)
