@@ -15,10 +15,11 @@ from ci_client.errors import AnswerNotUnderstood, ConnectionBroken, SubmissionUn
 from ci_client.packing import Archive, open_project
 from ci_client.stream import BreakNotice, JobStream
 from ci_client.transport import checked, configured_url, job_path, json_answer, open_http, translated
+from ci_common.cursors import BEGINNING, Cursor
 from ci_common.events import JOB_ID, Event
 
 _ACCEPT_SECONDS = 600.0
-"""How long a server may take to check and unpack what was uploaded."""
+"""How long a server may take to check and unpack what was uploaded, or to delete many jobs."""
 _PAGE = 100
 
 UploadProgress = Callable[[int, int], None]
@@ -102,32 +103,40 @@ class CiClient:
                     yield event
 
     async def stream(
-        self, job_id: str, *, from_beginning: bool = True, last_offset: int | None = None
+        self, job_id: str, *, from_beginning: bool = True, last_id: str | None = None
     ) -> AsyncGenerator[Event, None]:
         """Yield a job's events up to and with `complete`, whatever happens to the connection in between.
 
-        With `last_offset` the log begins there; with `from_beginning` false, at its present end. `log` events get an
-        `offset`. A log seen from its first byte is checked against `log_sha256`. Raises StreamLost, LogMismatch.
+        With `last_id`, the `id` of an earlier event, the stream goes on behind that; with `from_beginning` false, at
+        the present end of the log. `log` events get an `offset`, and an `id` as `attempt` events do. The log of an
+        attempt that is seen from its first byte is checked against `log_sha256`. Raises ValueError for a `last_id` that
+        is none, StreamLost, LogMismatch.
         """
         patient = self._has_answered
-        if last_offset is None:
-            last_offset = 0 if from_beginning else (await self.get_job(job_id)).get("log_bytes") or 0
-        stream = JobStream(
-            self._http, self.server_url, self.get_job, job_id, offset=last_offset, on_break=self._on_break
-        )
+        start = BEGINNING if last_id is None else Cursor.parse(last_id)
+        if last_id is None and not from_beginning:
+            job = await self.get_job(job_id)
+            start = Cursor(job.get("attempt") or 1, job.get("log_bytes") or 0)
+        stream = JobStream(self._http, self.server_url, self.get_job, job_id, start=start, on_break=self._on_break)
         events = stream.events(patient=patient, reconnect_seconds=self._reconnect_seconds)
         async with aclosing(events):
             async for event in events:
                 yield event
 
-    async def log(self, job_id: str, *, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes of a job's log from `start` up to, without, `end`; by default all there are at present."""
+    async def log(
+        self, job_id: str, *, attempt: int | None = None, start: int = 0, end: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of a job's log from `start` up to, without, `end`; by default all there are at present.
+
+        `attempt` counts from 1; None is the present one.
+        """
         if end is not None and end <= start:
             return
         last = "" if end is None else str(end - 1)
         headers = {} if start == 0 and end is None else {"Range": f"bytes={start}-{last}"}
+        params = {} if attempt is None else {"attempt": str(attempt)}
         with translated(self.server_url):
-            async with self._http.stream("GET", job_path(job_id, "log"), headers=headers) as response:
+            async with self._http.stream("GET", job_path(job_id, "log"), headers=headers, params=params) as response:
                 if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
                     return  # Nothing lies there yet.
                 await checked(response)
@@ -158,15 +167,36 @@ class CiClient:
         """Submit the same again as a new job, and return that one's id. Raises SubmissionUncertain."""
         return await self._create(job_path(job_id, "retry"))
 
+    async def delete_job(self, job_id: str) -> dict[str, Any] | None:
+        """Delete a completed job with its log and upload. One that has not completed is cancelled, and returned."""
+        response = await self._request("DELETE", job_path(job_id))
+        return None if response.status_code == httpx.codes.NO_CONTENT else cast(dict[str, Any], json_answer(response))
+
+    async def clean_up(self, **conditions: Any) -> list[str]:
+        """Delete the completed jobs for which all `conditions` hold, and return their ids.
+
+        They are the fields of `POST /jobs/cleanup`, as in `older_than="30d"`; with `dry_run=True` no job is deleted.
+        """
+        job_ids: list[str] = []
+        while True:
+            answer = await self._ask("POST", "/jobs/cleanup", json=conditions, timeout=self._patient)
+            if not isinstance(answer, dict) or not isinstance(answer.get("job_ids"), list):
+                raise AnswerNotUnderstood(f"{self.server_url}/jobs/cleanup answered without job_ids")
+            job_ids += answer["job_ids"]
+            if not answer.get("more") or conditions.get("dry_run"):
+                return job_ids
+
+    async def pending_removals(self) -> int:
+        """Return of how many deleted jobs the files have still to be removed."""
+        return int((await self._ask("GET", "/jobs/cleanup"))["pending"])
+
     async def health(self) -> dict[str, Any]:
         """Return `{"status": "ok"}` from a server that lives."""
         return cast(dict[str, Any], await self._ask("GET", "/health"))
 
     async def _create(self, path: str, **content: Any) -> str:
-        usual = self._http.timeout
-        timeout = httpx.Timeout(connect=usual.connect, read=_ACCEPT_SECONDS, write=usual.write, pool=usual.pool)
         try:
-            answer = await self._ask("POST", path, timeout=timeout, **content)
+            answer = await self._ask("POST", path, timeout=self._patient, **content)
         except ConnectionBroken as exc:
             raise SubmissionUncertain(
                 f"{exc}; whether the job was accepted is not certain: look for it among the server's jobs (ci list)"
@@ -174,6 +204,11 @@ class CiClient:
         if not isinstance(answer, dict) or not isinstance(answer.get("job_id"), str):
             raise AnswerNotUnderstood(f"{self.server_url}{path} answered without a job_id")
         return cast(str, answer["job_id"])
+
+    @property
+    def _patient(self) -> httpx.Timeout:
+        usual = self._http.timeout
+        return httpx.Timeout(connect=usual.connect, read=_ACCEPT_SECONDS, write=usual.write, pool=usual.pool)
 
     async def _ask(self, method: str, path: str, **content: Any) -> Any:
         return json_answer(await self._request(method, path, **content))

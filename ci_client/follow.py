@@ -14,7 +14,7 @@ from ci_client.errors import ClientError, ServerError
 from ci_client.exits import EX_INTERRUPTED, status_of_job
 from ci_client.interrupts import Interrupts
 from ci_client.stream import log_bytes_of
-from ci_common.events import COMPLETE, JOB_ID, LOG, STATUS, STEP, Event
+from ci_common.events import ATTEMPT, COMPLETE, JOB_ID, LOG, STATUS, STEP, Event
 from ci_common.jobs import Conclusion, ReasonCode
 
 _SECOND_THOUGHT_SECONDS = 2.0
@@ -35,6 +35,7 @@ class JobFollower:
         self._waits_for = ""
         self._notice: asyncio.TimerHandle | None = None
         self._is_running = False
+        self._has_warned = False
 
     async def follow(self, interrupts: Interrupts, *, from_beginning: bool) -> int:
         """Return the exit status of the job. Ctrl-C leaves it alone, a second one soon after cancels it: both 130."""
@@ -69,6 +70,8 @@ class JobFollower:
                 await self._show_status(event)
             elif kind == STEP:
                 self._show_step(event)
+            elif kind == ATTEMPT:
+                self._show_attempt(event)
             elif kind == COMPLETE:
                 await self._show_verdict(event)
                 return status_of_job(event)
@@ -89,8 +92,15 @@ class JobFollower:
         elif event["status"] == "running" and not self._is_running:
             self._is_running = True
             self._say("running")
-            if (await self._more_about_it()).get("runtime") == "process":
-                self._say("jobs are not isolated: they run as processes on this machine")
+            await self._warn_once()
+
+    async def _warn_once(self) -> None:
+        if self._has_warned:
+            return
+        job = await self._more_about_it()
+        if job.get("runtime") == "process":
+            self._say("jobs are not isolated: they run as processes on this machine")
+        self._has_warned = bool(job)
 
     async def _more_about_it(self) -> dict[str, Any]:
         """Return the job, or nothing where the server has just gone: the stream comes back by itself, and tells all."""
@@ -114,9 +124,21 @@ class JobFollower:
         elif event["status"] == "failed":
             self._say(f"step {event['name']} failed with exit code {event.get('exit_code')}")
 
+    def _show_attempt(self, event: Event) -> None:
+        """Say how the attempt before ended; what the job waits for now, its status says."""
+        previous = event["previous"]
+        code = "" if previous.get("exit_code") is None else f" with exit code {previous['exit_code']}"
+        what = f"attempt {previous['attempt']} of {event['max_attempts']} {previous['conclusion']}{code}"
+        reason = (previous.get("reason") or {}).get("message", "")
+        why = f" ({reason})" if reason and previous["conclusion"] != Conclusion.FAILED else ""
+        self._say(f"{what}{why}; attempt {event['attempt']} follows")
+        self._is_running = False
+
     async def _show_verdict(self, event: Event) -> None:
         job = await self._more_about_it()
         parts = [f"exit code {event['exit_code']}"] if event.get("exit_code") is not None else []
+        if (job.get("max_attempts") or 1) > 1:
+            parts.append(f"attempt {job['attempt']} of {job['max_attempts']}")
         if (duration := _duration(job)) is not None:
             parts.append(f"after {span(duration)}")
         reason = (event.get("reason") or {}).get("message", "")

@@ -1,7 +1,7 @@
 """A job's stream that goes on over broken connections and restarted servers, and proves that the log is whole.
 
-The one cursor is the byte offset in the log (law 5): the server puts it into each log event's `id`, and a reader that
-returns with it in `Last-Event-ID` goes on there.
+The one cursor is the attempt and the byte offset in its log (law 5): the server puts it into each log event's `id`, and
+a reader that returns with it in `Last-Event-ID` goes on there.
 """
 
 import base64
@@ -28,7 +28,8 @@ from ci_client.errors import (
     StreamLost,
 )
 from ci_client.transport import checked, job_path, translated
-from ci_common.events import COMPLETE, JOB_ID, LOG, STATUS, STEP, Event
+from ci_common.cursors import BEGINNING, Cursor
+from ci_common.events import ATTEMPT, COMPLETE, JOB_ID, LOG, STATUS, STEP, Event
 
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
@@ -68,7 +69,7 @@ def step_events_of(job: dict[str, Any]) -> list[Event]:
 
 
 class JobStream:
-    """One reader's way through a job's stream, from an offset in its log to its `complete` event."""
+    """One reader's way through a job's stream, from some place in it to its `complete` event."""
 
     def __init__(
         self,
@@ -77,22 +78,28 @@ class JobStream:
         fetch_job: FetchJob,
         job_id: str,
         *,
-        offset: int,
+        start: Cursor,
         on_break: BreakNotice | None = None,
     ) -> None:
         self._http = http
         self._server_url = server_url
         self._fetch_job = fetch_job
         self._job_id = job_id
-        self._offset = offset
-        self._digest = hashlib.sha256() if offset == 0 else None
         self._on_break = on_break
         self._accepted = False
         self._named = False
+        self._begin(start)
+
+    def _begin(self, start: Cursor) -> None:
+        """Know nothing yet of an attempt but that its stream begins at `start`."""
+        self._cursor = start
+        self._digest = hashlib.sha256() if start.offset == 0 else None
         self._status: Event | None = None
         self._steps: list[Event] = []
         self._step_offsets: list[int] = []
         """Where in the log each of the steps' events came."""
+        self._replayed = 0
+        """How many of the steps' events have been told again or anew on this connection."""
 
     async def events(self, *, patient: bool, reconnect_seconds: float) -> AsyncGenerator[Event, None]:
         """Yield every event once, up to and with `complete`.
@@ -134,7 +141,7 @@ class JobStream:
 
     async def _connection(self) -> AsyncGenerator[Event, None]:
         """Yield what is new on one connection, until it ends."""
-        headers = {"Last-Event-ID": str(self._offset)} if self._offset else {}
+        headers = {"Last-Event-ID": str(self._cursor)} if self._cursor != BEGINNING else {}
         request = httpx_sse.aconnect_sse(
             self._http, "GET", job_path(self._job_id, "stream"), headers=headers, params={"from_beginning": "true"}
         )
@@ -144,16 +151,12 @@ class JobStream:
                 self._accepted = True
                 if source.response.status_code != 204:
                     # Told again, if at all, are the steps' events from this offset on, in their order.
-                    replayed = bisect_left(self._step_offsets, self._offset)
+                    self._replayed = bisect_left(self._step_offsets, self._cursor.offset)
                     async with aclosing(source.aiter_sse()) as lines:
                         async for line in lines:
                             event = _parse(line)
-                            if event is not None and event.get("type") == STEP:
-                                event, replayed = self._step(event, replayed)
-                            elif event is not None:
-                                event = self._take(event, line.id)
-                            if event is not None:
-                                yield event
+                            if event is not None and (news := self._take(event, line.id)) is not None:
+                                yield news
                     return
         # 204: all of the log has been seen, and only what came behind it is missing.
         job = await self._fetch_job(self._job_id)
@@ -167,6 +170,10 @@ class JobStream:
         kind = event.get("type")
         if kind == LOG:
             return self._log(event, event_id)
+        if kind == STEP:
+            return self._step(event)
+        if kind == ATTEMPT:
+            return self._attempt(event)
         if kind == COMPLETE:
             return self._complete(event)
         if kind == STATUS:
@@ -178,44 +185,75 @@ class JobStream:
             return event if news else None
         return event
 
-    def _step(self, event: Event, replayed: int) -> tuple[Event | None, int]:
-        """Return the event if it is new, and how many have been told again or anew on this connection."""
-        if event in self._steps[replayed:]:
-            return None, self._steps.index(event, replayed) + 1
+    def _step(self, event: Event) -> Event | None:
+        if event in self._steps[self._replayed :]:
+            self._replayed = self._steps.index(event, self._replayed) + 1
+            return None
         if self._steps and event == self._steps[-1]:
-            return None, replayed  # No step's event follows its like.
+            return None  # No step's event follows its like.
         self._steps.append(event)
-        self._step_offsets.append(self._offset)
-        return event, len(self._steps)
+        self._step_offsets.append(self._cursor.offset)
+        self._replayed = len(self._steps)
+        return event
 
     def _log(self, event: Event, event_id: str) -> Event | None:
         data = log_bytes_of(event)
-        end = int(event_id) if event_id.isascii() and event_id.isdigit() else self._offset + len(data)
-        known = self._offset - (end - len(data))
+        here = self._cursor
+        end = _cursor_of(event_id) if event_id else Cursor(here.attempt, here.offset + len(data))
+        if end.attempt > here.attempt:
+            raise LogMismatch(f"the stream of job {self._job_id} skips the beginning of attempt {end.attempt}")
+        known = len(data) if end.attempt < here.attempt else here.offset - (end.offset - len(data))
         if known < 0:
-            raise LogMismatch(
-                f"the log of job {self._job_id} has a gap: {-known} bytes are missing behind byte {self._offset}"
-            )
+            raise LogMismatch(f"{self._log_name} has a gap: {-known} bytes are missing behind byte {here.offset}")
         if known >= len(data):
             return None
         if known:
             event, data = _without_start(event, data[known:])
-        self._offset = end
+        self._cursor = end
         if self._digest is not None:
             self._digest.update(data)
-        event["offset"] = end
+        event["offset"], event["id"] = end.offset, str(end)
+        return event
+
+    def _attempt(self, event: Event) -> Event | None:
+        number, previous = event.get("attempt"), event.get("previous")
+        if not isinstance(number, int) or not isinstance(previous, dict):
+            raise AnswerNotUnderstood("the stream brought an attempt without its number or the one before")
+        if number <= self._cursor.attempt:
+            return None
+        if number > self._cursor.attempt + 1:
+            raise LogMismatch(f"the stream of job {self._job_id} skips attempt {self._cursor.attempt + 1}")
+        self._check_log(previous.get("log_bytes"), previous.get("log_sha256"))
+        self._begin(Cursor(number, 0))
+        event["id"] = str(self._cursor)
         return event
 
     def _complete(self, event: Event) -> Event:
-        length, digest = event.get("log_bytes"), event.get("log_sha256")
-        if length is not None and length != self._offset and digest:
-            raise LogMismatch(f"the log of job {self._job_id} has {length} bytes, but {self._offset} were received")
+        self._check_log(event.get("log_bytes"), event.get("log_sha256"))
+        return event
+
+    def _check_log(self, length: int | None, digest: str | None) -> None:
+        """Raise LogMismatch where what was received is not the whole log of an attempt that has ended."""
+        offset = self._cursor.offset
+        if length is not None and length != offset and digest:
+            raise LogMismatch(f"{self._log_name} has {length} bytes, but {offset} were received")
         if digest and self._digest is not None and self._digest.hexdigest() != digest:
             raise LogMismatch(
-                f"the log of job {self._job_id} was changed on its way: its sha256 is {digest}, what was received has "
+                f"{self._log_name} was changed on its way: its sha256 is {digest}, what was received has "
                 f"{self._digest.hexdigest()}"
             )
-        return event
+
+    @property
+    def _log_name(self) -> str:
+        number = self._cursor.attempt
+        return f"the log of job {self._job_id}" + (f", attempt {number}," if number > 1 else "")
+
+
+def _cursor_of(event_id: str) -> Cursor:
+    try:
+        return Cursor.parse(event_id)
+    except ValueError as exc:
+        raise AnswerNotUnderstood(f"the stream brought an id that is none: {exc}") from exc
 
 
 def _parse(line: httpx_sse.ServerSentEvent) -> Event | None:

@@ -26,7 +26,7 @@ def job_table(jobs: Sequence[dict[str, Any]]) -> str:
 def _row(job: dict[str, Any]) -> tuple[str, ...]:
     return (
         job["job_id"],
-        job.get("conclusion") or job["status"],
+        (job.get("conclusion") or job["status"]) + _attempts(job),
         _local(job.get("submit_time")),
         _took(job),
         job.get("project") or "",
@@ -44,6 +44,11 @@ def _details(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "status", job["status"] + (f", {job['conclusion']}" if job.get("conclusion") else "")
     yield "reason", (job.get("reason") or {}).get("message", "")
     yield "error", job.get("error") or ""
+    if (job.get("max_attempts") or 1) > 1:
+        yield "attempt", f"{job['attempt']} of {job['max_attempts']}"
+    for attempt in job.get("attempts") or []:
+        yield f"attempt {attempt['attempt']}", _ended(attempt)
+    yield "not before", _local(job.get("not_before"))
     yield "exit code", "" if job.get("exit_code") is None else str(job["exit_code"])
     yield "type", job.get("type") or ""
     yield "image", job.get("image") or ""
@@ -56,11 +61,28 @@ def _details(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "retry of", job.get("retry_of") or ""
     yield "result", job.get("result") or ""
     for step in job.get("steps") or []:
-        code = "" if step.get("exit_code") is None else f", exit code {step['exit_code']}"
-        took = _took(step)
-        yield f"step {step['name']}", f"{step['status']}{code}" + (f", {took}" if took else "")
+        yield f"step {step['name']}", ", ".join([step["status"], *_ending(step)])
     yield "log", "" if job.get("log_bytes") is None else size(job["log_bytes"])
     yield "log sha256", job.get("log_sha256") or ""
+
+
+def _attempts(job: dict[str, Any]) -> str:
+    return f" {job['attempt']}/{job['max_attempts']}" if (job.get("max_attempts") or 1) > 1 else ""
+
+
+def _ended(attempt: dict[str, Any]) -> str:
+    """Return one earlier attempt as text."""
+    reason = (attempt.get("reason") or {}).get("message", "") if attempt.get("exit_code") is None else ""
+    parts = [attempt["conclusion"], *([reason] if reason else []), *_ending(attempt)]
+    return ", ".join([*parts, f"log {size(attempt['log_bytes'])}"])
+
+
+def _ending(record: dict[str, Any]) -> Iterator[str]:
+    """Yield the exit code of a step or an attempt and how long it took, as far as it has them."""
+    if record.get("exit_code") is not None:
+        yield f"exit code {record['exit_code']}"
+    if took := _took(record):
+        yield took
 
 
 def _local(instant: str | None) -> str:

@@ -8,6 +8,7 @@ CiError
 │   ├── TooLarge              413  over a limit on size, member count or compression ratio
 │   ├── CrossSite             403  a web page of another site asked for it
 │   ├── JobNotFound           404
+│   ├── AttemptNotFound       404
 │   ├── JobAlreadyCompleted   409  a transition that is not possible any more
 │   ├── NotRetryable          409  a retry of a job whose upload is gone
 │   ├── QueueFull             429
@@ -104,6 +105,14 @@ class JobNotFound(RequestError):
     status = 404
     code = "job_not_found"
     title = "No such job"
+
+
+class AttemptNotFound(RequestError):
+    """The job has no such attempt."""
+
+    status = 404
+    code = "attempt_not_found"
+    title = "No such attempt"
 
 
 class JobAlreadyCompleted(RequestError):

@@ -4,7 +4,7 @@ A job is stored in one of four states. `TRANSITIONS` is the only statement of ho
 CHECK constraints and the diagram in ARCHITECTURE.md are tested against it.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -77,6 +77,7 @@ class ReasonCode(StrEnum):
     LIMIT_UNENFORCEABLE = "limit_unenforceable"
     OUT_OF_MEMORY = "out_of_memory"
     DISK_FULL = "disk_full"
+    RESTORED = "restored"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -136,6 +137,9 @@ class Attempt:
     log_sha256: str = ""
 
 
+_LEFT_BY_AN_ATTEMPT = tuple(field.name for field in fields(Attempt) if field.name != "number")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
     """What the API writes when a job is submitted: the columns that are its own, never written again."""
@@ -193,6 +197,26 @@ class Job(NewJob):
         if changes.get("attempt", self.attempt) != self.attempt + anew:
             raise ValueError(f"job {self.id}: a new attempt begins when a job is queued again, and only then")
         return replace(self, **changes)
+
+    def as_of(self, attempt: int) -> "Job":
+        """Return the job as it was when `attempt` had ended, as if that had been its last; itself for the present one.
+
+        Raises IndexError for an attempt that has not begun.
+        """
+        if attempt == self.attempt:
+            return self
+        ended = self.earlier_attempts[attempt - 1]
+        return replace(
+            self,
+            attempt=attempt,
+            state=State.COMPLETED,
+            not_before=None,
+            stop_code=None,
+            result=None,
+            error=None,
+            earlier_attempts=self.earlier_attempts[: attempt - 1],
+            **{name: getattr(ended, name) for name in _LEFT_BY_AN_ATTEMPT},
+        )
 
 
 BUILTIN_TYPES = frozenset({"echo", "sleep"})

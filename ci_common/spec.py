@@ -6,10 +6,11 @@ is stored, so that a job never changes its meaning afterwards.
 """
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from ci_common.jobs import Conclusion
 from ci_common.quantities import ByteSize, Duration, StopGrace
 
 _IMAGE = re.compile(
@@ -19,6 +20,7 @@ _IMAGE = re.compile(
 )
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED_VARIABLES = re.compile(r"__ci_.*")
+_RETRIED: Final = (Conclusion.FAILED, Conclusion.ERRORED, Conclusion.TIMED_OUT)
 
 
 def _check_image(text: str) -> str:
@@ -30,11 +32,28 @@ def _check_image(text: str) -> str:
     return text
 
 
+def _check_retried(value: object) -> object:
+    if value not in _RETRIED:
+        raise ValueError(f"{value!r} is not a conclusion after which a job is tried again; name {_listed(_RETRIED)}")
+    return value
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
 def _check_text(text: str) -> str:
     if "\0" in text:
         raise ValueError("a NUL byte cannot be part of a command, a variable or a path")
     return text
 
+
+MAX_ATTEMPTS = 100
+Retried = Annotated[
+    Literal[Conclusion.FAILED, Conclusion.ERRORED, Conclusion.TIMED_OUT], BeforeValidator(_check_retried)
+]
+Pause = Annotated[Duration, Field(le=7 * 86_400)]
+"""Seconds, more than none and no more than a week."""
 
 ImageReference = Annotated[str, AfterValidator(_check_image)]
 ShellText = Annotated[str, AfterValidator(_check_text)]
@@ -61,6 +80,27 @@ class Limits(_Strict):
     workspace: ByteSize | None = Field(None, description="bytes of its workspace on disk, as in 10g")
 
 
+class Retry(_Strict):
+    """Whether a job that ends in certain ways is tried again by itself. By default it is not."""
+
+    max_attempts: int = Field(1, ge=1, le=MAX_ATTEMPTS, description="the first attempt counts")
+    on: tuple[Retried, ...] = Field(_RETRIED, description="the conclusions after which another attempt follows")
+    backoff: Pause = Field(1.0, description="seconds from the end of the first attempt to the second; then doubled")
+    max_backoff: Pause = Field(300.0, description="the longest pause in seconds; not shorter than the first")
+
+    @field_validator("on", mode="before")
+    @classmethod
+    def _several(cls, value: object) -> object:
+        """One conclusion may be written without a list."""
+        if isinstance(value, list | tuple) and not value:
+            raise ValueError(f"the list is empty; name {_listed(_RETRIED)}, or leave it out for all of them")
+        return [value] if isinstance(value, str) else value
+
+    def longest_pause(self, attempt: int) -> float:
+        """Return how many seconds at most lie between the end of `attempt`, counted from 1, and the next one."""
+        return min(max(self.backoff, self.max_backoff), self.backoff * 2.0 ** (attempt - 1))
+
+
 class Spec(_Strict):
     """What to run and how. Every field may be left out."""
 
@@ -74,6 +114,7 @@ class Spec(_Strict):
     no_output_timeout: Duration | None = Field(None, description="seconds without any output")
     stop_grace: StopGrace | None = Field(None, description="seconds from SIGTERM to SIGKILL where the job is stopped")
     limits: Limits = Limits()
+    retry: Retry = Retry()
     network: bool | None = Field(None, description="false: no network at all")
     priority: int | None = Field(None, ge=-1_000_000, le=1_000_000)
     project: str | None = Field(None, min_length=1, max_length=200)
@@ -132,12 +173,13 @@ class ExecutionPlan(_Strict):
     directory: str = "."
     """Working directory, relative to the workspace."""
     timeout: float
-    """Seconds from the start of the job's own code."""
+    """Seconds from the start of the job's own code, in each attempt."""
     no_output_timeout: float | None = None
     """Seconds from the log's last growth, or the start of the job's own code; None is no limit."""
     stop_grace: float | None = None
     """Seconds from SIGTERM to SIGKILL; None: what the controller's CI_STOP_GRACE says."""
     limits: Limits = Limits()
+    retry: Retry = Retry()
     network: bool = True
     python_environment: bool = False
     """The steps install into a Python environment; runtimes without isolation give the job one of its own."""

@@ -4,6 +4,7 @@ What is written stays inside the target: names are taken apart and checked, noth
 links are made last. Limits hold for what is really written; what the archive's headers claim is not believed.
 """
 
+import asyncio
 import errno
 import os
 import re
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from ci_common.errors import CiError, InvalidUpload, TooLarge
+from ci_common.settings import Settings
 
 _CHUNK_BYTES = 256 * 1024
 _NAME_BYTES = 255
@@ -46,6 +48,22 @@ class UnpackLimits:
     """Files, links and folders, counting folders that are only named as parents."""
     ratio: float
     """Bytes written per byte of the archive; checked once 16 MiB are written."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> "UnpackLimits":
+        """Return the limits that the settings name."""
+        return cls(settings.max_unpacked_bytes, settings.max_members, settings.max_compression_ratio)
+
+
+async def unpack_beside(archive: Path, target: Path, limits: UnpackLimits) -> None:
+    """Unpack `archive` as `unpack` does, in a thread that ends soon after a cancellation."""
+    stopped = threading.Event()
+    work = asyncio.create_task(asyncio.to_thread(unpack, archive, target, limits, stopped=stopped), name="unpack")
+    try:
+        await asyncio.shield(work)
+    finally:
+        stopped.set()
+        await asyncio.gather(work, return_exceptions=True)
 
 
 def unpack(archive: Path, target: Path, limits: UnpackLimits, *, stopped: threading.Event) -> None:

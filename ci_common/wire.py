@@ -1,11 +1,14 @@
 """What goes over HTTP besides `Spec`: requests, the job as users see it, and the events of its stream."""
 
-from typing import Any, Literal
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from ci_common.events import COMPLETE, STATUS, Event
-from ci_common.jobs import Job, State, StepResult
+from ci_common.events import ATTEMPT, COMPLETE, STATUS, Event
+from ci_common.jobs import Attempt, Conclusion, Job, Reason, State, StepResult
+from ci_common.quantities import NonNegativeDuration
+from ci_common.retention import LONGEST_AGE
 from ci_common.times import to_rfc3339
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
@@ -29,6 +32,24 @@ class BuiltinRequest(BaseModel):
     labels: dict[str, str] = Field(default_factory=dict, max_length=64)
 
 
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+class CleanupRequest(BaseModel):
+    """The body of `POST /jobs/cleanup`: which completed jobs to delete. All conditions have to hold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    older_than: Annotated[NonNegativeDuration, Field(le=LONGEST_AGE)] | None = None
+    """Ended longer ago than so many seconds."""
+    keep: int | None = Field(None, ge=0, lt=2**31)
+    """Not among the newest so many of those that project and conclusion narrow to."""
+    project: str | None = Field(None, min_length=1, max_length=200)
+    conclusion: Annotated[list[Conclusion], BeforeValidator(_as_list)] = Field(default_factory=list)
+    dry_run: bool = False
+    """Only tell which jobs these are."""
+
+
 WIRE_STATUS = {
     State.QUEUED: "queued",
     State.STARTING: "queued",
@@ -37,9 +58,13 @@ WIRE_STATUS = {
 }
 
 
-def reason_on_wire(job: Job) -> dict[str, str] | None:
-    """Return the job's reason as `{"code", "message"}`, or None."""
-    return None if job.reason is None else {"code": job.reason.code, "message": job.reason.message}
+def _instant(value: datetime | None) -> str | None:
+    return None if value is None else to_rfc3339(value)
+
+
+def reason_on_wire(reason: Reason | None) -> dict[str, str] | None:
+    """Return a reason as `{"code", "message"}`, or None."""
+    return None if reason is None else {"code": reason.code, "message": reason.message}
 
 
 def step_on_wire(step: StepResult) -> dict[str, Any]:
@@ -49,8 +74,24 @@ def step_on_wire(step: StepResult) -> dict[str, Any]:
         "status": step.status,
         "exit_code": step.exit_code,
         "start_time": to_rfc3339(step.start_time),
-        "end_time": None if step.end_time is None else to_rfc3339(step.end_time),
+        "end_time": _instant(step.end_time),
         "log_offset": step.log_offset,
+    }
+
+
+def attempt_on_wire(attempt: Attempt) -> dict[str, Any]:
+    """Return an earlier attempt as the job's `attempts` list shows it."""
+    return {
+        "attempt": attempt.number,
+        "conclusion": attempt.conclusion,
+        "reason": reason_on_wire(attempt.reason),
+        "exit_code": attempt.exit_code,
+        "start_time": _instant(attempt.start_time),
+        "end_time": _instant(attempt.end_time),
+        "runtime": attempt.runtime,
+        "log_bytes": attempt.log_bytes,
+        "log_sha256": attempt.log_sha256,
+        "steps": [step_on_wire(step) for step in attempt.steps],
     }
 
 
@@ -58,23 +99,21 @@ def job_on_wire(
     job: Job, *, log_bytes: int | None = None, steps: tuple[StepResult, ...] | None = None
 ) -> dict[str, Any]:
     """Return the job as the API shows it. `log_bytes` and `steps` are the live ones of a job that still runs."""
-
-    def instant(value: Any) -> str | None:
-        return None if value is None else to_rfc3339(value)
-
     return {
         "job_id": job.id,
         "type": job.type,
         "status": WIRE_STATUS[job.state],
         "conclusion": job.conclusion,
         "success": None if job.conclusion is None else job.conclusion == "succeeded",
-        "reason": reason_on_wire(job),
-        "submit_time": instant(job.submit_time),
-        "start_time": instant(job.start_time),
-        "end_time": instant(job.end_time),
+        "reason": reason_on_wire(job.reason),
+        "submit_time": _instant(job.submit_time),
+        "start_time": _instant(job.start_time),
+        "end_time": _instant(job.end_time),
         "exit_code": job.exit_code,
         "attempt": job.attempt,
         "max_attempts": job.max_attempts,
+        "attempts": [attempt_on_wire(attempt) for attempt in job.earlier_attempts],
+        "not_before": _instant(job.not_before),
         "priority": job.priority,
         "project": job.project,
         "labels": job.labels,
@@ -85,7 +124,7 @@ def job_on_wire(
         "artifacts": [],
         "log_bytes": job.log_bytes if log_bytes is None else log_bytes,
         "log_sha256": job.log_sha256,
-        "cancel_requested_time": instant(job.cancel_requested_time),
+        "cancel_requested_time": _instant(job.cancel_requested_time),
         "retry_of": job.retry_of,
         "runtime": job.runtime,
         "image": job.image,
@@ -98,13 +137,25 @@ def complete_event(job: Job) -> Event:
         "type": COMPLETE,
         "success": job.conclusion == "succeeded",
         "conclusion": str(job.conclusion),
-        "reason": reason_on_wire(job),
+        "reason": reason_on_wire(job.reason),
         "exit_code": job.exit_code,
         "log_bytes": job.log_bytes or 0,
         "log_sha256": job.log_sha256 or "",
     }
 
 
+def attempt_event(job: Job, number: int) -> Event:
+    """Return the event that stands before the log of a job's attempt `number`, which is not its first."""
+    previous = attempt_on_wire(job.earlier_attempts[number - 2])
+    told = ("attempt", "conclusion", "reason", "exit_code", "log_bytes", "log_sha256")
+    return {
+        "type": ATTEMPT,
+        "attempt": number,
+        "max_attempts": job.max_attempts,
+        "previous": {name: previous[name] for name in told},
+    }
+
+
 def status_event(job: Job) -> Event:
     """Return the event that tells where a job that has not completed stands."""
-    return {"type": STATUS, "status": WIRE_STATUS[job.state], "reason": reason_on_wire(job)}
+    return {"type": STATUS, "status": WIRE_STATUS[job.state], "reason": reason_on_wire(job.reason)}

@@ -30,6 +30,9 @@ class BuiltinExecution:
     def bounds_of(self, job: Job) -> Bounds:
         return Bounds()
 
+    def retry_of(self, job: Job) -> None:
+        """Nothing of it can fail."""
+
     def watched(self, job: Job) -> Path | None:
         return None
 

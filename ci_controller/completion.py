@@ -1,13 +1,17 @@
-"""How a job ends: what it left is collected, then the row is written, and then everything else is removed."""
+"""How a job or one of its attempts ends: what it left is collected, the row is written, everything else is removed."""
 
 import logging
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
 from ci_common.errors import ImageFault, StartFault
-from ci_common.jobs import Conclusion, Job, State
+from ci_common.jobs import Attempt, Conclusion, Job, Reason, ReasonCode, State
+from ci_common.spec import Retry
 from ci_common.times import Clock
 from ci_controller.execution import Execution
 from ci_controller.plan import Verdict
+from ci_controller.retrying import Chance, pause_after
 from ci_persistence.repository import JobRepository, Lease
 
 log = logging.getLogger(__name__)
@@ -28,12 +32,17 @@ class Writer:
 
 async def complete(job: Job, verdict: Verdict, *, writer: Writer, execution: Execution) -> Job:
     """End `job` with `verdict` and return it. Raises StaleWrite where its row changed meanwhile, RuntimeUnavailable."""
-    left = await execution.collect(job)
+    return await write_end(job, verdict, await execution.collect(job), writer)
+
+
+async def write_end(job: Job, verdict: Verdict, left: dict[str, Any], writer: Writer) -> Job:
+    """Write that `job` has ended with `verdict`, and what it left. Raises StaleWrite."""
     errored = verdict.reason is not None and verdict.conclusion is Conclusion.ERRORED
     done = await writer.write(
         job,
         state=State.COMPLETED,
-        end_time=max(writer.clock(), job.start_time or job.submit_time),
+        end_time=_end_of(job, writer.clock()),
+        not_before=None,
         conclusion=verdict.conclusion,
         reason=verdict.reason,
         exit_code=verdict.exit_code,
@@ -42,6 +51,51 @@ async def complete(job: Job, verdict: Verdict, *, writer: Writer, execution: Exe
     )
     log.info("job %s (%s) completed: %s", job.id, job.type, verdict.conclusion)
     return done
+
+
+async def try_again(
+    job: Job, verdict: Verdict, retry: Retry, *, writer: Writer, execution: Execution, chance: Chance
+) -> Job:
+    """End an attempt of `job` with `verdict`, queue the next one and return the job. Raises as `complete` does."""
+    left = await execution.collect(job)
+    end = _end_of(job, writer.clock())
+    pause = pause_after(job.attempt, retry, chance)
+    ended = Attempt(
+        number=job.attempt,
+        conclusion=verdict.conclusion,
+        end_time=end,
+        reason=verdict.reason,
+        exit_code=verdict.exit_code,
+        start_time=job.start_time,
+        runtime=job.runtime,
+        **left,
+    )
+    again = await writer.write(
+        job,
+        state=State.QUEUED,
+        attempt=job.attempt + 1,
+        earlier_attempts=(*job.earlier_attempts, ended),
+        not_before=end + pause,
+        reason=Reason(ReasonCode.BACKING_OFF, _why_it_waits(job, verdict, pause, end + pause)),
+        start_time=None,
+        runtime=None,
+        stop_code=None,
+    )
+    log.info("job %s: attempt %d of %d ended: %s", job.id, job.attempt, job.max_attempts, verdict.conclusion)
+    return again
+
+
+def _why_it_waits(job: Job, verdict: Verdict, pause: timedelta, not_before: datetime) -> str:
+    why = f": {verdict.reason.message}" if verdict.reason else ""
+    return (
+        f"attempt {job.attempt + 1} of {job.max_attempts} begins in {pause.total_seconds():.1f} s, at "
+        f"{not_before:%Y-%m-%d %H:%M:%S} UTC; attempt {job.attempt} {verdict.conclusion}{why}"
+    )
+
+
+def _end_of(job: Job, now: datetime) -> datetime:
+    """Return when an attempt ended; never before its start, whatever has been done to the clock."""
+    return max(now, job.start_time or job.submit_time)
 
 
 async def clear(job: Job, execution: Execution) -> bool:

@@ -16,13 +16,15 @@ from ci_common.errors import StartFault
 from ci_common.jobs import Job, State
 from ci_common.layout import DataDirectory, RunDirectory, open_regular
 from ci_common.logs import LogTimes
-from ci_common.spec import ExecutionPlan
+from ci_common.spec import ExecutionPlan, Retry
 from ci_common.steps import read_steps
 from ci_common.times import Clock
+from ci_common.unpack import UnpackLimits
 from ci_common.watch import FileWatcher
 from ci_controller import rundir
 from ci_controller.limits import Bounds, Usage
 from ci_controller.plan import Observed, Sight
+from ci_controller.renewal import fill_workspace
 from ci_controller.runtime.protocol import Phase, Runtime, Workload, WorkloadKey, WorkloadSpec
 from ci_controller.usage import UsageWatch
 
@@ -45,6 +47,9 @@ class Execution(Protocol):
 
     def bounds_of(self, job: Job) -> Bounds:
         """Return what the job has to keep to."""
+
+    def retry_of(self, job: Job) -> Retry | None:
+        """Return when the job is tried again, or None where it never is."""
 
     def watched(self, job: Job) -> Path | None:
         """Return the directory in which files appear when something happens to the job, once it exists."""
@@ -80,15 +85,20 @@ class Execution(Protocol):
 class WorkloadExecution:
     """Container jobs, on one runtime."""
 
-    def __init__(self, runtime: Runtime, data: DataDirectory, clock: Clock) -> None:
+    def __init__(self, runtime: Runtime, data: DataDirectory, clock: Clock, limits: UnpackLimits) -> None:
+        """`limits` are those of the uploads that the attempts after the first unpack again."""
         self._runtime = runtime
         self._data = data
         self._clock = clock
+        self._unpack_limits = limits
         self._measuring = asyncio.Lock()
         self.runtime_name = runtime.name
 
     def bounds_of(self, job: Job) -> Bounds:
         return Bounds.of(_plan_of(job))
+
+    def retry_of(self, job: Job) -> Retry | None:
+        return _plan_of(job).retry
 
     def watched(self, job: Job) -> Path | None:
         path = self._run(job).path
@@ -103,6 +113,7 @@ class WorkloadExecution:
             _sight(workload, waiting=waiting, started=started),
             exit=ended,
             started=started,
+            spent=job.state is not State.COMPLETED and run.is_spent(),
             workload_exit_code=workload.exit_code,
             out_of_memory=workload.out_of_memory,
             usage=_usage(run, started=started),
@@ -113,7 +124,11 @@ class WorkloadExecution:
     async def create(self, job: Job) -> None:
         run, plan = self._run(job), _plan_of(job)
         if job.has_upload and not run.workspace.is_dir():
-            raise StartFault(f"the project unpacked for job {job.id} is gone from the data directory; submit it again")
+            if job.attempt == 1:
+                raise StartFault(
+                    f"the project unpacked for job {job.id} is gone from the data directory; submit it again"
+                )
+            await fill_workspace(run, self._data.upload(job.id), self._unpack_limits)
         base, environment = self._runtime.base_directory(run), self._runtime.environment()
         await asyncio.to_thread(
             rundir.prepare,
@@ -166,19 +181,12 @@ class WorkloadExecution:
             await asyncio.sleep(OVERRUN_SECONDS)
 
     async def collect(self, job: Job) -> dict[str, Any]:
-        run = self._run(job)
-        size, digest = await asyncio.to_thread(_hash_log, run.log)
-        if size > LogTimes(run.times).last_length():
-            LogTimes(run.times).append(self._clock(), size)
-        names = tuple(step.name for step in _plan_of(job).steps)
-        return {"steps": read_steps(run, names, job.start_time), "log_bytes": size, "log_sha256": digest}
+        return await collect_files(job, self._data, self._clock)
 
     async def discard(self, job: Job) -> None:
         await self._runtime.remove(_key(job))
-        run = self._run(job)
-        for mark in ("waiting", "started"):
-            with suppress(FileNotFoundError):
-                (run.path / mark).unlink()
+        with suppress(FileNotFoundError):
+            (self._run(job).path / "waiting").unlink()
 
     async def clear(self, job: Job) -> None:
         run = self._run(job)
@@ -190,6 +198,16 @@ class WorkloadExecution:
 
     def _run(self, job: Job) -> RunDirectory:
         return self._data.run(job.id, job.attempt)
+
+
+async def collect_files(job: Job, data: DataDirectory, clock: Clock) -> dict[str, Any]:
+    """Return the changes to the row that say what is in the job's run directory."""
+    run = data.run(job.id, job.attempt)
+    size, digest = await asyncio.to_thread(_hash_log, run.log)
+    if size > LogTimes(run.times).last_length():
+        LogTimes(run.times).append(clock(), size)
+    names = tuple(step.name for step in _plan_of(job).steps)
+    return {"steps": read_steps(run, names, job.start_time), "log_bytes": size, "log_sha256": digest}
 
 
 def _key(job: Job) -> WorkloadKey:
@@ -230,8 +248,13 @@ def _hash_log(path: Path) -> tuple[int, str]:
 
 
 def _all_but_log(run: RunDirectory) -> list[Path]:
-    """Delete the files of a run directory that can be deleted at once; return the directories that are left."""
+    """Delete the files of a run directory that can be deleted at once; return the directories that are left.
+
+    The gate goes first: from then on the directory tells that its attempt is over (`RunDirectory.is_spent`).
+    """
     left: list[Path] = []
+    with suppress(FileNotFoundError):
+        run.gate.unlink()
     with suppress(FileNotFoundError), os.scandir(run.path) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):

@@ -44,13 +44,23 @@ class Janitor:
                 await runtime.remove(orphan.key)
 
     async def sweep_directories(self) -> None:
-        """Have the workspaces of completed jobs cleared that a controller left which died just then."""
+        """Have the workspaces of attempts that have ended cleared that a controller left which died just then."""
         uncleared = await asyncio.to_thread(_with_workspace, self._data.jobs)
-        for job in (await self._writer.repository.get_many(uncleared)).values():
-            if job.state is State.COMPLETED:
-                self._supervise(job)
+        jobs = await self._writer.repository.get_many({key.job_id for key in uncleared})
+        for key in uncleared:
+            job = jobs.get(key.job_id)
+            if job is None or key.attempt > job.attempt:
+                continue
+            if job.as_of(key.attempt).state is State.COMPLETED:
+                self._supervise(job.as_of(key.attempt))
 
 
-def _with_workspace(jobs: Path) -> list[str]:
-    """Return the ids of the jobs that have a workspace."""
-    return [name for name in os.listdir(jobs) if is_job_id(name) and any((jobs / name).glob("*/workspace"))]
+def _with_workspace(jobs: Path) -> set[WorkloadKey]:
+    """Return the attempts that have a workspace."""
+    return {
+        WorkloadKey(name, int(workspace.parent.name))
+        for name in os.listdir(jobs)
+        if is_job_id(name)
+        for workspace in (jobs / name).glob("*/workspace*")
+        if workspace.parent.name.isdecimal()
+    }

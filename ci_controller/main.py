@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,7 +17,9 @@ from ci_common.times import Clock, utc_now
 from ci_common.watch import FileWatcher
 from ci_controller.completion import Writer
 from ci_controller.leadership import lead_forever
+from ci_controller.possession import take_possession
 from ci_controller.reconciler import Reconciler
+from ci_controller.retrying import Chance
 from ci_controller.runtime.docker import DockerRuntime
 from ci_controller.runtime.process import ProcessRuntime
 from ci_controller.runtime.protocol import Runtime
@@ -36,20 +39,25 @@ class Parts:
     runtimes: dict[str, Runtime]
     watcher: FileWatcher
     clock: Clock = utc_now
+    chance: Chance = random.random
 
 
 @asynccontextmanager
 async def assembled(settings: Settings) -> AsyncIterator[Parts]:
-    """Yield the parts of a controller, connected; they are let go of on the way out."""
+    """Yield the parts of a controller, connected; they are let go of on the way out.
+
+    The database is this data directory's then (`ci_controller.possession`). Raises Unavailable, SettingsError.
+    """
     data = DataDirectory(settings.data_path)
     data.create()
     async with AsyncExitStack() as stack:
         repository = SQLiteJobRepository(settings.db_path)
         stack.push_async_callback(repository.close)
         await repository.open()
+        installation = await take_possession(repository, data, utc_now, patience=settings.lease_seconds + 1)
         watcher = await stack.enter_async_context(FileWatcher())
         runtimes: dict[str, Runtime] = {
-            "docker": DockerRuntime(settings, await repository.installation_id(), data),
+            "docker": DockerRuntime(settings, installation.id, data),
             "process": ProcessRuntime(settings, data),
         }
         for runtime in runtimes.values():
@@ -66,10 +74,12 @@ async def control(parts: Parts) -> None:
         reconciler = Reconciler(
             settings=settings,
             writer=Writer(parts.repository, lease, parts.clock),
+            retention=parts.repository,
             runtimes=parts.runtimes,
             chosen=chosen,
             data=parts.data,
             watcher=parts.watcher,
+            chance=parts.chance,
         )
         await reconciler.run()
 

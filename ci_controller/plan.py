@@ -10,7 +10,9 @@ from enum import StrEnum
 
 from ci_common.jobs import STOP_CONCLUSIONS, Conclusion, Job, Reason, ReasonCode, State
 from ci_common.layout import ExitRecord
+from ci_common.spec import Retry
 from ci_controller.limits import NO_BOUNDS, NOTHING_USED, Bounds, Usage
+from ci_controller.retrying import is_tried_again, waits_until
 
 BOOT_SECONDS = 60.0
 """How long a started workload may take to its gate."""
@@ -44,6 +46,8 @@ class Observed:
     """What the script wrote at its end."""
     started: bool = False
     """Whether the gate has opened."""
+    spent: bool = False
+    """Whether the run directory is one of an attempt that has completed and been cleared."""
     workload_exit_code: int | None = None
     """How the workload's first process ended, as the engine states it."""
     out_of_memory: bool = False
@@ -103,6 +107,11 @@ class MarkRunning:
 
 
 @dataclass(frozen=True, slots=True)
+class Adopt:
+    """Write that the job runs, though its code began before: the row is of an older copy of the database."""
+
+
+@dataclass(frozen=True, slots=True)
 class OpenGate:
     """Let the job's own code begin."""
 
@@ -127,6 +136,14 @@ class Complete:
 
 
 @dataclass(frozen=True, slots=True)
+class TryAgain:
+    """Collect what the attempt left, write how it ended, and queue the job again for its next attempt."""
+
+    verdict: Verdict
+    retry: Retry
+
+
+@dataclass(frozen=True, slots=True)
 class Discard:
     """Remove a workload that ended before its gate, so that the next look starts another."""
 
@@ -143,47 +160,66 @@ Action = (
     | Create
     | Start
     | MarkRunning
+    | Adopt
     | OpenGate
     | MarkStopping
     | Stop
     | Complete
+    | TryAgain
     | Discard
     | Remove
 )
 
-_CANCELLED = Verdict(Conclusion.CANCELLED, Reason(ReasonCode.CANCELLED, "cancelled on request before it started"))
+
+def plan(job: Job, seen: Observed, now: datetime, *, bounds: Bounds = NO_BOUNDS, retry: Retry | None = None) -> Action:
+    """Return the next step for `job`, which has to keep to `bounds` and is tried again as `retry` says; None: never."""
+    action = _plan_once(job, seen, now, bounds, retry)
+    return conclude(job, action.verdict, retry) if isinstance(action, Complete) else action
 
 
-def plan(job: Job, seen: Observed, now: datetime, *, bounds: Bounds = NO_BOUNDS) -> Action:
-    """Return the next step for `job`, which has to keep to `bounds`."""
+def conclude(job: Job, verdict: Verdict, retry: Retry | None) -> Complete | TryAgain:
+    """Return what follows where an attempt ends so: the job ends, or its retry policy gives it another attempt."""
+    ran_to_its_end = verdict.reason is not None and verdict.reason.code is ReasonCode.RESTORED
+    if retry is not None and not ran_to_its_end and is_tried_again(job, verdict.conclusion, retry):
+        return TryAgain(verdict, retry)
+    return Complete(verdict)
+
+
+def _plan_once(job: Job, seen: Observed, now: datetime, bounds: Bounds, retry: Retry | None) -> Action:
     match job.state:
         case State.COMPLETED:
             return Rest() if seen.sight is Sight.ABSENT and seen.cleared else Remove()
         case State.QUEUED:
-            return _plan_queued(job, now)
+            return _plan_queued(job, now, retry)
         case State.STARTING:
             return _plan_starting(job, seen, now)
         case State.RUNNING:
             return _plan_running(job, seen, now, bounds)
 
 
-def _plan_queued(job: Job, now: datetime) -> Action:
+def _plan_queued(job: Job, now: datetime, retry: Retry | None) -> Action:
     if job.cancel_requested_time is not None:
-        return Complete(_CANCELLED)
-    if job.not_before is not None and job.not_before > now:
-        return Wait(job.not_before)
-    return MarkStarting()
+        return Complete(_cancelled(job))
+    until = waits_until(job, now, retry)
+    return MarkStarting() if until is None else Wait(until)
+
+
+def _cancelled(job: Job) -> Verdict:
+    what = "it" if job.attempt == 1 else f"attempt {job.attempt} of {job.max_attempts}"
+    return Verdict(Conclusion.CANCELLED, Reason(ReasonCode.CANCELLED, f"cancelled on request before {what} started"))
 
 
 def _plan_starting(job: Job, seen: Observed, now: datetime) -> Action:
+    if _has_begun(seen) or seen.sight is Sight.RUNNING:
+        return Adopt()
     if job.cancel_requested_time is not None:
-        return Complete(_CANCELLED)
+        return Complete(_cancelled(job))
     match seen.sight:
         case Sight.ABSENT:
             return Create()
         case Sight.CREATED:
             return Start()
-        case Sight.AT_GATE | Sight.RUNNING:
+        case Sight.AT_GATE:
             return MarkRunning()
         case Sight.BOOTING:
             begun = seen.booting_since or now
@@ -208,8 +244,13 @@ def _plan_starting(job: Job, seen: Observed, now: datetime) -> Action:
             )
 
 
+def _has_begun(seen: Observed) -> bool:
+    """Tell whether this attempt's code may have run already. The gate opens only for RUNNING, so the row is too old."""
+    return seen.started or seen.exit is not None or seen.spent
+
+
 def _plan_running(job: Job, seen: Observed, now: datetime, bounds: Bounds) -> Action:
-    if seen.sight in (Sight.EXITED, Sight.ABSENT):
+    if seen.sight in (Sight.EXITED, Sight.ABSENT, Sight.CREATED):
         return Complete(judge(job, seen, bounds))
     if seen.exit is not None:
         return Wait(now + timedelta(seconds=SETTLE_SECONDS))
@@ -242,7 +283,13 @@ def judge(job: Job, seen: Observed, bounds: Bounds = NO_BOUNDS) -> Verdict:
         return _errored(ReasonCode.OUT_OF_MEMORY, bounds.why_killed())
     if seen.disk_full:
         return _errored(ReasonCode.DISK_FULL, "the disk was full, so the job's end could not be written down")
-    if seen.sight is Sight.ABSENT:
+    if seen.spent and not seen.started:
+        return _errored(
+            ReasonCode.RESTORED,
+            "the job ran to its end, and the database is an older copy that does not know how it ended; it is not run "
+            "again by itself",
+        )
+    if seen.sight in (Sight.ABSENT, Sight.CREATED):
         return _errored(ReasonCode.CONTAINER_LOST, "what ran the job was removed from outside before the job ended")
     return _errored(
         ReasonCode.CONTAINER_LOST,

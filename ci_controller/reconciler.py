@@ -8,20 +8,27 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import aclosing
+from datetime import timedelta
 
 from ci_common.errors import CiError, JobNotFound, RuntimeUnavailable
-from ci_common.jobs import BUILTIN_TYPES, Job
+from ci_common.jobs import BUILTIN_TYPES, Job, State
 from ci_common.layout import DataDirectory
 from ci_common.settings import Settings
+from ci_common.unpack import UnpackLimits
 from ci_common.watch import FileWatcher
 from ci_controller.builtin import BuiltinExecution
 from ci_controller.completion import Writer
 from ci_controller.execution import Execution, WorkloadExecution
 from ci_controller.images import Images
 from ci_controller.janitor import Janitor
-from ci_controller.runtime.protocol import Runtime, Sighting
+from ci_controller.remover import Remover
+from ci_controller.retrying import Chance
+from ci_controller.runtime.protocol import Runtime, Sighting, WorkloadKey
 from ci_controller.scheduler import Scheduler
+from ci_controller.strays import Strays
 from ci_controller.supervisor import Supervisor
+from ci_controller.sweeper import Sweeper
+from ci_persistence.retention import JobRetention
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +46,12 @@ class Reconciler:
         *,
         settings: Settings,
         writer: Writer,
+        retention: JobRetention,
         runtimes: Mapping[str, Runtime],
         chosen: str,
         data: DataDirectory,
         watcher: FileWatcher,
+        chance: Chance,
     ) -> None:
         self._settings = settings
         self._writer = writer
@@ -50,15 +59,30 @@ class Reconciler:
         self._data = data
         self._watcher = watcher
         self._wakeups = watcher.subscribe()
-        self._supervisors: dict[str, Supervisor] = {}
-        self._seen_cancels: dict[str, bool] = {}
+        self._chance = chance
+        self._supervisors: dict[WorkloadKey, Supervisor] = {}
+        self._seen_cancels: dict[WorkloadKey, bool] = {}
         self._builtin = BuiltinExecution(writer.clock)
-        self._executions = {name: WorkloadExecution(runtime, data, writer.clock) for name, runtime in runtimes.items()}
+        limits = UnpackLimits.of(settings)
+        self._executions = {
+            name: WorkloadExecution(runtime, data, writer.clock, limits) for name, runtime in runtimes.items()
+        }
         self._chosen = chosen
         self._images = Images(runtimes[chosen], self.wake)
         self._scheduler = Scheduler(writer, self._images, self._execution_of, settings.max_concurrency)
         self._janitor = Janitor(data, writer, self._supervise)
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._remover = Remover(
+            data=data,
+            retention=retention,
+            lease=writer.lease,
+            runtimes=runtimes,
+            watcher=watcher,
+            is_supervised=self._hurry_supervisor,
+        )
+        able = max(runtimes.values(), key=lambda runtime: runtime.isolated)
+        strays = Strays(data, writer.repository, able)
+        self._sweeper = Sweeper(settings, writer=writer, retention=retention, data=data, strays=strays)
+        self._tasks: dict[WorkloadKey, asyncio.Task[None]] = {}
 
     def wake(self) -> None:
         """Make the loop look again soon."""
@@ -70,6 +94,8 @@ class Reconciler:
             async with asyncio.TaskGroup() as eternal:
                 eternal.create_task(self._follow_database(), name="database changes")
                 eternal.create_task(self._sweep_directories(), name="directory sweep")
+                eternal.create_task(self._remover.run(), name="removals")
+                eternal.create_task(self._sweeper.run(), name="retention")
                 for runtime in self._runtimes.values():
                     eternal.create_task(self._follow_workloads(runtime), name=f"workloads of {runtime.name}")
                     eternal.create_task(self._follow_events(runtime), name=f"events of {runtime.name}")
@@ -81,12 +107,13 @@ class Reconciler:
 
     async def _follow_jobs(self) -> None:
         while True:
+            pause = self._settings.reconcile_interval
             try:
-                await self._look_at_jobs()
+                pause = min(pause, await self._look_at_jobs())
             except CiError as exc:
                 log.warning("this look at the jobs is skipped: %s", exc)
                 await asyncio.sleep(min(1.0, self._settings.reconcile_interval))
-            await self._wakeups.wait(self._settings.reconcile_interval)
+            await self._wakeups.wait(pause)
 
     async def _follow_workloads(self, runtime: Runtime) -> None:
         while True:
@@ -107,8 +134,10 @@ class Reconciler:
             job = rows.get(sighting.key.job_id)
             if job is None:
                 orphans.append(sighting)
-            else:
-                self._supervise(job)
+            elif sighting.key.attempt <= job.attempt:
+                self._supervise(job.as_of(sighting.key.attempt))
+            elif job.state is State.COMPLETED:  # By an older copy of the database, which knows of no such attempt.
+                orphans.append(sighting)
         await self._janitor.sweep_orphans(runtime, orphans)
 
     async def _reconnect(self, runtime: Runtime, exc: RuntimeUnavailable) -> None:
@@ -126,48 +155,66 @@ class Reconciler:
                 return
         self.wake()
 
-    async def _look_at_jobs(self) -> None:
+    async def _look_at_jobs(self) -> float:
+        """Return in how many seconds at most to look again because of a job that backs off."""
         repository = self._writer.repository
         active = await repository.active()
         for job in active:
             self._supervise(job)
             self._wake_if_cancelled(job)
-        for job in await self._scheduler.turn(await repository.queued(), len(active)):
+        queued = await repository.queued()
+        for job in await self._scheduler.turn(queued, len(active)):
             self._supervise(job)
+        now = self._writer.clock()
+        waits = (job.not_before - now for job in queued if job.not_before is not None and job.not_before > now)
+        return min(waits, default=timedelta.max).total_seconds()
 
     def _wake_if_cancelled(self, job: Job) -> None:
+        key = WorkloadKey(job.id, job.attempt)
         cancelled = job.cancel_requested_time is not None
-        if cancelled and not self._seen_cancels.get(job.id, False):
-            self._supervisors[job.id].wake()
-        self._seen_cancels[job.id] = cancelled
+        if cancelled and not self._seen_cancels.get(key, False):
+            self._supervisors[key].wake()
+        self._seen_cancels[key] = cancelled
 
     def _supervise(self, job: Job) -> None:
-        if job.id not in self._supervisors:
+        """See that the attempt that `job` is at has a driver."""
+        key = WorkloadKey(job.id, job.attempt)
+        if key not in self._supervisors:
             supervisor = Supervisor(
-                job.id,
+                key,
                 writer=self._writer,
                 execution=self._execution_of(job),
                 watcher=self._watcher,
                 interval=self._settings.reconcile_interval,
                 grace=self._settings.stop_grace,
+                chance=self._chance,
             )
-            self._supervisors[job.id] = supervisor
-            self._tasks[job.id] = asyncio.create_task(self._isolated(job.id, supervisor), name=f"job {job.id}")
+            self._supervisors[key] = supervisor
+            name = f"job {job.id}, attempt {job.attempt}"
+            self._tasks[key] = asyncio.create_task(self._isolated(key, supervisor), name=name)
 
-    async def _isolated(self, job_id: str, supervisor: Supervisor) -> None:
+    async def _isolated(self, key: WorkloadKey, supervisor: Supervisor) -> None:
         """What goes wrong with one job stops no other; the next full look gives it a new supervisor."""
         try:
             await supervisor.run()
         except JobNotFound:
-            log.info("job %s is gone", job_id)
+            log.info("job %s is gone", key.job_id)
         except Exception:
-            log.exception("job %s: its supervisor failed", job_id)
+            log.exception("job %s: its supervisor failed", key.job_id)
             await asyncio.sleep(self._settings.reconcile_interval)
         finally:
-            self._supervisors.pop(job_id, None)
-            self._tasks.pop(job_id, None)
-            self._seen_cancels.pop(job_id, None)
+            self._supervisors.pop(key, None)
+            self._tasks.pop(key, None)
+            self._seen_cancels.pop(key, None)
             self.wake()
+            self._remover.wake()
+
+    def _hurry_supervisor(self, job_id: str) -> bool:
+        """Tell whether the job has a supervisor, and have it look at once whether its row is still there."""
+        own = [supervisor for key, supervisor in self._supervisors.items() if key.job_id == job_id]
+        for supervisor in own:
+            supervisor.wake()
+        return bool(own)
 
     def _execution_of(self, job: Job) -> Execution:
         if job.type in BUILTIN_TYPES:
@@ -180,6 +227,7 @@ class Reconciler:
                 async with aclosing(self._writer.repository.changes()) as changes:
                     async for _ in changes:
                         self.wake()
+                        self._remover.wake()
             except CiError as exc:
                 log.warning("changes of the database cannot be seen at present: %s", exc)
             await asyncio.sleep(RETRY_EVENTS_SECONDS)
@@ -188,8 +236,8 @@ class Reconciler:
         while True:
             try:
                 async for key in runtime.events():
-                    if key.job_id in self._supervisors:
-                        self._supervisors[key.job_id].wake()
+                    if key in self._supervisors:
+                        self._supervisors[key].wake()
             except RuntimeUnavailable:
                 pass  # The loop says so; here only the wake-ups are missing.
             await asyncio.sleep(RETRY_EVENTS_SECONDS)
@@ -205,7 +253,7 @@ class Reconciler:
     async def _dismiss_supervisors(self) -> None:
         """Leave jobs that have not completed as they are; those that have are cleared, within a bounded time."""
         tasks = dict(self._tasks)
-        clearing = {tasks[job_id] for job_id, s in self._supervisors.items() if s.is_clearing}
+        clearing = {tasks[key] for key, s in self._supervisors.items() if s.is_clearing}
         for task in set(tasks.values()) - clearing:
             task.cancel()
         if clearing:

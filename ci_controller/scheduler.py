@@ -47,7 +47,8 @@ class Scheduler:
         return [job for job in after if job.state is not State.QUEUED]
 
     async def _decide(self, job: Job, *, slot_is_free: bool) -> Decision:
-        match plan(job, _NOTHING_SEEN, self.writer.clock()):
+        retry = None if job.not_before is None else self.execution_of(job).retry_of(job)
+        match plan(job, _NOTHING_SEEN, self.writer.clock(), retry=retry):
             case steps.Complete(verdict):
                 return verdict
             case steps.MarkStarting():
@@ -61,7 +62,8 @@ class Scheduler:
             return Verdict(Conclusion.ERRORED, Reason(fault.reason_code, str(fault)))
         if reason is None:
             starting = Reason(ReasonCode.STARTING, "its container is being started")
-            return {"state": State.STARTING, "reason": starting, "runtime": self.execution_of(job).runtime_name}
+            runtime = self.execution_of(job).runtime_name
+            return {"state": State.STARTING, "reason": starting, "runtime": runtime, "not_before": None}
         return {"reason": reason} if reason != job.reason else None
 
     async def _obstacle(self, job: Job, *, slot_is_free: bool) -> Reason | None:

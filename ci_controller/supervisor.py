@@ -1,4 +1,4 @@
-"""One job: look, ask `plan` for the next step, take it, look again. One task per job that is not at rest.
+"""One attempt of a job: look, ask `plan` for the next step, take it, look again. One task per attempt not at rest.
 
 The task can be cancelled anywhere; that means that this process is leaving, and touches neither job nor workload.
 """
@@ -14,9 +14,11 @@ from ci_common.errors import ImageFault, RuntimeUnavailable, StaleWrite, StartFa
 from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, State
 from ci_common.watch import FileWatcher, Watched
 from ci_controller import plan as steps
-from ci_controller.completion import Writer, clear, complete
+from ci_controller.completion import Writer, clear, complete, try_again
 from ci_controller.execution import Execution
-from ci_controller.plan import Action, Observed, Sight, Verdict, plan
+from ci_controller.plan import Action, Observed, Sight, Verdict, conclude, plan
+from ci_controller.retrying import Chance
+from ci_controller.runtime.protocol import WorkloadKey
 from ci_controller.usage import UsageWatch
 
 log = logging.getLogger(__name__)
@@ -26,18 +28,27 @@ STALE_SECONDS = 0.05
 
 
 class Supervisor:
-    """Drives one job until nothing is left to do for it."""
+    """Drives one attempt of a job until nothing is left to do for it."""
 
     def __init__(
-        self, job_id: str, *, writer: Writer, execution: Execution, watcher: FileWatcher, interval: float, grace: float
+        self,
+        key: WorkloadKey,
+        *,
+        writer: Writer,
+        execution: Execution,
+        watcher: FileWatcher,
+        interval: float,
+        grace: float,
+        chance: Chance,
     ) -> None:
-        self._job_id = job_id
+        self._key = key
         self._writer = writer
         self._execution = execution
         self.runtime_name = execution.runtime_name
         self._watcher = watcher
         self._interval = interval
         self._grace = grace
+        self._chance = chance
         self._wakeups = watcher.subscribe()
         self._watching = False
         self._booting_since: datetime | None = None
@@ -45,7 +56,7 @@ class Supervisor:
         self._usage: UsageWatch | None = None
         self._following_usage: asyncio.Task[None] | None = None
         self.is_clearing = False
-        """Whether the job has completed, and only its remains are still to be removed."""
+        """Whether the attempt has ended, and only its remains are still to be removed."""
 
     def wake(self) -> None:
         """Make the supervisor look again soon."""
@@ -62,11 +73,13 @@ class Supervisor:
 
     async def _turn(self) -> bool:
         """Look and take one step; return whether nothing is left to do here."""
-        job = await self._writer.repository.get(self._job_id)
+        # Once another attempt has begun, or is waiting to, this one is as a completed job: to be cleared.
+        job = (await self._writer.repository.get(self._key.job_id)).as_of(self._key.attempt)
         self._watch(job)
         try:
             seen = await self._look(job)
-            action = plan(job, seen, self._writer.clock(), bounds=self._execution.bounds_of(job))
+            bounds, retry = self._execution.bounds_of(job), self._execution.retry_of(job)
+            action = plan(job, seen, self._writer.clock(), bounds=bounds, retry=retry)
             if isinstance(action, steps.Rest | steps.MarkStarting):
                 return True  # Completed and cleared; or queued, and so the scheduler's.
             if isinstance(action, steps.Remove):
@@ -107,14 +120,17 @@ class Supervisor:
                 clock = self._writer.clock
                 running = await self._writer.write(job, state=State.RUNNING, start_time=clock(), reason=None)
                 await self._execution.open_gate(running)
+            case steps.Adopt():
+                log.warning("job %s has begun before, in a past that the database does not know", job.id)
+                await self._writer.write(job, state=State.RUNNING, start_time=self._writer.clock(), reason=None)
             case steps.OpenGate():
                 await self._execution.open_gate(job)
             case steps.MarkStopping(code):
                 await self._mark_stopping(job, code)
             case steps.Stop():
                 await self._execution.stop(job, self._grace)
-            case steps.Complete(verdict):
-                await self._complete(job, verdict)
+            case steps.Complete() | steps.TryAgain():
+                await self._end(job, action)
 
     async def _bring_up(self, action: steps.Create | steps.Start | steps.Discard, job: Job) -> None:
         try:
@@ -127,20 +143,30 @@ class Supervisor:
                 case steps.Discard():
                     await self._execution.discard(job)
         except (StartFault, ImageFault) as fault:
-            await self._complete(job, _failure(fault.reason_code, str(fault)))
+            await self._fail(job, fault.reason_code, str(fault))
         except OSError as exc:
             full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
             code = ReasonCode.DISK_FULL if full else ReasonCode.START_FAILED
-            await self._complete(job, _failure(code, f"the run directory cannot be prepared: {exc}"))
+            await self._fail(job, code, f"the run directory cannot be prepared: {exc}")
 
     async def _mark_stopping(self, job: Job, code: ReasonCode) -> None:
         seen = await self._execution.look(job)
         if seen.exit is None and seen.sight is not Sight.EXITED:
             await self._writer.write(job, stop_code=code)
 
-    async def _complete(self, job: Job, verdict: Verdict) -> None:
+    async def _fail(self, job: Job, code: ReasonCode, message: str) -> None:
+        verdict = Verdict(Conclusion.ERRORED, Reason(code, message))
+        await self._end(job, conclude(job, verdict, self._execution.retry_of(job)))
+
+    async def _end(self, job: Job, action: steps.Complete | steps.TryAgain) -> None:
         self._stop_following_usage()
-        await complete(job, verdict, writer=self._writer, execution=self._execution)
+        match action:
+            case steps.Complete(verdict):
+                await complete(job, verdict, writer=self._writer, execution=self._execution)
+            case steps.TryAgain(verdict, retry):
+                await try_again(
+                    job, verdict, retry, writer=self._writer, execution=self._execution, chance=self._chance
+                )
         self.is_clearing = True
 
     def _watch(self, job: Job) -> None:
@@ -174,7 +200,3 @@ class Supervisor:
 def _say_what_failed(following: "asyncio.Task[None]") -> None:
     if not following.cancelled() and following.exception() is not None:
         log.error("the %s is not followed any more", following.get_name(), exc_info=following.exception())
-
-
-def _failure(code: ReasonCode, message: str) -> Verdict:
-    return Verdict(Conclusion.ERRORED, Reason(code, message))

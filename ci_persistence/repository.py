@@ -40,6 +40,16 @@ class Lease:
     fence: int
 
 
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Whose database it is."""
+
+    id: str
+    """What containers carry, so that nobody touches another's."""
+    data_path: str | None
+    """The data directory it belongs to, absolute and without symbolic links; None until a controller has been there."""
+
+
 class JobRepository(Protocol):
     """The jobs of one installation."""
 
@@ -52,8 +62,11 @@ class JobRepository(Protocol):
     async def ping(self) -> None:
         """Raise Unavailable where the database does not answer a read."""
 
-    async def installation_id(self) -> str:
-        """Return this database's own id, made when it was. Containers carry it, so nobody touches another's."""
+    async def installation(self) -> Installation:
+        """Return whose database this is. Its id is made with the database."""
+
+    async def bind(self, lease: Lease, installation: Installation) -> None:
+        """Write whose database this is. Raises StaleWrite where somebody else leads by now."""
 
     async def add(self, job: NewJob, *, max_queued: int) -> Job:
         """Store a new job in state QUEUED with reason `waiting_for_controller`, and return it.

@@ -40,17 +40,21 @@ def _found(evidence: Evidence) -> _Found:
     yield from ran_twice
     if not ran_twice:
         yield from _log(evidence, job)
+    everything = b"".join([*evidence.earlier_logs, evidence.log or b""])
     for reading in evidence.readings:
-        yield from _reading(reading, evidence.log or b"", job)
+        yield from _reading(reading, everything, job)
     yield from _exit_status(evidence, job)
 
 
 def _starts(evidence: Evidence, job: dict[str, Any]) -> _Found:
-    times = max(evidence.starts or 0, (evidence.log or b"").count(evidence.plan.token.encode()))
+    token, attempts = evidence.plan.token.encode(), job["attempt"]
+    times = max(log.count(token) for log in [*evidence.earlier_logs, evidence.log or b""])
     if times > 1:
-        yield Promise.RUN_TWICE, f"its code began {times} times"
-    elif job["attempt"] != 1:
-        yield Promise.RUN_TWICE, f"it is in attempt {job['attempt']}, and nobody asked for a second"
+        yield Promise.RUN_TWICE, f"its code began {times} times in one attempt"
+    elif (evidence.starts or 0) > attempts:
+        yield Promise.RUN_TWICE, f"its code began {evidence.starts} times in {attempts} attempts"
+    elif attempts > evidence.plan.max_attempts:
+        yield Promise.RUN_TWICE, f"it is in attempt {attempts} of {evidence.plan.max_attempts} that were asked for"
     elif evidence.refusal:
         yield Promise.RUN_TWICE, f"its submission was refused ({evidence.refusal}), and it ran all the same"
 
@@ -59,31 +63,47 @@ def _verdict(evidence: Evidence, job: dict[str, Any]) -> _Found:
     plan, conclusion = evidence.plan, job["conclusion"]
     code = (job["reason"] or {}).get("code")
     if conclusion == plan.own_conclusion:
-        exit_codes = [step["exit_code"] for step in job["steps"]]
-        expected = [0] * (len(plan.steps) - 1) + [plan.exit_code]
-        if job["exit_code"] != plan.exit_code or exit_codes != expected:
-            yield (
-                Promise.WRONG_VERDICT,
-                f"expected exit code {plan.exit_code} from steps {expected}, got {job['exit_code']} from {exit_codes}",
-            )
+        yield from _own_end(plan, job)
+        if job["attempt"] < plan.max_attempts:
+            yield Promise.WRONG_VERDICT, f"it ended with attempt {job['attempt']} of {plan.max_attempts}"
     elif conclusion != plan.stopped_conclusion and not (
         evidence.was_hit and conclusion == Conclusion.ERRORED and code == ReasonCode.CONTAINER_LOST
     ):
         allowed = [str(c) for c in (plan.own_conclusion, plan.stopped_conclusion) if c is not None]
         hit = ", or errored (container_lost) since it was hit" if evidence.was_hit else ""
         yield Promise.WRONG_VERDICT, f"expected {' or '.join(allowed)}{hit}, got {conclusion} ({job['reason']})"
-    log = evidence.log or b""
-    if (job["log_bytes"], job["log_sha256"]) != (len(log), hashlib.sha256(log).hexdigest()):
+    for attempt in job["attempts"]:
+        yield from _own_end(plan, attempt)
+    for told, log in zip([*job["attempts"], job], [*evidence.earlier_logs, evidence.log or b""], strict=True):
+        yield from _digest(told, log)
+
+
+def _own_end(plan: JobPlan, told: dict[str, Any]) -> _Found:
+    exit_codes = [step["exit_code"] for step in told["steps"]]
+    expected = [0] * (len(plan.steps) - 1) + [plan.exit_code]
+    if told["conclusion"] != plan.own_conclusion or told["exit_code"] != plan.exit_code or exit_codes != expected:
         yield (
             Promise.WRONG_VERDICT,
-            f"the job says that its log has {job['log_bytes']} bytes with digest {job['log_sha256']}, "
-            f"and it has {len(log)} with {hashlib.sha256(log).hexdigest()}",
+            f"attempt {told['attempt']}: expected {plan.own_conclusion} with exit code {plan.exit_code} from steps "
+            f"{expected}, got {told['conclusion']} with {told['exit_code']} from {exit_codes}",
+        )
+
+
+def _digest(told: dict[str, Any], log: bytes) -> _Found:
+    digest = hashlib.sha256(log).hexdigest()
+    if (told["log_bytes"], told["log_sha256"]) != (len(log), digest):
+        yield (
+            Promise.WRONG_VERDICT,
+            f"attempt {told['attempt']}: its log is said to have {told['log_bytes']} bytes with digest "
+            f"{told['log_sha256']}, and it has {len(log)} with {digest}",
         )
 
 
 def _log(evidence: Evidence, job: dict[str, Any]) -> _Found:
     """Hold the log against what the job says: all of it where it ended by itself, else the beginning of it."""
     plan, log = evidence.plan, evidence.log or b""
+    for number, earlier in enumerate(evidence.earlier_logs, 1):
+        yield from differences(plan.output, earlier, f"the log of attempt {number}")
     if job["conclusion"] == plan.own_conclusion:
         yield from differences(plan.output, log, "the log")
     else:

@@ -57,7 +57,9 @@ class Evidence:
     job: dict[str, Any] | None = None
     """What the server says of the job at the end; None where it knows none."""
     log: bytes | None = None
-    """All of the log, as read at the end; None where there is none."""
+    """All of the log of the last attempt, as read at the end; None where there is none."""
+    earlier_logs: list[bytes] = field(default_factory=list)
+    """Those of the attempts before."""
     trouble: str = ""
     """What the server answered where it should have told of the job or its log."""
     starts: int | None = None

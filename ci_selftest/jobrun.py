@@ -90,7 +90,9 @@ class JobRun:
         self.evidence.job, self.evidence.log, self.evidence.trouble = None, None, ""
         try:
             self.evidence.job = await read_job(self._client, self.evidence.job_id)
-            self.evidence.log = await read_log(self._client, self.evidence.job_id)
+            attempts = range(1, self.evidence.job["attempt"] + 1)
+            logs = [await read_log(self._client, self.evidence.job_id, attempt) for attempt in attempts]
+            *self.evidence.earlier_logs, self.evidence.log = logs
         except ClientError as exc:
             self.evidence.trouble = f"{type(exc).__name__}: {exc}"
         witness = self._around.witness(self.plan)

@@ -153,6 +153,7 @@ class Load:
         outcome.connections += sum(reading.connections for reading in evidence.readings)
         outcome.read += sum(len(reading.data) for reading in evidence.readings)
         evidence.readings.clear()
+        evidence.earlier_logs.clear()
         evidence.log = None
 
     def _found(self, violations: Iterable[Violation]) -> None:

@@ -33,12 +33,12 @@ async def workloads_of(scratch: Scratch, settings: Settings) -> Workloads:
     repository = SQLiteJobRepository(scratch.database)
     await repository.open()
     try:
-        installation_id = await repository.installation_id()
+        installation = await repository.installation()
     finally:
         await repository.close()
     engine = Engine(settings.docker_url)
     await engine.open()
-    return Containers(engine, installation_id)
+    return Containers(engine, installation.id)
 
 
 async def remove_owned(scratch: Scratch, settings: Settings) -> None:

@@ -43,9 +43,14 @@ class Kind(StrEnum):
     """It ends by itself, about when it is cancelled."""
     TIMED_OUT = "timed_out"
     """It never ends, and has a short timeout."""
+    RETRIED = "retried"
+    """It fails, and is to be tried again when it does."""
 
 
-ENDS_ITSELF = frozenset({Kind.PLAIN, Kind.RACING})
+ENDS_ITSELF = frozenset({Kind.PLAIN, Kind.RACING, Kind.RETRIED})
+_UNTOUCHED = frozenset({Kind.PLAIN, Kind.RETRIED})
+"""Nobody stops these."""
+_CANCELLED = frozenset({Kind.CANCELLED, Kind.STUBBORN, Kind.RACING})
 _CONCLUSION_OF_A_STOP = {
     Kind.CANCELLED: Conclusion.CANCELLED,
     Kind.STUBBORN: Conclusion.CANCELLED,
@@ -70,6 +75,7 @@ class JobPlan:
     timeout: float = PATIENT
     cancel_after: float | None = None
     """Seconds from the moment when the job's id is known; None is never."""
+    max_attempts: int = 1
     has_client: bool = False
     """Whether a process of its own reads along, which may be killed. `EXEC` and `SUBMIT` are such processes anyway."""
 
@@ -96,21 +102,17 @@ class JobPlan:
         steps = {"command": texts[0]} if len(texts) == 1 else {"steps": [{"run": text} for text in texts]}
         labels = {"number": str(self.number), "kind": str(self.kind)}
         environment = {"SELFTEST_WITNESS": witness}
-        return {
-            "image": image,
-            "timeout": self.timeout,
-            "project": project,
-            "labels": labels,
-            "env": environment,
-            **steps,
-        }
+        spec = {"image": image, "timeout": self.timeout, "project": project, "labels": labels, "env": environment}
+        if self.max_attempts > 1:
+            spec["retry"] = {"max_attempts": self.max_attempts, "on": [Conclusion.FAILED], "backoff": 0.3}
+        return spec | steps
 
     def step_texts(self) -> list[str]:
         """Return the shell text of each step."""
         texts = [shell_of(acts) for acts in self.steps]
         texts[0] = f'[ -z "$SELFTEST_WITNESS" ] || echo {self.token} >>"$SELFTEST_WITNESS"\n{texts[0]}'
         texts[-1] += f"\nexit {self.exit_code}" if self.kind in ENDS_ITSELF else f"\n{_FOREVER}"
-        if self.kind is not Kind.PLAIN:
+        if self.kind not in _UNTOUCHED:
             # What the shell says of its children when they are terminated is not the job's own output.
             texts = [f"trap {self._at_sigterm()} TERM\n{{ {text}\n}} 2>/dev/null" for text in texts]
         return texts
@@ -132,13 +134,14 @@ class JobPlan:
 def job_plan(seed: int, number: int) -> JobPlan:
     """Return the job with this number, from 1, of the run with this seed."""
     random = Random(f"{seed}/job/{number}")  # noqa: S311  # what is repeatable is no secret
-    kind = random.choices(list(Kind), weights=(12, 2, 1, 2, 2))[0]
-    way = random.choices(list(Way), weights=(4, 4, 2, 2))[0]
+    kind = random.choices(list(Kind), weights=(12, 2, 1, 2, 2, 2))[0]
+    # A process that comes back goes by the length of what it has, which tells no place among several logs.
+    way = random.choices(list(Way), weights=(4, 4, 0, 0) if kind is Kind.RETRIED else (4, 4, 2, 2))[0]
     token = f"token-{number}-{random.getrandbits(64):016x}"
     steps = [[Say(f"{token}\n".encode()), *some_acts(random, longest_pause=8)]]
     if way in (Way.UPLOAD, Way.SUBMIT):
         _add_files(random, steps)
-        if kind is Kind.PLAIN and random.random() < 0.5:
+        if kind in _UNTOUCHED and random.random() < 0.5:
             steps.append(some_acts(random, longest_pause=4))
     return JobPlan(
         number=number,
@@ -146,10 +149,11 @@ def job_plan(seed: int, number: int) -> JobPlan:
         way=way,
         steps=tuple(tuple(acts) for acts in steps),
         token=token,
-        exit_code=random.choice((0, 0, 3, 42)),
+        exit_code=random.choice((3, 42) if kind is Kind.RETRIED else (0, 0, 3, 42)),
         timeout=random.uniform(0.5, 2.0) if kind is Kind.TIMED_OUT else PATIENT,
-        cancel_after=random.uniform(0.0, 3.0) if kind not in (Kind.PLAIN, Kind.TIMED_OUT) else None,
-        has_client=way in (Way.REQUEST, Way.UPLOAD) and random.random() < 0.3,
+        cancel_after=random.uniform(0.0, 3.0) if kind in _CANCELLED else None,
+        max_attempts=random.choice((2, 3)) if kind is Kind.RETRIED else 1,
+        has_client=way in (Way.REQUEST, Way.UPLOAD) and kind is not Kind.RETRIED and random.random() < 0.3,
     )
 
 

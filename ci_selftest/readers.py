@@ -54,11 +54,13 @@ def may_pass(error: ClientError) -> bool:
 
 async def read_steadily(client: CiClient, job_id: str, reading: Reading) -> None:
     """Read by the client library, which takes a broken stream up again by itself."""
+    last_id: str | None = None
     while not reading.has_ended:
         reading.connections += 1
         try:
-            async with aclosing(client.stream(job_id, last_offset=len(reading.data))) as events:
+            async with aclosing(client.stream(job_id, last_id=last_id)) as events:
                 async for event in events:
+                    last_id = event.get("id", last_id)
                     reading.take(event, log_bytes_of(event) if event["type"] == LOG else b"")
         except ClientError as exc:
             if not may_pass(exc):
@@ -125,11 +127,11 @@ def _bytes_of(event: Event) -> bytes:
     return base64.b64decode(event["base64"]) if "base64" in event else event["data"].encode()
 
 
-async def read_log(client: CiClient, job_id: str) -> bytes:
+async def read_log(client: CiClient, job_id: str, attempt: int) -> bytes:
     """Return what `GET /jobs/{id}/log` has, asked for again until an answer is whole. Raises ClientError."""
     while True:
         try:
-            return b"".join([chunk async for chunk in client.log(job_id)])
+            return b"".join([chunk async for chunk in client.log(job_id, attempt=attempt)])
         except ClientError as exc:
             if not may_pass(exc):
                 raise

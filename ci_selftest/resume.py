@@ -1,6 +1,6 @@
 """`python -m ci_selftest.resume URL JOB FILE`: read a job's log on, from where FILE ends, up to the job's end.
 
-It is killed and started again; the file's length is all that it goes by.
+It is killed and started again; the file's length is all that it goes by, so the job has one attempt.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ async def main(url: str, job_id: str, path: Path) -> None:
 
 
 async def _read_on(client: CiClient, job_id: str, file: FileIO) -> None:
-    async with aclosing(client.stream(job_id, last_offset=file.tell())) as events:
+    async with aclosing(client.stream(job_id, last_id=str(file.tell()))) as events:
         async for event in events:
             if event["type"] == LOG:
                 file.write(log_bytes_of(event))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from ci_common.cursors import Cursor
 from ci_common.events import LOG, STEP
 from ci_common.jobs import StepResult, StepStatus
 from ci_common.logs import Piece, cut_piece
@@ -14,10 +15,10 @@ from ci_common.times import to_rfc3339
 PING = b": ping\n\n"
 
 
-def frame(event: Mapping[str, Any], identifier: str | None = None) -> bytes:
-    """Return one event; `identifier` becomes its `id:`."""
+def frame(event: Mapping[str, Any], cursor: Cursor | None = None) -> bytes:
+    """Return one event; `cursor`, the place behind it, becomes its `id:`."""
     data = json.dumps(event, separators=(",", ":")).encode("ascii")
-    head = b"" if identifier is None else b"id: %s\n" % identifier.encode("ascii")
+    head = b"" if cursor is None else b"id: %s\n" % str(cursor).encode("ascii")
     return b"%sdata: %s\n\n" % (head, data)
 
 
@@ -49,10 +50,14 @@ def step_events(steps: tuple[StepResult, ...]) -> list[StepEvent]:
 
 
 class LogFramer:
-    """Turns consecutive chunks of one log into events. `position` is the offset behind what has been shown."""
+    """Turns consecutive chunks of one attempt's log into events.
 
-    def __init__(self, position: int) -> None:
+    `position` is the offset behind what has been shown.
+    """
+
+    def __init__(self, position: int, *, attempt: int = 1) -> None:
         self.position = position
+        self._attempt = attempt
         self._steps: list[StepEvent] = []
         self._shown = 0
 
@@ -102,4 +107,4 @@ class LogFramer:
         event = {"type": LOG, "data": piece.text, "time": to_rfc3339(time)}
         if piece.exact is not None:
             event["base64"] = piece.exact
-        return frame(event, str(self.position))
+        return frame(event, Cursor(self._attempt, self.position))

@@ -3,24 +3,28 @@
 import os
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette.event import ServerSentEvent
 from sse_starlette.sse import EventSourceResponse
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from ci_common.cursors import BEGINNING, Cursor
 from ci_common.errors import JobNotFound
 from ci_common.ids import is_job_id
 from ci_common.jobs import Job, State
 from ci_common.layout import open_regular
 from ci_common.times import utc_now
+from ci_common.validation import validated
+from ci_common.wire import CleanupRequest
+from ci_server.deletion import clean_up, delete_or_cancel
 from ci_server.listing import next_link, read_list_query
 from ci_server.ranges import ranged_response
 from ci_server.readiness import readiness
-from ci_server.reading import NoQuery, read_query
+from ci_server.reading import NoQuery, read_json_object, read_query
 from ci_server.services import Services, services_of
-from ci_server.shown import job_document, log_excerpt
+from ci_server.shown import attempt_of, job_document, log_excerpt
 from ci_server.starting_points import starting_point
 from ci_server.streams import job_stream
 from ci_server.submissions import retry, submit_body, submit_upload
@@ -33,6 +37,13 @@ class JobQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     include: Literal["log"] | None = None
+
+
+class LogQuery(BaseModel):
+    """What `GET /jobs/{id}/log` may be asked."""
+
+    model_config = ConfigDict(extra="forbid")
+    attempt: int | None = Field(None, ge=1)
 
 
 async def submit(request: Request) -> Response:
@@ -70,18 +81,22 @@ async def get_job(request: Request) -> Response:
     document = job_document(services, job)
     if query.include == "log":
         document["log"] = log_excerpt(services, job)
+        if job.state is State.COMPLETED:
+            await services.repository.get(job.id)  # Its log goes when it is deleted: then it is not found.
     return JSONResponse(document)
 
 
 async def stream_job(request: Request) -> Response:
     services, job = await _job_of(request)
-    position = starting_point(request, job, services.run_of(job))
-    return Response(status_code=204) if position is None else _stream(services, job, position)
+    start = starting_point(request, job, services.run_of(job))
+    return Response(status_code=204) if start is None else _stream(services, job, start)
 
 
 async def get_log(request: Request) -> Response:
-    read_query(request, NoQuery)
+    query = read_query(request, LogQuery)
     services, job = await _job_of(request)
+    if query.attempt is not None:
+        job = attempt_of(job, query.attempt)
     completed = job.state is State.COMPLETED
     headers = {"Cache-Control": "no-cache"}
     if completed and job.log_sha256:
@@ -91,6 +106,8 @@ async def get_log(request: Request) -> Response:
     except FileNotFoundError:
         descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     size = os.fstat(descriptor).st_size
+    if completed and size < (job.log_bytes or 0):
+        await services.repository.get(job.id)  # Its log goes when it is deleted: then it is not found.
     if completed:
         size = min(size, job.log_bytes or 0)
     return ranged_response(
@@ -102,6 +119,25 @@ async def cancel_job(request: Request) -> Response:
     read_query(request, NoQuery)
     services, job = await _job_of(request)
     return _accepted(services, await services.repository.request_cancel(job.id, utc_now()))
+
+
+async def delete_job(request: Request) -> Response:
+    read_query(request, NoQuery)
+    services, job = await _job_of(request)
+    cancelled = await delete_or_cancel(services, job)
+    return Response(status_code=204) if cancelled is None else _accepted(services, cancelled)
+
+
+async def clean_up_jobs(request: Request) -> Response:
+    read_query(request, NoQuery)
+    wanted = validated(CleanupRequest, await read_json_object(request), source="the body")
+    job_ids, more = await clean_up(services_of(request), wanted)
+    return JSONResponse({"deleted": 0 if wanted.dry_run else len(job_ids), "job_ids": job_ids, "more": more})
+
+
+async def get_cleanup(request: Request) -> Response:
+    read_query(request, NoQuery)
+    return JSONResponse({"pending": await services_of(request).retention.count_removals()})
 
 
 async def retry_job(request: Request) -> Response:
@@ -123,12 +159,12 @@ async def ready(request: Request) -> Response:
 async def _submit_and_stream(request: Request, *, announce: bool) -> Response:
     read_query(request, NoQuery)
     services = services_of(request)
-    return _stream(services, await submit_upload(services, request), 0, announce=announce)
+    return _stream(services, await submit_upload(services, request), BEGINNING, announce=announce)
 
 
-def _stream(services: Services, job: Job, position: int, *, announce: bool = False) -> Response:
+def _stream(services: Services, job: Job, start: Cursor, *, announce: bool = False) -> Response:
     return EventSourceResponse(
-        job_stream(services, job, position, announce=announce),
+        job_stream(services, job, start, announce=announce),
         headers={"Cache-Control": "no-cache", **_location(job)},
         ping=PING_SECONDS,
         ping_message_factory=lambda: ServerSentEvent(comment="ping", sep="\n"),
@@ -158,7 +194,10 @@ ROUTES = [
     Route("/submit-async", submit_async, methods=["POST"]),
     Route("/jobs", submit_job, methods=["POST"]),
     Route("/jobs", list_jobs, methods=["GET"]),
+    Route("/jobs/cleanup", clean_up_jobs, methods=["POST"]),
+    Route("/jobs/cleanup", get_cleanup, methods=["GET"]),
     Route("/jobs/{job_id}", get_job, methods=["GET"]),
+    Route("/jobs/{job_id}", delete_job, methods=["DELETE"]),
     Route("/jobs/{job_id}/stream", stream_job, methods=["GET"]),
     Route("/jobs/{job_id}/log", get_log, methods=["GET"]),
     Route("/jobs/{job_id}/cancel", cancel_job, methods=["POST"]),

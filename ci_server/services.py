@@ -15,6 +15,7 @@ from ci_common.settings import Settings
 from ci_common.unpack import UnpackLimits
 from ci_common.watch import FileWatcher
 from ci_persistence.repository import JobRepository
+from ci_persistence.retention import JobRetention
 from ci_persistence.sqlite import SQLiteJobRepository
 from ci_server.feed import JobFeed
 from ci_server.leaving import Leaving
@@ -32,6 +33,7 @@ class Services:
     settings: Settings
     data: DataDirectory
     repository: JobRepository
+    retention: JobRetention
     watcher: FileWatcher
     feed: JobFeed
     leaving: Leaving
@@ -39,11 +41,7 @@ class Services:
 
     @property
     def unpack_limits(self) -> UnpackLimits:
-        return UnpackLimits(
-            bytes=self.settings.max_unpacked_bytes,
-            members=self.settings.max_members,
-            ratio=self.settings.max_compression_ratio,
-        )
+        return UnpackLimits.of(self.settings)
 
     def run_of(self, job: Job) -> RunDirectory:
         """Return the run directory of the job's present attempt."""
@@ -80,7 +78,7 @@ async def open_services(settings: Settings, leaving: Leaving) -> AsyncIterator[S
                 task.add_done_callback(_report_end)
             try:
                 unpacking = asyncio.Semaphore(_UNPACKING_AT_ONCE)
-                yield Services(settings, data, repository, watcher, feed, leaving, unpacking)
+                yield Services(settings, data, repository, repository, watcher, feed, leaving, unpacking)
             finally:
                 for task in tasks:
                     task.cancel()

@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+from ci_common.errors import AttemptNotFound
 from ci_common.jobs import ACTIVE_STATES, Job, StepResult
 from ci_common.layout import RunDirectory, open_regular
 from ci_common.steps import read_steps
@@ -21,6 +22,14 @@ def step_names(job: Job) -> tuple[str, ...]:
 def live_steps(job: Job, run: RunDirectory) -> tuple[StepResult, ...]:
     """Return the steps that have begun: from the row once the job has completed, from its directory before."""
     return read_steps(run, step_names(job), job.start_time) if job.state in ACTIVE_STATES else job.steps
+
+
+def attempt_of(job: Job, number: int) -> Job:
+    """Return the job as that attempt of it ended, or as it is where that is the present one. Raises AttemptNotFound."""
+    if number > job.attempt:
+        known = "1" if job.attempt == 1 else f"1 to {job.attempt}"
+        raise AttemptNotFound(f"job {job.id} has no attempt {number}, only {known}")
+    return job.as_of(number)
 
 
 def job_document(services: Services, job: Job) -> dict[str, Any]:

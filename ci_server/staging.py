@@ -3,18 +3,14 @@
 import asyncio
 import os
 import shutil
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from ci_common.jobs import Job, NewJob
-from ci_common.layout import DataDirectory, RunDirectory
-from ci_common.unpack import UnpackLimits, unpack
+from ci_common.layout import UNCONFIRMED, DataDirectory, RunDirectory
+from ci_common.unpack import UnpackLimits, unpack_beside
 from ci_persistence.repository import JobRepository
-
-UNCONFIRMED = "unconfirmed"
-"""A mark in a job's directory: its row is not known to stand yet."""
 
 
 class Staging:
@@ -51,15 +47,7 @@ class Staging:
         Raises InvalidUpload, TooLarge, OSError.
         """
         self.workspace.mkdir(parents=True)
-        stopped = threading.Event()
-        work = asyncio.create_task(
-            asyncio.to_thread(unpack, self.upload, self.workspace, limits, stopped=stopped), name="unpack"
-        )
-        try:
-            await asyncio.shield(work)
-        finally:
-            stopped.set()
-            await asyncio.gather(work, return_exceptions=True)
+        await unpack_beside(self.upload, self.workspace, limits)
 
     async def commit(self, repository: JobRepository, job: NewJob, *, max_queued: int) -> Job:
         """Make this the job's directory, durably, and then store its row. Raises QueueFull, Unavailable, OSError.

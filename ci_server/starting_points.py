@@ -1,12 +1,12 @@
 """Where in the log a stream begins: what its reader asks for, and what it has already."""
 
 import os
-import re
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
+from ci_common.cursors import BEGINNING, Cursor
 from ci_common.errors import FieldError, InvalidRequest
 from ci_common.jobs import Job, State
 from ci_common.layout import RunDirectory, open_regular
@@ -16,7 +16,6 @@ from ci_server.reading import read_query
 from ci_server.tail import character_start, last_lines
 
 _HEADER = "last-event-id"
-_IDENTIFIER = re.compile(r"\d{1,18}")
 
 
 class StreamQuery(BaseModel):
@@ -28,8 +27,10 @@ class StreamQuery(BaseModel):
     since: Instant = None
 
 
-def starting_point(request: Request, job: Job, run: RunDirectory) -> int | None:
-    """Return the offset from which the stream is wanted, or None where its reader has seen all there will be.
+def starting_point(request: Request, job: Job, run: RunDirectory) -> Cursor | None:
+    """Return from where the stream is wanted, or None where its reader has seen all there will be.
+
+    `run` is the run directory of the job's present attempt, to which everything but the beginning of all refers.
 
     Raises InvalidRequest.
     """
@@ -42,17 +43,24 @@ def starting_point(request: Request, job: Job, run: RunDirectory) -> int | None:
     if seen:
         return _resumed(seen, job)
     if query.from_beginning:
-        return 0
-    return _located(query.tail, query.since, job, run)
+        return BEGINNING
+    return Cursor(job.attempt, _located(query.tail, query.since, job, run))
 
 
-def _resumed(seen: str, job: Job) -> int | None:
-    if _IDENTIFIER.fullmatch(seen.strip()) is None:
-        message = f"{seen[:80]!r} is not an id of this stream; send the last one back as it came"
-        raise InvalidRequest(f"the header Last-Event-ID is not valid: {message}", FieldError(_HEADER, message))
+def _resumed(seen: str, job: Job) -> Cursor | None:
+    try:
+        cursor = Cursor.parse(seen.strip())
+    except ValueError as exc:
+        raise _not_an_id(f"{exc}; send the last one back as it came") from exc
+    if cursor.attempt > job.attempt:
+        raise _not_an_id(f"it is of attempt {cursor.attempt}, and the job has not come further than {job.attempt}")
     # A reader that was cut between the last byte of the log and the verdict is told so as well: it asks for the job.
-    position = int(seen)
-    return None if job.state is State.COMPLETED and position >= (job.log_bytes or 0) else position
+    end = Cursor(job.attempt, job.log_bytes or 0)
+    return None if job.state is State.COMPLETED and cursor >= end else cursor
+
+
+def _not_an_id(message: str) -> InvalidRequest:
+    return InvalidRequest(f"the header Last-Event-ID is not valid: {message}", FieldError(_HEADER, message))
 
 
 def _located(tail: int | None, since: datetime | None, job: Job, run: RunDirectory) -> int:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from datetime import datetime
 
+from ci_common.cursors import Cursor
 from ci_common.errors import JobNotFound, Unavailable
 from ci_common.events import JOB_ID
 from ci_common.jobs import Job, State
@@ -15,7 +16,7 @@ from ci_common.layout import RunDirectory, open_regular
 from ci_common.logs import CHUNK_BYTES, LogTimes
 from ci_common.times import utc_now
 from ci_common.watch import FileWatcher, Watched
-from ci_common.wire import complete_event, status_event
+from ci_common.wire import attempt_event, complete_event, status_event
 from ci_server.feed import Follower
 from ci_server.framing import LogFramer, frame, step_events
 from ci_server.services import Services
@@ -29,8 +30,8 @@ _PACE = 0.005
 logger = logging.getLogger(__name__)
 
 
-async def job_stream(services: Services, job: Job, position: int, *, announce: bool) -> AsyncIterator[bytes]:
-    """Yield the job's events from the byte at `position` on, and end after the verdict.
+async def job_stream(services: Services, job: Job, start: Cursor, *, announce: bool) -> AsyncIterator[bytes]:
+    """Yield the job's events from `start` on, through all further attempts, and end after the verdict.
 
     Ends early where the server leaves or the job is deleted. `announce`: begin with the job's id.
     """
@@ -41,7 +42,7 @@ async def job_stream(services: Services, job: Job, position: int, *, announce: b
         stack.enter_context(services.leaving.telling(wakes.wake))
         try:
             async with services.feed.follow(job, wakes.wake) as follower:
-                async for frames in _Reader(services, follower, wakes, position).run():
+                async for frames in _Reader(services, follower, wakes, start).run():
                     yield frames
         except (JobNotFound, Unavailable) as exc:
             logger.info("the stream of job %s ends early: %s", job.id, exc)
@@ -73,22 +74,25 @@ class _Wakes:
 
 
 class _Reader:
-    """Looks at row, log and steps, again and again, and says what is new."""
+    """Looks at row, log and steps of one attempt, again and again, and says what is new; then at those of the next."""
 
-    def __init__(self, services: Services, follower: Follower, wakes: _Wakes, position: int) -> None:
+    def __init__(self, services: Services, follower: Follower, wakes: _Wakes, start: Cursor) -> None:
         self._services = services
         self._follower = follower
         self._wakes = wakes
-        self._framer = LogFramer(position)
-        self._attempt = follower.job.attempt
+        self._read_from(start)
+
+    def _read_from(self, start: Cursor) -> None:
+        self._attempt = start.attempt
+        self._framer = LogFramer(start.offset, attempt=start.attempt)
         self._said: object = None
         self._steps_stamp: object = None
 
     async def run(self) -> AsyncIterator[bytes]:
         while not (self._follower.gone or self._services.leaving.begun):
-            # The row first: when it says that the job has completed, the log that is read next is all of it.
-            job = self._follower.job
-            run = self._follow_attempt(job)
+            # The row first: when it says that the attempt has ended, the log that is read next is all of it.
+            job = self._follower.job.as_of(self._attempt)
+            run = self._services.run_of(job)
             self._wakes.watch(run if job.state is State.RUNNING else None)
             begun = time.monotonic()
             data = _read(run, self._framer.position, job.log_bytes or 0 if job.state is State.COMPLETED else None)
@@ -99,7 +103,12 @@ class _Reader:
                 await asyncio.sleep(0)  # A fast reader of a long log must not keep others waiting.
             if len(data) == CHUNK_BYTES or new_steps:
                 continue
+            if job.state is State.COMPLETED and self._attempt < self._follower.job.attempt:
+                yield b"".join(self._framer.remaining_steps()) + self._next_attempt()
+                continue
             if job.state is State.COMPLETED:
+                if self._framer.position < (job.log_bytes or 0):
+                    await self._services.repository.get(job.id)  # Its log goes when it is deleted: then this raises.
                 yield b"".join(self._framer.remaining_steps()) + _verdict(job)
                 return
             if ends := b"".join(self._framer.remaining_steps()):
@@ -107,12 +116,10 @@ class _Reader:
             await self._wakes.wait()
             await asyncio.sleep(max(0.0, begun + _PACE - time.monotonic()))
 
-    def _follow_attempt(self, job: Job) -> RunDirectory:
-        if job.attempt != self._attempt:
-            self._attempt = job.attempt
-            self._framer = LogFramer(0)
-            self._steps_stamp = None
-        return self._services.run_of(job)
+    def _next_attempt(self) -> bytes:
+        """Turn to the next attempt, and return the event that says so."""
+        self._read_from(Cursor(self._attempt + 1, 0))
+        return frame(attempt_event(self._follower.job, self._attempt), Cursor(self._attempt, 0))
 
     def _take_steps(self, job: Job, run: RunDirectory) -> bool:
         """Read the steps if they may have changed since the last look; tell whether they may."""
@@ -133,7 +140,7 @@ class _Reader:
 
 
 def _verdict(job: Job) -> bytes:
-    return frame(complete_event(job), str(job.log_bytes or 0))
+    return frame(complete_event(job), Cursor(job.attempt, job.log_bytes or 0))
 
 
 def _read(run: RunDirectory, position: int, end: int | None) -> bytes:

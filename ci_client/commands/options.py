@@ -1,10 +1,14 @@
-"""What several commands share: options, the part behind `--`, and JSON."""
+"""What several commands share: options, the part behind `--`, JSON, and the way to a server."""
 
 import json
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from ci_client.connection import Connection
+    from ci_client.interrupts import Interrupts
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -54,6 +58,10 @@ def spec_options(command: F) -> F:
         ),
         click.option("--timeout", metavar="DURATION", help="Stop the job after so long: seconds, or 10m, 1h30m."),
         click.option(
+            "--retries", type=click.IntRange(0, 99), metavar="N",
+            help="Try up to N times more where the job fails, times out or errors. By default 0.",
+        ),
+        click.option(
             "--no-output-timeout", metavar="DURATION", help="Stop the job once it has written nothing for so long."
         ),
         click.option(
@@ -88,6 +96,7 @@ def spec_of(options: dict[str, Any], tail: list[str] | None) -> dict[str, Any]:
     spec |= {"env": _variables(options["env"])} if options["env"] else {}
     spec |= {"labels": _labels(options["label"])} if options["label"] else {}
     spec |= {"limits": limits} if limits else {}
+    spec |= {"retry": {"max_attempts": 1 + options["retries"]}} if options["retries"] is not None else {}
     spec |= {"network": False} if options["no_network"] else {}
     if tail is not None:
         if not tail:
@@ -123,3 +132,17 @@ def _labels(given: tuple[str, ...]) -> dict[str, str]:
 def echo_json(value: Any) -> None:
     """Write a value to standard output as JSON."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def with_connection(
+    server: str | None, work: "Callable[[Connection], Awaitable[int]]", *, carries_jobs: bool = False
+) -> int:
+    """Run `work` with a connection to the server, and return its exit status; see `connected`."""
+    from ci_client.connection import connected
+    from ci_client.interrupts import run_command
+
+    async def command(interrupts: "Interrupts") -> int:  # noqa: ARG001  # a signal ends the command
+        async with connected(server, carries_jobs=carries_jobs) as connection:
+            return await work(connection)
+
+    return run_command(command)

@@ -1,27 +1,14 @@
 """`ci wait`, `ci logs`, `ci list`, `ci status`, `ci cancel`: commands about jobs that are there."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ci_client.commands.options import echo_json, events_option, json_option, server_option
+from ci_client.commands.options import echo_json, events_option, json_option, server_option, with_connection
 
 if TYPE_CHECKING:
     from ci_client.connection import Connection
-
-
-def _with_connection(
-    server: str | None, work: "Callable[[Connection], Awaitable[int]]", *, carries_jobs: bool = False
-) -> int:
-    from ci_client.connection import connected
-    from ci_client.interrupts import Interrupts, run_command
-
-    async def command(interrupts: Interrupts) -> int:  # noqa: ARG001  # a signal ends the command
-        async with connected(server, carries_jobs=carries_jobs) as connection:
-            return await work(connection)
-
-    return run_command(command)
 
 
 @click.command()
@@ -49,10 +36,16 @@ def wait(job: str, from_beginning: bool, server: str | None, as_json: bool) -> i
 
 @click.command()
 @click.argument("job")
-@click.option("--follow", "-f", is_flag=True, help="Keep going until the job ends.")
+@click.option("--follow", "-f", is_flag=True, help="Keep going until the job ends, with the logs of all attempts.")
+@click.option(
+    "--attempt",
+    metavar="N",
+    type=click.IntRange(1),
+    help="The log of this attempt, from 1; by default of the last. With --follow, begin with this one.",
+)
 @server_option
 @events_option
-def logs(job: str, follow: bool, server: str | None, as_json: bool) -> int:
+def logs(job: str, follow: bool, attempt: int | None, server: str | None, as_json: bool) -> int:
     """Write a job's log to standard output, byte for byte.
 
     JOB is a job's id, or the beginning of one. Without --follow, this is the log as it stands now. The exit status does
@@ -62,30 +55,37 @@ def logs(job: str, follow: bool, server: str | None, as_json: bool) -> int:
     async def work(connection: "Connection") -> int:
         job_id = await connection.resolve(job)
         if follow or as_json:
-            return await _write(_followed(connection, job_id, follow=follow, as_json=as_json))
-        return await _write(connection.client.log(job_id))
+            return await _write(_followed(connection, job_id, follow=follow, attempt=attempt, as_json=as_json))
+        return await _write(connection.client.log(job_id, attempt=attempt))
 
-    return _with_connection(server, work, carries_jobs=follow)
+    return with_connection(server, work, carries_jobs=follow)
 
 
 async def _followed(
-    connection: "Connection", job_id: str, *, follow: bool, as_json: bool
+    connection: "Connection", job_id: str, *, follow: bool, attempt: int | None, as_json: bool
 ) -> AsyncGenerator[bytes, None]:
     import json
     from contextlib import aclosing
 
     from ci_client.stream import log_bytes_of
+    from ci_common.cursors import Cursor
 
-    present = None if follow else (await connection.client.get_job(job_id)).get("log_bytes") or 0
-    if present == 0:
-        return
-    async with aclosing(connection.client.stream(job_id)) as events:
+    end = None
+    if not follow:
+        job = await connection.client.get_job(job_id)
+        attempt = attempt or job.get("attempt") or 1
+        earlier = [record for record in job.get("attempts") or [] if record["attempt"] == attempt]
+        end = Cursor(attempt, (*earlier, job)[0].get("log_bytes") or 0)
+        if end.offset == 0:
+            return
+    start = Cursor(attempt or 1, 0)
+    async with aclosing(connection.client.stream(job_id, last_id=str(start))) as events:
         async for event in events:
             if as_json and (follow or event["type"] == "log"):
                 yield json.dumps(event).encode() + b"\n"
             elif event["type"] == "log":
                 yield log_bytes_of(event)
-            if present is not None and event.get("offset", 0) >= present:
+            if end is not None and "id" in event and Cursor.parse(event["id"]) >= end:
                 return
 
 
@@ -136,7 +136,7 @@ def list_command(server: str | None, as_json: bool, limit: int, **filters: str |
             click.echo(job_table(jobs) if jobs else "no jobs")
         return 0
 
-    return _with_connection(server, work)
+    return with_connection(server, work)
 
 
 @click.command()
@@ -158,7 +158,7 @@ def status(job: str, server: str | None, as_json: bool) -> int:
             click.echo(job_details(record))
         return 0
 
-    return _with_connection(server, work)
+    return with_connection(server, work)
 
 
 @click.command()
@@ -185,4 +185,4 @@ def cancel(job: str, server: str | None, as_json: bool) -> int:
             echo_json(record)
         return 0
 
-    return _with_connection(server, work, carries_jobs=True)
+    return with_connection(server, work, carries_jobs=True)

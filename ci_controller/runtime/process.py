@@ -34,6 +34,18 @@ _REMOVED = ".removed-"
 _LIBRARY_PATHS = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 
+def forget_copied_records(data: DataDirectory) -> None:
+    """Delete the records that came with a copy of another data directory: what they name is not ours to signal.
+
+    A supervisor holds the lock of its own record, wherever that was moved to, and never that of a copy.
+    """
+    with unreadable_is_unavailable():
+        entries = list(os.scandir(data.processes)) if data.processes.is_dir() else []
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False) and not ProcessRecord(Path(entry.path)).is_kept():
+                delete_tree(Path(entry.path))
+
+
 class ProcessRuntime:
     """Runs each job under a supervisor process that outlives the controller. Keeps `Runtime`'s promises.
 

@@ -1,6 +1,7 @@
 """Reads a project's `ci.yaml` into a `Spec`."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,14 @@ NAME = "ci.yaml"
 _MAX_BYTES = 256 * 1024
 
 
+_BOOLEAN = "tag:yaml.org,2002:bool"
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML as plain data: no aliases, which can make a small file a huge document, and no key given twice."""
+    """YAML as plain data: no aliases, which can make a small file a huge document, and no key given twice.
+
+    Of booleans it knows those of YAML 1.2, so that the key `on` and a variable's value `yes` are text.
+    """
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.events.AliasEvent):
@@ -29,6 +36,13 @@ class _Loader(yaml.SafeLoader):
         if len(mapping) != len(node.value):
             raise yaml.constructor.ConstructorError(None, None, "a key is given twice", node.start_mark)
         return mapping
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOLEAN, re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z"), list("tTfF"))
 
 
 def read_ci_yaml(directory: Path, *, root: Path) -> Spec | None:

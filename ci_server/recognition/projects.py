@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ci_common.errors import FieldError, InvalidRequest, UnrecognisedProject
 from ci_common.settings import Settings
-from ci_common.spec import ExecutionPlan, Limits, PlannedStep, Spec, plan_steps
+from ci_common.spec import ExecutionPlan, Limits, PlannedStep, Retry, Spec, plan_steps
 from ci_server.recognition.ci_yaml import NAME, read_ci_yaml
 from ci_server.recognition.python_project import looks_like_python, python_environment, python_steps
 
@@ -61,16 +61,18 @@ def find_project(workspace: Path) -> Path:
 
 
 def merged(requested: Spec, file: Spec) -> Spec:
-    """Return both in one, `requested` winning; variables, labels and limits are merged one by one."""
+    """Return both in one, `requested` winning; variables, labels and the fields of `limits` and `retry` one by one."""
     fields = {name: value for name, value in file if value is not None}
     wanted = {name: value for name, value in requested if value is not None}
     if plan_steps(requested) is not None:
         fields |= {"command": None, "steps": None}
     limits = file.limits.model_dump(exclude_none=True) | requested.limits.model_dump(exclude_none=True)
+    retry = file.retry.model_dump(exclude_unset=True) | requested.retry.model_dump(exclude_unset=True)
     combined = {
         "env": file.env | requested.env,
         "labels": file.labels | requested.labels,
         "limits": Limits(**limits),
+        "retry": Retry(**retry),
     }
     return Spec(**fields | wanted | combined)
 
@@ -100,6 +102,7 @@ def _plan(
         no_output_timeout=spec.no_output_timeout or settings.default_no_output_timeout,
         stop_grace=spec.stop_grace,
         limits=spec.limits.model_copy(update={"log": spec.limits.log or longest}),
+        retry=spec.retry,
         network=True if spec.network is None else spec.network,
         python_environment=python,
     )

@@ -9,6 +9,7 @@ import pytest
 
 from ci_common.errors import StaleWrite
 from ci_common.processes import ProcessIdentity, identity_of, this_process
+from ci_persistence.repository import Installation
 from tests.contracts.job_repository_place import Base, Place, Repository, said, tell
 from tests.helpers.jobs import NOON, PLENTY, new_job
 
@@ -49,6 +50,15 @@ class LeaderLeaseSuite(Base):
         assert lease is not None
         await repository.renew(lease, 10, LATER)
         assert await repository.acquire(this_process(), 10, LATER) is None
+
+    async def test_only_the_leader_says_whose_database_it_is(self, place: Place, repository: Repository) -> None:
+        lease = await repository.acquire(this_process(), 10, NOON)
+        assert lease is not None
+        await repository.bind(lease, Installation("i", "/data"))
+        await repository.release(lease)
+        with pytest.raises(StaleWrite):
+            await repository.bind(lease, Installation("j", "/elsewhere"))
+        assert await repository.installation() == Installation("i", "/data")
 
     async def test_a_released_lease_is_over(self, repository: Repository) -> None:
         job = await repository.add(new_job(), max_queued=PLENTY)

@@ -1,9 +1,14 @@
 """The contract suite, on the process runtime."""
 
+import pytest
+
+from ci_common.errors import LimitUnenforceable
 from ci_common.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_controller.runtime.process import ProcessRuntime
+from ci_controller.runtime.protocol import Phase
 from tests.contracts.runtime_suite import RuntimeContract
+from tests.contracts.runtime_suite.bench import MakeTrial
 
 
 class TestProcessRuntime(RuntimeContract):
@@ -14,3 +19,16 @@ class TestProcessRuntime(RuntimeContract):
         runtime = ProcessRuntime(Settings(data_dir=data.path), data)
         await runtime.open()
         return runtime
+
+    @pytest.mark.parametrize("limits", [{"memory": "1g"}, {"cpus": 1}, {"pids": 10, "log": "1m"}])
+    async def test_limits_that_need_a_container_are_refused(self, trial: MakeTrial, limits: dict[str, object]) -> None:
+        one = trial("true", limits=limits)
+        with pytest.raises(LimitUnenforceable, match=rf"limits\.{next(iter(limits))} would do nothing"):
+            await one.runtime.create(one.spec)
+        assert await one.phase() is Phase.ABSENT
+
+    async def test_or_ignored_where_the_settings_say_so(self, trial: MakeTrial, data: DataDirectory) -> None:
+        one = trial("true", limits={"memory": "1g", "cpus": 1, "pids": 10})
+        lenient = ProcessRuntime(Settings(data_dir=data.path, unenforced_limits="ignore"), data)
+        await lenient.create(one.spec)
+        assert await one.phase() is Phase.CREATED

@@ -14,7 +14,7 @@ from ci_common.ids import new_job_id
 from ci_common.jobs import Job, NewJob, State
 from ci_common.layout import DataDirectory
 from ci_common.settings import Settings
-from ci_common.spec import ExecutionPlan, PlannedStep
+from ci_common.spec import ExecutionPlan, PlannedStep, Retry
 from ci_common.times import utc_now
 from ci_controller.main import Parts, assembled, control
 from ci_persistence.sqlite import SQLiteJobRepository
@@ -56,18 +56,21 @@ class Installation:
         timeout: float = 60.0,
         image: str | None = None,
         plan: Mapping[str, object] | None = None,
+        retry: Retry | None = None,
         **more: Any,
     ) -> NewJob:
         """Return a container job that runs the given shell texts, one per step. `plan` has other fields of its plan."""
         image = image or self.image
         steps = tuple(PlannedStep(name=f"step {n}", shell=text) for n, text in enumerate(shell))
-        fields = {"image": image, "steps": steps, "timeout": timeout, **(plan or {})}
+        retry = retry or Retry()
+        fields = {"image": image, "steps": steps, "timeout": timeout, "retry": retry, **(plan or {})}
         return NewJob(
             id=new_job_id(),
             type="container",
             submit_time=utc_now(),
             plan=ExecutionPlan.model_validate(fields).model_dump(mode="json"),
             image=image,
+            max_attempts=retry.max_attempts,
             **more,
         )
 
@@ -102,6 +105,19 @@ class Installation:
         """Return the names of what is left in a job's run directory."""
         path = self.data.run(job.id, job.attempt).path
         return {entry.name for entry in path.iterdir()} if path.exists() else set()
+
+
+def installation_of(directory: Path, runtime: str, image: str) -> Installation:
+    """Return an installation in `directory` whose jobs run in `runtime`, by default in `image`."""
+    environment = {
+        "CI_DB_PATH": str(directory / "ci_jobs.db"),
+        "CI_RUNTIME": runtime,
+        "CI_RECONCILE_INTERVAL": "0.5",
+        "CI_STOP_GRACE": "5",
+        "CI_CONTAINER_PREFIX": "scenario-",
+        "DOCKER_HOST": os.environ.get("DOCKER_HOST", ""),
+    }
+    return Installation(directory, runtime, image, environment)
 
 
 async def completed(repository: SQLiteJobRepository, job_id: str, *, within: float = 60.0) -> Job:

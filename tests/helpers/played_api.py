@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, State
+from ci_common.jobs import Attempt, Conclusion, Job, Reason, ReasonCode, State, StepResult
 from ci_common.layout import DataDirectory, RunDirectory
 from ci_common.processes import this_process
 from ci_common.settings import Settings
@@ -36,9 +36,14 @@ class PlayedController:
         self.repository = repository
         self.data = data
         self._lease: Lease | None = None
+        self._attempts: dict[str, int] = {}
+        """Of each job that has come beyond its first."""
+
+    def _run(self, job_id: str) -> RunDirectory:
+        return self.data.run(job_id, self._attempts.get(job_id, 1))
 
     def run_of(self, job_id: str) -> RunDirectory:
-        run = self.data.run(job_id, 1)
+        run = self._run(job_id)
         run.path.mkdir(parents=True, exist_ok=True)
         return run
 
@@ -57,11 +62,39 @@ class PlayedController:
         return run
 
     def write(self, job_id: str, data: bytes) -> None:
-        with self.data.run(job_id, 1).log.open("ab") as log:
+        with self._run(job_id).log.open("ab") as log:
             log.write(data)
 
+    async def begin_anew(self, job_id: str, exit_code: int, steps: tuple[StepResult, ...] = ()) -> Job:
+        """End the present attempt, and let the job wait for its next."""
+        job = await self.repository.get(job_id)
+        log = self._run(job_id).log.read_bytes()
+        ended = Attempt(
+            number=job.attempt,
+            conclusion=Conclusion.FAILED,
+            end_time=utc_now(),
+            reason=Reason(ReasonCode.EXIT_CODE, f"exit code {exit_code}"),
+            exit_code=exit_code,
+            start_time=job.start_time,
+            runtime=job.runtime,
+            steps=steps,
+            log_bytes=len(log),
+            log_sha256=sha256(log).hexdigest(),
+        )
+        self._attempts[job_id] = job.attempt + 1
+        return await self.update(
+            job_id,
+            state=State.QUEUED,
+            attempt=job.attempt + 1,
+            earlier_attempts=(*job.earlier_attempts, ended),
+            reason=Reason(ReasonCode.BACKING_OFF, "soon"),
+            not_before=utc_now(),
+            start_time=None,
+            runtime=None,
+        )
+
     async def finish(self, job_id: str, exit_code: int = 0, **changes: Any) -> Job:
-        log = self.data.run(job_id, 1).log.read_bytes()
+        log = self._run(job_id).log.read_bytes()
         changes = {
             "state": State.COMPLETED,
             "conclusion": Conclusion.FAILED if exit_code else Conclusion.SUCCEEDED,

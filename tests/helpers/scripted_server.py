@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from ci_common.cursors import Cursor
 from ci_common.ids import new_job_id
 from ci_common.logs import cut_piece
 
@@ -59,6 +60,10 @@ class ScriptedJob:
     final_204: bool = True
     sha256: str | None = None
     """A digest to claim instead of the true one."""
+    earlier: list[bytes] = field(default_factory=list)
+    """The logs of the attempts before, which all failed with exit code 9."""
+    earlier_sha256: str | None = None
+    """A digest to claim for those instead of the true one."""
     seen_ids: list[str | None] = field(default_factory=list)
     """The Last-Event-ID of each connection so far."""
     released: threading.Event = field(default_factory=threading.Event)
@@ -86,6 +91,10 @@ class ScriptedJob:
             "start_time": "2025-01-31T09:30:01.000000Z",
             "end_time": "2025-01-31T09:30:03.500000Z" if done else None,
             "exit_code": self.exit_code if done else None,
+            "attempt": self.attempt,
+            "max_attempts": max(self.attempt, 3 if self.earlier else 1),
+            "attempts": [self._ended(number) for number in range(1, self.attempt)],
+            "not_before": None,
             "project": None,
             "labels": {},
             "payload": {"image": "python:3.12-slim"},
@@ -95,8 +104,40 @@ class ScriptedJob:
             "runtime": self.runtime,
         }
 
+    @property
+    def attempt(self) -> int:
+        return len(self.earlier) + 1
+
+    def _ended(self, number: int) -> dict[str, Any]:
+        log = self.earlier[number - 1]
+        return {
+            "attempt": number,
+            "conclusion": "failed",
+            "reason": {"code": "exit_code", "message": "the job's command ended with exit code 9"},
+            "exit_code": 9,
+            "start_time": "2025-01-31T09:29:01.000000Z",
+            "end_time": "2025-01-31T09:29:03.000000Z",
+            "runtime": self.runtime,
+            "log_bytes": len(log),
+            "log_sha256": self.earlier_sha256 or sha256(log).hexdigest(),
+            "steps": [],
+        }
+
+    def all_frames(self, start: Cursor) -> Iterator[tuple[int, bytes]]:
+        """Yield what `frames` does, for all attempts from a place on; offsets are those in the log of each."""
+        for number in range(start.attempt, self.attempt + 1):
+            if number > start.attempt:
+                event = {"type": "attempt", "attempt": number, "max_attempts": 3, "previous": self._ended(number - 1)}
+                yield 0, _frame(event, Cursor(number, 0))
+            offset = start.offset if number == start.attempt else 0
+            if number == self.attempt:
+                yield from self.frames(offset)
+            else:
+                past = replace(self, log=self.earlier[number - 1], earlier=self.earlier[: number - 1], steps=[])
+                yield from ((position, told) for position, told in past.frames(offset) if b'"log"' in told)
+
     def frames(self, offset: int) -> Iterator[tuple[int, bytes]]:
-        """Yield (offset in the log, bytes of the body) from an offset on."""
+        """Yield (offset in the log, bytes of the body) of the last attempt, from an offset on."""
         for status in self.statuses or [{"status": "queued", "reason": None}, {"status": "running", "reason": None}]:
             yield offset, _frame({"type": "status", **status})
         steps = [step for step in self.steps if step[0] >= offset]
@@ -109,12 +150,15 @@ class ScriptedJob:
             assert piece is not None, "a chunk holds at least one whole character"
             position += piece.size
             event = {"type": "log", "data": piece.text, "time": "2025-01-31T09:30:02Z"}
-            yield position, _frame(event | ({"base64": piece.exact} if piece.exact else {}), position)
+            yield (
+                position,
+                _frame(event | ({"base64": piece.exact} if piece.exact else {}), Cursor(self.attempt, position)),
+            )
         for _, step in steps:
             yield position, _frame({"type": "step", **step})
         job = self.on_wire()
         keys = ("success", "conclusion", "reason", "exit_code", "log_bytes", "log_sha256")
-        yield position, _frame({"type": "complete", **{key: job[key] for key in keys}}, str(position))
+        yield position, _frame({"type": "complete", **{key: job[key] for key in keys}}, Cursor(self.attempt, position))
 
 
 def _frame(event: dict[str, Any], identifier: object = None) -> bytes:
@@ -217,6 +261,8 @@ class ScriptedServer:
         job = self._job(request)
         if job is None:
             return _not_found()
+        if "attempt" in request.query_params:
+            return Response([*job.earlier, job.log][int(request.query_params["attempt"]) - 1])
         if "range" not in request.headers:
             return Response(job.log)
         first, _, last = request.headers["range"].removeprefix("bytes=").partition("-")
@@ -239,16 +285,16 @@ class ScriptedServer:
             return _not_found()
         last_id = request.headers.get("Last-Event-ID")
         job.seen_ids.append(last_id)
-        offset = int(last_id or 0)
-        if job.final_204 and job.completed and last_id is not None and offset == len(job.log):
+        start = Cursor.parse(last_id or "0")
+        if job.final_204 and job.completed and last_id is not None and start == Cursor(job.attempt, len(job.log)):
             return Response(status_code=204)
         cut = job.cuts.pop(0) if job.cuts else None
-        return StreamingResponse(_limited(_held(job, offset), cut), media_type="text/event-stream")
+        return StreamingResponse(_limited(_held(job, start), cut), media_type="text/event-stream")
 
 
-async def _held(job: ScriptedJob, offset: int) -> AsyncIterator[bytes]:
+async def _held(job: ScriptedJob, start: Cursor) -> AsyncIterator[bytes]:
     waited = job.hold_at is None
-    for position, frame in job.frames(offset):
+    for position, frame in job.all_frames(start):
         yield frame
         here = job.hold_at == 0 or b'"log"' in frame
         if not waited and here and job.hold_at is not None and position >= job.hold_at:

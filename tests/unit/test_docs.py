@@ -12,17 +12,18 @@ from starlette.routing import Route
 
 from ci_client import exits, main
 from ci_common.errors import RequestError
-from ci_common.events import COMPLETE, JOB_ID, LOG, STATUS, STEP
+from ci_common.events import ATTEMPT, COMPLETE, JOB_ID, LOG, STATUS, STEP
 from ci_common.jobs import BUILTIN_TYPES, CONTAINER_TYPE, TRANSITIONS, Conclusion, Job, ReasonCode, State
 from ci_common.settings import Settings
-from ci_common.spec import Limits, Spec, Step
+from ci_common.spec import Limits, Retry, Spec, Step
 from ci_common.times import utc_now
-from ci_common.wire import WIRE_STATUS, job_on_wire
+from ci_common.wire import WIRE_STATUS, CleanupRequest, job_on_wire
 from ci_selftest.evidence import Promise
 from ci_selftest.schedule import Fault
 from ci_server.api import create_api
 from ci_server.listing import ListQuery
 from ci_server.masking import MASK, masked_env
+from ci_server.recognition.ci_yaml import read_ci_yaml
 from ci_server.recognition.needs import DEVELOPMENT, TEST
 from ci_server.recognition.python_project import PROJECT_FILES, TEST_FILES
 from ci_server.starting_points import StreamQuery
@@ -160,9 +161,14 @@ def test_every_query_parameter_is_described() -> None:
     assert named == set(StreamQuery.model_fields)
 
 
+def test_every_condition_of_a_cleanup_is_described() -> None:
+    rows = table(Page("docs/http.md").section("Deleting many jobs"))
+    assert first_codes(rows) == list(CleanupRequest.model_fields)
+
+
 def test_every_event_is_shown() -> None:
     section = Page("docs/http.md").section("The stream")
-    assert set(re.findall(r'"type":"(\w+)"', section)) == {JOB_ID, STATUS, LOG, STEP, COMPLETE}
+    assert set(re.findall(r'"type":"(\w+)"', section)) == {JOB_ID, STATUS, LOG, STEP, ATTEMPT, COMPLETE}
 
 
 def test_every_problem_has_its_row() -> None:
@@ -198,6 +204,7 @@ def test_every_field_of_a_spec_has_its_row() -> None:
     assert sorted(first_codes(rows)) == sorted([*fields, "command"])
     meanings = {row[0]: row[1] for row in rows}
     assert set(Limits.model_fields) <= set(codes(meanings["`limits`"]))
+    assert set(Retry.model_fields) <= set(codes(meanings["`retry`"]))
     limits = first_codes(table(Page("docs/ci-yaml.md").section("Limits")))
     assert {name for name in limits if name.startswith("limits.")} == {f"limits.{name}" for name in Limits.model_fields}
     assert "{" + ", ".join(Step.model_fields) + "}" in codes(meanings["`steps`"])
@@ -211,11 +218,10 @@ def test_what_is_recognised_is_listed() -> None:
     assert all(f"`{name}`" in section for name in (*TEST, *DEVELOPMENT))
 
 
-def test_example_is_valid() -> None:
-    import yaml
-
-    (example,) = (block.text for block in Page("docs/ci-yaml.md").blocks() if block.language == "yaml")
-    Spec.model_validate(yaml.safe_load(example))
+def test_examples_are_valid(tmp_path: Path) -> None:
+    for example in (block.text for block in Page("docs/ci-yaml.md").blocks() if block.language == "yaml"):
+        (tmp_path / "ci.yaml").write_text(example)
+        assert read_ci_yaml(tmp_path, root=tmp_path) != Spec()
 
 
 def test_state_diagram_is_the_table() -> None:

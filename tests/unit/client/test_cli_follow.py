@@ -102,6 +102,8 @@ def test_what_the_options_ask_for_arrives(server: ScriptedServer, project: Path,
         "1.5",
     ]
     options += ["--label", "k=v=w", "--priority", "-3", "--memory", "512m", "--no-network", "--detach"]
+    options += ["--pids", "50", "--max-log", "10m", "--max-workspace", "1g"]
+    options += ["--no-output-timeout", "5m", "--stop-grace", "0"]
     assert ci(server, "submit", project, *options, "--", "sh", "-c", "echo -- $A") == 0
     assert capfdbinary.readouterr().out.decode() == server.next_job.job_id + "\n"
     assert server.specs == [
@@ -113,7 +115,9 @@ def test_what_the_options_ask_for_arrives(server: ScriptedServer, project: Path,
             "project": "p",
             "labels": {"k": "v=w"},
             "priority": -3,
-            "limits": {"cpus": 1.5, "memory": "512m"},
+            "no_output_timeout": "5m",
+            "stop_grace": "0",
+            "limits": {"cpus": 1.5, "memory": "512m", "pids": 50, "log": "10m", "workspace": "1g"},
             "network": False,
         }
     ]

@@ -162,7 +162,7 @@ async def test_silence_counts_as_a_broken_connection(server: ScriptedServer) -> 
             if len(job.seen_ids) >= 1 and event["type"] == "log" and event["offset"] >= 100:
                 wait_until(job.held.is_set)
                 break
-        rest = client.stream(job.job_id, last_offset=seen[-1]["offset"])
+        rest = client.stream(job.job_id, last_id=seen[-1]["id"])
         async for event in rest:
             seen.append(event)
             if len(job.seen_ids) >= 3:
@@ -194,7 +194,7 @@ async def test_changed_bytes_are_told(server: ScriptedServer, from_beginning: bo
         with pytest.raises(LogMismatch, match="changed on its way"):
             await collect(server.url, job.job_id)
     else:
-        assert (await collect(server.url, job.job_id, last_offset=10))[-1]["type"] == "complete"
+        assert (await collect(server.url, job.job_id, last_id="10"))[-1]["type"] == "complete"
 
 
 async def test_missing_bytes_are_told(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +215,7 @@ async def test_a_server_that_tells_all_again_is_no_matter(
     monkeypatch.setattr(ScriptedJob, "frames", lambda self, offset: frames(self, 0))
     assert joined(await collect(server.url, job.job_id)) == LOG
     # An offset in the middle of a character is taken as it is.
-    assert joined(await collect(server.url, job.job_id, last_offset=4)) == LOG[4:]
+    assert joined(await collect(server.url, job.job_id, last_id="4")) == LOG[4:]
 
 
 async def test_something_else_at_the_url(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,22 @@
 """The state machine."""
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
 
-from ci_common.jobs import ACTIVE_STATES, TRANSITIONS, Job, Reason, ReasonCode, State
+from ci_common.jobs import (
+    ACTIVE_STATES,
+    TRANSITIONS,
+    Attempt,
+    Conclusion,
+    Job,
+    Reason,
+    ReasonCode,
+    State,
+    StepResult,
+    StepStatus,
+)
 from tests.helpers.jobs import NOON
 
 
@@ -31,6 +43,22 @@ def test_changes_leave_the_original() -> None:
     assert changed.reason is not None
     assert job.reason is None
     assert changed.state is State.QUEUED
+
+
+def test_a_job_as_of_an_earlier_attempt_is_as_if_that_had_been_its_last() -> None:
+    step = StepResult("a", StepStatus.FAILED, NOON, 0, exit_code=3, end_time=NOON)
+    reason = Reason(ReasonCode.EXIT_CODE, "3")
+    left = {"reason": reason, "exit_code": 3, "start_time": NOON, "runtime": "docker", "steps": (step,)}
+    left |= {"log_bytes": 7, "log_sha256": "0" * 64, "conclusion": Conclusion.FAILED, "end_time": NOON}
+    first, second = (Attempt(number=number, **left) for number in (1, 2))  # type: ignore[arg-type]
+    job = replace(a_job(State.QUEUED), max_attempts=4, attempt=3, earlier_attempts=(first, second), not_before=NOON)
+    assert job.as_of(3) is job
+    assert job.as_of(2) == replace(
+        a_job(State.COMPLETED), max_attempts=4, attempt=2, earlier_attempts=(first,), **left
+    )  # fmt: skip
+    assert job.as_of(1) == job.as_of(2).as_of(1)
+    with pytest.raises(IndexError):
+        job.as_of(4)
 
 
 def test_every_state_can_end_and_the_end_is_final() -> None:

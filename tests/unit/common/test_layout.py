@@ -5,6 +5,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,12 @@ def test_reads_are_capped(run: RunDirectory) -> None:
         (b"0\n", ExitRecord(0, terminated=False)),
         (b"255\n", ExitRecord(255, terminated=False)),
         (b"143 term\n", ExitRecord(143, terminated=True)),
+        (b"137 oom:1 pids:0\n", ExitRecord(137, terminated=False, oom_kills=1, refused_forks=0)),
+        (b"143 term oom:0 pids:2 throttled:100\n", ExitRecord(143, True, 0, 2, 100)),
+        (b"2 pids:3\n", ExitRecord(2, terminated=False, refused_forks=3)),
+        (b"2 pids:-3\n", None),
+        (b"2 pids:3 oom:1\n", None),
+        (b"2 oom:1", None),
         (b"", None),
         (b"0", None),
         (b"143 term", None),
@@ -119,6 +126,20 @@ def test_marks(run: RunDirectory) -> None:
     assert run.is_waiting()
     assert run.is_started()
     assert run.started_uptime() == 123.45
+
+
+def test_when_the_log_grew(run: RunDirectory) -> None:
+    assert run.log_growth() == (0, None)
+    run.log.write_bytes(b"abc")
+    os.utime(run.log, (0, 1_700_000_000))
+    assert run.log_growth() == (3, datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC))
+
+
+def test_when_the_gate_opened(run: RunDirectory) -> None:
+    assert run.started_at() is None
+    (run.path / "started").symlink_to("nowhere")
+    os.utime(run.path / "started", (0, 1_700_000_000), follow_symlinks=False)
+    assert run.started_at() == datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("content", ["", "soon", "1.2.3"])

@@ -155,8 +155,34 @@ class TestContainers:
         host = job_config(plan, {}, [], PLAIN)["HostConfig"]
         assert not host.keys() & {"NanoCpus", "Memory", "MemorySwap", "PidsLimit", "NetworkMode"}
 
+    def test_swap_that_does_not_count_is_not_to_be_had(self) -> None:
+        plan = ExecutionPlan(image="some:image", steps=(), timeout=1, limits=Limits(memory=10**7))
+        blind = Traits(processors=2, remapped=False, rootless=False, selinux=False, counts_swap=False)
+        assert job_config(plan, {}, [], blind)["HostConfig"]["MemorySwappiness"] == 0
+        assert "MemorySwappiness" not in job_config(plan, {}, [], PLAIN)["HostConfig"]
+
+    def test_the_own_layer_is_limited_as_the_workspace(self) -> None:
+        plan = ExecutionPlan(image="some:image", steps=(), timeout=1, limits=Limits(workspace=10**9))
+        assert job_config(plan, {}, [], PLAIN, limit_layer=True)["HostConfig"]["StorageOpt"] == {"size": "1000000000"}
+        assert "StorageOpt" not in job_config(plan, {}, [], PLAIN)["HostConfig"]
+
 
 class TestEngine:
+    def test_what_the_kernel_below_does_not_know(self) -> None:
+        info = {"MemoryLimit": False, "SwapLimit": False, "PidsLimit": True, "CpuCfsQuota": False}
+        traits = Traits.from_info(info)
+        assert traits.unenforced == {"memory", "cpus"}
+        assert not traits.counts_swap
+        assert Traits.from_info({}).unenforced == set()
+
+    @pytest.mark.parametrize(
+        ("driver", "below", "may"),
+        [("overlay2", "xfs", True), ("overlay2", "extfs", False), ("btrfs", None, True), ("vfs", "xfs", False)],
+    )
+    def test_storage_that_can_limit_a_layer(self, driver: str, below: str | None, may: bool) -> None:
+        status = [["Backing Filesystem", below], ["Supports d_type", "true"]] if below else None
+        assert Traits.from_info({"Driver": driver, "DriverStatus": status}).may_limit_layers is may
+
     @pytest.mark.parametrize(
         ("options", "expected"),
         [

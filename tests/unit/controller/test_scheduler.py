@@ -1,6 +1,7 @@
 """Who starts, who waits and why; on the real repository, with pulls that the test controls."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,8 +9,9 @@ import pytest
 
 from ci_common.errors import ImageNotFound
 from ci_common.ids import new_job_id
-from ci_common.jobs import Conclusion, Job, NewJob, ReasonCode, State
+from ci_common.jobs import Attempt, Conclusion, Job, NewJob, ReasonCode, State
 from ci_common.processes import this_process
+from ci_common.spec import Retry
 from ci_common.times import utc_now
 from ci_controller.builtin import BuiltinExecution
 from ci_controller.completion import Writer
@@ -21,14 +23,22 @@ from tests.helpers.runtimes import ScriptedImages
 from tests.helpers.waiting import eventually
 
 
+class Retried(BuiltinExecution):
+    """What carries out jobs whose policy lets them back off for ten seconds."""
+
+    def retry_of(self, job: Job) -> Retry | None:  # type: ignore[override]
+        return Retry(max_attempts=2, backoff=10)
+
+
 class Queue:
     """A queue with two slots."""
 
     def __init__(self, repository: SQLiteJobRepository, writer: Writer) -> None:
         self.repository = repository
+        self.writer = writer
         self.runtime = ScriptedImages("here")
         self.images = Images(cast(Runtime, self.runtime), lambda: None)
-        execution = BuiltinExecution(utc_now)
+        execution = Retried(utc_now)
         self.scheduler = Scheduler(writer, self.images, lambda _: execution, slots=2)
 
     async def add(self, image: str | None = "here", **more: Any) -> str:
@@ -106,3 +116,17 @@ async def test_a_reason_is_written_once(queue: Queue) -> None:
     version = (await queue.job(waiting)).version
     await queue.turn(active=2)
     assert (await queue.job(waiting)).version == version
+
+
+@pytest.mark.parametrize(("seconds", "starts"), [(-1, True), (9, False), (3600, True)])
+async def test_a_job_that_backs_off_starts_when_its_time_has_come(queue: Queue, seconds: float, starts: bool) -> None:
+    """Or at once, where the clock must have been set back since: no pause of its policy is so long."""
+    job_id = await queue.add(max_attempts=2)
+    await queue.turn()
+    ended = Attempt(number=1, conclusion=Conclusion.FAILED, end_time=utc_now())
+    not_before = utc_now() + timedelta(seconds=seconds)
+    anew: dict[str, Any] = {"state": State.QUEUED, "attempt": 2, "earlier_attempts": (ended,), "runtime": None}
+    await queue.writer.write(await queue.job(job_id), **anew, not_before=not_before)
+    other = await queue.add()
+    assert await queue.turn() == ([job_id, other] if starts else [other])
+    assert (await queue.job(job_id)).not_before == (None if starts else not_before)

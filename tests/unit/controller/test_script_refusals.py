@@ -94,3 +94,11 @@ def test_a_job_that_succeeded_is_not_asked_why(shell: Path, tmp_path: Path, grou
 
 def test_outside_of_a_container_the_counters_are_not_the_jobs(shell: Path, tmp_path: Path) -> None:
     assert ended(shell, tmp_path, "exit 3") == ExitRecord(3, terminated=False)
+
+
+def test_a_shell_that_has_to_end_still_says_how(shell: Path, tmp_path: Path) -> None:
+    """As one has to that cannot start a process; an error in its own text ends it in the same way."""
+    with patch.object(script, "_STEP", b"\n: ${nobody_has_set_this:?}\n"):
+        record = ended(shell, tmp_path, "echo never")
+    assert record is not None
+    assert record.code != 0

@@ -28,6 +28,7 @@ def job(log: bytes = OUTPUT, conclusion: str = "succeeded", exit_code: int | Non
         "exit_code": exit_code,
         "reason": None,
         "attempt": 1,
+        "attempts": [],
         "steps": [{"name": "command", "exit_code": exit_code}],
         "log_bytes": len(log),
         "log_sha256": hashlib.sha256(log).hexdigest(),
@@ -130,6 +131,32 @@ def test_code_that_began_twice_counts_once_and_not_as_a_repeated_log() -> None:
 )
 def test_a_wrong_verdict(told: dict[str, Any]) -> None:
     assert broken(job=told, readings=[reading(told=told)]) == [Promise.WRONG_VERDICT]
+
+
+def retried(attempts: int = 2, first: bytes = OUTPUT, **earlier: Any) -> list[Promise]:
+    """What is wrong with a job that failed twice; `first` is the log of its first attempt, `earlier` changes it."""
+    attempt = {key: job(conclusion="failed", exit_code=3)[key] for key in ("conclusion", "exit_code", "steps")}
+    attempt |= {"attempt": 1, "log_bytes": len(first), "log_sha256": hashlib.sha256(first).hexdigest(), **earlier}
+    last = job(conclusion="failed", exit_code=3, attempt=attempts, attempts=[attempt])
+    return broken(
+        plan=plan(Kind.RETRIED, exit_code=3, max_attempts=2),
+        job=last,
+        earlier_logs=[first],
+        readings=[reading(first + OUTPUT, last)],
+    )
+
+
+def test_a_job_that_is_tried_again_has_a_log_and_a_verdict_for_each_attempt() -> None:
+    assert retried() == []
+    assert retried(attempts=3) == [Promise.RUN_TWICE]
+    assert retried(first=OUTPUT[:-1]) == [Promise.LOST]
+    assert retried(first=TOKEN.encode() + OUTPUT) == [Promise.RUN_TWICE]
+    assert retried(exit_code=0) == [Promise.WRONG_VERDICT]
+    assert retried(conclusion="errored") == [Promise.WRONG_VERDICT]
+    assert retried(log_sha256="0") == [Promise.WRONG_VERDICT]
+    once = job(conclusion="failed", exit_code=3)
+    gave_up = broken(plan=plan(Kind.RETRIED, exit_code=3, max_attempts=2), job=once, readings=[reading(told=once)])
+    assert gave_up == [Promise.WRONG_VERDICT]
 
 
 def test_a_verdict_that_is_told_in_two_ways() -> None:

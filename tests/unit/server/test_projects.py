@@ -8,7 +8,7 @@ import pytest
 
 from ci_common.errors import InvalidRequest, UnrecognisedProject
 from ci_common.settings import Settings
-from ci_common.spec import Spec
+from ci_common.spec import Retry, Spec
 from ci_server.recognition.projects import Resolved, resolve, resolve_command
 
 Make = Callable[..., Resolved]
@@ -203,6 +203,22 @@ def test_times_of_the_project_and_of_the_request(resolved: Make) -> None:
     files = {"ci.yaml": "command: x\nno_output_timeout: 5m\nstop_grace: 1m"}
     plan = resolved(files, stop_grace=0).plan
     assert (plan.no_output_timeout, plan.stop_grace) == (300.0, 0.0)
+
+
+def test_retry_is_merged_one_by_one(resolved: Make) -> None:
+    text = "command: x\nretry:\n  max_attempts: 5\n  on: [errored]\n  backoff: 10s"
+    made = resolved({"ci.yaml": text}, retry={"max_attempts": 2})
+    assert made.plan.retry == Retry(max_attempts=2, on=["errored"], backoff=10)
+    assert resolved({"ci.yaml": text}).plan.retry.max_attempts == 5
+    assert resolved({"ci.yaml": "command: x"}).plan.retry.max_attempts == 1
+
+
+def test_what_yaml_once_took_for_booleans_is_text(resolved: Make) -> None:
+    made = resolved({"ci.yaml": "command: x\nenv: {A: yes, B: off, C: 'true'}\nnetwork: no\nretry: {on: failed}"})
+    assert made.plan.env == {"A": "yes", "B": "off", "C": "true"}
+    assert made.plan.network is False
+    assert made.plan.retry.on == ("failed",)
+    assert resolved({"ci.yaml": "command: x\nnetwork: False"}).plan.network is False
 
 
 def test_defaults(resolved: Make) -> None:

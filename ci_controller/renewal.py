@@ -1,0 +1,26 @@
+"""The workspace of an attempt after the first: unpacked anew, since the one before may have changed all of it."""
+
+import asyncio
+from pathlib import Path
+
+from ci_common.errors import InvalidUpload, StartFault, TooLarge
+from ci_common.layout import RunDirectory
+from ci_common.unpack import UnpackLimits, unpack_beside
+from ci_controller.trees import delete_tree
+
+
+async def fill_workspace(run: RunDirectory, upload: Path, limits: UnpackLimits) -> None:
+    """Make the workspace of `run` by unpacking `upload`: afterwards it is whole, or is not there.
+
+    Raises StartFault where the upload is gone or not to be unpacked any more, OSError where the disk cannot take it.
+    """
+    if not upload.is_file():
+        raise StartFault(f"what was uploaded is gone from the data directory ({upload}); submit it again")
+    draft = run.workspace.with_name(f"{run.workspace.name}.new")
+    await asyncio.to_thread(delete_tree, draft)
+    draft.mkdir(parents=True)
+    try:
+        await unpack_beside(upload, draft, limits)
+    except (InvalidUpload, TooLarge) as exc:
+        raise StartFault(f"what was uploaded cannot be unpacked again: {exc}") from exc
+    draft.rename(run.workspace)

@@ -1,0 +1,92 @@
+"""The workspace of an attempt after the first: whole, or not there."""
+
+import asyncio
+import errno
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from ci_common import unpack as unpacking
+from ci_common.errors import StartFault
+from ci_common.layout import RunDirectory
+from ci_controller.renewal import fill_workspace
+from tests.helpers.archives import LIMITS, UnpackLimits
+from tests.helpers.service import zipped
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    return RunDirectory(tmp_path / "2")
+
+
+@pytest.fixture
+def upload(tmp_path: Path) -> Path:
+    path = tmp_path / "upload.zip"
+    path.write_bytes(zipped({"a/b": "content", "c": b"\xff"}))
+    return path
+
+
+def entries(run: RunDirectory) -> list[str]:
+    return sorted(os.listdir(run.path)) if run.path.exists() else []
+
+
+async def test_it_is_what_was_uploaded(run: RunDirectory, upload: Path) -> None:
+    await fill_workspace(run, upload, LIMITS)
+    assert (run.workspace / "a/b").read_text() == "content"
+    assert (run.workspace / "c").read_bytes() == b"\xff"
+    assert entries(run) == ["workspace"]
+
+
+async def test_what_a_controller_left_that_died_meanwhile_is_done_anew(run: RunDirectory, upload: Path) -> None:
+    half = run.path / "workspace.new"
+    half.mkdir(parents=True)
+    (half / "a").write_text("half of it")
+    await fill_workspace(run, upload, LIMITS)
+    assert (run.workspace / "a/b").read_text() == "content"
+    assert entries(run) == ["workspace"]
+
+
+async def test_what_is_interrupted_is_no_workspace(
+    run: RunDirectory, upload: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def slow(archive: Path, target: Path, limits: UnpackLimits, *, stopped: threading.Event) -> None:
+        begun.set()
+        assert stopped.wait(20), "a cancellation stops the thread"
+        ended.set()
+
+    monkeypatch.setattr(unpacking, "unpack", slow)
+    filling = asyncio.create_task(fill_workspace(run, upload, LIMITS))
+    await asyncio.to_thread(begun.wait, 20)
+    filling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await filling
+    assert ended.is_set()
+    assert not run.workspace.exists()
+
+
+async def test_an_upload_that_cannot_be_used_any_more(run: RunDirectory, upload: Path) -> None:
+    with pytest.raises(StartFault, match="cannot be unpacked again: the zip archive has more than 1"):
+        await fill_workspace(run, upload, UnpackLimits(bytes=1000, members=1, ratio=200))
+    upload.write_bytes(b"no archive")
+    with pytest.raises(StartFault, match="cannot be unpacked again"):
+        await fill_workspace(run, upload, LIMITS)
+    upload.unlink()
+    with pytest.raises(StartFault, match="is gone from the data directory"):
+        await fill_workspace(run, upload, LIMITS)
+    assert not run.workspace.exists()
+
+
+async def test_a_full_disk_is_not_the_uploads_fault(
+    run: RunDirectory, upload: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(unpacking, "unpack", full)
+    with pytest.raises(OSError, match="No space"):
+        await fill_workspace(run, upload, LIMITS)
+    assert not run.workspace.exists()
