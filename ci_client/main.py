@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from ci_client.commands import deleting, keeping, serving, submitting, watching
+from ci_client.commands import deleting, keeping, serving, submitting, testing, watching
 
 EX_USAGE = 64
 EX_SOFTWARE = 70
@@ -47,6 +47,7 @@ for _command in (
     *(deleting.delete, deleting.cleanup),
     *(serving.serve, serving.controller, serving.settings, serving.doctor),
     *(keeping.backup, keeping.restore),
+    testing.selftest,
 ):
     cli.add_command(_command)
 

@@ -48,3 +48,17 @@ async def alongside(work: Coroutine[Any, Any, None], *, name: str) -> AsyncItera
         leaving = True
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def uninterrupted(work: Coroutine[Any, Any, None]) -> None:
+    """Do the work to its end even where the caller is cancelled meanwhile, and be cancelled after that."""
+    task = asyncio.ensure_future(work)
+    interruption: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as exc:
+            interruption = exc
+    task.result()
+    if interruption is not None:
+        raise interruption

@@ -79,7 +79,7 @@ class SQLiteJobRepository(JobRepository, JobRetention, LeaderLease):
     async def add(self, job: NewJob, *, max_queued: int) -> Job:
         stored = first_version(job)
         row = api_columns(stored) | controller_columns(stored)
-        await self._use().writer.run(partial(operations.add, row=row, max_queued=max_queued))
+        await self._use().writer.run_certainly(partial(operations.add, row=row, max_queued=max_queued))
         return stored
 
     async def queue_length(self) -> int:

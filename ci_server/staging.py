@@ -59,12 +59,9 @@ class Staging:
         sync(self.path)
         self.path.rename(self._destination)
         sync(self._destination.parent)
-        inserting = asyncio.ensure_future(repository.add(job, max_queued=max_queued))
-        try:
-            return await asyncio.shield(inserting)
-        finally:
-            outcome = (await asyncio.gather(inserting, return_exceptions=True))[0]
-            self.stands = not isinstance(outcome, BaseException)
+        stored = await repository.add(job, max_queued=max_queued)
+        self.stands = True
+        return stored
 
     def confirm(self) -> None:
         """Note that the job's row stands."""

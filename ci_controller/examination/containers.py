@@ -6,6 +6,7 @@ import uuid
 from ci_common.errors import RuntimeFault, RuntimeUnavailable
 from ci_common.findings import Finding
 from ci_common.layout import DataDirectory
+from ci_common.processes import this_process
 from ci_common.settings import Settings
 from ci_controller.examination.disk import nearest_existing
 from ci_controller.examination.engine import examine_engine, examine_image
@@ -62,10 +63,10 @@ async def _ask(
 async def _probe(
     engine: Engine, settings: Settings, data: DataDirectory, report: DatabaseReport | None, traits: Traits
 ) -> Probe | RuntimeFault | OSError:
-    # With the installation's own label, so that its controller removes what is left of a doctor that was killed.
+    # With the installation's own label and our name, so that its controller removes what is left of a killed doctor.
     ours = report.installation.id if report is not None and report.installation is not None else uuid.uuid4().hex
     try:
-        labels = {INSTALLATION: ours, HELPER: "1"}
+        labels = {INSTALLATION: ours, HELPER: this_process().to_json()}
         return await probe(engine, settings.default_image, labels, nearest_existing(data.path), traits)
     except (RuntimeFault, OSError) as exc:
         return exc

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ci_common.processes import this_process
 from ci_common.spec import ExecutionPlan, Limits
 from ci_controller.runtime.docker.engine import Traits
 from ci_controller.runtime.protocol import Phase, Sighting, Workload, WorkloadKey
@@ -14,7 +15,7 @@ INSTALLATION = "ci-server.installation"
 JOB = "ci-server.job"
 ATTEMPT = "ci-server.attempt"
 HELPER = "ci-server.helper"
-"""On containers that are ours but no job's: they probe an image, or delete files."""
+"""On containers that are ours but no job's, which probe an image or delete files: the process that made them."""
 
 BASE = Path("/ci")
 """The run directory as the job sees it."""
@@ -99,7 +100,7 @@ def helper_config(image: str, installation_id: str, command: list[str], mounts: 
     """Return the body of the request for a container that runs `command` as root, and vanishes when it has ended."""
     return {
         "Image": image,
-        "Labels": {INSTALLATION: installation_id, HELPER: "1"},
+        "Labels": {INSTALLATION: installation_id, HELPER: this_process().to_json()},
         "Entrypoint": command,
         "Cmd": [],
         "User": "0",
