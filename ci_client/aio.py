@@ -20,7 +20,7 @@ from ci_common.cursors import BEGINNING, Cursor
 from ci_common.events import JOB_ID, Event
 
 _ACCEPT_SECONDS = 600.0
-"""How long a server may take to check and unpack what was uploaded."""
+"""How long a server may take to check and unpack what was uploaded, or to delete many jobs."""
 _PAGE = 100
 
 
@@ -172,6 +172,29 @@ class CiClient:
         """Submit the same again as a new job, and return that one's id. Raises SubmissionUncertain."""
         return await self._create(job_path(job_id, "retry"))
 
+    async def delete_job(self, job_id: str) -> dict[str, Any] | None:
+        """Delete a completed job with its log and upload. One that has not completed is cancelled, and returned."""
+        response = await self._request("DELETE", job_path(job_id))
+        return None if response.status_code == httpx.codes.NO_CONTENT else cast(dict[str, Any], json_answer(response))
+
+    async def clean_up(self, **conditions: Any) -> list[str]:
+        """Delete the completed jobs for which all `conditions` hold, and return their ids.
+
+        They are the fields of `POST /jobs/cleanup`, as in `older_than="30d"`; with `dry_run=True` no job is deleted.
+        """
+        job_ids: list[str] = []
+        while True:
+            answer = await self._ask("POST", "/jobs/cleanup", json=conditions, timeout=self._patient)
+            if not isinstance(answer, dict) or not isinstance(answer.get("job_ids"), list):
+                raise AnswerNotUnderstood(f"{self.server_url}/jobs/cleanup answered without job_ids")
+            job_ids += answer["job_ids"]
+            if not answer.get("more") or conditions.get("dry_run"):
+                return job_ids
+
+    async def pending_removals(self) -> int:
+        """Return of how many deleted jobs the files have still to be removed."""
+        return int((await self._ask("GET", "/jobs/cleanup"))["pending"])
+
     async def health(self) -> dict[str, Any]:
         """Return `{"status": "ok"}` from a server that lives."""
         return cast(dict[str, Any], await self._ask("GET", "/health"))
@@ -192,10 +215,8 @@ class CiClient:
             await anyio.sleep(pause)
 
     async def _try_to_create(self, path: str, upload: Upload | None, **content: Any) -> str:
-        usual = self._http.timeout
-        timeout = httpx.Timeout(connect=usual.connect, read=_ACCEPT_SECONDS, write=usual.write, pool=usual.pool)
         try:
-            answer = await self._ask("POST", path, timeout=timeout, **content)
+            answer = await self._ask("POST", path, timeout=self._patient, **content)
         except ConnectionBroken as exc:
             if upload is not None and not upload.is_read:
                 raise  # What has come only in part is not accepted.
@@ -205,6 +226,11 @@ class CiClient:
         if not isinstance(answer, dict) or not isinstance(answer.get("job_id"), str):
             raise AnswerNotUnderstood(f"{self.server_url}{path} answered without a job_id")
         return cast(str, answer["job_id"])
+
+    @property
+    def _patient(self) -> httpx.Timeout:
+        usual = self._http.timeout
+        return httpx.Timeout(connect=usual.connect, read=_ACCEPT_SECONDS, write=usual.write, pool=usual.pool)
 
     async def _ask(self, method: str, path: str, **content: Any) -> Any:
         return json_answer(await self._request(method, path, **content))

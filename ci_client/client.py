@@ -70,6 +70,16 @@ def cancel_job(job_id: str, server_url: str | None = None) -> dict[str, Any]:
     return _called(lambda client: client.cancel_job(job_id), server_url)
 
 
+def delete_job(job_id: str, server_url: str | None = None) -> dict[str, Any] | None:
+    """Delete a completed job; one that has not completed is cancelled, and returned. See `CiClient.delete_job`."""
+    return _called(lambda client: client.delete_job(job_id), server_url)
+
+
+def clean_up(server_url: str | None = None, **conditions: Any) -> list[str]:
+    """Delete completed jobs and return their ids. See `CiClient.clean_up`."""
+    return _called(lambda client: client.clean_up(**conditions), server_url)
+
+
 def _called(call: Callable[[CiClient], Awaitable[T]], server_url: str | None) -> T:
     async def run() -> T:
         async with CiClient(server_url) as client:

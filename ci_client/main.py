@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from ci_client.commands import serving, submitting, watching
+from ci_client.commands import deleting, keeping, serving, submitting, watching
 
 EX_USAGE = 64
 EX_SOFTWARE = 70
@@ -44,7 +44,9 @@ def cli() -> None:
 for _command in (
     *(submitting.run, submitting.submit, submitting.exec_command, submitting.retry),
     *(watching.wait, watching.logs, watching.list_command, watching.status, watching.cancel),
+    *(deleting.delete, deleting.cleanup),
     *(serving.serve, serving.controller, serving.settings, serving.doctor),
+    *(keeping.backup, keeping.restore),
 ):
     cli.add_command(_command)
 

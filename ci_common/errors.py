@@ -15,7 +15,9 @@ CiError
 │   ├── TooManyUploads        503  as many uploads are under way as the server takes at once
 │   ├── DiskLow               503  the disk has less room than is to stay free
 │   └── Unavailable           503  shutting down, or the database or disk cannot take it
-├── StaleWrite                a compare-and-set write met another version, or another leader
+│       └── Locked                 another program keeps the database locked
+├── StaleWrite                a compare-and-set write met another version
+│   └── LeadershipLost        this controller does not lead any more, or cannot be sure that it does
 └── RuntimeFault              what a runtime (Docker, processes) reports
     ├── RuntimeUnavailable    it cannot be asked: nothing is known, try again
     ├── ImageFault            the image cannot be had
@@ -187,8 +189,16 @@ class Unavailable(RequestError):
     retry_after = 2
 
 
+class Locked(Unavailable):
+    """Another program keeps the database locked; it will be free again once that is done."""
+
+
 class StaleWrite(CiError):
-    """A compare-and-set write met another version of the row, or another leader. Look again."""
+    """A compare-and-set write met another version of the row. Look again."""
+
+
+class LeadershipLost(StaleWrite):
+    """This controller does not lead any more, or cannot be sure that it does, so it changes nothing."""
 
 
 class RuntimeFault(CiError):

@@ -78,6 +78,7 @@ class ReasonCode(StrEnum):
     LIMIT_UNENFORCEABLE = "limit_unenforceable"
     OUT_OF_MEMORY = "out_of_memory"
     DISK_FULL = "disk_full"
+    RESTORED = "restored"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -173,6 +174,10 @@ class Job(NewJob):
     not_before: datetime | None = None
     """The controller leaves a queued job alone until then (it backs off)."""
     start_time: datetime | None = None
+    start_boot: str | None = None
+    """Which boot of which machine `start_uptime` belongs to; None where the system does not tell."""
+    start_uptime: float | None = None
+    """The machine's uptime in seconds at `start_time`: unlike the clock, nobody sets it."""
     end_time: datetime | None = None
     runtime: str | None = None
     """The runtime that took the job: `docker`, `process` or `builtin`; None while queued."""

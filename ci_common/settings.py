@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ci_common.errors import CiError
 from ci_common.quantities import ByteSize, Duration, NonNegativeByteSize, StopGrace
+from ci_common.retention import Ages, Number, Numbers
 
 
 class SettingsError(CiError):
@@ -114,6 +115,21 @@ class Settings(BaseModel):
         "CI_UNENFORCED_LIMITS",
         "refuse",
         "jobs with limits that cannot be enforced where they run: refuse ends them as errored, ignore runs them",
+    )
+    retention: Ages = _setting(
+        "CI_RETENTION", "30d", "how long completed jobs are kept, with their logs and uploads; forever is possible"
+    )
+    retention_failed: Ages = _setting(
+        "CI_RETENTION_FAILED", "90d", "the same for jobs that failed, timed out or errored, where it is longer"
+    )
+    upload_retention: Ages = _setting(
+        "CI_UPLOAD_RETENTION", "forever", "how long a completed job that is kept has its upload, for `ci retry`"
+    )
+    max_jobs: Number = _setting(
+        "MAX_JOBS", "100000", "completed jobs that are kept, the newest ones; unlimited is possible", "jobs"
+    )
+    max_jobs_per_project: Numbers = _setting(
+        "CI_MAX_JOBS_PER_PROJECT", "unlimited", "the same for each project", "jobs"
     )
     ca_bundle: str = _setting(
         "CI_CA_BUNDLE", "auto",

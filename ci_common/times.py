@@ -1,17 +1,27 @@
 """Instants. Inside: aware `datetime` in UTC. On the wire: RFC 3339 with `Z`. In storage: microseconds since 1970."""
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 Clock = Callable[[], datetime]
 """A source of the present instant; injected wherever a decision depends on it."""
 
+Uptime = Callable[[], float]
+"""A source of the machine's uptime in seconds, which nobody sets; injected as a clock is."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 def utc_now() -> datetime:
     """Return the present instant in UTC."""
     return datetime.now(UTC)
+
+
+def uptime() -> float:
+    """Return the seconds since the machine's boot, those of its sleep included where the system counts them."""
+    return time.clock_gettime(_BOOT_CLOCK) if _BOOT_CLOCK is not None else time.monotonic()
 
 
 def to_rfc3339(instant: datetime) -> str:

@@ -12,9 +12,10 @@ from typing import Any
 
 from ci_common.jobs import Job, State
 from ci_common.layout import ExitRecord
-from ci_common.times import Clock
+from ci_common.times import Clock, Uptime, uptime
 from ci_common.watch import FileWatcher
 from ci_common.wire import SleepPayload
+from ci_controller.job_time import now_of
 from ci_controller.limits import Bounds
 from ci_controller.plan import Observed, Sight
 
@@ -24,8 +25,9 @@ class BuiltinExecution:
 
     runtime_name = "builtin"
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, uptime: Uptime = uptime) -> None:
         self._clock = clock
+        self._uptime = uptime
 
     def bounds_of(self, job: Job) -> Bounds:
         return Bounds()
@@ -44,7 +46,7 @@ class BuiltinExecution:
         if job.stop_code is not None:
             return Observed(Sight.EXITED, started=True)
         over_at = job.start_time + timedelta(milliseconds=_milliseconds(job))
-        if self._clock() < over_at:
+        if now_of(job, self._clock, self._uptime) < over_at:
             return Observed(Sight.RUNNING, started=True, over_at=over_at)
         return Observed(Sight.EXITED, exit=ExitRecord(0, terminated=False), started=True)
 

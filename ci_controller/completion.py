@@ -3,12 +3,14 @@
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from ci_common.errors import ImageFault, StartFault
 from ci_common.jobs import Attempt, Conclusion, Job, Reason, ReasonCode, State
 from ci_common.spec import Retry
-from ci_common.times import Clock
+from ci_common.times import Clock, Uptime, uptime
 from ci_controller.execution import Execution
+from ci_controller.job_time import now_of
 from ci_controller.plan import Verdict
 from ci_controller.retrying import Chance, pause_after
 from ci_persistence.repository import JobRepository, Lease
@@ -23,6 +25,11 @@ class Writer:
     repository: JobRepository
     lease: Lease
     clock: Clock
+    uptime: Uptime = uptime
+
+    def now_of(self, job: Job) -> datetime:
+        """Return the present instant as the job's deadlines see it; see `job_time.now_of`."""
+        return now_of(job, self.clock, self.uptime)
 
     async def write(self, job: Job, **changes: object) -> Job:
         """Write `changes`; see `JobRepository.update`."""
@@ -31,7 +38,11 @@ class Writer:
 
 async def complete(job: Job, verdict: Verdict, *, writer: Writer, execution: Execution) -> Job:
     """End `job` with `verdict` and return it. Raises StaleWrite where its row changed meanwhile, RuntimeUnavailable."""
-    left = await execution.collect(job)
+    return await write_end(job, verdict, await execution.collect(job), writer)
+
+
+async def write_end(job: Job, verdict: Verdict, left: dict[str, Any], writer: Writer) -> Job:
+    """Write that `job` has ended with `verdict`, and what it left. Raises StaleWrite."""
     errored = verdict.reason is not None and verdict.conclusion is Conclusion.ERRORED
     done = await writer.write(
         job,
@@ -73,6 +84,8 @@ async def try_again(
         not_before=end + pause,
         reason=Reason(ReasonCode.BACKING_OFF, _why_it_waits(job, verdict, pause, end + pause)),
         start_time=None,
+        start_boot=None,
+        start_uptime=None,
         runtime=None,
         stop_code=None,
     )

@@ -5,6 +5,7 @@
 
 import asyncio
 import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -25,8 +26,11 @@ from ci_controller import rundir
 from ci_controller.limits import Bounds, Usage
 from ci_controller.plan import Observed, Sight
 from ci_controller.renewal import fill_workspace
+from ci_controller.runtime.guarded import Check, GuardedRuntime
 from ci_controller.runtime.protocol import Phase, Runtime, Workload, WorkloadKey, WorkloadSpec
 from ci_controller.usage import UsageWatch
+
+log = logging.getLogger(__name__)
 
 MIN_FREE_BYTES = 64 * 1024
 """With less room than this the disk counts as full."""
@@ -76,7 +80,7 @@ class Execution(Protocol):
         """Return the changes to the row that say what the job left."""
 
     async def discard(self, job: Job) -> None:
-        """Remove the workload and nothing else."""
+        """Remove the workload if it has exited before its gate, and nothing else."""
 
     async def clear(self, job: Job) -> None:
         """Remove the workload, and all the job's files but its log and its upload."""
@@ -85,9 +89,15 @@ class Execution(Protocol):
 class WorkloadExecution:
     """Container jobs, on one runtime."""
 
-    def __init__(self, runtime: Runtime, data: DataDirectory, clock: Clock, limits: UnpackLimits) -> None:
-        """`limits` are those of the uploads that the attempts after the first unpack again."""
-        self._runtime = runtime
+    def __init__(
+        self, runtime: Runtime, data: DataDirectory, clock: Clock, *, limits: UnpackLimits, check: Check
+    ) -> None:
+        """`limits` are those of the uploads that the attempts after the first unpack again.
+
+        `check` is called before every change to a workload or a run directory, and may forbid it by raising.
+        """
+        self._runtime = GuardedRuntime(runtime, check)
+        self._check = check
         self._data = data
         self._clock = clock
         self._unpack_limits = limits
@@ -113,6 +123,7 @@ class WorkloadExecution:
             _sight(workload, waiting=waiting, started=started),
             exit=ended,
             started=started,
+            spent=job.state is not State.COMPLETED and run.is_spent(),
             workload_exit_code=workload.exit_code,
             out_of_memory=workload.out_of_memory,
             usage=_usage(run, started=started),
@@ -127,7 +138,9 @@ class WorkloadExecution:
                 raise StartFault(
                     f"the project unpacked for job {job.id} is gone from the data directory; submit it again"
                 )
+            self._check()
             await fill_workspace(run, self._data.upload(job.id), self._unpack_limits)
+        self._check()
         base, environment = self._runtime.base_directory(run), self._runtime.environment()
         await asyncio.to_thread(
             rundir.prepare,
@@ -145,6 +158,9 @@ class WorkloadExecution:
 
     async def open_gate(self, job: Job) -> None:
         run = self._run(job)
+        if run.is_started():
+            return
+        self._check()
         with rundir.opened_gate(run):
             delay = 0.0005  # The script needs less to make its mark than an inotify watch costs.
             while not run.is_started() and delay < GATE_SECONDS:
@@ -159,6 +175,7 @@ class WorkloadExecution:
             clock=self._clock,
             measuring=self._measuring,
             exceeded=exceeded,
+            check=self._check,
         )
 
     async def stop(self, job: Job, grace: float) -> None:
@@ -180,30 +197,39 @@ class WorkloadExecution:
             await asyncio.sleep(OVERRUN_SECONDS)
 
     async def collect(self, job: Job) -> dict[str, Any]:
-        run = self._run(job)
-        size, digest = await asyncio.to_thread(_hash_log, run.log)
-        if size > LogTimes(run.times).last_length():
-            LogTimes(run.times).append(self._clock(), size)
-        names = tuple(step.name for step in _plan_of(job).steps)
-        return {"steps": read_steps(run, names, job.start_time), "log_bytes": size, "log_sha256": digest}
+        self._check()
+        return await collect_files(job, self._data, self._clock)
 
     async def discard(self, job: Job) -> None:
-        await self._runtime.remove(_key(job))
-        run = self._run(job)
-        for mark in ("waiting", "started"):
-            with suppress(FileNotFoundError):
-                (run.path / mark).unlink()
+        await self._runtime.discard(_key(job))
+        self._check()
+        with suppress(FileNotFoundError):
+            self._run(job).waiting.unlink()
 
     async def clear(self, job: Job) -> None:
         run = self._run(job)
         # A workload that was cancelled at its gate still runs; what it may write has to end before its files go.
         await self._runtime.stop(_key(job), 0)
+        self._check()
         for entry in await asyncio.to_thread(_all_but_log, run):
             await self._runtime.reclaim(entry, job.image)
         await self._runtime.remove(_key(job))
 
     def _run(self, job: Job) -> RunDirectory:
         return self._data.run(job.id, job.attempt)
+
+
+async def collect_files(job: Job, data: DataDirectory, clock: Clock) -> dict[str, Any]:
+    """Return the changes to the row that say what is in the job's run directory."""
+    run = data.run(job.id, job.attempt)
+    size, digest = await asyncio.to_thread(_hash_log, run.log)
+    try:
+        if size > LogTimes(run.times).last_length():
+            LogTimes(run.times).append(clock(), size)
+    except OSError as exc:  # As on a full disk, which must not keep a job from its end.
+        log.warning("it is not noted when the end of %s was written: %s", run.log, exc)
+    names = tuple(step.name for step in _plan_of(job).steps)
+    return {"steps": read_steps(run, names, job.start_time), "log_bytes": size, "log_sha256": digest}
 
 
 def _key(job: Job) -> WorkloadKey:
@@ -244,8 +270,13 @@ def _hash_log(path: Path) -> tuple[int, str]:
 
 
 def _all_but_log(run: RunDirectory) -> list[Path]:
-    """Delete the files of a run directory that can be deleted at once; return the directories that are left."""
+    """Delete the files of a run directory that can be deleted at once; return the directories that are left.
+
+    The gate goes first: from then on the directory tells that its attempt is over (`RunDirectory.is_spent`).
+    """
     left: list[Path] = []
+    with suppress(FileNotFoundError):
+        run.gate.unlink()
     with suppress(FileNotFoundError), os.scandir(run.path) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):

@@ -1,14 +1,13 @@
 """What nobody will ask for any more: containers without a job, and what a crash left of completed jobs.
 
 Ours is only what carries this installation's id. A row outlives its containers, so a container of ours without a row
-is an orphan; but it goes only once it is old enough and has been seen so twice.
+is an orphan; but it goes only once it has been one for a while.
 """
 
 import asyncio
 import logging
 import os
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 
 from ci_common.ids import is_job_id
@@ -19,8 +18,8 @@ from ci_controller.runtime.protocol import Runtime, Sighting, WorkloadKey
 
 log = logging.getLogger(__name__)
 
-ORPHAN_AGE = timedelta(seconds=60)
-"""How old a workload without a job must be before it is removed."""
+ORPHAN_SECONDS = 60.0
+"""How long a workload must have been seen without a job before it is removed."""
 
 
 class Janitor:
@@ -30,16 +29,17 @@ class Janitor:
         self._data = data
         self._writer = writer
         self._supervise = supervise
-        self._seen: set[tuple[str, WorkloadKey]] = set()
+        self._seen: dict[tuple[str, WorkloadKey], float] = {}
+        """Orphans by the uptime at which they were first seen; unlike their own date, nobody sets that."""
 
     async def sweep_orphans(self, runtime: Runtime, orphans: list[Sighting]) -> None:
-        """Remove those of `orphans`, workloads without a row, that are old and were here at the last sweep too."""
-        now = self._writer.clock()
-        seen_before = {key for name, key in self._seen if name == runtime.name}
-        self._seen = {pair for pair in self._seen if pair[0] != runtime.name}
-        self._seen |= {(runtime.name, orphan.key) for orphan in orphans}
+        """Remove those of `orphans`, workloads without a row, that have been seen to be such for long enough."""
+        now = self._writer.uptime()
+        others = {pair: since for pair, since in self._seen.items() if pair[0] != runtime.name}
+        ours = [(runtime.name, orphan.key) for orphan in orphans]
+        self._seen = others | {pair: self._seen.get(pair, now) for pair in ours}
         for orphan in orphans:
-            if orphan.key in seen_before and now - orphan.created > ORPHAN_AGE:
+            if now - self._seen[runtime.name, orphan.key] >= ORPHAN_SECONDS:
                 log.warning("removing a workload whose job does not exist: %s", orphan.key.job_id)
                 await runtime.remove(orphan.key)
 

@@ -1,88 +1,155 @@
 """One leader per database: wait for the lease, lead, renew, step down.
 
-Stepping down cancels everything the leader did; that touches no job, since cancellation means leaving.
+Stepping down cancels everything the leader did; that touches no job, since cancellation means leaving. Time is measured
+by the machine's uptime, and never by the clock, which somebody may set.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from ci_common.errors import CiError, StaleWrite
+from ci_common.errors import CiError, LeadershipLost, StaleWrite
 from ci_common.processes import ProcessIdentity
-from ci_common.times import Clock
-from ci_persistence.repository import LeaderLease, Lease
+from ci_common.times import Uptime
+from ci_persistence.repository import Held, LeaderLease, Lease
 
 log = logging.getLogger(__name__)
 
 
-Term = Callable[[Lease], Awaitable[None]]
+class Leadership:
+    """One term: its lease, and whether that is certainly still held.
+
+    A lease counts from before it was asked for. So a leader that was stopped, or slept with its machine, knows on
+    waking that another one may lead by now, before it has asked anybody.
+    """
+
+    def __init__(self, lease: Lease, *, seconds: float, asked: float, uptime: Uptime) -> None:
+        """`asked` is the uptime just before the lease was asked for, `seconds` how long it lasts."""
+        self.lease = lease
+        self.ended = asyncio.Event()
+        self._seconds = seconds
+        self._until = asked + seconds
+        self._uptime = uptime
+
+    def check(self) -> None:
+        """Raise LeadershipLost, and end the term, unless the lease is certainly still held.
+
+        To be called right before everything that changes a workload or a run directory.
+        """
+        if self._uptime() >= self._until:
+            self.ended.set()
+        if self.ended.is_set():
+            raise LeadershipLost(f"leadership number {self.lease.fence} is over, or may be")
+
+    def extend(self, asked: float) -> None:
+        """Note a renewal that was asked for at this uptime. A term that has ended stays so."""
+        self._until = asked + self._seconds
+
+
+Term = Callable[[Leadership], Awaitable[None]]
 """What a leader does until it is cancelled."""
 
 
 async def lead_forever(
-    leases: LeaderLease, holder: ProcessIdentity, *, seconds: float, clock: Clock, term: Term
+    leases: LeaderLease, holder: ProcessIdentity, *, seconds: float, uptime: Uptime, term: Term
 ) -> None:
     """Run `term` whenever this holder leads, until cancelled; the lease is released on the way out.
 
     `seconds` is how long the lease lasts without being renewed. An exception of `term` is raised from here.
     """
+    unreleased: Lease | None = None
     while True:
-        lease = await _acquire(leases, holder, seconds, clock)
-        log.info("this controller leads (term %d)", lease.fence)
+        leadership = await _stand_by(leases, holder, seconds, uptime, unreleased)
+        log.info("this controller leads (term %d)", leadership.lease.fence)
         try:
-            await _one_term(leases, lease, seconds, clock, term)
+            await _one_term(leases, leadership, seconds, uptime, term)
         finally:
-            await asyncio.shield(_release(leases, lease))
-        log.warning("the leadership is lost")
+            released = await asyncio.shield(_release(leases, leadership.lease))
+        unreleased = None if released else leadership.lease
+        log.warning("the leadership is lost, or may be; this controller stands by")
 
 
-async def _acquire(leases: LeaderLease, holder: ProcessIdentity, seconds: float, clock: Clock) -> Lease:
+async def _stand_by(
+    leases: LeaderLease, holder: ProcessIdentity, seconds: float, uptime: Uptime, unreleased: Lease | None
+) -> Leadership:
+    """Return once this holder leads. `unreleased` is its own former lease, which nobody needs to wait for."""
+    watch = LeaseWatch(uptime)
     obstacle = ""
     while True:
         try:
-            lease = await leases.acquire(holder, seconds, clock())
+            if unreleased is not None:
+                await leases.release(unreleased)
+                unreleased = None
+            lapsed = watch.lapsed(await leases.held())
+            asked = uptime()
+            lease = await leases.acquire(holder, seconds, lapsed)
             now = "another controller leads; this one stands by"
         except CiError as exc:
             lease, now = None, f"the lease could not be asked for: {exc}"
         if lease is not None:
-            return lease
+            return Leadership(lease, seconds=seconds, asked=asked, uptime=uptime)
         if now != obstacle:
             log.info(now)
             obstacle = now
         await asyncio.sleep(min(1.0, seconds / 5))
 
 
-async def _one_term(leases: LeaderLease, lease: Lease, seconds: float, clock: Clock, term: Term) -> None:
-    """Return once the lease is lost."""
-    work = asyncio.ensure_future(term(lease))
-    renewal = asyncio.create_task(_renew(leases, lease, seconds, clock), name="lease renewal")
+class LeaseWatch:
+    """Watches another one's lease, to tell when it has run out."""
+
+    def __init__(self, uptime: Uptime) -> None:
+        self._uptime = uptime
+        self._held: Held | None = None
+        self._since = 0.0
+
+    def lapsed(self, held: Held | None) -> Held | None:
+        """Take the lease as it now is; return it if it has not changed for as long as it lasts."""
+        if held != self._held:
+            self._held, self._since = held, self._uptime()
+        return held if held is not None and self._uptime() - self._since >= held.seconds else None
+
+
+async def _one_term(leases: LeaderLease, leadership: Leadership, seconds: float, uptime: Uptime, term: Term) -> None:
+    """Return once the lease is lost, or may be."""
+    work = asyncio.ensure_future(term(leadership))
+    renewal = asyncio.create_task(_renew(leases, leadership, seconds, uptime), name="lease renewal")
+    ended = asyncio.create_task(leadership.ended.wait(), name="end of the leadership")
     try:
-        await asyncio.wait({work, renewal}, return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
+        await asyncio.wait({work, renewal, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if renewal.done():
+            leadership.ended.set()
+        if work.done() and not leadership.ended.is_set():
             work.result()
     finally:
-        work.cancel()
-        renewal.cancel()
-        await asyncio.gather(work, renewal, return_exceptions=True)
+        for task in (work, renewal, ended):
+            task.cancel()
+        await asyncio.gather(work, renewal, ended, return_exceptions=True)
+        leadership.ended.set()  # Should a thread of the work's still be about, it changes nothing any more.
 
 
-async def _renew(leases: LeaderLease, lease: Lease, seconds: float, clock: Clock) -> None:
+async def _renew(leases: LeaderLease, leadership: Leadership, seconds: float, uptime: Uptime) -> None:
     """Return once the lease is lost, or could not be renewed for as long as it lasts."""
-    loop = asyncio.get_running_loop()
-    renewed = loop.time()
-    while loop.time() - renewed < seconds:
+    while True:
         await asyncio.sleep(seconds / 4)
+        asked = uptime()
         try:
-            await leases.renew(lease, seconds, clock())
-            renewed = loop.time()
+            await leases.renew(leadership.lease, seconds)
+            leadership.extend(asked)
         except StaleWrite:
             return
         except CiError as exc:
             log.warning("the lease could not be renewed: %s", exc)
+        try:
+            leadership.check()
+        except LeadershipLost:
+            return
 
 
-async def _release(leases: LeaderLease, lease: Lease) -> None:
+async def _release(leases: LeaderLease, lease: Lease) -> bool:
+    """Return whether the lease is surely not held any more."""
     try:
         await leases.release(lease)
     except CiError as exc:
         log.warning("the lease could not be released; it runs out by itself: %s", exc)
+        return False
+    return True

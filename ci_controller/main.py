@@ -13,16 +13,16 @@ from ci_common.layout import DataDirectory
 from ci_common.processes import this_process
 from ci_common.settings import Settings
 from ci_common.tasks import alongside
-from ci_common.times import Clock, utc_now
+from ci_common.times import Clock, Uptime, uptime, utc_now
 from ci_common.watch import FileWatcher
 from ci_controller.completion import Writer
-from ci_controller.leadership import lead_forever
+from ci_controller.leadership import Leadership, lead_forever
+from ci_controller.possession import take_possession
 from ci_controller.reconciler import Reconciler
 from ci_controller.retrying import Chance
 from ci_controller.runtime.docker import DockerRuntime
 from ci_controller.runtime.process import ProcessRuntime
 from ci_controller.runtime.protocol import Runtime
-from ci_persistence.repository import Lease
 from ci_persistence.sqlite import SQLiteJobRepository
 
 log = logging.getLogger(__name__)
@@ -38,21 +38,26 @@ class Parts:
     runtimes: dict[str, Runtime]
     watcher: FileWatcher
     clock: Clock = utc_now
+    uptime: Uptime = uptime
     chance: Chance = random.random
 
 
 @asynccontextmanager
 async def assembled(settings: Settings) -> AsyncIterator[Parts]:
-    """Yield the parts of a controller, connected; they are let go of on the way out."""
+    """Yield the parts of a controller, connected; they are let go of on the way out.
+
+    The database is this data directory's then (`ci_controller.possession`). Raises Unavailable, SettingsError.
+    """
     data = DataDirectory(settings.data_path)
     data.create()
     async with AsyncExitStack() as stack:
         repository = SQLiteJobRepository(settings.db_path)
         stack.push_async_callback(repository.close)
         await repository.open()
+        installation = await take_possession(repository, data, utc_now, patience=settings.lease_seconds + 1)
         watcher = await stack.enter_async_context(FileWatcher())
         runtimes: dict[str, Runtime] = {
-            "docker": DockerRuntime(settings, await repository.installation_id(), data),
+            "docker": DockerRuntime(settings, installation.id, data),
             "process": ProcessRuntime(settings, data),
         }
         for runtime in runtimes.values():
@@ -65,20 +70,22 @@ async def control(parts: Parts) -> None:
     settings = parts.settings
     chosen = await choose_runtime(settings, parts.runtimes)
 
-    async def term(lease: Lease) -> None:
+    async def term(leadership: Leadership) -> None:
         reconciler = Reconciler(
             settings=settings,
-            writer=Writer(parts.repository, lease, parts.clock),
+            writer=Writer(parts.repository, leadership.lease, parts.clock, parts.uptime),
+            retention=parts.repository,
             runtimes=parts.runtimes,
             chosen=chosen,
             data=parts.data,
             watcher=parts.watcher,
+            leadership=leadership,
             chance=parts.chance,
         )
         await reconciler.run()
 
     holder, seconds = this_process(), settings.lease_seconds
-    await lead_forever(parts.repository, holder, seconds=seconds, clock=parts.clock, term=term)
+    await lead_forever(parts.repository, holder, seconds=seconds, uptime=parts.uptime, term=term)
 
 
 async def _assemble_and_control(settings: Settings) -> None:

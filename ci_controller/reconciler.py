@@ -12,7 +12,7 @@ from contextlib import aclosing
 from datetime import timedelta
 
 from ci_common.disk import Disk
-from ci_common.errors import CiError, JobNotFound, RuntimeUnavailable
+from ci_common.errors import CiError, JobNotFound, LeadershipLost, RuntimeUnavailable
 from ci_common.jobs import BUILTIN_TYPES, Job, State
 from ci_common.layout import DataDirectory
 from ci_common.settings import Settings
@@ -23,10 +23,16 @@ from ci_controller.completion import Writer
 from ci_controller.execution import Execution, WorkloadExecution
 from ci_controller.images import Images
 from ci_controller.janitor import Janitor
+from ci_controller.leadership import Leadership
+from ci_controller.remover import Remover
 from ci_controller.retrying import Chance
+from ci_controller.runtime.guarded import GuardedRuntime
 from ci_controller.runtime.protocol import Runtime, Sighting, WorkloadKey
 from ci_controller.scheduler import Scheduler
+from ci_controller.strays import Strays
 from ci_controller.supervisor import Supervisor
+from ci_controller.sweeper import Sweeper
+from ci_persistence.retention import JobRetention
 
 log = logging.getLogger(__name__)
 
@@ -47,25 +53,29 @@ class Reconciler:
         *,
         settings: Settings,
         writer: Writer,
+        retention: JobRetention,
         runtimes: Mapping[str, Runtime],
         chosen: str,
         data: DataDirectory,
         watcher: FileWatcher,
+        leadership: Leadership,
         chance: Chance,
     ) -> None:
         self._settings = settings
         self._writer = writer
-        self._runtimes = runtimes
+        self._runtimes = {name: GuardedRuntime(runtime, leadership.check) for name, runtime in runtimes.items()}
+        self._leadership = leadership
         self._data = data
         self._watcher = watcher
         self._wakeups = watcher.subscribe()
         self._chance = chance
         self._supervisors: dict[WorkloadKey, Supervisor] = {}
         self._seen_cancels: dict[WorkloadKey, bool] = {}
-        self._builtin = BuiltinExecution(writer.clock)
-        limits = UnpackLimits.of(settings)
+        self._builtin = BuiltinExecution(writer.clock, writer.uptime)
+        limits, check = UnpackLimits.of(settings), leadership.check
         self._executions = {
-            name: WorkloadExecution(runtime, data, writer.clock, limits) for name, runtime in runtimes.items()
+            name: WorkloadExecution(runtime, data, writer.clock, limits=limits, check=check)
+            for name, runtime in runtimes.items()
         }
         self._chosen = chosen
         self._images = Images(runtimes[chosen], self.wake)
@@ -73,7 +83,19 @@ class Reconciler:
             writer, self._images, self._execution_of, settings.max_concurrency, Disk.of(settings)
         )
         self._janitor = Janitor(data, writer, self._supervise)
+        self._remover = Remover(
+            data=data,
+            retention=retention,
+            lease=writer.lease,
+            runtimes=self._runtimes,
+            watcher=watcher,
+            is_supervised=self._hurry_supervisor,
+        )
+        able = max(self._runtimes.values(), key=lambda runtime: runtime.isolated)
+        strays = Strays(data, writer.repository, able)
+        self._sweeper = Sweeper(settings, writer=writer, retention=retention, data=data, strays=strays)
         self._tasks: dict[WorkloadKey, asyncio.Task[None]] = {}
+        self._tidied: set[str] = set()
 
     def wake(self) -> None:
         """Make the loop look again soon."""
@@ -85,6 +107,8 @@ class Reconciler:
             async with asyncio.TaskGroup() as eternal:
                 eternal.create_task(self._follow_database(), name="database changes")
                 eternal.create_task(self._sweep_directories(), name="directory sweep")
+                eternal.create_task(self._remover.run(), name="removals")
+                eternal.create_task(self._sweeper.run(), name="retention")
                 for runtime in self._runtimes.values():
                     eternal.create_task(self._follow_workloads(runtime), name=f"workloads of {runtime.name}")
                     eternal.create_task(self._follow_events(runtime), name=f"events of {runtime.name}")
@@ -100,7 +124,7 @@ class Reconciler:
             pause = self._settings.reconcile_interval
             try:
                 pause = min(pause, await self._look_at_jobs())
-            except CiError as exc:
+            except (CiError, OSError) as exc:
                 log.warning("this look at the jobs is skipped: %s", exc)
                 await asyncio.sleep(min(1.0, self._settings.reconcile_interval))
             # A look at a long queue takes a while, and every submission asks for one.
@@ -113,12 +137,15 @@ class Reconciler:
                 await self._look_at_workloads(runtime)
             except RuntimeUnavailable as exc:
                 await self._reconnect(runtime, exc)
-            except CiError as exc:
+            except (CiError, OSError) as exc:
                 log.warning("this look at the workloads of %s is skipped: %s", runtime.name, exc)
             await asyncio.sleep(self._settings.reconcile_interval)
 
     async def _look_at_workloads(self, runtime: Runtime) -> None:
         """Containers first, then rows: a row outlives its containers, so what is listed has a row or is an orphan."""
+        if runtime.name not in self._tidied:
+            await runtime.tidy()
+            self._tidied.add(runtime.name)
         sightings = await runtime.list_workloads()
         rows = await self._writer.repository.get_many({s.key.job_id for s in sightings})
         orphans: list[Sighting] = []
@@ -191,6 +218,8 @@ class Reconciler:
             await supervisor.run()
         except JobNotFound:
             log.info("job %s is gone", key.job_id)
+        except LeadershipLost:
+            self._leadership.ended.set()
         except Exception:
             log.exception("job %s: its supervisor failed", key.job_id)
             await asyncio.sleep(self._settings.reconcile_interval)
@@ -199,6 +228,14 @@ class Reconciler:
             self._tasks.pop(key, None)
             self._seen_cancels.pop(key, None)
             self.wake()
+            self._remover.wake()
+
+    def _hurry_supervisor(self, job_id: str) -> bool:
+        """Tell whether the job has a supervisor, and have it look at once whether its row is still there."""
+        own = [supervisor for key, supervisor in self._supervisors.items() if key.job_id == job_id]
+        for supervisor in own:
+            supervisor.wake()
+        return bool(own)
 
     def _execution_of(self, job: Job) -> Execution:
         if job.type in BUILTIN_TYPES:
@@ -211,7 +248,8 @@ class Reconciler:
                 async with aclosing(self._writer.repository.changes()) as changes:
                     async for _ in changes:
                         self.wake()
-            except CiError as exc:
+                        self._remover.wake()
+            except (CiError, OSError) as exc:
                 log.warning("changes of the database cannot be seen at present: %s", exc)
             await asyncio.sleep(RETRY_EVENTS_SECONDS)
 
@@ -223,13 +261,15 @@ class Reconciler:
                         self._supervisors[key].wake()
             except RuntimeUnavailable:
                 pass  # The loop says so; here only the wake-ups are missing.
+            except OSError as exc:
+                log.warning("events of %s cannot be heard at present: %s", runtime.name, exc)
             await asyncio.sleep(RETRY_EVENTS_SECONDS)
 
     async def _sweep_directories(self) -> None:
         while True:
             try:
                 await self._janitor.sweep_directories()
-            except CiError as exc:
+            except (CiError, OSError) as exc:
                 log.warning("the directories could not be swept: %s", exc)
             await asyncio.sleep(DIRECTORY_SWEEP_SECONDS)
 

@@ -1,12 +1,11 @@
 """The workspace of an attempt after the first: unpacked anew, since the one before may have changed all of it."""
 
-import asyncio
 from pathlib import Path
 
 from ci_common.errors import InvalidUpload, StartFault, TooLarge
+from ci_common.ids import new_job_id
 from ci_common.layout import RunDirectory
 from ci_common.unpack import UnpackLimits, unpack_beside
-from ci_controller.trees import delete_tree
 
 
 async def fill_workspace(run: RunDirectory, upload: Path, limits: UnpackLimits) -> None:
@@ -16,8 +15,8 @@ async def fill_workspace(run: RunDirectory, upload: Path, limits: UnpackLimits) 
     """
     if not upload.is_file():
         raise StartFault(f"what was uploaded is gone from the data directory ({upload}); submit it again")
-    draft = run.workspace.with_name(f"{run.workspace.name}.new")
-    await asyncio.to_thread(delete_tree, draft)
+    # A name of its own: a controller that was stopped in here may go on beside the one that followed it.
+    draft = run.workspace.with_name(f"{run.workspace.name}.{new_job_id()}")
     draft.mkdir(parents=True)
     try:
         await unpack_beside(upload, draft, limits)

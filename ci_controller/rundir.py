@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ci_common.ids import new_job_id
 from ci_common.layout import RunDirectory
 from ci_common.spec import ExecutionPlan
 from ci_controller.script import Setup, write_script
@@ -31,7 +32,8 @@ def prepare(
         with suppress(FileExistsError):
             os.mkfifo(fifo)
     run.log.touch()
-    draft = run.path / "run.new"
+    # A name of its own: a controller that was stopped in here may go on beside the one that followed it.
+    draft = run.path / f"run.{new_job_id()}"
     draft.write_bytes(write_script(plan, base=str(base), environment=environment, setup=setup, has_console=has_console))
     draft.replace(run.script)
 

@@ -3,10 +3,11 @@
 The script needs nothing but /bin/sh: everything it does itself is done by builtins, so it runs in an image that holds a
 shell and the job's own program and nothing else. Text that comes from users stands in single quotes, byte for byte.
 
-Its promises to the controller: it makes the mark `waiting`, blocks until somebody writes `go` into `gate`, makes the
-mark `started`, and then runs the steps with their output in `log`, until one fails. SIGTERM at the gate ends it. Later,
-SIGTERM ends the running step but not the script, which lives on to write `exit`; no step begins after it. So it does
-where no further process can be started. Alone in a container, it adds to `exit` what the kernel refused the job.
+Its promises to the controller: where its job has been through the gate before, it ends at once. Else it makes the mark
+`waiting`, blocks until somebody writes `go` into `gate`, makes the mark `started`, and then runs the steps with their
+output in `log`, until one fails. SIGTERM at the gate ends it. Later, SIGTERM ends the running step but not the script,
+which lives on to write `exit`; no step begins after it. So it does where no further process can be started. Alone in a
+container, it adds to `exit` what the kernel refused the job.
 """
 
 import os
@@ -30,6 +31,11 @@ __ci_stopped=
 __ci_word=
 __ci_carrier=
 __ci_cgroup=
+
+# An engine may run what has ended again, on behalf of a controller that does not know what has happened since.
+for __ci_mark in started exit; do
+    [ ! -e "$__ci_run/$__ci_mark" ] || exit 1
+done
 
 __ci_uptime() {
     { IFS=' ' read -r __ci_up __ci_rest </proc/uptime; } 2>/dev/null || __ci_up=
@@ -116,8 +122,12 @@ while [ "$__ci_word" != go ]; do
     { IFS= read -r __ci_word <"$__ci_run/gate"; } 2>/dev/null
 done
 trap '__ci_stopped=" term"' TERM
+# One passes this gate, and no second one, ever: the mark is only made where there is none.
+set -C
+{ printf '' >"$__ci_run/started"; } 2>/dev/null || exit 1
+set +C
 __ci_uptime
-printf '%s' "$__ci_up" >"$__ci_run/started"
+printf '%s' "$__ci_up" >>"$__ci_run/started"
 exec </dev/null >>"$__ci_run/log" 2>&1
 # A shell that cannot start a process ends.
 trap '__ci_finish "$?"' EXIT

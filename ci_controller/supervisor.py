@@ -6,16 +6,16 @@ The task can be cancelled anywhere; that means that this process is leaving, and
 import asyncio
 import errno
 import logging
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from ci_common.errors import ImageFault, RuntimeUnavailable, StaleWrite, StartFault
+from ci_common.errors import ImageFault, LeadershipLost, RuntimeUnavailable, StaleWrite, StartFault, Unavailable
 from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, State
 from ci_common.watch import FileWatcher, Watched
 from ci_controller import plan as steps
 from ci_controller.completion import Writer, clear, complete, try_again
 from ci_controller.execution import Execution
+from ci_controller.job_time import OutputTime, start_of_run
 from ci_controller.plan import Action, Observed, Sight, Verdict, conclude, plan
 from ci_controller.retrying import Chance
 from ci_controller.runtime.protocol import WorkloadKey
@@ -51,8 +51,9 @@ class Supervisor:
         self._chance = chance
         self._wakeups = watcher.subscribe()
         self._watching = False
-        self._booting_since: datetime | None = None
+        self._booting_since: float | None = None
         self._starts = 0
+        self._output = OutputTime()
         self._usage: UsageWatch | None = None
         self._following_usage: asyncio.Task[None] | None = None
         self.is_clearing = False
@@ -63,7 +64,7 @@ class Supervisor:
         self._wakeups.wake()
 
     async def run(self) -> None:
-        """Take step after step until the job rests. Raises JobNotFound where its row goes meanwhile."""
+        """Take step after step until the job rests. Raises JobNotFound where its row goes meanwhile, LeadershipLost."""
         try:
             while not await self._turn():
                 pass
@@ -72,14 +73,27 @@ class Supervisor:
             self._stop_following_usage()
 
     async def _turn(self) -> bool:
-        """Look and take one step; return whether nothing is left to do here."""
-        # Once another attempt has begun, or is waiting to, this one is as a completed job: to be cleared.
-        job = (await self._writer.repository.get(self._key.job_id)).as_of(self._key.attempt)
+        """Look and take one step, or wait until that is possible; return whether nothing is left to do here."""
+        try:
+            # Once another attempt has begun, or is waiting to, this one is as a completed job: to be cleared.
+            job = (await self._writer.repository.get(self._key.job_id)).as_of(self._key.attempt)
+            return await self._step(job)
+        except LeadershipLost:
+            raise
+        except StaleWrite:
+            await self._wait(STALE_SECONDS)
+        except Unavailable as exc:
+            log.warning("job %s: %s", self._key.job_id, exc)
+            await self._wait(self._interval)
+        return False
+
+    async def _step(self, job: Job) -> bool:
         self._watch(job)
         try:
-            seen = await self._look(job)
+            seen, now = await self._execution.look(job), self._writer.now_of(job)
+            seen = self._with_what_is_known_here(seen, now)
             bounds, retry = self._execution.bounds_of(job), self._execution.retry_of(job)
-            action = plan(job, seen, self._writer.clock(), bounds=bounds, retry=retry)
+            action = plan(job, seen, now, bounds=bounds, retry=retry)
             if isinstance(action, steps.Rest | steps.MarkStarting):
                 return True  # Completed and cleared; or queued, and so the scheduler's.
             if isinstance(action, steps.Remove):
@@ -90,36 +104,45 @@ class Supervisor:
             log.warning("job %s: the engine does not answer: %s", job.id, exc)
             await self._say_unavailable(job, exc)
             await self._wait(self._interval)
-        except StaleWrite:
-            await self._wait(STALE_SECONDS)
         return False
 
     async def _say_unavailable(self, job: Job, exc: RuntimeUnavailable) -> None:
         """A job that waits says what for; one that runs goes on, seen or not."""
         reason = Reason(ReasonCode.ENGINE_UNAVAILABLE, f"the engine does not answer: {exc}")
         if job.state is State.STARTING and job.reason != reason:
-            with suppress(StaleWrite):
-                await self._writer.write(job, reason=reason)
+            await self._writer.write(job, reason=reason)
 
-    async def _look(self, job: Job) -> Observed:
-        seen = await self._execution.look(job)
+    def _with_what_is_known_here(self, seen: Observed, now: datetime) -> Observed:
+        """Return what was seen together with what only this supervisor knows, in the job's own time."""
+        usage = replace(
+            seen.usage,
+            last_output=self._output.last(seen.usage.last_output, now, self._writer.clock()),
+            workspace_bytes=self._usage.workspace_bytes if self._usage is not None else None,
+        )
+        return replace(seen, booting_since=self._first_seen_booting(seen, now), starts=self._starts, usage=usage)
+
+    def _first_seen_booting(self, seen: Observed, now: datetime) -> datetime | None:
         if seen.sight is not Sight.BOOTING:
             self._booting_since = None
-        elif self._booting_since is None:
-            self._booting_since = self._writer.clock()
-        usage = replace(seen.usage, workspace_bytes=self._usage.workspace_bytes if self._usage is not None else None)
-        return replace(seen, booting_since=self._booting_since, starts=self._starts, usage=usage)
+            return None
+        uptime = self._writer.uptime()
+        if self._booting_since is None:
+            self._booting_since = uptime
+        return now - timedelta(seconds=uptime - self._booting_since)
 
     async def _take(self, action: Action, job: Job) -> None:
         match action:
             case steps.Wait(until):
-                await self._wait_until(until)
+                await self._wait_until(until, self._writer.now_of(job))
             case steps.Create() | steps.Start() | steps.Discard():
                 await self._bring_up(action, job)
             case steps.MarkRunning():
-                clock = self._writer.clock
-                running = await self._writer.write(job, state=State.RUNNING, start_time=clock(), reason=None)
+                begun = start_of_run(self._writer.clock, self._writer.uptime)
+                running = await self._writer.write(job, state=State.RUNNING, reason=None, **begun)
                 await self._execution.open_gate(running)
+            case steps.Adopt():
+                log.warning("job %s has begun before, in a past that the database does not know", job.id)
+                await self._writer.write(job, state=State.RUNNING, start_time=self._writer.clock(), reason=None)
             case steps.OpenGate():
                 await self._execution.open_gate(job)
             case steps.MarkStopping(code):
@@ -185,8 +208,7 @@ class Supervisor:
         if self._following_usage is not None:
             self._following_usage.cancel()
 
-    async def _wait_until(self, until: datetime | None) -> None:
-        now = self._writer.clock()
+    async def _wait_until(self, until: datetime | None, now: datetime) -> None:
         limit = now + timedelta(seconds=self._interval)
         await self._wait(((min(limit, until) if until is not None else limit) - now).total_seconds())
 

@@ -11,11 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ci_common.errors import LeadershipLost
 from ci_common.layout import RunDirectory
 from ci_common.logs import LogTimes
 from ci_common.times import Clock
 from ci_common.watch import FileWatcher, Watched
 from ci_controller.limits import Bounds
+from ci_controller.runtime.guarded import Check
 
 log = logging.getLogger(__name__)
 
@@ -46,14 +48,16 @@ class UsageWatch:
         clock: Clock,
         measuring: asyncio.Lock,
         exceeded: Callable[[], None],
+        check: Check,
     ) -> None:
-        """`measuring` lets one workspace be measured at a time."""
+        """`measuring` lets one workspace be measured at a time; `check` is called before the index is written."""
         self._run_directory = run
         self._bounds = bounds
         self._watcher = watcher
         self._clock = clock
         self._measuring = measuring
         self._exceeded = exceeded
+        self._check = check
         self.workspace_bytes: int | None = None
         """What the workspace had when it was last measured; None before that, or where it has no limit."""
 
@@ -67,7 +71,7 @@ class UsageWatch:
     async def _reported(self, name: str, part: Coroutine[Any, Any, None]) -> None:
         try:
             await part
-        except OSError as exc:
+        except (OSError, LeadershipLost) as exc:
             log.warning("%s: its %s is not followed any more: %s", self._run_directory.path, name, exc)
 
     async def _follow_log(self) -> None:
@@ -87,6 +91,7 @@ class UsageWatch:
                 await asyncio.sleep(_pause(None if told or limit is None else limit - size))
 
     def _note(self, times: LogTimes, size: int) -> None:
+        self._check()
         try:
             times.append(self._clock(), size)
         except OSError as exc:  # A full disk must not let the log go unwatched.

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
-from ci_common.errors import Unavailable
+from ci_common.errors import Locked, Unavailable
 from ci_persistence import queries
 
 Result = TypeVar("Result")
@@ -23,7 +23,7 @@ Query = Callable[[aiosqlite.Connection], Awaitable[Result]]
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into Unavailable, and a broken CHECK, trigger or UNIQUE into ValueError.
+    """Turn SQLite's errors into Unavailable, or Locked, and a broken CHECK, trigger or UNIQUE into ValueError.
 
     Misuse of SQLite by ourselves stays what it is: a bug.
     """
@@ -34,6 +34,8 @@ def translated(path: Path) -> Iterator[None]:
     except (sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.NotSupportedError):
         raise
     except (sqlite3.Error, OSError) as exc:
+        if getattr(exc, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise Locked(f"another program keeps the database {path} locked") from exc
         raise Unavailable(f"the database {path} cannot be used: {exc}") from exc
 
 

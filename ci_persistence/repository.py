@@ -40,11 +40,37 @@ class Lease:
     fence: int
 
 
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Whose database it is."""
+
+    id: str
+    """What containers carry, so that nobody touches another's."""
+    data_path: str | None
+    """The data directory it belongs to, absolute and without symbolic links; None until a controller has been there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Somebody's lease as it stands; every renewal makes another one of it.
+
+    One that has not changed for `seconds` has run out. Whoever wants to know measures that with a clock of their own,
+    so that it does not matter what the clocks say or that somebody sets them.
+    """
+
+    fence: int
+    renewal: int
+    seconds: float
+
+
 class JobRepository(Protocol):
     """The jobs of one installation."""
 
     async def open(self) -> None:
-        """Connect, and bring the schema up to date. Raises Unavailable where a newer version wrote the database."""
+        """Connect, and bring the schema up to date; wait a while where another program keeps the database locked.
+
+        Raises Unavailable, also where a newer version wrote the database.
+        """
 
     async def close(self) -> None:
         """Finish what was begun and disconnect. May be called twice, and without `open`."""
@@ -52,8 +78,11 @@ class JobRepository(Protocol):
     async def ping(self) -> None:
         """Raise Unavailable where the database does not answer a read."""
 
-    async def installation_id(self) -> str:
-        """Return this database's own id, made when it was. Containers carry it, so nobody touches another's."""
+    async def installation(self) -> Installation:
+        """Return whose database this is. Its id is made with the database."""
+
+    async def bind(self, lease: Lease, installation: Installation) -> None:
+        """Write whose database this is. Raises StaleWrite where somebody else leads by now."""
 
     async def add(self, job: NewJob, *, max_queued: int) -> Job:
         """Store a new job in state QUEUED with reason `waiting_for_controller`, and return it.
@@ -89,8 +118,9 @@ class JobRepository(Protocol):
         """Write `changes` (fields of `Job`) if the row still has `job.version` and `lease` still leads.
 
         The one compare-and-set function. Returns the job as it now is, with a higher version and with any cancel
-        request that came meanwhile. Raises StaleWrite where another version or another leader was met, JobNotFound,
-        and ValueError for a transition that `TRANSITIONS` does not have or a field the controller does not own.
+        request that came meanwhile. Raises StaleWrite where another version was met, LeadershipLost where another
+        leader was or nobody leads, JobNotFound, and ValueError for a transition that `TRANSITIONS` does not have or a
+        field the controller does not own.
         """
 
     def changes(self) -> AsyncGenerator[None, None]:
@@ -105,16 +135,19 @@ class JobRepository(Protocol):
 class LeaderLease(Protocol):
     """At most one controller leads per database at any time."""
 
-    async def acquire(self, holder: ProcessIdentity, seconds: float, now: datetime) -> Lease | None:
-        """Return a lease with a new, higher fence if nobody leads, the last lease ran out, or its holder is dead.
+    async def held(self) -> Held | None:
+        """Return the lease that somebody holds, whether or not it has run out; None where nobody does."""
+
+    async def acquire(self, holder: ProcessIdentity, seconds: float, lapsed: Held | None = None) -> Lease | None:
+        """Return a lease with a new, higher fence if nobody leads, its holder is dead, or it is still `lapsed`.
 
         `holder` is this process, so that a dead holder on this machine is recognised at once; one that cannot be
-        judged from here leads until its lease has run out. Returns None while somebody leads, be it another
-        controller in the same process: the fence tells them apart.
+        judged from here leads until its lease has run out: `lapsed` is what the caller has seen unchanged for so long.
+        Returns None while somebody leads, be it another controller in the same process: the fence tells them apart.
         """
 
-    async def renew(self, lease: Lease, seconds: float, now: datetime) -> None:
-        """Lead for `seconds` more. Raises StaleWrite where somebody else leads by now."""
+    async def renew(self, lease: Lease, seconds: float) -> None:
+        """Lead for `seconds` more. Raises LeadershipLost where somebody else leads by now, or nobody."""
 
     async def release(self, lease: Lease) -> None:
         """Stop leading, so that another may begin at once. Does nothing where somebody else leads."""

@@ -57,6 +57,8 @@ def controller_columns(job: Job) -> dict[str, Any]:
         "reason_message": None if job.reason is None else job.reason.message,
         "not_before": _micros(job.not_before),
         "start_time": _micros(job.start_time),
+        "start_boot": job.start_boot,
+        "start_uptime": job.start_uptime,
         "end_time": _micros(job.end_time),
         "runtime": job.runtime,
         "stop_code": job.stop_code,

@@ -1,5 +1,8 @@
 """The repository on SQLite: the asynchronous face of `operations`."""
 
+import asyncio
+import logging
+import time
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack
 from datetime import datetime
@@ -7,32 +10,39 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ci_common.errors import Unavailable
+from ci_common.errors import Locked, Unavailable
 from ci_common.jobs import Job, NewJob
 from ci_common.processes import ProcessIdentity
 from ci_common.watch import FileWatcher, Watched
-from ci_persistence import operations, queries
+from ci_persistence import operations, queries, retention_operations
 from ci_persistence.connections import Lane, Writer, translated
 from ci_persistence.lookout import Lookout
-from ci_persistence.repository import JobFilter, JobRepository, LeaderLease, Lease
+from ci_persistence.repository import Held, Installation, JobFilter, JobRepository, LeaderLease, Lease
+from ci_persistence.retention import Ended, JobRetention, Removal
 from ci_persistence.rows import CONTROLLER_FIELDS, api_columns, controller_columns, first_version
 from ci_persistence.schema import check_version, migrate, migrations
+
+log = logging.getLogger(__name__)
 
 _FIRST_PAUSE = 0.0005
 _LONGEST_PAUSE = 1.0
 """Seconds between two looks for a commit. The -wal file tells of it before it can be seen, and wake-ups may be lost."""
 
+_DELETED_AT_ONCE = 200
+"""How many jobs one transaction deletes; more hold up other writers for longer."""
 
-class SQLiteJobRepository(JobRepository, LeaderLease):
-    """`JobRepository` and `LeaderLease` on the database at `path`, which is made where there is none.
 
-    For one event loop. `busy_timeout` is how long, in seconds, a write waits for other processes' before it is
-    Unavailable.
+class SQLiteJobRepository(JobRepository, JobRetention, LeaderLease):
+    """`JobRepository`, `JobRetention` and `LeaderLease` on the database at `path`, which is made where there is none.
+
+    For one event loop. `busy_timeout` is how long, in seconds, a write waits for other processes' before it is Locked;
+    `patience` is how long `open` does.
     """
 
-    def __init__(self, path: Path, *, busy_timeout: float = 5.0) -> None:
+    def __init__(self, path: Path, *, busy_timeout: float = 5.0, patience: float = 60.0) -> None:
         self._path = path.absolute()
         self._busy_timeout = busy_timeout
+        self._patience = patience
         self._connected: _Connected | None = None
 
     async def open(self) -> None:
@@ -42,7 +52,15 @@ class SQLiteJobRepository(JobRepository, LeaderLease):
         with translated(self._path):
             # What a job is told to do may hold secrets; SQLite gives the files beside it the same mode.
             self._path.touch(mode=0o600)
-        self._connected = await _Connected.connect(self._path, self._busy_timeout)
+        deadline = time.monotonic() + self._patience
+        while self._connected is None:
+            try:
+                self._connected = await _Connected.connect(self._path, self._busy_timeout)
+            except Locked as exc:
+                if time.monotonic() >= deadline:
+                    raise
+                log.error("waiting for the database: %s", exc)
+                await asyncio.sleep(min(1.0, self._busy_timeout))
 
     async def close(self) -> None:
         connected, self._connected = self._connected, None
@@ -52,8 +70,11 @@ class SQLiteJobRepository(JobRepository, LeaderLease):
     async def ping(self) -> None:
         await self._use().quick.run(operations.ping)
 
-    async def installation_id(self) -> str:
-        return await self._use().quick.run(operations.installation_id)
+    async def installation(self) -> Installation:
+        return await self._use().quick.run(operations.installation)
+
+    async def bind(self, lease: Lease, installation: Installation) -> None:
+        await self._use().writer.run(partial(operations.bind, lease=lease, installation=installation))
 
     async def add(self, job: NewJob, *, max_queued: int) -> Job:
         stored = first_version(job)
@@ -106,11 +127,38 @@ class SQLiteJobRepository(JobRepository, LeaderLease):
                 else:
                     pause = min(2 * pause, _LONGEST_PAUSE)
 
-    async def acquire(self, holder: ProcessIdentity, seconds: float, now: datetime) -> Lease | None:
-        return await self._use().writer.run(partial(operations.acquire, holder=holder, seconds=seconds, now=now))
+    async def ended(self, where: Ended, *, limit: int) -> list[str]:
+        return await self._use().search.run(partial(retention_operations.ended, where=where, limit=limit))
 
-    async def renew(self, lease: Lease, seconds: float, now: datetime) -> None:
-        await self._use().writer.run(partial(operations.renew, lease=lease, seconds=seconds, now=now))
+    async def crowded_projects(self, more_than: int) -> list[str]:
+        return await self._use().search.run(partial(retention_operations.crowded_projects, more_than=more_than))
+
+    async def delete(self, job_ids: Iterable[str], *, lease: Lease | None = None) -> list[str]:
+        left, deleted = list(dict.fromkeys(job_ids)), []
+        while left:
+            batch, left = left[:_DELETED_AT_ONCE], left[_DELETED_AT_ONCE:]
+            deleting = partial(retention_operations.delete, job_ids=batch, lease=lease)
+            deleted += await self._use().writer.run(deleting)
+        return deleted
+
+    async def removals(self, *, after: str = "", limit: int) -> list[Removal]:
+        return await self._use().quick.run(partial(retention_operations.removals, after=after, limit=limit))
+
+    async def count_removals(self) -> int:
+        return await self._use().quick.run(retention_operations.count_removals)
+
+    async def forget_removals(self, job_ids: Iterable[str], lease: Lease) -> None:
+        forgetting = partial(retention_operations.forget_removals, job_ids=list(job_ids), lease=lease)
+        await self._use().writer.run(forgetting)
+
+    async def held(self) -> Held | None:
+        return await self._use().quick.run(operations.held)
+
+    async def acquire(self, holder: ProcessIdentity, seconds: float, lapsed: Held | None = None) -> Lease | None:
+        return await self._use().writer.run(partial(operations.acquire, holder=holder, seconds=seconds, lapsed=lapsed))
+
+    async def renew(self, lease: Lease, seconds: float) -> None:
+        await self._use().writer.run(partial(operations.renew, lease=lease, seconds=seconds))
 
     async def release(self, lease: Lease) -> None:
         await self._use().writer.run(partial(operations.release, lease=lease))

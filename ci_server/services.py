@@ -15,6 +15,7 @@ from ci_common.settings import Settings
 from ci_common.unpack import UnpackLimits
 from ci_common.watch import FileWatcher
 from ci_persistence.repository import JobRepository
+from ci_persistence.retention import JobRetention
 from ci_persistence.sqlite import SQLiteJobRepository
 from ci_server.admission import Admission
 from ci_server.feed import JobFeed
@@ -33,6 +34,7 @@ class Services:
     settings: Settings
     data: DataDirectory
     repository: JobRepository
+    retention: JobRetention
     watcher: FileWatcher
     feed: JobFeed
     leaving: Leaving
@@ -75,7 +77,9 @@ async def open_services(settings: Settings, leaving: Leaving, disk: Disk) -> Asy
             try:
                 admission = Admission(settings, repository, disk, leaving)
                 unpacking = asyncio.Semaphore(_UNPACKING_AT_ONCE)
-                yield Services(settings, data, repository, watcher, feed, leaving, disk, admission, unpacking)
+                yield Services(
+                    settings, data, repository, repository, watcher, feed, leaving, disk, admission, unpacking
+                )
             finally:
                 for task in tasks:
                     task.cancel()

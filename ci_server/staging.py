@@ -8,12 +8,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from ci_common.jobs import Job, NewJob
-from ci_common.layout import DataDirectory, RunDirectory
+from ci_common.layout import UNCONFIRMED, DataDirectory, RunDirectory
 from ci_common.unpack import UnpackLimits, unpack_beside
 from ci_persistence.repository import JobRepository
-
-UNCONFIRMED = "unconfirmed"
-"""A mark in a job's directory: its row is not known to stand yet."""
 
 
 class Staging:

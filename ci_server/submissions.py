@@ -87,7 +87,11 @@ async def retry(services: Services, request: Request, job: Job) -> Job:
         try:
             await asyncio.to_thread(staging.link_upload, services.data.upload(job.id))
         except FileNotFoundError as exc:
-            raise NotRetryable(f"what was uploaded for job {job.id} is gone") from exc
+            await services.repository.get(job.id)  # Its upload goes when it is deleted: then it is not found.
+            raise NotRetryable(
+                f"what was uploaded for job {job.id} is not kept any longer (CI_UPLOAD_RETENTION); "
+                "submit the project again"
+            ) from exc
         async with _while_connected(request), services.unpacking:
             await staging.unpack(services.unpack_limits, place.check_room)
         return await staging.commit(services.repository, again, max_queued=max_queued)

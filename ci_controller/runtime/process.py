@@ -35,6 +35,18 @@ _REMOVED = ".removed-"
 _LIBRARY_PATHS = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 
+def forget_copied_records(data: DataDirectory) -> None:
+    """Delete the records that came with a copy of another data directory: what they name is not ours to signal.
+
+    A supervisor holds the lock of its own record, wherever that was moved to, and never that of a copy.
+    """
+    with unreadable_is_unavailable():
+        entries = list(os.scandir(data.processes)) if data.processes.is_dir() else []
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False) and not ProcessRecord(Path(entry.path)).is_kept():
+                delete_tree(Path(entry.path))
+
+
 class ProcessRuntime:
     """Runs each job under a supervisor process that outlives the controller. Keeps `Runtime`'s promises.
 
@@ -59,6 +71,9 @@ class ProcessRuntime:
             raise RuntimeUnavailable("this Python does not know its own program, which has to keep the jobs")
         with unreadable_is_unavailable():
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    async def tidy(self) -> None:
+        with unreadable_is_unavailable():
             removed = [Path(entry.path) for entry in os.scandir(self._directory) if entry.name.startswith(_REMOVED)]
         for path in removed:
             await self._delete(ProcessRecord(path))
@@ -154,19 +169,27 @@ class ProcessRuntime:
             pause = min(2 * pause, 0.02)
         return True
 
+    async def discard(self, key: WorkloadKey) -> None:
+        record = self._record(key)
+        if record.look().phase is Phase.EXITED:
+            await self._put_away(record)
+
     async def remove(self, key: WorkloadKey) -> None:
         phase = (await self.look(key)).phase
         if phase is Phase.RUNNING:
             await self._kill(key)
         if phase is not Phase.ABSENT:
-            with unreadable_is_unavailable():
-                path = self._record(key).path
-                removed = path.with_name(f"{_REMOVED}{path.name}-{os.getpid()}-{next(self._removals)}")
-                try:
-                    path.rename(removed)
-                except FileNotFoundError:
-                    return  # Another call was quicker.
-            await self._delete(ProcessRecord(removed))
+            await self._put_away(self._record(key))
+
+    async def _put_away(self, record: ProcessRecord) -> None:
+        with unreadable_is_unavailable():
+            path = record.path
+            removed = path.with_name(f"{_REMOVED}{path.name}-{os.getpid()}-{next(self._removals)}")
+            try:
+                path.rename(removed)
+            except FileNotFoundError:
+                return  # Another call was quicker.
+        await self._delete(ProcessRecord(removed))
 
     async def _delete(self, record: ProcessRecord) -> None:
         """Delete a record under its new name, by which no supervisor finds it any more; stop one that already had."""

@@ -133,8 +133,17 @@ class Runtime(Protocol):
         Returns once the workload has exited or is absent.
         """
 
+    async def discard(self, key: WorkloadKey) -> None:
+        """Remove the workload if it has EXITED, and leave it alone in any other phase.
+
+        It hits no workload that somebody else has made anew under this key meanwhile.
+        """
+
     async def remove(self, key: WorkloadKey) -> None:
         """Remove the workload, killing it where it runs. Does nothing where it is absent."""
+
+    async def tidy(self) -> None:
+        """Remove what a controller that died had for itself, such as helpers. For whoever begins to lead."""
 
     async def list_workloads(self) -> list[Sighting]:
         """Return all workloads of this installation, in any phase."""

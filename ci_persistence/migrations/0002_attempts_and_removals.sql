@@ -28,6 +28,8 @@ CREATE TABLE jobs_2 (
     reason_message TEXT,
     not_before INTEGER CHECK (typeof(not_before) IN ('integer', 'null')),
     start_time INTEGER CHECK (typeof(start_time) IN ('integer', 'null')),
+    start_boot TEXT,  -- the machine's boot at start_time, and its uptime in seconds then: a clock that nobody sets
+    start_uptime REAL,
     end_time INTEGER CHECK (typeof(end_time) IN ('integer', 'null')),
     runtime TEXT,
     stop_code TEXT,
@@ -113,8 +115,11 @@ BEGIN
     SELECT RAISE(ABORT, 'jobs_cancelled_once: the first cancel request stands');
 END;
 
--- What retention asks: those that ended longest ago.
-CREATE INDEX jobs_ended ON jobs (end_time, id) WHERE state = 'completed';
+-- What retention asks: those that ended longest ago, of all jobs or of a project. They hold all that is asked for, so that
+-- no row has to be read; `state` is among it because SQLite does not conclude it from the index's own condition.
+CREATE INDEX jobs_ended ON jobs (end_time, id, state, conclusion, project) WHERE state = 'completed';
+CREATE INDEX jobs_ended_of_project ON jobs (project, end_time, id, state, conclusion)
+WHERE state = 'completed' AND project IS NOT NULL;
 
 CREATE TRIGGER queue_joined AFTER INSERT ON jobs WHEN NEW.state = 'queued'
 BEGIN
@@ -129,8 +134,8 @@ END;
 -- Jobs whose rows are gone and whose files and containers are still to go; the controller's to empty.
 CREATE TABLE removals (
     job_id TEXT NOT NULL PRIMARY KEY,
-    attempt INTEGER NOT NULL,  -- the last one
-    image TEXT
+    image TEXT,
+    runtimes TEXT NOT NULL  -- the runtimes of all its attempts, as JSON
 );
 
 CREATE TRIGGER jobs_deleted_once_completed BEFORE DELETE ON jobs WHEN OLD.state <> 'completed'
@@ -140,9 +145,29 @@ END;
 
 CREATE TRIGGER jobs_leave_removals AFTER DELETE ON jobs
 BEGIN
-    INSERT INTO removals VALUES (OLD.id, OLD.attempt, OLD.image);
+    INSERT INTO removals SELECT OLD.id, OLD.image, json_group_array(DISTINCT runtime) FROM (
+        SELECT OLD.runtime AS runtime
+        UNION ALL SELECT json_extract(value, '$.runtime') FROM json_each(OLD.earlier_attempts)
+    ) WHERE runtime IS NOT NULL;
 END;
 
 -- The data directory that the installation's id belongs to; NULL until a controller has been there. A copy of the
 -- database elsewhere is another installation.
 ALTER TABLE installation ADD COLUMN data_path TEXT;
+
+-- Who leads. No instant stands here, since clocks are set and machines differ: a leader renews, which counts `renewal`
+-- up, and whoever sees it stand still for `seconds` of their own knows that the lease has run out.
+CREATE TABLE lease_2 (
+    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+    fence INTEGER NOT NULL,
+    holder TEXT,
+    renewal INTEGER NOT NULL,
+    seconds REAL,
+    CHECK ((holder IS NULL) = (seconds IS NULL))
+);
+
+INSERT INTO lease_2 SELECT only_row, fence, holder, 0, CASE WHEN holder IS NOT NULL THEN 15.0 END FROM lease;
+
+DROP TABLE lease;
+
+ALTER TABLE lease_2 RENAME TO lease;

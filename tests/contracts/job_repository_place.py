@@ -14,17 +14,16 @@ import pytest
 
 from ci_common.processes import this_process
 from ci_persistence.repository import JobRepository, LeaderLease, Lease
-from tests.helpers.jobs import NOON
+from ci_persistence.retention import JobRetention
 
 
-class Repository(JobRepository, LeaderLease, Protocol):
+class Repository(JobRepository, JobRetention, LeaderLease, Protocol):
     """What an implementation of storage is."""
 
 
 _CHILD = """
 import asyncio, sys
 from ci_common.processes import this_process
-from ci_common.times import utc_now
 from tests.helpers.jobs import PLENTY, new_job
 %(imports)s
 
@@ -90,7 +89,7 @@ class Base:
 
     @pytest.fixture
     async def lease(self, repository: Repository) -> Lease:
-        lease = await repository.acquire(this_process(), 60, NOON)
+        lease = await repository.acquire(this_process(), 60)
         assert lease is not None
         return lease
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ci_common.errors import LimitUnenforceable, StartFault
-from ci_common.layout import DataDirectory
+from ci_common.layout import DataDirectory, ExitRecord
 from ci_controller.runtime.docker import engine as docker_engine
 from ci_controller.runtime.docker.containers import HELPER, INSTALLATION
 from ci_controller.runtime.protocol import Phase, Runtime, Workload
@@ -283,6 +283,17 @@ class TestCertificates(DockerBench):
 
 
 class TestHelpers(DockerBench):
+    async def test_a_container_that_is_started_again_does_not_run_its_job_again(
+        self, trial: MakeTrial, runtime: Runtime, engine: EngineAPI
+    ) -> None:
+        """A controller that was stopped between its look and its start may do so, long after another one leads."""
+        one = trial("echo ran >>ran; exit 3")
+        await one.execute()
+        engine.request("POST", f"/containers/{container_name(one.key)}/start")
+        assert (await one.end()).exit_code == 1
+        assert (one.workspace / "ran").read_text() == "ran\n"
+        assert one.run.read_exit() == ExitRecord(3, terminated=False)
+
     async def test_a_helper_is_no_workload_and_is_swept(
         self, data: DataDirectory, runtime: Runtime, engine: EngineAPI
     ) -> None:
@@ -293,6 +304,8 @@ class TestHelpers(DockerBench):
         wanted = [f"{name}={value}" for name, value in labels.items()]
         assert len(containers_labelled(engine, *wanted)) == 1
         assert await runtime.list_workloads() == []
-        again = await self.open_runtime(data)
+        standby = await self.open_runtime(data)
+        assert len(containers_labelled(engine, *wanted)) == 1, "it may be in use, by the controller that leads"
+        await standby.tidy()
         assert containers_labelled(engine, *wanted) == []
-        await again.close()
+        await standby.close()

@@ -2,13 +2,14 @@
 
 import asyncio
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ci_common.ids import new_job_id
 from ci_common.jobs import Job, NewJob, State
@@ -17,7 +18,9 @@ from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan, PlannedStep, Retry
 from ci_common.times import utc_now
 from ci_controller.main import Parts, assembled, control
+from ci_controller.runtime.protocol import Runtime
 from ci_persistence.sqlite import SQLiteJobRepository
+from tests.helpers.waiting import eventually
 
 CRASHING_CONTROLLER = Path(__file__).parent.parent / "scenarios" / "crashing_controller.py"
 ROOT = Path(__file__).parent.parent.parent
@@ -31,6 +34,14 @@ class Installation:
     runtime: str
     image: str
     environment: Mapping[str, str]
+
+    def another(self, name: str) -> Self:
+        """Return one like this with nothing in it, in a directory of that name below this one's."""
+        directory = self.directory / name
+        directory.mkdir()
+        return replace(
+            self, directory=directory, environment={**self.environment, "CI_DB_PATH": str(directory / "ci_jobs.db")}
+        )
 
     @property
     def settings(self) -> Settings:
@@ -74,23 +85,49 @@ class Installation:
             **more,
         )
 
-    async def submit(self, *shell: str, **more: Any) -> Job:
-        """Store a container job as the API would."""
+    async def submit(self, *shell: str, files: Mapping[str, str] | None = None, **more: Any) -> Job:
+        """Store a container job, with `files` as its project, as the API would."""
         self.data.create()
+        job = self.shell_job(*shell, has_upload=files is not None, **more)
+        for name, content in (files or {}).items():
+            path = self.data.run(job.id, 1).workspace / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
         async with self.repository() as repository:
-            return await repository.add(self.shell_job(*shell, **more), max_queued=1000)
+            return await repository.add(job, max_queued=1000)
 
     @asynccontextmanager
-    async def controller(self) -> AsyncIterator[Parts]:
-        """Run a controller in this process; leaving the context leaves the jobs alone, as a process's end does."""
-        async with assembled(self.settings) as parts:
-            task = asyncio.create_task(control(parts))
+    async def controller(self, **parts: Any) -> AsyncIterator[Parts]:
+        """Run a controller in this process, with some other `parts` than usual.
+
+        Leaving the context leaves the jobs alone, as a process's end does.
+        """
+        async with assembled(self.settings) as usual:
+            assembly = replace(usual, **parts)
+            task = asyncio.create_task(control(assembly))
             try:
-                yield parts
+                yield assembly
                 assert not task.done(), f"the controller ended by itself: {task}"
             finally:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+
+    def is_locked(self) -> bool:
+        """Tell whether somebody is in the middle of writing to the database."""
+        with closing(sqlite3.connect(self.settings.db_path, timeout=0, isolation_level=None)) as database:
+            try:
+                database.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+        return False
+
+    @asynccontextmanager
+    async def runtime_of_its_own(self) -> AsyncIterator[Runtime]:
+        """Yield this installation's runtime, to look at it without being a controller."""
+        async with assembled(self.settings) as parts:
+            runtime = parts.runtimes[self.runtime]
+            await runtime.open()
+            yield runtime
 
     def start_crashing_controller(self, point: str) -> subprocess.Popen[bytes]:
         """Start a controller process that kills itself at `point`; see crashing_controller.py."""
@@ -100,6 +137,14 @@ class Installation:
     def log_of(self, job: Job) -> bytes:
         """Return the bytes of a job's log."""
         return self.data.run(job.id, job.attempt).log.read_bytes()
+
+    def says(self, job: Job, text: bytes) -> bool:
+        """Tell whether the job's log has this in it by now."""
+        return self.has_log(job) and text in self.log_of(job)
+
+    def has_log(self, job: Job) -> bool:
+        """Tell whether the job has a log; one that was never prepared has none."""
+        return self.data.run(job.id, job.attempt).log.exists()
 
     def files_left(self, job: Job) -> set[str]:
         """Return the names of what is left in a job's run directory."""
@@ -118,6 +163,15 @@ def installation_of(directory: Path, runtime: str, image: str) -> Installation:
         "DOCKER_HOST": os.environ.get("DOCKER_HOST", ""),
     }
     return Installation(directory, runtime, image, environment)
+
+
+async def nothing_left(runtime: Runtime) -> None:
+    """Return once the runtime has no workload of this installation any more."""
+
+    async def is_empty() -> bool:
+        return await runtime.list_workloads() == []
+
+    await eventually(is_empty, "no workload is left")
 
 
 async def completed(repository: SQLiteJobRepository, job_id: str, *, within: float = 60.0) -> Job:

@@ -49,7 +49,7 @@ class PlayedController:
 
     async def update(self, job_id: str, **changes: Any) -> Job:
         if self._lease is None:
-            self._lease = await self.repository.acquire(this_process(), 3600, utc_now())
+            self._lease = await self.repository.acquire(this_process(), 3600)
             assert self._lease is not None
         return await self.repository.update(await self.repository.get(job_id), self._lease, **changes)
 

@@ -1,54 +1,86 @@
-"""A controller that kills itself with SIGKILL at one chosen call: `python crashing_controller.py POINT`.
+"""A controller that ends, or is stopped, at one chosen point: `python crashing_controller.py POINT`.
 
-POINT is `<call>/<n>/<before|after>`: the n-th call of that method of the repository or of a runtime, counted from 1.
-Settings come from the environment, as for any controller.
+Points are those of `tests.helpers.effects`, as in `create/1/after`. Settings come from the environment, as for any
+controller.
 """
 
 import asyncio
+import logging
 import os
 import signal
+import sqlite3
 import sys
-from collections import Counter
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ci_common.settings import Settings
+from ci_controller import rundir
 from ci_controller.main import assembled, control
+from tests.helpers.effects import Effects, Tell
+
+_CANCEL = (
+    "UPDATE jobs SET cancel_requested_time = submit_time WHERE cancel_requested_time IS NULL AND state <> 'completed'"
+)
 
 
-class Mortal:
-    """Passes everything on to `target`, and dies at the chosen call."""
-
-    def __init__(self, target: Any, point: str, calls: Counter[str]) -> None:
-        self._target = target
-        self._name, number, self._moment = point.split("/")
-        self._number = int(number)
-        self._calls = calls
-
-    def __getattr__(self, name: str) -> Any:
-        attribute = getattr(self._target, name)
-        return self._deadly(attribute) if name == self._name else attribute
-
-    def _deadly(self, method: Any) -> Any:
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            self._calls[self._name] += 1
-            chosen = self._calls[self._name] == self._number
-            if chosen and self._moment == "before":
-                os.kill(os.getpid(), signal.SIGKILL)
-            result = await method(*args, **kwargs)
-            if chosen:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return result
-
-        return call
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
-async def main(point: str) -> None:
-    calls: Counter[str] = Counter()
-    async with assembled(Settings.from_env()) as parts:
-        runtimes = {name: Mortal(runtime, point, calls) for name, runtime in parts.runtimes.items()}
-        await control(replace(parts, runtimes=runtimes, repository=Mortal(parts.repository, point, calls)))
+def stop() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def cancel_and_kill() -> None:
+    """Ask for the end of every job, as the API does, and then die before anything can be done about it."""
+    with closing(sqlite3.connect(os.environ["CI_DB_PATH"])) as database, database:
+        database.execute(_CANCEL)
+    kill()
+
+
+@dataclass(frozen=True)
+class At:
+    """Acts when it is told of `point`."""
+
+    point: str
+    act: Callable[[], None]
+
+    def __call__(self, reached: str) -> None:
+        if reached == self.point:
+            self.act()
+
+
+@dataclass(frozen=True)
+class Into:
+    """Appends the names of points to a file, one in a line."""
+
+    path: Path
+
+    def __call__(self, reached: str) -> None:
+        with self.path.open("a") as file:
+            file.write(f"{reached}\n")
+
+
+async def main(tell: Tell, *, files: bool = False) -> None:
+    """Run a controller that tells of its effects; with `files`, also of every change to its data directory."""
+    effects = Effects(tell)
+    effects.of_module(rundir)
+    settings = Settings.from_env()
+    async with assembled(settings) as parts:
+        if files:
+            effects.of_files(settings.data_path)
+        runtimes = {name: effects.of(runtime) for name, runtime in parts.runtimes.items()}
+        await control(replace(parts, runtimes=runtimes, repository=effects.of(parts.repository)))
+
+
+def run(environment: Mapping[str, str], tell: Tell, files: bool, log: Path) -> None:
+    """Be such a controller in a process that was forked for it; what it says goes into `log`."""
+    os.environ.update(environment)
+    logging.basicConfig(filename=log, level=logging.INFO, force=True)
+    asyncio.run(main(tell, files=files))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(At(sys.argv[1], kill)))

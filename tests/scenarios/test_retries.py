@@ -193,7 +193,7 @@ async def test_a_job_that_backs_off_starts_then_and_not_at_the_next_look(install
     installation = replace(installation, environment=quiet)
     job = await installation.submit("true", retry=Retry(max_attempts=2, backoff=60))
     async with installation.repository() as repository:
-        lease = await repository.acquire(this_process(), 60, utc_now())
+        lease = await repository.acquire(this_process(), 60)
         assert lease is not None
         job = await repository.update(job, lease, state=State.STARTING)
         ended = Attempt(number=1, conclusion=Conclusion.ERRORED, end_time=utc_now(), runtime=installation.runtime)

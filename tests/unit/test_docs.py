@@ -17,7 +17,7 @@ from ci_common.jobs import BUILTIN_TYPES, CONTAINER_TYPE, TRANSITIONS, Conclusio
 from ci_common.settings import Settings
 from ci_common.spec import Limits, Retry, Spec, Step
 from ci_common.times import utc_now
-from ci_common.wire import WIRE_STATUS, job_on_wire
+from ci_common.wire import WIRE_STATUS, CleanupRequest, job_on_wire
 from ci_server.api import create_api
 from ci_server.listing import ListQuery
 from ci_server.masking import MASK, masked_env
@@ -157,6 +157,11 @@ def test_every_query_parameter_is_described() -> None:
     stream = next(row[1] for row in table(page.section("Routes")) if row[0] == "`GET /jobs/{id}/stream`")
     named = {re.split("=", code)[0] for code in codes(stream)} - {"Last-Event-ID"}
     assert named == set(StreamQuery.model_fields)
+
+
+def test_every_condition_of_a_cleanup_is_described() -> None:
+    rows = table(Page("docs/http.md").section("Deleting many jobs"))
+    assert first_codes(rows) == list(CleanupRequest.model_fields)
 
 
 def test_every_event_is_shown() -> None:

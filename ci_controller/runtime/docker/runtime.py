@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import math
 import os
 import re
@@ -37,6 +38,8 @@ from ci_controller.runtime.docker.pulls import pull_image
 from ci_controller.runtime.enforcement import check_enforceable
 from ci_controller.runtime.protocol import Phase, Progress, Sighting, Workload, WorkloadKey, WorkloadSpec
 from ci_controller.trees import delete_tree
+
+log = logging.getLogger(__name__)
 
 _EVENTS = ["start", "die", "oom", "destroy"]
 _PLAIN_ENVIRONMENT = {
@@ -78,9 +81,14 @@ class DockerRuntime:
     async def open(self) -> None:
         self._known_traits = await self._engine.open()
         self._limits_layers = self._known_traits.may_limit_layers
+        try:
+            self._copy_bundle()
+        except OSError as exc:  # As on a full disk. The engine is there all the same, and jobs may find the copy yet.
+            log.warning("the certificates for jobs cannot be copied: %s", exc)
+
+    def _copy_bundle(self) -> None:
         if self._bundle_source is not None:
             certificates.copy_bundle(self._bundle_source, self._bundle)
-        await self._cleaner.remove_leftovers()
 
     async def close(self) -> None:
         await self._engine.close()
@@ -115,6 +123,8 @@ class DockerRuntime:
             raise ImageWithoutShell(f"the image {spec.plan.image} has no /bin/sh, which runs the job's script")
         if self._traits.remapped or self._traits.rootless or not facts.runs_as_root:
             await asyncio.to_thread(open_to_everyone, spec.run)
+        if self._bundle_source is not None and not self._bundle.exists():
+            await asyncio.to_thread(self._copy_bundle)
         try:
             await self._create(spec, facts)
         except Conflict as exc:
@@ -175,9 +185,23 @@ class DockerRuntime:
         except Absent:
             pass
 
+    async def discard(self, key: WorkloadKey) -> None:
+        inspected = await self._inspect(key)
+        if inspected is None or workload_of(inspected).phase is not Phase.EXITED:
+            return
+        try:
+            # By its id and without force, so that neither one made anew nor one started again is hit.
+            async with self._engine.call() as docker:
+                await docker.containers.container(inspected["Id"]).delete(v=True)
+        except (Absent, Conflict):
+            pass
+
     async def remove(self, key: WorkloadKey) -> None:
         if await self._inspect(key) is not None:
             await self._engine.remove_container(self._name(key))
+
+    async def tidy(self) -> None:
+        await self._cleaner.remove_leftovers()
 
     async def list_workloads(self) -> list[Sighting]:
         async with self._engine.call() as docker:

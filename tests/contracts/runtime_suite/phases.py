@@ -111,6 +111,24 @@ class Phases(RuntimeBench):
         assert await one.execute() == Workload(Phase.EXITED, exit_code=0)
         assert (one.workspace / "ran").read_text() == "ran\n"
 
+    async def test_only_what_has_exited_is_discarded(self, trial: MakeTrial, runtime: Runtime) -> None:
+        created, waiting, exited = trial("exit 0"), trial("exit 0"), trial("exit 0")
+        await runtime.create(created.spec)
+        await waiting.to_gate()
+        await exited.to_gate()
+        await runtime.stop(exited.key, 10)
+        for one in (created, waiting, exited, exited):
+            await runtime.discard(one.key)
+        assert [await one.phase() for one in (created, waiting, exited)] == [Phase.CREATED, Phase.RUNNING, Phase.ABSENT]
+
+    async def test_tidying_up_hits_no_workload(self, trial: MakeTrial, runtime: Runtime) -> None:
+        created, waiting, exited = trial("exit 0"), trial("exit 0"), trial("exit 0")
+        await runtime.create(created.spec)
+        await waiting.to_gate()
+        await exited.execute()
+        await runtime.tidy()
+        assert [await one.phase() for one in (created, waiting, exited)] == [Phase.CREATED, Phase.RUNNING, Phase.EXITED]
+
     async def test_opening_and_closing_may_be_repeated(self, data: DataDirectory) -> None:
         runtime = await self.open_runtime(data)
         await runtime.open()

@@ -18,7 +18,7 @@ async def test_workspaces_of_attempts_that_have_ended_are_cleared(tmp_path: Path
     data.create()
     repository = SQLiteJobRepository(tmp_path / "jobs.db")
     await repository.open()
-    lease = await repository.acquire(this_process(), 60, utc_now())
+    lease = await repository.acquire(this_process(), 60)
     assert lease is not None
 
     async def stored(state: State, *, attempts: int = 1) -> Job:

@@ -10,6 +10,7 @@ import pytest
 
 from ci_common import unpack as unpacking
 from ci_common.errors import StartFault
+from ci_common.ids import new_job_id
 from ci_common.layout import RunDirectory
 from ci_controller.renewal import fill_workspace
 from tests.helpers.archives import LIMITS, UnpackLimits
@@ -39,13 +40,14 @@ async def test_it_is_what_was_uploaded(run: RunDirectory, upload: Path) -> None:
     assert entries(run) == ["workspace"]
 
 
-async def test_what_a_controller_left_that_died_meanwhile_is_done_anew(run: RunDirectory, upload: Path) -> None:
-    half = run.path / "workspace.new"
+async def test_what_another_controller_has_begun_is_left_alone(run: RunDirectory, upload: Path) -> None:
+    """It may have died, or go on: what is left of it goes with the attempt's other files."""
+    half = run.path / f"workspace.{new_job_id()}"
     half.mkdir(parents=True)
     (half / "a").write_text("half of it")
     await fill_workspace(run, upload, LIMITS)
     assert (run.workspace / "a/b").read_text() == "content"
-    assert entries(run) == ["workspace"]
+    assert entries(run) == ["workspace", half.name]
 
 
 async def test_what_is_interrupted_is_no_workspace(

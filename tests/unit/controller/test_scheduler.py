@@ -62,7 +62,7 @@ class Queue:
 async def queue(tmp_path: Path) -> AsyncIterator[Queue]:
     repository = SQLiteJobRepository(tmp_path / "jobs.db")
     await repository.open()
-    lease = await repository.acquire(this_process(), 60, utc_now())
+    lease = await repository.acquire(this_process(), 60)
     assert lease is not None
     made = Queue(repository, Writer(repository, lease, utc_now))
     yield made

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from ci_common.jobs import StepStatus
 from ci_common.layout import ExitRecord, RunDirectory
 from ci_common.spec import ExecutionPlan, PlannedStep
 from ci_common.steps import read_steps
+from ci_controller.rundir import opened_gate
 from ci_controller.script import Setup
 from tests.helpers.scripts import ENVIRONMENT, SHELLS, ScriptRun, as_sh, plan_of, shell_steps
 
@@ -37,6 +39,28 @@ def of(shell: Path, tmp_path: Path) -> Iterator[MakeRun]:
     yield make
     for one in made:
         one.kill()
+
+
+@pytest.mark.parametrize("mark", ["started", "exit"])
+def test_a_script_whose_job_has_been_through_the_gate_ends_at_once(of: MakeRun, mark: str) -> None:
+    one = of(plan_of(*shell_steps("echo ran")))
+    assert one.execute() == 0
+    (one.run.path / ("exit" if mark == "started" else "started")).unlink()
+    left = {path.name: path.lstat().st_mtime_ns for path in one.run.path.iterdir()}
+    assert subprocess.run([one.shell, one.run.script, one.run.path], check=False, timeout=20).returncode == 1
+    assert one.log() == b"ran\n"
+    assert left == {path.name: path.lstat().st_mtime_ns for path in one.run.path.iterdir()}
+
+
+def test_a_script_at_the_gate_does_not_follow_another_through_it(of: MakeRun) -> None:
+    one = of(plan_of(*shell_steps("echo ran")))
+    one.prepare()
+    one.to_gate()
+    (one.run.path / "started").touch()
+    with opened_gate(one.run):
+        assert one.end() == 1
+    assert one.log() == b""
+    assert one.run.read_exit() is None
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def run(tmp_path: Path) -> RunDirectory:
 async def following(run: RunDirectory, bounds: Bounds, exceeded: Callable[[], None]) -> AsyncIterator[UsageWatch]:
     async with FileWatcher() as watcher:
         watch = UsageWatch(
-            run, bounds, watcher=watcher, clock=utc_now, measuring=asyncio.Lock(), exceeded=exceeded
+            run, bounds, watcher=watcher, clock=utc_now, measuring=asyncio.Lock(), exceeded=exceeded, check=lambda: None
         )  # fmt: skip
         task = asyncio.create_task(watch.run())
         try:

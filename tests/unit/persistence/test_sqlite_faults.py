@@ -12,7 +12,7 @@ from pathlib import Path
 import aiosqlite
 import pytest
 
-from ci_common.errors import JobNotFound, QueueFull, Unavailable
+from ci_common.errors import JobNotFound, Locked, QueueFull, Unavailable
 from ci_common.jobs import Job, State
 from ci_common.processes import this_process
 from ci_persistence import connections
@@ -39,6 +39,23 @@ async def test_a_locked_database_is_unavailable_for_writes_only(path: Path) -> N
             await repository.add(new_job(), max_queued=PLENTY)
         assert await repository.queued() == [job]
     await repository.add(new_job(), max_queued=PLENTY)
+    await repository.close()
+
+
+async def test_a_database_that_is_locked_at_the_start_is_waited_for(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    repository = SQLiteJobRepository(path, busy_timeout=0.05)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(Locked, match=str(path)):
+            await SQLiteJobRepository(path, busy_timeout=0.05, patience=0).open()
+        opening = asyncio.create_task(repository.open())
+        await eventually(lambda: "waiting for the database" in caplog.text, "it says so")
+        assert not opening.done()
+        other.execute("ROLLBACK")
+        await opening
+    await repository.ping()
     await repository.close()
 
 
@@ -150,7 +167,7 @@ async def test_closing_leaves_no_thread_and_no_file_open(path: Path) -> None:
     before = set(os.listdir("/proc/self/fd")) if sys.platform == "linux" else set()
     repository = SQLiteJobRepository(path)
     await repository.open()
-    lease = await repository.acquire(this_process(), 10, NOON)
+    lease = await repository.acquire(this_process(), 10)
     assert lease is not None
     await bring(repository, lease, await repository.add(new_job(), max_queued=PLENTY), State.COMPLETED)
     await repository.list_jobs(JobFilter(), limit=1)
@@ -168,7 +185,7 @@ async def test_closing_leaves_no_thread_and_no_file_open(path: Path) -> None:
 async def test_an_error_that_breaks_a_rule_is_a_value_error(path: Path) -> None:
     repository = SQLiteJobRepository(path)
     await repository.open()
-    lease = await repository.acquire(this_process(), 10, NOON)
+    lease = await repository.acquire(this_process(), 10)
     assert lease is not None
     job = await repository.add(new_job(), max_queued=PLENTY)
     with pytest.raises(ValueError, match="conclusion_iff_completed"):

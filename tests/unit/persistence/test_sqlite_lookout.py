@@ -24,7 +24,7 @@ async def repository(tmp_path: Path) -> AsyncIterator[SQLiteJobRepository]:
 
 @pytest.fixture
 async def lease(repository: SQLiteJobRepository) -> Lease:
-    lease = await repository.acquire(this_process(), 60, NOON)
+    lease = await repository.acquire(this_process(), 60)
     assert lease is not None
     return lease
 

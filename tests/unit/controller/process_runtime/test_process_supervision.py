@@ -137,7 +137,7 @@ async def test_a_removal_that_a_crash_cut_short_is_finished(
     assert await runtime.list_workloads() == []
     assert lifeline.held()
     again = ProcessRuntime(Settings(data_dir=data.path), data)
-    await again.open()
+    await again.tidy()
     await again.close()
     assert not lifeline.held()
     lifeline.close()

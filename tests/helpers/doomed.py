@@ -1,0 +1,76 @@
+"""Controllers in processes of their own that end, or are stopped, at a chosen point. Forked, so that many are cheap."""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+from tests.helpers.effects import FILE
+from tests.helpers.installation import Installation
+from tests.helpers.waiting import eventually
+from tests.scenarios import crashing_controller
+from tests.scenarios.crashing_controller import At, Into
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload([crashing_controller.__name__])
+
+
+class Doomed:
+    """One such controller. A context manager that leaves nothing of it."""
+
+    def __init__(self, installation: Installation, tell: At | Into, *, files: bool = False) -> None:
+        self._log = installation.directory / "controller.log"
+        arguments = (dict(installation.environment), tell, files, self._log)
+        self._process: ForkServerProcess = _CONTEXT.Process(target=crashing_controller.run, args=arguments)
+
+    async def __aenter__(self) -> "Doomed":
+        await asyncio.to_thread(self._process.start)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.kill()
+        await self.end()
+        self._process.close()
+
+    async def end(self, *, within: float = 60.0) -> int | None:
+        """Return the exit status once the process has ended."""
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._process.sentinel, ended.set)
+        try:
+            async with asyncio.timeout(within):
+                await ended.wait()
+        finally:
+            loop.remove_reader(self._process.sentinel)
+        self._process.join()
+        return self._process.exitcode
+
+    def has_ended(self) -> bool:
+        return not self._process.is_alive()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    async def stopped(self) -> None:
+        """Return once the process has stopped itself."""
+        await eventually(lambda: self._state() == "T", "the controller is stopped", timeout=60)
+
+    def go_on(self) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, signal.SIGCONT)
+
+    def has_said(self, text: str) -> bool:
+        """Tell whether it has logged this."""
+        return self._log.exists() and text in self._log.read_text()
+
+    def _state(self) -> str:
+        stat = Path(f"/proc/{self._process.pid}/stat").read_text()
+        return stat.rpartition(")")[2].split()[0]
+
+
+def dying(installation: Installation, point: str, act: Callable[[], None] = crashing_controller.kill) -> Doomed:
+    """Return a controller that acts at `point`; points of files are told of where `point` is one."""
+    return Doomed(installation, At(point, act), files=point.startswith(FILE))

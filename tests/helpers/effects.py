@@ -1,0 +1,125 @@
+"""Every effect of a controller on the world, told as it happens: so that a test can record them, and end it at each.
+
+What counts as an effect is what is not known to be a read: a method that somebody adds to the repository, to a runtime
+or to the run directory's module is one without anybody saying so here.
+"""
+
+import inspect
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import wraps
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+READS = frozenset(
+    {
+        *("get", "get_many", "list_jobs", "queued", "active", "ping", "installation_id", "held"),
+        *("look", "list_workloads", "has_image"),
+        *("open", "close"),
+    }
+)
+TIMED = frozenset({"renew"})
+"""Effects that come by themselves from time to time, so that one run has more of them than another."""
+
+FILE = "file: "
+"""What the names of points begin with at which a file is about to be changed."""
+
+_FILE_EVENTS = frozenset({"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.chmod"})
+_WRITES = re.compile(r"[wax+]")
+_UNIQUE = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|(?<=-)\d+-\d+$")
+
+Tell = Callable[[str], None]
+"""Takes the name of a point, as in `update/2/before`: the second call of `update`, counted from 1."""
+
+
+class Effects:
+    """Tells of the calls that it stands between, reads among them; `is_effect` says which are none."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._calls: Counter[str] = Counter()
+
+    def of(self, target: Any) -> Any:
+        """Return what passes everything on to `target`, and tells of its coroutine methods."""
+        return _Told(target, self)
+
+    def of_module(self, module: ModuleType) -> None:
+        """Tell of the functions that a module defines for others, for the rest of the process's life."""
+        for name, function in vars(module).copy().items():
+            if inspect.isfunction(function) and function.__module__ == module.__name__ and not name.startswith("_"):
+                setattr(module, name, self._told_function(function))
+
+    def of_files(self, folder: Path) -> None:
+        """Tell before every change to a file below `folder`, for the rest of the process's life."""
+
+        def hook(event: str, arguments: tuple[Any, ...]) -> None:
+            if event in _FILE_EVENTS and _changes(event, arguments):
+                path = str(arguments[0])
+                if path.startswith(f"{folder}/"):
+                    name = _UNIQUE.sub("*", Path(path).name)
+                    self._tell(self._next(f"{FILE}{event.removeprefix('os.')} {name}") + "/before")
+
+        sys.addaudithook(hook)
+
+    def told(self, method: Any) -> Any:
+        @wraps(method)
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            with self._telling(method.__name__):
+                return await method(*args, **kwargs)
+
+        return call
+
+    def _told_function(self, function: Any) -> Any:
+        @wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self._telling(function.__name__):
+                result = function(*args, **kwargs)
+            return self._told_block(function.__name__, result) if isinstance(result, AbstractContextManager) else result
+
+        return call
+
+    @contextmanager
+    def _told_block(self, name: str, block: AbstractContextManager[Any]) -> Iterator[Any]:
+        with self._telling(f"enter {name}"):
+            entered = block.__enter__()
+        try:
+            yield entered
+        finally:
+            block.__exit__(*sys.exc_info())
+
+    @contextmanager
+    def _telling(self, name: str) -> Iterator[None]:
+        point = self._next(name)
+        self._tell(f"{point}/before")
+        yield
+        self._tell(f"{point}/after")
+
+    def _next(self, name: str) -> str:
+        self._calls[name] += 1
+        return f"{name}/{self._calls[name]}"
+
+
+class _Told:
+    def __init__(self, target: Any, effects: Effects) -> None:
+        self._target = target
+        self._effects = effects
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._target, name)
+        return self._effects.told(attribute) if inspect.iscoroutinefunction(attribute) else attribute
+
+
+def is_effect(point: str) -> bool:
+    """Tell whether something lasting happens there, in every run alike."""
+    return point.partition("/")[0] not in READS | TIMED
+
+
+def _changes(event: str, arguments: tuple[Any, ...]) -> bool:
+    if event != "open":
+        return True
+    mode, flags = arguments[1], arguments[2]
+    return bool(_WRITES.search(mode)) if isinstance(mode, str) else bool(flags & 0o1103)  # O_WRONLY, O_RDWR, O_CREAT

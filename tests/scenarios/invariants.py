@@ -1,0 +1,40 @@
+"""What holds after any fault, for any job."""
+
+import hashlib
+from dataclasses import dataclass
+
+from ci_common.jobs import Conclusion, Job, State
+from ci_controller.runtime.protocol import Runtime
+from ci_persistence.sqlite import SQLiteJobRepository
+from tests.helpers.installation import Installation, completed
+from tests.helpers.waiting import eventually
+
+
+@dataclass(frozen=True)
+class Ending:
+    """One way in which a job may truly end."""
+
+    conclusion: Conclusion
+    exit_code: int | None
+    log: bytes
+    """All of it. A job's code that ran twice would have written twice."""
+
+
+async def check_invariants(
+    installation: Installation, repository: SQLiteJobRepository, runtime: Runtime, job_id: str, *endings: Ending
+) -> Job:
+    """Wait for the job's end and return it: its result is true, its log whole, its code ran once, nothing is left."""
+    job = await completed(repository, job_id)
+    log = installation.log_of(job) if installation.has_log(job) else b""
+    assert Ending(job.conclusion or Conclusion.ERRORED, job.exit_code, log) in endings, f"{job}, {log!r}"
+    assert (job.log_bytes, job.log_sha256) == (len(log), hashlib.sha256(log).hexdigest()), "the log is whole"
+    await eventually(lambda: installation.files_left(job) <= {"log"}, "nothing but the log is left")
+
+    async def nothing_listed() -> bool:
+        return await runtime.list_workloads() == []
+
+    await eventually(nothing_listed, "no workload is left")
+    assert await repository.active() == [], "no slot is taken"
+    assert await repository.get(job_id) == job, "a result stays as it is"
+    assert job.state is State.COMPLETED
+    return job

@@ -1,0 +1,58 @@
+"""The jobs of the crash matrix: what each does, what happens to it from outside, and how it may end."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from ci_common.jobs import Conclusion, Job
+from ci_persistence.sqlite import SQLiteJobRepository
+from tests.engine.api import EngineAPI, require_engine
+from tests.helpers.installation import Installation
+from tests.scenarios.invariants import Ending
+
+Visit = Callable[[Installation, SQLiteJobRepository, Job], Awaitable[None]]
+"""What somebody does to the job once its code is up."""
+
+_ENDLESS = "trap 'echo term; exit 9' TERM; exec 2>/dev/null; echo up; while :; do sleep 0.05; done"
+_FAILING = ("echo begin; echo end", "echo second; exit 5")
+_WHOLE = b"begin\nend\nsecond\n"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of job."""
+
+    steps: tuple[str, ...]
+    endings: tuple[Ending, ...]
+    files: Mapping[str, str] | None = None
+    visit: Visit | None = None
+    cancelled_at_the_point: bool = False
+
+
+async def cancel(_: Installation, repository: SQLiteJobRepository, job: Job) -> None:
+    await repository.request_cancel(job.id, job.submit_time)
+
+
+async def remove_container(installation: Installation, _: SQLiteJobRepository, job: Job) -> None:
+    engine: EngineAPI = require_engine()
+    name = f"{installation.settings.container_prefix}ci-{job.id}-{job.attempt}"
+    await asyncio.to_thread(engine.request, "DELETE", f"/containers/{name}", {"force": "1"})
+
+
+KINDS: dict[str, Kind] = {
+    "ends_at_once": Kind(_FAILING, (Ending(Conclusion.FAILED, 5, _WHOLE),)),
+    "has_an_upload": Kind(
+        ("cat a/text; rm a/text",), (Ending(Conclusion.SUCCEEDED, 0, b"hello\n"),), files={"a/text": "hello\n"}
+    ),
+    "never_ends_and_is_cancelled": Kind((_ENDLESS,), (Ending(Conclusion.CANCELLED, 9, b"up\nterm\n"),), visit=cancel),
+    "loses_its_container": Kind((_ENDLESS,), (Ending(Conclusion.ERRORED, None, b"up\n"),), visit=remove_container),
+    "is_cancelled_just_then": Kind(
+        _FAILING,
+        (
+            Ending(Conclusion.FAILED, 5, _WHOLE),  # Its code was quicker.
+            Ending(Conclusion.CANCELLED, None, b""),
+            *(Ending(Conclusion.CANCELLED, 143, _WHOLE[:length]) for length in (0, 6, 10, 17)),
+        ),
+        cancelled_at_the_point=True,
+    ),
+}

@@ -1,0 +1,106 @@
+"""A leader that is stopped for longer than its lease, and goes on when another one leads: it changes nothing any more.
+
+Stopped means SIGSTOP here. A machine that sleeps, or an event loop that something blocks, looks the same to it.
+"""
+
+from dataclasses import dataclass, replace
+
+import pytest
+
+from ci_common.jobs import Conclusion, Job
+from ci_controller.runtime.protocol import Runtime
+from ci_persistence.sqlite import SQLiteJobRepository
+from tests.helpers.cases import play_each
+from tests.helpers.doomed import Doomed, dying
+from tests.helpers.installation import Installation
+from tests.helpers.waiting import eventually
+from tests.scenarios.crashing_controller import stop
+from tests.scenarios.invariants import Ending, check_invariants
+
+LEASE_SECONDS = "2"
+STANDS_BY = "this controller stands by"
+STEPS = ("echo begin; echo end", "echo second; exit 5")
+ENDING = Ending(Conclusion.FAILED, 5, b"begin\nend\nsecond\n")
+
+BEFORE_IT_ACTS = [
+    *("get/1/after", "get/2/after", "get/4/after", "look/1/after", "look/2/after", "look/3/after"),
+    *("update/1/before", "update/2/before", "update/2/after", "update/3/before"),
+    *("acquire/1/after", "renew/2/before"),
+]
+"""Points at which the next thing that a leader does is to make sure that it leads, or to write with proof of it."""
+
+WITHIN_AN_ACT = [
+    *("prepare/1/before", "create/1/before", "start/1/before", "opened_gate/1/before", "enter opened_gate/1/after"),
+    *("stop/1/before", "reclaim/1/before", "remove/1/before"),
+]
+"""Points between that and the act itself: what is done long after has to be harmless by itself."""
+
+
+@pytest.fixture
+def installation(installation: Installation) -> Installation:
+    return replace(installation, environment={**installation.environment, "CI_LEASE_SECONDS": LEASE_SECONDS})
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that a controller could have changed of one job."""
+
+    job: Job
+    files: dict[str, tuple[int, int]]
+    workloads: frozenset[object]
+
+    @classmethod
+    async def take(
+        cls, installation: Installation, repository: SQLiteJobRepository, runtime: Runtime, job_id: str
+    ) -> "Snapshot":
+        paths = [path for path in installation.data.path.rglob("*") if path.name != "ended"]
+        files = {str(path): (path.lstat().st_size, path.lstat().st_mtime_ns) for path in paths}
+        return cls(await repository.get(job_id), files, frozenset(await runtime.list_workloads()))
+
+
+async def stopped_at(installation: Installation, point: str) -> None:
+    """Stop a leader at `point`, let another one finish its job, let the first go on, and check what it did then."""
+    job = await installation.submit(*STEPS)
+    async with installation.repository() as repository, dying(installation, point, stop) as former:
+        await former.stopped()
+        if installation.is_locked():
+            # It stands in the middle of a commit, and nobody can write until it goes on: this is not what is tried.
+            await stopped_at(installation.another("again"), point)
+            return
+        async with installation.controller() as parts:
+            runtime = parts.runtimes[installation.runtime]
+            ended = await check_invariants(installation, repository, runtime, job.id, ENDING)
+            await eventually(lambda: someone_leads_after(repository, 1), "another one leads")
+            before = await Snapshot.take(installation, repository, runtime, job.id)
+            former.go_on()
+            await eventually(lambda: former.has_said(STANDS_BY), "the former leader stands by")
+            if point in BEFORE_IT_ACTS:
+                assert await Snapshot.take(installation, repository, runtime, job.id) == before
+            elif not point.startswith("prepare/"):
+                await check_invariants(installation, repository, runtime, job.id, ENDING)
+        await leads_again(installation, repository, former, ended)
+
+
+async def someone_leads_after(repository: SQLiteJobRepository, term: int) -> bool:
+    held = await repository.held()
+    return held is not None and held.fence > term
+
+
+async def leads_again(installation: Installation, repository: SQLiteJobRepository, former: Doomed, ended: Job) -> None:
+    """Check that a controller that stands by leads again when nobody else does, and clears up what it left itself."""
+    second = await installation.submit(*STEPS)
+    async with installation.runtime_of_its_own() as runtime:
+        await check_invariants(installation, repository, runtime, second.id, ENDING)
+        assert await check_invariants(installation, repository, runtime, ended.id, ENDING) == ended
+    assert not former.has_ended()
+
+
+@pytest.mark.parametrize("points", [BEFORE_IT_ACTS, WITHIN_AN_ACT], ids=["before_it_acts", "within_an_act"])
+async def test_a_leader_that_was_stopped_harms_nobody(installation: Installation, points: list[str]) -> None:
+    if installation.runtime == "docker" and points is BEFORE_IT_ACTS:
+        points = [point for point in points if point.startswith("look/")]  # The others are the same on any runtime.
+
+    async def case(number: int, point: str) -> None:
+        await stopped_at(installation.another(f"case-{number}"), point)
+
+    await play_each(points, case)
