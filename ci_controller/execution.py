@@ -4,8 +4,6 @@
 """
 
 import asyncio
-import hashlib
-import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -15,22 +13,19 @@ from typing import Any, Protocol
 
 from ci_common.errors import StartFault
 from ci_common.jobs import Job, State
-from ci_common.layout import DataDirectory, RunDirectory, open_regular
-from ci_common.logs import LogTimes
+from ci_common.layout import DataDirectory, RunDirectory
 from ci_common.spec import ExecutionPlan, Retry
-from ci_common.steps import read_steps
 from ci_common.times import Clock
 from ci_common.unpack import UnpackLimits
 from ci_common.watch import FileWatcher
 from ci_controller import rundir
+from ci_controller.collecting import collect_files
 from ci_controller.limits import Bounds, Usage
 from ci_controller.plan import Observed, Sight
 from ci_controller.renewal import fill_workspace
 from ci_controller.runtime.guarded import Check, GuardedRuntime
 from ci_controller.runtime.protocol import Phase, Runtime, Workload, WorkloadKey, WorkloadSpec
 from ci_controller.usage import UsageWatch
-
-log = logging.getLogger(__name__)
 
 MIN_FREE_BYTES = 64 * 1024
 """With less room than this the disk counts as full."""
@@ -40,7 +35,6 @@ OVERRUN_SECONDS = 0.02
 """How often to look at that."""
 GATE_SECONDS = 1.0
 """How long to hold a gate open for its script, before looking again at what has become of it."""
-_HASH_CHUNK = 1024 * 1024
 
 
 class Execution(Protocol):
@@ -219,19 +213,6 @@ class WorkloadExecution:
         return self._data.run(job.id, job.attempt)
 
 
-async def collect_files(job: Job, data: DataDirectory, clock: Clock) -> dict[str, Any]:
-    """Return the changes to the row that say what is in the job's run directory."""
-    run = data.run(job.id, job.attempt)
-    size, digest = await asyncio.to_thread(_hash_log, run.log)
-    try:
-        if size > LogTimes(run.times).last_length():
-            LogTimes(run.times).append(clock(), size)
-    except OSError as exc:  # As on a full disk, which must not keep a job from its end.
-        log.warning("it is not noted when the end of %s was written: %s", run.log, exc)
-    names = tuple(step.name for step in _plan_of(job).steps)
-    return {"steps": read_steps(run, names, job.start_time), "log_bytes": size, "log_sha256": digest}
-
-
 def _key(job: Job) -> WorkloadKey:
     return WorkloadKey(job.id, job.attempt)
 
@@ -254,19 +235,6 @@ def _sight(workload: Workload, *, waiting: bool, started: bool) -> Sight:
             return Sight.AT_GATE
         case Phase.RUNNING:
             return Sight.BOOTING
-
-
-def _hash_log(path: Path) -> tuple[int, str]:
-    digest, size = hashlib.sha256(), 0
-    try:
-        descriptor = open_regular(path)
-    except FileNotFoundError:
-        return 0, digest.hexdigest()
-    with open(descriptor, "rb", buffering=0) as file:
-        while chunk := file.read(_HASH_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return size, digest.hexdigest()
 
 
 def _all_but_log(run: RunDirectory) -> list[Path]:

@@ -16,8 +16,8 @@ from ci_common.jobs import BUILTIN_TYPES, Conclusion, Job, Reason, ReasonCode, S
 from ci_common.layout import DataDirectory
 from ci_common.processes import this_process
 from ci_common.times import Clock, uptime
+from ci_controller.collecting import collect_files
 from ci_controller.completion import Writer, write_end
-from ci_controller.execution import collect_files
 from ci_controller.leadership import LeaseWatch
 from ci_controller.plan import Observed, Sight, Verdict, judge
 from ci_controller.runtime.process import forget_copied_records
