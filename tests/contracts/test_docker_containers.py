@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ci_common.errors import LimitUnenforceable, StartFault
-from ci_common.layout import DataDirectory, ExitRecord
+from ci_common.layout import DataDirectory
 from ci_common.processes import ProcessIdentity, this_process
 from ci_controller.runtime.docker import engine as docker_engine
 from ci_controller.runtime.docker.containers import HELPER, INSTALLATION
@@ -293,7 +293,9 @@ class TestHelpers(DockerBench):
         engine.request("POST", f"/containers/{container_name(one.key)}/start")
         assert (await one.end()).exit_code == 1
         assert (one.workspace / "ran").read_text() == "ran\n"
-        assert one.run.read_exit() == ExitRecord(3, terminated=False)
+        ended = one.run.read_exit()
+        assert ended is not None
+        assert (ended.code, ended.terminated) == (3, False)
 
     async def test_a_helper_is_no_workload_and_is_swept(
         self, data: DataDirectory, runtime: Runtime, engine: EngineAPI
