@@ -188,6 +188,10 @@ def _plan_once(job: Job, seen: Observed, now: datetime, bounds: Bounds, retry: R
             return _plan_running(job, seen, now, bounds)
 
 
+_GONE = (Sight.ABSENT, Sight.CREATED)
+"""Sights of a job that runs whose workload has gone. One that was never started is not the one that did run."""
+
+
 def _plan_queued(job: Job, now: datetime, retry: Retry | None) -> Action:
     if job.cancel_requested_time is not None:
         return Complete(_cancelled(job))
@@ -236,7 +240,7 @@ def _plan_starting(job: Job, seen: Observed, now: datetime) -> Action:
 
 
 def _plan_running(job: Job, seen: Observed, now: datetime, bounds: Bounds) -> Action:
-    if seen.sight in (Sight.EXITED, Sight.ABSENT):
+    if seen.sight in (Sight.EXITED, *_GONE):
         return Complete(judge(job, seen, bounds))
     if seen.exit is not None:
         return Wait(now + timedelta(seconds=SETTLE_SECONDS))
@@ -269,7 +273,7 @@ def judge(job: Job, seen: Observed, bounds: Bounds = NO_BOUNDS) -> Verdict:
         return _errored(ReasonCode.OUT_OF_MEMORY, bounds.why_killed())
     if seen.disk_full:
         return _errored(ReasonCode.DISK_FULL, "the disk was full, so the job's end could not be written down")
-    if seen.sight is Sight.ABSENT:
+    if seen.sight in _GONE:
         return _errored(ReasonCode.CONTAINER_LOST, "what ran the job was removed from outside before the job ended")
     return _errored(
         ReasonCode.CONTAINER_LOST,

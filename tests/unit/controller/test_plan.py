@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -78,11 +79,22 @@ QUEUED, STARTING, RUNNING, COMPLETED = State.QUEUED, State.STARTING, State.RUNNI
         (STARTING, Sight.AT_GATE, MarkRunning()),
         (STARTING, Sight.EXITED, Discard()),
         (RUNNING, Sight.AT_GATE, OpenGate()),
+        (RUNNING, Sight.BOOTING, OpenGate()),
         (RUNNING, Sight.RUNNING, Wait(T0 + timedelta(seconds=TIMEOUT))),
     ],
 )
 def test_the_table(state: State, sight: Sight, expected: Action) -> None:
     assert decide(job(state), seen(sight)) == expected
+
+
+@pytest.mark.parametrize("sight", list(Sight))
+@pytest.mark.parametrize("cancelled", [False, True])
+@pytest.mark.parametrize("left", [{"started": True}, {"code": 3}])
+def test_a_row_that_is_older_than_what_happened_starts_nothing(
+    sight: Sight, cancelled: bool, left: dict[str, Any]
+) -> None:
+    """As from a backup: the marks say that the job's code has run."""
+    assert decide(job(STARTING, cancelled=cancelled), seen(sight, **left)) == MarkRunning()
 
 
 def test_a_completed_job_whose_files_are_left_is_cleared() -> None:
