@@ -8,6 +8,7 @@ COPY ci_client ci_client
 COPY ci_common ci_common
 COPY ci_controller ci_controller
 COPY ci_persistence ci_persistence
+COPY ci_selftest ci_selftest
 COPY ci_server ci_server
 RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 

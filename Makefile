@@ -10,7 +10,7 @@ DEV := $(VENV)/.dev-$(CONTENT)
 
 export PYTHON
 
-.PHONY: help demo serve check test static bench clean
+.PHONY: help demo serve check test static bench overload endurance clean
 
 help:
 	@echo "make demo    submit an example project, follow its log, show the verdict"
@@ -18,6 +18,8 @@ help:
 	@echo "make check   formatting, lint, types, import rules, unit and contract tests without Docker: under a minute"
 	@echo "make test    all of it with all tests; starts a private Docker engine where none answers"
 	@echo "make bench   measure how long a job takes to start, against docker run (needs an engine and the default image)"
+	@echo "make overload   measure 10,000 queued jobs, 1,000 readers of one, 100 containers at once (docs/capacity.md)"
+	@echo "make endurance  run 5,000 jobs as processes and 2,000 in containers; fails if memory, files or tasks grow"
 	@echo "make clean   remove what the other targets made here"
 
 demo: $(SERVER)
@@ -40,6 +42,13 @@ static: $(DEV)
 
 bench: $(SERVER)
 	@$(BIN)/python -m bench.start_latency
+
+overload: $(SERVER)
+	@$(BIN)/python -m bench.overload
+
+endurance: $(SERVER)
+	@$(BIN)/python -m bench.endurance --runtime process
+	@$(BIN)/python -m bench.endurance --runtime docker --jobs 2000
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import ExitStack, aclosing
 from pathlib import Path
 from types import TracebackType
@@ -11,19 +11,17 @@ from typing import Any, BinaryIO, Self, cast
 import anyio.to_thread
 import httpx
 
-from ci_client.errors import AnswerNotUnderstood, ConnectionBroken, SubmissionUncertain
+from ci_client.errors import AnswerNotUnderstood, ConnectionBroken, ServerError, SubmissionUncertain
 from ci_client.packing import Archive, open_project
 from ci_client.stream import BreakNotice, JobStream
+from ci_client.submission import BusyNotice, Patience, Upload, UploadProgress
 from ci_client.transport import checked, configured_url, job_path, json_answer, open_http, translated
 from ci_common.cursors import BEGINNING, Cursor
 from ci_common.events import JOB_ID, Event
 
 _ACCEPT_SECONDS = 600.0
-"""How long a server may take to check and unpack what was uploaded."""
+"""How long a server may take to check and unpack what was uploaded, or to delete many jobs."""
 _PAGE = 100
-
-UploadProgress = Callable[[int, int], None]
-"""Takes how many bytes have been sent so far, and how many there are."""
 
 
 class CiClient:
@@ -32,7 +30,8 @@ class CiClient:
     `server_url` is `http://…`, `https://…` or `unix:///path/to.sock`; by default CI_SERVER_URL, else
     http://localhost:8000. A stream that broke is taken up again for up to `reconnect_seconds`; a connection that
     brings nothing for `idle_seconds`, not even the comment that servers send every 15, counts as broken. `on_break` is
-    told why a stream broke whenever the first try to take it up again has failed.
+    told why a stream broke whenever the first try to take it up again has failed. A submission that a busy server does
+    not take is sent again when it says, for up to `busy_seconds`; `on_busy` is told of each time.
 
     Every method may raise ServerUnreachable, ConnectionBroken, ServerError and AnswerNotUnderstood.
     """
@@ -43,11 +42,15 @@ class CiClient:
         *,
         reconnect_seconds: float = 300.0,
         idle_seconds: float = 60.0,
+        busy_seconds: float = 120.0,
         on_break: BreakNotice | None = None,
+        on_busy: BusyNotice | None = None,
     ) -> None:
         self.server_url = server_url or configured_url()
         self._reconnect_seconds = reconnect_seconds
+        self._busy_seconds = busy_seconds
         self._on_break = on_break
+        self._on_busy = on_busy
         self._http = open_http(self.server_url, idle_seconds=idle_seconds)
         self._has_answered = False
 
@@ -76,11 +79,13 @@ class CiClient:
         with ExitStack() as stack:
             if not isinstance(project, Archive):
                 project = await anyio.to_thread.run_sync(stack.enter_context, open_project(Path(project)))
-            upload = _Upload(project, progress)
+            upload = Upload(project, progress, encrypted=self.server_url.startswith("https"))
             return await self._create(
                 "/submit-async",
+                upload,
                 files={"file": ("project.zip", cast(BinaryIO, upload), "application/zip")},
                 data={} if spec is None else {"spec": json.dumps(spec)},
+                extensions=upload.extensions,
             )
 
     async def create_job(self, request: Mapping[str, Any]) -> str:
@@ -167,22 +172,65 @@ class CiClient:
         """Submit the same again as a new job, and return that one's id. Raises SubmissionUncertain."""
         return await self._create(job_path(job_id, "retry"))
 
+    async def delete_job(self, job_id: str) -> dict[str, Any] | None:
+        """Delete a completed job with its log and upload. One that has not completed is cancelled, and returned."""
+        response = await self._request("DELETE", job_path(job_id))
+        return None if response.status_code == httpx.codes.NO_CONTENT else cast(dict[str, Any], json_answer(response))
+
+    async def clean_up(self, **conditions: Any) -> list[str]:
+        """Delete the completed jobs for which all `conditions` hold, and return their ids.
+
+        They are the fields of `POST /jobs/cleanup`, as in `older_than="30d"`; with `dry_run=True` no job is deleted.
+        """
+        job_ids: list[str] = []
+        while True:
+            answer = await self._ask("POST", "/jobs/cleanup", json=conditions, timeout=self._patient)
+            if not isinstance(answer, dict) or not isinstance(answer.get("job_ids"), list):
+                raise AnswerNotUnderstood(f"{self.server_url}/jobs/cleanup answered without job_ids")
+            job_ids += answer["job_ids"]
+            if not answer.get("more") or conditions.get("dry_run"):
+                return job_ids
+
+    async def pending_removals(self) -> int:
+        """Return of how many deleted jobs the files have still to be removed."""
+        return int((await self._ask("GET", "/jobs/cleanup"))["pending"])
+
     async def health(self) -> dict[str, Any]:
         """Return `{"status": "ok"}` from a server that lives."""
         return cast(dict[str, Any], await self._ask("GET", "/health"))
 
-    async def _create(self, path: str, **content: Any) -> str:
-        usual = self._http.timeout
-        timeout = httpx.Timeout(connect=usual.connect, read=_ACCEPT_SECONDS, write=usual.write, pool=usual.pool)
+    async def _create(self, path: str, upload: Upload | None = None, **content: Any) -> str:
+        patience = Patience(self._busy_seconds)
+        while True:
+            if upload is not None:
+                upload.begin()
+            try:
+                return await self._try_to_create(path, upload, **content)
+            except ServerError as exc:
+                pause = patience.pause_after(exc)
+                if upload is not None:
+                    upload.begin()
+                if self._on_busy is not None:
+                    self._on_busy(exc, pause)
+            await anyio.sleep(pause)
+
+    async def _try_to_create(self, path: str, upload: Upload | None, **content: Any) -> str:
         try:
-            answer = await self._ask("POST", path, timeout=timeout, **content)
+            answer = await self._ask("POST", path, timeout=self._patient, **content)
         except ConnectionBroken as exc:
+            if upload is not None and not upload.is_read:
+                raise  # What has come only in part is not accepted.
             raise SubmissionUncertain(
                 f"{exc}; whether the job was accepted is not certain: look for it among the server's jobs (ci list)"
             ) from exc
         if not isinstance(answer, dict) or not isinstance(answer.get("job_id"), str):
             raise AnswerNotUnderstood(f"{self.server_url}{path} answered without a job_id")
         return cast(str, answer["job_id"])
+
+    @property
+    def _patient(self) -> httpx.Timeout:
+        usual = self._http.timeout
+        return httpx.Timeout(connect=usual.connect, read=_ACCEPT_SECONDS, write=usual.write, pool=usual.pool)
 
     async def _ask(self, method: str, path: str, **content: Any) -> Any:
         return json_answer(await self._request(method, path, **content))
@@ -192,24 +240,3 @@ class CiClient:
             response = await checked(await self._http.request(method, path, **content))
         self._has_answered = True
         return response
-
-
-class _Upload:
-    """An archive as httpx reads it, telling how far it has come."""
-
-    def __init__(self, archive: Archive, progress: UploadProgress | None) -> None:
-        self._file = archive.file
-        self._size = archive.size
-        self._progress = progress
-
-    def fileno(self) -> int:
-        return self._file.fileno()
-
-    def seek(self, offset: int) -> int:
-        return self._file.seek(offset)
-
-    def read(self, size: int) -> bytes:
-        chunk = self._file.read(size)
-        if self._progress is not None:
-            self._progress(self._file.tell(), self._size)
-        return chunk

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from ci_client.aio import CiClient, UploadProgress
+from ci_client.aio import CiClient
+from ci_client.submission import UploadProgress
 from ci_common.events import Event
 
 T = TypeVar("T")
@@ -67,6 +68,16 @@ def list_jobs(server_url: str | None = None, *, limit: int = 50, **filters: str)
 def cancel_job(job_id: str, server_url: str | None = None) -> dict[str, Any]:
     """Ask for a job's end, and return the job. See `CiClient.cancel_job`."""
     return _called(lambda client: client.cancel_job(job_id), server_url)
+
+
+def delete_job(job_id: str, server_url: str | None = None) -> dict[str, Any] | None:
+    """Delete a completed job; one that has not completed is cancelled, and returned. See `CiClient.delete_job`."""
+    return _called(lambda client: client.delete_job(job_id), server_url)
+
+
+def clean_up(server_url: str | None = None, **conditions: Any) -> list[str]:
+    """Delete completed jobs and return their ids. See `CiClient.clean_up`."""
+    return _called(lambda client: client.clean_up(**conditions), server_url)
 
 
 def _called(call: Callable[[CiClient], Awaitable[T]], server_url: str | None) -> T:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ci_client.aio import CiClient
 from ci_client.announcement import find_announced
 from ci_client.console import say
-from ci_client.errors import NobodyServes, NoSuchJob
+from ci_client.errors import NobodyServes, NoSuchJob, ServerError
 from ci_common.ids import is_job_id
 
 _SHORTEST_PREFIX = 4
@@ -52,6 +52,10 @@ def _tell_of_break(why: str) -> None:
     say(f"the stream broke, and is being taken up again: {why}")
 
 
+def _tell_of_busyness(refusal: ServerError, pause: float) -> None:
+    say(f"not taken yet: {refusal}; trying again in {pause:.0f} s")
+
+
 @asynccontextmanager
 async def connected(
     server: str | None, *, carries_jobs: bool = False, outlives: str | None = None
@@ -63,7 +67,7 @@ async def connected(
     """
     url = server or find_announced()
     if url is not None:
-        async with CiClient(url, on_break=_tell_of_break) as client:
+        async with CiClient(url, on_break=_tell_of_break, on_busy=_tell_of_busyness) as client:
             yield Connection(client, embedded=False, option=f"--server {server}" if server else "")
         return
     if outlives is not None:

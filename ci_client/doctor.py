@@ -1,5 +1,6 @@
 """Examines an installation from the command line's side; what the server's parts see comes from the controller."""
 
+import asyncio
 import platform
 import sys
 
@@ -7,8 +8,10 @@ from ci_client.aio import CiClient
 from ci_client.announcement import find_announced
 from ci_client.errors import EX_SOFTWARE, EX_UNAVAILABLE, ClientError, ServerPartsMissing
 from ci_common.findings import Finding
+from ci_common.settings import Settings
 
 _OLDEST_PYTHON = (3, 11)
+_CONNECT_SECONDS = 1.0
 SERVER, PARTS, ENGINE = "server", "server's parts", "engine"
 
 
@@ -46,10 +49,25 @@ def _python() -> Finding:
 
 async def _server(url: str | None) -> Finding:
     if url is None:
-        return Finding(SERVER, True, "none is configured or running: commands bring their own, embedded")
+        return await _no_server()
     try:
         async with CiClient(url) as client:
             await client.health()
     except ClientError as exc:
         return Finding(SERVER, False, str(exc), "start one with `ci serve`, or correct --server or CI_SERVER_URL")
     return Finding(SERVER, True, f"answers at {url}")
+
+
+async def _no_server() -> Finding:
+    """Tell whether the address that `ci serve` would take is free."""
+    settings = Settings.from_env()
+    none = "none is configured or running: commands bring their own, embedded"
+    try:
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            _, writer = await asyncio.open_connection(settings.host, settings.port)
+    except (OSError, TimeoutError):
+        return Finding(SERVER, True, none)
+    writer.close()
+    address = f"{settings.host}:{settings.port}"
+    remedy = f"if it is yours: export CI_SERVER_URL=http://{address}; to serve beside it: ci serve --port N"
+    return Finding(SERVER, None, f"{none}; and something listens at {address}, where `ci serve` would", remedy)

@@ -66,6 +66,7 @@ class ServerError(ClientError):
         self.errors = errors
         """Which fields were at fault."""
         self.retry_after = retry_after
+        """The header of that name: seconds, or a date."""
 
     @property
     def may_pass(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ci_client.connection import Connection
 from ci_client.console import LogOutput, say, span
-from ci_client.errors import ServerError
+from ci_client.errors import ClientError, ServerError
 from ci_client.exits import EX_INTERRUPTED, status_of_job
 from ci_client.interrupts import Interrupts
 from ci_client.stream import log_bytes_of
@@ -95,9 +95,19 @@ class JobFollower:
             await self._warn_once()
 
     async def _warn_once(self) -> None:
-        if not self._has_warned and (await self._client.get_job(self._job_id)).get("runtime") == "process":
+        if self._has_warned:
+            return
+        job = await self._more_about_it()
+        if job.get("runtime") == "process":
             self._say("jobs are not isolated: they run as processes on this machine")
-        self._has_warned = True
+        self._has_warned = bool(job)
+
+    async def _more_about_it(self) -> dict[str, Any]:
+        """Return the job, or nothing where the server has just gone: the stream comes back by itself, and tells all."""
+        try:
+            return await self._client.get_job(self._job_id)
+        except ClientError:
+            return {}
 
     def _say_waiting(self, reason: str) -> None:
         if reason != self._waits_for:
@@ -125,7 +135,7 @@ class JobFollower:
         self._is_running = False
 
     async def _show_verdict(self, event: Event) -> None:
-        job = await self._client.get_job(self._job_id)
+        job = await self._more_about_it()
         parts = [f"exit code {event['exit_code']}"] if event.get("exit_code") is not None else []
         if (job.get("max_attempts") or 1) > 1:
             parts.append(f"attempt {job['attempt']} of {job['max_attempts']}")

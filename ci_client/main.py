@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from ci_client.commands import serving, submitting, watching
+from ci_client.commands import deleting, keeping, serving, submitting, testing, watching
 
 EX_USAGE = 64
 EX_SOFTWARE = 70
@@ -44,7 +44,10 @@ def cli() -> None:
 for _command in (
     *(submitting.run, submitting.submit, submitting.exec_command, submitting.retry),
     *(watching.wait, watching.logs, watching.list_command, watching.status, watching.cancel),
+    *(deleting.delete, deleting.cleanup),
     *(serving.serve, serving.controller, serving.settings, serving.doctor),
+    *(keeping.backup, keeping.restore),
+    testing.selftest,
 ):
     cli.add_command(_command)
 
@@ -103,6 +106,9 @@ def _status_of_error(error: Exception) -> int | None:
     for field in getattr(error, "errors", ()):
         if field.message not in str(error):
             say(f"  {field.path}: {field.message}", problem=True)
+    retry_after = getattr(error, "retry_after", None)
+    if retry_after is not None:
+        say(f"  worth another try after {retry_after} s", problem=True)
     return status_of_error(error)
 
 

@@ -12,6 +12,8 @@ CiError
 │   ├── JobAlreadyCompleted   409  a transition that is not possible any more
 │   ├── NotRetryable          409  a retry of a job whose upload is gone
 │   ├── QueueFull             429
+│   ├── TooManyUploads        503  as many uploads are under way as the server takes at once
+│   ├── DiskLow               503  the disk has less room than is to stay free
 │   └── Unavailable           503  shutting down, or the database or disk cannot take it
 │       └── Locked                 another program keeps the database locked
 ├── StaleWrite                a compare-and-set write met another version
@@ -28,7 +30,8 @@ CiError
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, Self
 
 from ci_common.jobs import ReasonCode
 
@@ -57,6 +60,8 @@ class RequestError(CiError):
     def __init__(self, message: str, *errors: FieldError) -> None:
         super().__init__(message)
         self.errors = errors
+        self.figures: dict[str, int] = {}
+        """Numbers for programs, by the names they have in the problem document."""
 
 
 class InvalidRequest(RequestError):
@@ -140,6 +145,39 @@ class QueueFull(RequestError):
     code = "queue_full"
     title = "The queue is full"
     retry_after = 5
+
+    @classmethod
+    def beyond(cls, limit: int) -> Self:
+        """Return the error for a queue that has its `limit` of jobs."""
+        return cls(f"{limit} jobs are queued already, and no more are accepted; try again later (MAX_QUEUED)")
+
+
+class TooManyUploads(RequestError):
+    """As many uploads are being received and unpacked as the server takes at once."""
+
+    status = 503
+    code = "too_many_uploads"
+    title = "Too many uploads are under way"
+    retry_after = 5
+
+
+class DiskLow(RequestError):
+    """The disk under `path` has `free` bytes; with `wanted` more written, fewer than `floor` would be left."""
+
+    status = 503
+    code = "disk_low"
+    title = "The disk is too full for new work"
+    retry_after = 30
+
+    def __init__(self, path: Path, *, free: int, floor: int, wanted: int = 0) -> None:
+        more = f" and {wanted} more are wanted" if wanted else ""
+        super().__init__(
+            f"the disk under {path} has {free} bytes free{more}, of which {floor} are to stay so "
+            "(CI_MIN_FREE_BYTES, CI_MIN_FREE_PERCENT)"
+        )
+        self.path = path
+        self.floor = floor
+        self.figures = {"free_bytes": free, "min_free_bytes": floor, "wanted_bytes": wanted}
 
 
 class Unavailable(RequestError):

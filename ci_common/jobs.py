@@ -56,6 +56,7 @@ class ReasonCode(StrEnum):
 
     WAITING_FOR_CONTROLLER = "waiting_for_controller"
     WAITING_FOR_SLOT = "waiting_for_slot"
+    WAITING_FOR_DISK = "waiting_for_disk"
     PULLING_IMAGE = "pulling_image"
     BACKING_OFF = "backing_off"
     ENGINE_UNAVAILABLE = "engine_unavailable"
@@ -77,6 +78,7 @@ class ReasonCode(StrEnum):
     LIMIT_UNENFORCEABLE = "limit_unenforceable"
     OUT_OF_MEMORY = "out_of_memory"
     DISK_FULL = "disk_full"
+    RESTORED = "restored"
     INTERNAL_ERROR = "internal_error"
 
 

@@ -5,6 +5,7 @@
   incoming/<id>/             a submission that is still being received and checked
   jobs/<job_id>/
     upload.zip               what was uploaded, for retries
+    unconfirmed              a mark of the API: the job's row is not known to stand yet
     <attempt>/               the run directory: mounted into the container, so the job can write anything into it
       run                    the job as one POSIX sh script
       gate                   a FIFO; the script blocks on it until the controller writes `go`
@@ -31,6 +32,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ci_common.errors import Unavailable
+
+UNCONFIRMED = "unconfirmed"
 
 _EXIT = re.compile(rb"(\d{1,3})( term)?(?: oom:(\d{1,18}))?(?: pids:(\d{1,18}))?(?: throttled:(\d{1,3}))?\n")
 _EXIT_BYTES = 80
@@ -132,6 +135,13 @@ class RunDirectory:
     def is_started(self) -> bool:
         """Tell whether the gate has opened, so that the job's own code may have run."""
         return os.path.lexists(self.path / "started")
+
+    def is_spent(self) -> bool:
+        """Tell whether the directory has been cleared, so that the attempt had completed by then.
+
+        The gate is made before the log, and goes first when a completed attempt is cleared, which leaves the log.
+        """
+        return os.path.lexists(self.log) and not os.path.lexists(self.gate)
 
     def started_at(self) -> datetime | None:
         """Return when the mark of the opened gate was made, or None while there is none."""

@@ -9,6 +9,12 @@ import sys
 
 def start_time_of(pid: int) -> str | None:
     """Return when a process started, in the system's own terms; None where it does not run (any more)."""
+    found = state_and_start_of(pid)
+    return None if found is None else found[1]
+
+
+def state_and_start_of(pid: int) -> tuple[str, str] | None:
+    """Return the letter of a process's state, as `ps` shows it, and when it started; None where it does not run."""
     if sys.platform == "linux":
         try:
             with open(f"/proc/{pid}/stat", "rb") as file:
@@ -16,13 +22,13 @@ def start_time_of(pid: int) -> str | None:
         except (FileNotFoundError, ProcessLookupError):
             return None
         fields = stat.rpartition(")")[2].split()  # The name before may hold spaces and parentheses.
-        return None if fields[0] in "ZX" else fields[19]
+        return None if fields[0] in "ZX" else (fields[0], fields[19])
     import subprocess
 
     command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
     listing = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     state, _, start = listing.stdout.strip().partition(" ")
-    return None if not start or state.startswith("Z") else start.strip()
+    return None if not start or state.startswith("Z") else (state[0], start.strip())
 
 
 def pid_scope() -> str:

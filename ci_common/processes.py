@@ -7,7 +7,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 
-from ci_common.process_start import pid_scope, start_time_of
+from ci_common.process_start import pid_scope, start_time_of, state_and_start_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,10 @@ class ProcessIdentity:
     def is_alive(self) -> bool:
         """Tell whether the process runs. False for another scope: ask `is_here` first where that matters."""
         return self.is_here() and start_time_of(self.pid) == self.start
+
+    def is_stopped(self) -> bool:
+        """Tell whether the process lives and does nothing, because somebody has stopped it (SIGSTOP)."""
+        return self.is_here() and state_and_start_of(self.pid) == ("T", self.start)
 
     def to_json(self) -> str:
         """Return the text that `from_json` reads."""

@@ -50,3 +50,5 @@ StopGrace = Annotated[NonNegativeDuration, Field(le=MAX_STOP_GRACE)]
 """Seconds between SIGTERM and SIGKILL."""
 ByteSize = Annotated[int, BeforeValidator(parse_size), Field(gt=0, lt=2**63)]
 """Bytes, more than none, and no more than 64 bits hold."""
+NonNegativeByteSize = Annotated[int, BeforeValidator(parse_size), Field(ge=0, lt=2**63)]
+"""Bytes; none is allowed."""

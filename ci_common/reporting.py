@@ -2,7 +2,7 @@
 
 import logging
 
-ROOMS = ("ci_client", "ci_common", "ci_controller", "ci_persistence", "ci_server")
+ROOMS = ("ci_client", "ci_common", "ci_controller", "ci_persistence", "ci_selftest", "ci_server")
 
 
 def log_to_stderr(level: str, *, form: str = "%(asctime)s %(levelname)s %(name)s: %(message)s") -> None:

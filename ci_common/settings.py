@@ -8,7 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ci_common.errors import CiError
-from ci_common.quantities import ByteSize, Duration, StopGrace
+from ci_common.quantities import ByteSize, Duration, NonNegativeByteSize, StopGrace
+from ci_common.retention import Ages, Number, Numbers
 
 
 class SettingsError(CiError):
@@ -70,6 +71,20 @@ class Settings(BaseModel):
         1000, gt=0, description="jobs that may wait; more are refused with 429",
         json_schema_extra={"env": "MAX_QUEUED", "unit": "jobs"},
     )  # fmt: skip
+    max_uploads: int = Field(
+        32, gt=0, description="uploads that a server process receives and unpacks at once; more are refused with 503",
+        json_schema_extra={"env": "CI_MAX_UPLOADS", "unit": "uploads"},
+    )  # fmt: skip
+    min_free_bytes: NonNegativeByteSize = _setting(
+        "CI_MIN_FREE_BYTES",
+        1024**3,
+        "with less room on the disk submissions are refused with 503; 0: whatever the room",
+        "bytes",
+    )
+    min_free_percent: float = Field(
+        5.0, ge=0, le=100, description="the same as a part of the disk; the lesser of the two counts",
+        json_schema_extra={"env": "CI_MIN_FREE_PERCENT", "unit": "%"},
+    )  # fmt: skip
     max_upload_bytes: ByteSize = _setting("CI_MAX_UPLOAD_BYTES", 512 * 1024**2, "the largest upload taken", "bytes")
     max_unpacked_bytes: ByteSize = _setting(
         "CI_MAX_UNPACKED_BYTES", 4 * 1024**3, "the most an upload may unpack to", "bytes"
@@ -100,6 +115,21 @@ class Settings(BaseModel):
         "CI_UNENFORCED_LIMITS",
         "refuse",
         "jobs with limits that cannot be enforced where they run: refuse ends them as errored, ignore runs them",
+    )
+    retention: Ages = _setting(
+        "CI_RETENTION", "30d", "how long completed jobs are kept, with their logs and uploads; forever is possible"
+    )
+    retention_failed: Ages = _setting(
+        "CI_RETENTION_FAILED", "90d", "the same for jobs that failed, timed out or errored, where it is longer"
+    )
+    upload_retention: Ages = _setting(
+        "CI_UPLOAD_RETENTION", "forever", "how long a completed job that is kept has its upload, for `ci retry`"
+    )
+    max_jobs: Number = _setting(
+        "MAX_JOBS", "100000", "completed jobs that are kept, the newest ones; unlimited is possible", "jobs"
+    )
+    max_jobs_per_project: Numbers = _setting(
+        "CI_MAX_JOBS_PER_PROJECT", "unlimited", "the same for each project", "jobs"
     )
     ca_bundle: str = _setting(
         "CI_CA_BUNDLE", "auto",

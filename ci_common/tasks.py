@@ -1,9 +1,21 @@
-"""Tasks that accompany a block."""
+"""Tasks that accompany a block, and work in threads."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Return what `work` returns, called in a thread. A cancellation waits for its end, so it leaves nobody at work."""
+    task = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(task)
+    finally:
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -36,3 +48,17 @@ async def alongside(work: Coroutine[Any, Any, None], *, name: str) -> AsyncItera
         leaving = True
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def uninterrupted(work: Coroutine[Any, Any, None]) -> None:
+    """Do the work to its end even where the caller is cancelled meanwhile, and be cancelled after that."""
+    task = asyncio.ensure_future(work)
+    interruption: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as exc:
+            interruption = exc
+    task.result()
+    if interruption is not None:
+        raise interruption

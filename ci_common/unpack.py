@@ -13,7 +13,7 @@ import struct
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -55,10 +55,13 @@ class UnpackLimits:
         return cls(settings.max_unpacked_bytes, settings.max_members, settings.max_compression_ratio)
 
 
-async def unpack_beside(archive: Path, target: Path, limits: UnpackLimits) -> None:
+async def unpack_beside(
+    archive: Path, target: Path, limits: UnpackLimits, *, check_room: Callable[[], None] = lambda: None
+) -> None:
     """Unpack `archive` as `unpack` does, in a thread that ends soon after a cancellation."""
     stopped = threading.Event()
-    work = asyncio.create_task(asyncio.to_thread(unpack, archive, target, limits, stopped=stopped), name="unpack")
+    unpacking = asyncio.to_thread(unpack, archive, target, limits, stopped=stopped, check_room=check_room)
+    work = asyncio.create_task(unpacking, name="unpack")
     try:
         await asyncio.shield(work)
     finally:
@@ -66,18 +69,26 @@ async def unpack_beside(archive: Path, target: Path, limits: UnpackLimits) -> No
         await asyncio.gather(work, return_exceptions=True)
 
 
-def unpack(archive: Path, target: Path, limits: UnpackLimits, *, stopped: threading.Event) -> None:
+def unpack(
+    archive: Path,
+    target: Path,
+    limits: UnpackLimits,
+    *,
+    stopped: threading.Event,
+    check_room: Callable[[], None] = lambda: None,
+) -> None:
     """Unpack `archive` into the existing, empty directory `target`. Blocks; meant for a thread.
 
-    Files keep their executable bit and no other mode. Once `stopped` is set it ends within one chunk. Raises
-    InvalidUpload, TooLarge, UnpackingStopped, and OSError where the disk cannot take it; what was written until then
-    is left for the caller to remove.
+    Files keep their executable bit and no other mode. Once `stopped` is set it ends within one chunk. `check_room` is
+    called before each chunk is written; what it raises ends the unpacking. Further raises InvalidUpload, TooLarge,
+    UnpackingStopped, and OSError where the disk cannot take it; what was written until then is left for the caller to
+    remove.
     """
     with archive.open("rb") as file:
         capped = _CappedReads(file, limits.members * _DIRECTORY_BYTES_PER_MEMBER)
         try:
             with zipfile.ZipFile(capped) as opened:
-                _Unpacking(opened, target, limits, archive.stat().st_size, stopped).run()
+                _Unpacking(opened, target, limits, archive.stat().st_size, stopped, check_room).run()
         except _BROKEN as exc:
             raise InvalidUpload(f"the file is not a zip archive that can be read: {exc}") from exc
         except OSError as exc:
@@ -105,13 +116,20 @@ class _CappedReads:
 
 class _Unpacking:
     def __init__(
-        self, opened: zipfile.ZipFile, target: Path, limits: UnpackLimits, archive_bytes: int, stopped: threading.Event
+        self,
+        opened: zipfile.ZipFile,
+        target: Path,
+        limits: UnpackLimits,
+        archive_bytes: int,
+        stopped: threading.Event,
+        check_room: Callable[[], None],
     ) -> None:
         self._opened = opened
         self._target = target
         self._limits = limits
         self._most_bytes = min(limits.bytes, max(_RATIO_FREE_BYTES, int(archive_bytes * limits.ratio)))
         self._stopped = stopped
+        self._check_room = check_room
         self._written = 0
         self._members = 0
         self._folders: set[str] = {""}
@@ -182,6 +200,7 @@ class _Unpacking:
                 if not chunk:
                     break
                 self._count_bytes(len(chunk))
+                self._check_room()
                 yield chunk
 
     def _count_bytes(self, size: int) -> None:

@@ -1,12 +1,14 @@
 """What goes over HTTP besides `Spec`: requests, the job as users see it, and the events of its stream."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ci_common.events import ATTEMPT, COMPLETE, STATUS, Event
-from ci_common.jobs import Attempt, Job, Reason, State, StepResult
+from ci_common.jobs import Attempt, Conclusion, Job, Reason, State, StepResult
+from ci_common.quantities import NonNegativeDuration
+from ci_common.retention import LONGEST_AGE
 from ci_common.times import to_rfc3339
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
@@ -28,6 +30,24 @@ class BuiltinRequest(BaseModel):
     priority: int = Field(0, ge=-1_000_000, le=1_000_000)
     project: str | None = Field(None, min_length=1, max_length=200)
     labels: dict[str, str] = Field(default_factory=dict, max_length=64)
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+class CleanupRequest(BaseModel):
+    """The body of `POST /jobs/cleanup`: which completed jobs to delete. All conditions have to hold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    older_than: Annotated[NonNegativeDuration, Field(le=LONGEST_AGE)] | None = None
+    """Ended longer ago than so many seconds."""
+    keep: int | None = Field(None, ge=0, lt=2**31)
+    """Not among the newest so many of those that project and conclusion narrow to."""
+    project: str | None = Field(None, min_length=1, max_length=200)
+    conclusion: Annotated[list[Conclusion], BeforeValidator(_as_list)] = Field(default_factory=list)
+    dry_run: bool = False
+    """Only tell which jobs these are."""
 
 
 WIRE_STATUS = {

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from ci_common.errors import ImageFault, StartFault
 from ci_common.jobs import Attempt, Conclusion, Job, Reason, ReasonCode, State
@@ -37,7 +38,11 @@ class Writer:
 
 async def complete(job: Job, verdict: Verdict, *, writer: Writer, execution: Execution) -> Job:
     """End `job` with `verdict` and return it. Raises StaleWrite where its row changed meanwhile, RuntimeUnavailable."""
-    left = await execution.collect(job)
+    return await write_end(job, verdict, await execution.collect(job), writer)
+
+
+async def write_end(job: Job, verdict: Verdict, left: dict[str, Any], writer: Writer) -> Job:
+    """Write that `job` has ended with `verdict`, and what it left. Raises StaleWrite."""
     errored = verdict.reason is not None and verdict.conclusion is Conclusion.ERRORED
     done = await writer.write(
         job,

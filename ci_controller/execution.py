@@ -4,8 +4,6 @@
 """
 
 import asyncio
-import hashlib
-import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -15,22 +13,19 @@ from typing import Any, Protocol
 
 from ci_common.errors import StartFault
 from ci_common.jobs import Job, State
-from ci_common.layout import DataDirectory, RunDirectory, open_regular
-from ci_common.logs import LogTimes
+from ci_common.layout import DataDirectory, RunDirectory
 from ci_common.spec import ExecutionPlan, Retry
-from ci_common.steps import read_steps
 from ci_common.times import Clock
 from ci_common.unpack import UnpackLimits
 from ci_common.watch import FileWatcher
 from ci_controller import rundir
+from ci_controller.collecting import collect_files
 from ci_controller.limits import Bounds, Usage
 from ci_controller.plan import Observed, Sight
 from ci_controller.renewal import fill_workspace
 from ci_controller.runtime.guarded import Check, GuardedRuntime
 from ci_controller.runtime.protocol import Phase, Runtime, Workload, WorkloadKey, WorkloadSpec
 from ci_controller.usage import UsageWatch
-
-log = logging.getLogger(__name__)
 
 MIN_FREE_BYTES = 64 * 1024
 """With less room than this the disk counts as full."""
@@ -40,7 +35,6 @@ OVERRUN_SECONDS = 0.02
 """How often to look at that."""
 GATE_SECONDS = 1.0
 """How long to hold a gate open for its script, before looking again at what has become of it."""
-_HASH_CHUNK = 1024 * 1024
 
 
 class Execution(Protocol):
@@ -123,6 +117,7 @@ class WorkloadExecution:
             _sight(workload, waiting=waiting, started=started),
             exit=ended,
             started=started,
+            spent=job.state is not State.COMPLETED and run.is_spent(),
             workload_exit_code=workload.exit_code,
             out_of_memory=workload.out_of_memory,
             usage=_usage(run, started=started),
@@ -196,19 +191,8 @@ class WorkloadExecution:
             await asyncio.sleep(OVERRUN_SECONDS)
 
     async def collect(self, job: Job) -> dict[str, Any]:
-        run = self._run(job)
-        size, digest = await asyncio.to_thread(_hash_log, run.log)
-        self._note_end_of_log(run, size)
-        names = tuple(step.name for step in _plan_of(job).steps)
-        return {"steps": read_steps(run, names, job.start_time), "log_bytes": size, "log_sha256": digest}
-
-    def _note_end_of_log(self, run: RunDirectory, size: int) -> None:
         self._check()
-        try:
-            if size > LogTimes(run.times).last_length():
-                LogTimes(run.times).append(self._clock(), size)
-        except OSError as exc:  # As on a full disk, which must not keep a job from its end.
-            log.warning("it is not noted when the end of %s was written: %s", run.log, exc)
+        return await collect_files(job, self._data, self._clock)
 
     async def discard(self, job: Job) -> None:
         waiting = self._run(job).waiting
@@ -255,22 +239,14 @@ def _sight(workload: Workload, *, waiting: bool, started: bool) -> Sight:
             return Sight.BOOTING
 
 
-def _hash_log(path: Path) -> tuple[int, str]:
-    digest, size = hashlib.sha256(), 0
-    try:
-        descriptor = open_regular(path)
-    except FileNotFoundError:
-        return 0, digest.hexdigest()
-    with open(descriptor, "rb", buffering=0) as file:
-        while chunk := file.read(_HASH_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return size, digest.hexdigest()
-
-
 def _all_but_log(run: RunDirectory) -> list[Path]:
-    """Delete the files of a run directory that can be deleted at once; return the directories that are left."""
+    """Delete the files of a run directory that can be deleted at once; return the directories that are left.
+
+    The gate goes first: from then on the directory tells that its attempt is over (`RunDirectory.is_spent`).
+    """
     left: list[Path] = []
+    with suppress(FileNotFoundError):
+        run.gate.unlink()
     with suppress(FileNotFoundError), os.scandir(run.path) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):

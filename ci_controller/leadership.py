@@ -73,7 +73,7 @@ async def _stand_by(
     leases: LeaderLease, holder: ProcessIdentity, seconds: float, uptime: Uptime, unreleased: Lease | None
 ) -> Leadership:
     """Return once this holder leads. `unreleased` is its own former lease, which nobody needs to wait for."""
-    watch = _Watch(uptime)
+    watch = LeaseWatch(uptime)
     obstacle = ""
     while True:
         try:
@@ -94,7 +94,7 @@ async def _stand_by(
         await asyncio.sleep(min(1.0, seconds / 5))
 
 
-class _Watch:
+class LeaseWatch:
     """Watches another one's lease, to tell when it has run out."""
 
     def __init__(self, uptime: Uptime) -> None:

@@ -17,6 +17,7 @@ from ci_common.times import Clock, Uptime, uptime, utc_now
 from ci_common.watch import FileWatcher
 from ci_controller.completion import Writer
 from ci_controller.leadership import Leadership, lead_forever
+from ci_controller.possession import take_possession
 from ci_controller.reconciler import Reconciler
 from ci_controller.retrying import Chance
 from ci_controller.runtime.docker import DockerRuntime
@@ -43,16 +44,20 @@ class Parts:
 
 @asynccontextmanager
 async def assembled(settings: Settings) -> AsyncIterator[Parts]:
-    """Yield the parts of a controller, connected; they are let go of on the way out."""
+    """Yield the parts of a controller, connected; they are let go of on the way out.
+
+    The database is this data directory's then (`ci_controller.possession`). Raises Unavailable, SettingsError.
+    """
     data = DataDirectory(settings.data_path)
     data.create()
     async with AsyncExitStack() as stack:
         repository = SQLiteJobRepository(settings.db_path)
         stack.push_async_callback(repository.close)
         await repository.open()
+        installation = await take_possession(repository, data, utc_now, patience=settings.lease_seconds + 1)
         watcher = await stack.enter_async_context(FileWatcher())
         runtimes: dict[str, Runtime] = {
-            "docker": DockerRuntime(settings, await repository.installation_id(), data),
+            "docker": DockerRuntime(settings, installation.id, data),
             "process": ProcessRuntime(settings, data),
         }
         for runtime in runtimes.values():
@@ -69,6 +74,7 @@ async def control(parts: Parts) -> None:
         reconciler = Reconciler(
             settings=settings,
             writer=Writer(parts.repository, leadership.lease, parts.clock, parts.uptime),
+            retention=parts.repository,
             runtimes=parts.runtimes,
             chosen=chosen,
             data=parts.data,

@@ -46,6 +46,8 @@ class Observed:
     """What the script wrote at its end."""
     started: bool = False
     """Whether the gate has opened."""
+    spent: bool = False
+    """Whether the run directory is one of an attempt that has completed and been cleared."""
     workload_exit_code: int | None = None
     """How the workload's first process ended, as the engine states it."""
     out_of_memory: bool = False
@@ -105,6 +107,11 @@ class MarkRunning:
 
 
 @dataclass(frozen=True, slots=True)
+class Adopt:
+    """Write that the job runs, though its code began before: the row is of an older copy of the database."""
+
+
+@dataclass(frozen=True, slots=True)
 class OpenGate:
     """Let the job's own code begin."""
 
@@ -153,6 +160,7 @@ Action = (
     | Create
     | Start
     | MarkRunning
+    | Adopt
     | OpenGate
     | MarkStopping
     | Stop
@@ -171,7 +179,8 @@ def plan(job: Job, seen: Observed, now: datetime, *, bounds: Bounds = NO_BOUNDS,
 
 def conclude(job: Job, verdict: Verdict, retry: Retry | None) -> Complete | TryAgain:
     """Return what follows where an attempt ends so: the job ends, or its retry policy gives it another attempt."""
-    if retry is not None and is_tried_again(job, verdict.conclusion, retry):
+    ran_to_its_end = verdict.reason is not None and verdict.reason.code is ReasonCode.RESTORED
+    if retry is not None and not ran_to_its_end and is_tried_again(job, verdict.conclusion, retry):
         return TryAgain(verdict, retry)
     return Complete(verdict)
 
@@ -188,10 +197,6 @@ def _plan_once(job: Job, seen: Observed, now: datetime, bounds: Bounds, retry: R
             return _plan_running(job, seen, now, bounds)
 
 
-_GONE = (Sight.ABSENT, Sight.CREATED)
-"""Sights of a job that runs whose workload has gone. One that was never started is not the one that did run."""
-
-
 def _plan_queued(job: Job, now: datetime, retry: Retry | None) -> Action:
     if job.cancel_requested_time is not None:
         return Complete(_cancelled(job))
@@ -205,8 +210,8 @@ def _cancelled(job: Job) -> Verdict:
 
 
 def _plan_starting(job: Job, seen: Observed, now: datetime) -> Action:
-    if seen.started or seen.exit is not None:
-        return MarkRunning()  # The row is older than what happened: its code has run, and must not run again.
+    if _has_begun(seen) or seen.sight is Sight.RUNNING:
+        return Adopt()
     if job.cancel_requested_time is not None:
         return Complete(_cancelled(job))
     match seen.sight:
@@ -214,7 +219,7 @@ def _plan_starting(job: Job, seen: Observed, now: datetime) -> Action:
             return Create()
         case Sight.CREATED:
             return Start()
-        case Sight.AT_GATE | Sight.RUNNING:
+        case Sight.AT_GATE:
             return MarkRunning()
         case Sight.BOOTING:
             begun = seen.booting_since or now
@@ -239,8 +244,13 @@ def _plan_starting(job: Job, seen: Observed, now: datetime) -> Action:
             )
 
 
+def _has_begun(seen: Observed) -> bool:
+    """Tell whether this attempt's code may have run already. The gate opens only for RUNNING, so the row is too old."""
+    return seen.started or seen.exit is not None or seen.spent
+
+
 def _plan_running(job: Job, seen: Observed, now: datetime, bounds: Bounds) -> Action:
-    if seen.sight in (Sight.EXITED, *_GONE):
+    if seen.sight in (Sight.EXITED, Sight.ABSENT, Sight.CREATED):
         return Complete(judge(job, seen, bounds))
     if seen.exit is not None:
         return Wait(now + timedelta(seconds=SETTLE_SECONDS))
@@ -273,7 +283,13 @@ def judge(job: Job, seen: Observed, bounds: Bounds = NO_BOUNDS) -> Verdict:
         return _errored(ReasonCode.OUT_OF_MEMORY, bounds.why_killed())
     if seen.disk_full:
         return _errored(ReasonCode.DISK_FULL, "the disk was full, so the job's end could not be written down")
-    if seen.sight in _GONE:
+    if seen.spent and not seen.started:
+        return _errored(
+            ReasonCode.RESTORED,
+            "the job ran to its end, and the database is an older copy that does not know how it ended; it is not run "
+            "again by itself",
+        )
+    if seen.sight in (Sight.ABSENT, Sight.CREATED):
         return _errored(ReasonCode.CONTAINER_LOST, "what ran the job was removed from outside before the job ended")
     return _errored(
         ReasonCode.CONTAINER_LOST,

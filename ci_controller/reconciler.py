@@ -6,10 +6,12 @@ the engines are asked beside it, at intervals, so that one that hangs holds up n
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping
 from contextlib import aclosing
 from datetime import timedelta
 
+from ci_common.disk import Disk
 from ci_common.errors import CiError, JobNotFound, LeadershipLost, RuntimeUnavailable
 from ci_common.jobs import BUILTIN_TYPES, Job, State
 from ci_common.layout import DataDirectory
@@ -22,16 +24,23 @@ from ci_controller.execution import Execution, WorkloadExecution
 from ci_controller.images import Images
 from ci_controller.janitor import Janitor
 from ci_controller.leadership import Leadership
+from ci_controller.remover import Remover
 from ci_controller.retrying import Chance
 from ci_controller.runtime.guarded import GuardedRuntime
 from ci_controller.runtime.protocol import Runtime, Sighting, WorkloadKey
 from ci_controller.scheduler import Scheduler
+from ci_controller.strays import Strays
 from ci_controller.supervisor import Supervisor
+from ci_controller.sweeper import Sweeper
+from ci_persistence.retention import JobRetention
 
 log = logging.getLogger(__name__)
 
 DIRECTORY_SWEEP_SECONDS = 3600.0
 RETRY_EVENTS_SECONDS = 1.0
+SHORT_LOOK_SECONDS = 0.005
+LOOK_LOAD = 3
+"""Looks at the jobs that take longer than short ones take at most one part in this many, and one, of the time."""
 CLEARING_SECONDS = 3.0
 """How long a controller that leaves still clears what completed jobs left."""
 
@@ -44,6 +53,7 @@ class Reconciler:
         *,
         settings: Settings,
         writer: Writer,
+        retention: JobRetention,
         runtimes: Mapping[str, Runtime],
         chosen: str,
         data: DataDirectory,
@@ -69,8 +79,23 @@ class Reconciler:
         }
         self._chosen = chosen
         self._images = Images(runtimes[chosen], self.wake)
-        self._scheduler = Scheduler(writer, self._images, self._execution_of, settings.max_concurrency)
+        self._scheduler = Scheduler(
+            writer, self._images, self._execution_of, settings.max_concurrency, Disk.of(settings)
+        )
         self._janitor = Janitor(data, writer, self._supervise)
+        self._remover = Remover(
+            data=data,
+            retention=retention,
+            lease=writer.lease,
+            runtimes=self._runtimes,
+            watcher=watcher,
+            is_supervised=self._hurry_supervisor,
+        )
+        able = max(self._runtimes.values(), key=lambda runtime: runtime.isolated)
+        strays = Strays(data, writer.repository, able)
+        self._sweeper = Sweeper(
+            settings, writer=writer, retention=retention, data=data, strays=strays, check=leadership.check
+        )
         self._tasks: dict[WorkloadKey, asyncio.Task[None]] = {}
         self._tidied: set[str] = set()
 
@@ -84,6 +109,8 @@ class Reconciler:
             async with asyncio.TaskGroup() as eternal:
                 eternal.create_task(self._follow_database(), name="database changes")
                 eternal.create_task(self._sweep_directories(), name="directory sweep")
+                eternal.create_task(self._remover.run(), name="removals")
+                eternal.create_task(self._sweeper.run(), name="retention")
                 for runtime in self._runtimes.values():
                     eternal.create_task(self._follow_workloads(runtime), name=f"workloads of {runtime.name}")
                     eternal.create_task(self._follow_events(runtime), name=f"events of {runtime.name}")
@@ -95,12 +122,15 @@ class Reconciler:
 
     async def _follow_jobs(self) -> None:
         while True:
+            begun = time.monotonic()
             pause = self._settings.reconcile_interval
             try:
                 pause = min(pause, await self._look_at_jobs())
             except (CiError, OSError) as exc:
                 log.warning("this look at the jobs is skipped: %s", exc)
                 await asyncio.sleep(min(1.0, self._settings.reconcile_interval))
+            # A look at a long queue takes a while, and every submission asks for one.
+            await asyncio.sleep(LOOK_LOAD * max(0.0, time.monotonic() - begun - SHORT_LOOK_SECONDS))
             await self._wakeups.wait(pause)
 
     async def _follow_workloads(self, runtime: Runtime) -> None:
@@ -200,6 +230,14 @@ class Reconciler:
             self._tasks.pop(key, None)
             self._seen_cancels.pop(key, None)
             self.wake()
+            self._remover.wake()
+
+    def _hurry_supervisor(self, job_id: str) -> bool:
+        """Tell whether the job has a supervisor, and have it look at once whether its row is still there."""
+        own = [supervisor for key, supervisor in self._supervisors.items() if key.job_id == job_id]
+        for supervisor in own:
+            supervisor.wake()
+        return bool(own)
 
     def _execution_of(self, job: Job) -> Execution:
         if job.type in BUILTIN_TYPES:
@@ -212,6 +250,7 @@ class Reconciler:
                 async with aclosing(self._writer.repository.changes()) as changes:
                     async for _ in changes:
                         self.wake()
+                        self._remover.wake()
             except (CiError, OSError) as exc:
                 log.warning("changes of the database cannot be seen at present: %s", exc)
             await asyncio.sleep(RETRY_EVENTS_SECONDS)

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ci_common.errors import ImageFault, RuntimeUnavailable, StaleWrite
+from ci_common.disk import Disk
+from ci_common.errors import DiskLow, ImageFault, RuntimeUnavailable, StaleWrite
 from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, State
 from ci_controller import plan as steps
 from ci_controller.completion import Writer, complete
@@ -13,6 +14,12 @@ from ci_controller.execution import Execution
 from ci_controller.images import Images
 from ci_controller.plan import Observed, Sight, Verdict, plan
 
+HELD_BELOW = 0.5
+"""Jobs wait for room below this share of the watermark at which submissions are refused.
+
+What has been accepted takes room while it waits and gives it back once it has run: were it held as soon as nothing more
+is accepted, a queue could block itself for ever.
+"""
 _NOTHING_SEEN = Observed(Sight.ABSENT)
 
 Decision = Verdict | dict[str, Any] | None
@@ -29,6 +36,7 @@ class Scheduler:
     """Returns the execution that a queued job would get."""
     slots: int
     """How many jobs may be active at once."""
+    disk: Disk
 
     async def turn(self, queued: list[Job], active: int) -> list[Job]:
         """Take the next step of every job in `queued`, which is in starting order; return those that left the queue.
@@ -36,15 +44,26 @@ class Scheduler:
         `active` is how many slots are taken.
         """
         free = self.slots - active
-        decisions: list[tuple[Job, Decision]] = []
+        no_slot = self._no_slot
+        decided: dict[str, Verdict | dict[str, Any]] = {}
         for job in queued:
+            if free <= 0 and _only_waits(job, no_slot):
+                continue  # Most of a long queue.
             decision = await self._decide(job, slot_is_free=free > 0)
             free -= isinstance(decision, dict) and "state" in decision
-            decisions.append((job, decision))
+            if decision is not None:
+                decided[job.id] = decision
         # All at once, so that they share a commit.
-        after = await asyncio.gather(*(self._carry_out(job, decision) for job, decision in decisions))
-        self.images.forget_all_but(job.image for job in after if job.state is State.QUEUED and job.image is not None)
-        return [job for job in after if job.state is not State.QUEUED]
+        changed = [job for job in queued if job.id in decided]
+        after = await asyncio.gather(*(self._carry_out(job, decided[job.id]) for job in changed))
+        left = [job for job in after if job.state is not State.QUEUED]
+        gone = {job.id for job in left}
+        self.images.forget_all_but({job.image for job in queued if job.image is not None and job.id not in gone})
+        return left
+
+    @property
+    def _no_slot(self) -> Reason:
+        return Reason(ReasonCode.WAITING_FOR_SLOT, f"all {self.slots} slots are taken")
 
     async def _decide(self, job: Job, *, slot_is_free: bool) -> Decision:
         retry = None if job.not_before is None else self.execution_of(job).retry_of(job)
@@ -70,23 +89,32 @@ class Scheduler:
         """Return why the job cannot start now, or None. Raises ImageFault where it never can."""
         if job.image is not None:
             try:
+                self.disk.check(share=HELD_BELOW)
+            except DiskLow as exc:
+                # No figure that changes from turn to turn: each would be a write for each queued job.
+                message = f"the disk under {exc.path} has less than {exc.floor} bytes free"
+                return Reason(ReasonCode.WAITING_FOR_DISK, message)
+            try:
                 if not await self.images.is_ready(job.image):
                     return self.images.reason(job.image)
             except RuntimeUnavailable as exc:
                 return Reason(ReasonCode.ENGINE_UNAVAILABLE, f"the engine does not answer: {exc}")
         if not slot_is_free:
-            return Reason(ReasonCode.WAITING_FOR_SLOT, f"all {self.slots} slots are taken")
+            return self._no_slot
         return None
 
-    async def _carry_out(self, job: Job, decision: Decision) -> Job:
+    async def _carry_out(self, job: Job, decision: Verdict | dict[str, Any]) -> Job:
         """Return the job as it is then; where its row has changed meanwhile, that change brings another turn."""
         try:
             match decision:
-                case None:
-                    return job
                 case Verdict():
                     return await complete(job, decision, writer=self.writer, execution=self.execution_of(job))
                 case _:
                     return await self.writer.write(job, **decision)
         except StaleWrite:
             return job
+
+
+def _only_waits(job: Job, no_slot: Reason) -> bool:
+    """Tell whether there is nothing to do for a job as long as no slot is free."""
+    return job.cancel_requested_time is None and job.reason == no_slot

@@ -140,6 +140,9 @@ class Supervisor:
                 begun = start_of_run(self._writer.clock, self._writer.uptime)
                 running = await self._writer.write(job, state=State.RUNNING, reason=None, **begun)
                 await self._execution.open_gate(running)
+            case steps.Adopt():
+                log.warning("job %s has begun before, in a past that the database does not know", job.id)
+                await self._writer.write(job, state=State.RUNNING, start_time=self._writer.clock(), reason=None)
             case steps.OpenGate():
                 await self._execution.open_gate(job)
             case steps.MarkStopping(code):

@@ -7,9 +7,10 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import aiosqlite
 
@@ -84,6 +85,15 @@ class Lane:
                 await connection.close()
 
 
+@dataclass(slots=True)
+class _Waiting(Generic[Result]):
+    """An operation that is to be carried out."""
+
+    operation: Query[Result]
+    outcome: asyncio.Future[Result]
+    begun: bool = False
+
+
 class Writer:
     """Puts operations that come while a commit is under way together into the next one.
 
@@ -93,19 +103,36 @@ class Writer:
     def __init__(self, path: Path, lane: Lane) -> None:
         self._path = path
         self._lane = lane
-        self._waiting: list[tuple[Query[Any], asyncio.Future[Any]]] = []
+        self._waiting: list[_Waiting[Any]] = []
         self._work: asyncio.Task[None] | None = None
 
     async def run(self, operation: Query[Result]) -> Result:
         """Return what `operation` returns once it is durable, or raise what it raises.
 
-        An operation whose caller is cancelled may still be carried out.
+        An operation whose caller is cancelled may still be carried out if it has begun, and never if it has not.
         """
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((operation, future))
+        return await self._enter(operation).outcome
+
+    async def run_certainly(self, operation: Query[Result]) -> Result:
+        """Do the same for a caller that has to know: CancelledError means that it never will be carried out.
+
+        Where it has begun, its outcome is returned or raised although the caller was cancelled.
+        """
+        waiting = self._enter(operation)
+        while True:
+            try:
+                return await asyncio.shield(waiting.outcome)
+            except asyncio.CancelledError:
+                if not waiting.begun:
+                    waiting.outcome.cancel()
+                    raise
+
+    def _enter(self, operation: Query[Result]) -> "_Waiting[Result]":
+        waiting = _Waiting(operation, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
         if self._work is None:
             self._work = asyncio.create_task(self._commit_waiting(), name="database writer")
-        return await future
+        return waiting
 
     async def close(self) -> None:
         """Finish what was begun and disconnect."""
@@ -114,30 +141,30 @@ class Writer:
         await self._lane.close()
 
     async def _commit_waiting(self) -> None:
-        while batch := [(operation, future) for operation, future in self._waiting if not future.done()]:
+        while batch := [waiting for waiting in self._waiting if not waiting.outcome.done()]:
             self._waiting.clear()
-            for (_, future), outcome in zip(batch, await self._outcomes([o for o, _ in batch]), strict=True):
-                if future.done():
+            for waiting, outcome in zip(batch, await self._outcomes(batch), strict=True):
+                if waiting.outcome.done():
                     continue
                 if isinstance(outcome, Exception):
-                    future.set_exception(outcome)
+                    waiting.outcome.set_exception(outcome)
                 else:
-                    future.set_result(outcome)
+                    waiting.outcome.set_result(outcome)
         self._waiting.clear()
         self._work = None
 
-    async def _outcomes(self, operations: list[Query[Any]]) -> list[Any]:
+    async def _outcomes(self, batch: "list[_Waiting[Any]]") -> list[Any]:
         """Return each operation's result or error, once all that succeeded are durable."""
         try:
-            return await self._lane.run(partial(self._commit_together, operations))
+            return await self._lane.run(partial(self._commit_together, batch))
         except Exception as exc:
-            return [exc] * len(operations)
+            return [exc] * len(batch)
 
-    async def _commit_together(self, operations: list[Query[Any]], connection: aiosqlite.Connection) -> list[Any]:
+    async def _commit_together(self, batch: "list[_Waiting[Any]]", connection: aiosqlite.Connection) -> list[Any]:
         """Return each operation's result, or the error with which it alone failed."""
         await connection.execute(queries.BEGIN)
         try:
-            outcomes = [await self._attempt(operation, connection) for operation in operations]
+            outcomes = [await self._attempt(waiting, connection) for waiting in batch]
             await connection.execute(queries.COMMIT)
         except BaseException:
             if connection.in_transaction:
@@ -145,10 +172,13 @@ class Writer:
             raise
         return outcomes
 
-    async def _attempt(self, operation: Query[Any], connection: aiosqlite.Connection) -> Any:
+    async def _attempt(self, waiting: "_Waiting[Any]", connection: aiosqlite.Connection) -> Any:
+        if waiting.outcome.done():
+            return None  # Its caller went away while the transaction waited for other processes.
+        waiting.begun = True
         try:
             with translated(self._path):
-                return await operation(connection)
+                return await waiting.operation(connection)
         except Unavailable:
             raise  # The database itself is at fault, for all of them.
         except Exception as exc:

@@ -9,33 +9,40 @@ from ci_common.jobs import Job
 from ci_persistence import queries
 from ci_persistence.operations import get_many
 
-_Key = tuple[str, int, int | None]
-"""A job's id, version and cancel request; where these are the same, all of the row is."""
+_SEPARATOR = " "
 
 
 class Lookout:
-    """Answers one question about jobs, on one connection. `keys_query` selects their keys in order."""
+    """Answers one question about jobs, on one connection.
+
+    `keys_query` selects one text with a line for each job, in their order: the id, a space, and what is the same only
+    as long as all of the job is.
+    """
 
     def __init__(self, keys_query: str) -> None:
         self._keys_query = keys_query
-        self._jobs: dict[_Key, Job] = {}
+        self._keys = ""
+        self._jobs: dict[str, Job] = {}
 
     async def __call__(self, connection: aiosqlite.Connection) -> list[Job]:
         """Return the jobs as they are now."""
-        keys = await self._keys(connection)
-        if keys != list(self._jobs):
-            self._jobs = await self._read(connection)
+        if await self._read_keys(connection) != self._keys:
+            await self._read(connection)
         return list(self._jobs.values())
 
-    async def _keys(self, connection: aiosqlite.Connection) -> list[_Key]:
-        return [tuple(row) for row in await connection.execute_fetchall(self._keys_query)]
+    async def _read_keys(self, connection: aiosqlite.Connection) -> str:
+        ((keys,),) = await connection.execute_fetchall(self._keys_query)
+        return str(keys)
 
-    async def _read(self, connection: aiosqlite.Connection) -> dict[_Key, Job]:
-        """Return the jobs by their keys, reading those that have changed; keys and jobs are of one moment."""
+    async def _read(self, connection: aiosqlite.Connection) -> None:
+        """Read the jobs that have changed; keys and jobs are of one moment."""
         await connection.execute(queries.BEGIN_READING)
         try:
-            keys = await self._keys(connection)
-            fresh = await get_many(connection, job_ids=[key[0] for key in keys if key not in self._jobs])
+            text = await self._read_keys(connection)
+            keys = text.splitlines()
+            changed = [key.partition(_SEPARATOR)[0] for key in keys if key not in self._jobs]
+            fresh = await get_many(connection, job_ids=changed)
         finally:
             await connection.execute(queries.COMMIT)
-        return {key: self._jobs.get(key) or fresh[key[0]] for key in keys}
+        self._jobs = {key: self._jobs.get(key) or fresh[key.partition(_SEPARATOR)[0]] for key in keys}
+        self._keys = text

@@ -5,6 +5,7 @@ statement, so that one that fails has changed nothing.
 """
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +16,7 @@ from ci_common.jobs import Job, State
 from ci_common.processes import ProcessIdentity
 from ci_common.times import from_micros, to_micros
 from ci_persistence import filters, queries
-from ci_persistence.repository import Held, JobFilter, Lease
+from ci_persistence.repository import Held, Installation, JobFilter, Lease
 from ci_persistence.rows import controller_columns, to_job, to_json
 
 
@@ -24,16 +25,25 @@ async def ping(connection: aiosqlite.Connection) -> None:
 
 
 async def data_version(connection: aiosqlite.Connection) -> int:
-    return int((await _row(connection, queries.DATA_VERSION))["data_version"])
+    return int((await row_of(connection, queries.DATA_VERSION))["data_version"])
 
 
-async def installation_id(connection: aiosqlite.Connection) -> str:
-    return str((await _row(connection, queries.INSTALLATION_ID))["id"])
+async def installation(connection: aiosqlite.Connection) -> Installation:
+    return Installation(*await row_of(connection, queries.INSTALLATION))
+
+
+async def bind(connection: aiosqlite.Connection, *, lease: Lease, installation: Installation) -> None:
+    if await change(connection, queries.BIND, key_of(lease) | asdict(installation)) == 0:
+        raise over(lease)
 
 
 async def add(connection: aiosqlite.Connection, *, row: dict[str, Any], max_queued: int) -> None:
-    if await _change(connection, queries.INSERT_JOB, row | {"max_queued": max_queued}) == 0:
-        raise QueueFull(f"{max_queued} jobs are queued already, and no more are accepted; try again later")
+    if await change(connection, queries.INSERT_JOB, row | {"max_queued": max_queued}) == 0:
+        raise QueueFull.beyond(max_queued)
+
+
+async def queue_length(connection: aiosqlite.Connection) -> int:
+    return int((await row_of(connection, queries.QUEUE_LENGTH))["length"])
 
 
 async def get(connection: aiosqlite.Connection, *, job_id: str) -> Job:
@@ -56,7 +66,7 @@ async def list_jobs(
 
 
 async def request_cancel(connection: aiosqlite.Connection, *, job_id: str, now: datetime) -> Job:
-    await _change(connection, queries.REQUEST_CANCEL, {"id": job_id, "now": to_micros(now)})
+    await change(connection, queries.REQUEST_CANCEL, {"id": job_id, "now": to_micros(now)})
     job = await get(connection, job_id=job_id)
     if job.state is State.COMPLETED:
         raise JobAlreadyCompleted(f"job {job_id} has completed already ({job.conclusion}), so it cannot be cancelled")
@@ -65,11 +75,11 @@ async def request_cancel(connection: aiosqlite.Connection, *, job_id: str, now: 
 
 async def update(connection: aiosqlite.Connection, *, seen: Job, lease: Lease, changes: dict[str, Any]) -> Job:
     changed = seen.with_changes(**changes)
-    key = {"id": seen.id, "version": seen.version, **_key(lease)}
+    key = {"id": seen.id, "version": seen.version, **key_of(lease)}
     rows = list(await connection.execute_fetchall(queries.UPDATE_JOB, controller_columns(changed) | key))
     if not rows:
         if not await leads(connection, lease=lease):
-            raise _over(lease)
+            raise over(lease)
         stored = await get(connection, job_id=seen.id)
         raise StaleWrite(f"job {seen.id} has version {stored.version} by now, not {seen.version}")
     cancelled = rows[0]["cancel_requested_time"]
@@ -79,46 +89,48 @@ async def update(connection: aiosqlite.Connection, *, seen: Job, lease: Lease, c
 
 
 async def held(connection: aiosqlite.Connection) -> Held | None:
-    row = await _row(connection, queries.GET_LEASE)
+    row = await row_of(connection, queries.GET_LEASE)
     return None if row["holder"] is None else Held(row["fence"], row["renewal"], row["seconds"])
 
 
 async def leads(connection: aiosqlite.Connection, *, lease: Lease) -> bool:
-    row = await _row(connection, queries.GET_LEASE)
+    row = await row_of(connection, queries.GET_LEASE)
     return (row["fence"], row["holder"]) == (lease.fence, lease.holder.to_json())
 
 
 async def acquire(
     connection: aiosqlite.Connection, *, holder: ProcessIdentity, seconds: float, lapsed: Held | None
 ) -> Lease | None:
-    row = await _row(connection, queries.GET_LEASE)
+    row = await row_of(connection, queries.GET_LEASE)
     present = await held(connection)
     if present is not None and present != lapsed and not _is_dead(row["holder"]):
         return None
-    await _change(connection, queries.TAKE_LEASE, {"holder": holder.to_json(), "seconds": seconds})
+    await change(connection, queries.TAKE_LEASE, {"holder": holder.to_json(), "seconds": seconds})
     return Lease(holder, row["fence"] + 1)
 
 
 async def renew(connection: aiosqlite.Connection, *, lease: Lease, seconds: float) -> None:
-    if await _change(connection, queries.RENEW_LEASE, _key(lease) | {"seconds": seconds}) == 0:
-        raise _over(lease)
+    if await change(connection, queries.RENEW_LEASE, key_of(lease) | {"seconds": seconds}) == 0:
+        raise over(lease)
 
 
 async def release(connection: aiosqlite.Connection, *, lease: Lease) -> None:
-    await _change(connection, queries.RELEASE_LEASE, _key(lease))
+    await change(connection, queries.RELEASE_LEASE, key_of(lease))
 
 
 async def _jobs(connection: aiosqlite.Connection, statement: str, values: dict[str, Any] | None = None) -> list[Job]:
     return [to_job(row) for row in await connection.execute_fetchall(statement, values)]
 
 
-async def _row(connection: aiosqlite.Connection, statement: str) -> aiosqlite.Row:
+async def row_of(
+    connection: aiosqlite.Connection, statement: str, values: dict[str, Any] | None = None
+) -> aiosqlite.Row:
     """Return the one row that such a statement always has."""
-    (row,) = await connection.execute_fetchall(statement)
+    (row,) = await connection.execute_fetchall(statement, values)
     return row
 
 
-async def _change(connection: aiosqlite.Connection, statement: str, values: dict[str, Any]) -> int:
+async def change(connection: aiosqlite.Connection, statement: str, values: dict[str, Any]) -> int:
     """Return how many rows the statement has changed."""
     async with connection.execute(statement, values) as cursor:
         return cursor.rowcount
@@ -133,9 +145,10 @@ def _is_dead(holder: str) -> bool:
     return process.is_here() and not process.is_alive()
 
 
-def _key(lease: Lease) -> dict[str, Any]:
+def key_of(lease: Lease) -> dict[str, Any]:
+    """Return the values of the condition `queries.LEADS`."""
     return {"fence": lease.fence, "holder": lease.holder.to_json()}
 
 
-def _over(lease: Lease) -> LeadershipLost:
+def over(lease: Lease) -> LeadershipLost:
     return LeadershipLost(f"leadership number {lease.fence} is over")

@@ -1,4 +1,4 @@
-"""All SQL but the schema: each statement has a name and a line on what it is for.
+"""All SQL but the schema and what `retention_queries` has: each statement has a name and a line on what it is for.
 
 `jobs_unfinished` is a partial index, so whoever asks for unfinished jobs says `state <> 'completed'` as the index does.
 """
@@ -28,7 +28,17 @@ DATA_VERSION = "PRAGMA data_version"
 # A read that needs the file.
 PING = "SELECT fence FROM lease"
 
-INSTALLATION_ID = "SELECT id FROM installation"
+# Whose database it is.
+INSTALLATION = "SELECT id, data_path FROM installation"
+
+# A database gets an owner, if the lease leads.
+BIND = """
+UPDATE installation SET id = :id, data_path = :data_path
+WHERE EXISTS (SELECT 1 FROM lease WHERE lease.fence = :fence AND lease.holder = :holder)
+"""
+
+# A condition: the lease leads.
+LEADS = "EXISTS (SELECT 1 FROM lease WHERE lease.fence = :fence AND lease.holder = :holder)"
 
 # One more queued job, unless there are as many as allowed.
 INSERT_JOB = """
@@ -39,21 +49,28 @@ SELECT :id, :type, :submit_time, :priority, :project, :labels, :payload, :plan, 
 WHERE (SELECT length FROM queue) < :max_queued
 """
 
+# How many jobs are queued.
+QUEUE_LENGTH = "SELECT length FROM queue"
+
 # One job.
 GET_JOB = "SELECT * FROM jobs WHERE id = :id"
 
 # Those of a JSON list of ids that exist.
 GET_JOBS = "SELECT * FROM jobs WHERE id IN (SELECT value FROM json_each(:ids))"
 
-# Which jobs are queued, in the order in which they are to start, and what tells whether one has changed.
+# A line for each queued job, in the order in which they are to start: its id, and what tells whether it has changed.
+# One text, because there may be ten thousand of them and mostly none has. All of it is in the index.
 QUEUED_KEYS = """
-SELECT id, version, cancel_requested_time FROM jobs
-WHERE state <> 'completed' AND state = 'queued' ORDER BY priority DESC, id
+SELECT coalesce(group_concat(key, char(10)), '') AS keys FROM (
+    SELECT id || ' ' || version || ' ' || coalesce(cancel_requested_time, '') AS key FROM jobs
+    WHERE state <> 'completed' AND state = 'queued' ORDER BY priority DESC, id)
 """
 
 # The same for the jobs that hold a slot.
 ACTIVE_KEYS = """
-SELECT id, version, cancel_requested_time FROM jobs WHERE state <> 'completed' AND state IN ('starting', 'running')
+SELECT coalesce(group_concat(key, char(10)), '') AS keys FROM (
+    SELECT id || ' ' || version || ' ' || coalesce(cancel_requested_time, '') AS key FROM jobs
+    WHERE state <> 'completed' AND state IN ('starting', 'running'))
 """
 
 # The API's one later word on a job: the first request stands, and a completed job takes none.
@@ -63,17 +80,20 @@ WHERE id = :id AND cancel_requested_time IS NULL AND state <> 'completed'
 """
 
 # The controller's columns, all of them, if the lease leads and nobody has written since version :version was read.
-UPDATE_JOB = """
+_UPDATE_JOB = """
 UPDATE jobs SET
     state = :state, version = version + 1, attempt = :attempt, reason_code = :reason_code,
     reason_message = :reason_message, not_before = :not_before, start_time = :start_time, start_boot = :start_boot,
     start_uptime = :start_uptime, end_time = :end_time, runtime = :runtime, stop_code = :stop_code,
     conclusion = :conclusion, exit_code = :exit_code, result = :result, error = :error, steps = :steps,
     log_bytes = :log_bytes, log_sha256 = :log_sha256, earlier_attempts = :earlier_attempts
-WHERE id = :id AND version = :version
-    AND EXISTS (SELECT 1 FROM lease WHERE lease.fence = :fence AND lease.holder = :holder)
+WHERE id = :id AND version = :version AND %s
 RETURNING cancel_requested_time
 """
+UPDATE_JOB = _UPDATE_JOB % LEADS
+
+# Who leads, in every schema there ever was.
+LEADER = "SELECT fence, holder FROM lease"
 
 # Who leads, and what tells whether the lease has been renewed.
 GET_LEASE = "SELECT fence, holder, renewal, seconds FROM lease"
@@ -86,6 +106,47 @@ RENEW_LEASE = "UPDATE lease SET renewal = renewal + 1, seconds = :seconds WHERE 
 
 # The present leader stops.
 RELEASE_LEASE = "UPDATE lease SET holder = NULL, seconds = NULL WHERE fence = :fence AND holder = :holder"
+
+# Nobody leads in a copy.
+FORGET_LEADER = "UPDATE lease SET holder = NULL, seconds = NULL"
+
+# Everything in one file, without a write-ahead log; whoever opens it as a repository changes it back.
+ONE_FILE = "PRAGMA journal_mode = DELETE"
+
+SCHEMA_VERSION = "PRAGMA user_version"
+
+# What is wrong with pages and rows, at most so many lines; one line `ok` where nothing is.
+QUICK_CHECK = "PRAGMA quick_check(10)"
+
+# The same, and every index against its table.
+INTEGRITY_CHECK = "PRAGMA integrity_check(10)"
+
+# Rows that name a row that is not there.
+FOREIGN_KEY_CHECK = "PRAGMA foreign_key_check"
+
+# Those of a JSON list of ids that are some job's.
+KNOWN_JOBS = "SELECT id FROM jobs WHERE id IN (SELECT value FROM json_each(:ids))"
+
+# The same, and those whose rows are gone and whose files are still to go.
+JOBS_OR_REMOVALS = f"""
+{KNOWN_JOBS} UNION SELECT job_id FROM removals WHERE job_id IN (SELECT value FROM json_each(:ids))
+"""  # noqa: S608  # a statement of our own
+
+JOURNAL_MODE = "PRAGMA journal_mode"
+
+# Who has not completed, and where it runs.
+UNFINISHED = "SELECT id, attempt, state, runtime, start_time FROM jobs WHERE state <> 'completed'"
+
+# The latest of the times that the newest and the last completed job bear.
+NEWEST_TIME = """
+SELECT max(instant) FROM (
+    SELECT submit_time AS instant FROM jobs WHERE id = (SELECT max(id) FROM jobs)
+    UNION ALL SELECT max(end_time) FROM jobs WHERE state = 'completed'
+    UNION ALL SELECT max(start_time) FROM jobs WHERE state <> 'completed')
+"""
+
+# Completed jobs of a JSON list of ids go.
+DELETE_COMPLETED = "DELETE FROM jobs WHERE state = 'completed' AND id IN (SELECT value FROM json_each(:ids))"
 
 # The newest jobs for which some of CONDITIONS hold.
 _LIST_JOBS = "SELECT * FROM jobs WHERE %s ORDER BY id DESC LIMIT :limit"

@@ -41,6 +41,16 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class Installation:
+    """Whose database it is."""
+
+    id: str
+    """What containers carry, so that nobody touches another's."""
+    data_path: str | None
+    """The data directory it belongs to, absolute and without symbolic links; None until a controller has been there."""
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
     """Somebody's lease as it stands; every renewal makes another one of it.
 
@@ -68,14 +78,21 @@ class JobRepository(Protocol):
     async def ping(self) -> None:
         """Raise Unavailable where the database does not answer a read."""
 
-    async def installation_id(self) -> str:
-        """Return this database's own id, made when it was. Containers carry it, so nobody touches another's."""
+    async def installation(self) -> Installation:
+        """Return whose database this is. Its id is made with the database."""
+
+    async def bind(self, lease: Lease, installation: Installation) -> None:
+        """Write whose database this is. Raises StaleWrite where somebody else leads by now."""
 
     async def add(self, job: NewJob, *, max_queued: int) -> Job:
         """Store a new job in state QUEUED with reason `waiting_for_controller`, and return it.
 
-        Durable once it returns. Raises QueueFull where `max_queued` jobs are queued already.
+        Durable once it returns. Raises QueueFull where `max_queued` jobs are queued already. A caller that is cancelled
+        learns what came of it: CancelledError means that the job is not stored and never will be.
         """
+
+    async def queue_length(self) -> int:
+        """Return how many jobs are QUEUED."""
 
     async def get(self, job_id: str) -> Job:
         """Return the job. Raises JobNotFound."""

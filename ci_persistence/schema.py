@@ -17,6 +17,8 @@ def migrations() -> list[str]:
     return [(folder / name).read_text("utf-8") for name in names]
 
 
+SQLITE_VERSION = sqlite3.sqlite_version
+"""The version of SQLite that this Python has."""
 _OLDEST = (3, 35, 0)
 """The first SQLite with RETURNING."""
 

@@ -14,10 +14,11 @@ from ci_common.errors import Locked, Unavailable
 from ci_common.jobs import Job, NewJob
 from ci_common.processes import ProcessIdentity
 from ci_common.watch import FileWatcher, Watched
-from ci_persistence import operations, queries
+from ci_persistence import operations, queries, retention_operations
 from ci_persistence.connections import Lane, Writer, translated
 from ci_persistence.lookout import Lookout
-from ci_persistence.repository import Held, JobFilter, JobRepository, LeaderLease, Lease
+from ci_persistence.repository import Held, Installation, JobFilter, JobRepository, LeaderLease, Lease
+from ci_persistence.retention import Ended, JobRetention, Removal
 from ci_persistence.rows import CONTROLLER_FIELDS, api_columns, controller_columns, first_version
 from ci_persistence.schema import check_version, migrate, migrations
 
@@ -27,9 +28,12 @@ _FIRST_PAUSE = 0.0005
 _LONGEST_PAUSE = 1.0
 """Seconds between two looks for a commit. The -wal file tells of it before it can be seen, and wake-ups may be lost."""
 
+_DELETED_AT_ONCE = 200
+"""How many jobs one transaction deletes; more hold up other writers for longer."""
 
-class SQLiteJobRepository(JobRepository, LeaderLease):
-    """`JobRepository` and `LeaderLease` on the database at `path`, which is made where there is none.
+
+class SQLiteJobRepository(JobRepository, JobRetention, LeaderLease):
+    """`JobRepository`, `JobRetention` and `LeaderLease` on the database at `path`, which is made where there is none.
 
     For one event loop. `busy_timeout` is how long, in seconds, a write waits for other processes' before it is Locked;
     `patience` is how long `open` does.
@@ -66,14 +70,20 @@ class SQLiteJobRepository(JobRepository, LeaderLease):
     async def ping(self) -> None:
         await self._use().quick.run(operations.ping)
 
-    async def installation_id(self) -> str:
-        return await self._use().quick.run(operations.installation_id)
+    async def installation(self) -> Installation:
+        return await self._use().quick.run(operations.installation)
+
+    async def bind(self, lease: Lease, installation: Installation) -> None:
+        await self._use().writer.run(partial(operations.bind, lease=lease, installation=installation))
 
     async def add(self, job: NewJob, *, max_queued: int) -> Job:
         stored = first_version(job)
         row = api_columns(stored) | controller_columns(stored)
-        await self._use().writer.run(partial(operations.add, row=row, max_queued=max_queued))
+        await self._use().writer.run_certainly(partial(operations.add, row=row, max_queued=max_queued))
         return stored
+
+    async def queue_length(self) -> int:
+        return await self._use().quick.run(operations.queue_length)
 
     async def get(self, job_id: str) -> Job:
         return await self._use().quick.run(partial(operations.get, job_id=job_id))
@@ -116,6 +126,30 @@ class SQLiteJobRepository(JobRepository, LeaderLease):
                     pause = _FIRST_PAUSE
                 else:
                     pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def ended(self, where: Ended, *, limit: int) -> list[str]:
+        return await self._use().search.run(partial(retention_operations.ended, where=where, limit=limit))
+
+    async def crowded_projects(self, more_than: int) -> list[str]:
+        return await self._use().search.run(partial(retention_operations.crowded_projects, more_than=more_than))
+
+    async def delete(self, job_ids: Iterable[str], *, lease: Lease | None = None) -> list[str]:
+        left, deleted = list(dict.fromkeys(job_ids)), []
+        while left:
+            batch, left = left[:_DELETED_AT_ONCE], left[_DELETED_AT_ONCE:]
+            deleting = partial(retention_operations.delete, job_ids=batch, lease=lease)
+            deleted += await self._use().writer.run(deleting)
+        return deleted
+
+    async def removals(self, *, after: str = "", limit: int) -> list[Removal]:
+        return await self._use().quick.run(partial(retention_operations.removals, after=after, limit=limit))
+
+    async def count_removals(self) -> int:
+        return await self._use().quick.run(retention_operations.count_removals)
+
+    async def forget_removals(self, job_ids: Iterable[str], lease: Lease) -> None:
+        forgetting = partial(retention_operations.forget_removals, job_ids=list(job_ids), lease=lease)
+        await self._use().writer.run(forgetting)
 
     async def held(self) -> Held | None:
         return await self._use().quick.run(operations.held)

@@ -7,6 +7,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
+from ci_common.disk import Disk
 from ci_common.errors import RequestError
 from ci_common.settings import Settings
 from ci_server.leaving import Leaving
@@ -19,18 +20,21 @@ Companion = Callable[[Settings], AbstractAsyncContextManager[None]]
 """Something that lives as long as the application does, such as a controller."""
 
 
-def create_api(settings: Settings, *, companions: Sequence[Companion] = ()) -> Starlette:
+def create_api(settings: Settings, *, companions: Sequence[Companion] = (), disk: Disk | None = None) -> Starlette:
     """Return the application. Nothing is opened before its lifespan begins.
 
     The lifespan opens data directory and database, then enters the `companions`, in their order. `app.state.leaving` is
-    a `Leaving`: whoever runs the application begins it as soon as the server has been told to stop.
+    a `Leaving`: whoever runs the application begins it as soon as the server has been told to stop. `disk` is asked for
+    the room there is, by default the disks that `settings` name.
     """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         leaving = app.state.leaving = Leaving()
         async with AsyncExitStack() as stack:
-            app.state.services = await stack.enter_async_context(open_services(settings, leaving))
+            app.state.services = await stack.enter_async_context(
+                open_services(settings, leaving, disk or Disk.of(settings))
+            )
             for companion in companions:
                 await stack.enter_async_context(companion(settings))
             try:

@@ -1,4 +1,4 @@
-"""Reads a request's body as it comes, but not from somebody who hardly sends any."""
+"""Reads a request's body as it comes, but not from somebody who hardly sends anything."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,13 +8,14 @@ from starlette.requests import Request
 from ci_common.errors import RequestStalled
 
 STALL_SECONDS = 60.0
-_LEAST_BYTES = 1024
+LEAST_BYTES = 1024**2
+"""What has to come within STALL_SECONDS: a client that trickles would hold its place among the uploads for ever."""
 
 
 async def body_of(request: Request) -> AsyncIterator[bytes]:
     """Yield the body's chunks. Time counts while the client is waited for, not while its bytes are dealt with.
 
-    Raises RequestStalled where less than 1 KiB comes within a minute, and ClientDisconnect.
+    Raises RequestStalled where less than 1 MiB comes within a minute, and ClientDisconnect.
     """
     clock = asyncio.get_running_loop().time
     chunks = request.stream()
@@ -28,10 +29,10 @@ async def body_of(request: Request) -> AsyncIterator[bytes]:
             return
         except TimeoutError:
             raise RequestStalled(
-                f"less than {_LEAST_BYTES} bytes of the body came within {STALL_SECONDS:g} s; send it again"
+                f"less than {LEAST_BYTES} bytes of the body came within {STALL_SECONDS:g} s; send it again"
             ) from None
         waited += clock() - begun
         received += len(chunk)
-        if received >= _LEAST_BYTES:
+        if received >= LEAST_BYTES:
             waited, received = 0.0, 0
         yield chunk

@@ -9,10 +9,11 @@ from uuid import uuid4
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ci_common.errors import CrossSite, Unavailable
 from ci_server.leaving import Leaving
+from ci_server.lingering import Exchange
 from ci_server.problems import disk_problem, internal_problem, problem_of
 
 GRACE_SECONDS = 1.0
@@ -40,18 +41,11 @@ class Boundary:
             await self._app(scope, receive, send)
             return
         begun = time.monotonic()
-        status = 0
-
-        async def noting_send(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        answer = await self._answer(scope, receive, noting_send)
-        if answer is not None and status == 0:
-            await answer(scope, receive, noting_send)
-        _log(scope, status or _CLIENT_GONE, time.monotonic() - begun)
+        exchange = Exchange(scope, receive, send, scope["app"].state.leaving)
+        answer = await self._answer(scope, exchange.receive, exchange.send)
+        if answer is not None and exchange.status == 0:
+            await answer(scope, exchange.receive, exchange.send)
+        _log(scope, exchange.status or _CLIENT_GONE, time.monotonic() - begun)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Response | None:
         """Run the application; return the answer to give in its place where it failed before its own began."""

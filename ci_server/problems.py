@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from ci_common.errors import FieldError, RequestError, RequestStalled, Unavailable
+from ci_common.errors import FieldError, RequestError, Unavailable
 from ci_common.wire import PROBLEM_MEDIA_TYPE
 
 _ROUTE_CODES = {404: "not_found", 405: "method_not_allowed"}
@@ -39,9 +39,8 @@ def problem(
 def problem_of(error: RequestError) -> Response:
     """Return the answer for an error that a request met."""
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-    if isinstance(error, RequestStalled):
-        headers["Connection"] = "close"  # Else the rest of the body would be waited for.
-    return problem(error.status, error.code, error.title, str(error), errors=error.errors, headers=headers)
+    detail = str(error)
+    return problem(error.status, error.code, error.title, detail, errors=error.errors, headers=headers, **error.figures)
 
 
 def internal_problem(error_id: str) -> Response:

@@ -1,22 +1,21 @@
 """Whether the API can do its work, and if not, which part of it cannot."""
 
 import asyncio
-import os
 import tempfile
 
 from starlette.responses import JSONResponse, Response
 
-from ci_common.errors import FieldError, Unavailable
+from ci_common.errors import DiskLow, FieldError, Unavailable
 from ci_server.problems import problem_of
 from ci_server.services import Services
 
-MIN_FREE_BYTES = 64 * 1024**2
 _PING_SECONDS = 5.0
 
 
 async def readiness(services: Services) -> Response:
     """Return 200, or 503 with one entry in `errors` for each part that fails."""
-    failing = [error for error in (_leaving(services), await _database(services), _data_directory(services)) if error]
+    looks = (_leaving(services), await _database(services), _data_directory(services), _disk(services))
+    failing = [error for error in looks if error]
     if failing:
         return problem_of(Unavailable("; ".join(f"{e.path}: {e.message}" for e in failing), *failing))
     return JSONResponse({"status": "ok"})
@@ -41,9 +40,14 @@ def _data_directory(services: Services) -> FieldError | None:
     try:
         with tempfile.TemporaryFile(dir=services.data.incoming):
             pass
-        room = os.statvfs(services.data.path)
     except OSError as exc:
         return FieldError("data_directory", f"{services.data.path} cannot be written to: {exc.strerror}")
-    if room.f_bavail * room.f_frsize < MIN_FREE_BYTES:
-        return FieldError("data_directory", f"the disk under {services.data.path} is full")
+    return None
+
+
+def _disk(services: Services) -> FieldError | None:
+    try:
+        services.disk.check()
+    except DiskLow as exc:
+        return FieldError("disk", str(exc))
     return None

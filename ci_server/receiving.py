@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -22,7 +22,7 @@ _WRITE_BYTES = 1024 * 1024
 
 
 @dataclass(slots=True)
-class Upload:
+class ReceivedForm:
     """What a form held, its file already on disk."""
 
     filename: str
@@ -112,15 +112,23 @@ class _Form:
         self.complete = True
 
 
-async def receive_upload(request: Request, destination: Path, max_bytes: int) -> Upload:
+def announced_bytes(request: Request, max_bytes: int) -> int:
+    """Return how long the request's form says it is, 0 where it does not. Raises TooLarge."""
+    length = request.headers.get("content-length", "")
+    announced = int(length) if length.isdigit() else 0
+    if announced > max_bytes + _FORM_BYTES:
+        raise upload_too_large(max_bytes)
+    return announced
+
+
+async def receive_upload(
+    request: Request, destination: Path, max_bytes: int, on_written: Callable[[int], None]
+) -> ReceivedForm:
     """Write the form's file to `destination`, durably, and return what else the form held.
 
-    Raises InvalidRequest, InvalidUpload, TooLarge, RequestStalled, OSError, and ClientDisconnect where the connection
-    is cut.
+    `on_written` takes the size of each block that has been written, and may raise. Further raises InvalidRequest,
+    InvalidUpload, TooLarge, RequestStalled, OSError, and ClientDisconnect where the connection is cut.
     """
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > max_bytes + _FORM_BYTES:
-        raise upload_too_large(max_bytes)
     content_type, options = parse_options_header(request.headers.get("content-type"))
     boundary = options.get(b"boundary")
     if content_type != b"multipart/form-data" or not boundary:
@@ -128,7 +136,7 @@ async def receive_upload(request: Request, destination: Path, max_bytes: int) ->
     form = _Form(boundary, max_bytes)
     with destination.open("xb", buffering=0) as file:
         try:
-            await _write(body_of(request), form, file)
+            await _write(body_of(request), form, file, on_written)
         except FormParserError as exc:
             raise InvalidUpload(f"the body is not a form that can be read: {exc}") from exc
     if not form.complete:
@@ -138,18 +146,22 @@ async def receive_upload(request: Request, destination: Path, max_bytes: int) ->
     if form.size == 0:
         raise InvalidUpload("the uploaded file is empty", FieldError("file", "empty"))
     await asyncio.to_thread(sync, destination)
-    return Upload(form.filename, form.size, form.digest.hexdigest(), None if form.spec is None else bytes(form.spec))
+    return ReceivedForm(
+        form.filename, form.size, form.digest.hexdigest(), None if form.spec is None else bytes(form.spec)
+    )
 
 
-async def _write(chunks: AsyncIterator[bytes], form: _Form, file: IO[bytes]) -> None:
+async def _write(chunks: AsyncIterator[bytes], form: _Form, file: IO[bytes], on_written: Callable[[int], None]) -> None:
     """Feed the form and write its file in blocks, in a thread: a slow disk must not hold up everybody."""
     async for chunk in chunks:
         form.parser.write(chunk)
         if len(form.pending) >= _WRITE_BYTES:
             block, form.pending = form.pending, bytearray()
             await asyncio.to_thread(_write_all, file, block)
+            on_written(len(block))
     form.parser.finalize()
     await asyncio.to_thread(_write_all, file, form.pending)
+    on_written(len(form.pending))
 
 
 def _write_all(file: IO[bytes], block: bytearray) -> None:

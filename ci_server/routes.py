@@ -16,10 +16,13 @@ from ci_common.ids import is_job_id
 from ci_common.jobs import Job, State
 from ci_common.layout import open_regular
 from ci_common.times import utc_now
+from ci_common.validation import validated
+from ci_common.wire import CleanupRequest
+from ci_server.deletion import clean_up, delete_or_cancel
 from ci_server.listing import next_link, read_list_query
 from ci_server.ranges import ranged_response
 from ci_server.readiness import readiness
-from ci_server.reading import NoQuery, read_query
+from ci_server.reading import NoQuery, read_json_object, read_query
 from ci_server.services import Services, services_of
 from ci_server.shown import attempt_of, job_document, log_excerpt
 from ci_server.starting_points import starting_point
@@ -78,6 +81,8 @@ async def get_job(request: Request) -> Response:
     document = job_document(services, job)
     if query.include == "log":
         document["log"] = log_excerpt(services, job)
+        if job.state is State.COMPLETED:
+            await services.repository.get(job.id)  # Its log goes when it is deleted: then it is not found.
     return JSONResponse(document)
 
 
@@ -101,6 +106,8 @@ async def get_log(request: Request) -> Response:
     except FileNotFoundError:
         descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     size = os.fstat(descriptor).st_size
+    if completed and size < (job.log_bytes or 0):
+        await services.repository.get(job.id)  # Its log goes when it is deleted: then it is not found.
     if completed:
         size = min(size, job.log_bytes or 0)
     return ranged_response(
@@ -112,6 +119,25 @@ async def cancel_job(request: Request) -> Response:
     read_query(request, NoQuery)
     services, job = await _job_of(request)
     return _accepted(services, await services.repository.request_cancel(job.id, utc_now()))
+
+
+async def delete_job(request: Request) -> Response:
+    read_query(request, NoQuery)
+    services, job = await _job_of(request)
+    cancelled = await delete_or_cancel(services, job)
+    return Response(status_code=204) if cancelled is None else _accepted(services, cancelled)
+
+
+async def clean_up_jobs(request: Request) -> Response:
+    read_query(request, NoQuery)
+    wanted = validated(CleanupRequest, await read_json_object(request), source="the body")
+    job_ids, more = await clean_up(services_of(request), wanted)
+    return JSONResponse({"deleted": 0 if wanted.dry_run else len(job_ids), "job_ids": job_ids, "more": more})
+
+
+async def get_cleanup(request: Request) -> Response:
+    read_query(request, NoQuery)
+    return JSONResponse({"pending": await services_of(request).retention.count_removals()})
 
 
 async def retry_job(request: Request) -> Response:
@@ -168,7 +194,10 @@ ROUTES = [
     Route("/submit-async", submit_async, methods=["POST"]),
     Route("/jobs", submit_job, methods=["POST"]),
     Route("/jobs", list_jobs, methods=["GET"]),
+    Route("/jobs/cleanup", clean_up_jobs, methods=["POST"]),
+    Route("/jobs/cleanup", get_cleanup, methods=["GET"]),
     Route("/jobs/{job_id}", get_job, methods=["GET"]),
+    Route("/jobs/{job_id}", delete_job, methods=["DELETE"]),
     Route("/jobs/{job_id}/stream", stream_job, methods=["GET"]),
     Route("/jobs/{job_id}/log", get_log, methods=["GET"]),
     Route("/jobs/{job_id}/cancel", cancel_job, methods=["POST"]),

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from ci_common.errors import Unavailable
+from ci_common.disk import Disk
 from ci_common.jobs import Job
 from ci_common.layout import DataDirectory, RunDirectory
 from ci_common.settings import Settings
 from ci_common.unpack import UnpackLimits
 from ci_common.watch import FileWatcher
 from ci_persistence.repository import JobRepository
+from ci_persistence.retention import JobRetention
 from ci_persistence.sqlite import SQLiteJobRepository
+from ci_server.admission import Admission
 from ci_server.feed import JobFeed
 from ci_server.leaving import Leaving
 from ci_server.sweeping import sweep_for_ever
@@ -32,9 +34,12 @@ class Services:
     settings: Settings
     data: DataDirectory
     repository: JobRepository
+    retention: JobRetention
     watcher: FileWatcher
     feed: JobFeed
     leaving: Leaving
+    disk: Disk
+    admission: Admission
     unpacking: asyncio.Semaphore
 
     @property
@@ -45,11 +50,6 @@ class Services:
         """Return the run directory of the job's present attempt."""
         return self.data.run(job.id, job.attempt)
 
-    def check_accepting(self) -> None:
-        """Raise Unavailable where the server takes no new work."""
-        if self.leaving.begun:
-            raise Unavailable("the server is shutting down; send the request again in a moment")
-
 
 def services_of(request: Request) -> Services:
     """Return the services of the application that the request came to."""
@@ -59,7 +59,7 @@ def services_of(request: Request) -> Services:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, leaving: Leaving) -> AsyncIterator[Services]:
+async def open_services(settings: Settings, leaving: Leaving, disk: Disk) -> AsyncIterator[Services]:
     """Open data directory, database and watcher, and close them. Raises OSError, Unavailable."""
     data = DataDirectory(settings.data_path)
     data.create()
@@ -75,8 +75,11 @@ async def open_services(settings: Settings, leaving: Leaving) -> AsyncIterator[S
             for task in tasks:
                 task.add_done_callback(_report_end)
             try:
+                admission = Admission(settings, repository, disk, leaving)
                 unpacking = asyncio.Semaphore(_UNPACKING_AT_ONCE)
-                yield Services(settings, data, repository, watcher, feed, leaving, unpacking)
+                yield Services(
+                    settings, data, repository, repository, watcher, feed, leaving, disk, admission, unpacking
+                )
             finally:
                 for task in tasks:
                     task.cancel()

@@ -3,17 +3,14 @@
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from ci_common.jobs import Job, NewJob
-from ci_common.layout import DataDirectory, RunDirectory
+from ci_common.layout import UNCONFIRMED, DataDirectory, RunDirectory
 from ci_common.unpack import UnpackLimits, unpack_beside
 from ci_persistence.repository import JobRepository
-
-UNCONFIRMED = "unconfirmed"
-"""A mark in a job's directory: its row is not known to stand yet."""
 
 
 class Staging:
@@ -44,13 +41,14 @@ class Staging:
             shutil.copyfile(source, self.upload)
             sync(self.upload)
 
-    async def unpack(self, limits: UnpackLimits) -> None:
+    async def unpack(self, limits: UnpackLimits, check_room: Callable[[], None]) -> None:
         """Unpack the upload into the workspace, in a thread that ends soon after a cancellation.
 
-        Raises InvalidUpload, TooLarge, OSError.
+        `check_room` is called in that thread before every block that is written, and may raise. Further raises
+        InvalidUpload, TooLarge, OSError.
         """
         self.workspace.mkdir(parents=True)
-        await unpack_beside(self.upload, self.workspace, limits)
+        await unpack_beside(self.upload, self.workspace, limits, check_room=check_room)
 
     async def commit(self, repository: JobRepository, job: NewJob, *, max_queued: int) -> Job:
         """Make this the job's directory, durably, and then store its row. Raises QueueFull, Unavailable, OSError.
@@ -61,12 +59,9 @@ class Staging:
         sync(self.path)
         self.path.rename(self._destination)
         sync(self._destination.parent)
-        inserting = asyncio.ensure_future(repository.add(job, max_queued=max_queued))
-        try:
-            return await asyncio.shield(inserting)
-        finally:
-            outcome = (await asyncio.gather(inserting, return_exceptions=True))[0]
-            self.stands = not isinstance(outcome, BaseException)
+        stored = await repository.add(job, max_queued=max_queued)
+        self.stands = True
+        return stored
 
     def confirm(self) -> None:
         """Note that the job's row stands."""

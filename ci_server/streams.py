@@ -103,13 +103,16 @@ class _Reader:
                 await asyncio.sleep(0)  # A fast reader of a long log must not keep others waiting.
             if len(data) == CHUNK_BYTES or new_steps:
                 continue
-            if job.state is State.COMPLETED and self._attempt < self._follower.job.attempt:
-                yield b"".join(self._framer.remaining_steps()) + self._next_attempt()
-                continue
+            ends = b"".join(self._framer.remaining_steps())
             if job.state is State.COMPLETED:
-                yield b"".join(self._framer.remaining_steps()) + _verdict(job)
-                return
-            if ends := b"".join(self._framer.remaining_steps()):
+                if self._framer.position < (job.log_bytes or 0):
+                    await self._services.repository.get(job.id)  # Its log goes when it is deleted: then this raises.
+                if self._attempt == self._follower.job.attempt:
+                    yield ends + _verdict(job)
+                    return
+                yield ends + self._next_attempt()
+                continue
+            if ends:
                 yield ends
             await self._wakes.wait()
             await asyncio.sleep(max(0.0, begun + _PACE - time.monotonic()))

@@ -17,7 +17,7 @@ from ci_common.wire import BuiltinRequest, SleepPayload
 from ci_server.masking import masked_spec
 from ci_server.middleware import note_job
 from ci_server.reading import parse_json_object, read_json_object
-from ci_server.receiving import receive_upload
+from ci_server.receiving import announced_bytes, receive_upload
 from ci_server.recognition.projects import Resolved, resolve, resolve_command
 from ci_server.services import Services
 from ci_server.staging import staged
@@ -29,14 +29,14 @@ _SPEC_FIELDS = frozenset(Spec.model_fields)
 
 async def submit_upload(services: Services, request: Request) -> Job:
     """Receive, unpack and resolve an uploaded project, and store its job. Raises RequestError, OSError."""
-    services.check_accepting()
-    job_id = new_job_id()
-    async with staged(services.data, job_id) as staging:
-        upload = await receive_upload(request, staging.upload, services.settings.max_upload_bytes)
+    max_bytes, job_id = services.settings.max_upload_bytes, new_job_id()
+    announced = announced_bytes(request, max_bytes)
+    async with services.admission.upload(announced) as place, staged(services.data, job_id) as staging:
+        upload = await receive_upload(request, staging.upload, max_bytes, on_written=place.count)
         wanted = {} if upload.spec is None else parse_json_object(upload.spec, source="the field spec")
         spec = validated(Spec, wanted, source="the field spec")
         async with _while_connected(request), services.unpacking:
-            await staging.unpack(services.unpack_limits)
+            await staging.unpack(services.unpack_limits, place.check_room)
             resolved = await asyncio.to_thread(resolve, staging.workspace, spec, services.settings)
         described = {"filename": upload.filename, "size": upload.size, "sha256": upload.sha256}
         job = _container_job(job_id, resolved, {"upload": described, **masked_spec(wanted)}, has_upload=True)
@@ -47,7 +47,7 @@ async def submit_upload(services: Services, request: Request) -> Job:
 async def submit_body(services: Services, request: Request) -> Job:
     """Store the job that a JSON body asks for. Raises RequestError."""
     body = await read_json_object(request)
-    services.check_accepting()
+    await services.admission.check()
     kind = body.get("type", CONTAINER_TYPE)
     if kind == CONTAINER_TYPE:
         job = _from_spec(body, services)
@@ -62,7 +62,6 @@ async def submit_body(services: Services, request: Request) -> Job:
 
 async def retry(services: Services, request: Request, job: Job) -> Job:
     """Store a new job with the upload and plan of a completed one. Raises NotRetryable, RequestError, OSError."""
-    services.check_accepting()
     if job.state is not State.COMPLETED:
         raise NotRetryable(f"job {job.id} has not completed; wait for its end or cancel it first")
     again = NewJob(
@@ -82,14 +81,19 @@ async def retry(services: Services, request: Request, job: Job) -> Job:
     note_job(request.scope, again.id)
     max_queued = services.settings.max_queued
     if not job.has_upload:
+        await services.admission.check()
         return await services.repository.add(again, max_queued=max_queued)
-    async with staged(services.data, again.id) as staging:
+    async with services.admission.upload(0) as place, staged(services.data, again.id) as staging:
         try:
             await asyncio.to_thread(staging.link_upload, services.data.upload(job.id))
         except FileNotFoundError as exc:
-            raise NotRetryable(f"what was uploaded for job {job.id} is gone") from exc
+            await services.repository.get(job.id)  # Its upload goes when it is deleted: then it is not found.
+            raise NotRetryable(
+                f"what was uploaded for job {job.id} is not kept any longer (CI_UPLOAD_RETENTION); "
+                "submit the project again"
+            ) from exc
         async with _while_connected(request), services.unpacking:
-            await staging.unpack(services.unpack_limits)
+            await staging.unpack(services.unpack_limits, place.check_room)
         return await staging.commit(services.repository, again, max_queued=max_queued)
 
 

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ci_common.errors import Unavailable
-from ci_common.layout import DataDirectory
+from ci_common.layout import UNCONFIRMED, DataDirectory
 from ci_persistence.repository import JobRepository
-from ci_server.staging import UNCONFIRMED
 
 _INTERVAL = 3600.0
 _GRACE = 3600.0

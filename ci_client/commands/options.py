@@ -1,10 +1,14 @@
-"""What several commands share: options, the part behind `--`, and JSON."""
+"""What several commands share: options, the part behind `--`, JSON, and the way to a server."""
 
 import json
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from ci_client.connection import Connection
+    from ci_client.interrupts import Interrupts
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -128,3 +132,17 @@ def _labels(given: tuple[str, ...]) -> dict[str, str]:
 def echo_json(value: Any) -> None:
     """Write a value to standard output as JSON."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def with_connection(
+    server: str | None, work: "Callable[[Connection], Awaitable[int]]", *, carries_jobs: bool = False
+) -> int:
+    """Run `work` with a connection to the server, and return its exit status; see `connected`."""
+    from ci_client.connection import connected
+    from ci_client.interrupts import run_command
+
+    async def command(interrupts: "Interrupts") -> int:  # noqa: ARG001  # a signal ends the command
+        async with connected(server, carries_jobs=carries_jobs) as connection:
+            return await work(connection)
+
+    return run_command(command)

@@ -1,27 +1,14 @@
 """`ci wait`, `ci logs`, `ci list`, `ci status`, `ci cancel`: commands about jobs that are there."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ci_client.commands.options import echo_json, events_option, json_option, server_option
+from ci_client.commands.options import echo_json, events_option, json_option, server_option, with_connection
 
 if TYPE_CHECKING:
     from ci_client.connection import Connection
-
-
-def _with_connection(
-    server: str | None, work: "Callable[[Connection], Awaitable[int]]", *, carries_jobs: bool = False
-) -> int:
-    from ci_client.connection import connected
-    from ci_client.interrupts import Interrupts, run_command
-
-    async def command(interrupts: Interrupts) -> int:  # noqa: ARG001  # a signal ends the command
-        async with connected(server, carries_jobs=carries_jobs) as connection:
-            return await work(connection)
-
-    return run_command(command)
 
 
 @click.command()
@@ -71,7 +58,7 @@ def logs(job: str, follow: bool, attempt: int | None, server: str | None, as_jso
             return await _write(_followed(connection, job_id, follow=follow, attempt=attempt, as_json=as_json))
         return await _write(connection.client.log(job_id, attempt=attempt))
 
-    return _with_connection(server, work, carries_jobs=follow)
+    return with_connection(server, work, carries_jobs=follow)
 
 
 async def _followed(
@@ -149,7 +136,7 @@ def list_command(server: str | None, as_json: bool, limit: int, **filters: str |
             click.echo(job_table(jobs) if jobs else "no jobs")
         return 0
 
-    return _with_connection(server, work)
+    return with_connection(server, work)
 
 
 @click.command()
@@ -171,7 +158,7 @@ def status(job: str, server: str | None, as_json: bool) -> int:
             click.echo(job_details(record))
         return 0
 
-    return _with_connection(server, work)
+    return with_connection(server, work)
 
 
 @click.command()
@@ -198,4 +185,4 @@ def cancel(job: str, server: str | None, as_json: bool) -> int:
             echo_json(record)
         return 0
 
-    return _with_connection(server, work, carries_jobs=True)
+    return with_connection(server, work, carries_jobs=True)

@@ -1,6 +1,7 @@
 """`ci controller`: the controller alone, for an API that runs with CI_CONTROLLER=off."""
 
 from ci_client.roots.parts import server_parts
+from ci_common.descriptors import allow_many_descriptors
 from ci_common.reporting import log_to_stderr
 from ci_common.settings import Settings
 
@@ -11,4 +12,5 @@ async def run(settings: Settings) -> None:
         from ci_controller.main import run_controller
 
     log_to_stderr(settings.log_level)
+    allow_many_descriptors()
     await run_controller(settings)

@@ -14,6 +14,6 @@ def installation_settings(*, serves: bool) -> Settings:
 async def examine_installation(settings: Settings) -> list[Finding]:
     """Return what the controller finds. Raises ServerPartsMissing."""
     with server_parts():
-        from ci_controller.examination import examine
+        from ci_controller.examination.examine import examine
 
     return await examine(settings)

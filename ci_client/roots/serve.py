@@ -7,6 +7,7 @@ from ci_client.announcement import announced
 from ci_client.console import say
 from ci_client.errors import StateUnavailable
 from ci_client.roots.parts import server_parts
+from ci_common.descriptors import allow_many_descriptors
 from ci_common.reporting import log_to_stderr
 from ci_common.settings import Settings
 
@@ -23,6 +24,7 @@ async def run_server(settings: Settings) -> None:
         from ci_server.serving import serve
 
     log_to_stderr(settings.log_level)
+    allow_many_descriptors()
     with ExitStack() as stack:
 
         def tell(url: str) -> None:

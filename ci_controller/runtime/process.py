@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 
 import ci_common
+from ci_common.descriptors import soft_limit_at_start
 from ci_common.errors import RuntimeUnavailable, StartFault
 from ci_common.layout import DataDirectory, RunDirectory
 from ci_common.settings import Settings
@@ -32,6 +33,18 @@ TAKE_OVER_SECONDS = 10.0
 _EVENT_SECONDS = 60.0
 _REMOVED = ".removed-"
 _LIBRARY_PATHS = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+
+
+def forget_copied_records(data: DataDirectory) -> None:
+    """Delete the records that came with a copy of another data directory: what they name is not ours to signal.
+
+    A supervisor holds the lock of its own record, wherever that was moved to, and never that of a copy.
+    """
+    with unreadable_is_unavailable():
+        entries = list(os.scandir(data.processes)) if data.processes.is_dir() else []
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False) and not ProcessRecord(Path(entry.path)).is_kept():
+                delete_tree(Path(entry.path))
 
 
 class ProcessRuntime:
@@ -112,7 +125,7 @@ class ProcessRuntime:
         root = Path(ci_common.__file__).parents[1]
         run = self._data.run(key.job_id, key.attempt)
         program = [sys.executable, "-I", "-S", process_supervisor.__file__]
-        program += [str(root), str(self._record(key).path), str(run.path)]
+        program += [str(root), str(self._record(key).path), str(run.path), str(soft_limit_at_start)]
         try:
             return subprocess.run(  # noqa: S603
                 program,

@@ -51,6 +51,10 @@ class ProcessRecord:
         """Tell whether a supervisor took charge of the workload at any time."""
         return self._read("supervisor") is not None
 
+    def is_kept(self) -> bool:
+        """Tell whether a supervisor lives that keeps this very record."""
+        return self.created() is not None and self._is_locked()
+
     def look(self) -> Workload:
         """Return what the record and the processes it names say."""
         if self.created() is None:

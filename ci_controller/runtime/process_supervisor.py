@@ -1,10 +1,11 @@
 """The program that keeps one job of the process runtime: it starts the job's script and outlives the controller.
 
-    python -I -S process_supervisor.py <package root> <record directory> <run directory>
+    python -I -S process_supervisor.py <package root> <record directory> <run directory> <open files>
 
-It takes the record's lock, writes its identity, runs `/bin/sh run <run directory>` in a process group of its own,
-passes signals on, kills whatever of the job is left once the script has ended, and writes how that ended. SIGTERM
-means: send SIGTERM to the job's process group. SIGUSR1 means: kill all of the job at once.
+It takes the record's lock, writes its identity, runs `/bin/sh run <run directory>` in a process group of its own, with
+that soft limit of open files, passes signals on, kills whatever of the job is left once the script has ended, and
+writes how that ended. SIGTERM means: send SIGTERM to the job's process group. SIGUSR1 means: kill all of the job at
+once.
 
 The first process returns once the job's script runs, with status 0; with status BUSY where another supervisor has or
 had this record; or with another, having said why on standard error. A job waits for this, so little is imported.
@@ -12,6 +13,7 @@ had this record; or with another, having said why on standard error. A job waits
 
 import fcntl
 import os
+import resource
 import signal
 import sys
 
@@ -21,7 +23,7 @@ _HEARD = {signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD}
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def main(root: str, record: str, run: str) -> int:
+def main(root: str, record: str, run: str, open_files: str) -> int:
     """Take charge in a process that belongs to nobody; return the first process's exit status."""
     sys.path.append(root)
     os.chdir(record)  # The record may be renamed; relative paths go on meaning this one.
@@ -32,6 +34,7 @@ def main(root: str, record: str, run: str) -> int:
         return BUSY
     if os.path.exists("supervisor"):
         return BUSY
+    resource.setrlimit(resource.RLIMIT_NOFILE, (int(open_files), resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     reading, writing = os.pipe()
     if os.fork() == 0:
         os.close(reading)

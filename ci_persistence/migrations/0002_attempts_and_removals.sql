@@ -79,7 +79,9 @@ ALTER TABLE jobs_2 RENAME TO jobs;
 
 -- What the loop asks: the queued in starting order, and the active. It holds only jobs that have not completed, so it
 -- stays small; a query must say `state <> 'completed'` in these words to be served by it.
-CREATE INDEX jobs_unfinished ON jobs (state, priority DESC, id) WHERE state <> 'completed';
+-- Version and cancel request are in it because the loop asks at every wake-up which of the queued jobs have changed.
+CREATE INDEX jobs_unfinished ON jobs (state, priority DESC, id, version, cancel_requested_time)
+WHERE state <> 'completed';
 
 -- The newest jobs of one project.
 CREATE INDEX jobs_of_project ON jobs (project, id) WHERE project IS NOT NULL;
@@ -113,8 +115,11 @@ BEGIN
     SELECT RAISE(ABORT, 'jobs_cancelled_once: the first cancel request stands');
 END;
 
--- What retention asks: those that ended longest ago.
-CREATE INDEX jobs_ended ON jobs (end_time, id) WHERE state = 'completed';
+-- What retention asks: those that ended longest ago, of all jobs or of a project. They hold all that is asked for, so that
+-- no row has to be read; `state` is among it because SQLite does not conclude it from the index's own condition.
+CREATE INDEX jobs_ended ON jobs (end_time, id, state, conclusion, project) WHERE state = 'completed';
+CREATE INDEX jobs_ended_of_project ON jobs (project, end_time, id, state, conclusion)
+WHERE state = 'completed' AND project IS NOT NULL;
 
 CREATE TRIGGER queue_joined AFTER INSERT ON jobs WHEN NEW.state = 'queued'
 BEGIN
@@ -129,8 +134,8 @@ END;
 -- Jobs whose rows are gone and whose files and containers are still to go; the controller's to empty.
 CREATE TABLE removals (
     job_id TEXT NOT NULL PRIMARY KEY,
-    attempt INTEGER NOT NULL,  -- the last one
-    image TEXT
+    image TEXT,
+    runtimes TEXT NOT NULL  -- the runtimes of all its attempts, as JSON
 );
 
 CREATE TRIGGER jobs_deleted_once_completed BEFORE DELETE ON jobs WHEN OLD.state <> 'completed'
@@ -140,7 +145,10 @@ END;
 
 CREATE TRIGGER jobs_leave_removals AFTER DELETE ON jobs
 BEGIN
-    INSERT INTO removals VALUES (OLD.id, OLD.attempt, OLD.image);
+    INSERT INTO removals SELECT OLD.id, OLD.image, json_group_array(DISTINCT runtime) FROM (
+        SELECT OLD.runtime AS runtime
+        UNION ALL SELECT json_extract(value, '$.runtime') FROM json_each(OLD.earlier_attempts)
+    ) WHERE runtime IS NOT NULL;
 END;
 
 -- The data directory that the installation's id belongs to; NULL until a controller has been there. A copy of the

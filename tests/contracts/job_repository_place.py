@@ -14,9 +14,10 @@ import pytest
 
 from ci_common.processes import this_process
 from ci_persistence.repository import JobRepository, LeaderLease, Lease
+from ci_persistence.retention import JobRetention
 
 
-class Repository(JobRepository, LeaderLease, Protocol):
+class Repository(JobRepository, JobRetention, LeaderLease, Protocol):
     """What an implementation of storage is."""
 
 

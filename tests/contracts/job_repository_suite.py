@@ -68,11 +68,13 @@ class Lifetime(Base):
         assert len(await repository.queued()) == 10
         await repository.close()
 
-    async def test_installation_id_stays(self, place: Place, repository: Repository) -> None:
-        first = await repository.installation_id()
+    async def test_installation_stays(self, place: Place, repository: Repository) -> None:
+        first = await repository.installation()
         other = place.repository()
         await other.open()
-        assert await other.installation_id() == first != ""
+        assert await other.installation() == first
+        assert first.id
+        assert first.data_path is None
         await other.close()
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from ci_common.errors import LeadershipLost
 from ci_common.processes import ProcessIdentity, identity_of, this_process
-from ci_persistence.repository import Held, JobRepository, LeaderLease, Lease
+from ci_persistence.repository import Held, Installation, JobRepository, LeaderLease, Lease
+from ci_persistence.retention import JobRetention
 from tests.contracts.job_repository_place import Base, Place, Repository, said, tell
 from tests.helpers.jobs import PLENTY, new_job
 
@@ -57,6 +58,15 @@ class LeaderLeaseSuite(Base):
         await repository.renew(lease, 10)
         assert await repository.acquire(this_process(), 10, seen) is None
 
+    async def test_only_the_leader_says_whose_database_it_is(self, place: Place, repository: Repository) -> None:
+        lease = await repository.acquire(this_process(), 10)
+        assert lease is not None
+        await repository.bind(lease, Installation("i", "/data"))
+        await repository.release(lease)
+        with pytest.raises(LeadershipLost):
+            await repository.bind(lease, Installation("j", "/elsewhere"))
+        assert await repository.installation() == Installation("i", "/data")
+
     async def test_a_released_lease_is_over(self, repository: Repository) -> None:
         job = await repository.add(new_job(), max_queued=PLENTY)
         lease = await repository.acquire(this_process(), 10)
@@ -79,8 +89,11 @@ class LeaderLeaseSuite(Base):
         writes: dict[str, Callable[[Lease], Awaitable[object]]] = {
             "update": lambda lease: repository.update(job, lease, error="former"),
             "renew": lambda lease: repository.renew(lease, 10),
+            "bind": lambda lease: repository.bind(lease, Installation("j", "/elsewhere")),
+            "delete": lambda lease: repository.delete([job.id], lease=lease),
+            "forget_removals": lambda lease: repository.forget_removals([job.id], lease),
         }
-        proving = {name for protocol in (JobRepository, LeaderLease) for name in proven_calls(protocol)}
+        proving = {name for protocol in (JobRepository, JobRetention, LeaderLease) for name in proven_calls(protocol)}
         assert writes.keys() == proving - {"release"}, "release does nothing where another leads"
         before = await repository.held(), await repository.get(job.id)
         for write in writes.values():

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ci_common.errors import LimitUnenforceable, StartFault
-from ci_common.layout import DataDirectory, ExitRecord
+from ci_common.layout import DataDirectory
+from ci_common.processes import ProcessIdentity, this_process
 from ci_controller.runtime.docker import engine as docker_engine
 from ci_controller.runtime.docker.containers import HELPER, INSTALLATION
 from ci_controller.runtime.protocol import Phase, Runtime, Workload
@@ -292,13 +293,16 @@ class TestHelpers(DockerBench):
         engine.request("POST", f"/containers/{container_name(one.key)}/start")
         assert (await one.end()).exit_code == 1
         assert (one.workspace / "ran").read_text() == "ran\n"
-        assert one.run.read_exit() == ExitRecord(3, terminated=False)
+        ended = one.run.read_exit()
+        assert ended is not None
+        assert (ended.code, ended.terminated) == (3, False)
 
     async def test_a_helper_is_no_workload_and_is_swept(
         self, data: DataDirectory, runtime: Runtime, engine: EngineAPI
     ) -> None:
         """A controller that dies while it probes an image leaves such a container behind."""
-        labels = {INSTALLATION: installation_of(data), HELPER: "1"}
+        dead = ProcessIdentity(this_process().pid, "0", this_process().scope)
+        labels = {INSTALLATION: installation_of(data), HELPER: dead.to_json()}
         body = {"Image": self.image, "Labels": labels, "Entrypoint": ["/bin/sh"]}
         engine.request("POST", "/containers/create", body=body)
         wanted = [f"{name}={value}" for name, value in labels.items()]
@@ -309,3 +313,15 @@ class TestHelpers(DockerBench):
         await standby.tidy()
         assert containers_labelled(engine, *wanted) == []
         await standby.close()
+
+    async def test_a_leader_leaves_the_helpers_of_a_controller_that_lives(
+        self, data: DataDirectory, runtime: Runtime, engine: EngineAPI
+    ) -> None:
+        labels = {INSTALLATION: installation_of(data), HELPER: this_process().to_json()}
+        body = {"Image": self.image, "Labels": labels, "Entrypoint": ["/bin/sh"]}
+        helper = json.loads(engine.request("POST", "/containers/create", body=body))["Id"]
+        standby = await self.open_runtime(data)
+        await standby.tidy()
+        assert len(containers_labelled(engine, *(f"{name}={value}" for name, value in labels.items()))) == 1
+        await standby.close()
+        engine.request("DELETE", f"/containers/{helper}")

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from ci_common.errors import ImageInvalid, ImageNotFound, ImagePullFailed, ImageWithoutShell
+from ci_common.errors import ImageInvalid, ImageNotFound, ImagePullFailed, ImageWithoutShell, RuntimeUnavailable
+from ci_common.layout import DataDirectory
+from ci_controller.runtime.docker.images import Images
 from ci_controller.runtime.protocol import Phase, Runtime, Workload
 from tests.contracts.docker_bench import DockerBench, containers_labelled, remove_image
 from tests.contracts.runtime_suite.bench import MakeTrial
@@ -147,3 +149,20 @@ class TestFaults(DockerBench):
                 await runtime.create(spec)
         assert await runtime.list_workloads() == []
         assert containers_labelled(engine, f"ci-server.job={spec.key.job_id}") == []
+
+    async def test_a_probe_that_is_removed_tells_nothing_of_the_image(
+        self, runtime: Runtime, data: DataDirectory, engine: EngineAPI, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        spec = make_spec(runtime, data, self.image, "true")
+        look = Images._has_file
+
+        async def look_too_late(images: Images, container: str, path: str) -> bool:
+            engine.request("DELETE", f"/containers/{container}", {"force": "1"})
+            return await look(images, container, path)
+
+        monkeypatch.setattr(Images, "_has_file", look_too_late)
+        with pytest.raises(RuntimeUnavailable, match="removed"):
+            await runtime.create(spec)
+        monkeypatch.undo()
+        await runtime.create(spec)
+        await runtime.remove(spec.key)

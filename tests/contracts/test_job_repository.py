@@ -9,6 +9,7 @@ pytest.register_assert_rewrite(
     "tests.contracts.job_repository_concurrency_suite",
     "tests.contracts.job_repository_place",
     "tests.contracts.job_repository_suite",
+    "tests.contracts.job_retention_suite",
     "tests.contracts.leader_lease_suite",
 )
 
@@ -17,6 +18,7 @@ from tests.contracts.job_listing_suite import ListingSuite  # noqa: E402
 from tests.contracts.job_repository_concurrency_suite import ConcurrencySuite  # noqa: E402
 from tests.contracts.job_repository_place import Place  # noqa: E402
 from tests.contracts.job_repository_suite import JobSuite  # noqa: E402
+from tests.contracts.job_retention_suite import RetentionSuite  # noqa: E402
 from tests.contracts.leader_lease_suite import LeaderLeaseSuite  # noqa: E402
 
 
@@ -36,6 +38,10 @@ class TestJobsOnSQLite(OnSQLite, JobSuite):
 
 
 class TestListingOnSQLite(OnSQLite, ListingSuite):
+    pass
+
+
+class TestRetentionOnSQLite(OnSQLite, RetentionSuite):
     pass
 
 

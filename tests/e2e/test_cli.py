@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.scripted_server import wait_until
 from tests.helpers.service import Service, free_port, tree
 from tests.helpers.terminals import Start, Terminal, ended, next_line, said, terminals
 
@@ -153,3 +154,40 @@ def test_misuse_is_told_in_one_line(ci: Start, args: list[str]) -> None:
     (line,) = err.splitlines()
     assert line.startswith("ci: ")
     assert "--help" in line
+
+
+@pytest.mark.usefixtures("service")
+def test_delete_and_cleanup(ci: Start, shell_image: str, tmp_path: Path) -> None:
+    jobs = [
+        ended(ci("exec", shell_image, "--project", name, "--json", "--", "echo", "x"))[1].splitlines()[0]
+        for name in ("alpha", "beta", "beta")
+    ]
+    first, second, third = (json.loads(line)["job_id"] for line in jobs)
+    code, out, err = ended(ci("delete", first))
+    assert (code, out, "deleted 1 job" in err) == (0, b"", True), err
+    code, _, err = ended(ci("delete", first))
+    assert (code, "there is no job" in err) == (64, True)
+    code, out, err = ended(ci("cleanup", "--keep", "1", "--project", "beta", "--dry-run"))
+    assert (code, out.decode().split(), "1 job would be deleted" in err) == (0, [second], True)
+    assert ended(ci("cleanup", "--older-than", "7d"))[0] == 0
+    assert json.loads(ended(ci("cleanup", "--keep", "1", "--json"))[1]) == {"deleted": 1, "job_ids": [second]}
+    assert [job["job_id"] for job in json.loads(ended(ci("list", "--json"))[1])] == [third]
+    job_id = ended(ci("exec", shell_image, "--detach", "--", "sleep", "600"))[1].decode().strip()
+    code, _, err = ended(ci("delete", job_id, third))
+    assert (code, f"cancelling job {job_id}" in err, "deleted 2 jobs" in err) == (0, True, True), err
+    assert json.loads(ended(ci("list", "--json"))[1]) == []
+    wait_until(lambda: os.listdir(tmp_path / "ci_jobs.data" / "jobs") == [])
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ([], "--older-than"),
+        (["--project", "x"], "--older-than"),
+        (["--older-than", "soon"], "'soon' is not a duration"),
+    ],
+)
+@pytest.mark.usefixtures("service")
+def test_cleanup_that_says_too_little_is_refused(ci: Start, options: list[str], told: str) -> None:
+    code, _, err = ended(ci("cleanup", *options))
+    assert (code, told in err) == (64, True), err

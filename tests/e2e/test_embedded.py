@@ -159,6 +159,27 @@ def test_a_reader_that_goes_away_does_not_end_the_job(
     assert conclusion(start, job_id) == "failed"
 
 
+def test_delete_and_cleanup_take_the_files_along(start: Start, shell_image: str, tmp_path: Path) -> None:
+    jobs = tmp_path / "state" / "ci-server" / "ci_jobs.data" / "jobs"
+    for _ in range(3):
+        assert ended(start("exec", shell_image, "--", "echo", "x"))[0] == 0
+    newest, *_, oldest = (job["job_id"] for job in json.loads(ended(start("list", "--json"))[1]))
+    code, _, err = ended(start("delete", oldest))
+    assert (code, "deleted 1 job" in err) == (0, True), err
+    assert len(os.listdir(jobs)) == 2
+    assert ended(start("cleanup", "--keep", "1"))[0] == 0
+    assert os.listdir(jobs) == [newest]
+    code, out, _ = ended(start("cleanup", "--older-than", "0", "--dry-run"))
+    assert (code, out.decode().split()) == (0, [newest])
+
+
+def test_retention_works_without_a_server(start: Start, shell_image: str, tmp_path: Path) -> None:
+    jobs = tmp_path / "state" / "ci-server" / "ci_jobs.data" / "jobs"
+    for _ in range(3):
+        assert ended(start("exec", shell_image, "--", "sleep", "1", MAX_JOBS="1"))[0] == 0
+    assert len(os.listdir(jobs)) <= 2, "the one before, and this one"
+
+
 def test_what_nothing_recognises_is_refused(start: Start, tmp_path: Path) -> None:
     code, _, err = ended(start("run", tree(tmp_path / "project", {"notes.txt": "x"})))
     assert (code, "ci.yaml" in err) == (64, True)

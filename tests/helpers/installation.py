@@ -20,6 +20,7 @@ from ci_common.times import utc_now
 from ci_controller.main import Parts, assembled, control
 from ci_controller.runtime.protocol import Runtime
 from ci_persistence.sqlite import SQLiteJobRepository
+from tests.helpers.waiting import eventually
 
 CRASHING_CONTROLLER = Path(__file__).parent.parent / "scenarios" / "crashing_controller.py"
 ROOT = Path(__file__).parent.parent.parent
@@ -162,6 +163,15 @@ def installation_of(directory: Path, runtime: str, image: str) -> Installation:
         "DOCKER_HOST": os.environ.get("DOCKER_HOST", ""),
     }
     return Installation(directory, runtime, image, environment)
+
+
+async def nothing_left(runtime: Runtime) -> None:
+    """Return once the runtime has no workload of this installation any more."""
+
+    async def is_empty() -> bool:
+        return await runtime.list_workloads() == []
+
+    await eventually(is_empty, "no workload is left")
 
 
 async def completed(repository: SQLiteJobRepository, job_id: str, *, within: float = 60.0) -> Job:

@@ -173,8 +173,8 @@ class ScriptedServer:
         self.jobs: dict[str, ScriptedJob] = {}
         self.uploads: list[bytes] = []
         self.specs: list[Any] = []
-        self.refusal: tuple[int, dict[str, Any]] | None = None
-        """What every submission is answered with, if set: status and problem."""
+        self.refusals: list[tuple[int, dict[str, Any], dict[str, str]]] = []
+        """What the next submissions are answered with: status, problem and headers."""
         self.break_submissions = False
         self.next_job = ScriptedJob()
         self._port = 0
@@ -222,6 +222,7 @@ class ScriptedServer:
 
     async def _submit(self, request: Request) -> Response:
         if self.break_submissions:
+            await request.body()
             return StreamingResponse(_limited(_one(b'{"job_id": "'), (5, False)), 202)
         async with request.form() as form:
             self.uploads.append(await form["file"].read())  # type: ignore[union-attr]
@@ -233,9 +234,9 @@ class ScriptedServer:
         return await self._accept(request)
 
     async def _accept(self, request: Request) -> Response:
-        if self.refusal is not None:
-            status, problem = self.refusal
-            return JSONResponse(problem, status, media_type="application/problem+json")
+        if self.refusals:
+            status, problem, headers = self.refusals.pop(0)
+            return JSONResponse(problem, status, headers, "application/problem+json")
         job = self.add(self.next_job)
         return JSONResponse({"job_id": job.job_id}, 202)
 

@@ -34,15 +34,17 @@ class Seen:
 
 
 async def events_of(response: httpx.Response, seen: Seen) -> AsyncIterator[dict[str, Any]]:
-    """Yield the events of a response, keeping `seen` up to date."""
+    """Yield the events of a response, keeping `seen` up to date. An id counts once its event is there."""
+    identifier = ""
     assert response.status_code == 200, await response.aread()
     assert response.headers["content-type"].startswith("text/event-stream")
     async for line in response.aiter_lines():
         if line.startswith("id: "):
-            seen.last_id = line[4:]
+            identifier = line[4:]
         elif line.startswith("data: "):
             event = json.loads(line[6:])
             seen.take(event)
+            seen.last_id = identifier or seen.last_id
             yield event
 
 

@@ -151,6 +151,8 @@ class World:
             case steps.MarkRunning():
                 begin = partial(self._write, job, state=State.RUNNING, start_time=self.now)
                 return [begin, partial(self._open_gate, attempt)]
+            case steps.Adopt():
+                return [partial(self._write, job, state=State.RUNNING, start_time=self.now)]
             case steps.MarkStopping(code):
                 return [partial(self._write, job, stop_code=code)]
             case steps.Complete(verdict):

@@ -17,7 +17,9 @@ from ci_common.jobs import BUILTIN_TYPES, CONTAINER_TYPE, TRANSITIONS, Conclusio
 from ci_common.settings import Settings
 from ci_common.spec import Limits, Retry, Spec, Step
 from ci_common.times import utc_now
-from ci_common.wire import WIRE_STATUS, job_on_wire
+from ci_common.wire import WIRE_STATUS, CleanupRequest, job_on_wire
+from ci_selftest.evidence import Promise
+from ci_selftest.schedule import Fault
 from ci_server.api import create_api
 from ci_server.listing import ListQuery
 from ci_server.masking import MASK, masked_env
@@ -159,6 +161,11 @@ def test_every_query_parameter_is_described() -> None:
     assert named == set(StreamQuery.model_fields)
 
 
+def test_every_condition_of_a_cleanup_is_described() -> None:
+    rows = table(Page("docs/http.md").section("Deleting many jobs"))
+    assert first_codes(rows) == list(CleanupRequest.model_fields)
+
+
 def test_every_event_is_shown() -> None:
     section = Page("docs/http.md").section("The stream")
     assert set(re.findall(r'"type":"(\w+)"', section)) == {JOB_ID, STATUS, LOG, STEP, ATTEMPT, COMPLETE}
@@ -234,6 +241,12 @@ def test_links_lead_somewhere(page: Page) -> None:
         assert path.exists(), f"{page.name}: {link}"
         if anchor:
             assert anchor in Page(os.path.relpath(path, ROOT)).anchors(), f"{page.name}: {link}"
+
+
+def test_every_fault_and_promise_of_the_self_test_has_its_row() -> None:
+    page = Page("docs/selftest.md")
+    assert sorted(first_codes(table(page.section("Faults")))) == sorted(Fault)
+    assert [row[0] for row in table(page.section("The table"))] == list(Promise)
 
 
 def test_every_page_is_listed() -> None:

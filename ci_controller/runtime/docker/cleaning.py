@@ -2,18 +2,21 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import aiohttp
 
 from ci_common.errors import ImageFault, StartFault
+from ci_common.processes import ProcessIdentity
 from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, Mount, helper_config
 from ci_controller.runtime.docker.engine import Absent, Engine, Refusal, Traits
 from ci_controller.runtime.docker.images import Images
 from ci_controller.trees import delete_tree
 
 _MOUNTED = "/ci-reclaim"
+_LONGEST_USE_SECONDS = 600.0
 
 
 class Cleaner:
@@ -60,9 +63,19 @@ class Cleaner:
             await self._engine.remove_container(helper.id)
 
     async def remove_leftovers(self) -> None:
-        """Remove helpers that a controller left behind when it died."""
+        """Remove helpers that a controller left behind when it died, but none of one that lives."""
         async with self._engine.call() as docker:
             filters = {"label": [f"{INSTALLATION}={self._installation_id}", HELPER]}
             left = await docker.containers.list(all=True, filters=json.dumps(filters))
         for container in left:
-            await self._engine.remove_container(container.id)
+            if not _is_in_use(container["Labels"][HELPER], container["Created"]):
+                await self._engine.remove_container(container.id)
+
+
+def _is_in_use(maker: str, created: float) -> bool:
+    """Tell whether whoever made a helper may still need it; of one that cannot be seen from here, its age tells."""
+    try:
+        process = ProcessIdentity.from_json(maker)
+    except ValueError:
+        return False
+    return process.is_alive() if process.is_here() else time.time() - created < _LONGEST_USE_SECONDS

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ci_common.processes import this_process
 from ci_common.spec import ExecutionPlan, Limits
 from ci_controller.runtime.docker.engine import Traits
 from ci_controller.runtime.protocol import Phase, Sighting, Workload, WorkloadKey
@@ -14,7 +15,7 @@ INSTALLATION = "ci-server.installation"
 JOB = "ci-server.job"
 ATTEMPT = "ci-server.attempt"
 HELPER = "ci-server.helper"
-"""On containers that are ours but no job's: they probe an image, or delete files."""
+"""On containers that are ours but no job's, which probe an image or delete files: the process that made them."""
 
 BASE = Path("/ci")
 """The run directory as the job sees it."""
@@ -22,7 +23,8 @@ BASE = Path("/ci")
 CONSOLE_DEVICES = ("/dev/stdout", "/dev/stderr")
 """Usually links to the descriptors, which are the log; opening it anew by them would truncate it."""
 
-_OWN_PROCESSES = 3  # The init process, the script and its carrier: a limit on processes is on the job's own.
+OWN_PROCESSES = 3
+"""The init process, the script and its carrier: a limit on processes is on the job's own."""
 _LEAST_CPUS = 0.01  # The engine refuses less.
 _PHASES = {"created": Phase.CREATED, "exited": Phase.EXITED, "dead": Phase.EXITED, "removing": Phase.EXITED}
 
@@ -90,7 +92,7 @@ def _limit_options(limits: Limits, traits: Traits) -> dict[str, Any]:
         if not traits.counts_swap:
             options["MemorySwappiness"] = 0  # What is swapped would not count, so nothing may be.
     if limits.pids is not None:
-        options["PidsLimit"] = limits.pids + _OWN_PROCESSES
+        options["PidsLimit"] = limits.pids + OWN_PROCESSES
     return options
 
 
@@ -98,7 +100,7 @@ def helper_config(image: str, installation_id: str, command: list[str], mounts: 
     """Return the body of the request for a container that runs `command` as root, and vanishes when it has ended."""
     return {
         "Image": image,
-        "Labels": {INSTALLATION: installation_id, HELPER: "1"},
+        "Labels": {INSTALLATION: installation_id, HELPER: this_process().to_json()},
         "Entrypoint": command,
         "Cmd": [],
         "User": "0",
@@ -111,6 +113,26 @@ def helper_config(image: str, installation_id: str, command: list[str], mounts: 
             "NetworkMode": "none",
             **({"UsernsMode": "host"} if traits.remapped else {}),
             **mount_options(mounts, selinux=traits.selinux),
+        },
+    }
+
+
+def probe_config(
+    image: str, labels: Mapping[str, str], arguments: list[str], mount: Mount, limits: Limits, traits: Traits
+) -> dict[str, Any]:
+    """Return the body of the request for a container that is given what jobs are: shell, mount and limits."""
+    return {
+        "Image": image,
+        "Labels": dict(labels),
+        "Entrypoint": ["/bin/sh"],
+        "Cmd": arguments,
+        "WorkingDir": "/",
+        "Healthcheck": {"Test": ["NONE"]},
+        "HostConfig": {
+            "LogConfig": {"Type": "none"},
+            "NetworkMode": "none",
+            **mount_options([mount], selinux=traits.selinux),
+            **_limit_options(limits, traits),
         },
     }
 

@@ -101,6 +101,11 @@ class Engine:
         if url is not None:
             _check_url(url)
 
+    @property
+    def address(self) -> str | None:
+        """Where the engine is, as in DOCKER_HOST; None before `open` where no URL was given."""
+        return self._address
+
     async def open(self) -> Traits:
         """Connect and return the engine's traits. Raises RuntimeUnavailable; may be called again then."""
         await self.close()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
 
-from ci_common.errors import ImageInvalid, ImageNotFound
+from ci_common.errors import ImageInvalid, ImageNotFound, RuntimeUnavailable
 from ci_common.spec import ImageReference
 from ci_controller.runtime.docker.certificates import SYSTEM_BUNDLE
 from ci_controller.runtime.docker.containers import helper_config
@@ -88,5 +88,14 @@ class Images:
             async with self._engine.call() as docker:
                 await docker.containers.container(container).get_archive(path)
         except Absent:
+            await self._check_presence(container)
             return False
         return True
+
+    async def _check_presence(self, container: str) -> None:
+        """The engine gives one answer where the file is missing and where the container is."""
+        try:
+            async with self._engine.call() as docker:
+                await docker.containers.container(container).show()
+        except Absent as exc:
+            raise RuntimeUnavailable("the container that was to show an image's files was removed meanwhile") from exc

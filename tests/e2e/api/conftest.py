@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from ci_common.disk import Disk
 from ci_common.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_persistence.sqlite import SQLiteJobRepository
@@ -21,11 +22,11 @@ async def start_api(tmp_path: Path) -> AsyncIterator[StartApi]:
     """Start servers in this event loop, on free ports; all are stopped in the end."""
     running: list[Api] = []
 
-    async def start(name: str = "jobs", **overrides: Any) -> Api:
+    async def start(name: str = "jobs", *, disk: Disk | None = None, **overrides: Any) -> Api:
         settings = Settings(db_path=tmp_path / f"{name}.db", **overrides)
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         serving = asyncio.create_task(
-            serve(create_api(settings), on_ready=ready.set_result, install_signal_handlers=False)
+            serve(create_api(settings, disk=disk), on_ready=ready.set_result, install_signal_handlers=False)
         )
         await asyncio.wait([serving, ready], return_when=asyncio.FIRST_COMPLETED)
         if serving.done():

@@ -1,13 +1,16 @@
 """Submitting, listing, cancelling and retrying over HTTP."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ci_common.disk import Disk
 from ci_common.ids import new_job_id
 from ci_common.jobs import ReasonCode
 from ci_common.spec import ExecutionPlan
+from tests.helpers.disks import PlayedUsage
 from tests.helpers.played_api import Api, StartApi, zipped
 from tests.helpers.problems import paths, problem
 
@@ -278,11 +281,16 @@ async def test_the_request_log(api: Api, caplog: pytest.LogCaptureFixture) -> No
     assert "\n" not in lines[1]
 
 
-async def test_readiness_names_the_part_that_fails(start_api: StartApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    api = await start_api()
+async def test_readiness_names_the_part_that_fails(start_api: StartApi, tmp_path: Path) -> None:
+    free = 1000
+    api = await start_api(
+        disk=Disk([tmp_path], min_free_bytes=10, min_free_percent=5, usage=lambda _: PlayedUsage(1000, free))
+    )
     assert (await api.client.get("/ready")).json() == {"status": "ok"}
     api.data.incoming.rmdir()
     assert paths(problem(await api.client.get("/ready"), 503)) == ["data_directory"]
     api.data.incoming.mkdir()
-    monkeypatch.setattr("ci_server.readiness.MIN_FREE_BYTES", 2**62)
-    assert paths(problem(await api.client.get("/ready"), 503)) == ["data_directory"]
+    free = 9
+    document = problem(await api.client.get("/ready"), 503)
+    assert paths(document) == ["disk"]
+    assert "9 bytes free" in document["errors"][0]["message"]

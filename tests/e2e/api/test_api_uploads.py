@@ -206,6 +206,7 @@ async def test_a_client_that_hardly_sends_anything(api: Api, monkeypatch: pytest
 
 async def test_uploads_that_come_steadily_may_take_long(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ci_server.bodies.STALL_SECONDS", 0.3)
+    monkeypatch.setattr("ci_server.bodies.LEAST_BYTES", 1000)
     boundary = b"--x"
     content = boundary + b'\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + PYTHON + b"\r\n--x--\r\n"
     sent = asyncio.Event()

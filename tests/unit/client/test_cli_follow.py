@@ -3,9 +3,12 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ci_client.aio import CiClient
+from ci_client.errors import ConnectionBroken, ServerUnreachable
 from ci_client.main import run_cli
 from tests.helpers.command import LOG, ci
 from tests.helpers.scripted_server import ScriptedJob, ScriptedServer, running_server
@@ -59,6 +62,27 @@ def test_what_happens_is_told_on_standard_error(server: ScriptedServer, project:
     assert lines.count("ci: jobs are not isolated: they run as processes on this machine") == 1
     assert "ci: packed 1 file, 20 bytes, into" in "\n".join(lines)
     assert lines.index("ci: step test") < lines.index("ci: step test failed with exit code 2")
+
+
+@pytest.mark.parametrize("error", [ServerUnreachable("nobody there"), ConnectionBroken("cut")])
+def test_a_server_that_dies_between_two_events_changes_no_verdict(
+    server: ScriptedServer,
+    project: Path,
+    capfdbinary: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    """What else there is to tell of the job is asked for when it begins to run and when it has ended."""
+
+    async def fail(client: CiClient, job_id: str) -> dict[str, Any]:
+        raise error
+
+    monkeypatch.setattr(CiClient, "get_job", fail)
+    server.next_job = ScriptedJob(LOG, conclusion="failed", exit_code=5)
+    assert ci(server, "submit", project) == 5
+    out, err = capfdbinary.readouterr()
+    assert out == LOG
+    assert f"job {server.next_job.job_id} failed: exit code 5".encode() in err
 
 
 def test_what_the_options_ask_for_arrives(server: ScriptedServer, project: Path, capfdbinary: Capture) -> None:
@@ -195,7 +219,7 @@ def test_wrong_use_is_64(server: ScriptedServer, args: list[str], capfdbinary: C
 @pytest.mark.parametrize(("status", "expected"), [(400, 64), (413, 64), (429, 69), (500, 70), (503, 69)])
 def test_refusals(server: ScriptedServer, project: Path, capfdbinary: Capture, status: int, expected: int) -> None:
     errors = [{"path": "limits.memory", "message": "too much"}]
-    server.refusal = (status, {"title": "No", "detail": "not today", "code": "refused", "errors": errors})
+    server.refusals = [(status, {"title": "No", "detail": "not today", "code": "refused", "errors": errors}, {})]
     assert ci(server, "run", project) == expected
     err = capfdbinary.readouterr().err
     assert b"not today" in err

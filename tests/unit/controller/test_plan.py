@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from ci_common.jobs import ACTIVE_STATES, STOP_CONCLUSIONS, TRANSITIONS, Conclusion, Job, ReasonCode, State
 from ci_common.layout import ExitRecord
+from ci_common.spec import Retry
 from ci_controller.limits import Bounds, Usage
 from ci_controller.plan import (
     BOOT_SECONDS,
     MAX_STARTS,
     Action,
+    Adopt,
     Complete,
     Create,
     Discard,
@@ -28,6 +30,7 @@ from ci_controller.plan import (
     Sight,
     Start,
     Stop,
+    TryAgain,
     Verdict,
     Wait,
     plan,
@@ -78,6 +81,7 @@ QUEUED, STARTING, RUNNING, COMPLETED = State.QUEUED, State.STARTING, State.RUNNI
         (STARTING, Sight.CREATED, Start()),
         (STARTING, Sight.AT_GATE, MarkRunning()),
         (STARTING, Sight.EXITED, Discard()),
+        (STARTING, Sight.RUNNING, Adopt()),
         (RUNNING, Sight.AT_GATE, OpenGate()),
         (RUNNING, Sight.BOOTING, OpenGate()),
         (RUNNING, Sight.RUNNING, Wait(T0 + timedelta(seconds=TIMEOUT))),
@@ -85,16 +89,6 @@ QUEUED, STARTING, RUNNING, COMPLETED = State.QUEUED, State.STARTING, State.RUNNI
 )
 def test_the_table(state: State, sight: Sight, expected: Action) -> None:
     assert decide(job(state), seen(sight)) == expected
-
-
-@pytest.mark.parametrize("sight", list(Sight))
-@pytest.mark.parametrize("cancelled", [False, True])
-@pytest.mark.parametrize("left", [{"started": True}, {"code": 3}])
-def test_a_row_that_is_older_than_what_happened_starts_nothing(
-    sight: Sight, cancelled: bool, left: dict[str, Any]
-) -> None:
-    """As from a backup: the marks say that the job's code has run."""
-    assert decide(job(STARTING, cancelled=cancelled), seen(sight, **left)) == MarkRunning()
 
 
 def test_a_completed_job_whose_files_are_left_is_cleared() -> None:
@@ -108,10 +102,32 @@ def test_a_queued_job_that_backs_off_is_left_alone_until_then() -> None:
 
 
 @pytest.mark.parametrize("state", [QUEUED, STARTING])
-@pytest.mark.parametrize("sight", list(Sight))
+@pytest.mark.parametrize("sight", [sight for sight in Sight if sight is not Sight.RUNNING])
 def test_a_cancel_before_the_gate_completes_the_job_at_once(state: State, sight: Sight) -> None:
     ended = verdict(decide(job(state, cancelled=True), seen(sight)))
     assert (ended.conclusion, ended.exit_code) == (Conclusion.CANCELLED, None)
+
+
+@pytest.mark.parametrize("sight", list(Sight))
+@pytest.mark.parametrize("cancelled", [False, True])
+@pytest.mark.parametrize("left", [{"started": True}, {"code": 3}, {"spent": True}])
+def test_what_has_begun_is_not_begun_again(sight: Sight, cancelled: bool, left: dict[str, Any]) -> None:
+    """The row is of an older copy of the database, and the run directory says that the attempt went on since."""
+    assert decide(job(STARTING, cancelled=cancelled), seen(sight, **left)) == Adopt()
+
+
+@pytest.mark.parametrize("sight", [Sight.ABSENT, Sight.CREATED])
+def test_a_result_that_an_older_database_does_not_know(sight: Sight) -> None:
+    known = verdict(decide(job(RUNNING), seen(sight, 3, started=True)))
+    assert (known.conclusion, known.exit_code) == (Conclusion.FAILED, 3)
+    lost = verdict(decide(job(RUNNING), seen(sight, spent=True)))
+    assert lost.conclusion is Conclusion.ERRORED
+    assert lost.reason is not None
+    assert lost.reason.code is ReasonCode.RESTORED
+    again = Retry(on=(Conclusion.ERRORED,))
+    several = replace(job(RUNNING), max_attempts=3)
+    assert isinstance(plan(several, seen(sight, spent=True), T0, retry=again), Complete), "it may have succeeded"
+    assert isinstance(plan(several, seen(sight, started=True), T0, retry=again), TryAgain)
 
 
 def test_a_script_that_never_reaches_its_gate_is_given_up() -> None:
@@ -204,6 +220,7 @@ observations = st.builds(
     st.sampled_from(Sight),
     exit=exits,
     started=st.booleans(),
+    spent=st.booleans(),
     workload_exit_code=st.none() | st.integers(0, 255),
     out_of_memory=st.booleans(),
     usage=usages,
@@ -218,7 +235,12 @@ jobs = st.builds(
     cancelled=st.booleans(),
     stopping=st.sampled_from([None, *STOP_CONCLUSIONS]),
 )
-NEXT_STATE: dict[type[Action], State] = {MarkStarting: STARTING, MarkRunning: RUNNING, Complete: COMPLETED}
+NEXT_STATE: dict[type[Action], State] = {
+    MarkStarting: STARTING,
+    MarkRunning: RUNNING,
+    Adopt: RUNNING,
+    Complete: COMPLETED,
+}
 
 
 @given(j=jobs, s=observations, after=st.floats(0, 1000), bounds=all_bounds)
@@ -230,6 +252,10 @@ def test_every_step_keeps_the_rules(j: Job, s: Observed, after: float, bounds: B
         assert j.state is RUNNING, "the gate opens only once RUNNING is written"
     if isinstance(action, Create | Start | Discard):
         assert j.state is STARTING, "nothing is started once the gate may have opened"
+    if isinstance(action, Create | Start | Discard | MarkRunning):
+        assert not any((s.started, s.spent, s.exit)), "what may have begun is not begun again"
+    if isinstance(action, OpenGate):
+        assert s.sight is Sight.AT_GATE, "nobody else waits for it"
     if isinstance(action, Stop):
         assert j.stop_code is not None, "a stop is written down first"
     if isinstance(action, Remove):

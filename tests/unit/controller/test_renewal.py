@@ -55,7 +55,7 @@ async def test_what_is_interrupted_is_no_workspace(
 ) -> None:
     begun, ended = threading.Event(), threading.Event()
 
-    def slow(archive: Path, target: Path, limits: UnpackLimits, *, stopped: threading.Event) -> None:
+    def slow(*_: object, stopped: threading.Event, **__: object) -> None:
         begun.set()
         assert stopped.wait(20), "a cancellation stops the thread"
         ended.set()

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from ci_common.disk import Disk
 from ci_common.errors import ImageNotFound
 from ci_common.ids import new_job_id
 from ci_common.jobs import Attempt, Conclusion, Job, NewJob, ReasonCode, State
@@ -19,6 +20,7 @@ from ci_controller.images import Images
 from ci_controller.runtime.protocol import Runtime
 from ci_controller.scheduler import Scheduler
 from ci_persistence.sqlite import SQLiteJobRepository
+from tests.helpers.disks import PlayedUsage
 from tests.helpers.runtimes import ScriptedImages
 from tests.helpers.waiting import eventually
 
@@ -39,7 +41,9 @@ class Queue:
         self.runtime = ScriptedImages("here")
         self.images = Images(cast(Runtime, self.runtime), lambda: None)
         execution = Retried(utc_now)
-        self.scheduler = Scheduler(writer, self.images, lambda _: execution, slots=2)
+        self.free = 1000
+        disk = Disk([Path()], min_free_bytes=100, min_free_percent=100, usage=lambda _: PlayedUsage(1000, self.free))
+        self.scheduler = Scheduler(writer, self.images, lambda _: execution, slots=2, disk=disk)
 
     async def add(self, image: str | None = "here", **more: Any) -> str:
         job = NewJob(id=new_job_id(), type="container", submit_time=utc_now(), image=image, **more)
@@ -116,6 +120,25 @@ async def test_a_reason_is_written_once(queue: Queue) -> None:
     version = (await queue.job(waiting)).version
     await queue.turn(active=2)
     assert (await queue.job(waiting)).version == version
+
+
+async def test_jobs_wait_for_room_on_the_disk(queue: Queue) -> None:
+    queue.free = 99  # Submissions are refused, but what is here already may run and so make room.
+    assert len([await queue.add() for _ in range(1)]) == len(await queue.turn())
+    queue.free = 49
+    held, builtin = await queue.add("absent"), await queue.add(image=None)
+    assert await queue.turn() == [builtin]
+    job = await queue.job(held)
+    assert job.reason is not None
+    assert job.reason.code is ReasonCode.WAITING_FOR_DISK
+    assert "less than 50 bytes" in job.reason.message
+    assert not queue.runtime.pulls, "an image takes room, too"
+    queue.free = 48
+    await queue.turn()
+    assert (await queue.job(held)).version == job.version, "nothing is written that only repeats itself"
+    queue.free = 50
+    await queue.turn()
+    await queue.runtime.pulling("absent")
 
 
 @pytest.mark.parametrize(("seconds", "starts"), [(-1, True), (9, False), (3600, True)])

@@ -72,6 +72,23 @@ async def test_a_write_waits_for_other_processes(path: Path) -> None:
     await repository.close()
 
 
+async def test_a_submission_given_up_while_the_database_is_locked_never_becomes_a_job(path: Path) -> None:
+    """The server has told its sender to send it again by then."""
+    repository = SQLiteJobRepository(path)
+    await repository.open()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        adding = asyncio.create_task(repository.add(new_job(), max_queued=PLENTY))
+        await repository.ping()
+        adding.cancel()
+        await asyncio.wait({adding})
+        assert adding.cancelled()
+        other.execute("ROLLBACK")
+    kept = await repository.add(new_job(), max_queued=PLENTY)
+    assert await repository.queued() == [kept]
+    await repository.close()
+
+
 FULL_DISK = """
 import asyncio, resource, sys
 from pathlib import Path
@@ -236,6 +253,26 @@ class TestWriter:
         assert isinstance(outcomes[6], ValueError)
         assert statements.count("COMMIT") == 2
         assert await lane.run(stored) == [0, 2, 5]
+        await writer.close()
+
+    async def test_what_is_to_be_certain_is_told_of_although_its_caller_was_cancelled(self, path: Path) -> None:
+        lane = Lane(path, busy_timeout=1, setup=CONFIGURE_WRITER)
+        await lane.open()
+        writer = Writer(path, lane)
+        begun, release = asyncio.Event(), asyncio.Event()
+
+        async def operation(_: aiosqlite.Connection) -> str:
+            begun.set()
+            await release.wait()
+            return "stored"
+
+        running = asyncio.create_task(writer.run_certainly(operation))
+        await begun.wait()
+        for _ in range(2):
+            running.cancel()
+            await asyncio.sleep(0)
+        release.set()
+        assert await running == "stored"
         await writer.close()
 
     async def test_an_operation_cancelled_while_it_waits_is_left_out(self, path: Path) -> None:

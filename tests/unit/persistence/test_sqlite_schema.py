@@ -1,5 +1,6 @@
 """The schema keeps the invariants by itself, whoever writes."""
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,7 +13,7 @@ import pytest
 
 from ci_common.errors import Unavailable
 from ci_common.jobs import ACTIVE_STATES, TRANSITIONS, Conclusion, State
-from ci_persistence import queries
+from ci_persistence import queries, retention_queries
 from ci_persistence.rows import CONTROLLER_FIELDS, api_columns, controller_columns, first_version
 from ci_persistence.schema import migrate, migrations
 from tests.helpers.jobs import new_job
@@ -138,7 +139,7 @@ def test_only_completed_jobs_are_deleted_and_what_they_leave_is_noted(connection
             with pytest.raises(sqlite3.IntegrityError, match="jobs_deleted_once_completed"):
                 connection.execute("DELETE FROM jobs WHERE id = ?", [job_id])
     connection.execute("DELETE FROM jobs WHERE id = ?", [job_id])
-    assert [tuple(row) for row in connection.execute("SELECT * FROM removals")] == [(job_id, 1, "i")]
+    assert [tuple(row) for row in connection.execute("SELECT * FROM removals")] == [(job_id, "i", "[]")]
 
 
 def test_the_first_cancel_request_stands(connection: sqlite3.Connection) -> None:
@@ -173,8 +174,6 @@ def test_the_queue_is_counted(connection: sqlite3.Connection) -> None:
     ("query", "expected"),
     [
         (queries.GET_JOB, "SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id=?)"),
-        (queries.QUEUED_KEYS, "SEARCH jobs USING INDEX jobs_unfinished (state=?)"),
-        (queries.ACTIVE_KEYS, "SEARCH jobs USING INDEX jobs_unfinished (state=?)"),
         (queries.list_jobs([]), "SCAN jobs USING INDEX sqlite_autoindex_jobs_1"),
         (queries.list_jobs(["older_than"]), "SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id<?)"),
         (queries.list_jobs(["project"]), "SEARCH jobs USING INDEX jobs_of_project (project=?)"),
@@ -182,10 +181,29 @@ def test_the_queue_is_counted(connection: sqlite3.Connection) -> None:
             queries.list_jobs(["older_than", "project"]),
             "SEARCH jobs USING INDEX jobs_of_project (project=? AND id<?)",
         ),
+        (retention_queries.list_ended([]), "SCAN jobs USING COVERING INDEX jobs_ended"),
+        (retention_queries.list_ended(["before"]), "SEARCH jobs USING COVERING INDEX jobs_ended (end_time<?)"),
+        (
+            retention_queries.list_ended(["before", "since", "has_upload"]),
+            "SEARCH jobs USING INDEX jobs_ended (end_time>? AND end_time<?)",
+        ),
+        (
+            retention_queries.list_ended(["before", "project"]),
+            "SEARCH jobs USING COVERING INDEX jobs_ended_of_project (project=? AND end_time<?)",
+        ),
+        (retention_queries.CROWDED_PROJECTS, "SEARCH jobs USING COVERING INDEX jobs_ended_of_project (project>?)"),
+        (retention_queries.LIST_REMOVALS, "SEARCH removals USING INDEX sqlite_autoindex_removals_1 (job_id>?)"),
     ],
 )
 def test_is_served_by_one_index_without_sorting(connection: sqlite3.Connection, query: str, expected: str) -> None:
     assert plan(connection, query) == [expected]
+
+
+@pytest.mark.parametrize("query", [queries.QUEUED_KEYS, queries.ACTIVE_KEYS])
+def test_keys_are_read_from_their_index_alone_and_without_sorting(connection: sqlite3.Connection, query: str) -> None:
+    steps = plan(connection, query)
+    assert "SEARCH jobs USING COVERING INDEX jobs_unfinished (state=?)" in steps
+    assert not any("B-TREE" in step or "TABLE jobs" in step for step in steps), steps
 
 
 def test_unfinished_jobs_are_found_by_their_index(connection: sqlite3.Connection) -> None:
@@ -193,8 +211,32 @@ def test_unfinished_jobs_are_found_by_their_index(connection: sqlite3.Connection
     assert any(step.startswith("SEARCH jobs USING INDEX jobs_unfinished (state=?") for step in steps), steps
 
 
+@pytest.mark.parametrize(
+    ("conditions", "index"),
+    [(["keep"], "jobs_ended"), (["keep", "project"], "jobs_ended_of_project"), (["keep", "before"], "jobs_ended")],
+)
+def test_the_newest_are_counted_in_the_index(connection: sqlite3.Connection, conditions: list[str], index: str) -> None:
+    steps = plan(connection, retention_queries.list_ended(conditions))
+    assert len([step for step in steps if f"USING COVERING INDEX {index}" in step]) == 2, steps
+    assert not any("TEMP B-TREE" in step for step in steps), steps
+
+
+@pytest.mark.parametrize("conditions", [["before", "conclusions"], ["before", "conclusions", "other_than"]])
+def test_ended_jobs_are_found_in_their_order(connection: sqlite3.Connection, conditions: list[str]) -> None:
+    steps = plan(connection, retention_queries.list_ended(conditions))
+    assert any("USING COVERING INDEX jobs_ended (end_time<?)" in step for step in steps), steps
+    assert not any("TEMP B-TREE" in step for step in steps), steps
+
+
+def test_jobs_are_deleted_by_their_ids(connection: sqlite3.Connection) -> None:
+    for query in (retention_queries.DELETE_JOBS, retention_queries.DELETE_JOBS_AS_LEADER):
+        steps = plan(connection, query)
+        assert steps[0] == "SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id=?)", steps
+        assert not any(step.startswith("SCAN jobs") for step in steps), steps
+
+
 def plan(connection: sqlite3.Connection, query: str) -> list[str]:
-    names = ("id", "limit", "older_than", "project", "states")
+    names = re.findall(r"(?<=:)\w+", query)
     rows = connection.execute(f"EXPLAIN QUERY PLAN {query}", dict.fromkeys(names, 1)).fetchall()
     return [row["detail"].replace("SCAN TABLE", "SCAN").replace("SEARCH TABLE", "SEARCH") for row in rows]
 

@@ -29,7 +29,7 @@ async def test_a_second_supervisor_refuses(trial: MakeTrial, data: DataDirectory
     one = trial("echo ran >>ran")
     await one.to_gate()
     program = [sys.executable, "-I", "-S", process_supervisor.__file__, str(ROOT)]
-    program += [str(record_of(one, data).path), str(one.run.path)]
+    program += [str(record_of(one, data).path), str(one.run.path), "1024"]
     assert subprocess.run(program, check=False).returncode == process_supervisor.BUSY
     await one.through_gate()
     await one.end()

@@ -1,0 +1,95 @@
+"""How long what is kept, as the settings say it: one value for all jobs, and others for some projects.
+
+`30d`, `forever`, `30d,nightly=7d,release=forever`; for numbers of jobs `500`, `unlimited`, `500,nightly=50`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import PlainValidator
+
+from ci_common.jobs import Conclusion
+from ci_common.quantities import parse_duration
+
+FAILURES = frozenset({Conclusion.FAILED, Conclusion.TIMED_OUT, Conclusion.ERRORED})
+"""The conclusions of jobs that somebody may still want to look into, and that are kept for longer."""
+
+LONGEST_AGE = 100 * 365 * 86_400
+"""The longest age that can be asked for, in seconds; instants before the year 1 cannot be told."""
+
+_FOREVER = "forever"
+_UNLIMITED = "unlimited"
+_MOST_JOBS = 2**31
+
+T = TypeVar("T", int, float)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit(Generic[T]):
+    """A limit on what is kept. None is no limit."""
+
+    text: str
+    """As the setting says it."""
+    general: T | None
+    projects: Mapping[str, T | None] = field(default_factory=lambda: MappingProxyType({}))
+    """The limits of projects that have their own."""
+
+    def of(self, project: str | None) -> T | None:
+        """Return the limit for the jobs of a project, or for those that belong to none."""
+        return self.general if project is None else self.projects.get(project, self.general)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _parse(value: object, parse_one: Callable[[str], T | None]) -> Limit[T]:
+    if isinstance(value, Limit):
+        return value
+    text = str(value).strip()
+    general, *rest = text.split(",")
+    projects: dict[str, T | None] = {}
+    for entry in rest:
+        name, equals, limit = entry.rpartition("=")
+        if not equals or not name.strip():
+            raise ValueError(f"{entry.strip()!r} is not PROJECT=LIMIT; the first entry is for all projects")
+        if name.strip() in projects:
+            raise ValueError(f"the project {name.strip()!r} is named twice")
+        projects[name.strip()] = parse_one(limit.strip())
+    return Limit(text, parse_one(general.strip()), MappingProxyType(projects))
+
+
+def _age(text: str) -> float | None:
+    if text == _FOREVER:
+        return None
+    try:
+        seconds = parse_duration(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= LONGEST_AGE:
+        raise ValueError(f"{text!r} is no time to keep jobs for; write a duration (30d, 12h) or {_FOREVER}")
+    return seconds
+
+
+def _number(text: str) -> int | None:
+    if text == _UNLIMITED:
+        return None
+    if not text.isdecimal() or not 0 < int(text) <= _MOST_JOBS:
+        raise ValueError(f"{text!r} is no number of jobs to keep; write one (1000) or {_UNLIMITED}")
+    return int(text)
+
+
+def _one_number(value: object) -> Limit[int]:
+    limit = _parse(value, _number)
+    if limit.projects:
+        raise ValueError(f"{limit.text!r} names projects; CI_MAX_JOBS_PER_PROJECT is for that")
+    return limit
+
+
+Ages = Annotated[Limit[float], PlainValidator(lambda value: _parse(value, _age))]
+"""Seconds to keep something for, for all projects and for some."""
+Numbers = Annotated[Limit[int], PlainValidator(lambda value: _parse(value, _number))]
+"""How many jobs to keep of each project, for all projects and for some."""
+Number = Annotated[Limit[int], PlainValidator(_one_number)]
+"""How many jobs to keep in all."""

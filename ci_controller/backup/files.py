@@ -1,0 +1,118 @@
+"""Copies the files of one job that outlive it, and checks them against the job's row."""
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ci_common.jobs import Job, State
+from ci_common.layout import DataDirectory, open_regular
+
+_CHUNK = 1024 * 1024
+_CANNOT_SHARE = frozenset({errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM})
+"""How the system says that it cannot copy between these two files by itself."""
+
+
+@dataclass(slots=True)
+class Copied:
+    """What was copied of one job."""
+
+    files: int = 0
+    bytes: int = 0
+    has_upload: bool = False
+    problems: list[str] = field(default_factory=list)
+    """What is not as the row says."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Log:
+    attempt: int
+    size: int | None
+    """What the row says; None for an attempt that had not ended."""
+    sha256: str | None
+
+
+def copy_job(job: Job, source: DataDirectory, target: DataDirectory) -> Copied:
+    """Copy upload, logs and their times. What is missing is missing; raises OSError where the target takes no more."""
+    copied = Copied()
+    target.job(job.id).mkdir(mode=0o700, parents=True)
+    upload = _copy(source.upload(job.id), target.upload(job.id), copied) if job.has_upload else None
+    if upload is not None:
+        copied.has_upload = True
+        expected = job.payload.get("upload", {}).get("sha256")
+        if expected not in (None, upload[1]):
+            copied.problems.append("its upload is not the one that was submitted")
+    for log in _logs(job):
+        _copy_log(job, log, source, target, copied)
+    return copied
+
+
+def _logs(job: Job) -> Iterator[_Log]:
+    for attempt in job.earlier_attempts:
+        yield _Log(attempt.number, attempt.log_bytes, attempt.log_sha256)
+    ended = job.state is State.COMPLETED
+    yield _Log(job.attempt, (job.log_bytes or 0) if ended else None, job.log_sha256)
+
+
+def _copy_log(job: Job, log: _Log, source: DataDirectory, target: DataDirectory, copied: Copied) -> None:
+    run = source.run(job.id, log.attempt)
+    if run.path.is_dir():
+        target.run(job.id, log.attempt).path.mkdir(mode=0o700)
+    # The times first: then none of them is later than the log's end.
+    _copy(run.times, target.run(job.id, log.attempt).times, copied)
+    found = _copy(run.log, target.run(job.id, log.attempt).log, copied) or (0, hashlib.sha256().hexdigest())
+    if log.size is not None and (found[0] != log.size or log.sha256 not in (None, "", found[1])):
+        copied.problems.append(
+            f"the log of attempt {log.attempt} has {found[0]} bytes that are not the {log.size} it ended with"
+        )
+
+
+def _copy(source: Path, target: Path, copied: Copied) -> tuple[int, str] | None:
+    """Copy a regular file; return the copy's length and SHA-256, or None where there is no such file."""
+    try:
+        reading = open_regular(source)
+    except FileNotFoundError:
+        return None
+    try:
+        # Of a log that still grows, what is there now.
+        result = copy_content(reading, target, os.fstat(reading).st_size)
+    finally:
+        os.close(reading)
+    copied.files += 1
+    copied.bytes += result[0]
+    return result
+
+
+def copy_content(reading: int, target: Path, size: int) -> tuple[int, str]:
+    """Copy the first `size` bytes to a new file, sharing blocks where the file system can; return what is there then.
+
+    The length and the SHA-256 are those of the copy.
+    """
+    writing = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with open(writing, "r+b", buffering=0) as file:
+        while (at := os.fstat(writing).st_size) < size:
+            if not _copy_some(reading, writing, at, size - at):
+                break  # It was cut short meanwhile.
+        digest, length = hashlib.sha256(), 0
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            length += len(chunk)
+        return length, digest.hexdigest()
+
+
+def _copy_some(reading: int, writing: int, at: int, count: int) -> int:
+    if hasattr(os, "copy_file_range"):
+        try:
+            return os.copy_file_range(reading, writing, min(count, 1 << 30), at, at)
+        except OSError as exc:
+            if exc.errno not in _CANNOT_SHARE:
+                raise
+    return os.pwrite(writing, os.pread(reading, min(count, _CHUNK), at), at)
+
+
+def sha256_of(path: Path) -> str:
+    """Return a file's SHA-256 in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,85 @@
+"""What a backup says of itself: a directory that holds this file, by its final name, is whole.
+
+<backup>/
+  manifest.json       written last
+  ci_jobs.db          the database as it was at one moment, as one file
+  data/jobs/<job_id>/
+    upload.zip        what was uploaded
+    <attempt>/log     the log: all of it where the attempt had ended, else as far as it had come
+    <attempt>.times   when which byte of it was there
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ci_common.errors import CiError
+from ci_common.layout import DataDirectory
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+
+
+class BackupFault(CiError):
+    """A backup could not be taken or restored. The message says why, and what to do."""
+
+
+class Manifest(BaseModel):
+    """What is in a backup."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int
+    created: datetime
+    """The moment that the database is of."""
+    program: str
+    """The version of ci-server that took the backup."""
+    schema_version: int
+    installation_id: str
+    data_path: str | None
+    database_sha256: str
+    jobs: int
+    unfinished: int
+    """How many of the jobs had not completed."""
+    files: int
+    bytes: int
+    """Of the files, without the database."""
+    without_upload: int
+    """How many jobs had an upload that was deleted by then."""
+    damaged: tuple[str, ...] = ()
+    """Ids of jobs whose files were not what their rows say when the backup was taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """The paths of one backup."""
+
+    path: Path
+
+    @property
+    def database(self) -> Path:
+        return self.path / "ci_jobs.db"
+
+    @property
+    def data(self) -> DataDirectory:
+        return DataDirectory(self.path / "data")
+
+    @property
+    def manifest(self) -> Path:
+        return self.path / MANIFEST
+
+    def read(self) -> Manifest:
+        """Return the manifest. Raises BackupFault where this is no backup, half of one, or a newer program's."""
+        try:
+            manifest = Manifest.model_validate_json(self.manifest.read_bytes())
+        except FileNotFoundError as exc:
+            raise BackupFault(
+                f"{self.path} is no backup, or one that was interrupted: there is no {MANIFEST} in it"
+            ) from exc
+        except (OSError, ValidationError) as exc:
+            raise BackupFault(f"{self.manifest} cannot be read: {exc}") from exc
+        if manifest.format > FORMAT:
+            raise BackupFault(f"{self.path} is a backup of ci-server {manifest.program}: restore it with that version")
+        return manifest

@@ -1,0 +1,69 @@
+"""Directories of jobs that no record knows, as a restored backup or a copy by hand leaves them.
+
+Nobody can say whose they are, so they go only once every job of their age would have gone.
+"""
+
+import asyncio
+import logging
+import os
+from datetime import datetime
+from pathlib import Path
+
+from ci_common.errors import RuntimeFault
+from ci_common.ids import is_job_id
+from ci_common.layout import UNCONFIRMED, DataDirectory
+from ci_common.times import to_micros
+from ci_controller.runtime.protocol import Runtime
+from ci_persistence.repository import JobRepository
+
+log = logging.getLogger(__name__)
+
+_ASKED_AT_ONCE = 500
+
+
+class Strays:
+    """Removes the directories below jobs/ that are old, have no record, and had none at the last sweep either."""
+
+    def __init__(self, data: DataDirectory, repository: JobRepository, runtime: Runtime) -> None:
+        """`runtime` is one that can delete what jobs wrote."""
+        self._data = data
+        self._repository = repository
+        self._runtime = runtime
+        self._seen: set[str] = set()
+
+    async def sweep(self, before: datetime) -> None:
+        """Remove those that nobody has written to since `before`. Raises Unavailable."""
+        # The directories first: a row stands before its directory loses the mark of a submission.
+        found = await asyncio.to_thread(_untouched, self._data.jobs, before)
+        strays = set(found)
+        for start in range(0, len(found), _ASKED_AT_ONCE):
+            strays -= (await self._repository.get_many(found[start : start + _ASKED_AT_ONCE])).keys()
+        seen_before, self._seen = self._seen, strays
+        for job_id in sorted(strays & seen_before):
+            log.warning("removing the directory of a job that does not exist: %s", job_id)
+            try:
+                await self._runtime.reclaim(self._data.job(job_id), None)
+            except (OSError, RuntimeFault) as exc:
+                log.warning("%s cannot be removed: %s", self._data.job(job_id), exc)
+
+
+def _untouched(jobs: Path, before: datetime) -> list[str]:
+    """Return the ids of the jobs whose directories nobody has written to since, but for submissions under way."""
+    limit = to_micros(before) * 1000
+    with os.scandir(jobs) as entries:
+        return [entry.name for entry in entries if is_job_id(entry.name) and _newest(Path(entry.path), limit) < limit]
+
+
+def _newest(directory: Path, enough: int) -> int:
+    """Return when the directory or something in it was written, in ns; no more than one that is `enough`."""
+    newest = 0
+    try:
+        newest = directory.lstat().st_mtime_ns
+        if newest < enough:
+            entries = [*directory.iterdir(), *directory.glob("*/*")]
+            newest = max([newest, *(entry.lstat().st_mtime_ns for entry in entries)])
+            if any(entry.name == UNCONFIRMED for entry in entries):
+                return enough
+    except OSError:
+        return enough  # It has just been moved or removed, or cannot be seen.
+    return newest

@@ -1,0 +1,70 @@
+"""What the repository does with a connection to delete jobs; see `operations`, whose rules hold here, too."""
+
+import json
+from typing import Any
+
+import aiosqlite
+
+from ci_common.times import to_micros
+from ci_persistence import retention_queries as queries
+from ci_persistence.operations import change, key_of, over, row_of
+from ci_persistence.repository import Lease
+from ci_persistence.retention import Ended, Removal
+from ci_persistence.rows import to_json
+
+
+async def ended(connection: aiosqlite.Connection, *, where: Ended, limit: int) -> list[str]:
+    values = _values(where)
+    return await _ids(connection, queries.list_ended(values), values | {"limit": limit})
+
+
+async def crowded_projects(connection: aiosqlite.Connection, *, more_than: int) -> list[str]:
+    return await _ids(connection, queries.CROWDED_PROJECTS, {"more_than": more_than})
+
+
+async def delete(connection: aiosqlite.Connection, *, job_ids: list[str], lease: Lease | None) -> list[str]:
+    values = {"ids": to_json(job_ids)}
+    if lease is None:
+        deleted = await _ids(connection, queries.DELETE_JOBS, values)
+    else:
+        deleted = await _ids(connection, queries.DELETE_JOBS_AS_LEADER, values | key_of(lease))
+        if not deleted:
+            await _check_leads(connection, lease)
+    return sorted(deleted, key=job_ids.index)
+
+
+async def removals(connection: aiosqlite.Connection, *, after: str, limit: int) -> list[Removal]:
+    rows = await connection.execute_fetchall(queries.LIST_REMOVALS, {"after": after, "limit": limit})
+    return [Removal(row["job_id"], row["image"], frozenset(json.loads(row["runtimes"]))) for row in rows]
+
+
+async def count_removals(connection: aiosqlite.Connection) -> int:
+    return int((await row_of(connection, queries.COUNT_REMOVALS))["number"])
+
+
+async def forget_removals(connection: aiosqlite.Connection, *, job_ids: list[str], lease: Lease) -> None:
+    if await change(connection, queries.FORGET_REMOVALS, {"ids": to_json(job_ids), **key_of(lease)}) == 0:
+        await _check_leads(connection, lease)
+
+
+async def _check_leads(connection: aiosqlite.Connection, lease: Lease) -> None:
+    if not (await row_of(connection, queries.ASK_LEADS, key_of(lease)))["leads"]:
+        raise over(lease)
+
+
+async def _ids(connection: aiosqlite.Connection, statement: str, values: dict[str, Any]) -> list[str]:
+    return [row[0] for row in await connection.execute_fetchall(statement, values)]
+
+
+def _values(where: Ended) -> dict[str, Any]:
+    """Return the values of the conditions that narrow, by their names in `queries.list_ended`."""
+    values = {
+        "project": where.project,
+        "other_than": to_json(sorted(where.other_than)) if where.other_than else None,
+        "conclusions": to_json(sorted(where.conclusions)) if where.conclusions else None,
+        "has_upload": 1 if where.with_upload else None,
+        "since": None if where.since is None else to_micros(where.since),
+        "before": None if where.before is None else to_micros(where.before),
+        "keep": where.keep or None,
+    }
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,143 @@
+"""The installation that is hurt: two API processes and two controllers, as separate as an operator can run them."""
+
+import asyncio
+import os
+import re
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import SystemRandom
+
+from ci_client.aio import CiClient
+from ci_client.errors import ClientError
+from ci_common.errors import CiError
+from ci_common.settings import Settings
+from ci_selftest.parts import Part
+from ci_selftest.schedule import LEASE_SECONDS
+from ci_selftest.scratch import Scratch
+
+SLOTS = 4
+"""MAX_CONCURRENCY of the installation."""
+GRACE_SECONDS = 1.0
+_UP_WITHIN_SECONDS = 60.0
+_LEADS = re.compile(rb"this controller leads \(term (\d+)\)")
+_OURS = re.compile(r"(CI|MAX)_.*|PORT|XDG_STATE_HOME|TMPDIR")
+_KEPT = frozenset({"CI_CA_BUNDLE", "CI_PASS_ENV"})
+_EPHEMERAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+
+class PartsNotUp(CiError):
+    """The installation does not come up."""
+
+
+class Installation:
+    """The parts, all on one scratch directory."""
+
+    def __init__(self, scratch: Scratch, *, runtime: str, image: str) -> None:
+        ports = _free_ports(2)
+        self.urls = [f"http://127.0.0.1:{port}" for port in ports]
+        self._environment = _environment(scratch, runtime=runtime, image=image)
+        self.apis = [self._part(scratch, f"api-{number}", "serve", PORT=port) for number, port in enumerate(ports, 1)]
+        self.controllers = [self._part(scratch, f"controller-{number}", "controller") for number in (1, 2)]
+
+    def _part(self, scratch: Scratch, name: str, command: str, **settings: str) -> Part:
+        return Part(name, (command,), self._environment | settings, scratch.logs / f"{name}.log")
+
+    @property
+    def parts(self) -> list[Part]:
+        return [*self.apis, *self.controllers]
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of all parts."""
+        return Settings.from_env(self._environment)
+
+    @property
+    def client_environment(self) -> dict[str, str]:
+        """The variables for `ci` commands that use the installation."""
+        return dict(self._environment)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run all parts. At the end they are ended, in whatever state they are. Raises PartsNotUp."""
+        try:
+            for part in self.parts:
+                await part.open()
+            await self.up()
+            yield
+        finally:
+            await asyncio.gather(*(part.close() for part in self.parts))
+
+    def leader(self) -> Part:
+        """Return the controller that leads, as far as the controllers have said."""
+        return max(self.controllers, key=_last_term)
+
+    def standby(self) -> Part:
+        """Return the controller that does not lead."""
+        return min(self.controllers, key=_last_term)
+
+    async def up(self) -> None:
+        """Return once all servers answer. Raises PartsNotUp."""
+        for url in self.urls:
+            await self._up(url)
+
+    async def _up(self, url: str) -> None:
+        deadline = asyncio.get_running_loop().time() + _UP_WITHIN_SECONDS
+        while True:
+            try:
+                async with CiClient(url) as client:
+                    await client.health()
+                    return
+            except ClientError as exc:
+                problem = exc
+            if asyncio.get_running_loop().time() > deadline:
+                raise PartsNotUp(f"the server did not come up within {_UP_WITHIN_SECONDS:.0f} s: {problem}")
+            await asyncio.sleep(0.1)
+
+
+def _environment(scratch: Scratch, *, runtime: str, image: str) -> dict[str, str]:
+    """Return the user's variables, without what would make the installation anything but one of its own."""
+    users = {name: value for name, value in os.environ.items() if not _OURS.fullmatch(name) or name in _KEPT}
+    return users | {
+        "CI_DB_PATH": str(scratch.database),
+        "CI_DATA_DIR": str(scratch.data.path),
+        "CI_CONTAINER_PREFIX": scratch.container_prefix,
+        "CI_RUNTIME": runtime,
+        "CI_DEFAULT_IMAGE": image,
+        "CI_CONTROLLER": "off",
+        "CI_LEASE_SECONDS": f"{LEASE_SECONDS:g}",
+        "CI_RECONCILE_INTERVAL": "0.5",
+        "CI_STOP_GRACE": f"{GRACE_SECONDS:g}",
+        "CI_HOST": "127.0.0.1",
+        "MAX_CONCURRENCY": str(SLOTS),
+        "TMPDIR": str(scratch.temporary),
+        "XDG_STATE_HOME": str(scratch.state),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
+
+
+def _last_term(controller: Part) -> int:
+    terms = _LEADS.findall(controller.log.read_bytes()) if controller.log.exists() else []
+    return int(terms[-1]) if terms else 0
+
+
+def _free_ports(number: int) -> list[str]:
+    """Return ports of the loopback interface that nobody uses, and that no connection gets for its own end."""
+    try:
+        first_ephemeral = int(_EPHEMERAL_PORTS.read_text().split()[0])
+    except (OSError, ValueError):
+        first_ephemeral = 32768
+    choice = SystemRandom()
+    found: set[int] = set()
+    while len(found) < number:
+        port = choice.randrange(min(10_000, first_ephemeral - 2_000), first_ephemeral)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.add(port)
+    return [str(port) for port in sorted(found)]

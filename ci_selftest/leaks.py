@@ -1,0 +1,91 @@
+"""What is left when all jobs have completed, and must not be."""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from ci_client.aio import CiClient
+from ci_common.layout import DataDirectory
+from ci_selftest.evidence import Promise, Violation
+
+GONE_WITHIN_SECONDS = 30.0
+_LOOK_SECONDS = 0.1
+_AGE_SECONDS = 48 * 3600.0
+"""Longer than the product keeps anything in case that somebody comes back to it."""
+
+
+async def emptied(look: Callable[[], Awaitable[list[str]]]) -> list[str]:
+    """Return what `look` returns as soon as that is nothing, else what it returns at last."""
+    deadline = time.monotonic() + GONE_WITHIN_SECONDS
+    while True:
+        left = await look()
+        if not left or time.monotonic() > deadline:
+            return left
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def leaks(promise: Promise, names: list[str], why: str) -> list[Violation]:
+    """Return a violation for each of the names."""
+    return [Violation(promise, name, why) for name in names]
+
+
+def age_submissions(data: DataDirectory) -> None:
+    """Make what submissions have left look old, so that servers do not wait for anybody to go on with it."""
+    past = time.time() - _AGE_SECONDS
+    for top in (data.incoming, data.jobs):
+        for path in (top, *top.rglob("*")):
+            if path != top and (top == data.incoming or path.name == "unconfirmed"):
+                os.utime(path, (past, past), follow_symlinks=False)
+
+
+def leaked_files(data: DataDirectory, jobs: Collection[str], with_uploads: Collection[str]) -> list[str]:
+    """Return the files below the data directory that completed jobs do not leave, relative to it.
+
+    `jobs` are the ids of all jobs, `with_uploads` those of the jobs that came with one.
+    """
+    allowed = _allowed(jobs, with_uploads)
+    return sorted(str(path) for path in _entries(data.path) if path not in allowed and not _is_log(path, jobs))
+
+
+def _allowed(jobs: Collection[str], with_uploads: Collection[str]) -> set[Path]:
+    tops = {Path(name) for name in ("incoming", "jobs", "processes", "processes/ended", "ca-certificates.crt")}
+    return tops | {Path("jobs", job) for job in jobs} | {Path("jobs", job, "upload.zip") for job in with_uploads}
+
+
+def _is_log(path: Path, jobs: Collection[str]) -> bool:
+    """Tell whether a path is a run directory with nothing but its log, or the times of that."""
+    match path.parts:
+        case ("jobs", job, attempt):
+            return job in jobs and attempt.removesuffix(".times").isdecimal()
+        case ("jobs", job, attempt, "log"):
+            return job in jobs and attempt.isdecimal()
+    return False
+
+
+def _entries(directory: Path) -> Iterator[Path]:
+    for path in directory.rglob("*"):
+        yield path.relative_to(directory)
+
+
+async def leaked_slots(client: CiClient, slots: int, request: dict[str, Any]) -> list[Violation]:
+    """Run as many jobs as there are slots, and return those that do not run at the same time as all others.
+
+    `request` is that of a job that never ends; all are cancelled and have completed on return. Raises ClientError.
+    """
+    ids = [await client.create_job(request) for _ in range(slots)]
+    waiting = await emptied(lambda: _not_yet("running", client, ids))
+    for job_id in ids:
+        await client.cancel_job(job_id)
+    endless = await emptied(lambda: _not_yet("completed", client, ids))
+    why = f"of {slots} jobs at once this one did not get a slot within {GONE_WITHIN_SECONDS:.0f} s"
+    return leaks(Promise.LEAKED_SLOT, waiting, why) + leaks(
+        Promise.FORGOTTEN, endless, f"it was cancelled, and did not complete within {GONE_WITHIN_SECONDS:.0f} s"
+    )
+
+
+async def _not_yet(status: str, client: CiClient, ids: list[str]) -> list[str]:
+    jobs = [await client.get_job(job_id) for job_id in ids]
+    return [str(job["job_id"]) for job in jobs if job["status"] != status]

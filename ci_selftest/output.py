@@ -1,0 +1,131 @@
+"""What a job says, as shell text for /bin/sh and as the very bytes that come of it.
+
+Only builtins, `cat` and `sleep` are used, so that the smallest image will do.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from random import Random
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Bytes, whatever they are."""
+
+    data: bytes
+
+    def shell(self) -> str:
+        return "printf '" + "".join(_in_format(byte) for byte in self.data) + "'"
+
+    def output(self) -> bytes:
+        return self.data
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Numbered lines, as fast as the shell can: `PREFIX N PADDING`, N from `first` up to, without, `end`."""
+
+    prefix: str
+    first: int
+    end: int
+    padding: str
+
+    def shell(self) -> str:
+        line = f'"{self.prefix} $i {self.padding}"'
+        return f"i={self.first}; while [ $i -lt {self.end} ]; do echo {line}; i=$((i+1)); done"
+
+    def output(self) -> bytes:
+        return "".join(f"{self.prefix} {n} {self.padding}\n" for n in range(self.first, self.end)).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class LongLine:
+    """One line of `len(word) * 2**doublings` bytes."""
+
+    word: str
+    doublings: int
+
+    def shell(self) -> str:
+        return f"s={self.word}; " + "s=$s$s; " * self.doublings + 'echo "$s"'
+
+    def output(self) -> bytes:
+        return self.word.encode() * (1 << self.doublings) + b"\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """A file of the project."""
+
+    name: str
+    data: bytes
+
+    def shell(self) -> str:
+        return f"cat {self.name}"
+
+    def output(self) -> bytes:
+        return self.data
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Nothing, for some tenths of a second."""
+
+    tenths: int
+
+    def shell(self) -> str:
+        return f"sleep {self.tenths / 10:g}"
+
+    def output(self) -> bytes:
+        return b""
+
+
+Act = Say | Count | LongLine | Show | Pause
+
+
+def shell_of(acts: Iterable[Act]) -> str:
+    """Return the acts as shell text."""
+    return "\n".join(act.shell() for act in acts)
+
+
+def output_of(acts: Iterable[Act]) -> bytes:
+    """Return what the acts write."""
+    return b"".join(act.output() for act in acts)
+
+
+def some_acts(random: Random, *, longest_pause: int) -> list[Act]:
+    """Return acts as programs have them: bursts and silence, long lines, half lines, and bytes that are no text.
+
+    `longest_pause` is in tenths of a second, for each of the pauses.
+    """
+    acts: list[Act] = []
+    for turn in range(random.randint(1, 4)):
+        acts += random.choice((_burst, _few_lines, _long_line, _binary))(random, turn)
+        acts.append(Pause(random.randint(0, longest_pause)))
+    return acts
+
+
+def _burst(random: Random, turn: int) -> list[Act]:
+    return [Count(f"burst {turn} line", 0, random.randint(100, 2000), "x" * random.randint(1, 80))]
+
+
+def _few_lines(random: Random, turn: int) -> list[Act]:
+    acts: list[Act] = []
+    for number in range(random.randint(2, 5)):
+        acts += [
+            Count(f"slow {turn} line", number, number + 1, "ü✓🥊"[: random.randint(0, 3)]),
+            Pause(random.randint(0, 4)),
+        ]
+    return acts
+
+
+def _long_line(random: Random, turn: int) -> list[Act]:
+    return [Say(b"%d: " % turn), LongLine("0123456789abcdef", random.randint(8, 13))]
+
+
+def _binary(random: Random, turn: int) -> list[Act]:
+    return [Say(random.randbytes(random.randint(1, 400))), Pause(random.randint(0, 2)), Say(b"\0half a line %d" % turn)]
+
+
+def _in_format(byte: int) -> str:
+    character = chr(byte)
+    return character if byte < 128 and (character.isalnum() or character in " :,.") else f"\\{byte:03o}"

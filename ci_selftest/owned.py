@@ -1,0 +1,60 @@
+"""What belongs to a scratch directory beyond its files: processes and containers, found so that they can be removed."""
+
+from pathlib import Path
+
+from ci_common.errors import RuntimeUnavailable
+from ci_common.settings import Settings
+from ci_controller.runtime.docker.engine import Engine
+from ci_persistence.sqlite import SQLiteJobRepository
+from ci_selftest.scratch import Scratch, abandoned, kill_processes_of
+from ci_selftest.workloads import Containers, Processes, Workloads
+
+
+async def chosen_runtime(wanted: str, settings: Settings) -> str:
+    """Return `docker` or `process`; `auto` is docker where an engine answers. Raises RuntimeUnavailable."""
+    if wanted == "process":
+        return wanted
+    engine = Engine(settings.docker_url)
+    try:
+        await engine.open()
+    except RuntimeUnavailable:
+        if wanted == "docker":
+            raise
+        return "process"
+    finally:
+        await engine.close()
+    return "docker"
+
+
+async def workloads_of(scratch: Scratch, settings: Settings) -> Workloads:
+    """Return what runs the jobs of the run in this directory, which has a database. Raises RuntimeUnavailable."""
+    if scratch.runtime() == "process":
+        return Processes(scratch.data)
+    repository = SQLiteJobRepository(scratch.database)
+    await repository.open()
+    try:
+        installation = await repository.installation()
+    finally:
+        await repository.close()
+    engine = Engine(settings.docker_url)
+    await engine.open()
+    return Containers(engine, installation.id)
+
+
+async def remove_owned(scratch: Scratch, settings: Settings) -> None:
+    """Kill and remove everything that runs for this directory. Raises RuntimeUnavailable."""
+    kill_processes_of(scratch)
+    if scratch.database.exists():
+        workloads = await workloads_of(scratch, settings)
+        try:
+            await workloads.clear()
+        finally:
+            await workloads.close()
+
+
+async def remove_abandoned(parent: Path, settings: Settings) -> list[str]:
+    """Remove what runs that were killed left below `parent`; return their directories. Raises RuntimeUnavailable."""
+    with abandoned(parent) as left:
+        for scratch in left:
+            await remove_owned(scratch, settings)
+        return [str(scratch.path) for scratch in left]

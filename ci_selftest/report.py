@@ -1,0 +1,101 @@
+"""The outcome of a run: a table for people, JSON for programs."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ci_client.console import size, span
+from ci_client.tables import columns
+from ci_selftest.evidence import Promise, Violation
+
+
+@dataclass
+class Outcome:
+    """What a run has done and found."""
+
+    seed: int
+    runtime: str
+    image: str
+    seconds: float = 0.0
+    """How long it took."""
+    replay: str = ""
+    """The command that repeats it."""
+    jobs: Counter[str] = field(default_factory=Counter)
+    """By conclusion."""
+    refused: int = 0
+    """Submissions that the servers refused, or could not be reached for."""
+    uncertain: Counter[str] = field(default_factory=Counter)
+    """Submissions that were cut before their answer, by whether they became a job: `accepted` or `not accepted`."""
+    faults: Counter[str] = field(default_factory=Counter)
+    missed: Counter[str] = field(default_factory=Counter)
+    """Faults for which there was nothing to hit."""
+    readers: int = 0
+    connections: int = 0
+    written: int = 0
+    """Bytes of all logs."""
+    read: int = 0
+    """Bytes that all readers have received."""
+    violations: list[Violation] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
+    """What is no broken promise, and not nice either: parts that ended by themselves, and were started again."""
+    kept: Path | None = None
+    """Where database, data and the parts' logs were kept, since something was found."""
+
+    def broken(self) -> Counter[Promise]:
+        """Return how often each promise was broken."""
+        found = Counter(violation.promise for violation in self.violations)
+        return Counter({promise: found[promise] for promise in Promise})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as plain data."""
+        return {
+            "seed": self.seed,
+            "runtime": self.runtime,
+            "image": self.image,
+            "seconds": round(self.seconds, 1),
+            "replay": self.replay,
+            "jobs": dict(self.jobs),
+            "refused": self.refused,
+            "uncertain": dict(self.uncertain),
+            "faults": dict(self.faults),
+            "missed": dict(self.missed),
+            "readers": self.readers,
+            "connections": self.connections,
+            "written": self.written,
+            "read": self.read,
+            "broken": {str(promise): number for promise, number in self.broken().items()},
+            "violations": [
+                {"promise": str(v.promise), "subject": v.subject, "detail": v.detail} for v in self.violations
+            ],
+            "troubles": self.troubles,
+            "kept": None if self.kept is None else str(self.kept),
+        }
+
+    def table(self) -> str:
+        """Return the table, and below it what was found."""
+        rows = [
+            ("run", f"seed {self.seed}, {self.runtime}, {span(self.seconds)}"),
+            ("jobs", f"{self.jobs.total()}: {_listed(self.jobs)}"),
+            ("submissions refused", str(self.refused)),
+            ("submissions cut", f"{self.uncertain.total()}: {_listed(self.uncertain)}"),
+            ("bytes", f"{size(self.written)} written, {size(self.read)} read by {self.readers} readers"),
+            ("connections", str(self.connections)),
+            ("faults", str(self.faults.total())),
+            *((f"  {fault}", str(number)) for fault, number in self.faults.items()),
+            *((f"  {fault}: nothing to hit", str(number)) for fault, number in self.missed.items()),
+            ("", ""),
+            ("promise broken", ""),
+            *((f"  {promise}", str(number)) for promise, number in self.broken().items()),
+        ]
+        lines = [columns(rows)]
+        lines += [f"\n{v.promise}: {v.subject}\n    {v.detail}" for v in self.violations]
+        lines += [f"\nnote: {trouble}" for trouble in self.troubles]
+        if self.kept is not None:
+            lines.append(f"\nDatabase, data and what the parts said are kept in {self.kept}")
+            lines.append(f"The same schedule again: {self.replay}")
+        return "\n".join(lines)
+
+
+def _listed(counted: Counter[str]) -> str:
+    return ", ".join(f"{number} {name}" for name, number in sorted(counted.items())) or "none"

@@ -1,0 +1,197 @@
+"""One run: load and faults, the wait for everything to settle, and the last look at all there is."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TextIO
+
+from ci_client.aio import CiClient
+from ci_common.errors import CiError
+from ci_common.events import COMPLETE
+from ci_common.tasks import uninterrupted
+from ci_selftest import leaks
+from ci_selftest.evidence import Promise
+from ci_selftest.faults import FaultInjector
+from ci_selftest.installation import SLOTS, Installation
+from ci_selftest.jobrun import Surroundings
+from ci_selftest.load import Load
+from ci_selftest.owned import remove_owned, workloads_of
+from ci_selftest.report import Outcome
+from ci_selftest.schedule import fault_schedule
+from ci_selftest.scratch import Scratch, processes_of, scratch_directory
+from ci_selftest.workloads import Workloads
+
+SETTLE_SECONDS = 120.0
+"""How long the jobs may take to complete after the last fault."""
+CALM_JOBS = 8
+"""How many jobs a run without faults has."""
+_FIRST_JOB_SECONDS = 1800.0
+"""How long the first job may take, whose image may have to be pulled."""
+
+Relay = Callable[[str], AbstractAsyncContextManager[str]]
+"""Gives another URL for a server's, by which readers get at it for as long as the context lasts."""
+
+
+class CannotBegin(CiError):
+    """A job that nothing was done to did not succeed, so there is nothing to be proven here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a run is asked for."""
+
+    seed: int
+    seconds: float | None
+    """How long faults go on; None is a run without any."""
+    runtime: str
+    """`docker` or `process`."""
+    image: str
+    parent: Path
+    """The directory below which the scratch directory is made."""
+    relay: Relay | None = None
+
+
+class Run:
+    """One run, from the scratch directory to the outcome."""
+
+    def __init__(self, options: Options) -> None:
+        chaos = "" if options.seconds is None else f"--chaos --minutes {options.seconds / 60:g} "
+        replay = f"{chaos}--seed {options.seed} --runtime {options.runtime} --image {options.image}"
+        self.outcome = Outcome(options.seed, options.runtime, options.image, replay=f"ci selftest {replay}")
+        self._options = options
+        self._begun = time.monotonic()
+        self._phase = "starting"
+        self._load: Load | None = None
+        self._faults: FaultInjector | None = None
+        self._timeline: TextIO | None = None
+
+    def line(self) -> str:
+        """Return how far the run has come, in one line."""
+        parts = [f"{time.monotonic() - self._begun:.0f} s: {self._phase}"]
+        if self._load is not None:
+            parts += [f"{self.outcome.jobs.total()} jobs completed, {self._load.under_way} under way"]
+        if self._faults is not None:
+            parts += [f"{self._faults.done.total()} faults"]
+        return ", ".join([*parts, f"{len(self.outcome.violations)} promises broken"])
+
+    async def carry_out(self) -> Outcome:
+        """Do all of it; nothing is left of it at the end, but for the scratch directory where something was found.
+
+        Raises CiError where it could not begin.
+        """
+        options = self._options
+        with scratch_directory(options.parent, options.runtime) as scratch:
+            with (scratch.logs / "selftest.log").open("w", buffering=1) as self._timeline:
+                installation = Installation(scratch, runtime=options.runtime, image=options.image)
+                try:
+                    async with installation.running():
+                        await self._on(scratch, installation)
+                    self._phase = "looking for what is left"
+                    left = await leaks.emptied(lambda: _processes(scratch))
+                    self._find(Promise.LEAKED_CONTAINER, left, "this process lives, and everything has ended")
+                finally:
+                    await uninterrupted(remove_owned(scratch, installation.settings))
+            self.outcome.seconds = time.monotonic() - self._begun
+            if self.outcome.violations:
+                self.outcome.kept = scratch.keep()
+        return self.outcome
+
+    async def _on(self, scratch: Scratch, installation: Installation) -> None:
+        async with AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(CiClient(url)) for url in installation.urls]
+            urls = installation.urls
+            if self._options.relay is not None:
+                urls = [await stack.enter_async_context(self._options.relay(url)) for url in urls]
+            around = Surroundings(
+                seed=self._options.seed,
+                project=scratch.path.name,
+                image=self._options.image,
+                scratch=scratch,
+                clients=clients,
+                reader_urls=urls,
+                environment=installation.client_environment,
+                has_witnesses=self._options.runtime == "process",
+            )
+            self._phase = "running a first job"
+            await _first_job(clients[0], self._options.image)
+            workloads = await workloads_of(scratch, installation.settings)
+            stack.push_async_callback(workloads.close)
+            load = self._load = Load(around, self.outcome, self._note)
+            stack.push_async_callback(load.stop)
+            if self._options.seconds is None:
+                load.start(last=CALM_JOBS)
+                self._phase = "running jobs"
+                await load.done()
+            else:
+                load.start()
+                self._faults = FaultInjector(
+                    installation, scratch, workloads, around.processes, on_hit=load.note_hit, note=self._note
+                )
+                await self._hurt(self._options.seconds)
+            self._phase = "waiting for all jobs to complete"
+            await load.settle(SETTLE_SECONDS)
+            await self._last_look(scratch, installation, workloads, load, clients[0])
+        self.outcome.troubles += [trouble for part in installation.parts for trouble in part.troubles]
+
+    async def _hurt(self, seconds: float) -> None:
+        assert self._faults is not None, "made before"
+        self._phase = f"{seconds:.0f} s of faults"
+        await self._faults.carry_out(fault_schedule(self._options.seed), seconds, self.outcome.jobs.total)
+        self.outcome.faults.update({str(fault): number for fault, number in sorted(self._faults.done.items())})
+        self.outcome.missed.update({str(fault): number for fault, number in sorted(self._faults.missed.items())})
+
+    async def _last_look(
+        self, scratch: Scratch, installation: Installation, workloads: Workloads, load: Load, client: CiClient
+    ) -> None:
+        self._phase = "reading all logs again"
+        await load.take_stock(client, SETTLE_SECONDS)
+        await load.look_again()
+        self._phase = "filling all slots"
+        endless = {"image": self._options.image, "command": "while :; do sleep 0.1; done", "timeout": 600}
+        self.outcome.violations += await leaks.leaked_slots(client, SLOTS, endless)
+        self._phase = "looking for what is left"
+        left = await leaks.emptied(workloads.left)
+        self._find(Promise.LEAKED_CONTAINER, left, "it is left, and all jobs have completed")
+        # What was cut is kept for a while, and removed by servers and controllers that start later.
+        leaks.age_submissions(scratch.data)
+        for part in installation.parts:
+            async with part.turn:
+                await part.end(signal.SIGTERM)
+                await part.start()
+        await installation.up()
+        ids = [job["job_id"] for job in await client.list_jobs(limit=1_000_000)]
+
+        async def files() -> list[str]:
+            return leaks.leaked_files(scratch.data, ids, load.with_uploads())
+
+        self._find(Promise.LEAKED_FILE, await leaks.emptied(files), "no job that has completed may leave it")
+        for part in installation.parts:
+            await part.leave()
+        temporary = sorted(str(path) for path in scratch.temporary.iterdir())
+        self._find(Promise.LEAKED_FILE, temporary, "it is left in the temporary directory of parts that have ended")
+
+    def _find(self, promise: Promise, names: list[str], why: str) -> None:
+        self.outcome.violations += leaks.leaks(promise, names, why)
+
+    def _note(self, text: str) -> None:
+        if self._timeline is not None:
+            self._timeline.write(f"{datetime.now().isoformat(sep=' ', timespec='milliseconds')} {text}\n")
+
+
+async def _processes(scratch: Scratch) -> list[str]:
+    return [f"process {pid}" for pid in processes_of(scratch)]
+
+
+async def _first_job(client: CiClient, image: str) -> None:
+    """See a job through that nothing is done to. Raises CannotBegin."""
+    job_id = await client.create_job({"image": image, "command": "exit 0"})
+    async with asyncio.timeout(_FIRST_JOB_SECONDS), aclosing(client.stream(job_id)) as events:
+        async for event in events:
+            if event["type"] == COMPLETE and not event["success"]:
+                reason = (event["reason"] or {}).get("message", "")
+                raise CannotBegin(f"a first job in {image} ended {event['conclusion']}: {reason}")

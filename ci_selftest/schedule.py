@@ -1,0 +1,74 @@
+"""The faults that a seed stands for: which, in what order, how close together, and for how long.
+
+What they hit follows from what runs then. They come in bursts; before each, the installation is let get something done,
+so that a slow machine gets as far as a fast one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+
+
+class Fault(StrEnum):
+    """One way to hurt the installation."""
+
+    KILL_API = "kill API"
+    KILL_LEADER = "kill leading controller"
+    KILL_STANDBY = "kill standby controller"
+    KILL_TWICE = "kill controller while it starts"
+    KILL_ALL = "kill API and controllers at once"
+    STOP_API = "terminate API"
+    STOP_LEADER = "terminate leading controller"
+    STOP_ALL = "terminate API and controllers at once"
+    PAUSE_API = "pause API"
+    PAUSE_LEADER = "pause leading controller"
+    PAUSE_STANDBY = "pause standby controller"
+    PAUSE_CONTROLLERS = "pause both controllers"
+    KILL_CLIENT = "kill client"
+    KILL_JOB = "kill a job's container"
+    REMOVE_JOB = "remove a job's container"
+    LOCK_DATABASE = "lock database"
+    LOCK_AND_KILL = "lock database, kill all"
+
+
+LEASE_SECONDS = 2.0
+"""How long a controller that cannot be seen to be dead leads, in these runs."""
+_BUSY_SECONDS = 5.0
+"""How long the product waits for a locked database."""
+_HELD: dict[Fault, tuple[float, float]] = {
+    Fault.PAUSE_API: (1.0, 4.0),
+    Fault.PAUSE_LEADER: (LEASE_SECONDS + 1.5, LEASE_SECONDS + 3.0),
+    Fault.PAUSE_STANDBY: (1.0, LEASE_SECONDS + 2.0),
+    Fault.PAUSE_CONTROLLERS: (LEASE_SECONDS + 0.5, LEASE_SECONDS + 2.0),
+    Fault.LOCK_DATABASE: (_BUSY_SECONDS + 0.5, _BUSY_SECONDS + 1.5),
+    Fault.LOCK_AND_KILL: (_BUSY_SECONDS + 0.5, _BUSY_SECONDS + 1.5),
+}
+_USUALLY_HELD = (0.0, 1.5)
+_SHARE_OF_FIRSTS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFault:
+    """One fault of a schedule."""
+
+    fault: Fault
+    is_first: bool
+    """Whether a burst begins with it, for which the installation is let get something done before."""
+    after: float
+    """Seconds to wait before it, behind that."""
+    held: float
+    """Seconds for which a part is down or paused, or the database locked."""
+    choice: int
+    """Which of those that could be hit then: the n-th, counted round."""
+
+
+def fault_schedule(seed: int) -> Iterator[PlannedFault]:
+    """Yield faults without end, all of them in every `len(Fault)`."""
+    random = Random(f"{seed}/faults")  # noqa: S311  # what is repeatable is no secret
+    while True:
+        for fault in random.sample(list(Fault), len(Fault)):
+            is_first = random.random() < _SHARE_OF_FIRSTS
+            after = random.uniform(0.0, 1.5)
+            held = random.uniform(*_HELD.get(fault, _USUALLY_HELD))
+            yield PlannedFault(fault, is_first, round(after, 2), round(held, 2), random.randrange(1000))

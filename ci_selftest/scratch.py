@@ -1,0 +1,164 @@
+"""The directory of one run: everything the run makes lies below it, and everything that runs for it names it.
+
+It is locked for as long as the run lives, so that the next run can tell, and remove, what one left that was killed.
+"""
+
+import fcntl
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ci_common.layout import DataDirectory
+
+_PREFIX = "run-"
+_KEPT_PREFIX = "kept-"
+_GONE_WITHIN_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """The paths of one run."""
+
+    path: Path
+
+    @property
+    def database(self) -> Path:
+        return self.path / "ci_jobs.db"
+
+    @property
+    def data(self) -> DataDirectory:
+        return DataDirectory(self.path / "data")
+
+    @property
+    def logs(self) -> Path:
+        """What the parts said, a file each."""
+        return self.path / "logs"
+
+    @property
+    def clients(self) -> Path:
+        """What the client processes received."""
+        return self.path / "clients"
+
+    @property
+    def projects(self) -> Path:
+        return self.path / "projects"
+
+    @property
+    def witnesses(self) -> Path:
+        """Written to by jobs of the process runtime when they start."""
+        return self.path / "witnesses"
+
+    @property
+    def temporary(self) -> Path:
+        """The parts' TMPDIR."""
+        return self.path / "tmp"
+
+    @property
+    def state(self) -> Path:
+        """The parts' XDG_STATE_HOME."""
+        return self.path / "state"
+
+    @property
+    def container_prefix(self) -> str:
+        """What the names of the run's containers begin with."""
+        return f"ci-selftest-{self.path.name.removeprefix(_PREFIX)}-"
+
+    def runtime(self) -> str:
+        """Return which runtime the run's jobs have, as it was created with."""
+        return (self.path / "runtime").read_text()
+
+    def create(self, runtime: str) -> None:
+        """Make all folders but the product's own."""
+        (self.path / "runtime").write_text(runtime)
+        for folder in (self.logs, self.clients, self.projects, self.witnesses, self.temporary, self.state):
+            folder.mkdir()
+
+    def keep(self) -> Path:
+        """Let the directory stay under another name, for people to look into, and return it."""
+        kept = self.path.with_name(self.path.name.replace(_PREFIX, _KEPT_PREFIX, 1))
+        self.path.rename(kept)
+        return kept
+
+
+@contextmanager
+def scratch_directory(parent: Path, runtime: str) -> Iterator[Scratch]:
+    """Yield a new directory below `parent`; it is removed at the end, unless it was kept."""
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+    lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        scratch = Scratch(path)
+        scratch.create(runtime)
+        yield scratch
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(lock)
+
+
+@contextmanager
+def abandoned(parent: Path) -> Iterator[list[Scratch]]:
+    """Yield the directories of runs that were killed. They are held until the end, and removed then."""
+    held: list[tuple[Scratch, int]] = []
+    try:
+        for path in parent.glob(f"{_PREFIX}*"):
+            with suppress(OSError):  # Another run's, or just gone.
+                lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    os.close(lock)
+                else:
+                    held.append((Scratch(path), lock))
+        yield [scratch for scratch, _ in held]
+        for scratch, _ in held:
+            shutil.rmtree(scratch.path, ignore_errors=True)
+    finally:
+        for _, lock in held:
+            os.close(lock)
+
+
+def processes_of(scratch: Scratch) -> list[int]:
+    """Return the pids of the processes that run for this directory, by their words, variables or working directory.
+
+    Its name is random, so nothing else names it. Linux only; elsewhere none is found.
+    """
+    mark = os.fsencode(scratch.path)
+    return [int(name) for name in _listdir(Path("/proc")) if name.isdecimal() and _names(Path("/proc", name), mark)]
+
+
+def _names(process: Path, mark: bytes) -> bool:
+    return int(process.name) != os.getpid() and any(mark in text for text in _words_of(process))
+
+
+def _words_of(process: Path) -> Iterator[bytes]:
+    with suppress(OSError):  # Another user's, or just gone.
+        yield os.fsencode(os.readlink(process / "cwd"))
+        yield (process / "cmdline").read_bytes()
+        yield (process / "environ").read_bytes()
+
+
+def _listdir(path: Path) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
+
+
+def kill_processes_of(scratch: Scratch) -> int:
+    """Kill them all, also those that they start meanwhile, and return how many there were."""
+    killed: set[int] = set()
+    deadline = time.monotonic() + _GONE_WITHIN_SECONDS
+    while (pids := processes_of(scratch)) and time.monotonic() < deadline:
+        for pid in pids:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        killed.update(pids)
+        time.sleep(0.02)
+    return len(killed)

@@ -1,0 +1,157 @@
+"""`ci doctor` with an engine: what containers see, what they are held to, and which of them are nobody's."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ci_common.ids import new_job_id
+from ci_common.layout import DataDirectory
+from ci_common.settings import Settings
+from ci_controller.examination import workloads
+from ci_controller.examination.examine import examine
+from ci_controller.runtime.docker import containers as bodies
+from ci_controller.runtime.docker import probing
+from ci_persistence.sqlite import SQLiteJobRepository
+from tests.engine.api import EngineAPI
+from tests.helpers.installation import ROOT
+from tests.helpers.service import containers, free_port
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture
+def settings(tmp_path: Path, busybox_image: str) -> Settings:
+    return Settings(
+        db_path=tmp_path / "ci_jobs.db",
+        runtime="docker",
+        default_image=busybox_image,
+        docker_url=os.environ.get("DOCKER_HOST") or None,
+    )
+
+
+@pytest.fixture
+def prefix() -> str:
+    return f"doctor-{free_port()}-"
+
+
+@pytest.fixture
+def make(engine: EngineAPI, busybox_image: str, prefix: str) -> Iterator[Callable[..., str]]:
+    """A function that makes a container with labels and a mount, and returns its name."""
+    made: list[str] = []
+
+    def create(source: Path, **labels: str) -> str:
+        name = f"{prefix}{len(made)}"
+        body = {
+            "Image": busybox_image,
+            "Cmd": ["true"],
+            "Labels": {f"ci-server.{label}": value for label, value in labels.items()},
+            "HostConfig": {"Mounts": [{"Type": "bind", "Source": str(source), "Target": "/ci"}]},
+        }
+        engine.request("POST", "/containers/create", {"name": name}, body)
+        made.append(name)
+        return name
+
+    yield create
+    for name in made:
+        engine.request("DELETE", f"/containers/{name}", {"force": "true"})
+
+
+async def found(settings: Settings) -> dict[str, tuple[bool | None, str, str]]:
+    return {f.name: (f.ok, f.message, f.remedy) for f in await examine(settings)}
+
+
+async def test_all_that_containers_need_is_tried_out(settings: Settings, tmp_path: Path) -> None:
+    before = set(containers("ci-doctor-"))
+    findings = await found(settings)
+    assert findings["limits in a container"] == (True, "memory, pids, cpus hold", "")
+    assert findings["files in a container"][0], findings
+    assert findings["engine"][1].startswith("Docker ")
+    assert "cgroup v" in findings["engine"][1]
+    assert findings["default image"][0]
+    assert {name for name, finding in findings.items() if finding[0] is False} == set()
+    assert list(tmp_path.iterdir()) == [], "what the probe needed is gone again"
+    assert set(containers("ci-doctor-")) <= before
+
+
+async def test_without_the_image_it_says_what_was_not_looked_at(settings: Settings) -> None:
+    findings = await found(settings.model_copy(update={"default_image": "no-such-image:1"}))
+    assert findings["default image"][0] is None
+    assert findings["default image"][2] == "docker pull no-such-image:1"
+    for name in ("limits in a container", "files in a container"):
+        assert findings[name][0] is None
+        assert "not looked at" in findings[name][1]
+
+
+async def test_an_image_without_a_shell(settings: Settings, no_shell_image: str) -> None:
+    findings = await found(settings.model_copy(update={"default_image": no_shell_image}))
+    assert findings["default image"][0] is False
+    assert "no /bin/sh" in findings["default image"][1]
+
+
+async def test_a_directory_that_the_engine_does_not_see(settings: Settings, tmp_path: Path, monkeypatch: Any) -> None:
+    """As with an engine in a virtual machine or a container: the path leads elsewhere there."""
+    config = probing.probe_config
+
+    def elsewhere(*args: Any) -> dict[str, Any]:
+        body = config(*args)
+        body["HostConfig"]["Mounts"][0]["Source"] = str(tmp_path / "other")
+        return body
+
+    (tmp_path / "other").mkdir()
+    monkeypatch.setattr(probing, "probe_config", elsewhere)
+    monkeypatch.setattr(probing, "ANSWER_SECONDS", 1.0)
+    assert "did not answer through" in (await found(settings))["files in a container"][1]
+    shutil.rmtree(tmp_path / "other")
+    ok, message, remedy = (await found(settings))["files in a container"]
+    assert (ok, "cannot be started" in message, "CI_DATA_DIR" in remedy) == (False, True, True)
+
+
+async def test_limits_that_do_not_hold(settings: Settings, monkeypatch: Any) -> None:
+    monkeypatch.setattr(bodies, "_limit_options", lambda *_: {"Memory": 32 * 1024**2})
+    ok, message, _ = (await found(settings))["limits in a container"]
+    assert ok is None
+    assert "memory: 33554432, not 67108864" in message
+    assert "pids: None, not 35" in message
+
+
+async def test_containers_of_nobody_are_named_with_what_removes_them(
+    settings: Settings, make: Callable[..., str], monkeypatch: Any
+) -> None:
+    data = DataDirectory(settings.data_path)
+    data.create()
+    repository = SQLiteJobRepository(settings.db_path)
+    await repository.open()
+    ours = (await repository.installation()).id
+    await repository.close()
+    assert (await found(settings))["containers"] == (True, "0 of ours, each with its job", "")
+    orphan = make(data.jobs, installation=ours, job=new_job_id(), attempt="1")
+    helper = make(data.jobs, installation=ours, helper="1")
+    stranger = make(data.jobs, installation="b" * 32, job=new_job_id(), attempt="1")
+    other = make(data.path.parent, installation="b" * 32, job=new_job_id(), attempt="1")
+    assert (await found(settings))["containers"][0], "they are new: a controller may be at work"
+    monkeypatch.setattr(workloads, "_SETTLED", timedelta(0))
+    findings = [f for f in await examine(settings) if f.name == "containers"]
+    assert {f.remedy: f.ok for f in findings} == {
+        f"docker rm --force --volumes {name}": None for name in (orphan, helper, stranger)
+    }
+    assert all(other not in f.remedy for f in findings)
+
+
+def test_the_command(settings: Settings) -> None:
+    env = {**os.environ, "CI_DB_PATH": str(settings.db_path), "CI_DEFAULT_IMAGE": settings.default_image}
+    command = [sys.executable, "-m", "ci_client", "doctor"]
+    done = subprocess.run([*command, "--json"], env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert {finding["name"] for finding in json.loads(done.stdout)} >= {"server", "database", "engine", "disk use"}
+    assert (
+        "ok       limits in a container  memory"
+        in subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    )

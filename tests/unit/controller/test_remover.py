@@ -1,0 +1,139 @@
+"""How removals are worked off: many at once, and nothing where there is nothing."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ci_common.jobs import Conclusion, Job, State
+from ci_common.layout import DataDirectory
+from ci_common.processes import this_process
+from ci_common.watch import FileWatcher
+from ci_controller.remover import Remover
+from ci_controller.runtime.protocol import Sighting, WorkloadKey
+from ci_controller.trees import delete_tree
+from ci_persistence.repository import Lease
+from ci_persistence.retention import Removal
+from ci_persistence.sqlite import SQLiteJobRepository
+from tests.helpers.jobs import NOON, PLENTY, new_job
+from tests.helpers.waiting import eventually
+
+
+class CountingRuntime:
+    """The part of a `Runtime` that removals need; it counts what it is asked for."""
+
+    name = "process"
+    isolated = False
+
+    def __init__(self) -> None:
+        self.workloads: set[WorkloadKey] = set()
+        self.asked: Counter[str] = Counter()
+
+    async def list_workloads(self) -> list[Sighting]:
+        self.asked["list"] += 1
+        return [Sighting(key, NOON) for key in self.workloads]
+
+    async def remove(self, key: WorkloadKey) -> None:
+        self.asked["remove"] += 1
+        self.workloads.remove(key)
+
+    async def reclaim(self, path: Path, image: str | None) -> None:
+        self.asked["reclaim"] += 1
+        assert not any(key.job_id == path.name for key in self.workloads), "its workloads go first"
+        delete_tree(path)
+
+
+class Bench:
+    def __init__(self, path: Path, repository: SQLiteJobRepository, lease: Lease) -> None:
+        self.data = DataDirectory(path)
+        self.data.create()
+        self.repository = repository
+        self.lease = lease
+        self.runtime: Any = CountingRuntime()
+        self.supervised: set[str] = set()
+        self.asked_about: set[str] = set()
+
+    async def completed(self) -> Job:
+        job = await self.repository.add(new_job(), max_queued=PLENTY)
+        job = await self.repository.update(job, self.lease, state=State.STARTING, runtime="process")
+        ended = {"conclusion": Conclusion.SUCCEEDED, "end_time": NOON}
+        self.data.run(job.id, 1).path.mkdir(parents=True)
+        return await self.repository.update(job, self.lease, state=State.COMPLETED, **ended)
+
+    @asynccontextmanager
+    async def remover(self) -> AsyncIterator[Remover]:
+        def is_supervised(job_id: str) -> bool:
+            self.asked_about.add(job_id)
+            return job_id in self.supervised
+
+        async with FileWatcher() as watcher:
+            remover = Remover(
+                data=self.data,
+                retention=self.repository,
+                lease=self.lease,
+                runtimes={"process": self.runtime},
+                watcher=watcher,
+                is_supervised=is_supervised,
+            )
+            task = asyncio.create_task(remover.run())
+            yield remover
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def nothing_pending(self) -> bool:
+        return await self.repository.count_removals() == 0
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    repository = SQLiteJobRepository(tmp_path / "jobs.db")
+    await repository.open()
+    lease = await repository.acquire(this_process(), 3600)
+    assert lease is not None
+    yield Bench(tmp_path / "data", repository, lease)
+    await repository.close()
+
+
+async def test_the_engine_is_asked_once_for_many(bench: Bench) -> None:
+    jobs = await asyncio.gather(*(bench.completed() for _ in range(250)))
+    bench.runtime.workloads = {WorkloadKey(jobs[7].id, 1), WorkloadKey(jobs[7].id, 2), WorkloadKey("another", 1)}
+    await bench.repository.delete(job.id for job in jobs)
+    async with bench.remover():
+        await eventually(bench.nothing_pending)
+    assert bench.runtime.asked == {"list": 3, "remove": 2, "reclaim": 250}
+    assert bench.runtime.workloads == {WorkloadKey("another", 1)}
+    assert list(bench.data.jobs.iterdir()) == []
+
+
+async def test_no_runtime_is_asked_where_nothing_was_deleted(bench: Bench) -> None:
+    await bench.completed()
+    looks = []
+    removals = bench.repository.removals
+
+    async def counted(**given: Any) -> list[Removal]:
+        looks.append(given)
+        return await removals(**given)
+
+    bench.repository.removals = counted  # type: ignore[method-assign]
+    async with bench.remover() as remover:
+        for number in range(1, 4):
+            await eventually(lambda number=number: len(looks) == number)
+            remover.wake()
+    assert bench.runtime.asked == {}
+
+
+async def test_a_supervisor_finishes_first(bench: Bench) -> None:
+    job, other = await bench.completed(), await bench.completed()
+    bench.supervised = {job.id}
+    await bench.repository.delete([job.id, other.id])
+    async with bench.remover() as remover:
+        await eventually(lambda: bench.runtime.asked["reclaim"] == 1)
+        assert bench.data.job(job.id).exists()
+        bench.supervised = set()
+        remover.wake()
+        await eventually(bench.nothing_pending)
+    assert not bench.data.job(job.id).exists()

@@ -1,0 +1,257 @@
+"""A database of every earlier schema opens, with all that was in it. A migration that is added is covered as it is."""
+
+import asyncio
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import pytest
+
+from ci_common.errors import Unavailable
+from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, State, StepResult, StepStatus
+from ci_common.times import from_micros
+from ci_persistence import schema
+from ci_persistence.repository import JobFilter
+from ci_persistence.schema import migrate, migrations
+from ci_persistence.sqlite import SQLiteJobRepository
+from tests.helpers.installation import ROOT
+
+NEWEST = len(migrations())
+OLDER = range(1, NEWEST)
+STEP = {"name": "s", "status": "failed", "start_time": 2, "log_offset": 3, "exit_code": 4, "end_time": 5}
+ASKED = {
+    "type": "container",
+    "submit_time": 1_700_000_000_123_456,
+    "priority": -7,
+    "project": "próject",
+    "labels": '{"k":"☃"}',
+    "payload": '{"a":[1,null]}',
+    "plan": '{"image":"i"}',
+    "image": "i",
+    "has_upload": 1,
+    "max_attempts": 3,
+    "retry_of": "before",
+    "version": 9,
+}
+"""What is the same in all jobs: a value in every column that the first schema had."""
+JOBS: dict[str, dict[str, Any]] = {
+    "queued": {"state": "queued", "reason_code": "waiting_for_slot", "reason_message": "m", "not_before": 77},
+    "cancelled": {"state": "queued", "cancel_requested_time": 78},
+    "starting": {"state": "starting", "runtime": "docker"},
+    "running": {"state": "running", "runtime": "process", "start_time": 11, "log_bytes": 5},
+    "stopping": {"state": "running", "runtime": "docker", "start_time": 11, "stop_conclusion": "timed_out"},
+    "succeeded": {
+        "state": "completed",
+        "start_time": 11,
+        "end_time": 12,
+        "conclusion": "succeeded",
+        "exit_code": 0,
+        "result": '"r"',
+        "steps": json.dumps([STEP]),
+        "log_bytes": 6,
+        "log_sha256": "ab",
+        "runtime": "docker",
+    },
+    "failed": {"state": "completed", "end_time": 12, "conclusion": "failed", "exit_code": 255, "error": "e"},
+    "stopped": {"state": "completed", "end_time": 12, "conclusion": "cancelled", "stop_conclusion": "cancelled"},
+    "late": {"state": "completed", "end_time": 12, "conclusion": "timed_out", "stop_conclusion": "timed_out"},
+    "errored": {
+        "state": "completed",
+        "end_time": 12,
+        "conclusion": "errored",
+        "reason_code": "container_lost",
+        "reason_message": "gone",
+    },
+}
+"""Jobs in every state, in the columns of the schema that had them first."""
+RENAMED = {"stop_conclusion": ("stop_code", {"timed_out": "deadline_exceeded"})}
+"""Columns that a later schema has under another name, and what became of their values."""
+
+
+def made(path: Path, version: int) -> None:
+    """Make a database as a program of this schema version has left it, with all of JOBS in it."""
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.executescript("".join(migrations()[:version]))
+        columns = {row[1] for row in database.execute("PRAGMA table_info(jobs)")}
+        for job_id, own in JOBS.items():
+            row = as_in(columns, ASKED | own | {"id": job_id})
+            names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
+            database.execute(f"INSERT INTO jobs ({names}) VALUES ({values})", row)
+        database.execute("UPDATE lease SET fence = 41")
+        database.execute(f"PRAGMA user_version = {version}")
+        database.commit()
+
+
+def as_in(columns: set[str], row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of JOBS with the names that the columns have by then."""
+    for old, (new, values) in RENAMED.items():
+        if old in row and old not in columns:
+            row = {name: value for name, value in row.items() if name != old} | {new: values.get(row[old], row[old])}
+    assert row.keys() <= columns, "a column has gone: say in RENAMED what became of it"
+    return row
+
+
+def dump(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as database:
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        return [f"version {version}", *database.iterdump()]
+
+
+async def opened(path: Path) -> dict[str, Job]:
+    """Open the database with this program, and return all its jobs."""
+    repository = SQLiteJobRepository(path)
+    await repository.open()
+    try:
+        return {job.id: job for job in await repository.list_jobs(JobFilter(), limit=100)}
+    finally:
+        await repository.close()
+
+
+@pytest.mark.parametrize("version", [*OLDER, NEWEST])
+async def test_every_value_is_there_after_the_migration(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "jobs.db"
+    made(path, version)
+    jobs = await opened(path)
+    assert set(jobs) == set(JOBS)
+    with closing(sqlite3.connect(path)) as database:
+        database.row_factory = sqlite3.Row
+        columns = {row["name"] for row in database.execute("PRAGMA table_info(jobs)")}
+        for row in database.execute("SELECT * FROM jobs"):
+            expected = as_in(columns, ASKED | JOBS[row["id"]] | {"id": row["id"]})
+            assert {name: row[name] for name in expected} == expected
+            assert (row["attempt"], row["earlier_attempts"]) == (1, "[]")
+        assert database.execute("SELECT length FROM queue").fetchone()[0] == 2
+        assert database.execute("SELECT fence, holder FROM lease").fetchone()[:] == (41, None)
+        assert database.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+
+
+@pytest.mark.parametrize("version", OLDER)
+async def test_jobs_of_an_older_schema_mean_what_they_meant(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "jobs.db"
+    made(path, version)
+    jobs = await opened(path)
+    asked = {
+        "type": "container",
+        "submit_time": from_micros(1_700_000_000_123_456),
+        "priority": -7,
+        "project": "próject",
+        "labels": {"k": "☃"},
+        "payload": {"a": [1, None]},
+        "plan": {"image": "i"},
+        "image": "i",
+        "has_upload": True,
+        "max_attempts": 3,
+        "retry_of": "before",
+        "version": 9,
+    }
+    step = StepResult("s", StepStatus.FAILED, from_micros(2), 3, 4, from_micros(5))
+    waiting = Reason(ReasonCode.WAITING_FOR_SLOT, "m")
+    assert jobs["queued"] == Job(id="queued", **asked, reason=waiting, not_before=from_micros(77))
+    assert jobs["stopping"] == Job(
+        id="stopping",
+        state=State.RUNNING,
+        runtime="docker",
+        start_time=from_micros(11),
+        **asked,
+        stop_code=ReasonCode.DEADLINE_EXCEEDED,
+    )
+    assert jobs["succeeded"] == Job(
+        id="succeeded",
+        state=State.COMPLETED,
+        conclusion=Conclusion.SUCCEEDED,
+        runtime="docker",
+        start_time=from_micros(11),
+        end_time=from_micros(12),
+        exit_code=0,
+        result='"r"',
+        **asked,
+        steps=(step,),
+        log_bytes=6,
+        log_sha256="ab",
+    )
+
+
+@pytest.mark.parametrize("version", OLDER)
+async def test_the_schema_is_the_same_however_it_came_about(tmp_path: Path, version: int) -> None:
+    made(tmp_path / "older.db", version)
+    await opened(tmp_path / "older.db")
+    await opened(tmp_path / "new.db")
+    structure = "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' ORDER BY name"
+    found = []
+    for name in ("older.db", "new.db"):
+        with closing(sqlite3.connect(tmp_path / name)) as database:
+            found.append(database.execute(structure).fetchall())
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("version", OLDER)
+async def test_a_migration_that_fails_anywhere_leaves_the_older_database_whole(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "jobs.db"
+    made(path, version)
+    before = dump(path)
+    statements = list(schema._statements(migrations()[version]))
+    assert len(statements) > 1
+    for number in range(len(statements) + 1):
+        broken = [*migrations()[:version], "\n".join([*statements[:number], "SELECT no_such_function();"])]
+        async with aiosqlite.connect(path, isolation_level=None) as connection:
+            with pytest.raises(sqlite3.OperationalError, match="no_such_function"):
+                await migrate(connection, broken)
+        assert dump(path) == before, f"after statement {number}"
+    assert set(await opened(path)) == set(JOBS)
+
+
+KILLED = """
+import asyncio, os, signal, sys
+import aiosqlite
+from ci_persistence import schema
+
+version, number = int(sys.argv[2]), int(sys.argv[3])
+statements = list(schema._statements(schema.migrations()[version]))
+script = "".join([*statements[:number], "\\nSELECT die();\\n", *statements[number:]])
+
+async def main():
+    async with aiosqlite.connect(sys.argv[1], isolation_level=None) as connection:
+        await connection.execute("PRAGMA cache_size = 1")  # So that pages reach the disk before the commit.
+        await connection.create_function("die", 0, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        await schema.migrate(connection, [*schema.migrations()[:version], script])
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("version", OLDER)
+async def test_a_program_killed_in_the_middle_of_a_migration(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "jobs.db"
+    made(path, version)
+    before = dump(path)
+    last = len(list(schema._statements(migrations()[version])))
+    for number in (last // 2, last):
+        command = [sys.executable, "-c", KILLED, str(path), str(version), str(number)]
+        assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
+        assert dump(path) == before
+    assert set(await opened(path)) == set(JOBS)
+
+
+@pytest.mark.parametrize("version", OLDER)
+async def test_several_may_open_an_older_database_at_once(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "jobs.db"
+    made(path, version)
+    assert all(set(jobs) == set(JOBS) for jobs in await asyncio.gather(*(opened(path) for _ in range(6))))
+
+
+async def test_a_newer_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    made(path, NEWEST)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(f"PRAGMA user_version = {NEWEST + 1}")
+    before = dump(path)
+    with pytest.raises(Unavailable, match=f"schema version {NEWEST + 1}, and this version .* knows only {NEWEST}"):
+        await opened(path)
+    assert dump(path) == before

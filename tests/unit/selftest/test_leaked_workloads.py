@@ -1,0 +1,87 @@
+"""Workloads and slots that are left: the self-test must see both."""
+
+import subprocess
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from ci_client.aio import CiClient
+from ci_common.layout import DataDirectory
+from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, JOB
+from ci_controller.runtime.docker.engine import Engine
+from ci_selftest import leaks
+from ci_selftest.evidence import Promise
+from ci_selftest.workloads import Containers, Processes
+from tests.engine.api import EngineAPI
+
+
+class Server:
+    """A server of which only so many slots are left."""
+
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._cancelled: list[str] = []
+        self._jobs: list[str] = []
+
+    async def create_job(self, request: dict[str, Any]) -> str:
+        self._jobs.append(f"{request['command']} {len(self._jobs)}")
+        return self._jobs[-1]
+
+    async def get_job(self, job_id: str) -> dict[str, Any]:
+        runs = self._jobs.index(job_id) < self._slots
+        status = "completed" if job_id in self._cancelled else "running" if runs else "queued"
+        return {"job_id": job_id, "status": status}
+
+    async def cancel_job(self, job_id: str) -> None:
+        self._cancelled.append(job_id)
+
+
+@pytest.mark.parametrize(("slots", "found"), [(3, []), (2, ["x 2"]), (0, ["x 0", "x 1", "x 2"])])
+async def test_a_slot_that_nobody_gets_is_a_leak(slots: int, found: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leaks, "GONE_WITHIN_SECONDS", 0.05)
+    violations = await leaks.leaked_slots(cast(CiClient, Server(slots)), 3, {"command": "x"})
+    assert [(violation.promise, violation.subject) for violation in violations] == [
+        (Promise.LEAKED_SLOT, job_id) for job_id in found
+    ]
+
+
+async def test_what_ran_a_job_as_a_process_and_is_left_is_seen(tmp_path: Path) -> None:
+    data = DataDirectory(tmp_path)
+    data.create()
+    data.processes.mkdir()
+    processes = Processes(data)
+    assert await processes.left() == []
+    (data.processes / "a.1").mkdir()
+    assert await processes.left() == ["a.1"]
+
+
+@pytest.mark.docker
+async def test_containers_and_helpers_that_are_left_are_seen_and_no_others(
+    engine: EngineAPI, busybox_image: str
+) -> None:
+    opened = Engine(engine.url)
+    await opened.open()
+    containers = Containers(opened, "the-self-tests-own")
+    try:
+        made = [
+            _create(busybox_image, f"{INSTALLATION}={installation}", label)
+            for installation, label in (
+                ("the-self-tests-own", f"{JOB}=a"),
+                ("the-self-tests-own", f"{HELPER}=x"),
+                ("a-strangers", f"{JOB}=b"),
+            )
+        ]
+        assert await containers.left() == sorted(made[:2])
+        await containers.clear()
+        assert await containers.left() == []
+        subprocess.run(["docker", "rm", made[2]], check=True, capture_output=True)
+    finally:
+        await containers.close()
+
+
+def _create(image: str, *labels: str) -> str:
+    given = [argument for label in labels for argument in ("--label", label)]
+    made = subprocess.run(["docker", "create", *given, image, "true"], check=True, capture_output=True, text=True)
+    name = ["docker", "inspect", "--format", "{{.Name}}", made.stdout.strip()]
+    return subprocess.run(name, check=True, capture_output=True, text=True).stdout.strip().lstrip("/")
