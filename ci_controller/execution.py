@@ -195,10 +195,12 @@ class WorkloadExecution:
         return await collect_files(job, self._data, self._clock)
 
     async def discard(self, job: Job) -> None:
+        waiting = self._run(job).waiting
+        mark = _identity(waiting)
         await self._runtime.discard(_key(job))
         self._check()
-        with suppress(FileNotFoundError):
-            self._run(job).waiting.unlink()
+        if mark is not None and _identity(waiting) == mark:  # Another workload's mark is not this one's.
+            waiting.unlink(missing_ok=True)
 
     async def clear(self, job: Job) -> None:
         run = self._run(job)
@@ -252,6 +254,14 @@ def _all_but_log(run: RunDirectory) -> list[Path]:
             elif entry.name != run.log.name:
                 os.unlink(entry.path)
     return left
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        state = path.lstat()
+    except FileNotFoundError:
+        return None
+    return state.st_ino, state.st_mtime_ns
 
 
 def _is_cleared(run: RunDirectory) -> bool:

@@ -93,7 +93,9 @@ class Reconciler:
         )
         able = max(self._runtimes.values(), key=lambda runtime: runtime.isolated)
         strays = Strays(data, writer.repository, able)
-        self._sweeper = Sweeper(settings, writer=writer, retention=retention, data=data, strays=strays)
+        self._sweeper = Sweeper(
+            settings, writer=writer, retention=retention, data=data, strays=strays, check=leadership.check
+        )
         self._tasks: dict[WorkloadKey, asyncio.Task[None]] = {}
         self._tidied: set[str] = set()
 

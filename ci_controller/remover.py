@@ -62,7 +62,7 @@ class Remover:
                 begun = clock()
                 try:
                     await self._empty()
-                except CiError as exc:
+                except (CiError, OSError) as exc:
                     log.warning("what deleted jobs left cannot be removed at present: %s", exc)
                 await asyncio.sleep(max(SHORTEST_PAUSE, (clock() - begun) * _LOAD))
                 await self._wakeups.wait(self._until_next(clock()))

@@ -16,6 +16,7 @@ from ci_common.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_controller.completion import Writer
 from ci_controller.retention import jobs_due, longest_age, shortest_age, too_many, uploads_due
+from ci_controller.runtime.guarded import Check
 from ci_controller.strays import Strays
 from ci_persistence.retention import Ended, JobRetention
 
@@ -35,13 +36,22 @@ class Sweeper:
     """Retention, for as long as one leader leads."""
 
     def __init__(
-        self, settings: Settings, *, writer: Writer, retention: JobRetention, data: DataDirectory, strays: Strays
+        self,
+        settings: Settings,
+        *,
+        writer: Writer,
+        retention: JobRetention,
+        data: DataDirectory,
+        strays: Strays,
+        check: Check = lambda: None,
     ) -> None:
+        """`check` is called before files are deleted, and may forbid it by raising."""
         self._settings = settings
         self._writer = writer
         self._retention = retention
         self._data = data
         self._strays = strays
+        self._check = check
         self._dropped: dict[str | None, datetime] = {}
         """By project, until when the uploads of jobs that ended before are gone."""
 
@@ -100,6 +110,7 @@ class Sweeper:
             replace(where, since=self._dropped.get(where.project)), limit=MOST_UPLOADS
         )
         for start in range(0, len(job_ids), BATCH):
+            self._check()
             await asyncio.to_thread(self._unlink_uploads, job_ids[start : start + BATCH])
             await asyncio.sleep(PAUSE_SECONDS)
         if where.before is not None:

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from ci_common.times import utc_now
+from tests.helpers.waiting import eventually
 
 
 class SetClock:
@@ -10,9 +11,16 @@ class SetClock:
 
     def __init__(self) -> None:
         self.off = timedelta()
+        self._asked = 0
 
     def __call__(self) -> datetime:
+        self._asked += 1
         return utc_now() + self.off
+
+    async def asked_again(self) -> None:
+        """Return once it has been asked several times more."""
+        wanted = self._asked + 5
+        await eventually(lambda: self._asked >= wanted, "somebody asks for the time")
 
 
 class SetUptime:

@@ -1,15 +1,22 @@
 """What a crash left of attempts that have ended, be they a job's last or not."""
 
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import pytest
+
+from ci_common.ids import new_job_id
 from ci_common.jobs import Attempt, Conclusion, Job, State
 from ci_common.layout import DataDirectory
 from ci_common.processes import this_process
 from ci_common.times import utc_now
 from ci_controller.completion import Writer
-from ci_controller.janitor import Janitor
+from ci_controller.janitor import ORPHAN_SECONDS, Janitor
+from ci_controller.runtime.protocol import Runtime, Sighting, WorkloadKey
+from ci_persistence.repository import Lease
 from ci_persistence.sqlite import SQLiteJobRepository
+from tests.helpers.clocks import SetClock, SetUptime
 from tests.helpers.jobs import NOON, bring, new_job
 
 
@@ -43,3 +50,34 @@ async def test_workspaces_of_attempts_that_have_ended_are_cleared(tmp_path: Path
     await repository.close()
     assert {(job.id, job.attempt) for job in supervised} == {(again.id, 1), (again.id, 2), (ended.id, 2)}
     assert all(job.state is State.COMPLETED for job in supervised)
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+async def test_an_orphan_goes_once_it_has_been_one_for_a_while_whatever_the_clocks_say(
+    tmp_path: Path, hours: int
+) -> None:
+    uptime, removed = SetUptime(), []
+    repository = SQLiteJobRepository(tmp_path / "jobs.db")
+    clock = SetClock()
+    lease = Lease(this_process(), 1)
+    janitor = Janitor(DataDirectory(tmp_path), Writer(repository, lease, clock, uptime), lambda _: None)
+
+    class Removing:
+        name = "removing"
+
+        async def remove(self, key: WorkloadKey) -> None:
+            removed.append(key)
+
+    orphan = Sighting(WorkloadKey(new_job_id(), 1), clock())
+    clock.off = timedelta(hours=hours)
+    for passing in (0.0, ORPHAN_SECONDS - 1):
+        uptime.seconds += passing
+        await janitor.sweep_orphans(cast(Runtime, Removing()), [orphan])
+        assert removed == []
+    await janitor.sweep_orphans(cast(Runtime, Removing()), [])
+    uptime.seconds += 1
+    await janitor.sweep_orphans(cast(Runtime, Removing()), [orphan])
+    assert removed == [], "it was none in between"
+    uptime.seconds += ORPHAN_SECONDS
+    await janitor.sweep_orphans(cast(Runtime, Removing()), [orphan])
+    assert removed == [orphan.key]

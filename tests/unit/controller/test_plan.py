@@ -83,6 +83,7 @@ QUEUED, STARTING, RUNNING, COMPLETED = State.QUEUED, State.STARTING, State.RUNNI
         (STARTING, Sight.EXITED, Discard()),
         (STARTING, Sight.RUNNING, Adopt()),
         (RUNNING, Sight.AT_GATE, OpenGate()),
+        (RUNNING, Sight.BOOTING, OpenGate()),
         (RUNNING, Sight.RUNNING, Wait(T0 + timedelta(seconds=TIMEOUT))),
     ],
 )

@@ -1,0 +1,283 @@
+"""A small world for `plan` to act in: one job's row, its engine and run directories, and a controller that may fail.
+
+What a controller does is a list of effects, as in the real one. It may die between any two of them, or be stopped in
+front of one and carry that out much later, when another controller has long gone on: the check that it still leads
+comes before the effect, and cannot be part of it. Whoever gives `plan` another action adds its effects to `_effects`.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from ci_common.jobs import Attempt, Conclusion, Job, State
+from ci_common.layout import ExitRecord
+from ci_common.spec import Retry
+from ci_controller import plan as steps
+from ci_controller.limits import Bounds
+from ci_controller.plan import Action, Observed, Sight, plan
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+TICK = timedelta(seconds=5)
+Effect = Callable[[], bool]
+"""Does something that lasts; False where a row's version forbade it, after which a controller looks again."""
+
+
+@dataclass
+class Workload:
+    """A container with the script in it."""
+
+    sight: Sight = Sight.CREATED
+    exit_code: int | None = None
+    told_to_end: bool = False
+
+
+@dataclass
+class Run:
+    """One attempt: its run directory and its workload."""
+
+    files: bool = False
+    waiting: object | None = None
+    """The mark, one of its own for every time that a script comes to the gate."""
+    started: bool = False
+    exit: ExitRecord | None = None
+    workload: Workload | None = None
+    lost: bool = False
+    """Somebody else has removed or killed its workload."""
+
+
+@dataclass
+class World:
+    """See the module. `code` is how the job's own code ends; None where it never does by itself."""
+
+    code: int | None
+    retry: Retry
+    bounds: Bounds = field(default_factory=lambda: Bounds(timeout=100.0))
+    now: datetime = T0
+    row: Job = field(init=False)
+    runs: dict[int, Run] = field(default_factory=lambda: {1: Run()})
+    code_starts: Counter[int] = field(default_factory=Counter)
+    late: list[Effect] = field(default_factory=list)
+    """What controllers that were stopped will still do."""
+    _starts: Counter[int] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.row = Job(id="j", type="container", submit_time=T0, max_attempts=self.retry.max_attempts)
+
+    # What happens by itself, or from outside.
+
+    def cancel(self) -> None:
+        if self.row.state is not State.COMPLETED and self.row.cancel_requested_time is None:
+            self.row = replace(self.row, cancel_requested_time=self.now)
+
+    def lose_workload(self, attempt: int, *, removed: bool) -> None:
+        run = self.runs[attempt]
+        if run.workload is not None and run.workload.sight is not Sight.EXITED:
+            run.lost = True
+            _end(run.workload, 137)
+        if removed:
+            run.workload = None
+
+    def wait(self, time: timedelta) -> None:
+        self.now += time
+
+    def progress(self) -> None:
+        """Let every script go as far as it can."""
+        for attempt, run in self.runs.items():
+            if run.workload is not None:
+                self._progress(attempt, run, run.workload)
+
+    def _progress(self, attempt: int, run: Run, workload: Workload) -> None:
+        if workload.sight is Sight.BOOTING:
+            if run.started or run.exit is not None:
+                _end(workload, 1)
+            else:
+                run.waiting, workload.sight = object(), Sight.AT_GATE
+        elif workload.sight is Sight.RUNNING and (self.code is not None or workload.told_to_end):
+            code = 143 if self.code is None else self.code
+            run.exit = ExitRecord(code, terminated=workload.told_to_end)
+            _end(workload, code)
+
+    # What a controller does.
+
+    def turn(self, *, fails_at: int | None = None, goes_on_later: bool = False) -> bool:
+        """Look at every attempt and take its next step; return whether nothing is left to do.
+
+        With `fails_at` the controller carries out that many effects and is no more, and another one comes in its
+        place; with `goes_on_later` it is only stopped, and does the next effect some time.
+        """
+        resting = True
+        for attempt in sorted(self.runs):
+            job = self.row.as_of(attempt)
+            action = plan(job, self._look(attempt, job), self.now, bounds=self.bounds, retry=self.retry)
+            resting = resting and isinstance(action, steps.Rest)
+            for effect in self._effects(action, attempt, job):
+                if fails_at == 0:
+                    self._starts.clear()
+                    if goes_on_later:
+                        self.late.append(effect)
+                    return False
+                fails_at = None if fails_at is None else fails_at - 1
+                if not effect():
+                    break
+        return resting
+
+    def do_late(self) -> None:
+        """Let a controller go on that was stopped; what comes after that effect it does not do, being no leader."""
+        self.late.pop(0)()
+
+    def _look(self, attempt: int, job: Job) -> Observed:
+        run = self.runs[attempt]
+        return Observed(
+            _sight(run),
+            exit=run.exit,
+            started=run.started,
+            workload_exit_code=run.workload.exit_code if run.workload else None,
+            booting_since=self.now,
+            starts=self._starts[attempt],
+            cleared=job.state is not State.COMPLETED or not run.files,
+        )
+
+    def _effects(self, action: Action, attempt: int, job: Job) -> list[Effect]:
+        return self._writes(action, attempt, job) or self._acts(action, attempt)
+
+    def _writes(self, action: Action, attempt: int, job: Job) -> list[Effect]:
+        """Return the effects of an action that begins with a write to the row."""
+        match action:
+            case steps.MarkStarting():
+                return [partial(self._write, job, state=State.STARTING)]
+            case steps.MarkRunning():
+                begin = partial(self._write, job, state=State.RUNNING, start_time=self.now)
+                return [begin, partial(self._open_gate, attempt)]
+            case steps.Adopt():
+                return [partial(self._write, job, state=State.RUNNING, start_time=self.now)]
+            case steps.MarkStopping(code):
+                return [partial(self._write, job, stop_code=code)]
+            case steps.Complete(verdict):
+                end = {"conclusion": verdict.conclusion, "reason": verdict.reason, "exit_code": verdict.exit_code}
+                return [partial(self._write, job, state=State.COMPLETED, end_time=self.now, **end)]
+            case steps.TryAgain(verdict, retry):
+                return [partial(self._try_again, job, verdict, retry)]
+        return []
+
+    def _acts(self, action: Action, attempt: int) -> list[Effect]:
+        """Return the effects of an action on the workload and its files."""
+        run = self.runs[attempt]
+        match action:
+            case steps.Create():
+                return [partial(self._prepare, run), partial(self._create, run)]
+            case steps.Start():
+                return [partial(self._start, attempt)]
+            case steps.OpenGate():
+                return [partial(self._open_gate, attempt)]
+            case steps.Stop():
+                return [partial(self._stop, run)]
+            case steps.Discard():
+                return [partial(self._discard, run, run.workload, run.waiting)]
+            case steps.Remove():
+                return [partial(self._stop, run), partial(self._clear, run), partial(self._remove, run)]
+        return []
+
+    def _write(self, seen: Job, **changes: Any) -> bool:
+        if seen.version != self.row.version or seen.attempt != self.row.attempt:
+            return False
+        self.row = replace(
+            seen.with_changes(**changes),
+            version=seen.version + 1,
+            cancel_requested_time=self.row.cancel_requested_time,
+        )
+        return True
+
+    def _try_again(self, seen: Job, verdict: steps.Verdict, retry: Retry) -> bool:
+        ended = Attempt(
+            number=seen.attempt,
+            conclusion=verdict.conclusion,
+            end_time=self.now,
+            reason=verdict.reason,
+            exit_code=verdict.exit_code,
+            start_time=seen.start_time,
+        )
+        done = self._write(
+            seen,
+            state=State.QUEUED,
+            attempt=seen.attempt + 1,
+            earlier_attempts=(*seen.earlier_attempts, ended),
+            not_before=self.now + timedelta(seconds=retry.longest_pause(seen.attempt)),
+            start_time=None,
+            stop_code=None,
+        )
+        if done:
+            self.runs[self.row.attempt] = Run()
+        return done
+
+    def _prepare(self, run: Run) -> bool:
+        run.files = True
+        return True
+
+    def _create(self, run: Run) -> bool:
+        run.workload = run.workload or Workload()
+        return True
+
+    def _start(self, attempt: int) -> bool:
+        """As an engine does it: what has exited is run again."""
+        workload = self.runs[attempt].workload
+        if workload is not None and workload.sight in (Sight.CREATED, Sight.EXITED):
+            workload.sight, workload.exit_code, workload.told_to_end = Sight.BOOTING, None, False
+            self._starts[attempt] += 1
+        return True
+
+    def _open_gate(self, attempt: int) -> bool:
+        run = self.runs[attempt]
+        if run.files and run.workload is not None and run.workload.sight is Sight.AT_GATE:
+            if run.started:
+                _end(run.workload, 1)
+                return True
+            assert self.row.attempt > attempt or self.row.state in (State.RUNNING, State.COMPLETED), "persist, then act"
+            run.started, run.workload.sight = True, Sight.RUNNING
+            self.code_starts[attempt] += 1
+        return True
+
+    def _stop(self, run: Run) -> bool:
+        if run.workload is not None and run.workload.sight is Sight.RUNNING:
+            run.workload.told_to_end = True
+        elif run.workload is not None and run.workload.sight in (Sight.BOOTING, Sight.AT_GATE):
+            _end(run.workload, 143)
+        return True
+
+    def _discard(self, run: Run, workload: Workload | None, waiting: object | None) -> bool:
+        if workload is not None and run.workload is workload and workload.sight is Sight.EXITED:
+            run.workload = None
+        if run.waiting is waiting:
+            run.waiting = None
+        return True
+
+    def _clear(self, run: Run) -> bool:
+        run.files = run.started = False
+        run.waiting = run.exit = None
+        return True
+
+    def _remove(self, run: Run) -> bool:
+        run.workload = None
+        return True
+
+
+def _sight(run: Run) -> Sight:
+    """As `ci_controller.execution` makes it of the engine's word and the marks."""
+    if run.workload is None:
+        return Sight.ABSENT
+    if run.workload.sight in (Sight.CREATED, Sight.EXITED):
+        return run.workload.sight
+    if run.started:
+        return Sight.RUNNING
+    return Sight.BOOTING if run.waiting is None else Sight.AT_GATE
+
+
+def _end(workload: Workload, code: int) -> None:
+    workload.sight, workload.exit_code = Sight.EXITED, code
+
+
+def conclusions(job: Job) -> dict[int, Conclusion | None]:
+    """Return how each attempt of a job ended."""
+    return {number: job.as_of(number).conclusion for number in range(1, job.attempt + 1)}
