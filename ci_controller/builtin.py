@@ -17,7 +17,7 @@ from ci_common.watch import FileWatcher
 from ci_common.wire import SleepPayload
 from ci_controller.job_time import now_of
 from ci_controller.limits import Bounds
-from ci_controller.plan import Observed, Sight
+from ci_controller.verdicts import Observed, Sight
 
 
 class BuiltinExecution:

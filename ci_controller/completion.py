@@ -11,8 +11,8 @@ from ci_common.spec import Retry
 from ci_common.times import Clock, Uptime, uptime
 from ci_controller.execution import Execution
 from ci_controller.job_time import now_of
-from ci_controller.plan import Verdict
 from ci_controller.retrying import Chance, pause_after
+from ci_controller.verdicts import Verdict
 from ci_persistence.repository import JobRepository, Lease
 
 log = logging.getLogger(__name__)

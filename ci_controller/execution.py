@@ -21,11 +21,11 @@ from ci_common.watch import FileWatcher
 from ci_controller import rundir
 from ci_controller.collecting import collect_files
 from ci_controller.limits import Bounds, Usage
-from ci_controller.plan import Observed, Sight
 from ci_controller.renewal import fill_workspace
 from ci_controller.runtime.guarded import Check, GuardedRuntime
 from ci_controller.runtime.protocol import Phase, Runtime, Workload, WorkloadKey, WorkloadSpec
 from ci_controller.usage import UsageWatch
+from ci_controller.verdicts import Observed, Sight
 
 MIN_FREE_BYTES = 64 * 1024
 """With less room than this the disk counts as full."""

@@ -19,8 +19,8 @@ from ci_common.times import Clock, uptime
 from ci_controller.collecting import collect_files
 from ci_controller.completion import Writer, write_end
 from ci_controller.leadership import LeaseWatch
-from ci_controller.plan import Observed, Sight, Verdict, judge
 from ci_controller.runtime.process import forget_copied_records
+from ci_controller.verdicts import Observed, Sight, Verdict, judge
 from ci_persistence.repository import Installation
 from ci_persistence.sqlite import SQLiteJobRepository
 

@@ -12,7 +12,8 @@ from ci_controller import plan as steps
 from ci_controller.completion import Writer, complete
 from ci_controller.execution import Execution
 from ci_controller.images import Images
-from ci_controller.plan import Observed, Sight, Verdict, plan
+from ci_controller.plan import plan
+from ci_controller.verdicts import Observed, Sight, Verdict
 
 HELD_BELOW = 0.5
 """Jobs wait for room below this share of the watermark at which submissions are refused.

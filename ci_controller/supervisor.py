@@ -16,10 +16,11 @@ from ci_controller import plan as steps
 from ci_controller.completion import Writer, clear, complete, try_again
 from ci_controller.execution import Execution
 from ci_controller.job_time import OutputTime, start_of_run
-from ci_controller.plan import Action, Observed, Sight, Verdict, conclude, plan
+from ci_controller.plan import Action, conclude, plan
 from ci_controller.retrying import Chance
 from ci_controller.runtime.protocol import WorkloadKey
 from ci_controller.usage import UsageWatch
+from ci_controller.verdicts import Observed, Sight, Verdict
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ from ci_common.layout import ExitRecord
 from ci_common.spec import Retry
 from ci_controller import plan as steps
 from ci_controller.limits import Bounds
-from ci_controller.plan import Action, Observed, Sight, plan
+from ci_controller.plan import Action, plan
+from ci_controller.verdicts import Observed, Sight, Verdict
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 TICK = timedelta(seconds=5)
@@ -190,7 +191,7 @@ class World:
         )
         return True
 
-    def _try_again(self, seen: Job, verdict: steps.Verdict, retry: Retry) -> bool:
+    def _try_again(self, seen: Job, verdict: Verdict, retry: Retry) -> bool:
         ended = Attempt(
             number=seen.attempt,
             conclusion=verdict.conclusion,

@@ -23,18 +23,16 @@ from ci_controller.plan import (
     MarkRunning,
     MarkStarting,
     MarkStopping,
-    Observed,
     OpenGate,
     Remove,
     Rest,
-    Sight,
     Start,
     Stop,
     TryAgain,
-    Verdict,
     Wait,
     plan,
 )
+from ci_controller.verdicts import Observed, Sight, Verdict
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 TIMEOUT = 100.0

@@ -11,20 +11,9 @@ from ci_common.jobs import ACTIVE_STATES, STOP_CONCLUSIONS, Attempt, Conclusion,
 from ci_common.layout import ExitRecord
 from ci_common.spec import Retry
 from ci_controller.limits import Bounds
-from ci_controller.plan import (
-    Complete,
-    MarkRunning,
-    MarkStarting,
-    MarkStopping,
-    Observed,
-    Sight,
-    TryAgain,
-    Verdict,
-    Wait,
-    conclude,
-    plan,
-)
+from ci_controller.plan import Complete, MarkRunning, MarkStarting, MarkStopping, TryAgain, Wait, conclude, plan
 from ci_controller.retrying import pause_after
+from ci_controller.verdicts import Observed, Sight, Verdict
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 BOUNDS = Bounds(timeout=100.0)

@@ -1,0 +1,115 @@
+"""What a look shows of a job, and how a job ended of which that is all there is to see. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from ci_common.jobs import STOP_CONCLUSIONS, Conclusion, Job, Reason, ReasonCode
+from ci_common.layout import ExitRecord
+from ci_controller.limits import NO_BOUNDS, NOTHING_USED, Bounds, Usage
+
+SIGKILLED = 137
+"""What a shell makes of the end of a process that was killed."""
+
+
+class Sight(StrEnum):
+    """What a look at the engine and the run directory shows of a job."""
+
+    ABSENT = "absent"
+    CREATED = "created"
+    BOOTING = "booting"
+    """Started, and not at its gate yet."""
+    AT_GATE = "at_gate"
+    RUNNING = "running"
+    """Through the gate: the job's own code may have run."""
+    EXITED = "exited"
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One look at a job."""
+
+    sight: Sight
+    exit: ExitRecord | None = None
+    """What the script wrote at its end."""
+    started: bool = False
+    """Whether the gate has opened."""
+    spent: bool = False
+    """Whether the run directory is one of an attempt that has completed and been cleared."""
+    workload_exit_code: int | None = None
+    """How the workload's first process ended, as the engine states it."""
+    out_of_memory: bool = False
+    """The engine says that a process of the job was killed for want of memory, at whatever time."""
+    usage: Usage = NOTHING_USED
+    disk_full: bool = False
+    """Whether the disk that holds the run directory has no room left."""
+    booting_since: datetime | None = None
+    """When this controller first saw the workload BOOTING."""
+    starts: int = 0
+    """How often this controller has started the workload."""
+    over_at: datetime | None = None
+    """When the job will end by itself, where that is known (built-in types)."""
+    cleared: bool = True
+    """Whether nothing but the log is left of a completed job's files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a job ends."""
+
+    conclusion: Conclusion
+    reason: Reason | None
+    exit_code: int | None = None
+
+
+def judge(job: Job, seen: Observed, bounds: Bounds = NO_BOUNDS) -> Verdict:
+    """Return how a job ended whose workload has exited or is gone.
+
+    What the script wrote at its end counts first; a stop counts only if it reached the script before that.
+    """
+    ended = seen.exit
+    if ended is not None and not (job.stop_code and ended.terminated):
+        return _judge_own_end(ended, seen, bounds)
+    if job.stop_code is not None:
+        own_code = ended.code if ended else seen.workload_exit_code if seen.started else None
+        reason = Reason(job.stop_code, bounds.why_stopped(job.stop_code, seen.usage, ended))
+        return Verdict(STOP_CONCLUSIONS[job.stop_code], reason, own_code)
+    if seen.out_of_memory:
+        return errored(ReasonCode.OUT_OF_MEMORY, bounds.why_killed())
+    if seen.disk_full:
+        return errored(ReasonCode.DISK_FULL, "the disk was full, so the job's end could not be written down")
+    if seen.spent and not seen.started:
+        return errored(
+            ReasonCode.RESTORED,
+            "the job ran to its end, and the database is an older copy that does not know how it ended; it is not run "
+            "again by itself",
+        )
+    if seen.sight in (Sight.ABSENT, Sight.CREATED):
+        return errored(ReasonCode.CONTAINER_LOST, "what ran the job was removed from outside before the job ended")
+    return errored(
+        ReasonCode.CONTAINER_LOST,
+        f"what ran the job was ended from outside (exit code {seen.workload_exit_code}) before the job ended",
+    )
+
+
+def _judge_own_end(ended: ExitRecord, seen: Observed, bounds: Bounds) -> Verdict:
+    """A job that coped with what the kernel refused it has succeeded; a failed one is told what may have failed it.
+
+    The script's own count is of the step that failed; the engine's word, of any time, counts where that is missing.
+    """
+    if ended.code == 0:
+        return Verdict(Conclusion.SUCCEEDED, None, 0)
+    killed = seen.out_of_memory if ended.oom_kills is None else ended.oom_kills > 0
+    if killed and ended.code == SIGKILLED:
+        return errored(ReasonCode.OUT_OF_MEMORY, bounds.why_killed(), ended.code)
+    code, message = ReasonCode.EXIT_CODE, f"the job's command ended with exit code {ended.code}"
+    if killed:
+        code, message = ReasonCode.OUT_OF_MEMORY, f"{message} after {bounds.why_killed()}"
+    elif ended.refused_forks:
+        code, message = ReasonCode.PIDS_LIMIT, f"{message} after {bounds.why_refused()}"
+    return Verdict(Conclusion.FAILED, Reason(code, message), ended.code)
+
+
+def errored(code: ReasonCode, message: str, exit_code: int | None = None) -> Verdict:
+    """Return the verdict on a job that we could not run, or lost."""
+    return Verdict(Conclusion.ERRORED, Reason(code, message), exit_code)
