@@ -19,6 +19,12 @@ SHELLS = [path for path in map(Path, ("/bin/dash", "/bin/bash", "/bin/busybox"))
 ENVIRONMENT = {"PATH": os.defpath}
 
 
+def end_of(run: RunDirectory) -> tuple[int, bool] | None:
+    """Return exit status and whether SIGTERM had come, or None; what the kernel counted besides is the machine's."""
+    record = run.read_exit()
+    return None if record is None else (record.code, record.terminated)
+
+
 def as_sh(shell: Path, folder: Path) -> Path:
     """Return a link to `shell` named sh, by which each of them behaves as one."""
     link = folder / f"as-{shell.name}" / "sh"

@@ -5,10 +5,11 @@ import asyncio
 import pytest
 
 from ci_common.ids import new_job_id
-from ci_common.layout import DataDirectory, ExitRecord
+from ci_common.layout import DataDirectory
 from ci_controller.rundir import opened_gate
 from ci_controller.runtime.protocol import Phase, Runtime, Workload, WorkloadKey
 from tests.contracts.runtime_suite.bench import MakeTrial, RuntimeBench
+from tests.helpers.scripts import end_of
 from tests.helpers.waiting import eventually
 
 
@@ -50,18 +51,18 @@ class Phases(RuntimeBench):
     async def test_an_exit_code_is_in_the_exit_file_and_in_the_workload(self, trial: MakeTrial, code: int) -> None:
         one = trial(f"exit {code}")
         assert await one.execute() == Workload(Phase.EXITED, exit_code=code)
-        assert one.run.read_exit() == ExitRecord(code, terminated=False)
+        assert end_of(one.run) == (code, False)
 
     async def test_a_command_that_is_not_there_ends_with_127(self, trial: MakeTrial) -> None:
         one = trial("no-such-program")
         assert (await one.execute()).exit_code == 127
-        assert one.run.read_exit() == ExitRecord(127, terminated=False)
+        assert end_of(one.run) == (127, False)
         assert b"no-such-program" in one.run.log.read_bytes()
 
     async def test_a_job_that_kills_itself_has_a_result(self, trial: MakeTrial) -> None:
         one = trial("kill -9 $$")
         assert (await one.execute()).exit_code == 137
-        assert one.run.read_exit() == ExitRecord(137, terminated=False)
+        assert end_of(one.run) == (137, False)
 
     async def test_creating_twice_creates_one(self, trial: MakeTrial, runtime: Runtime) -> None:
         one = trial("exit 0")

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from ci_common.layout import ExitRecord
 from ci_controller.runtime.protocol import Phase, Runtime, Workload
 from tests.contracts.runtime_suite.bench import FOREVER, READY, MakeLifeline, MakeTrial, RuntimeBench
+from tests.helpers.scripts import end_of
 from tests.helpers.waiting import eventually
 
 DAEMONS = {
@@ -27,7 +27,7 @@ class Stopping(RuntimeBench):
         await one.running()
         await runtime.stop(one.key, 30)
         assert await runtime.look(one.key) == Workload(Phase.EXITED, exit_code=7)
-        assert one.run.read_exit() == ExitRecord(7, terminated=True)
+        assert end_of(one.run) == (7, True)
 
     async def test_a_stopped_job_may_tidy_up_and_say_so(self, trial: MakeTrial, runtime: Runtime) -> None:
         one = trial(f"trap 'sleep 0.3; echo tidy; exit 0' TERM; {READY}; {FOREVER}", "echo never")
@@ -42,14 +42,14 @@ class Stopping(RuntimeBench):
         await one.running()
         await runtime.stop(one.key, 30)
         assert b"never" not in one.run.log.read_bytes()
-        assert one.run.read_exit() == ExitRecord(143, terminated=True)
+        assert end_of(one.run) == (143, True)
 
     async def test_a_job_without_a_handler_ends_at_once(self, trial: MakeTrial, runtime: Runtime) -> None:
         one = trial(f"{READY}; sleep 600")
         await one.running()
         await runtime.stop(one.key, 30)
         assert await runtime.look(one.key) == Workload(Phase.EXITED, exit_code=143)
-        assert one.run.read_exit() == ExitRecord(143, terminated=True)
+        assert end_of(one.run) == (143, True)
 
     async def test_a_deaf_job_is_killed_after_its_grace(self, trial: MakeTrial, runtime: Runtime) -> None:
         one = trial(f"trap '' TERM; {READY}; {FOREVER}")
@@ -89,7 +89,7 @@ class Stopping(RuntimeBench):
         assert lifeline.held()
         (one.workspace / "go").touch()
         assert await one.end() == Workload(Phase.EXITED, exit_code=4)
-        assert one.run.read_exit() == ExitRecord(4, terminated=False)
+        assert end_of(one.run) == (4, False)
         assert not lifeline.held()
 
     @pytest.mark.parametrize("kind", DAEMONS)

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from ci_common.jobs import StepStatus
-from ci_common.layout import ExitRecord, RunDirectory
+from ci_common.layout import RunDirectory
 from ci_common.spec import ExecutionPlan, PlannedStep
 from ci_common.steps import read_steps
 from ci_controller.rundir import opened_gate
 from ci_controller.script import Setup
-from tests.helpers.scripts import ENVIRONMENT, SHELLS, ScriptRun, as_sh, plan_of, shell_steps
+from tests.helpers.scripts import ENVIRONMENT, SHELLS, ScriptRun, as_sh, end_of, plan_of, shell_steps
 
 MakeRun = Callable[..., ScriptRun]
 
@@ -86,7 +86,7 @@ def test_a_script_at_the_gate_does_not_follow_another_through_it(of: MakeRun) ->
 def test_a_command_is_what_sh_c_makes_of_it(of: MakeRun, text: str, code: int, log: bytes | None) -> None:
     one = of(plan_of(*shell_steps(text)))
     assert one.execute() == code
-    assert one.run.read_exit() == ExitRecord(code, terminated=False)
+    assert end_of(one.run) == (code, False)
     assert log is None or one.log() == log
 
 
@@ -163,7 +163,7 @@ def test_a_missing_directory_ends_the_job(of: MakeRun) -> None:
     one.to_gate()
     one.through_gate()
     assert one.end() == 1
-    assert one.run.read_exit() == ExitRecord(1, terminated=False)
+    assert end_of(one.run) == (1, False)
     assert b"gone" in one.log()
 
 
@@ -208,7 +208,7 @@ def test_sigterm_ends_the_step_and_not_the_script(of: MakeRun) -> None:
     one.until((one.run.workspace / "ready").exists)
     os.killpg(process.pid, signal.SIGTERM)
     assert one.end() == 7
-    assert one.run.read_exit() == ExitRecord(7, terminated=True)
+    assert end_of(one.run) == (7, True)
     assert b"never" not in one.log()
 
 
@@ -231,14 +231,14 @@ def test_sigterm_between_two_steps_stops_the_rest(of: MakeRun) -> None:
     with one.run.steps.open() as records:
         assert '"step":1' not in records.read()
         assert one.end() == 143
-    assert one.run.read_exit() == ExitRecord(143, terminated=True)
+    assert end_of(one.run) == (143, True)
     assert b"never" not in one.log()
 
 
 def test_a_step_that_signals_its_group_stops_the_rest(of: MakeRun) -> None:
     one = of(plan_of(*shell_steps("kill -TERM 0; sleep 60", "echo never")))
     assert one.execute() == 143
-    assert one.run.read_exit() == ExitRecord(143, terminated=True)
+    assert end_of(one.run) == (143, True)
 
 
 def test_sigterm_at_the_gate_ends_the_script_at_once(of: MakeRun) -> None:
@@ -281,4 +281,4 @@ def test_setup_comes_first_and_gives_variables(of: MakeRun) -> None:
 def test_setup_that_fails_ends_the_job(of: MakeRun) -> None:
     one = of(plan_of(*shell_steps("echo never")), setup=Setup(("sh", "-c", "echo no; exit 11"), {}))
     assert (one.execute(), one.log()) == (11, b"no\n")
-    assert one.run.read_exit() == ExitRecord(11, terminated=False)
+    assert end_of(one.run) == (11, False)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ci_common.errors import RuntimeUnavailable, StartFault
-from ci_common.layout import DataDirectory, ExitRecord
+from ci_common.layout import DataDirectory
 from ci_common.processes import this_process
 from ci_common.settings import Settings
 from ci_controller.runtime import process, process_supervisor
@@ -20,6 +20,7 @@ from ci_controller.runtime.protocol import Phase, Workload
 from tests.contracts.runtime_suite.bench import MakeTrial
 from tests.contracts.runtime_suite.trial import Lifeline
 from tests.helpers.process_records import forge, identity, record_of
+from tests.helpers.scripts import end_of
 from tests.helpers.waiting import eventually
 
 ROOT = Path(__file__).parents[4]
@@ -89,7 +90,7 @@ async def test_a_job_whose_supervisor_was_killed_goes_on_to_its_result(
     assert await runtime.look(one.key) == Workload(Phase.RUNNING)
     (one.workspace / "go").touch()
     assert await one.end() == Workload(Phase.EXITED)
-    assert one.run.read_exit() == ExitRecord(5, terminated=False)
+    assert end_of(one.run) == (5, False)
 
 
 @pytest.mark.parametrize("text", ["trap 'exit 6' TERM", "trap '' TERM"])
@@ -103,7 +104,7 @@ async def test_a_job_whose_supervisor_was_killed_can_be_stopped(
     await eventually(lambda: not supervisor.is_alive(), "the supervisor has gone")
     await runtime.stop(one.key, 0.3)
     assert await runtime.look(one.key) == Workload(Phase.EXITED)
-    assert one.run.read_exit() == (ExitRecord(6, terminated=True) if "6" in text else None)
+    assert end_of(one.run) == ((6, True) if "6" in text else None)
 
 
 async def test_a_frozen_supervisor_is_woken_for_a_stop(
