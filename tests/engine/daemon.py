@@ -2,6 +2,7 @@
 
 import ctypes
 import ipaddress
+import json
 import os
 import shutil
 import signal
@@ -26,6 +27,13 @@ _NETWORKS = [ipaddress.ip_network(f"10.{213 + n}.0.0/24") for n in range(20)]
 @contextmanager
 def private_engine() -> Iterator[EngineAPI]:
     """Install what is missing, run an engine, and stop it. Needs root. Raises EngineError."""
+    with private_daemon() as daemon:
+        yield daemon.engine
+
+
+@contextmanager
+def private_daemon(**options: object) -> Iterator["Daemon"]:
+    """Like `private_engine`, for a test that stops and starts the engine. `options` are those of daemon.json."""
     install_packages(PACKAGES)
     with ExitStack() as stack:
         stack.enter_context(_cgroups())
@@ -34,47 +42,91 @@ def private_engine() -> Iterator[EngineAPI]:
         runtime = Path(stack.enter_context(_directory("/run")))
         runtime.chmod(0o755)  # The socket in it is for its group, too, as the usual one is.
         data = Path(stack.enter_context(_directory("/var/tmp")))
-        yield stack.enter_context(_daemon(runtime, data, bridge))
+        (data / "daemon.json").write_text(json.dumps(options) + "\n")
+        daemon = Daemon(runtime, data, bridge)
+        try:
+            daemon.launch()
+            daemon.wait()
+            yield daemon
+        finally:
+            daemon.close()
 
 
-@contextmanager
-def _daemon(runtime: Path, data: Path, bridge: str) -> Iterator[EngineAPI]:
-    url = f"unix://{runtime / 'docker.sock'}"
-    log = data / "dockerd.log"
-    command = [
-        "dockerd",
-        *("--host", url),
-        *("--data-root", str(data / "data")),
-        *("--exec-root", str(runtime / "exec")),
-        *("--pidfile", str(runtime / "docker.pid")),
-        *("--config-file", str(data / "daemon.json")),
-        *("--bridge", bridge),
-    ]
-    (data / "daemon.json").write_text("{}\n")
-    environment = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
-    with log.open("wb") as output:
-        daemon = subprocess.Popen(
-            command, env=environment, stdout=output, stderr=output, start_new_session=True, preexec_fn=_die_with_parent
-        )
-    try:
-        engine = EngineAPI(url)
+class Daemon:
+    """An engine on directories of its own, with a containerd that outlives it, as a service manager has it."""
+
+    def __init__(self, runtime: Path, data: Path, bridge: str) -> None:
+        self.engine = EngineAPI(f"unix://{runtime / 'docker.sock'}")
+        self._log = data / "dockerd.log"
+        self._command = [
+            "dockerd",
+            *("--host", self.engine.url),
+            *("--data-root", str(data / "data")),
+            *("--exec-root", str(runtime / "exec")),
+            *("--pidfile", str(runtime / "docker.pid")),
+            *("--config-file", str(data / "daemon.json")),
+            *("--bridge", bridge),
+            *("--containerd", str(runtime / "containerd.sock")),
+        ]
+        settings = data / "containerd.toml"
+        settings.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
+        containerd = ["containerd", *("--config", str(settings)), *("--address", str(runtime / "containerd.sock"))]
+        containerd += [*("--root", str(data / "containerd")), *("--state", str(runtime / "containerd"))]
+        self._containerd = self._run(containerd)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def launch(self) -> None:
+        """Start the engine's process. It ends with the thread that calls this."""
+        self._process = self._run(self._command)
+
+    def _run(self, command: list[str]) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
+        with self._log.open("ab") as output:
+            return subprocess.Popen(
+                command,
+                env=environment,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+
+    def wait(self) -> None:
+        """Return once the engine answers. Raises EngineError."""
         deadline = time.monotonic() + START_SECONDS
-        while not engine.answers():
-            if daemon.poll() is not None or time.monotonic() > deadline:
-                raise EngineError(f"dockerd did not come up:\n{log.read_text(errors='replace')[-4000:]}")
+        while not self.engine.answers():
+            if self._has_ended() or time.monotonic() > deadline:
+                raise EngineError(f"dockerd did not come up:\n{self._log.read_text(errors='replace')[-4000:]}")
             time.sleep(0.1)
-        yield engine
-    finally:
-        _stop(daemon)
+
+    def stop(self, number: signal.Signals) -> None:
+        """End the engine by this signal; what becomes of its containers is its own affair."""
+        assert self._process is not None, "the engine has been started"
+        _end(self._process, number)
+
+    def close(self) -> None:
+        """End the engine, if it runs, and its containers."""
+        if not self._has_ended():
+            self.remove_containers()
+            self.stop(signal.SIGTERM)
+        _end(self._containerd, signal.SIGTERM)
+
+    def remove_containers(self) -> None:
+        """Remove all containers of the engine."""
+        for container in json.loads(self.engine.request("GET", "/containers/json", {"all": "1"})):
+            self.engine.request("DELETE", f"/containers/{container['Id']}", {"force": "1"})
+
+    def _has_ended(self) -> bool:
+        return self._process is None or self._process.poll() is not None
 
 
-def _stop(daemon: subprocess.Popen[bytes]) -> None:
-    daemon.terminate()
+def _end(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    process.send_signal(number)
     try:
-        daemon.wait(STOP_SECONDS)
+        process.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:
-        os.killpg(daemon.pid, signal.SIGKILL)
-        daemon.wait()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _die_with_parent() -> None:

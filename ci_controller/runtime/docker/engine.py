@@ -135,12 +135,13 @@ class Engine:
 
         Raises Absent, Conflict or another Refusal where the engine says no, RuntimeUnavailable where it says nothing.
         """
-        if self._docker is None:
+        docker = self._docker
+        if docker is None:
             raise RuntimeUnavailable("there is no connection to the Docker engine")
         limit = self._patience if patience == -1.0 else patience
         try:
             async with asyncio.timeout(limit):
-                yield self._docker
+                yield docker
         except aiodocker.DockerError as exc:
             if exc.status == _UNREACHABLE:
                 raise RuntimeUnavailable(f"no Docker engine answers at {self._address}: {_why(exc)}") from exc
@@ -149,6 +150,10 @@ class Engine:
             raise RuntimeUnavailable(f"the Docker engine did not answer within {limit} s") from exc
         except (aiohttp.ClientError, OSError) as exc:
             raise RuntimeUnavailable(f"the connection to the Docker engine broke: {exc}") from exc
+        except (AssertionError, RuntimeError) as exc:
+            if docker is self._docker:
+                raise
+            raise RuntimeUnavailable("the connection to the Docker engine was closed meanwhile") from exc
         except json.JSONDecodeError as exc:
             raise RuntimeUnavailable(f"what answers is not a Docker engine: {exc}") from exc
 
