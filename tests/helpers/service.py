@@ -47,7 +47,7 @@ class Service:
         """Start the process as `launch` does, and return once it has said where it listens."""
         self._ready.clear()
         self.launch(*python_arguments)
-        if not self._ready.wait(30):
+        if not self._ready.wait(90):
             raise AssertionError("the service did not say where it listens:\n" + "".join(self.said))
         return self
 
