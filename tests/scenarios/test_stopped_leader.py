@@ -53,7 +53,7 @@ class Snapshot:
     async def take(
         cls, installation: Installation, repository: SQLiteJobRepository, runtime: Runtime, job_id: str
     ) -> "Snapshot":
-        paths = [path for path in installation.data.path.rglob("*") if path.name != "ended"]
+        paths = [path for path in installation.data.path.rglob("*") if path.is_file() and path.name != "ended"]
         files = {str(path): (path.lstat().st_size, path.lstat().st_mtime_ns) for path in paths}
         return cls(await repository.get(job_id), files, frozenset(await runtime.list_workloads()))
 
@@ -67,10 +67,11 @@ async def stopped_at(installation: Installation, point: str) -> None:
             # It stands in the middle of a commit, and nobody can write until it goes on: this is not what is tried.
             await stopped_at(installation.another("again"), point)
             return
+        term = await present_term(repository)
         async with installation.controller() as parts:
             runtime = parts.runtimes[installation.runtime]
             ended = await check_invariants(installation, repository, runtime, job.id, ENDING)
-            await eventually(lambda: someone_leads_after(repository, 1), "another one leads")
+            await eventually(lambda: someone_leads_after(repository, term), "another one leads")
             before = await Snapshot.take(installation, repository, runtime, job.id)
             former.go_on()
             await eventually(lambda: former.has_said(STANDS_BY), "the former leader stands by")
@@ -82,8 +83,12 @@ async def stopped_at(installation: Installation, point: str) -> None:
 
 
 async def someone_leads_after(repository: SQLiteJobRepository, term: int) -> bool:
+    return await present_term(repository) > term
+
+
+async def present_term(repository: SQLiteJobRepository) -> int:
     held = await repository.held()
-    return held is not None and held.fence > term
+    return 0 if held is None else held.fence
 
 
 async def leads_again(installation: Installation, repository: SQLiteJobRepository, former: Doomed, ended: Job) -> None:
