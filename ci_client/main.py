@@ -94,6 +94,7 @@ def _show_misuse(error: click.ClickException) -> None:
 def _status_of_error(error: Exception) -> int | None:
     """Say what was wrong and return the exit status, or None for an error nobody raised on purpose."""
     from ci_client.console import say
+    from ci_client.errors import ServerError
     from ci_client.exits import status_of_error
     from ci_common.errors import CiError
 
@@ -106,9 +107,9 @@ def _status_of_error(error: Exception) -> int | None:
     for field in getattr(error, "errors", ()):
         if field.message not in str(error):
             say(f"  {field.path}: {field.message}", problem=True)
-    retry_after = getattr(error, "retry_after", None)
-    if retry_after is not None:
-        say(f"  worth another try after {retry_after} s", problem=True)
+    if isinstance(error, ServerError) and error.retry_after is not None:
+        unit = " s" if error.retry_after.isdigit() else ""
+        say(f"  worth another try after {error.retry_after}{unit}", problem=True)
     return status_of_error(error)
 
 

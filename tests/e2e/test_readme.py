@@ -106,7 +106,10 @@ def test_several_terminals(start: Starter, shell: Shell) -> None:
     assert any(" INFO ci_server.requests: POST /submit-async 202 " in line for line in service.said)
 
 
-def test_exec(service: Service, shell: Shell) -> None:
+@pytest.mark.docker
+@pytest.mark.parametrize("runtime", ["docker"])
+@pytest.mark.usefixtures("service", "python_image")
+def test_exec(shell: Shell) -> None:
     done = shell("exec")
     assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
 
