@@ -1,0 +1,68 @@
+"""What the figures were measured on and with."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+
+from bench.figures import machine
+from ci_common.settings import Settings
+
+LIBRARIES = (
+    "starlette",
+    "uvicorn",
+    "uvloop",
+    "httptools",
+    "aiosqlite",
+    "aiodocker",
+    "aiohttp",
+    "httpx",
+    "sse-starlette",
+)
+
+
+def environment(image: str, *, quick: bool, seconds: float) -> dict[str, str]:
+    """Return what to say of a run's machine, versions and settings."""
+    return {
+        "machine": f"{machine()}, {processor()}",
+        "load at the end": f"{', '.join(f'{load:.2f}' for load in os.getloadavg())} (of 1, 5 and 15 minutes)",
+        "ci-server": f"{own_version()}",
+        "libraries": ", ".join(f"{name} {installed(name)}" for name in LIBRARIES),
+        "image": f"`{image}`",
+        "settings": "the defaults, but for those named with each family" + settings_set(),
+        "kind of run": f"{'`--quick`: too few samples to quote' if quick else 'full'}, {seconds:.0f} s",
+    }
+
+
+def processor() -> str:
+    """Return the name of the processor, where the system tells it."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.machine()
+
+
+def own_version() -> str:
+    """Return the product's version, and the commit where there is a repository."""
+    ask = ["git", "describe", "--always", "--dirty"]
+    try:
+        commit = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        commit = ""
+    return f"{installed('ci-server')}{f', commit {commit}' if commit else ''}"
+
+
+def installed(name: str) -> str:
+    """Return the version of a library."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def settings_set() -> str:
+    """Return which of the product's settings the environment changes."""
+    names = sorted(set(Settings.env_names().values()) & set(os.environ))
+    return f"; set in the environment: {', '.join(f'`{name}`' for name in names)}" if names else ""
