@@ -9,12 +9,14 @@ table of targets. `bench.overload` and `bench.endurance` are programs of their o
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 from bench.families import FAMILIES
 from bench.figures import write_section
@@ -74,6 +76,11 @@ def verdict(failed: Sequence[str], results: Results) -> int:
     return 1 if faults or failed else 0
 
 
+def interrupt(_: int, __: FrameType | None) -> None:
+    """Leave as at Ctrl-C, so that every server and every peer is ended."""
+    signal.raise_signal(signal.SIGINT)
+
+
 def main() -> int:
     """Measure; return the exit status."""
     known = {family.NAME: family for family in FAMILIES}
@@ -87,6 +94,7 @@ def main() -> int:
     if unknown:
         parser.error(f"no family is called {', '.join(unknown)}; there are {', '.join(known)}")
     allow_many_descriptors()
+    signal.signal(signal.SIGTERM, interrupt)
     with tempfile.TemporaryDirectory() as directory:
         lab = Lab(Path(directory), image=options.image, quick=options.quick)
         begun = time.monotonic()

@@ -93,7 +93,7 @@ async def measure(lab: Lab) -> list[Figure]:
         lab.note(f"How the jobs of the server for {name} starts got their containers: {told}.")
     lab.note(
         f"Each job is a zip of {UPLOAD_BYTES // 1024} KB, submitted and followed by the client library over HTTP; its "
-        f"one step is `{COMMAND}`. Beside it, `docker run --rm IMAGE /bin/sh -ec '{COMMAND}'`, which is given no files. "
+        f"one step is `{COMMAND}`. Beside it, `docker run --rm IMAGE /bin/sh -ec '{COMMAND}'`, which gets no files. "
         "Both have the engine's bridge network. Before each, the pool is full again and the containers of the one "
         "before are gone."
     )
