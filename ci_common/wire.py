@@ -89,6 +89,7 @@ def attempt_on_wire(attempt: Attempt) -> dict[str, Any]:
         "start_time": _instant(attempt.start_time),
         "end_time": _instant(attempt.end_time),
         "runtime": attempt.runtime,
+        "start_way": attempt.start_way,
         "log_bytes": attempt.log_bytes,
         "log_sha256": attempt.log_sha256,
         "steps": [step_on_wire(step) for step in attempt.steps],
@@ -127,6 +128,7 @@ def job_on_wire(
         "cancel_requested_time": _instant(job.cancel_requested_time),
         "retry_of": job.retry_of,
         "runtime": job.runtime,
+        "start_way": job.start_way,
         "image": job.image,
     }
 
