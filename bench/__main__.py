@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -51,16 +51,15 @@ async def measure(families: Sequence[Family], lab: Lab) -> list[str]:
     return failed
 
 
-def publish(results: Results, page: Path | None, *, image: str, quick: bool) -> None:
+def publish(results: Results, about: Mapping[str, str], page: Path | None) -> None:
     """Print the report, and put it and its plots into the page, if one is given."""
-    about = environment(image, quick=quick, seconds=results.seconds)
     plots: dict[str, Path] = {}
     if page is not None:
         for name, figures in results.figures.items():
             if figures:
                 draw(results, name, page.with_suffix("") / f"{name}.png")
                 plots[name] = Path(page.stem, f"{name}.png")
-    text = report(results, about, plots)
+    text = report(results, {**about, "took": f"{results.seconds:.0f} s"}, plots)
     print(text)
     if page is not None:
         write_section(page, SECTION, text)
@@ -95,12 +94,13 @@ def main() -> int:
         parser.error(f"no family is called {', '.join(unknown)}; there are {', '.join(known)}")
     allow_many_descriptors()
     signal.signal(signal.SIGTERM, interrupt)
+    about = environment(options.image, quick=options.quick)
     with tempfile.TemporaryDirectory() as directory:
         lab = Lab(Path(directory), image=options.image, quick=options.quick)
         begun = time.monotonic()
         failed = asyncio.run(measure([known[name] for name in options.families or known], lab))
         lab.results.seconds = time.monotonic() - begun
-    publish(lab.results, options.write, image=options.image, quick=options.quick)
+    publish(lab.results, about, options.write)
     return verdict(failed, lab.results)
 
 

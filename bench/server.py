@@ -3,8 +3,9 @@
 import asyncio
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 
@@ -40,24 +41,41 @@ def own_prefix(prefix: str) -> str:
     return f"{prefix}-{os.getpid()}-"
 
 
-async def idle_containers(url: str) -> int | None:
-    """Return how many warm containers the server has waiting, or None for a server that keeps none."""
-    async with httpx.AsyncClient(trust_env=False) as client:
-        answer = await client.get(f"{url}/pool")
-    if answer.status_code == httpx.codes.NOT_FOUND:
-        return None
-    return int(answer.raise_for_status().json()["idle"])
+class Pool:
+    """A server's warm containers, as whoever measures sees them."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.trouble = ""
+        """Why it was not filled when it should have been; it is not waited for any more then."""
+
+    async def filled(self, count: int = 1) -> bool:
+        """Return True once at least `count` containers wait and no more are made, False if that takes too long."""
+        if self.trouble:
+            return False
+        state: dict[str, Any] = {}
+        try:
+            async with asyncio.timeout(POOL_SECONDS):
+                while not _is_filled(state := await self._ask(), count):
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            self.trouble = f"not filled with {count} within {POOL_SECONDS:g} s: {state}"
+            return False
+        return True
+
+    async def waiting(self) -> int:
+        """Return how many containers wait."""
+        return int((await self._ask())["waiting"])
+
+    async def _ask(self) -> dict[str, Any]:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            return dict((await client.get(f"{self._url}/pool")).raise_for_status().json())
 
 
-async def filled(url: str, count: int) -> bool:
-    """Return True once the server has `count` warm containers waiting, False if it keeps none or takes too long."""
-    try:
-        async with asyncio.timeout(POOL_SECONDS):
-            while (idle := await idle_containers(url)) is not None and idle < count:
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        return False
-    return idle is not None
+def _is_filled(state: Mapping[str, Any], count: int) -> bool:
+    kinds = state["kinds"]
+    is_at_rest = all(not kind["starting"] and kind["waiting"] >= kind["wanted"] for kind in kinds)
+    return state["waiting"] >= count and is_at_rest
 
 
 async def cleared(prefix: str) -> None:

@@ -7,7 +7,7 @@ from bench.frame.lab import Lab
 from bench.frame.limits import GATE
 from bench.frame.model import Better, Figure, Series
 from bench.frame.turns import in_turns
-from bench.server import filled, serving
+from bench.server import Pool, serving
 from ci_client.aio import CiClient
 
 NAME = "end"
@@ -25,10 +25,11 @@ async def measure(lab: Lab) -> list[Figure]:
     """Measure jobs, followed from their beginning, and `docker run`, in turns."""
     bounds = await lab.limits(GATE)
     with serving() as service:
+        pool = Pool(service.url)
         async with RawEngine.connected() as engine, CiClient(service.url) as client:
 
             async def settle() -> None:
-                await filled(service.url, 1)
+                await pool.filled()
                 await engine.quiet()
 
             async def job() -> float:
@@ -51,5 +52,7 @@ async def measure(lab: Lab) -> list[Figure]:
         "clock when it has `complete`, which says that the log is whole and the container has ended. Beside it, the "
         "end of `docker run --rm` of the same."
     )
+    if pool.trouble:
+        lab.leave_out("the end of some warm starts", f"the pool was {pool.trouble}")
     ours, reference = Series("ci-server", tuple(taken["job"])), Series("`docker run`", tuple(taken["docker"]))
     return [Figure("end", "last byte to verdict", "ms", Better.LESS, ours, reference, bounds)]

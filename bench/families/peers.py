@@ -13,7 +13,7 @@ from bench.frame.turns import in_turns
 from bench.peers.catalogue import KINDS
 from bench.peers.image import pytest_image
 from bench.peers.process import Peer, Task
-from bench.server import filled, serving
+from bench.server import Pool, serving
 from ci_client.aio import CiClient
 from ci_common.events import Event
 from tests.helpers.service import tree, zipped
@@ -40,13 +40,14 @@ async def measure(lab: Lab) -> list[Figure]:
     figures: list[Figure] = []
     async with AsyncExitStack() as stack:
         service = stack.enter_context(serving())
+        pool = Pool(service.url)
         engine = await stack.enter_async_context(RawEngine.connected())
         ours = Ours(lab, await stack.enter_async_context(CiClient(service.url)))
         contenders: dict[str, Contender] = {OURS: ours.run, DOCKER: by_docker}
         contenders |= {name: peer.run for name, peer in (await start_peers(lab, stack)).items()}
 
         async def settle() -> None:
-            await filled(service.url, 1)
+            await pool.filled()
             await engine.quiet()
 
         for name, task in tasks.items():
@@ -55,6 +56,8 @@ async def measure(lab: Lab) -> list[Figure]:
             turns = lab.samples(12, 3)
             taken = await in_turns(turns, acts(task, contenders), settle=settle)
             figures += compared(name, taken, bounds)
+    if pool.trouble:
+        lab.leave_out("some of our warm starts", f"the pool was {pool.trouble}")
     lab.note(
         f"Everybody runs `echo hello` and `{' '.join(PYTEST)}` in the same image, with an init process and the bridge "
         "network. For pytest ours gets the project as an upload over HTTP; the others have its directory mounted. A "
@@ -166,6 +169,7 @@ def compared(name: str, taken: Mapping[str, list[float]], bounds: tuple[str, ...
             ours,
             Series(contender, tuple(samples)),
             bounds,
+            group=f"{name}, submission to verdict",
         )
         for contender, samples in taken.items()
         if contender != OURS

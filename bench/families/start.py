@@ -12,7 +12,7 @@ from bench.frame.lab import Lab
 from bench.frame.limits import GATE
 from bench.frame.model import Better, Figure, Series
 from bench.frame.turns import in_turns
-from bench.server import cleared, filled, own_prefix, serving
+from bench.server import Pool, cleared, own_prefix, serving
 from ci_client.aio import CiClient
 from tests.helpers.service import zipped
 
@@ -66,10 +66,11 @@ async def measure(lab: Lab) -> list[Figure]:
     with ExitStack() as stack:
         warm = stack.enter_context(serving("bench-warm"))
         cold = stack.enter_context(serving("bench-cold", CI_POOL_SIZE="0"))
+        pool = Pool(warm.url)
         async with RawEngine.connected() as engine, CiClient(warm.url) as on_warm, CiClient(cold.url) as on_cold:
 
             async def settle() -> None:
-                await filled(warm.url, 1)
+                await pool.filled()
                 await cleared(own_prefix("bench-cold"))
                 await engine.quiet()
 
@@ -87,6 +88,8 @@ async def measure(lab: Lab) -> list[Figure]:
                 },
                 settle=settle,
             )
+    if pool.trouble:
+        lab.leave_out("some warm starts", f"the pool was {pool.trouble}")
     for name in ("warm", "cold"):
         ways = Counter(path.way for path in taken[name])
         told = ", ".join(f"{count} {way}" for way, count in ways.most_common())

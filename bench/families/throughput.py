@@ -12,7 +12,7 @@ from bench.frame.engine import LABEL, RawEngine
 from bench.frame.lab import Lab
 from bench.frame.limits import GATE, RUNC
 from bench.frame.model import Better, Figure, LeftOut, Limit, Series
-from bench.server import cleared, filled, own_prefix, serving
+from bench.server import Pool, cleared, own_prefix, serving
 from ci_client.aio import CiClient
 from tests.helpers.following import finished
 
@@ -23,6 +23,7 @@ ENGINE_SLACK = 1.2
 """The engine's best time is a measurement, too: ours may be above it by chance, but not by so much."""
 COMMAND = "exit 0"
 BURST = 50
+LESSONS = 4
 PREFIX = "bench-many"
 
 
@@ -38,14 +39,16 @@ async def measure(lab: Lab) -> list[Figure]:
             jobs = lab.samples(200, 30)
             rates: dict[str, list[float]] = {"engine": [], "cold": [], "burst": []}
             ways: list[str] = []
-            await burst(lab, warm.url, BURST)  # From which the pool learns.
+            full = await learned(lab, warm.url)
             for _ in range(lab.samples(3, 2)):
-                await filled(warm.url, BURST)
+                await full.filled(BURST)
                 rates["engine"].append(await engine.rate(config, jobs // 2, width))
                 rates["cold"].append(await clear_rate(lab, cold.url, jobs))
                 rate, new_ways = await burst(lab, warm.url, BURST)
                 rates["burst"].append(rate)
                 ways += new_ways
+    if full.trouble:
+        lab.leave_out("bursts into a full pool", f"it was {full.trouble}")
     bounds = await limits(lab, rates["engine"])
     warm_starts = f"{ways.count('warm')} of {len(ways)}"
     lab.note(
@@ -117,11 +120,11 @@ async def config_of_a_job(lab: Lab, engine: RawEngine) -> dict[str, Any]:
             if len(listed) != 1:
                 raise LeftOut(f"the product's one job has {len(listed)} containers")
             inspected = await engine.ask("GET", f"/containers/{listed[0]['Id']}/json")
+            host = inspected["HostConfig"]
+            host["Mounts"] = [stand_in(lab.directory, mount) for mount in host.get("Mounts") or []]
             await client.cancel_job(job_id)
             await finished(client, job_id)
             await cleared(prefix)
-            host = inspected["HostConfig"]
-            host["Mounts"] = [stand_in(lab.directory, mount) for mount in host.get("Mounts") or []]
     return {
         "Image": lab.image,
         "Labels": {LABEL: "engine"},
@@ -144,6 +147,16 @@ def stand_in(directory: Path, mount: dict[str, Any]) -> dict[str, Any]:
     else:
         source.write_bytes(Path(mount["Source"]).read_bytes())
     return mount | {"Source": str(source)}
+
+
+async def learned(lab: Lab, url: str) -> Pool:
+    """Return the pool of a server after as many bursts as it takes to have learned of their size, or a few."""
+    pool = Pool(url)
+    for _ in range(LESSONS):
+        await burst(lab, url, BURST)
+        if await pool.filled() and await pool.waiting() >= BURST:
+            break
+    return pool
 
 
 async def submitted(lab: Lab, client: CiClient, jobs: int) -> list[str]:

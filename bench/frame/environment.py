@@ -21,16 +21,16 @@ LIBRARIES = (
 )
 
 
-def environment(image: str, *, quick: bool, seconds: float) -> dict[str, str]:
-    """Return what to say of a run's machine, versions and settings."""
+def environment(image: str, *, quick: bool) -> dict[str, str]:
+    """Return what to say of a run's machine, versions and settings; ask before it, since they may change meanwhile."""
     return {
         "machine": f"{machine()}, {processor()}",
-        "load at the end": f"{', '.join(f'{load:.2f}' for load in os.getloadavg())} (of 1, 5 and 15 minutes)",
+        "load before": f"{os.getloadavg()[0]:.2f} (of a minute); figures of a loaded machine say little",
         "ci-server": f"{own_version()}",
         "libraries": ", ".join(f"{name} {installed(name)}" for name in LIBRARIES),
         "image": f"`{image}`",
         "settings": "the defaults, but for those named with each family" + settings_set(),
-        "kind of run": f"{'`--quick`: too few samples to quote' if quick else 'full'}, {seconds:.0f} s",
+        "kind of run": f"{'`--quick`: too few samples to quote' if quick else 'full'}",
     }
 
 

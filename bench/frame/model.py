@@ -77,6 +77,8 @@ class Figure:
     """Keys of the limits that neither series can be beyond."""
     reference_is_limit: bool = False
     """We do all that the reference does and more, so we cannot be better: as a framework with nothing behind it."""
+    group: str = ""
+    """Figures of one group have the same series of ours, and are shown as one with several references."""
     exact: bool = False
     """The samples are counts, not measurements: they may be 0, and are not compared with limits."""
 
@@ -111,6 +113,13 @@ class Results:
     notes: dict[str, list[str]] = field(default_factory=dict)
     """By family: settings, versions, and what was left out."""
     seconds: float = 0.0
+
+    def groups(self, family: str) -> list[list[Figure]]:
+        """Return a family's figures, those of one group together."""
+        groups: dict[str, list[Figure]] = {}
+        for figure in self.figures.get(family, []):
+            groups.setdefault(figure.group or figure.key, []).append(figure)
+        return list(groups.values())
 
     def figure(self, key: str) -> Figure | None:
         """Return the figure with this key, or None where it was not measured."""

@@ -46,7 +46,7 @@ class Target:
         if self.bound is not None:
             word = "at least" if self.better is Better.MORE else "at most"
             return f"{word} {self.bound:g} {self.unit}{self.aim}"
-        return f"at least {self.ratio:.3g} times{self.aim}"
+        return "not worse" if self.ratio == 1 else f"at least {self.ratio:.3g} times{self.aim}"
 
 
 TARGETS = (

@@ -12,7 +12,6 @@ import httpx
 from bench.peers.environments import environment_of, redis_server, redis_version, version_of
 from bench.peers.process import INSIDE, Peer, started
 from tests.helpers.service import free_port
-from tests.helpers.waiting import eventually
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +30,13 @@ def _redis(place: Path) -> tuple[Mapping[str, str], tuple[str, ...]]:
     return {"BENCH_REDIS": socket, "PYTHONPATH": str(INSIDE)}, (redis_server(), *settings)
 
 
-async def _appears(path: Path) -> None:
-    await eventually(path.exists, f"{path.name} of the peer", timeout=60)
+async def _launch_redis(peer: Peer, command: tuple[str, ...]) -> None:
+    await peer.launch(*command)
+
+    async def listens() -> bool:
+        return (peer.place / "redis").exists()
+
+    await peer.until(listens, "Redis listened")
 
 
 @asynccontextmanager
@@ -41,8 +45,7 @@ async def celery(place: Path) -> AsyncIterator[Peer]:
     python = environment_of("celery")
     environment, redis = _redis(place)
     async with started(place, environment) as peer:
-        await peer.launch(*redis)
-        await _appears(place / "redis")
+        await _launch_redis(peer, redis)
         switches = ("--without-gossip", "--without-mingle", "--without-heartbeat", "-Ofair", "--loglevel=WARNING")
         worker = ("-A", "celery_tasks", "worker", "--pool=prefork", f"--concurrency={os.cpu_count() or 2}", *switches)
         await peer.launch(str(python), "-m", "celery", *worker)
@@ -56,8 +59,7 @@ async def rq(place: Path) -> AsyncIterator[Peer]:
     python = environment_of("rq")
     environment, redis = _redis(place)
     async with started(place, environment) as peer:
-        await peer.launch(*redis)
-        await _appears(place / "redis")
+        await _launch_redis(peer, redis)
         await peer.launch(str(python), str(INSIDE / "rq_worker.py"))
         await peer.drive(str(python), str(INSIDE / "rq_driver.py"))
         yield peer
@@ -102,22 +104,19 @@ async def prefect(place: Path) -> AsyncIterator[Peer]:
     async with started(place, environment) as peer:
         command = str(python.with_name("prefect"))
         await peer.launch(command, "server", "start", "--host", "127.0.0.1", "--port", port, "--no-ui")
-        await _listens(port)
+        await peer.until(lambda: _answers(f"{environment['PREFECT_API_URL']}/health"), "Prefect's server answered")
         await peer.prepare(command, "work-pool", "create", "bench", "--type", "process")
         await peer.launch(command, "worker", "start", "--pool", "bench")
         await peer.drive(str(python), str(INSIDE / "prefect_driver.py"))
         yield peer
 
 
-async def _listens(port: str) -> None:
-    async def answers() -> bool:
-        async with httpx.AsyncClient(trust_env=False) as client:
-            try:
-                return (await client.get(f"http://127.0.0.1:{port}/api/health")).is_success
-            except httpx.HTTPError:
-                return False
-
-    await eventually(answers, "the answer of Prefect's server", timeout=120)
+async def _answers(url: str) -> bool:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        try:
+            return (await client.get(url)).is_success
+        except httpx.HTTPError:
+            return False
 
 
 def _sdk(name: str) -> str:
@@ -126,31 +125,31 @@ def _sdk(name: str) -> str:
 
 def _about_celery() -> str:
     return (
-        f"Celery {version_of('celery', 'celery')}, prefork with a process per processor, prefetch 1, `-Ofair`, no gossip, "
-        f"mingle or heartbeat; broker and results in Redis {redis_version()} by a Unix socket, nothing written to disk; "
-        f"{_sdk('celery')}."
+        f"Celery {version_of('celery', 'celery')}, prefork with a process per processor, prefetch 1, `-Ofair`, "
+        f"no gossip, mingle or heartbeat; broker and results in Redis {redis_version()} by a Unix socket, nothing "
+        f"written to disk; {_sdk('celery')}."
     )
 
 
 def _about_rq() -> str:
     return (
-        f"RQ {version_of('rq', 'rq')}, its usual forking worker with everything imported before the fork, the result by "
-        f"a blocking read; Redis as for Celery; {_sdk('rq')}."
+        f"RQ {version_of('rq', 'rq')}, its usual forking worker with everything imported before the fork, the result "
+        f"by a blocking read; Redis as for Celery; {_sdk('rq')}."
     )
 
 
 def _about_buildbot() -> str:
     return (
         f"Buildbot {version_of('buildbot', 'buildbot')}, sendchange over a connection made for it, no stable timer, no "
-        "collapsing, a worker inside the master's process, `docker run --rm --init` as the one step, the end told by the "
-        "master itself."
+        "collapsing, a worker inside the master's process, `docker run --rm --init` as the one step, the end told "
+        "by the master itself."
     )
 
 
 def _about_prefect() -> str:
     return (
-        f"Prefect {version_of('prefect', 'prefect')}, a process work pool whose worker asks every 0.2 s (by default every "
-        f"10 s), the run awaited by asking every 0.05 s, no logging to the API; {_sdk('prefect')}."
+        f"Prefect {version_of('prefect', 'prefect')}, a process work pool whose worker asks every 0.2 s (by default "
+        f"every 10 s), the run awaited by asking every 0.05 s, no logging to the API; {_sdk('prefect')}."
     )
 
 

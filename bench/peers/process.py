@@ -6,7 +6,7 @@ import json
 import os
 import signal
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ class Task:
 
 
 class Peer:
-    """The processes of one peer. Use `Peers.started`."""
+    """The processes of one peer. Use `started`."""
 
     def __init__(self, place: Path, environment: Mapping[str, str]) -> None:
         """`place` is a directory of its own, which gets what the processes write."""
@@ -50,6 +50,17 @@ class Peer:
     async def launch(self, *command: str) -> None:
         """Start a program that goes on until `close`."""
         self._processes.append(await self._start(command, f"process{len(self._processes)}"))
+
+    async def until(self, look: Callable[[], Awaitable[bool]], what: str) -> None:
+        """Return once `look` says so. Raises RuntimeError where a process ends before, or it takes too long."""
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                while not await look():
+                    if any(process.returncode is not None for process in self._processes):
+                        raise RuntimeError(f"before {what}, a process has ended: {self._all_written()}")
+                    await asyncio.sleep(0.05)
+        except TimeoutError as exc:
+            raise RuntimeError(f"{what} took over {READY_SECONDS:g} s: {self._all_written()}") from exc
 
     async def drive(self, *command: str) -> None:
         """Start the driver, and return once it is ready."""

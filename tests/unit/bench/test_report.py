@@ -54,13 +54,13 @@ def test_the_report_goes_between_its_marks_and_the_plot_beside_the_page(
 ) -> None:
     pytest.importorskip("matplotlib", reason="the extra `bench` is not installed")
     page = tmp_path / "performance.md"
-    page.write_text("before\n\n<!-- bench -->\nold\n<!-- end of bench -->\n\nbehind\n")
-    program.publish(made_up(), page, image="an-image", quick=True)
+    page.write_text("before\n\n<!-- bench -->\na former run\n<!-- end of bench -->\n\nbehind\n")
+    program.publish(made_up(), {"machine": "an abacus"}, page)
     text = page.read_text()
     assert text.startswith("before\n\n<!-- bench -->\n\n| of this run")
     assert text.endswith("\n\n<!-- end of bench -->\n\nbehind\n")
-    assert "old" not in text
-    assert "`--quick`: too few samples to quote" in text
+    assert "a former run" not in text
+    assert "| machine | an abacus |" in text
     assert text.split("<!-- bench -->")[1].split("<!-- end")[0].strip() == capsys.readouterr().out.strip()
     assert (tmp_path / "performance" / "start.png").read_bytes().startswith(b"\x89PNG")
 
