@@ -155,14 +155,12 @@ async def test_none_is_made_while_a_job_waits_for_the_engine(place: Place) -> No
     await place.waiting(1)
 
 
-async def test_one_that_died_is_given_to_nobody_and_replaced(place: Place) -> None:
+async def test_one_that_died_is_replaced(place: Place) -> None:
     await used(place, PLAN)
     await place.waiting(1)
     (first,) = place.runtime.created
     place.runtime.die(first)
-    assert await place.pool.take(PLAN) is None
-    place.pool.note_load(busy=True)
-    place.pool.note_load(busy=False)
+    place.pool.lost(first.job_id)
     await eventually(lambda: len(place.runtime.created) == 2 and first not in place.runtime.specs, "it is replaced")
     await place.waiting(1)
 
