@@ -78,8 +78,8 @@ def _is_filled(state: Mapping[str, Any], count: int) -> bool:
     return state["waiting"] >= count and is_at_rest
 
 
-async def cleared(prefix: str) -> None:
-    """Return once no container is left whose name begins so. Raises TimeoutError."""
+async def cleared(prefix: str, *, but: int = 0) -> None:
+    """Return once at most `but` containers are left whose names begin so. Raises TimeoutError."""
     async with asyncio.timeout(CLEARED_SECONDS):
-        while await asyncio.to_thread(containers, prefix):
+        while len(await asyncio.to_thread(containers, prefix)) > but:
             await asyncio.sleep(0.02)

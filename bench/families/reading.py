@@ -48,8 +48,8 @@ async def latencies(lab: Lab) -> list[Figure]:
     bounds = await lab.limits(GATE)
     taken = [await measure_latency(lab.image, lab.samples(300, 50)) for _ in range(lab.samples(3, 2))]
     lab.note(
-        f"Latency: a container writes {taken[0].samples} lines, one by one, with the time in each; a sample is a round's "
-        "p50 or p99."
+        f"Latency: a container writes {taken[0].samples} lines, one by one, with the time in each; a sample is a "
+        "round's p50 or p99."
     )
     return [
         Figure(

@@ -25,12 +25,12 @@ async def measure(lab: Lab) -> list[Figure]:
     listed, picked_up = await asyncio.to_thread(million_rows, rounds=rounds, rows=rows, calls=lab.samples(200, 50))
     bounds = await lab.limits(MEMORY, DISK)
     lab.note(
-        "`POST /jobs` with 64 connections: each submission is durable (`synchronous=FULL`) before its answer; beside it, the "
-        "bare framework takes and answers the same JSON. The controller is left out (`CI_CONTROLLER=off`)."
+        "`POST /jobs` with 64 connections: each submission is durable (`synchronous=FULL`) before its answer; "
+        "beside it, the bare framework takes and answers the same JSON. The controller is left out (`CI_CONTROLLER=off`)."
     )
     lab.note(
-        f"Uploads of {size} MiB are received, digested and synchronised to disk, and then refused, since they are no zip "
-        "archive: unpacking is no part of it. Beside it, the bare framework writes the same stream to disk."
+        f"Uploads of {size} MiB are received, digested and synchronised to disk, and then refused, since they are no "
+        "zip archive: unpacking is no part of it. Beside it, the bare framework writes the same stream to disk."
     )
     lab.note(f"{rows:,} finished jobs beside an empty database: `GET /jobs`, and from submission to end, in turns.")
     return [

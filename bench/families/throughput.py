@@ -22,7 +22,6 @@ WIDTHS = (2, 4, 8)
 ENGINE_SLACK = 1.2
 """The engine's best time is a measurement, too: ours may be above it by chance, but not by so much."""
 COMMAND = "exit 0"
-BURST = 50
 LESSONS = 4
 PREFIX = "bench-many"
 
@@ -34,17 +33,19 @@ async def measure(lab: Lab) -> list[Figure]:
         width, widths = await best_width(engine, config, lab.samples(40, 16))
         with ExitStack() as stack:
             cold = stack.enter_context(serving(f"{PREFIX}-cold", CI_POOL_SIZE="0", MAX_CONCURRENCY=str(width)))
-            pool = {"CI_POOL_SIZE": str(BURST), "CI_POOL_PER_KEY": str(BURST), "MAX_CONCURRENCY": str(BURST)}
+            size = lab.samples(50, 12)
+            pool = dict.fromkeys(("CI_POOL_SIZE", "CI_POOL_PER_KEY", "MAX_CONCURRENCY"), str(size))
             warm = stack.enter_context(serving(f"{PREFIX}-warm", **pool))
             jobs = lab.samples(200, 30)
             rates: dict[str, list[float]] = {"engine": [], "cold": [], "burst": []}
             ways: list[str] = []
-            full = await learned(lab, warm.url)
+            full = await learned(lab, warm.url, size)
             for _ in range(lab.samples(3, 2)):
-                await full.filled(BURST)
+                await full.filled(size)
+                await cleared(own_prefix(f"{PREFIX}-warm"), but=size)
                 rates["engine"].append(await engine.rate(config, jobs // 2, width))
                 rates["cold"].append(await clear_rate(lab, cold.url, jobs))
-                rate, new_ways = await burst(lab, warm.url, BURST)
+                rate, new_ways = await burst(lab, warm.url, size)
                 rates["burst"].append(rate)
                 ways += new_ways
     if full.trouble:
@@ -59,7 +60,7 @@ async def measure(lab: Lab) -> list[Figure]:
     lab.note(
         f"Without a pool: {jobs} jobs submitted at once, `CI_POOL_SIZE=0`, `MAX_CONCURRENCY={width}`; the time ends "
         "once the last verdict has come and the last container is gone. Bursts: "
-        f"{BURST} at once, `CI_POOL_SIZE={BURST}`, `CI_POOL_PER_KEY={BURST}`, `MAX_CONCURRENCY={BURST}`, until the "
+        f"{size} at once, `CI_POOL_SIZE={size}`, `CI_POOL_PER_KEY={size}`, `MAX_CONCURRENCY={size}`, until the "
         f"last verdict (their containers go later); {warm_starts} starts were warm."
     )
     reference = Series("the engine", tuple(rates["engine"]))
@@ -75,7 +76,7 @@ async def measure(lab: Lab) -> list[Figure]:
         ),
         Figure(
             "throughput.burst",
-            f"a burst of {BURST} into a pool of {BURST}",
+            f"a burst of {size} into a pool of {size}",
             "jobs/s",
             Better.MORE,
             Series("ci-server, full pool", tuple(rates["burst"])),
@@ -149,12 +150,12 @@ def stand_in(directory: Path, mount: dict[str, Any]) -> dict[str, Any]:
     return mount | {"Source": str(source)}
 
 
-async def learned(lab: Lab, url: str) -> Pool:
+async def learned(lab: Lab, url: str, size: int) -> Pool:
     """Return the pool of a server after as many bursts as it takes to have learned of their size, or a few."""
     pool = Pool(url)
     for _ in range(LESSONS):
-        await burst(lab, url, BURST)
-        if await pool.filled() and await pool.waiting() >= BURST:
+        await burst(lab, url, size)
+        if await pool.filled() and await pool.waiting() >= size:
             break
     return pool
 

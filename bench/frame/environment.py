@@ -30,7 +30,7 @@ def environment(image: str, *, quick: bool) -> dict[str, str]:
         "libraries": ", ".join(f"{name} {installed(name)}" for name in LIBRARIES),
         "image": f"`{image}`",
         "settings": "the defaults, but for those named with each family" + settings_set(),
-        "kind of run": f"{'`--quick`: too few samples to quote' if quick else 'full'}",
+        "kind of run": f"{'`--quick`: fewer samples, jobs, bytes and rows than the table says, not to be quoted' if quick else 'full'}",
     }
 
 
