@@ -39,7 +39,7 @@ PAUSE_SECONDS = 0.1
 """How long a job that has just started has the machine to itself before its workload is replaced."""
 RETRY_SECONDS = 10.0
 """How long to make none after one could not be made."""
-LEAVING_SECONDS = 3.0
+LEAVING_SECONDS = 5.0
 """How long a controller that leaves takes to remove what waits."""
 
 

@@ -17,7 +17,19 @@ from typing import Any
 
 READS = frozenset(
     {
-        *("get", "get_many", "list_jobs", "queued", "active", "ping", "installation_id", "held", "get_holders", "pool", "removals"),
+        *(
+            "get",
+            "get_many",
+            "list_jobs",
+            "queued",
+            "active",
+            "ping",
+            "installation_id",
+            "held",
+            "get_holders",
+            "pool",
+            "removals",
+        ),
         *("look", "list_workloads", "has_image", "kind_of", "is_cleared"),
         *("open", "close"),
     }
