@@ -43,7 +43,7 @@ class Listener(asyncio.Protocol):
         self.body += data
         self.arrivals.append((now, len(self.body)))
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         if not self.ended.done():
             self.ended.set_result(time.time())
 

@@ -14,7 +14,7 @@ START = {"type": "http.response.start", "status": 200, "headers": [(b"content-ty
 waiting: list[asyncio.Future[dict[str, Any]]] = []
 
 
-async def stream(scope: Any, receive: Any, send: Any) -> None:
+async def stream(_: Any, receive: Any, send: Any) -> None:
     """Send what comes until it ends."""
     await send(START)
     watching = asyncio.create_task(until_gone(receive))

@@ -31,8 +31,7 @@ from tests.helpers.installation import ROOT
 from tests.helpers.service import Service
 
 LINE = "a line of a log as jobs write them, with a number of words and an end"
-WRITER = "i=0; l='{line}'; n='\n'; b=; while [ $i -lt 1000 ]; do b=$b$l$n; i=$((i+1)); done; i=0; "
-WRITER += 'while [ $i -lt {blocks} ]; do printf %s "$b"; i=$((i+1)); done'
+WRITER = "yes '{line}' | head -c {size}"
 SETTLE_SECONDS = 1.0
 
 
@@ -109,10 +108,9 @@ def port_of(service: Service) -> int:
 
 
 def writing(size: int) -> tuple[str, int]:
-    """Return a shell command that writes about so many bytes, and how many they are."""
-    block = 1000 * (len(LINE) + 1)
-    blocks = max(1, size // block)
-    return WRITER.format(line=LINE, blocks=blocks), blocks * block
+    """Return a shell command that writes about so many bytes in lines, and how many they are."""
+    size -= size % (len(LINE) + 1)
+    return WRITER.format(line=LINE, size=size), size
 
 
 @contextmanager
@@ -143,7 +141,7 @@ def drained(*command: str) -> tuple[int, float]:
 
 
 def stream_seconds(listener: Listener) -> float:
-    """Return the seconds from the first byte of the log to the last; statuses before and verdict behind do not count."""
+    """Return the seconds from the first byte of the log to the last, without what comes before and behind."""
     first, last = listener.body.index(b'"type":"log"'), listener.body.rindex(b'"type":"log"')
     begun = next(when for when, size in listener.arrivals if size > first)
     return next(when for when, size in listener.arrivals if size > last) - begun

@@ -51,6 +51,13 @@ def begun(sending: Awaitable[None]) -> Awaitable[None] | None:
 
 @coroutine
 def _rest(waited_for: Any, steps: Generator[Any, Any, None]) -> Generator[Any, Any, None]:
-    # The future that stopped it goes to whichever task runs this, as if that had begun it.
-    yield waited_for
+    # The future that stopped it goes to whichever task runs this, as if that had begun it, and so does cancellation.
+    try:
+        yield waited_for
+    except BaseException as error:
+        try:
+            waited_for = steps.throw(error)
+        except StopIteration:
+            return
+        yield waited_for
     yield from steps

@@ -31,7 +31,7 @@ _LONGEST_PAUSE = 0.02
 _SHORTEST_PAUSE = 0.0005
 _AT_ONCE = 64
 """So many readers are sent to before others have their turn."""
-_PROBED_BYTES = 4096
+PROBED_BYTES = 4096
 """Batches from this size on are not left waiting at connections without room."""
 
 logger = logging.getLogger(__name__)
@@ -181,7 +181,7 @@ class SharedTail:
     def _push(self, reader: Reader, message: Message, before: Place, after: Place | None) -> None:
         """Send to a reader at the head as far as that can be done at once; where it cannot, the reader falls behind."""
         try:
-            if len(message["body"]) >= _PROBED_BYTES and (rest := begun(reader.send(ROOM))) is not None:
+            if len(message["body"]) >= PROBED_BYTES and (rest := begun(reader.send(ROOM))) is not None:
                 self._fall_behind(reader, rest, before)
             elif (rest := begun(reader.send(message))) is not None:
                 self._fall_behind(reader, rest, after)
