@@ -1,9 +1,20 @@
-"""Raw connections that read streams, with as little work of their own as can be."""
+"""A server to measure, and raw connections that read its streams with as little work of their own as can be."""
 
 import asyncio
 import base64
+import hashlib
 import json
+import os
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.helpers.service import Service
+
+LINE = "a line of a log as jobs write them, with a number of words and an end"
 
 _HEAD = b"\r\n\r\n"
 
@@ -51,13 +62,47 @@ class Listener(asyncio.Protocol):
         """Leave."""
         self._transport.abort()
 
-    def events(self) -> list[dict[str, str]]:
-        """Return the events that have come whole."""
-        *lines, _ = bytes(self.body).split(b"\n")
-        return [json.loads(line[6:]) for line in lines if line.startswith(b"data: ")]
+
+def events_of(body: bytes) -> list[dict[str, Any]]:
+    """Return the events that have come whole."""
+    *lines, _ = body.split(b"\n")
+    return [json.loads(line[6:]) for line in lines if line.startswith(b"data: ")]
 
 
-def log_of(events: list[dict[str, str]]) -> bytes:
+def log_of(events: list[dict[str, Any]]) -> bytes:
     """Return the bytes of the log that these events brought."""
     logs = [event for event in events if event["type"] == "log"]
     return b"".join(base64.b64decode(e["base64"]) if "base64" in e else e["data"].encode() for e in logs)
+
+
+def has_all(body: bytes, log_bytes: int) -> bool:
+    """Tell whether a reader has the verdict and, by its length and digest, the whole log."""
+    events = events_of(body)
+    log, end = log_of(events), events[-1]
+    return len(log) == log_bytes == end["log_bytes"] and hashlib.sha256(log).hexdigest() == end["log_sha256"]
+
+
+@contextmanager
+def serving(**settings: str) -> Iterator[Service]:
+    """Run server and controller as two processes, so that the server's figures are its own."""
+    with tempfile.TemporaryDirectory() as directory:
+        environment = {
+            "CI_CONTAINER_PREFIX": f"serving-{os.getpid()}-",
+            "CI_DB_PATH": f"{directory}/ci_jobs.db",
+            "CI_LOG_LEVEL": "warning",
+            "CI_SERVER_URL": "",
+            "PORT": "0",
+            "XDG_STATE_HOME": f"{directory}/state",
+        } | settings
+        service, controller = Service(environment | {"CI_CONTROLLER": "off"}), Service(environment, "controller")
+        try:
+            controller.launch()
+            yield service.start()
+        finally:
+            service.stop(within=30)
+            controller.stop(within=30)
+
+
+def port_of(service: Service) -> int:
+    """Return the port that the service listens at."""
+    return urlsplit(service.url).port or 80
