@@ -287,3 +287,27 @@ async def test_pings_go_to_those_who_wait(world: World, monkeypatch: pytest.Monk
     monkeypatch.setattr("ci_server.tails.PING_SECONDS", 0.01)
     (one, _), (two, _) = world.join(), world.join()
     await eventually(lambda: all(connection.received.count(b": ping\n\n") > 2 for connection in (one, two)))
+
+
+async def test_a_request_whose_client_does_not_read_ends_soon_after_the_server_leaves(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ci_server.tails.GRACE_SECONDS", 0.01)
+    joined: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+
+    async def request() -> None:
+        connection, tail = world.join()
+        joined.set_result(connection)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            tail.leave(connection.reader)
+
+    requesting = asyncio.create_task(request())
+    connection = await joined
+    await all_at_head([connection])
+    connection.room.clear()
+    world.leaving.begin()
+    await asyncio.wait([requesting])
+    assert connection.reader.abandoned
+    assert not connection.over
