@@ -131,8 +131,9 @@ async def measure_rates(image: str, size: int, engine_size: int) -> tuple[Rate, 
 
 async def measure_latency(image: str, samples: int = 300, *, runtime: str = "docker") -> Latency:
     """Return how long lines take that a container writes one by one, each a while after the one before."""
-    program = "import sys,time\nfor n in range({}): time.sleep(0.02); print('@', time.time(), '@', flush=True)"
-    command = ["python3", "-c", program.format(samples)]
+    line = "sys.stdout.write(f'@ {time.time()} @\\n'); sys.stdout.flush()"  # One write, whatever buffers.
+    program = f"import sys,time\nfor n in range({samples}): time.sleep(0.02); {line}"
+    command = ["python3", "-c", program]
     with serving(CI_RUNTIME=runtime) as service:
         async with CiClient(service.url) as client:
             job_id = await client.create_job({"image": image, "command": command})
