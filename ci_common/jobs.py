@@ -100,6 +100,17 @@ class Reason:
     message: str
 
 
+class StartWay(StrEnum):
+    """How an attempt got what it runs in."""
+
+    WARM = "warm"
+    """It took a container that waited for a job."""
+    COLD = "cold"
+    """A container was created for it."""
+    PULL = "pull"
+    """The image had to be pulled first."""
+
+
 class StepStatus(StrEnum):
     """Where one step of a job stands. A step that never began has no record."""
 
@@ -133,6 +144,9 @@ class Attempt:
     exit_code: int | None = None
     start_time: datetime | None = None
     runtime: str | None = None
+    start_way: StartWay | None = None
+    workload: str | None = None
+    trace: dict[str, int] = field(default_factory=dict)
     steps: tuple[StepResult, ...] = ()
     log_bytes: int = 0
     log_sha256: str = ""
@@ -160,6 +174,8 @@ class NewJob:
     labels: dict[str, str] = field(default_factory=dict)
     max_attempts: int = 1
     retry_of: str | None = None
+    arrival: dict[str, int] = field(default_factory=dict)
+    """When the submission passed which station, in microseconds since the start of 1970 UTC."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +197,12 @@ class Job(NewJob):
     end_time: datetime | None = None
     runtime: str | None = None
     """The runtime that took the job: `docker`, `process` or `builtin`; None while queued."""
+    start_way: StartWay | None = None
+    """How the present attempt got what it runs in; None until that is known, and for built-in types."""
+    workload: str | None = None
+    """Which waiting workload the present attempt took; None where it has one of its own."""
+    trace: dict[str, int] = field(default_factory=dict)
+    """When the present attempt passed which station, in microseconds since the start of 1970 UTC."""
     stop_code: ReasonCode | None = None
     """Why the controller has decided to stop the job, one of STOP_CONCLUSIONS; written before it is signalled."""
     conclusion: Conclusion | None = None

@@ -7,6 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ci_common.events import ATTEMPT, COMPLETE, STATUS, Event
 from ci_common.jobs import Attempt, Conclusion, Job, Reason, State, StepResult
+from ci_common.pool import PoolState
 from ci_common.quantities import NonNegativeDuration
 from ci_common.retention import LONGEST_AGE
 from ci_common.times import to_rfc3339
@@ -89,6 +90,7 @@ def attempt_on_wire(attempt: Attempt) -> dict[str, Any]:
         "start_time": _instant(attempt.start_time),
         "end_time": _instant(attempt.end_time),
         "runtime": attempt.runtime,
+        "start_way": attempt.start_way,
         "log_bytes": attempt.log_bytes,
         "log_sha256": attempt.log_sha256,
         "steps": [step_on_wire(step) for step in attempt.steps],
@@ -127,8 +129,22 @@ def job_on_wire(
         "cancel_requested_time": _instant(job.cancel_requested_time),
         "retry_of": job.retry_of,
         "runtime": job.runtime,
+        "start_way": job.start_way,
         "image": job.image,
     }
+
+
+def pool_on_wire(pool: PoolState) -> dict[str, Any]:
+    """Return the pool as the API shows it."""
+    kinds = [
+        {
+            **kind.model_dump(mode="json", exclude={"last_used", "limits"}),
+            "limits": None if kind.limits is None else kind.limits.model_dump(exclude_none=True),
+            "last_used": _instant(kind.last_used),
+        }
+        for kind in pool.kinds
+    ]
+    return {**pool.model_dump(mode="json", exclude={"kinds"}), "kinds": kinds}
 
 
 def complete_event(job: Job) -> Event:

@@ -74,6 +74,9 @@ async def try_again(
         exit_code=verdict.exit_code,
         start_time=job.start_time,
         runtime=job.runtime,
+        start_way=job.start_way,
+        workload=job.workload,
+        trace=job.trace,
         **left,
     )
     again = await writer.write(
@@ -87,6 +90,9 @@ async def try_again(
         start_boot=None,
         start_uptime=None,
         runtime=None,
+        start_way=None,
+        workload=None,
+        trace={},
         stop_code=None,
     )
     log.info("job %s: attempt %d of %d ended: %s", job.id, job.attempt, job.max_attempts, verdict.conclusion)

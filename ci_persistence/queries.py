@@ -43,9 +43,9 @@ LEADS = "EXISTS (SELECT 1 FROM lease WHERE lease.fence = :fence AND lease.holder
 # One more queued job, unless there are as many as allowed.
 INSERT_JOB = """
 INSERT INTO jobs (id, type, submit_time, priority, project, labels, payload, plan, image, has_upload, max_attempts,
-                  retry_of, reason_code, reason_message)
+                  retry_of, arrival, reason_code, reason_message)
 SELECT :id, :type, :submit_time, :priority, :project, :labels, :payload, :plan, :image, :has_upload, :max_attempts,
-       :retry_of, :reason_code, :reason_message
+       :retry_of, :arrival, :reason_code, :reason_message
 WHERE (SELECT length FROM queue) < :max_queued
 """
 
@@ -57,6 +57,15 @@ GET_JOB = "SELECT * FROM jobs WHERE id = :id"
 
 # Those of a JSON list of ids that exist.
 GET_JOBS = "SELECT * FROM jobs WHERE id IN (SELECT value FROM json_each(:ids))"
+
+# Those that took one of a JSON list of waiting workloads.
+GET_HOLDERS = """
+SELECT * FROM jobs WHERE workload IS NOT NULL AND workload IN (SELECT value FROM json_each(:workloads))
+"""
+
+# What the leader tells of its pool.
+GET_POOL = "SELECT state FROM pool"
+SET_POOL = f"UPDATE pool SET state = :state WHERE {LEADS}"  # noqa: S608  # a statement of our own
 
 # A line for each queued job, in the order in which they are to start: its id, and what tells whether it has changed.
 # One text, because there may be ten thousand of them and mostly none has. All of it is in the index.
@@ -84,9 +93,10 @@ _UPDATE_JOB = """
 UPDATE jobs SET
     state = :state, version = version + 1, attempt = :attempt, reason_code = :reason_code,
     reason_message = :reason_message, not_before = :not_before, start_time = :start_time, start_boot = :start_boot,
-    start_uptime = :start_uptime, end_time = :end_time, runtime = :runtime, stop_code = :stop_code,
-    conclusion = :conclusion, exit_code = :exit_code, result = :result, error = :error, steps = :steps,
-    log_bytes = :log_bytes, log_sha256 = :log_sha256, earlier_attempts = :earlier_attempts
+    start_uptime = :start_uptime, end_time = :end_time, runtime = :runtime, start_way = :start_way,
+    workload = :workload, trace = :trace, stop_code = :stop_code, conclusion = :conclusion, exit_code = :exit_code,
+    result = :result, error = :error, steps = :steps, log_bytes = :log_bytes, log_sha256 = :log_sha256,
+    earlier_attempts = :earlier_attempts
 WHERE id = :id AND version = :version AND %s
 RETURNING cancel_requested_time
 """

@@ -8,7 +8,7 @@ from typing import Any
 
 import aiosqlite
 
-from ci_common.jobs import Attempt, Conclusion, Job, NewJob, Reason, ReasonCode, State, StepResult, StepStatus
+from ci_common.jobs import Attempt, Conclusion, Job, NewJob, Reason, ReasonCode, StartWay, State, StepResult, StepStatus
 from ci_common.times import from_micros, to_micros
 
 _NEW_FIELDS = frozenset(field.name for field in fields(NewJob))
@@ -45,6 +45,7 @@ def api_columns(job: NewJob) -> dict[str, Any]:
         "has_upload": int(job.has_upload),
         "max_attempts": job.max_attempts,
         "retry_of": job.retry_of,
+        "arrival": to_json(job.arrival),
     }
 
 
@@ -61,6 +62,9 @@ def controller_columns(job: Job) -> dict[str, Any]:
         "start_uptime": job.start_uptime,
         "end_time": _micros(job.end_time),
         "runtime": job.runtime,
+        "start_way": job.start_way,
+        "workload": job.workload,
+        "trace": to_json(job.trace),
         "stop_code": job.stop_code,
         "conclusion": job.conclusion,
         "exit_code": job.exit_code,
@@ -122,6 +126,9 @@ def _from_attempt(attempt: Attempt) -> dict[str, Any]:
         "start_time": _micros(attempt.start_time),
         "end_time": to_micros(attempt.end_time),
         "runtime": attempt.runtime,
+        "start_way": attempt.start_way,
+        "workload": attempt.workload,
+        "trace": attempt.trace,
         "steps": [_from_step(step) for step in attempt.steps],
         "log_bytes": attempt.log_bytes,
         "log_sha256": attempt.log_sha256,
@@ -134,6 +141,7 @@ def _to_attempt(data: dict[str, Any]) -> Attempt:
         "reason": None if data["reason"] is None else Reason(ReasonCode(data["reason"][0]), data["reason"][1]),
         "start_time": None if data["start_time"] is None else from_micros(data["start_time"]),
         "end_time": from_micros(data["end_time"]),
+        "start_way": None if data.get("start_way") is None else StartWay(data["start_way"]),
         "steps": tuple(_to_step(step) for step in data["steps"]),
     }
     return Attempt(**data | changed)
@@ -154,6 +162,9 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
     "not_before": from_micros,
     "start_time": from_micros,
     "end_time": from_micros,
+    "arrival": json.loads,
+    "start_way": StartWay,
+    "trace": json.loads,
     "stop_code": ReasonCode,
     "conclusion": Conclusion,
     "steps": _to_steps,
