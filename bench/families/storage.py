@@ -26,7 +26,8 @@ async def measure(lab: Lab) -> list[Figure]:
     bounds = await lab.limits(MEMORY, DISK)
     lab.note(
         "`POST /jobs` with 64 connections: each submission is durable (`synchronous=FULL`) before its answer; "
-        "beside it, the bare framework takes and answers the same JSON. The controller is left out (`CI_CONTROLLER=off`)."
+        "beside it, the bare framework takes and answers the same JSON. The controller is left out "
+        "(`CI_CONTROLLER=off`)."
     )
     lab.note(
         f"Uploads of {size} MiB are received, digested and synchronised to disk, and then refused, since they are no "

@@ -20,6 +20,8 @@ LIBRARIES = (
     "sse-starlette",
 )
 
+QUICK = "`--quick`: fewer samples, jobs, bytes and rows than the table says; not to be quoted"
+
 
 def environment(image: str, *, quick: bool) -> dict[str, str]:
     """Return what to say of a run's machine, versions and settings; ask before it, since they may change meanwhile."""
@@ -30,7 +32,7 @@ def environment(image: str, *, quick: bool) -> dict[str, str]:
         "libraries": ", ".join(f"{name} {installed(name)}" for name in LIBRARIES),
         "image": f"`{image}`",
         "settings": "the defaults, but for those named with each family" + settings_set(),
-        "kind of run": f"{'`--quick`: fewer samples, jobs, bytes and rows than the table says, not to be quoted' if quick else 'full'}",
+        "kind of run": QUICK if quick else "full",
     }
 
 
