@@ -1,6 +1,7 @@
 """From submission to verdict, against what people use instead: an `echo`, and a pytest run of one second."""
 
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -53,9 +54,12 @@ async def measure(lab: Lab) -> list[Figure]:
         for name, task in tasks.items():
             bounds = await least_time(lab, name, task)
             await ours.run(task)  # From which the pool learns.
+            ours.ways.clear()
             turns = lab.samples(12, 3)
             taken = await in_turns(turns, acts(task, contenders), settle=settle)
             figures += compared(name, taken, bounds)
+            told = ", ".join(f"{count} {way}" for way, count in ours.ways.most_common())
+            lab.note(f"How our jobs of {name} got their containers: {told}.")
     if pool.trouble:
         lab.leave_out("some of our warm starts", f"the pool was {pool.trouble}")
     lab.note(
@@ -92,19 +96,24 @@ class Ours:
     def __init__(self, lab: Lab, client: CiClient) -> None:
         self._lab = lab
         self._client = client
+        self.ways: Counter[str] = Counter()
+        """How the jobs so far got their containers."""
 
     async def run(self, task: Task) -> float:
         """Submit a task and follow it to its verdict."""
         begun = time.perf_counter()
-        output, taken = "", 0.0
+        output, taken, job_id = "", 0.0, ""
         end: Event = {}
         async for event in await self._events(task):
-            if event["type"] == "log":
+            if event["type"] == "job_id":
+                job_id = event["job_id"]
+            elif event["type"] == "log":
                 output += event["data"]
             elif event["type"] == "complete":
                 taken, end = time.perf_counter() - begun, event
         if not end.get("success") or task.told not in output:
             raise RuntimeError(f"a job of the benchmark ended badly: {end}: {output}")
+        self.ways[(await self._client.get_job(job_id))["start_way"]] += 1
         return taken
 
     async def _events(self, task: Task) -> AsyncGenerator[Event, None]:
