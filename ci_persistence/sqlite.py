@@ -15,12 +15,13 @@ from ci_common.jobs import Job, NewJob
 from ci_common.processes import ProcessIdentity
 from ci_common.watch import FileWatcher, Watched
 from ci_persistence import operations, queries, retention_operations
-from ci_persistence.connections import Lane, Writer, translated
+from ci_persistence.connections import Lane, translated
 from ci_persistence.lookout import Lookout
 from ci_persistence.repository import Held, Installation, JobFilter, JobRepository, LeaderLease, Lease
 from ci_persistence.retention import Ended, JobRetention, Removal
-from ci_persistence.rows import CONTROLLER_FIELDS, api_columns, controller_columns, first_version
+from ci_persistence.rows import CONTROLLER_FIELDS, first_version, new_row
 from ci_persistence.schema import check_version, migrate, migrations
+from ci_persistence.writing import Writer
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +79,7 @@ class SQLiteJobRepository(JobRepository, JobRetention, LeaderLease):
 
     async def add(self, job: NewJob, *, max_queued: int) -> Job:
         stored = first_version(job)
-        row = api_columns(stored) | controller_columns(stored)
-        await self._use().writer.run_certainly(partial(operations.add, row=row, max_queued=max_queued))
+        await self._use().writer.run_certainly(operations.Addition(new_row(stored), max_queued))
         return stored
 
     async def queue_length(self) -> int:
@@ -187,7 +187,7 @@ class _Connected:
         self.versions = lane()
         """Of its own, since `PRAGMA data_version` tells of other connections only."""
         self.writing = lane(queries.CONFIGURE_WRITER)
-        self.writer = Writer(path, self.writing)
+        self.writer = Writer(path, self.writing, {operations.Addition: operations.add_together})
         self.watcher = FileWatcher()
         # SQLite follows a link to a database, and puts its files beside the target.
         self.wal = path.resolve().with_name(path.resolve().name + "-wal")

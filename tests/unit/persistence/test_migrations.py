@@ -10,7 +10,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import aiosqlite
 import pytest
 
 from ci_common.errors import Unavailable
@@ -200,29 +199,27 @@ async def test_a_migration_that_fails_anywhere_leaves_the_older_database_whole(t
     assert len(statements) > 1
     for number in range(len(statements) + 1):
         broken = [*migrations()[:version], "\n".join([*statements[:number], "SELECT no_such_function();"])]
-        async with aiosqlite.connect(path, isolation_level=None) as connection:
-            with pytest.raises(sqlite3.OperationalError, match="no_such_function"):
-                await migrate(connection, broken)
+        with (
+            closing(sqlite3.connect(path, isolation_level=None)) as connection,
+            pytest.raises(sqlite3.OperationalError, match="no_such_function"),
+        ):
+            migrate(connection, broken)
         assert dump(path) == before, f"after statement {number}"
     assert set(await opened(path)) == set(JOBS)
 
 
 KILLED = """
-import asyncio, os, signal, sys
-import aiosqlite
+import os, signal, sqlite3, sys
 from ci_persistence import schema
 
 version, number = int(sys.argv[2]), int(sys.argv[3])
 statements = list(schema._statements(schema.migrations()[version]))
 script = "".join([*statements[:number], "\\nSELECT die();\\n", *statements[number:]])
 
-async def main():
-    async with aiosqlite.connect(sys.argv[1], isolation_level=None) as connection:
-        await connection.execute("PRAGMA cache_size = 1")  # So that pages reach the disk before the commit.
-        await connection.create_function("die", 0, lambda: os.kill(os.getpid(), signal.SIGKILL))
-        await schema.migrate(connection, [*schema.migrations()[:version], script])
-
-asyncio.run(main())
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")  # So that pages reach the disk before the commit.
+connection.create_function("die", 0, lambda: os.kill(os.getpid(), signal.SIGKILL))
+schema.migrate(connection, [*schema.migrations()[:version], script])
 """
 
 

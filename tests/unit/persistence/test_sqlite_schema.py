@@ -8,7 +8,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import aiosqlite
 import pytest
 
 from ci_common.errors import Unavailable
@@ -28,16 +27,16 @@ WHOLE: dict[State, dict[str, Any]] = {
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> Path:
+def database(tmp_path: Path) -> Path:
     path = tmp_path / "jobs.db"
-    await migrate_file(path, migrations())
+    migrate_file(path, migrations())
     return path
 
 
-async def migrate_file(path: Path, scripts: list[str]) -> None:
-    async with aiosqlite.connect(path, isolation_level=None) as migrating:
+def migrate_file(path: Path, scripts: list[str]) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as migrating:
         try:
-            await migrate(migrating, scripts)
+            migrate(migrating, scripts)
         finally:
             assert not migrating.in_transaction
 
@@ -241,22 +240,22 @@ def plan(connection: sqlite3.Connection, query: str) -> list[str]:
     return [row["detail"].replace("SCAN TABLE", "SCAN").replace("SEARCH TABLE", "SEARCH") for row in rows]
 
 
-async def test_migrates_once_and_keeps_what_is_there(database: Path, connection: sqlite3.Connection) -> None:
+def test_migrates_once_and_keeps_what_is_there(database: Path, connection: sqlite3.Connection) -> None:
     job_id = insert(connection)
-    await migrate_file(database, [*migrations(), "CREATE TABLE later (a);\nINSERT INTO later\nVALUES (1);\n"])
-    await migrate_file(database, [*migrations(), "CREATE TABLE later (a);"])
+    migrate_file(database, [*migrations(), "CREATE TABLE later (a);\nINSERT INTO later\nVALUES (1);\n"])
+    migrate_file(database, [*migrations(), "CREATE TABLE later (a);"])
     assert connection.execute("SELECT a FROM later").fetchone()["a"] == 1
     assert connection.execute("SELECT id FROM jobs").fetchone()["id"] == job_id
 
 
-async def test_a_failing_migration_leaves_nothing_behind(database: Path, connection: sqlite3.Connection) -> None:
+def test_a_failing_migration_leaves_nothing_behind(database: Path, connection: sqlite3.Connection) -> None:
     version = len(migrations())
     with pytest.raises(sqlite3.OperationalError):
-        await migrate_file(database, [*migrations(), "CREATE TABLE later (a);\nCREATE TABLE later (a);\n"])
+        migrate_file(database, [*migrations(), "CREATE TABLE later (a);\nCREATE TABLE later (a);\n"])
     assert connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'later'").fetchone() is None
     assert connection.execute("PRAGMA user_version").fetchone()["user_version"] == version
 
 
-async def test_a_newer_database_is_refused(database: Path) -> None:
+def test_a_newer_database_is_refused(database: Path) -> None:
     with pytest.raises(Unavailable, match="newer"):
-        await migrate_file(database, migrations()[:-1])
+        migrate_file(database, migrations()[:-1])
