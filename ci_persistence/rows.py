@@ -23,6 +23,8 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",",
 
 def to_json(value: Any) -> str:
     """Return compact JSON, kept readable so that it can be searched. Raises ValueError for what JSON cannot hold."""
+    if value == {}:
+        return "{}"
     text = _encode(value)
     # Half of a surrogate pair has no UTF-8; it can only stand in a string, where this is its JSON escape.
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -91,5 +91,9 @@ def _path(scope: Scope) -> str:
 
 
 def _log(scope: Scope, status: int, seconds: float) -> None:
+    if not logger.isEnabledFor(logging.INFO):
+        return
     job_id = scope.get(_JOB_ID) or scope.get("path_params", {}).get("job_id", "-")
-    logger.info("%s %s %d %.1f ms job=%s", scope["method"], _path(scope), status, seconds * 1000, ascii(job_id)[1:-1])
+    line = f"{scope['method']} {_path(scope)} {status} {seconds * 1000:.1f} ms job={ascii(job_id)[1:-1]}"
+    # Without looking for its place in the code, which it does not tell anyway.
+    logger.handle(logger.makeRecord(logger.name, logging.INFO, __file__, 0, line, (), None))
