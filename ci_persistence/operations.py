@@ -15,6 +15,7 @@ from ci_common.jobs import Job, State
 from ci_common.processes import ProcessIdentity
 from ci_common.times import from_micros, to_micros
 from ci_persistence import filters, queries
+from ci_persistence.figures import Figures
 from ci_persistence.repository import Held, Installation, JobFilter, Lease
 from ci_persistence.rows import controller_columns, to_job, to_json
 
@@ -79,6 +80,12 @@ def _powers_of_two(total: int) -> Iterator[int]:
 
 def queue_length(connection: sqlite3.Connection) -> int:
     return int((row_of(connection, queries.QUEUE_LENGTH))["length"])
+
+
+def figures(connection: sqlite3.Connection) -> Figures:
+    row = dict(row_of(connection, queries.FIGURES))
+    holder = row.pop("holder")
+    return Figures(leads=holder is not None and not _is_dead(holder), **row)
 
 
 def get(connection: sqlite3.Connection, *, job_id: str) -> Job:

@@ -55,6 +55,16 @@ NEW_JOB_COLUMNS = (
 # How many jobs are queued.
 QUEUE_LENGTH = "SELECT length FROM queue"
 
+# What is counted, and who leads. Of the jobs only the active ones are looked at.
+FIGURES = """
+SELECT submitted, succeeded, failed, cancelled, timed_out, errored, retried, warm, cold, pull, ran, ran_micros,
+    length AS queued, fence AS term, holder,
+    (SELECT count(*) FROM jobs WHERE state <> 'completed' AND state = 'starting') AS starting,
+    (SELECT count(*) FROM jobs WHERE state <> 'completed' AND state = 'running') AS running,
+    (SELECT count(*) FROM removals) AS removals
+FROM tally, queue, lease
+"""
+
 # One job.
 GET_JOB = "SELECT * FROM jobs WHERE id = :id"
 

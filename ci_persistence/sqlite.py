@@ -16,6 +16,7 @@ from ci_common.processes import ProcessIdentity
 from ci_common.watch import FileWatcher, Watched
 from ci_persistence import operations, queries, retention_operations
 from ci_persistence.connections import Lane, translated
+from ci_persistence.figures import Figures, JobFigures
 from ci_persistence.lookout import Lookout
 from ci_persistence.repository import Held, Installation, JobFilter, JobRepository, LeaderLease, Lease
 from ci_persistence.retention import Ended, JobRetention, Removal
@@ -33,8 +34,8 @@ _DELETED_AT_ONCE = 200
 """How many jobs one transaction deletes; more hold up other writers for longer."""
 
 
-class SQLiteJobRepository(JobRepository, JobRetention, LeaderLease):
-    """`JobRepository`, `JobRetention` and `LeaderLease` on the database at `path`, which is made where there is none.
+class SQLiteJobRepository(JobRepository, JobRetention, JobFigures, LeaderLease):
+    """All protocols of storage on the database at `path`, which is made where there is none.
 
     For one event loop. `busy_timeout` is how long, in seconds, a write waits for other processes' before it is Locked;
     `patience` is how long `open` does.
@@ -84,6 +85,9 @@ class SQLiteJobRepository(JobRepository, JobRetention, LeaderLease):
 
     async def queue_length(self) -> int:
         return await self._use().quick.run(operations.queue_length)
+
+    async def figures(self) -> Figures:
+        return await self._use().quick.run(operations.figures)
 
     async def get(self, job_id: str) -> Job:
         return await self._use().quick.run(partial(operations.get, job_id=job_id))

@@ -38,8 +38,13 @@ class Admission:
         self._leaving = leaving
         self._uploads: set[Upload] = set()
 
+    @property
+    def uploads(self) -> int:
+        """How many uploads are under way."""
+        return len(self._uploads)
+
     def check(self) -> None:
-        """Raise Unavailable or DiskLow where no submission can be taken now; whether the queue is full, storing tells."""
+        """Raise Unavailable or DiskLow where no submission can be taken; whether the queue is full, storing tells."""
         if self._leaving.begun:
             raise Unavailable("the server is shutting down; send the request again in a moment")
         self._disk.check()

@@ -14,6 +14,7 @@ from ci_common.layout import DataDirectory, RunDirectory
 from ci_common.settings import Settings
 from ci_common.unpack import UnpackLimits
 from ci_common.watch import FileWatcher
+from ci_persistence.figures import JobFigures
 from ci_persistence.repository import JobRepository
 from ci_persistence.retention import JobRetention
 from ci_persistence.sqlite import SQLiteJobRepository
@@ -35,6 +36,7 @@ class Services:
     data: DataDirectory
     repository: JobRepository
     retention: JobRetention
+    figures: JobFigures
     watcher: FileWatcher
     feed: JobFeed
     leaving: Leaving
@@ -75,10 +77,18 @@ async def open_services(settings: Settings, leaving: Leaving, disk: Disk) -> Asy
             for task in tasks:
                 task.add_done_callback(_report_end)
             try:
-                admission = Admission(settings, repository, disk, leaving)
-                unpacking = asyncio.Semaphore(_UNPACKING_AT_ONCE)
                 yield Services(
-                    settings, data, repository, repository, watcher, feed, leaving, disk, admission, unpacking
+                    settings=settings,
+                    data=data,
+                    repository=repository,
+                    retention=repository,
+                    figures=repository,
+                    watcher=watcher,
+                    feed=feed,
+                    leaving=leaving,
+                    disk=disk,
+                    admission=Admission(settings, repository, disk, leaving),
+                    unpacking=asyncio.Semaphore(_UNPACKING_AT_ONCE),
                 )
             finally:
                 for task in tasks:

@@ -227,6 +227,12 @@ def test_ended_jobs_are_found_in_their_order(connection: sqlite3.Connection, con
     assert not any("TEMP B-TREE" in step for step in steps), steps
 
 
+def test_what_is_counted_is_never_looked_for_among_the_jobs(connection: sqlite3.Connection) -> None:
+    steps = plan(connection, queries.FIGURES)
+    of_jobs = [step for step in steps if " jobs " in step]
+    assert of_jobs == ["SEARCH jobs USING COVERING INDEX jobs_unfinished (state=?)"] * 2, steps
+
+
 def test_jobs_are_deleted_by_their_ids(connection: sqlite3.Connection) -> None:
     for query in (retention_queries.DELETE_JOBS, retention_queries.DELETE_JOBS_AS_LEADER):
         steps = plan(connection, query)
