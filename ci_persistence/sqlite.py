@@ -27,8 +27,10 @@ from ci_persistence.writing import Writer
 log = logging.getLogger(__name__)
 
 _FIRST_PAUSE = 0.0005
-_LONGEST_PAUSE = 1.0
+_LONGEST_PAUSE = 2.0
 """Seconds between two looks for a commit. The -wal file tells of it before it can be seen, and wake-ups may be lost."""
+_GROWTH = 4
+"""How many times longer each of these pauses is than the one before."""
 
 _DELETED_AT_ONCE = 200
 """How many jobs one transaction deletes; more hold up other writers for longer."""
@@ -129,7 +131,7 @@ class SQLiteJobRepository(JobRepository, JobRetention, JobFigures, LeaderLease):
                 elif await wake_ups.wait(pause):
                     pause = _FIRST_PAUSE
                 else:
-                    pause = min(2 * pause, _LONGEST_PAUSE)
+                    pause = min(_GROWTH * pause, _LONGEST_PAUSE)
 
     async def ended(self, where: Ended, *, limit: int) -> list[str]:
         return await self._use().search.run(partial(retention_operations.ended, where=where, limit=limit))
