@@ -24,10 +24,11 @@ from ci_controller.execution import Execution, WorkloadExecution
 from ci_controller.images import Images
 from ci_controller.janitor import Janitor
 from ci_controller.leadership import Leadership
+from ci_controller.pool import Pool
 from ci_controller.remover import Remover
 from ci_controller.retrying import Chance
 from ci_controller.runtime.guarded import GuardedRuntime
-from ci_controller.runtime.protocol import Runtime, Sighting, WorkloadKey
+from ci_controller.runtime.protocol import WAITING, Runtime, Sighting, WorkloadKey
 from ci_controller.scheduler import Scheduler
 from ci_controller.strays import Strays
 from ci_controller.supervisor import Supervisor
@@ -72,6 +73,8 @@ class Reconciler:
         self._wakeups = watcher.subscribe()
         self._chance = chance
         self._supervisors: dict[WorkloadKey, Supervisor] = {}
+        self._holders: dict[str, WorkloadKey] = {}
+        """Attempts by the waiting workloads that they took."""
         self._seen_cancels: dict[WorkloadKey, bool] = {}
         self._builtin = BuiltinExecution(writer.clock, writer.uptime)
         limits, check = UnpackLimits.of(settings), leadership.check
@@ -81,8 +84,9 @@ class Reconciler:
         }
         self._chosen = chosen
         self._images = Images(runtimes[chosen], self.wake)
+        self._pool = Pool(settings, runtime=self._runtimes[chosen], data=data, writer=writer, watcher=watcher)
         self._scheduler = Scheduler(
-            writer, self._images, self._execution_of, settings.max_concurrency, Disk.of(settings)
+            writer, self._images, self._execution_of, settings.max_concurrency, Disk.of(settings), self._pool
         )
         self._janitor = Janitor(data, writer, self._supervise)
         self._remover = Remover(
@@ -103,6 +107,7 @@ class Reconciler:
         self._busy = asyncio.Event()
         """Set while there are jobs to be driven."""
         self._idle_pause = settings.reconcile_interval * IDLE_STEPS
+        self._has_sorted = False
 
     def wake(self) -> None:
         """Make the loop look again soon."""
@@ -115,6 +120,7 @@ class Reconciler:
                 eternal.create_task(self._follow_database(), name="database changes")
                 eternal.create_task(self._sweep_directories(), name="directory sweep")
                 eternal.create_task(self._remover.run(), name="removals")
+                eternal.create_task(self._pool.run(), name="pool")
                 eternal.create_task(self._sweeper.run(), name="retention")
                 for runtime in self._runtimes.values():
                     eternal.create_task(self._follow_workloads(runtime), name=f"workloads of {runtime.name}")
@@ -124,6 +130,7 @@ class Reconciler:
             self._wakeups.close()
             await self._images.close()
             await self._dismiss_supervisors()
+            await self._pool.close()
 
     async def _follow_jobs(self) -> None:
         while True:
@@ -157,9 +164,8 @@ class Reconciler:
         if runtime.name not in self._tidied:
             await runtime.tidy()
             self._tidied.add(runtime.name)
-        sightings = await runtime.list_workloads()
+        sightings, orphans = await self._with_owner(runtime, await runtime.list_workloads())
         rows = await self._writer.repository.get_many({s.key.job_id for s in sightings})
-        orphans: list[Sighting] = []
         for sighting in sightings:
             job = rows.get(sighting.key.job_id)
             if job is None:
@@ -169,6 +175,19 @@ class Reconciler:
             elif job.state is State.COMPLETED:  # By an older copy of the database, which knows of no such attempt.
                 orphans.append(sighting)
         await self._janitor.sweep_orphans(runtime, orphans)
+
+    async def _with_owner(self, runtime: Runtime, found: list[Sighting]) -> tuple[list[Sighting], list[Sighting]]:
+        """Return the workloads that were created for jobs, and those that nobody can have; see to the others."""
+        waiting = [sighting for sighting in found if sighting.key.attempt == WAITING]
+        if runtime.name != self._chosen:
+            return [sighting for sighting in found if sighting not in waiting], waiting
+        held, strangers = await self._pool.sort(waiting)
+        for job in held:
+            self._supervise(job)
+        if not self._has_sorted:
+            await self._pool.sweep()
+            self._has_sorted = True
+        return [sighting for sighting in found if sighting.key.attempt != WAITING], strangers
 
     async def _reconnect(self, runtime: Runtime, exc: RuntimeUnavailable) -> None:
         """Try to reach an engine again that new jobs or running ones need."""
@@ -197,9 +216,11 @@ class Reconciler:
             self._busy.set()
         else:
             self._busy.clear()
-        for job in await self._scheduler.turn(queued, len(active)):
+        started = await self._scheduler.turn(queued, len(active))
+        for job in started:
             self._supervise(job)
         now = self._writer.clock()
+        self._pool.note_load(busy=any(job.state is State.STARTING for job in (*active, *started)))
         waits = (job.not_before - now for job in queued if job.not_before is not None and job.not_before > now)
         return min(waits, default=timedelta.max).total_seconds()
 
@@ -213,6 +234,8 @@ class Reconciler:
     def _supervise(self, job: Job) -> None:
         """See that the attempt that `job` is at has a driver."""
         key = WorkloadKey(job.id, job.attempt)
+        if job.workload is not None:
+            self._holders[job.workload] = key
         if key not in self._supervisors:
             supervisor = Supervisor(
                 key,
@@ -242,6 +265,8 @@ class Reconciler:
             self._supervisors.pop(key, None)
             self._tasks.pop(key, None)
             self._seen_cancels.pop(key, None)
+            for workload in [workload for workload, holder in self._holders.items() if holder == key]:
+                del self._holders[workload]
             self.wake()
             self._remover.wake()
 
@@ -272,8 +297,11 @@ class Reconciler:
         while True:
             try:
                 async for key in runtime.events():
-                    if key in self._supervisors:
-                        self._supervisors[key].wake()
+                    if key.attempt == WAITING:
+                        self._pool.lost(key.job_id)
+                    supervisor = self._supervisors.get(self._holders.get(key.job_id, key))
+                    if supervisor is not None:
+                        supervisor.wake()
             except RuntimeUnavailable:
                 pass  # The loop says so; here only the wake-ups are missing.
             except OSError as exc:

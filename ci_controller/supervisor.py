@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ci_common.errors import ImageFault, LeadershipLost, RuntimeUnavailable, StaleWrite, StartFault, Unavailable
-from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, State
+from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, StartWay, State
 from ci_common.watch import FileWatcher, Watched
 from ci_controller import plan as steps
 from ci_controller.completion import Writer, clear, complete, try_again
@@ -135,8 +135,11 @@ class Supervisor:
         match action:
             case steps.Wait(until):
                 await self._wait_until(until, self._writer.now_of(job))
-            case steps.Create() | steps.Start() | steps.Discard():
+            case steps.Create() | steps.Start() | steps.Discard() | steps.MoveIn():
                 await self._bring_up(action, job)
+            case steps.MoveOut():
+                await self._execution.move_out(job)
+                await self._writer.write(job, workload=None, start_way=StartWay.COLD)
             case steps.MarkRunning():
                 begun = start_of_run(self._writer.clock, self._writer.uptime)
                 running = await self._writer.write(job, state=State.RUNNING, reason=None, **begun)
@@ -153,7 +156,7 @@ class Supervisor:
             case steps.Complete() | steps.TryAgain():
                 await self._end(job, action)
 
-    async def _bring_up(self, action: steps.Create | steps.Start | steps.Discard, job: Job) -> None:
+    async def _bring_up(self, action: steps.Create | steps.Start | steps.Discard | steps.MoveIn, job: Job) -> None:
         try:
             match action:
                 case steps.Create():
@@ -163,6 +166,8 @@ class Supervisor:
                     self._starts += 1
                 case steps.Discard():
                     await self._execution.discard(job)
+                case steps.MoveIn():
+                    await self._execution.move_in(job)
         except (StartFault, ImageFault) as fault:
             await self._fail(job, fault.reason_code, str(fault))
         except OSError as exc:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ci_common.errors import JobAlreadyCompleted, JobNotFound, LeadershipLost, QueueFull, StaleWrite
 from ci_common.jobs import Job, State
+from ci_common.pool import NO_POOL, PoolState
 from ci_common.processes import ProcessIdentity
 from ci_common.times import from_micros, to_micros
 from ci_persistence import filters, queries
@@ -97,6 +98,21 @@ def get(connection: sqlite3.Connection, *, job_id: str) -> Job:
 
 def get_many(connection: sqlite3.Connection, *, job_ids: Iterable[str]) -> dict[str, Job]:
     return {job.id: job for job in _jobs(connection, queries.GET_JOBS, {"ids": to_json(list(job_ids))})}
+
+
+def get_holders(connection: sqlite3.Connection, *, workloads: Iterable[str]) -> dict[str, Job]:
+    jobs = _jobs(connection, queries.GET_HOLDERS, {"workloads": to_json(list(workloads))})
+    return {job.workload: job for job in jobs if job.workload is not None}
+
+
+def pool(connection: sqlite3.Connection) -> PoolState:
+    state = row_of(connection, queries.GET_POOL)["state"]
+    return NO_POOL if state is None else PoolState.model_validate_json(state)
+
+
+def publish_pool(connection: sqlite3.Connection, *, state: PoolState, lease: Lease) -> None:
+    if change(connection, queries.SET_POOL, {"state": state.model_dump_json(), **key_of(lease)}) == 0:
+        raise over(lease)
 
 
 def list_jobs(connection: sqlite3.Connection, *, where: JobFilter, limit: int, older_than: str | None) -> list[Job]:

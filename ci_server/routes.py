@@ -17,7 +17,7 @@ from ci_common.jobs import Job, State
 from ci_common.layout import open_regular
 from ci_common.times import utc_now
 from ci_common.validation import validated
-from ci_common.wire import CleanupRequest
+from ci_common.wire import CleanupRequest, pool_on_wire
 from ci_server.deletion import clean_up, delete_or_cancel
 from ci_server.listing import next_link, read_list_query
 from ci_server.metrics.answer import metrics_answer
@@ -141,6 +141,11 @@ async def get_cleanup(request: Request) -> Response:
     return JSONResponse({"pending": await services_of(request).retention.count_removals()})
 
 
+async def get_pool(request: Request) -> Response:
+    read_query(request, NoQuery)
+    return JSONResponse(pool_on_wire(await services_of(request).repository.pool()))
+
+
 async def retry_job(request: Request) -> Response:
     read_query(request, NoQuery)
     services, job = await _job_of(request)
@@ -209,6 +214,7 @@ ROUTES = [
     Route("/jobs/{job_id}/cancel", cancel_job, methods=["POST"]),
     Route("/jobs/{job_id}/retry", retry_job, methods=["POST"]),
     Route("/metrics", get_metrics, methods=["GET"]),
+    Route("/pool", get_pool, methods=["GET"]),
     Route("/health", health, methods=["GET"]),
     Route("/ready", ready, methods=["GET"]),
 ]

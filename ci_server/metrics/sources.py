@@ -75,6 +75,17 @@ def _gauges(figures: Figures) -> Iterable[Metric]:
     )
 
 
+async def pool(services: Services) -> list[Metric]:
+    """The containers that wait for jobs."""
+    state = await services.repository.pool()
+    starting = sum(kind.starting for kind in state.kinds)
+    return [
+        _plain("ci_pool_size", "gauge", "The most containers that may wait for jobs.", state.size, "pool_size"),
+        _plain("ci_pool_waiting", "gauge", "Containers that wait for jobs.", state.waiting, "pool_waiting"),
+        _plain("ci_pool_starting", "gauge", "Containers on their way to wait.", starting, "pool_starting"),
+    ]
+
+
 async def disks(services: Services) -> list[Metric]:
     """The room there is."""
     free = {str(path): size for path, size in services.disk.free().items()}
@@ -94,7 +105,7 @@ async def this_process(services: Services) -> list[Metric]:
     ]
 
 
-SOURCES: tuple[Source, ...] = (jobs, disks, this_process)
+SOURCES: tuple[Source, ...] = (jobs, pool, disks, this_process)
 
 
 async def measured(services: Services) -> list[Metric]:

@@ -256,6 +256,28 @@ class TestWriter:
         assert await lane.run(stored) == [0, 2, 5]
         await writer.close()
 
+    async def test_jobs_that_are_stored_together_fail_alone(self, path: Path) -> None:
+        repository = SQLiteJobRepository(path)
+        await repository.open()
+        jobs = [new_job() for _ in range(7)]
+        await repository.add(jobs[0], max_queued=PLENTY)
+        adding = (repository.add(job, max_queued=PLENTY) for job in [*jobs[1:6], jobs[0], jobs[6]])
+        outcomes = await asyncio.gather(*adding, return_exceptions=True)
+        assert isinstance(outcomes[5], ValueError), "there is a job of that id"
+        assert [job.id for job in await repository.queued()] == [job.id for job in jobs]
+        assert (await repository.figures()).submitted == 7
+        await repository.close()
+
+    async def test_of_jobs_that_are_stored_together_the_first_get_the_room(self, path: Path) -> None:
+        repository = SQLiteJobRepository(path)
+        await repository.open()
+        jobs = [new_job() for _ in range(7)]
+        adding = (repository.add(job, max_queued=5) for job in jobs)
+        outcomes = await asyncio.gather(*adding, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [Job] * 5 + [QueueFull] * 2
+        assert [job.id for job in await repository.queued()] == [job.id for job in jobs[:5]]
+        await repository.close()
+
     async def test_what_is_to_be_certain_is_told_of_although_its_caller_was_cancelled(self, path: Path) -> None:
         lane = Lane(path, busy_timeout=1, setup=CONFIGURE_WRITER)
         await lane.open()

@@ -227,6 +227,33 @@ def test_ended_jobs_are_found_in_their_order(connection: sqlite3.Connection, con
     assert not any("TEMP B-TREE" in step for step in steps), steps
 
 
+RECURRING = {
+    "the loop's look at the queue": queries.QUEUED_KEYS,
+    "and at the active jobs": queries.ACTIVE_KEYS,
+    "jobs by their ids": queries.GET_JOBS,
+    "a job by its id": queries.GET_JOB,
+    "jobs by what they took": queries.GET_HOLDERS,
+    "a write": queries.UPDATE_JOB,
+    "a cancel request": queries.REQUEST_CANCEL,
+    "the queue's length": queries.QUEUE_LENGTH,
+    "the figures": queries.FIGURES,
+    "unfinished jobs, for the doctor": queries.UNFINISHED,
+    "the latest time, for the doctor": queries.NEWEST_TIME,
+    "whether the clock is to be trusted": retention_queries.list_ended(["since", "before"]),
+    "jobs due by age": retention_queries.list_ended(["before", "conclusions", "other_than"]),
+    "uploads due by age": retention_queries.list_ended(["before", "since", "has_upload", "other_than"]),
+    "the next removals": retention_queries.LIST_REMOVALS,
+    "deletion": retention_queries.DELETE_JOBS_AS_LEADER,
+}
+"""What is asked again and again, or whenever somebody starts something."""
+
+
+@pytest.mark.parametrize("query", RECURRING.values(), ids=RECURRING)
+def test_nothing_that_recurs_looks_through_all_jobs(connection: sqlite3.Connection, query: str) -> None:
+    for step in plan(connection, query):
+        assert not step.startswith("SCAN jobs") or "jobs_unfinished" in step, step
+
+
 def test_what_is_counted_is_never_looked_for_among_the_jobs(connection: sqlite3.Connection) -> None:
     steps = plan(connection, queries.FIGURES)
     of_jobs = [step for step in steps if " jobs " in step]
