@@ -263,7 +263,8 @@ class TestWriter:
         await repository.add(jobs[0], max_queued=PLENTY)
         adding = (repository.add(job, max_queued=PLENTY) for job in [*jobs[1:6], jobs[0], jobs[6]])
         outcomes = await asyncio.gather(*adding, return_exceptions=True)
-        assert isinstance(outcomes[5], ValueError), "there is a job of that id"
+        expected = [Job] * 5 + [ValueError, Job]
+        assert [type(outcome) for outcome in outcomes] == expected, "there is a job of the sixth one's id"
         assert [job.id for job in await repository.queued()] == [job.id for job in jobs]
         assert (await repository.figures()).submitted == 7
         await repository.close()
