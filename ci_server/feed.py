@@ -46,11 +46,6 @@ class JobFeed:
         self._followers: dict[str, set[Follower]] = {}
         self._wanted = asyncio.Event()
 
-    @property
-    def followers(self) -> int:
-        """How many listeners there are."""
-        return sum(len(followers) for followers in self._followers.values())
-
     @asynccontextmanager
     async def follow(self, job: Job, wake: Callable[[], None]) -> AsyncIterator[Follower]:
         """Keep a follower's job up to date and call `wake` after every change. Raises JobNotFound, Unavailable."""

@@ -39,7 +39,7 @@ PAUSE_SECONDS = 0.1
 """How long a job that has just started has the machine to itself before its workload is replaced."""
 RETRY_SECONDS = 10.0
 """How long to make none after one could not be made."""
-LEAVING_SECONDS = 3.0
+LEAVING_SECONDS = 5.0
 """How long a controller that leaves takes to remove what waits."""
 
 
@@ -174,9 +174,11 @@ class Pool:
         now = self._writer.uptime()
         self._held_back = self._obstacle()
         wanted = self._demand.wanted(now, 0 if self._held_back else self._size)
+        surplus = self._surplus(wanted)  # Before anything is waited for: what is taken over meanwhile is wanted.
         await self._tell(wanted)
-        if surplus := self._surplus(wanted) or await self._first_dead():
-            await self._remove(surplus)
+        if surplus := surplus or await self._first_dead():
+            if surplus in self._waiting:  # No job has taken it meanwhile.
+                await self._remove(surplus)
             return 0
         kind = next((kind for kind, number in wanted.items() if self._number(kind) < number and self._plan(kind)), None)
         if kind is None:

@@ -96,7 +96,7 @@ async def disks(services: Services) -> list[Metric]:
 async def this_process(services: Services) -> list[Metric]:
     """What only the process that answers knows, under its own name."""
     process = {"process": str(os.getpid())}
-    uploads, streams = services.admission.uploads, services.feed.followers
+    uploads, streams = services.admission.uploads, services.tails.readers
     return [
         Metric("ci_uploads", "gauge", "Uploads under way.", (Sample(uploads, process),), {"uploads": uploads}),
         Metric(

@@ -188,6 +188,47 @@ async def test_want_of_memory_empties_the_pool(place: Place) -> None:
     assert "memory" in held_back
 
 
+async def test_what_a_job_takes_just_then_is_not_removed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    await used(place, PLAN)
+    await place.waiting(1)
+    (key,) = place.runtime.created
+    taken: list[str | None] = []
+
+    async def take_first(*_: object) -> None:
+        if not taken:
+            taken.append(await place.pool.take(PLAN))
+
+    monkeypatch.setattr(place.writer.repository, "publish_pool", take_first)
+    place.memory = 5.0
+    place.pool.note_load(busy=True)
+    place.pool.note_load(busy=False)
+    await eventually(lambda: taken, "it is taken while the pool is being emptied")
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert taken == [key.job_id]
+    assert key in place.runtime.specs
+
+
+async def test_what_is_taken_over_just_then_is_not_removed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    await used(place, PLAN)
+    await place.waiting(1)
+    (key,) = place.runtime.created
+    following, held = place.another(), []
+
+    async def sort_first(*_: object) -> None:
+        if not held:
+            held.append(await place.sort(following))
+
+    monkeypatch.setattr(place.writer.repository, "publish_pool", sort_first)
+    running = asyncio.create_task(following.run())
+    await eventually(lambda: held, "it is taken over while the pool looks")
+    for _ in range(50):
+        await asyncio.sleep(0)
+    running.cancel()
+    assert key in place.runtime.specs
+    assert await following.take(PLAN) == key.job_id
+
+
 async def test_what_cannot_be_made_is_not_tried_for_ever(place: Place) -> None:
     place.runtime.fault = StartFault("the image has no /bin/sh")
     await used(place, PLAN)
