@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 pytest.register_assert_rewrite(
+    "tests.contracts.job_figures_suite",
     "tests.contracts.job_listing_suite",
     "tests.contracts.job_repository_concurrency_suite",
     "tests.contracts.job_repository_place",
@@ -14,6 +15,7 @@ pytest.register_assert_rewrite(
 )
 
 from ci_persistence.sqlite import SQLiteJobRepository  # noqa: E402
+from tests.contracts.job_figures_suite import FiguresSuite  # noqa: E402
 from tests.contracts.job_listing_suite import ListingSuite  # noqa: E402
 from tests.contracts.job_repository_concurrency_suite import ConcurrencySuite  # noqa: E402
 from tests.contracts.job_repository_place import Place  # noqa: E402
@@ -38,6 +40,10 @@ class TestJobsOnSQLite(OnSQLite, JobSuite):
 
 
 class TestListingOnSQLite(OnSQLite, ListingSuite):
+    pass
+
+
+class TestFiguresOnSQLite(OnSQLite, FiguresSuite):
     pass
 
 
