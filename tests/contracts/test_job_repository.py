@@ -12,6 +12,7 @@ pytest.register_assert_rewrite(
     "tests.contracts.job_repository_suite",
     "tests.contracts.job_retention_suite",
     "tests.contracts.leader_lease_suite",
+    "tests.contracts.pool_suite",
 )
 
 from ci_persistence.sqlite import SQLiteJobRepository  # noqa: E402
@@ -22,6 +23,7 @@ from tests.contracts.job_repository_place import Place  # noqa: E402
 from tests.contracts.job_repository_suite import JobSuite  # noqa: E402
 from tests.contracts.job_retention_suite import RetentionSuite  # noqa: E402
 from tests.contracts.leader_lease_suite import LeaderLeaseSuite  # noqa: E402
+from tests.contracts.pool_suite import PoolSuite  # noqa: E402
 
 
 class OnSQLite:
@@ -52,6 +54,10 @@ class TestRetentionOnSQLite(OnSQLite, RetentionSuite):
 
 
 class TestConcurrencyOnSQLite(OnSQLite, ConcurrencySuite):
+    pass
+
+
+class TestPoolOnSQLite(OnSQLite, PoolSuite):
     pass
 
 
