@@ -46,6 +46,7 @@ async def measure(lab: Lab) -> list[Figure]:
             async def docker() -> float:
                 return milliseconds_since((await docker_run(lab.image, COMMAND)).output)
 
+            await job()  # From which the pool learns.
             taken = await in_turns(lab.samples(100, 10), {"job": job, "docker": docker}, settle=settle)
     lab.note(
         f"The job's command is `{' '.join(COMMAND)}`, so what it writes last is the time; its reader looks at the same "
