@@ -54,7 +54,8 @@ class BuiltinExecution:
 
     async def start(self, job: Job) -> None: ...
 
-    async def open_gate(self, job: Job) -> None: ...
+    async def open_gate(self, job: Job) -> bool:
+        return True
 
     def usage_watch(self, job: Job, watcher: FileWatcher, exceeded: Callable[[], None]) -> None: ...
 
@@ -66,6 +67,9 @@ class BuiltinExecution:
         if seen.exit is not None:
             changes["result"] = json.dumps("ok" if job.type == "sleep" else job.payload)
         return changes
+
+    def passed(self, job: Job) -> dict[str, int]:
+        return {}
 
     async def discard(self, job: Job) -> None: ...
 

@@ -6,7 +6,7 @@
 import asyncio
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from ci_common.errors import StartFault
 from ci_common.jobs import Job, State
 from ci_common.layout import DataDirectory, RunDirectory
 from ci_common.spec import ExecutionPlan, Retry
+from ci_common.stations import left_in_files
 from ci_common.times import Clock
 from ci_common.unpack import UnpackLimits
 from ci_common.watch import FileWatcher
@@ -61,8 +62,8 @@ class Execution(Protocol):
     async def start(self, job: Job) -> None:
         """Let the workload go to its gate. Raises StartFault."""
 
-    async def open_gate(self, job: Job) -> None:
-        """Let the job's own code begin; return once it has, or when it seems that it will not."""
+    async def open_gate(self, job: Job) -> bool:
+        """Let the job's own code begin; return whether it has, once it has or when it seems that it will not."""
 
     def usage_watch(self, job: Job, watcher: FileWatcher, exceeded: Callable[[], None]) -> UsageWatch | None:
         """Return what follows how much the running job uses, if anything is to be followed."""
@@ -72,6 +73,9 @@ class Execution(Protocol):
 
     async def collect(self, job: Job) -> dict[str, Any]:
         """Return the changes to the row that say what the job left."""
+
+    def passed(self, job: Job) -> Mapping[str, int]:
+        """Return which stations (`ci_common.stations`) the attempt's files tell of, and when it passed them."""
 
     async def discard(self, job: Job) -> None:
         """Remove the workload if it has exited before its gate, and nothing else."""
@@ -150,16 +154,17 @@ class WorkloadExecution:
     async def start(self, job: Job) -> None:
         await self._runtime.start(_key(job))
 
-    async def open_gate(self, job: Job) -> None:
+    async def open_gate(self, job: Job) -> bool:
         run = self._run(job)
         if run.is_started():
-            return
+            return False
         self._check()
         with rundir.opened_gate(run):
             delay = 0.0005  # The script needs less to make its mark than an inotify watch costs.
             while not run.is_started() and delay < GATE_SECONDS:
                 await asyncio.sleep(delay)
                 delay *= 2
+        return run.is_started()
 
     def usage_watch(self, job: Job, watcher: FileWatcher, exceeded: Callable[[], None]) -> UsageWatch:
         return UsageWatch(
@@ -193,6 +198,9 @@ class WorkloadExecution:
     async def collect(self, job: Job) -> dict[str, Any]:
         self._check()
         return await collect_files(job, self._data, self._clock)
+
+    def passed(self, job: Job) -> Mapping[str, int]:
+        return left_in_files(self._run(job))
 
     async def discard(self, job: Job) -> None:
         waiting = self._run(job).waiting

@@ -229,6 +229,7 @@ class Reconciler:
             self._supervisors.pop(key, None)
             self._tasks.pop(key, None)
             self._seen_cancels.pop(key, None)
+            self._writer.traces.forget(key.job_id, key.attempt)
             self.wake()
             self._remover.wake()
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from ci_common.errors import ImageFault, LeadershipLost, RuntimeUnavailable, StaleWrite, StartFault, Unavailable
 from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, State
+from ci_common.stations import Station
 from ci_common.watch import FileWatcher, Watched
 from ci_controller import plan as steps
 from ci_controller.completion import Writer, clear, complete, try_again
@@ -93,6 +94,7 @@ class Supervisor:
         try:
             seen, now = await self._execution.look(job), self._writer.now_of(job)
             seen = self._with_what_is_known_here(seen, now)
+            self._note_progress(job, seen)
             bounds, retry = self._execution.bounds_of(job), self._execution.retry_of(job)
             action = plan(job, seen, now, bounds=bounds, retry=retry)
             if isinstance(action, steps.Rest | steps.MarkStarting):
@@ -106,6 +108,18 @@ class Supervisor:
             await self._say_unavailable(job, exc)
             await self._wait(self._interval)
         return False
+
+    def _note_progress(self, job: Job, seen: Observed) -> None:
+        """Note how far the job that runs has come."""
+        if job.state is not State.RUNNING:
+            return
+        trace = self._writer.traces.of(job)
+        if self._usage is not None and self._usage.first_output is not None:
+            trace.note(Station.FIRST_OUTPUT, self._usage.first_output)
+        elif seen.usage.log_bytes > 0:
+            trace.note(Station.FIRST_OUTPUT)
+        if seen.exit is not None or seen.sight is Sight.EXITED:
+            trace.note(Station.EXIT_SEEN)
 
     async def _say_unavailable(self, job: Job, exc: RuntimeUnavailable) -> None:
         """A job that waits says what for; one that runs goes on, seen or not."""
@@ -139,13 +153,15 @@ class Supervisor:
                 await self._bring_up(action, job)
             case steps.MarkRunning():
                 begun = start_of_run(self._writer.clock, self._writer.uptime)
+                self._writer.traces.of(job).note(Station.AT_GATE)
                 running = await self._writer.write(job, state=State.RUNNING, reason=None, **begun)
-                await self._execution.open_gate(running)
+                self._follow_usage(running)
+                await self._open_gate(running)
             case steps.Adopt():
                 log.warning("job %s has begun before, in a past that the database does not know", job.id)
                 await self._writer.write(job, state=State.RUNNING, start_time=self._writer.clock(), reason=None)
             case steps.OpenGate():
-                await self._execution.open_gate(job)
+                await self._open_gate(job)
             case steps.MarkStopping(code):
                 await self._mark_stopping(job, code)
             case steps.Stop():
@@ -153,11 +169,16 @@ class Supervisor:
             case steps.Complete() | steps.TryAgain():
                 await self._end(job, action)
 
+    async def _open_gate(self, job: Job) -> None:
+        if await self._execution.open_gate(job):
+            self._writer.traces.of(job).note(Station.GATE_OPENED)
+
     async def _bring_up(self, action: steps.Create | steps.Start | steps.Discard, job: Job) -> None:
         try:
             match action:
                 case steps.Create():
                     await self._execution.create(job)
+                    self._writer.traces.of(job).note(Station.CREATED)
                 case steps.Start():
                     await self._execution.start(job)
                     self._starts += 1
@@ -199,7 +220,12 @@ class Supervisor:
             before, self._wakeups = self._wakeups, self._watcher.subscribe((directory, Watched.ENTRIES))
             before.close()
             self._watching = True
-        if job.state is State.RUNNING and self._usage is None:
+        if job.state is State.RUNNING:
+            self._follow_usage(job)
+
+    def _follow_usage(self, job: Job) -> None:
+        """From before the gate opens, so that nothing is missed of what the job does first."""
+        if self._usage is None:
             self._usage = self._execution.usage_watch(job, self._watcher, self.wake)
             if self._usage is not None:
                 self._following_usage = asyncio.create_task(self._usage.run(), name=f"usage of {job.id}")

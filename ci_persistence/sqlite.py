@@ -19,7 +19,7 @@ from ci_persistence.connections import Lane, Writer, translated
 from ci_persistence.lookout import Lookout
 from ci_persistence.repository import Held, Installation, JobFilter, JobRepository, LeaderLease, Lease
 from ci_persistence.retention import Ended, JobRetention, Removal
-from ci_persistence.rows import CONTROLLER_FIELDS, api_columns, controller_columns, first_version
+from ci_persistence.rows import CONTROLLER_FIELDS
 from ci_persistence.schema import check_version, migrate, migrations
 
 log = logging.getLogger(__name__)
@@ -77,10 +77,7 @@ class SQLiteJobRepository(JobRepository, JobRetention, LeaderLease):
         await self._use().writer.run(partial(operations.bind, lease=lease, installation=installation))
 
     async def add(self, job: NewJob, *, max_queued: int) -> Job:
-        stored = first_version(job)
-        row = api_columns(stored) | controller_columns(stored)
-        await self._use().writer.run_certainly(partial(operations.add, row=row, max_queued=max_queued))
-        return stored
+        return await self._use().writer.run_certainly(partial(operations.add, new=job, max_queued=max_queued))
 
     async def queue_length(self) -> int:
         return await self._use().quick.run(operations.queue_length)

@@ -1,0 +1,104 @@
+"""Where the time of a job goes: the median duration of every step of its path, over HTTP.
+
+    python -m bench.path [--runs N] [--image IMAGE] [--python-image IMAGE]
+
+Starts a server of its own on temporary paths and runs `echo` jobs and container jobs, one after the other and in turns.
+The stations are those of the job's `timing`; before and after them stand the client's own: from the request to
+`accepted`, and from `completed` to the event `complete`. The last line is of jobs whose last output is the time at which
+they wrote it: from there to `complete` received.
+"""
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bench.figures import machine, table
+from ci_client.aio import CiClient
+from ci_common.settings import Settings
+from ci_server.app import create_app
+from ci_server.serving import serve
+
+STAMP = "import time, sys; sys.stdout.write(str(time.time())); sys.stdout.flush()"
+
+
+async def follow(client: CiClient, request: dict[str, Any]) -> tuple[float, float, str, dict[str, Any]]:
+    """Run one job; return when it was asked for and `complete` received, its log, and the job."""
+    asked = time.time()
+    job_id = await client.create_job(request)
+    log = ""
+    async for event in client.stream(job_id):
+        if event["type"] == "log":
+            log += event["data"]
+    return asked, time.time(), log, await client.get_job(job_id)
+
+
+def steps_of(asked: float, received: float, job: dict[str, Any]) -> dict[str, float]:
+    """Return the seconds that each step took, by the station at its end."""
+    passed = [(e["station"], datetime.fromisoformat(e["time"]).timestamp()) for e in job["timing"]]
+    path = [*passed, ("complete received", received)]
+    before, steps = asked, {}
+    for station, instant in path:
+        steps[station] = instant - before
+        before = instant
+    return steps | {"all of it": received - asked}
+
+
+def quantiles(seconds: Iterable[float]) -> tuple[str, str]:
+    """Return median and 99th percentile in milliseconds."""
+    ordered = sorted(seconds)
+    return f"{statistics.median(ordered) * 1000:.2f}", f"{ordered[int(0.99 * (len(ordered) - 1))] * 1000:.2f}"
+
+
+async def measure(client: CiClient, image: str, python_image: str, runs: int) -> str:
+    """Return the tables of `runs` turns, after one that does not count."""
+    kinds: dict[str, dict[str, Any]] = {
+        "echo": {"type": "echo", "payload": {"a": 1}},
+        "container, cold": {"image": image, "command": ["echo", "hello"], "network": False},
+    }
+    taken: dict[str, dict[str, list[float]]] = {kind: defaultdict(list) for kind in kinds}
+    ends = []
+    stamped = {"image": python_image, "command": ["python3", "-c", STAMP], "network": False}
+    for turn in range(runs + 1):
+        for kind, request in kinds.items():
+            asked, received, _, job = await follow(client, request)
+            for station, seconds in steps_of(asked, received, job).items() if turn else ():
+                taken[kind][station].append(seconds)
+        _, received, log, _ = await follow(client, stamped)
+        ends += [received - float(log)] if turn else []
+    tables = [
+        f"{kind}, {runs} jobs\n\n"
+        + table(["step that ends with", "p50 ms", "p99 ms"], ((name, *quantiles(v)) for name, v in steps.items()))
+        for kind, steps in taken.items()
+    ]
+    p50, p99 = quantiles(ends)
+    return "\n\n".join([machine(), *tables, f"last byte written to `complete` received: p50 {p50} ms, p99 {p99} ms"])
+
+
+async def main() -> None:
+    """Measure, on a server of its own."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--image", default="busybox")
+    parser.add_argument("--python-image", default="python:3.12-slim")
+    parser.add_argument("--runs", type=int, default=30)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        settings = Settings.from_env(db_path=Path(directory, "ci_jobs.db"), runtime="docker", container_prefix="path-")
+        ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        serving = asyncio.create_task(
+            serve(create_app(settings), on_ready=ready.set_result, install_signal_handlers=False)
+        )
+        async with CiClient(await ready) as client:
+            print(await measure(client, arguments.image, arguments.python_image, arguments.runs))
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
