@@ -50,6 +50,9 @@ class BuiltinExecution:
             return Observed(Sight.RUNNING, started=True, over_at=over_at)
         return Observed(Sight.EXITED, exit=ExitRecord(0, terminated=False), started=True)
 
+    def has_ended(self, job: Job) -> bool:
+        return True
+
     async def create(self, job: Job) -> None: ...
 
     async def start(self, job: Job) -> None: ...

@@ -26,7 +26,7 @@ from ci_controller.renewal import fill_workspace
 from ci_controller.runtime.guarded import Check, GuardedRuntime
 from ci_controller.runtime.protocol import Phase, Runtime, Workload, WorkloadKey, WorkloadSpec
 from ci_controller.usage import UsageWatch
-from ci_controller.verdicts import Observed, Sight
+from ci_controller.verdicts import Observed, Sight, tells_all
 
 MIN_FREE_BYTES = 64 * 1024
 """With less room than this the disk counts as full."""
@@ -55,6 +55,9 @@ class Execution(Protocol):
 
     async def look(self, job: Job) -> Observed:
         """Return what there is to see of the job."""
+
+    def has_ended(self, job: Job) -> bool:
+        """Tell whether the running job's own code is known to have ended, without asking what runs it."""
 
     async def create(self, job: Job) -> None:
         """Prepare everything and create the workload. Raises StartFault, ImageNotFound."""
@@ -114,7 +117,11 @@ class WorkloadExecution:
 
     async def look(self, job: Job) -> Observed:
         run = self._run(job)
+        if (finished := self._finished(job, run)) is not None:
+            return finished
         workload = await self._runtime.look(_key(job))
+        if (finished := self._finished(job, run)) is not None:
+            return finished
         # The marks are read after the engine was asked: what has exited by then has left all it will ever leave.
         started, waiting, ended = run.is_started(), run.is_waiting(), run.read_exit()
         return Observed(
@@ -128,6 +135,19 @@ class WorkloadExecution:
             disk_full=ended is None and _free_bytes(self._data.path) < MIN_FREE_BYTES,
             cleared=job.state is not State.COMPLETED or _is_cleared(run),
         )
+
+    def _finished(self, job: Job, run: RunDirectory) -> Observed | None:
+        """Return what there is to see of a running attempt whose script has said all there is to learn, else None."""
+        if job.state is not State.RUNNING or not self._runtime.has_console:  # Without one, it cannot know.
+            return None
+        ended = run.read_exit()
+        if ended is None or not tells_all(ended):
+            return None
+        started = run.is_started()
+        return Observed(Sight.FINISHED, exit=ended, started=started, usage=_usage(run, started=started))
+
+    def has_ended(self, job: Job) -> bool:
+        return self._run(job).read_exit() is not None
 
     async def create(self, job: Job) -> None:
         run, plan = self._run(job), _plan_of(job)

@@ -25,6 +25,11 @@ from ci_controller.verdicts import Observed, Sight, Verdict
 
 log = logging.getLogger(__name__)
 
+GLANCE_SECONDS = 0.02
+"""How long after something happened to a running job to look at its files alone, before asking what runs it.
+
+Mostly it is a step that ends, and the job with it, which the files tell sooner.
+"""
 STALE_SECONDS = 0.05
 """How long to wait before the next look when somebody else has written the row."""
 
@@ -149,6 +154,7 @@ class Supervisor:
         match action:
             case steps.Wait(until):
                 await self._wait_until(until, self._writer.now_of(job))
+                await self._glance(job)
             case steps.Create() | steps.Start() | steps.Discard():
                 await self._bring_up(action, job)
             case steps.MarkRunning():
@@ -157,6 +163,7 @@ class Supervisor:
                 running = await self._writer.write(job, state=State.RUNNING, reason=None, **begun)
                 self._follow_usage(running)
                 await self._open_gate(running)
+                await self._glance(running)
             case steps.Adopt():
                 log.warning("job %s has begun before, in a past that the database does not know", job.id)
                 await self._writer.write(job, state=State.RUNNING, start_time=self._writer.clock(), reason=None)
@@ -234,6 +241,13 @@ class Supervisor:
     def _stop_following_usage(self) -> None:
         if self._following_usage is not None:
             self._following_usage.cancel()
+
+    async def _glance(self, job: Job) -> None:
+        """Let a job that runs come to its end, if it is about to."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + GLANCE_SECONDS
+        while job.state is State.RUNNING and not self._execution.has_ended(job) and clock() < until:
+            await self._wait(until - clock())
 
     async def _wait_until(self, until: datetime | None, now: datetime) -> None:
         limit = now + timedelta(seconds=self._interval)
