@@ -4,7 +4,7 @@
 
 Starts a server of its own on temporary paths and runs `echo` jobs and container jobs, one after the other and in turns.
 The stations are those of the job's `timing`; before and after them stand the client's own: from the request to
-`accepted`, and from `completed` to the event `complete`. The last line is of jobs whose last output is the time at
+`accepted`, and from `completing` to the event `complete`. The last line is of jobs whose last output is the time at
 which they wrote it: from there to `complete` received.
 """
 

@@ -22,8 +22,8 @@ class Station(StrEnum):
     """The upload is on the disk."""
     UNPACKED = "unpacked"
     """It is checked and unpacked, and what is to be run is known."""
-    PERSISTED = "persisted"
-    """The job's row is written; that it is committed follows, together with others'."""
+    PERSISTING = "persisting"
+    """The job's row is handed to the database, which commits it together with others'."""
     SEEN = "seen"
     """The controller has first seen the job, or its next attempt, in the queue."""
     STARTING = "starting"
@@ -42,11 +42,11 @@ class Station(StrEnum):
     """The controller has seen that its own code has ended."""
     COLLECTED = "collected"
     """What it left has been read."""
-    COMPLETED = "completed"
-    """How it ended is being written; that it is committed follows."""
+    COMPLETING = "completing"
+    """The row that says how it ended is handed to the database, and sent to readers once it is committed."""
 
 
-ARRIVAL = (Station.ACCEPTED, Station.RECEIVED, Station.UNPACKED, Station.PERSISTED)
+ARRIVAL = (Station.ACCEPTED, Station.RECEIVED, Station.UNPACKED, Station.PERSISTING)
 """The stations of a submission; the others are those of one attempt."""
 _RANKS: dict[str, int] = {station: rank for rank, station in enumerate(Station)}
 

@@ -60,7 +60,7 @@ async def _collected(job: Job, writer: Writer, execution: Execution) -> dict[str
 async def write_end(job: Job, verdict: Verdict, left: dict[str, Any], writer: Writer) -> Job:
     """Write that `job` has ended with `verdict`, and what it left. Raises StaleWrite."""
     errored = verdict.reason is not None and verdict.conclusion is Conclusion.ERRORED
-    writer.traces.of(job).note(Station.COMPLETED)
+    writer.traces.of(job).note(Station.COMPLETING)
     done = await writer.write(
         job,
         state=State.COMPLETED,
@@ -82,7 +82,7 @@ async def try_again(
     """End an attempt of `job` with `verdict`, queue the next one and return the job. Raises as `complete` does."""
     left = await _collected(job, writer, execution)
     trace = writer.traces.of(job)
-    trace.note(Station.COMPLETED)
+    trace.note(Station.COMPLETING)
     end = _end_of(job, writer.clock())
     pause = pause_after(job.attempt, retry, chance)
     ended = Attempt(

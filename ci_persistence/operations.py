@@ -12,12 +12,12 @@ from typing import Any
 import aiosqlite
 
 from ci_common.errors import JobAlreadyCompleted, JobNotFound, LeadershipLost, QueueFull, StaleWrite
-from ci_common.jobs import Job, NewJob, State
+from ci_common.jobs import Job, State
 from ci_common.processes import ProcessIdentity
 from ci_common.times import from_micros, to_micros
 from ci_persistence import filters, queries
 from ci_persistence.repository import Held, Installation, JobFilter, Lease
-from ci_persistence.rows import api_columns, controller_columns, first_version, to_job, to_json
+from ci_persistence.rows import controller_columns, to_job, to_json
 
 
 async def ping(connection: aiosqlite.Connection) -> None:
@@ -37,12 +37,9 @@ async def bind(connection: aiosqlite.Connection, *, lease: Lease, installation: 
         raise over(lease)
 
 
-async def add(connection: aiosqlite.Connection, *, new: NewJob, max_queued: int) -> Job:
-    stored = first_version(new)
-    row = api_columns(stored) | controller_columns(stored)
+async def add(connection: aiosqlite.Connection, *, row: dict[str, Any], max_queued: int) -> None:
     if await change(connection, queries.INSERT_JOB, row | {"max_queued": max_queued}) == 0:
         raise QueueFull.beyond(max_queued)
-    return stored
 
 
 async def queue_length(connection: aiosqlite.Connection) -> int:

@@ -29,7 +29,7 @@ def to_json(value: Any) -> str:
 def first_version(new: NewJob) -> Job:
     """Return a new job as it is stored now: nobody has seen it yet."""
     arrival = Trace(new.arrival)
-    arrival.note(Station.PERSISTED)
+    arrival.note(Station.PERSISTING)
     return Job(**{name: getattr(new, name) for name in _NEW_FIELDS} | {"arrival": arrival.times()}, reason=_UNSEEN)
 
 

@@ -15,11 +15,12 @@ from ci_common.jobs import Job, NewJob
 from ci_common.processes import ProcessIdentity
 from ci_common.watch import FileWatcher, Watched
 from ci_persistence import operations, queries, retention_operations
+from ci_persistence.commits import commits_to
 from ci_persistence.connections import Lane, Writer, translated
 from ci_persistence.lookout import Lookout
 from ci_persistence.repository import Held, Installation, JobFilter, JobRepository, LeaderLease, Lease
 from ci_persistence.retention import Ended, JobRetention, Removal
-from ci_persistence.rows import CONTROLLER_FIELDS
+from ci_persistence.rows import CONTROLLER_FIELDS, api_columns, controller_columns, first_version
 from ci_persistence.schema import check_version, migrate, migrations
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,10 @@ class SQLiteJobRepository(JobRepository, JobRetention, LeaderLease):
         await self._use().writer.run(partial(operations.bind, lease=lease, installation=installation))
 
     async def add(self, job: NewJob, *, max_queued: int) -> Job:
-        return await self._use().writer.run_certainly(partial(operations.add, new=job, max_queued=max_queued))
+        stored = first_version(job)
+        row = api_columns(stored) | controller_columns(stored)
+        await self._use().writer.run_certainly(partial(operations.add, row=row, max_queued=max_queued))
+        return stored
 
     async def queue_length(self) -> int:
         return await self._use().quick.run(operations.queue_length)
@@ -113,7 +117,10 @@ class SQLiteJobRepository(JobRepository, JobRetention, LeaderLease):
         connected = self._use()
         seen = None
         pause = _FIRST_PAUSE
-        with connected.watcher.subscribe((connected.wal, Watched.CONTENT)) as wake_ups:
+        with (
+            connected.watcher.subscribe((connected.wal, Watched.CONTENT)) as wake_ups,
+            connected.commits.telling(wake_ups.wake),
+        ):
             while True:
                 version = await connected.versions.run(operations.data_version)
                 if version != seen:
@@ -185,6 +192,8 @@ class _Connected:
         """Of its own, since `PRAGMA data_version` tells of other connections only."""
         self.writing = lane(queries.CONFIGURE_WRITER)
         self.writer = Writer(path, self.writing)
+        self.commits = commits_to(path.resolve())
+        self.writer.on_commit = self.commits.tell
         self.watcher = FileWatcher()
         # SQLite follows a link to a database, and puts its files beside the target.
         self.wal = path.resolve().with_name(path.resolve().name + "-wal")

@@ -10,7 +10,7 @@ from ci_common.errors import JobNotFound, Unavailable
 from ci_common.jobs import Job
 from ci_persistence.repository import JobRepository
 
-_SHORTEST_PAUSE = 0.01
+_SHORTEST_PAUSE = 0.001
 _RETRY_SECONDS = 1.0
 _LOAD = 4
 """Looks take at most one part in this many, and one, of the time."""
