@@ -7,7 +7,8 @@
     upload.zip               what was uploaded, for retries
     unconfirmed              a mark of the API: the job's row is not known to stand yet
     <attempt>/               the run directory: mounted into the container, so the job can write anything into it
-      run                    the job as one POSIX sh script
+      run                    the POSIX sh script that waits at the gate, the same for all jobs
+      job                    the job as a POSIX sh script, which `run` goes on with
       gate                   a FIFO; the script blocks on it until the controller writes `go`
       console                a FIFO that stands for /dev/stdout and /dev/stderr where the runtime mounts it there
       waiting                a mark: the script has reached its gate
@@ -17,6 +18,7 @@
       exit                   exit status and what the kernel counted, complete once it ends with a newline
       workspace/             the unpacked project; workspace.new while an attempt after the first unpacks it
     <attempt>.times          when which byte of the log was there, written by the controller
+  pool/<workload>/           the run directory of a container that waits for a job; it is moved to the one that takes it
   processes/                 the process runtime's records; ci_controller.runtime.process_record draws one
 
 Nothing that is read from a run directory is trusted: `open_regular` follows no symbolic link and opens no FIFO or
@@ -99,6 +101,10 @@ class RunDirectory:
         return self.path / "run"
 
     @property
+    def job(self) -> Path:
+        return self.path / "job"
+
+    @property
     def gate(self) -> Path:
         return self.path / "gate"
 
@@ -133,6 +139,15 @@ class RunDirectory:
     def is_waiting(self) -> bool:
         """Tell whether the script has reached its gate."""
         return os.path.lexists(self.waiting)
+
+    def is_gate_read(self) -> bool:
+        """Tell whether a process, which can only be the script, waits at the gate at this moment."""
+        try:
+            # The script's read ends with nothing, so that it opens the gate anew.
+            os.close(os.open(self.gate, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
+        except OSError:
+            return False
+        return True
 
     def is_started(self) -> bool:
         """Tell whether the gate has opened, so that the job's own code may have run."""
@@ -206,6 +221,10 @@ class DataDirectory:
         return self.path / "jobs"
 
     @property
+    def pool(self) -> Path:
+        return self.path / "pool"
+
+    @property
     def processes(self) -> Path:
         return self.path / "processes"
 
@@ -236,3 +255,7 @@ class DataDirectory:
 
     def run(self, job_id: str, attempt: int) -> RunDirectory:
         return RunDirectory(self.job(job_id) / str(attempt))
+
+    def waiting_run(self, workload: str) -> RunDirectory:
+        """Return the run directory of a workload that waits for a job."""
+        return RunDirectory(self.pool / workload)

@@ -56,6 +56,25 @@ class Settings(BaseModel):
     lease_seconds: Duration = _setting(
         "CI_LEASE_SECONDS", 15.0, "how long a controller that cannot be seen to be dead still leads", "s"
     )
+    pool_size: int = Field(
+        8, ge=0, le=10_000, description="the most containers that wait for jobs, so that these start at once; 0: none",
+        json_schema_extra={"env": "CI_POOL_SIZE", "unit": "containers"},
+    )  # fmt: skip
+    pool_per_key: int = Field(
+        4, gt=0, le=10_000,
+        description="the most of them that are alike: in image, limits, network and whatever else is fixed",
+        json_schema_extra={"env": "CI_POOL_PER_KEY", "unit": "containers"},
+    )  # fmt: skip
+    pool_memory: NonNegativeByteSize = _setting(
+        "CI_POOL_MEMORY", 512 * 1024**2, "the most memory for waiting containers, each counted as 8 MiB", "bytes"
+    )
+    pool_min_free_memory: float = Field(
+        10.0, ge=0, le=100, description="with less of the machine's memory available, no containers wait",
+        json_schema_extra={"env": "CI_POOL_MIN_FREE_MEMORY", "unit": "%"},
+    )  # fmt: skip
+    pool_forget: Duration = _setting(
+        "CI_POOL_FORGET", 3600.0, "how long after the last job that could take them containers still wait", "s"
+    )
     host: str = _setting("CI_HOST", "127.0.0.1", "the address `ci serve` listens on")
     port: int = Field(
         8000, ge=0, le=65535, description="the port `ci serve` listens on; 0: any free one",

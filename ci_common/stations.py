@@ -30,6 +30,8 @@ class Station(StrEnum):
     """It has a slot, and that is committed."""
     CREATED = "created"
     """What it runs in has been made."""
+    MOVED_IN = "moved_in"
+    """Its files lie before a container that waited for a job."""
     AT_GATE = "at_gate"
     """What it runs in has been seen to wait for it."""
     RUNNING = "running"

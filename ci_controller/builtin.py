@@ -57,6 +57,10 @@ class BuiltinExecution:
 
     async def start(self, job: Job) -> None: ...
 
+    async def move_in(self, job: Job) -> None: ...
+
+    async def move_out(self, job: Job) -> None: ...
+
     async def open_gate(self, job: Job) -> bool:
         return True
 

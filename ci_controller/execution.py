@@ -4,10 +4,8 @@
 """
 
 import asyncio
-import os
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +22,8 @@ from ci_controller.collecting import collect_files
 from ci_controller.limits import Bounds, Usage
 from ci_controller.renewal import fill_workspace
 from ci_controller.runtime.guarded import Check, GuardedRuntime
-from ci_controller.runtime.protocol import Phase, Runtime, Workload, WorkloadKey, WorkloadSpec
+from ci_controller.runtime.protocol import WAITING, Phase, Runtime, Workload, WorkloadKey, WorkloadSpec
+from ci_controller.script import write_script
 from ci_controller.usage import UsageWatch
 from ci_controller.verdicts import Observed, Sight, tells_all
 
@@ -61,6 +60,12 @@ class Execution(Protocol):
 
     async def create(self, job: Job) -> None:
         """Prepare everything and create the workload. Raises StartFault, ImageNotFound."""
+
+    async def move_in(self, job: Job) -> None:
+        """Make the waiting workload that the job took its own. Raises StartFault."""
+
+    async def move_out(self, job: Job) -> None:
+        """Undo that, where the workload was lost before the job's code began."""
 
     async def start(self, job: Job) -> None:
         """Let the workload go to its gate. Raises StartFault."""
@@ -113,19 +118,20 @@ class WorkloadExecution:
 
     def watched(self, job: Job) -> Path | None:
         path = self._run(job).path
-        return path if path.is_dir() else None
+        return path if self._waiting_run(job) is None and path.is_dir() else None
 
     async def look(self, job: Job) -> Observed:
-        run = self._run(job)
+        waiting_run = self._waiting_run(job)
+        run = waiting_run or self._run(job)
         if (finished := self._finished(job, run)) is not None:
             return finished
-        workload = await self._runtime.look(_key(job))
+        workload = await self._look_at_workload(job, run)
         if (finished := self._finished(job, run)) is not None:
             return finished
         # The marks are read after the engine was asked: what has exited by then has left all it will ever leave.
         started, waiting, ended = run.is_started(), run.is_waiting(), run.read_exit()
         return Observed(
-            _sight(workload, waiting=waiting, started=started),
+            Sight.POOLED if waiting_run and workload.phase is Phase.RUNNING else _sight(workload, waiting, started),
             exit=ended,
             started=started,
             spent=job.state is not State.COMPLETED and run.is_spent(),
@@ -133,7 +139,7 @@ class WorkloadExecution:
             out_of_memory=workload.out_of_memory,
             usage=_usage(run, started=started),
             disk_full=ended is None and _free_bytes(self._data.path) < MIN_FREE_BYTES,
-            cleared=job.state is not State.COMPLETED or _is_cleared(run),
+            cleared=job.state is not State.COMPLETED or (waiting_run is None and rundir.is_cleared(run)),
         )
 
     def _finished(self, job: Job, run: RunDirectory) -> Observed | None:
@@ -149,27 +155,53 @@ class WorkloadExecution:
     def has_ended(self, job: Job) -> bool:
         return self._run(job).read_exit() is not None
 
+    async def _look_at_workload(self, job: Job, run: RunDirectory) -> Workload:
+        """A script that reads the gate is alive, which takes the engine far longer to say."""
+        if job.state is State.STARTING and run.is_waiting() and not run.is_started() and run.is_gate_read():
+            return Workload(Phase.RUNNING)
+        return await self._runtime.look(_key(job))
+
     async def create(self, job: Job) -> None:
         run, plan = self._run(job), _plan_of(job)
         if job.has_upload and not run.workspace.is_dir():
-            if job.attempt == 1:
-                raise StartFault(
-                    f"the project unpacked for job {job.id} is gone from the data directory; submit it again"
-                )
-            self._check()
-            await fill_workspace(run, self._data.upload(job.id), self._unpack_limits)
+            await self._fill_workspace(job, run)
         self._check()
-        base, environment = self._runtime.base_directory(run), self._runtime.environment()
-        await asyncio.to_thread(
-            rundir.prepare,
-            run,
+        await asyncio.to_thread(rundir.prepare, run, self._script(run, plan), has_console=self._runtime.has_console)
+        await self._runtime.create(WorkloadSpec(_key(job), run, plan))
+
+    async def _fill_workspace(self, job: Job, run: RunDirectory) -> None:
+        if job.attempt == 1:
+            raise StartFault(f"the project unpacked for job {job.id} is gone from the data directory; submit it again")
+        self._check()
+        await fill_workspace(run, self._data.upload(job.id), self._unpack_limits)
+
+    def _script(self, run: RunDirectory, plan: ExecutionPlan) -> bytes:
+        return write_script(
             plan,
-            base=base,
-            environment=environment,
+            base=str(self._runtime.base_directory(run)),
+            environment=self._runtime.environment(),
             setup=self._runtime.setup(run, plan),
             has_console=self._runtime.has_console,
         )
-        await self._runtime.create(WorkloadSpec(_key(job), run, plan))
+
+    async def move_in(self, job: Job) -> None:
+        run, waiting_run = self._run(job), self._waiting_run(job)
+        if waiting_run is None:
+            return
+        if job.has_upload and not run.workspace.is_dir() and not waiting_run.workspace.is_dir():
+            await self._fill_workspace(job, run)
+        self._check()
+        if not await asyncio.to_thread(rundir.move_in, run, waiting_run, self._script(run, _plan_of(job))):
+            await self._runtime.remove(_key(job))
+
+    async def move_out(self, job: Job) -> None:
+        if job.workload is None:
+            return
+        run = self._run(job)
+        mark = _identity(run.waiting)
+        self._check()
+        await asyncio.to_thread(rundir.move_out, run, self._data.waiting_run(job.workload))
+        self._unmark(run, mark)
 
     async def start(self, job: Job) -> None:
         await self._runtime.start(_key(job))
@@ -223,35 +255,46 @@ class WorkloadExecution:
         return left_in_files(self._run(job))
 
     async def discard(self, job: Job) -> None:
-        waiting = self._run(job).waiting
-        mark = _identity(waiting)
+        run = self._run(job)
+        mark = _identity(run.waiting)
         await self._runtime.discard(_key(job))
+        self._unmark(run, mark)
+
+    def _unmark(self, run: RunDirectory, mark: tuple[int, int] | None) -> None:
+        """Remove the mark of a workload that is gone from its gate; another one's is not this one's."""
         self._check()
-        if mark is not None and _identity(waiting) == mark:  # Another workload's mark is not this one's.
-            waiting.unlink(missing_ok=True)
+        if mark is not None and _identity(run.waiting) == mark:
+            run.waiting.unlink(missing_ok=True)
 
     async def clear(self, job: Job) -> None:
         run = self._run(job)
         # A workload that was cancelled at its gate still runs; what it may write has to end before its files go.
         await self._runtime.stop(_key(job), 0)
         self._check()
-        for entry in await asyncio.to_thread(_all_but_log, run):
+        for entry in await asyncio.to_thread(rundir.clear, run):
             await self._runtime.reclaim(entry, job.image)
+        if waiting_run := self._waiting_run(job):
+            await self._runtime.reclaim(waiting_run.path, job.image)
         await self._runtime.remove(_key(job))
 
     def _run(self, job: Job) -> RunDirectory:
         return self._data.run(job.id, job.attempt)
 
+    def _waiting_run(self, job: Job) -> RunDirectory | None:
+        """Return the run directory of the waiting workload that the job took, until it is the job's own."""
+        run = None if job.workload is None else self._data.waiting_run(job.workload)
+        return run if run is not None and run.path.is_dir() else None
+
 
 def _key(job: Job) -> WorkloadKey:
-    return WorkloadKey(job.id, job.attempt)
+    return WorkloadKey(job.id, job.attempt) if job.workload is None else WorkloadKey(job.workload, WAITING)
 
 
 def _plan_of(job: Job) -> ExecutionPlan:
     return ExecutionPlan.model_validate(job.plan)
 
 
-def _sight(workload: Workload, *, waiting: bool, started: bool) -> Sight:
+def _sight(workload: Workload, waiting: bool, started: bool) -> Sight:
     match workload.phase:
         case Phase.ABSENT:
             return Sight.ABSENT
@@ -267,36 +310,12 @@ def _sight(workload: Workload, *, waiting: bool, started: bool) -> Sight:
             return Sight.BOOTING
 
 
-def _all_but_log(run: RunDirectory) -> list[Path]:
-    """Delete the files of a run directory that can be deleted at once; return the directories that are left.
-
-    The gate goes first: from then on the directory tells that its attempt is over (`RunDirectory.is_spent`).
-    """
-    left: list[Path] = []
-    with suppress(FileNotFoundError):
-        run.gate.unlink()
-    with suppress(FileNotFoundError), os.scandir(run.path) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                left.append(Path(entry.path))
-            elif entry.name != run.log.name:
-                os.unlink(entry.path)
-    return left
-
-
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
         state = path.lstat()
     except FileNotFoundError:
         return None
     return state.st_ino, state.st_mtime_ns
-
-
-def _is_cleared(run: RunDirectory) -> bool:
-    try:
-        return set(os.listdir(run.path)) <= {run.log.name}
-    except FileNotFoundError:
-        return True
 
 
 def _usage(run: RunDirectory, *, started: bool) -> Usage:

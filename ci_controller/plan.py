@@ -49,6 +49,16 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
+class MoveIn:
+    """Make the waiting workload that the job took its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class MoveOut:
+    """Give up the waiting workload that the job took, which is gone, so that the next look creates another."""
+
+
+@dataclass(frozen=True, slots=True)
 class MarkRunning:
     """Write that the job runs; only then may its gate be opened."""
 
@@ -106,6 +116,8 @@ Action = (
     | MarkStarting
     | Create
     | Start
+    | MoveIn
+    | MoveOut
     | MarkRunning
     | Adopt
     | OpenGate
@@ -163,22 +175,15 @@ def _plan_starting(job: Job, seen: Observed, now: datetime) -> Action:
         return Complete(_cancelled(job))
     match seen.sight:
         case Sight.ABSENT:
-            return Create()
+            return Create() if job.workload is None else MoveOut()
         case Sight.CREATED:
             return Start()
+        case Sight.POOLED:
+            return MoveIn()
         case Sight.AT_GATE:
             return MarkRunning()
         case Sight.BOOTING:
-            begun = seen.booting_since or now
-            if (now - begun).total_seconds() < BOOT_SECONDS:
-                return Wait(begun + timedelta(seconds=BOOT_SECONDS))
-            return Complete(
-                errored(
-                    ReasonCode.START_FAILED,
-                    f"the job's script did not reach its gate within {BOOT_SECONDS:.0f} s; "
-                    "the engine must share the data directory's file system and kernel with the controller",
-                )
-            )
+            return _plan_booting(seen, now)
         case Sight.EXITED:
             if seen.starts < MAX_STARTS:
                 return Discard()
@@ -189,6 +194,19 @@ def _plan_starting(job: Job, seen: Observed, now: datetime) -> Action:
                     f"the last time with exit code {seen.workload_exit_code}; is the image's /bin/sh a POSIX shell?",
                 )
             )
+
+
+def _plan_booting(seen: Observed, now: datetime) -> Action:
+    begun = seen.booting_since or now
+    if (now - begun).total_seconds() < BOOT_SECONDS:
+        return Wait(begun + timedelta(seconds=BOOT_SECONDS))
+    return Complete(
+        errored(
+            ReasonCode.START_FAILED,
+            f"the job's script did not reach its gate within {BOOT_SECONDS:.0f} s; "
+            "the engine must share the data directory's file system and kernel with the controller",
+        )
+    )
 
 
 def _has_begun(seen: Observed) -> bool:
@@ -208,6 +226,8 @@ def _plan_running(job: Job, seen: Observed, now: datetime, bounds: Bounds) -> Ac
     exceeded = bounds.exceeded(seen.usage, job.start_time, now)
     if exceeded is not None:
         return MarkStopping(exceeded)
+    if seen.sight is Sight.POOLED:
+        return MoveIn()
     if seen.sight in (Sight.AT_GATE, Sight.BOOTING):
         return OpenGate()
     due = bounds.due(seen.usage, job.start_time)

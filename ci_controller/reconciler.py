@@ -24,10 +24,11 @@ from ci_controller.execution import Execution, WorkloadExecution
 from ci_controller.images import Images
 from ci_controller.janitor import Janitor
 from ci_controller.leadership import Leadership
+from ci_controller.pool import Pool
 from ci_controller.remover import Remover
 from ci_controller.retrying import Chance
 from ci_controller.runtime.guarded import GuardedRuntime
-from ci_controller.runtime.protocol import Runtime, Sighting, WorkloadKey
+from ci_controller.runtime.protocol import WAITING, Runtime, Sighting, WorkloadKey
 from ci_controller.scheduler import Scheduler
 from ci_controller.strays import Strays
 from ci_controller.supervisor import Supervisor
@@ -71,6 +72,8 @@ class Reconciler:
         self._wakeups = watcher.subscribe()
         self._chance = chance
         self._supervisors: dict[WorkloadKey, Supervisor] = {}
+        self._holders: dict[str, WorkloadKey] = {}
+        """Attempts by the waiting workloads that they took."""
         self._seen_cancels: dict[WorkloadKey, bool] = {}
         self._builtin = BuiltinExecution(writer.clock, writer.uptime)
         limits, check = UnpackLimits.of(settings), leadership.check
@@ -80,8 +83,9 @@ class Reconciler:
         }
         self._chosen = chosen
         self._images = Images(runtimes[chosen], self.wake)
+        self._pool = Pool(settings, runtime=self._runtimes[chosen], data=data, writer=writer, watcher=watcher)
         self._scheduler = Scheduler(
-            writer, self._images, self._execution_of, settings.max_concurrency, Disk.of(settings)
+            writer, self._images, self._execution_of, settings.max_concurrency, Disk.of(settings), self._pool
         )
         self._janitor = Janitor(data, writer, self._supervise)
         self._remover = Remover(
@@ -99,6 +103,7 @@ class Reconciler:
         )
         self._tasks: dict[WorkloadKey, asyncio.Task[None]] = {}
         self._tidied: set[str] = set()
+        self._has_sorted = False
 
     def wake(self) -> None:
         """Make the loop look again soon."""
@@ -111,6 +116,7 @@ class Reconciler:
                 eternal.create_task(self._follow_database(), name="database changes")
                 eternal.create_task(self._sweep_directories(), name="directory sweep")
                 eternal.create_task(self._remover.run(), name="removals")
+                eternal.create_task(self._pool.run(), name="pool")
                 eternal.create_task(self._sweeper.run(), name="retention")
                 for runtime in self._runtimes.values():
                     eternal.create_task(self._follow_workloads(runtime), name=f"workloads of {runtime.name}")
@@ -120,6 +126,7 @@ class Reconciler:
             self._wakeups.close()
             await self._images.close()
             await self._dismiss_supervisors()
+            await self._pool.close()
 
     async def _follow_jobs(self) -> None:
         while True:
@@ -149,9 +156,8 @@ class Reconciler:
         if runtime.name not in self._tidied:
             await runtime.tidy()
             self._tidied.add(runtime.name)
-        sightings = await runtime.list_workloads()
+        sightings, orphans = await self._with_owner(runtime, await runtime.list_workloads())
         rows = await self._writer.repository.get_many({s.key.job_id for s in sightings})
-        orphans: list[Sighting] = []
         for sighting in sightings:
             job = rows.get(sighting.key.job_id)
             if job is None:
@@ -161,6 +167,19 @@ class Reconciler:
             elif job.state is State.COMPLETED:  # By an older copy of the database, which knows of no such attempt.
                 orphans.append(sighting)
         await self._janitor.sweep_orphans(runtime, orphans)
+
+    async def _with_owner(self, runtime: Runtime, found: list[Sighting]) -> tuple[list[Sighting], list[Sighting]]:
+        """Return the workloads that were created for jobs, and those that nobody can have; see to the others."""
+        waiting = [sighting for sighting in found if sighting.key.attempt == WAITING]
+        if runtime.name != self._chosen:
+            return [sighting for sighting in found if sighting not in waiting], waiting
+        held, strangers = await self._pool.sort(waiting)
+        for job in held:
+            self._supervise(job)
+        if not self._has_sorted:
+            await self._pool.sweep()
+            self._has_sorted = True
+        return [sighting for sighting in found if sighting.key.attempt != WAITING], strangers
 
     async def _reconnect(self, runtime: Runtime, exc: RuntimeUnavailable) -> None:
         """Try to reach an engine again that new jobs or running ones need."""
@@ -185,9 +204,11 @@ class Reconciler:
             self._supervise(job)
             self._wake_if_cancelled(job)
         queued = await repository.queued()
-        for job in await self._scheduler.turn(queued, len(active)):
+        started = await self._scheduler.turn(queued, len(active))
+        for job in started:
             self._supervise(job)
         now = self._writer.clock()
+        self._pool.note_load(busy=any(job.state is State.STARTING for job in (*active, *started)))
         waits = (job.not_before - now for job in queued if job.not_before is not None and job.not_before > now)
         return min(waits, default=timedelta.max).total_seconds()
 
@@ -201,6 +222,8 @@ class Reconciler:
     def _supervise(self, job: Job) -> None:
         """See that the attempt that `job` is at has a driver."""
         key = WorkloadKey(job.id, job.attempt)
+        if job.workload is not None:
+            self._holders[job.workload] = key
         if key not in self._supervisors:
             supervisor = Supervisor(
                 key,
@@ -231,6 +254,8 @@ class Reconciler:
             self._tasks.pop(key, None)
             self._seen_cancels.pop(key, None)
             self._writer.traces.forget(key.job_id, key.attempt)
+            for workload in [workload for workload, holder in self._holders.items() if holder == key]:
+                del self._holders[workload]
             self.wake()
             self._remover.wake()
 
@@ -261,8 +286,11 @@ class Reconciler:
         while True:
             try:
                 async for key in runtime.events():
-                    if key in self._supervisors:
-                        self._supervisors[key].wake()
+                    if key.attempt == WAITING:
+                        self._pool.lost(key.job_id)
+                    supervisor = self._supervisors.get(self._holders.get(key.job_id, key))
+                    if supervisor is not None:
+                        supervisor.wake()
             except RuntimeUnavailable:
                 pass  # The loop says so; here only the wake-ups are missing.
             except OSError as exc:

@@ -1,41 +1,73 @@
-"""Prepares a run directory and opens its gate. Reading it is `ci_common.layout`."""
+"""Prepares a run directory, gives one that waits to a job, and opens its gate. Reading it is `ci_common.layout`."""
 
+import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ci_common.ids import new_job_id
 from ci_common.layout import RunDirectory
-from ci_common.spec import ExecutionPlan
-from ci_controller.script import Setup, write_script
+from ci_controller.script import GATE_SCRIPT
+from ci_controller.trees import delete_tree
 
 
-def prepare(
-    run: RunDirectory,
-    plan: ExecutionPlan,
-    *,
-    base: Path,
-    environment: Mapping[str, str],
-    setup: Setup | None = None,
-    has_console: bool = False,
-) -> None:
-    """Put script, FIFOs, log and workspace into the run directory. May be repeated until the workload is started.
+def prepare(run: RunDirectory, script: bytes, *, has_console: bool) -> None:
+    """Put all that the job of `script` needs into the run directory. May be repeated until the workload is started.
 
-    `base` is the directory as the job will see it, `environment` what the runtime gives every job, and `setup` what it
-    does before this job's first step; `has_console` as the runtime says it.
+    `has_console` as the runtime says it.
     """
-    run.path.mkdir(parents=True, exist_ok=True)
+    prepare_gate(run, has_console=has_console)
     run.workspace.mkdir(exist_ok=True)
+    _replace(run.job, script)
+
+
+def prepare_gate(run: RunDirectory, *, has_console: bool) -> None:
+    """Put into the run directory all that a workload needs to wait at its gate. May be repeated until it is started."""
+    run.path.mkdir(parents=True, exist_ok=True)
     for fifo in (run.gate, run.console) if has_console else (run.gate,):
         with suppress(FileExistsError):
             os.mkfifo(fifo)
     run.log.touch()
+    _replace(run.script, GATE_SCRIPT)
+
+
+def _replace(path: Path, content: bytes) -> None:
     # A name of its own: a controller that was stopped in here may go on beside the one that followed it.
-    draft = run.path / f"run.{new_job_id()}"
-    draft.write_bytes(write_script(plan, base=str(base), environment=environment, setup=setup, has_console=has_console))
-    draft.replace(run.script)
+    draft = path.with_name(f"{path.name}.{new_job_id()}")
+    draft.write_bytes(content)
+    draft.replace(path)
+
+
+def move_in(run: RunDirectory, waiting: RunDirectory, script: bytes) -> bool:
+    """Make `waiting`, where a workload waits at its gate, the run directory `run` of the job of `script`.
+
+    The workspace that the job has already goes along. May be repeated, wherever it broke off. Returns False, with
+    nothing lost, where something else of the job's is in the way.
+    """
+    if run.workspace.is_dir():
+        run.workspace.rename(waiting.workspace)
+    waiting.workspace.mkdir(exist_ok=True)
+    _replace(waiting.job, script)
+    if waiting.path.stat().st_mode & stat.S_IWOTH:
+        open_to_everyone(waiting)
+    run.path.parent.mkdir(exist_ok=True)
+    try:
+        waiting.path.rename(run.path)
+    except OSError as exc:
+        if exc.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
+
+
+def move_out(run: RunDirectory, waiting: RunDirectory) -> None:
+    """Undo `move_in`, as far as it went, for a job whose code has not begun. May be repeated."""
+    if waiting.workspace.is_dir():
+        run.path.mkdir(parents=True, exist_ok=True)
+        waiting.workspace.rename(run.workspace)
+    delete_tree(waiting.path)
 
 
 def open_to_everyone(run: RunDirectory) -> None:
@@ -67,3 +99,28 @@ def opened_gate(run: RunDirectory) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def clear(run: RunDirectory) -> list[Path]:
+    """Delete the files of a run directory, but its log, that can be deleted at once; return the directories left.
+
+    The gate goes first: from then on the directory tells that its attempt is over (`RunDirectory.is_spent`).
+    """
+    left: list[Path] = []
+    with suppress(FileNotFoundError):
+        run.gate.unlink()
+    with suppress(FileNotFoundError), os.scandir(run.path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                left.append(Path(entry.path))
+            elif entry.name != run.log.name:
+                os.unlink(entry.path)
+    return left
+
+
+def is_cleared(run: RunDirectory) -> bool:
+    """Tell whether nothing but the log is left of a run directory."""
+    try:
+        return set(os.listdir(run.path)) <= {run.log.name}
+    except FileNotFoundError:
+        return True

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from ci_common.disk import Disk
 from ci_common.errors import DiskLow, ImageFault, RuntimeUnavailable, StaleWrite
-from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, State
+from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, StartWay, State
+from ci_common.spec import ExecutionPlan
 from ci_controller import plan as steps
 from ci_controller.completion import Writer, complete
 from ci_controller.execution import Execution
@@ -27,6 +28,19 @@ Decision = Verdict | dict[str, Any] | None
 """What becomes of a queued job: it ends so, or its row changes so, or nothing."""
 
 
+class WaitingWorkloads(Protocol):
+    """Where a job that starts may find a workload that waits for it; `ci_controller.pool.Pool`, which says more."""
+
+    async def take(self, plan: ExecutionPlan) -> str | None:
+        """Return a workload for a job of this plan that starts now, or None where none waits."""
+
+    def settle(self, workload: str) -> None:
+        """A job's row names the workload, or else the next look will show that none does."""
+
+    def give_back(self, workload: str) -> None:
+        """No job's row names the workload: it waits on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scheduler:
     """Takes the queue's next steps. Knows nothing between two turns but the images that are being pulled."""
@@ -38,6 +52,7 @@ class Scheduler:
     slots: int
     """How many jobs may be active at once."""
     disk: Disk
+    pool: WaitingWorkloads
 
     async def turn(self, queued: list[Job], active: int) -> list[Job]:
         """Take the next step of every job in `queued`, which is in starting order; return those that left the queue.
@@ -84,8 +99,17 @@ class Scheduler:
         if reason is None:
             starting = Reason(ReasonCode.STARTING, "its container is being started")
             runtime = self.execution_of(job).runtime_name
-            return {"state": State.STARTING, "reason": starting, "runtime": runtime, "not_before": None}
+            way = {} if job.plan is None else await self._way_in(job)
+            return {"state": State.STARTING, "reason": starting, "runtime": runtime, "not_before": None, **way}
         return {"reason": reason} if reason != job.reason else None
+
+    async def _way_in(self, job: Job) -> dict[str, Any]:
+        """Return the changes to the row that say what the job is to run in."""
+        workload = await self.pool.take(ExecutionPlan.model_validate(job.plan))
+        if workload is not None:
+            return {"start_way": StartWay.WARM, "workload": workload}
+        pulled = job.reason is not None and job.reason.code is ReasonCode.PULLING_IMAGE
+        return {"start_way": StartWay.PULL if pulled else StartWay.COLD}
 
     async def _obstacle(self, job: Job, *, slot_is_free: bool) -> Reason | None:
         """Return why the job cannot start now, or None. Raises ImageFault where it never can."""
@@ -112,9 +136,24 @@ class Scheduler:
                 case Verdict():
                     return await complete(job, decision, writer=self.writer, execution=self.execution_of(job))
                 case _:
-                    return await self.writer.write(job, **decision)
+                    return await self._write(job, decision)
         except StaleWrite:
             return job
+
+    async def _write(self, job: Job, changes: dict[str, Any]) -> Job:
+        workload = changes.get("workload")
+        if workload is None:
+            return await self.writer.write(job, **changes)
+        try:
+            changed = await self.writer.write(job, **changes)
+        except StaleWrite:
+            self.pool.give_back(workload)
+            raise
+        except BaseException:
+            self.pool.settle(workload)
+            raise
+        self.pool.settle(workload)
+        return changed
 
 
 def _only_waits(job: Job, no_slot: Reason) -> bool:

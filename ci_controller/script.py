@@ -1,7 +1,8 @@
-"""Writes a job as one POSIX sh script.
+"""Writes a job as two POSIX sh scripts: `GATE_SCRIPT`, the same for all jobs, which waits, and the job's own.
 
-The script needs nothing but /bin/sh: everything it does itself is done by builtins, so it runs in an image that holds a
-shell and the job's own program and nothing else. Text that comes from users stands in single quotes, byte for byte.
+They need nothing but /bin/sh: everything they do themselves is done by builtins, so they run in an image that holds a
+shell and the job's own program and nothing else. Text that comes from users stands in single quotes, byte for byte. The
+job's own is read only once the gate has opened, so what waits there need not know yet which job it will be.
 
 Its promises to the controller: where its job has been through the gate before, it ends at once. Else it makes the mark
 `waiting`, blocks until somebody writes `go` into `gate`, makes the mark `started`, and then runs the steps with their
@@ -24,7 +25,7 @@ CGROUPS = "/sys/fs/cgroup"
 _LONGEST_WORD = 64 * 1024
 """Bytes of shell text that are handed to a shell as a word; Linux takes 128 KiB at most, less with a small stack."""
 
-_HEAD = rb"""#!/bin/sh
+GATE_SCRIPT = rb"""#!/bin/sh
 __ci_run=$1
 set --
 unset TINI_KILL_PROCESS_GROUP
@@ -158,7 +159,9 @@ printf '%s' "$__ci_up" >>"$__ci_run/started"
 exec </dev/null >>"$__ci_run/log" 2>&1
 # A shell that cannot start a process ends.
 trap '__ci_finish "$?"' EXIT
+. "$__ci_run/job"
 """
+"""What a workload runs, with the run directory as its argument."""
 
 _COUNTING = b"""
 __ci_cgroups=%s
@@ -215,14 +218,14 @@ def write_script(
     setup: Setup | None = None,
     has_console: bool = False,
 ) -> bytes:
-    """Return the script of a job.
+    """Return the script of a job, which `GATE_SCRIPT` reads.
 
     `base` is the run directory as the job sees it; `environment` the runtime's variables, which the plan's override.
     With `has_console`, /dev/stdout and /dev/stderr are the run directory's FIFO `console`, and the job is alone in its
     pid namespace and its control groups.
     """
     contained = _COUNTING % quote(CGROUPS) + _CONSOLE if has_console else b""
-    return _HEAD + contained + b"".join(_parts(plan, base=base, environment=environment, setup=setup))
+    return contained + b"".join(_parts(plan, base=base, environment=environment, setup=setup))
 
 
 def _parts(plan: ExecutionPlan, *, base: str, environment: Mapping[str, str], setup: Setup | None) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ci_common.errors import ImageFault, LeadershipLost, RuntimeUnavailable, StaleWrite, StartFault, Unavailable
-from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, State
+from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, StartWay, State
 from ci_common.stations import Station
 from ci_common.watch import FileWatcher, Watched
 from ci_controller import plan as steps
@@ -155,8 +155,11 @@ class Supervisor:
             case steps.Wait(until):
                 await self._wait_until(until, self._writer.now_of(job))
                 await self._glance(job)
-            case steps.Create() | steps.Start() | steps.Discard():
+            case steps.Create() | steps.Start() | steps.Discard() | steps.MoveIn():
                 await self._bring_up(action, job)
+            case steps.MoveOut():
+                await self._execution.move_out(job)
+                await self._writer.write(job, workload=None, start_way=StartWay.COLD)
             case steps.MarkRunning():
                 begun = start_of_run(self._writer.clock, self._writer.uptime)
                 self._writer.traces.of(job).note(Station.AT_GATE)
@@ -180,7 +183,7 @@ class Supervisor:
         if await self._execution.open_gate(job):
             self._writer.traces.of(job).note(Station.GATE_OPENED)
 
-    async def _bring_up(self, action: steps.Create | steps.Start | steps.Discard, job: Job) -> None:
+    async def _bring_up(self, action: steps.Create | steps.Start | steps.Discard | steps.MoveIn, job: Job) -> None:
         try:
             match action:
                 case steps.Create():
@@ -191,6 +194,9 @@ class Supervisor:
                     self._starts += 1
                 case steps.Discard():
                     await self._execution.discard(job)
+                case steps.MoveIn():
+                    await self._execution.move_in(job)
+                    self._writer.traces.of(job).note(Station.MOVED_IN)
         except (StartFault, ImageFault) as fault:
             await self._fail(job, fault.reason_code, str(fault))
         except OSError as exc:

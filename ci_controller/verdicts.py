@@ -19,6 +19,8 @@ class Sight(StrEnum):
     CREATED = "created"
     BOOTING = "booting"
     """Started, and not at its gate yet."""
+    POOLED = "pooled"
+    """At the gate, in the pool's directory still: not yet the job's own."""
     AT_GATE = "at_gate"
     RUNNING = "running"
     """Through the gate: the job's own code may have run."""

@@ -13,6 +13,7 @@ import aiosqlite
 
 from ci_common.errors import JobAlreadyCompleted, JobNotFound, LeadershipLost, QueueFull, StaleWrite
 from ci_common.jobs import Job, State
+from ci_common.pool import NO_POOL, PoolState
 from ci_common.processes import ProcessIdentity
 from ci_common.times import from_micros, to_micros
 from ci_persistence import filters, queries
@@ -55,6 +56,21 @@ async def get(connection: aiosqlite.Connection, *, job_id: str) -> Job:
 
 async def get_many(connection: aiosqlite.Connection, *, job_ids: Iterable[str]) -> dict[str, Job]:
     return {job.id: job for job in await _jobs(connection, queries.GET_JOBS, {"ids": to_json(list(job_ids))})}
+
+
+async def get_holders(connection: aiosqlite.Connection, *, workloads: Iterable[str]) -> dict[str, Job]:
+    jobs = await _jobs(connection, queries.GET_HOLDERS, {"workloads": to_json(list(workloads))})
+    return {job.workload: job for job in jobs if job.workload is not None}
+
+
+async def pool(connection: aiosqlite.Connection) -> PoolState:
+    state = (await row_of(connection, queries.GET_POOL))["state"]
+    return NO_POOL if state is None else PoolState.model_validate_json(state)
+
+
+async def publish_pool(connection: aiosqlite.Connection, *, state: PoolState, lease: Lease) -> None:
+    if await change(connection, queries.SET_POOL, {"state": state.model_dump_json(), **key_of(lease)}) == 0:
+        raise over(lease)
 
 
 async def list_jobs(

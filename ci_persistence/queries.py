@@ -58,6 +58,15 @@ GET_JOB = "SELECT * FROM jobs WHERE id = :id"
 # Those of a JSON list of ids that exist.
 GET_JOBS = "SELECT * FROM jobs WHERE id IN (SELECT value FROM json_each(:ids))"
 
+# Those that took one of a JSON list of waiting workloads.
+GET_HOLDERS = """
+SELECT * FROM jobs WHERE workload IS NOT NULL AND workload IN (SELECT value FROM json_each(:workloads))
+"""
+
+# What the leader tells of its pool.
+GET_POOL = "SELECT state FROM pool"
+SET_POOL = f"UPDATE pool SET state = :state WHERE {LEADS}"  # noqa: S608  # a statement of our own
+
 # A line for each queued job, in the order in which they are to start: its id, and what tells whether it has changed.
 # One text, because there may be ten thousand of them and mostly none has. All of it is in the index.
 QUEUED_KEYS = """

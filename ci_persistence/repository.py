@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from ci_common.jobs import Conclusion, Job, NewJob, State
+from ci_common.pool import PoolState
 from ci_common.processes import ProcessIdentity
 
 
@@ -99,6 +100,15 @@ class JobRepository(Protocol):
 
     async def get_many(self, job_ids: Iterable[str]) -> dict[str, Job]:
         """Return those of the jobs that exist, by id."""
+
+    async def get_holders(self, workloads: Iterable[str]) -> dict[str, Job]:
+        """Return the jobs whose present attempts took these waiting workloads, by workload."""
+
+    async def pool(self) -> PoolState:
+        """Return what the leader last told of its pool."""
+
+    async def publish_pool(self, state: PoolState, lease: Lease) -> None:
+        """Tell what the pool is like. Raises LeadershipLost where somebody else leads by now, or nobody."""
 
     async def list_jobs(self, where: JobFilter, *, limit: int, older_than: str | None = None) -> list[Job]:
         """Return at most `limit` jobs, newest first; with `older_than` only those whose id sorts before it."""

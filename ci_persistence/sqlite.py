@@ -12,6 +12,7 @@ from typing import Any
 
 from ci_common.errors import Locked, Unavailable
 from ci_common.jobs import Job, NewJob
+from ci_common.pool import PoolState
 from ci_common.processes import ProcessIdentity
 from ci_common.watch import FileWatcher, Watched
 from ci_persistence import operations, queries, retention_operations
@@ -91,6 +92,15 @@ class SQLiteJobRepository(JobRepository, JobRetention, LeaderLease):
 
     async def get_many(self, job_ids: Iterable[str]) -> dict[str, Job]:
         return await self._use().quick.run(partial(operations.get_many, job_ids=tuple(job_ids)))
+
+    async def get_holders(self, workloads: Iterable[str]) -> dict[str, Job]:
+        return await self._use().quick.run(partial(operations.get_holders, workloads=tuple(workloads)))
+
+    async def pool(self) -> PoolState:
+        return await self._use().quick.run(operations.pool)
+
+    async def publish_pool(self, state: PoolState, lease: Lease) -> None:
+        await self._use().writer.run(partial(operations.publish_pool, state=state, lease=lease))
 
     async def list_jobs(self, where: JobFilter, *, limit: int, older_than: str | None = None) -> list[Job]:
         return await self._use().search.run(

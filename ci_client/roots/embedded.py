@@ -23,8 +23,9 @@ _LOCKED_WITHIN_SECONDS = 10.0
 
 
 def embedded_settings(*, carries_jobs: bool) -> Settings:
-    """Return the settings of an embedded server: those of the environment, but its database in the state directory."""
-    overrides: dict[str, Any] = {}
+    """Return the settings of an embedded server: the environment's, its database in the state directory, no pool."""
+    # What waits for jobs would outlive the only one there is.
+    overrides: dict[str, Any] = {"pool_size": 0}
     if not os.environ.get("CI_DB_PATH"):
         overrides["db_path"] = make_state_directory() / "ci_jobs.db"
     if not os.environ.get("CI_LOG_LEVEL"):

@@ -49,6 +49,9 @@ class GuardedRuntime:
     def setup(self, run: RunDirectory, plan: ExecutionPlan) -> Setup | None:
         return self._runtime.setup(run, plan)
 
+    async def kind_of(self, plan: ExecutionPlan) -> str | None:
+        return await self._runtime.kind_of(plan)
+
     async def look(self, key: WorkloadKey) -> Workload:
         return await self._runtime.look(key)
 

@@ -103,6 +103,9 @@ class ProcessRuntime:
     def setup(self, run: RunDirectory, plan: ExecutionPlan) -> Setup | None:
         return python_setup(run, plan, self.environment())
 
+    async def kind_of(self, plan: ExecutionPlan) -> None:
+        """None: a process starts at once, and knows its run directory by its path."""
+
     async def create(self, spec: WorkloadSpec) -> None:
         check_enforceable(
             spec.plan.limits, KERNEL_LIMITS, self._settings, why="jobs run without a container engine here"

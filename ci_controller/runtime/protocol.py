@@ -43,9 +43,13 @@ class Workload:
     """The engine killed a process of the workload for want of memory."""
 
 
+WAITING = 0
+"""The number, instead of an attempt's, of workloads that are created before anybody knows for which job."""
+
+
 @dataclass(frozen=True, slots=True)
 class WorkloadKey:
-    """Which attempt of which job."""
+    """Which attempt of which job; or, with the number WAITING and an id of its own, a workload that waits for one."""
 
     job_id: str
     attempt: int
@@ -53,11 +57,15 @@ class WorkloadKey:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadSpec:
-    """All that a runtime needs to create a workload."""
+    """All that a runtime needs to create a workload. Of one that waits for a job, the plan stands for all of its kind.
+
+    `kind` is what `Runtime.kind_of` returned for the plan, where the workload is to wait for a job.
+    """
 
     key: WorkloadKey
     run: RunDirectory
     plan: ExecutionPlan
+    kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,8 @@ class Sighting:
 
     key: WorkloadKey
     created: datetime
+    kind: str | None = None
+    """The kind of one that was created to wait for a job."""
 
 
 Progress = Callable[[str], None]
@@ -109,6 +119,14 @@ class Runtime(Protocol):
 
     def setup(self, run: RunDirectory, plan: ExecutionPlan) -> Setup | None:
         """Return what the job's script has to do before its first step, or None."""
+
+    async def kind_of(self, plan: ExecutionPlan) -> str | None:
+        """Return a name for all that is fixed when a workload is created; None where it cannot wait for its job.
+
+        Jobs whose plans are of one kind can take each other's workloads: what else is in a plan is in the script, or is
+        done by the controller. The name of a kind stays the same for as long as the image, the settings and the program
+        do. None also where the image is not there, or is none.
+        """
 
     async def create(self, spec: WorkloadSpec) -> None:
         """Create the workload, which then waits to be started. Does nothing where it exists.

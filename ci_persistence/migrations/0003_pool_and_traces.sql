@@ -14,6 +14,14 @@ ALTER TABLE jobs ADD COLUMN workload TEXT
 -- No two jobs ever get the same container.
 CREATE UNIQUE INDEX jobs_by_workload ON jobs (workload) WHERE workload IS NOT NULL;
 
+-- What the leading controller tells of its pool, as JSON; NULL while none has.
+CREATE TABLE pool (
+    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+    state TEXT CHECK (state IS NULL OR json_valid(state))
+);
+
+INSERT INTO pool VALUES (1, NULL);
+
 DROP TRIGGER jobs_asked_once;
 
 CREATE TRIGGER jobs_asked_once BEFORE UPDATE OF

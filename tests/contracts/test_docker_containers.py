@@ -137,9 +137,7 @@ class TestConsole(DockerBench):
 
     async def test_an_image_without_cat(self, trial: MakeTrial) -> None:
         one = trial("echo said >/dev/stderr")
-        one.run.script.write_bytes(
-            one.run.script.read_bytes().replace(b"command -v cat", b"command -v no-such-program")
-        )
+        one.run.job.write_bytes(one.run.job.read_bytes().replace(b"command -v cat", b"command -v no-such-program"))
         assert await one.execute() == Workload(Phase.EXITED, exit_code=0)
         assert one.run.log.read_bytes() == b"said\n"
 

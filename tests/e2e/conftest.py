@@ -32,6 +32,7 @@ def environment(request: pytest.FixtureRequest, runtime: str, tmp_path: Path) ->
         "CI_CONTAINER_PREFIX": f"e2e-{free_port()}-",
         "CI_RECONCILE_INTERVAL": "1",
         "CI_STOP_GRACE": "3",
+        "CI_POOL_SIZE": "0",
         "CI_SERVER_URL": "",
         "PORT": "0",
         "XDG_STATE_HOME": str(tmp_path / "state"),

@@ -18,7 +18,7 @@ from typing import Any
 READS = frozenset(
     {
         *("get", "get_many", "list_jobs", "queued", "active", "ping", "installation_id", "held"),
-        *("look", "list_workloads", "has_image"),
+        *("look", "list_workloads", "has_image", "kind_of", "is_cleared"),
         *("open", "close"),
     }
 )

@@ -160,6 +160,7 @@ def installation_of(directory: Path, runtime: str, image: str) -> Installation:
         "CI_RECONCILE_INTERVAL": "0.5",
         "CI_STOP_GRACE": "5",
         "CI_CONTAINER_PREFIX": "scenario-",
+        "CI_POOL_SIZE": "0",
         "DOCKER_HOST": os.environ.get("DOCKER_HOST", ""),
     }
     return Installation(directory, runtime, image, environment)

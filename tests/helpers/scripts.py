@@ -13,7 +13,7 @@ from ci_common.layout import RunDirectory
 from ci_common.spec import ExecutionPlan, PlannedStep
 from ci_controller import script
 from ci_controller.rundir import opened_gate, prepare
-from ci_controller.script import Setup
+from ci_controller.script import Setup, write_script
 
 SHELLS = [path for path in map(Path, ("/bin/dash", "/bin/bash", "/bin/busybox")) if path.exists()]
 ENVIRONMENT = {"PATH": os.defpath}
@@ -47,7 +47,8 @@ class ScriptRun:
 
     def prepare(self) -> None:
         with patch.object(script, "SHELL", str(self.shell)):
-            prepare(self.run, self.plan, base=self.run.path, environment=self.environment, setup=self.setup)
+            text = write_script(self.plan, base=str(self.run.path), environment=self.environment, setup=self.setup)
+            prepare(self.run, text, has_console=False)
         (self.run.workspace / self.plan.directory).mkdir(parents=True, exist_ok=True)
 
     def to_gate(self) -> "subprocess.Popen[bytes]":

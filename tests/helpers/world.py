@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from ci_common.jobs import Attempt, Conclusion, Job, State
+from ci_common.jobs import Attempt, Conclusion, Job, StartWay, State
 from ci_common.layout import ExitRecord
 from ci_common.spec import Retry
 from ci_controller import plan as steps
@@ -45,6 +45,8 @@ class Run:
     started: bool = False
     exit: ExitRecord | None = None
     workload: Workload | None = None
+    pooled: bool = False
+    """Its workload waits in the pool's directory still."""
     lost: bool = False
     """Somebody else has removed or killed its workload."""
 
@@ -57,6 +59,8 @@ class World:
     retry: Retry
     bounds: Bounds = field(default_factory=lambda: Bounds(timeout=100.0))
     now: datetime = T0
+    waiting: int = 0
+    """How many workloads wait in the pool."""
     row: Job = field(init=False)
     runs: dict[int, Run] = field(default_factory=lambda: {1: Run()})
     code_starts: Counter[int] = field(default_factory=Counter)
@@ -139,7 +143,7 @@ class World:
             workload_exit_code=run.workload.exit_code if run.workload else None,
             booting_since=self.now,
             starts=self._starts[attempt],
-            cleared=job.state is not State.COMPLETED or not run.files,
+            cleared=job.state is not State.COMPLETED or not (run.files or run.pooled),
         )
 
     def _effects(self, action: Action, attempt: int, job: Job) -> list[Effect]:
@@ -148,8 +152,14 @@ class World:
     def _writes(self, action: Action, attempt: int, job: Job) -> list[Effect]:
         """Return the effects of an action that begins with a write to the row."""
         match action:
+            case steps.MarkStarting() if self.waiting:
+                return [partial(self._take, job)]
             case steps.MarkStarting():
                 return [partial(self._write, job, state=State.STARTING)]
+            case steps.MoveOut():
+                run = self.runs[attempt]
+                cold = partial(self._write, job, workload=None, start_way=StartWay.COLD)
+                return [partial(self._move_out, run, run.waiting), cold]
             case steps.MarkRunning():
                 begin = partial(self._write, job, state=State.RUNNING, start_time=self.now)
                 return [begin, partial(self._open_gate, attempt)]
@@ -172,6 +182,8 @@ class World:
                 return [partial(self._prepare, run), partial(self._create, run)]
             case steps.Start():
                 return [partial(self._start, attempt)]
+            case steps.MoveIn():
+                return [partial(self._move_in, run)]
             case steps.OpenGate():
                 return [partial(self._open_gate, attempt)]
             case steps.Stop():
@@ -200,6 +212,8 @@ class World:
             reason=verdict.reason,
             exit_code=verdict.exit_code,
             start_time=seen.start_time,
+            start_way=seen.start_way,
+            workload=seen.workload,
         )
         done = self._write(
             seen,
@@ -207,12 +221,34 @@ class World:
             attempt=seen.attempt + 1,
             earlier_attempts=(*seen.earlier_attempts, ended),
             not_before=self.now + timedelta(seconds=retry.longest_pause(seen.attempt)),
+            start_way=None,
+            workload=None,
             start_time=None,
             stop_code=None,
         )
         if done:
             self.runs[self.row.attempt] = Run()
         return done
+
+    def _take(self, seen: Job) -> bool:
+        if not self._write(seen, state=State.STARTING, workload=f"w{self.waiting}", start_way=StartWay.WARM):
+            return False
+        self.waiting -= 1
+        run = self.runs[seen.attempt]
+        run.workload, run.waiting, run.pooled = Workload(Sight.AT_GATE), object(), True
+        return True
+
+    def _move_in(self, run: Run) -> bool:
+        if not run.pooled:
+            return False
+        run.pooled, run.files = False, True
+        return True
+
+    def _move_out(self, run: Run, waiting: object | None) -> bool:
+        run.pooled = False
+        if run.waiting is waiting:
+            run.waiting = None
+        return True
 
     def _prepare(self, run: Run) -> bool:
         run.files = True
@@ -232,7 +268,7 @@ class World:
 
     def _open_gate(self, attempt: int) -> bool:
         run = self.runs[attempt]
-        if run.files and run.workload is not None and run.workload.sight is Sight.AT_GATE:
+        if run.files and not run.pooled and run.workload is not None and run.workload.sight is Sight.AT_GATE:
             if run.started:
                 _end(run.workload, 1)
                 return True
@@ -256,7 +292,7 @@ class World:
         return True
 
     def _clear(self, run: Run) -> bool:
-        run.files = run.started = False
+        run.files = run.started = run.pooled = False
         run.waiting = run.exit = None
         return True
 
@@ -273,6 +309,8 @@ def _sight(run: Run, job: Job) -> Sight:
         return Sight.ABSENT
     if run.workload.sight in (Sight.CREATED, Sight.EXITED):
         return run.workload.sight
+    if run.pooled:
+        return Sight.POOLED
     if run.started:
         return Sight.RUNNING
     return Sight.BOOTING if run.waiting is None else Sight.AT_GATE

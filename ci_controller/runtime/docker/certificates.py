@@ -1,5 +1,6 @@
 """The certificates that jobs trust: the host's bundle, where a company or its proxy has an authority of its own."""
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Mapping
@@ -32,8 +33,8 @@ def find_bundle(setting: str, environ: Mapping[str, str]) -> Path | None:
     return bundle
 
 
-def copy_bundle(bundle: Path, target: Path) -> None:
-    """Put a copy at `target`, readable for every user.
+def copy_bundle(bundle: Path, target: Path) -> str:
+    """Put a copy at `target`, readable for every user, and return its SHA-256.
 
     The engine mounts the copy: it lies where the engine sees it even if we run in a container, and an SELinux label
     that the mount needs does not change the host's own file.
@@ -42,12 +43,14 @@ def copy_bundle(bundle: Path, target: Path) -> None:
     descriptor, draft = tempfile.mkstemp(prefix=target.name, dir=target.parent)
     try:
         with open(descriptor, "wb") as file:
-            file.write(bundle.read_bytes())
+            content = bundle.read_bytes()
+            file.write(content)
             os.fchmod(file.fileno(), 0o644)
         os.replace(draft, target)
     except BaseException:
         os.unlink(draft)
         raise
+    return hashlib.sha256(content).hexdigest()
 
 
 def variables() -> dict[str, str]:

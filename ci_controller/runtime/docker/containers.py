@@ -1,5 +1,7 @@
 """What we ask of the engine and what it answers, as plain data: configurations, labels, states."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,11 +11,13 @@ from typing import Any
 from ci_common.processes import this_process
 from ci_common.spec import ExecutionPlan, Limits
 from ci_controller.runtime.docker.engine import Traits
-from ci_controller.runtime.protocol import Phase, Sighting, Workload, WorkloadKey
+from ci_controller.runtime.protocol import Phase, Sighting, Workload, WorkloadKey, WorkloadSpec
 
 INSTALLATION = "ci-server.installation"
 JOB = "ci-server.job"
 ATTEMPT = "ci-server.attempt"
+KIND = "ci-server.kind"
+"""On containers that were created to wait for a job: which jobs can take them."""
 HELPER = "ci-server.helper"
 """On containers that are ours but no job's, which probe an image or delete files: the process that made them."""
 
@@ -137,9 +141,15 @@ def probe_config(
     }
 
 
-def job_labels(installation_id: str, key: WorkloadKey) -> dict[str, str]:
+def job_labels(installation_id: str, spec: WorkloadSpec) -> dict[str, str]:
     """Return the labels that say whose container it is."""
-    return {INSTALLATION: installation_id, JOB: key.job_id, ATTEMPT: str(key.attempt)}
+    kind = {} if spec.kind is None else {KIND: spec.kind}
+    return {INSTALLATION: installation_id, JOB: spec.key.job_id, ATTEMPT: str(spec.key.attempt), **kind}
+
+
+def name_of_kind(config: Mapping[str, Any], *more: str) -> str:
+    """Return a name for all that is fixed by the body `config` of a request that creates a container, and by `more`."""
+    return hashlib.sha256(json.dumps([config, *more], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def key_of(labels: Mapping[str, str]) -> WorkloadKey | None:
@@ -158,4 +168,4 @@ def workload_of(inspected: Mapping[str, Any]) -> Workload:
 def sighting_of(labels: Mapping[str, str] | None, created: float) -> Sighting | None:
     """Return the sighting of a container made `created` seconds after the epoch, or None where it is no job's."""
     key = key_of(labels or {})
-    return None if key is None else Sighting(key, datetime.fromtimestamp(created, UTC))
+    return None if key is None else Sighting(key, datetime.fromtimestamp(created, UTC), (labels or {}).get(KIND))

@@ -26,6 +26,8 @@ def check_reference(image: str) -> None:
 class ImageFacts:
     """What matters to us of one image."""
 
+    identity: str
+    """The image's id, which says all of its content."""
     runs_as_root: bool
     has_shell: bool
     has_certificates: bool
@@ -76,6 +78,7 @@ class Images:
             )
         try:
             return ImageFacts(
+                identity=identity,
                 runs_as_root=runs_as_root,
                 has_shell=await self._has_file(probe.id, "/bin/sh"),
                 has_certificates=await self._has_file(probe.id, SYSTEM_BUNDLE),

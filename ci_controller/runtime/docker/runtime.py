@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 
-from ci_common.errors import ImageNotFound, ImageWithoutShell, RuntimeUnavailable, StartFault
+from ci_common.errors import ImageInvalid, ImageNotFound, ImageWithoutShell, RuntimeUnavailable, StartFault
 from ci_common.layout import DataDirectory, RunDirectory
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
@@ -29,6 +29,7 @@ from ci_controller.runtime.docker.containers import (
     job_config,
     job_labels,
     key_of,
+    name_of_kind,
     sighting_of,
     workload_of,
 )
@@ -37,6 +38,7 @@ from ci_controller.runtime.docker.images import ImageFacts, Images
 from ci_controller.runtime.docker.pulls import pull_image
 from ci_controller.runtime.enforcement import check_enforceable
 from ci_controller.runtime.protocol import Phase, Progress, Sighting, Workload, WorkloadKey, WorkloadSpec
+from ci_controller.script import GATE_SCRIPT
 from ci_controller.trees import delete_tree
 
 log = logging.getLogger(__name__)
@@ -75,6 +77,7 @@ class DockerRuntime:
         self._patience = patience
         self._bundle_source = certificates.find_bundle(settings.ca_bundle, os.environ)
         self._bundle = data.ca_bundle
+        self._bundle_digest = ""
         self._known_traits: Traits | None = None
         self._limits_layers = False
 
@@ -88,7 +91,7 @@ class DockerRuntime:
 
     def _copy_bundle(self) -> None:
         if self._bundle_source is not None:
-            certificates.copy_bundle(self._bundle_source, self._bundle)
+            self._bundle_digest = certificates.copy_bundle(self._bundle_source, self._bundle)
 
     async def close(self) -> None:
         await self._engine.close()
@@ -115,6 +118,17 @@ class DockerRuntime:
     def setup(self, run: RunDirectory, plan: ExecutionPlan) -> None:
         """Nothing: the container is the job's own to install into."""
 
+    async def kind_of(self, plan: ExecutionPlan) -> str | None:
+        if self._traits.selinux:  # Files that come into a mount later are without the label that lets containers in.
+            return None
+        try:
+            facts = await self._images.facts(plan.image, self._traits)
+        except (ImageNotFound, ImageInvalid):
+            return None
+        mounts = self._mounts(RunDirectory(BASE), facts)
+        config = job_config(plan, {}, mounts, self._traits, limit_layer=self._limits_layer_of(plan))
+        return name_of_kind(config, facts.identity, self._bundle_digest, GATE_SCRIPT.decode())
+
     async def create(self, spec: WorkloadSpec) -> None:
         unenforced = self._traits.unenforced
         check_enforceable(spec.plan.limits, unenforced, self._settings, why="the engine's kernel is not set up for it")
@@ -137,8 +151,8 @@ class DockerRuntime:
 
     async def _create(self, spec: WorkloadSpec, facts: ImageFacts) -> None:
         """Limit the container's own layer as the workspace is where the engine can, which only trying shows."""
-        labels, mounts = job_labels(self._installation_id, spec.key), self._mounts(spec.run, facts)
-        limit_layer = self._limits_layers and spec.plan.limits.workspace is not None
+        labels, mounts = job_labels(self._installation_id, spec), self._mounts(spec.run, facts)
+        limit_layer = self._limits_layer_of(spec.plan)
         config = job_config(spec.plan, labels, mounts, self._traits, limit_layer=limit_layer)
         try:
             async with self._engine.call() as docker:
@@ -148,6 +162,9 @@ class DockerRuntime:
                 raise
             self._limits_layers = False
             await self._create(spec, facts)
+
+    def _limits_layer_of(self, plan: ExecutionPlan) -> bool:
+        return self._limits_layers and plan.limits.workspace is not None
 
     def _mounts(self, run: RunDirectory, facts: ImageFacts) -> list[Mount]:
         mounts = [Mount(run.path, str(BASE)), *(Mount(run.console, device) for device in CONSOLE_DEVICES)]

@@ -9,6 +9,7 @@ from ci_common.layout import DataDirectory, RunDirectory
 from ci_common.spec import ExecutionPlan, PlannedStep
 from ci_controller.rundir import opened_gate, prepare
 from ci_controller.runtime.protocol import Phase, Runtime, Workload, WorkloadKey, WorkloadSpec
+from ci_controller.script import write_script
 from tests.helpers.waiting import eventually
 
 
@@ -105,12 +106,12 @@ def spec_of(runtime: Runtime, data: DataDirectory, plan: ExecutionPlan, *, job_i
     """Prepare the run directory of a job with this plan."""
     key = WorkloadKey(job_id or new_job_id(), 1)
     spec = WorkloadSpec(key, data.run(key.job_id, key.attempt), plan)
-    prepare(
-        spec.run,
+    script = write_script(
         plan,
-        base=runtime.base_directory(spec.run),
+        base=str(runtime.base_directory(spec.run)),
         environment=runtime.environment(),
         setup=runtime.setup(spec.run, plan),
         has_console=runtime.has_console,
     )
+    prepare(spec.run, script, has_console=runtime.has_console)
     return spec

@@ -9,18 +9,17 @@ import pytest
 
 from ci_common.layout import ExitRecord, RunDirectory, open_regular
 from ci_controller.rundir import open_to_everyone, opened_gate, prepare
-from tests.helpers.scripts import plan_of, shell_steps
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDirectory:
     run = RunDirectory(tmp_path / "job" / "1")
-    prepare(run, plan_of(*shell_steps("echo one")), base=run.path, environment={})
+    prepare(run, b"echo one", has_console=False)
     return run
 
 
 def test_a_prepared_directory_has_all_that_a_script_needs(run: RunDirectory) -> None:
-    assert {entry.name for entry in run.path.iterdir()} == {"run", "gate", "log", "workspace"}
+    assert {entry.name for entry in run.path.iterdir()} == {"run", "job", "gate", "log", "workspace"}
     assert stat.S_ISFIFO(run.gate.lstat().st_mode)
     assert run.log_size() == 0
     assert not run.is_waiting()
@@ -30,9 +29,9 @@ def test_a_prepared_directory_has_all_that_a_script_needs(run: RunDirectory) -> 
 
 def test_preparing_again_keeps_what_is_there_and_renews_the_script(run: RunDirectory) -> None:
     (run.workspace / "file").touch()
-    prepare(run, plan_of(*shell_steps("echo two")), base=run.path, environment={})
+    prepare(run, b"echo two", has_console=False)
     assert (run.workspace / "file").exists()
-    assert b"echo two" in run.script.read_bytes()
+    assert run.job.read_bytes() == b"echo two"
 
 
 def test_opening_a_gate_that_nobody_waits_at_leaves_nothing_in_it(run: RunDirectory) -> None:

@@ -1,6 +1,6 @@
 """Who starts, who waits and why; on the real repository, with pulls that the test controls."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -8,11 +8,11 @@ from typing import Any, cast
 import pytest
 
 from ci_common.disk import Disk
-from ci_common.errors import ImageNotFound
+from ci_common.errors import ImageNotFound, Unavailable
 from ci_common.ids import new_job_id
-from ci_common.jobs import Attempt, Conclusion, Job, NewJob, ReasonCode, State
+from ci_common.jobs import Attempt, Conclusion, Job, NewJob, ReasonCode, StartWay, State
 from ci_common.processes import this_process
-from ci_common.spec import Retry
+from ci_common.spec import ExecutionPlan, Retry
 from ci_common.times import utc_now
 from ci_controller.builtin import BuiltinExecution
 from ci_controller.completion import Writer
@@ -22,6 +22,7 @@ from ci_controller.scheduler import Scheduler
 from ci_persistence.sqlite import SQLiteJobRepository
 from tests.helpers.disks import PlayedUsage
 from tests.helpers.runtimes import ScriptedImages
+from tests.helpers.scripts import plan_of, shell_steps
 from tests.helpers.waiting import eventually
 
 
@@ -30,6 +31,28 @@ class Retried(BuiltinExecution):
 
     def retry_of(self, job: Job) -> Retry | None:  # type: ignore[override]
         return Retry(max_attempts=2, backoff=10)
+
+
+class PlayedPool:
+    """A pool that gives away what the test puts into it, and notes what becomes of that."""
+
+    def __init__(self) -> None:
+        self.waiting: list[str] = []
+        self.settled: list[str] = []
+        self.taken: Callable[[str], Awaitable[object]] | None = None
+        """What happens to the database while a workload is being taken."""
+
+    async def take(self, plan: ExecutionPlan) -> str | None:
+        workload = self.waiting.pop() if self.waiting else None
+        if workload and self.taken:
+            await self.taken(workload)
+        return workload
+
+    def settle(self, workload: str) -> None:
+        self.settled.append(workload)
+
+    def give_back(self, workload: str) -> None:
+        self.waiting.append(workload)
 
 
 class Queue:
@@ -43,7 +66,8 @@ class Queue:
         execution = Retried(utc_now)
         self.free = 1000
         disk = Disk([Path()], min_free_bytes=100, min_free_percent=100, usage=lambda _: PlayedUsage(1000, self.free))
-        self.scheduler = Scheduler(writer, self.images, lambda _: execution, slots=2, disk=disk)
+        self.pool = PlayedPool()
+        self.scheduler = Scheduler(writer, self.images, lambda _: execution, slots=2, disk=disk, pool=self.pool)
 
     async def add(self, image: str | None = "here", **more: Any) -> str:
         job = NewJob(id=new_job_id(), type="container", submit_time=utc_now(), image=image, **more)
@@ -153,3 +177,47 @@ async def test_a_job_that_backs_off_starts_when_its_time_has_come(queue: Queue, 
     other = await queue.add()
     assert await queue.turn() == ([job_id, other] if starts else [other])
     assert (await queue.job(job_id)).not_before == (None if starts else not_before)
+
+
+PLAN = plan_of(*shell_steps("true")).model_dump(mode="json")
+
+
+async def test_a_job_takes_what_waits_for_it(queue: Queue) -> None:
+    queue.pool.waiting = ["w1"]
+    first, second = [await queue.add(plan=PLAN) for _ in range(2)]
+    assert await queue.turn() == [first, second]
+    ways = [(job.start_way, job.workload) for job in (await queue.job(first), await queue.job(second))]
+    assert ways == [(StartWay.WARM, "w1"), (StartWay.COLD, None)]
+    assert queue.pool.settled == ["w1"]
+
+
+async def test_a_job_whose_image_was_pulled_says_so(queue: Queue) -> None:
+    job_id = await queue.add(image="far", plan=PLAN)
+    await queue.turn()
+    await queue.runtime.pulling("far")
+    queue.runtime.finish("far")
+    await eventually(lambda: "far" in queue.runtime.present, "it is pulled")
+    await eventually(lambda: queue.turn(), "the job starts")
+    assert (await queue.job(job_id)).start_way is StartWay.PULL
+
+
+async def test_what_was_taken_for_a_job_that_changed_meanwhile_waits_on(queue: Queue) -> None:
+    queue.pool.waiting = ["w1"]
+    job_id = await queue.add(plan=PLAN)
+
+    async def overtake(_: str) -> None:
+        await queue.writer.write(await queue.job(job_id), not_before=utc_now())
+
+    queue.pool.taken = overtake
+    assert await queue.turn() == []
+    assert (await queue.job(job_id)).workload is None
+    assert (queue.pool.waiting, queue.pool.settled) == (["w1"], [])
+
+
+async def test_nobody_knows_what_became_of_a_start_that_the_database_did_not_answer(queue: Queue) -> None:
+    queue.pool.waiting = ["w1"]
+    await queue.add(plan=PLAN)
+    queue.pool.taken = lambda _: queue.repository.close()
+    with pytest.raises(Unavailable):
+        await queue.turn()
+    assert (queue.pool.waiting, queue.pool.settled) == ([], ["w1"])

@@ -8,6 +8,7 @@ import pytest
 
 from ci_common.layout import ExitRecord, RunDirectory
 from ci_controller import script
+from tests.helpers import scripts
 from tests.helpers.scripts import SHELLS, ScriptRun, as_sh, plan_of, shell_steps
 
 VERSIONS = {
@@ -48,7 +49,8 @@ def own_group() -> str:
 def groups(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Groups]:
     root = tmp_path / "the group"
     counting = script._COUNTING % script.quote(str(root))
-    with patch.object(script, "_HEAD", script._HEAD + counting):
+    write_script = script.write_script
+    with patch.object(scripts, "write_script", lambda *args, **given: counting + write_script(*args, **given)):
         yield Groups(root, request.param)
 
 

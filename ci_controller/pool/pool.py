@@ -1,0 +1,283 @@
+"""The pool of one controller's term: workloads that wait at their gates, each for one job and never for a second one.
+
+A workload belongs to whoever its id's places say: to the job whose row names it, be it moved to that job's directory
+already or not; else to the pool, as long as its directory is in the pool's and its gate is read. So a controller that
+starts takes over what waits, and removes whatever else it finds.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from ci_common.disk import Disk
+from ci_common.errors import CiError, DiskLow, ImageFault, LeadershipLost, RuntimeFault, RuntimeUnavailable, StartFault
+from ci_common.ids import is_job_id, new_job_id
+from ci_common.jobs import Job
+from ci_common.layout import DataDirectory
+from ci_common.pool import PoolState
+from ci_common.settings import Settings
+from ci_common.spec import ExecutionPlan
+from ci_common.watch import FileWatcher, Watched
+from ci_controller import rundir
+from ci_controller.completion import Writer
+from ci_controller.pool.demand import Demand
+from ci_controller.pool.memory import available_percent
+from ci_controller.pool.state import describe_kinds
+from ci_controller.runtime.protocol import WAITING, Runtime, Sighting, WorkloadKey, WorkloadSpec
+
+log = logging.getLogger(__name__)
+
+MEMORY_BYTES = 8 * 1024**2
+"""What a waiting container is counted as; it was measured to take 6 MB."""
+BOOT_SECONDS = 60.0
+LOOK_SECONDS = 10.0
+"""How often to look, while workloads wait, whether they still should."""
+LONG_SECONDS = 3600.0
+PAUSE_SECONDS = 0.1
+"""How long a job that has just started has the machine to itself before its workload is replaced."""
+RETRY_SECONDS = 10.0
+"""How long to make none after one could not be made."""
+LEAVING_SECONDS = 3.0
+"""How long a controller that leaves takes to remove what waits."""
+
+
+class Pool:
+    """See the module. `take` is for the scheduler; everything else is for the reconciler."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        runtime: Runtime,
+        data: DataDirectory,
+        writer: Writer,
+        watcher: FileWatcher,
+        memory_percent: Callable[[], float] = available_percent,
+    ) -> None:
+        """`runtime` is the one that new jobs get; it has to change nothing for a controller that leads no more."""
+        self._settings = settings
+        self._size = min(settings.pool_size, settings.pool_memory // MEMORY_BYTES)
+        self._runtime = runtime
+        self._data = data
+        self._writer = writer
+        self._watcher = watcher
+        self._wakeups = watcher.subscribe()
+        self._memory_percent = memory_percent
+        self._disk = Disk.of(settings)
+        self._demand = Demand(most=settings.pool_per_key, forget_after=settings.pool_forget)
+        self._waiting: dict[str, str] = {}
+        """Kinds by workload, oldest first."""
+        self._taking: dict[str, str] = {}
+        self._making: dict[str, str] = {}
+        self._removing: set[str] = set()
+        self._held_back: str | None = None
+        self._busy = False
+        self._not_before = 0.0
+        self._told: object = None
+
+    async def take(self, plan: ExecutionPlan) -> str | None:
+        """Return a workload for a job of this plan that starts now, or None where none waits.
+
+        Whoever took it says next by `settle` that the row of the job names it, or that nobody can know, or by
+        `give_back` that it does not and never will.
+        """
+        if self._size == 0:
+            return None
+        try:
+            kind = await self._runtime.kind_of(plan)
+        except RuntimeUnavailable:
+            return None
+        if kind is None:
+            return None
+        self._demand.used(kind, plan, self._writer.uptime(), self._writer.clock())
+        for workload in [each for each, its_kind in self._waiting.items() if its_kind == kind]:
+            if self._data.waiting_run(workload).is_gate_read():
+                self._taking[workload] = self._waiting.pop(workload)
+                return workload
+        return None
+
+    def settle(self, workload: str) -> None:
+        """A job's row names the workload, or else the next look will show that none does."""
+        del self._taking[workload]
+        self._wakeups.wake()
+
+    def give_back(self, workload: str) -> None:
+        """No job's row names the workload: it waits on."""
+        self._waiting[workload] = self._taking.pop(workload)
+
+    def note_load(self, *, busy: bool) -> None:
+        """Tell whether some job waits for what the engine does; then nothing is made beside it."""
+        if self._busy and not busy:
+            self._not_before = max(self._not_before, self._writer.uptime() + PAUSE_SECONDS)
+            self._wakeups.wake()
+        self._busy = busy
+
+    def lost(self, workload: str) -> None:
+        """Something has happened to the workload; look whether it still waits."""
+        if workload in self._waiting and not self._data.waiting_run(workload).is_gate_read():
+            self._wakeups.wake()
+
+    async def sort(self, sightings: list[Sighting]) -> tuple[list[Job], list[Sighting]]:
+        """Say whose the workloads are that were created to wait: return the jobs that hold some, and those of nobody.
+
+        What waits is taken over, and what was to wait and cannot any more is removed. Raises RuntimeUnavailable.
+        """
+        ours = self._waiting.keys() | self._taking.keys() | self._making.keys() | self._removing
+        found = {sighting.key.job_id: sighting for sighting in sightings}
+        unknown = found.keys() - ours
+        # The rows after the engine: what jobs had taken by then, they name by now.
+        held = await self._writer.repository.get_holders(unknown) if unknown else {}
+        strangers: list[Sighting] = []
+        for workload in sorted(unknown - held.keys()):
+            if not self._data.waiting_run(workload).path.is_dir():
+                strangers.append(found[workload])
+            elif not self._take_over(found[workload]):
+                await self._remove(workload)
+        return list(held.values()), strangers
+
+    def _take_over(self, sighting: Sighting) -> bool:
+        workload, run = sighting.key.job_id, self._data.waiting_run(sighting.key.job_id)
+        if self._size == 0 or sighting.kind is None or not run.is_waiting() or not run.is_gate_read():
+            return False
+        self._waiting[workload] = sighting.kind
+        self._wakeups.wake()
+        alike = sum(kind == sighting.kind for kind in self._waiting.values())
+        self._demand.found(sighting.kind, alike, self._writer.uptime())
+        return True
+
+    async def run(self) -> None:
+        """Keep as many waiting as are wanted, for ever."""
+        with self._wakeups:
+            while True:
+                try:
+                    pause = await self._turn()
+                except LeadershipLost:
+                    return
+                except (CiError, OSError) as exc:
+                    log.warning("no containers are made to wait at present: %s", exc)
+                    self._not_before = self._writer.uptime() + RETRY_SECONDS
+                    pause = RETRY_SECONDS
+                await self._wakeups.wait(pause)
+
+    async def _turn(self) -> float:
+        """Remove one that is too many or make one that is missing; return after how many seconds to look again."""
+        now = self._writer.uptime()
+        self._held_back = self._obstacle()
+        wanted = self._demand.wanted(now, 0 if self._held_back else self._size)
+        await self._tell(wanted)
+        if surplus := self._surplus(wanted):
+            await self._remove(surplus)
+            return 0
+        kind = next((kind for kind, number in wanted.items() if self._number(kind) < number and self._plan(kind)), None)
+        if kind is None:
+            return LOOK_SECONDS if self._waiting or self._held_back else LONG_SECONDS
+        if self._busy:
+            return LOOK_SECONDS
+        if now < self._not_before:
+            return self._not_before - now
+        await self._make(kind)
+        return 0
+
+    def _obstacle(self) -> str | None:
+        if self._memory_percent() < self._settings.pool_min_free_memory:
+            return f"less than {self._settings.pool_min_free_memory:g} % of the memory is available"
+        try:
+            self._disk.check()
+        except DiskLow as exc:
+            return str(exc)
+        return None
+
+    def _number(self, kind: str) -> int:
+        return sum(each == kind for each in (*self._waiting.values(), *self._making.values()))
+
+    def _plan(self, kind: str) -> ExecutionPlan | None:
+        return self._demand.plan_of(kind)
+
+    def _surplus(self, wanted: dict[str, int]) -> str | None:
+        for workload, kind in self._waiting.items():
+            if self._number(kind) > wanted.get(kind, 0) or not self._data.waiting_run(workload).is_gate_read():
+                return workload
+        return None
+
+    async def _make(self, kind: str) -> None:
+        plan, workload = self._plan(kind), new_job_id()
+        assert plan is not None, "what is made was used"
+        key, run = WorkloadKey(workload, WAITING), self._data.waiting_run(workload)
+        self._making[workload] = kind
+        try:
+            self._data.pool.mkdir(mode=0o700, exist_ok=True)
+            await asyncio.to_thread(rundir.prepare_gate, run, has_console=self._runtime.has_console)
+            await self._runtime.create(WorkloadSpec(key, run, plan, kind))
+            await self._runtime.start(key)
+            await self._until_waiting(workload)
+            # The image's name may have come to mean another one meanwhile.
+            if await self._runtime.kind_of(plan) != kind:
+                self._demand.drop(kind)
+            elif run.is_gate_read():
+                self._waiting[workload] = kind
+        except (StartFault, ImageFault) as fault:
+            log.info("no container of %s can wait for jobs: %s", plan.image, fault)
+            self._demand.drop(kind)
+        except (CiError, OSError):
+            del self._making[workload]  # The next look shows what has come of it.
+            raise
+        del self._making[workload]
+        if workload not in self._waiting:
+            await self._remove(workload)
+
+    async def _until_waiting(self, workload: str) -> None:
+        run = self._data.waiting_run(workload)
+        with self._watcher.subscribe((run.path, Watched.ENTRIES)) as wakeups, suppress(TimeoutError):
+            async with asyncio.timeout(BOOT_SECONDS):
+                while not (run.is_waiting() and run.is_gate_read()):
+                    await wakeups.wait(0.01 if run.is_waiting() else BOOT_SECONDS)
+
+    async def _remove(self, workload: str) -> None:
+        """Remove a workload of the pool's that no job has taken, whole."""
+        self._waiting.pop(workload, None)
+        self._removing.add(workload)
+        try:
+            await self._runtime.remove(WorkloadKey(workload, WAITING))
+            await self._runtime.reclaim(self._data.waiting_run(workload).path, None)
+        finally:
+            self._removing.discard(workload)
+
+    async def _tell(self, wanted: dict[str, int]) -> None:
+        state = PoolState(
+            size=self._size,
+            per_key=self._settings.pool_per_key,
+            waiting=len(self._waiting),
+            held_back=self._held_back,
+            kinds=describe_kinds(self._demand, waiting=self._waiting, making=self._making, wanted=wanted),
+        )
+        if state != self._told:
+            await self._writer.repository.publish_pool(state, self._writer.lease)
+            self._told = state
+
+    async def sweep(self) -> None:
+        """Remove the directories of workloads that are gone. For whoever begins to lead, after the first `sort`."""
+        names = await asyncio.to_thread(_names_in, self._data.pool)
+        left = names - self._waiting.keys() - self._taking.keys() - self._making.keys()
+        for workload in left - (await self._writer.repository.get_holders(left)).keys():
+            await self._remove(workload)
+
+    async def close(self) -> None:
+        """Remove what waits, within a bounded time; what is left then the next controller takes over."""
+        waiting = [asyncio.create_task(self._remove(workload)) for workload in (*self._waiting, *self._making)]
+        if waiting:
+            done, late = await asyncio.wait(waiting, timeout=LEAVING_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+            for task in done:
+                if isinstance(task.exception(), RuntimeFault | OSError):
+                    log.warning("a waiting container is left: %s", task.exception())
+
+
+def _names_in(folder: Path) -> set[str]:
+    try:
+        return {entry.name for entry in folder.iterdir() if is_job_id(entry.name)}
+    except FileNotFoundError:
+        return set()

@@ -1,0 +1,32 @@
+"""The pool as its users see it."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from ci_common.pool import PoolKind
+from ci_controller.pool.demand import Demand
+
+
+def describe_kinds(
+    demand: Demand, *, waiting: Mapping[str, str], making: Mapping[str, str], wanted: Mapping[str, int]
+) -> tuple[PoolKind, ...]:
+    """Return what there is to tell of each kind. The first two are kinds by workload, `wanted` is numbers by kind."""
+    there, coming = Counter(waiting.values()), Counter(making.values())
+    return tuple(
+        _describe(kind, demand, waiting=there[kind], starting=coming[kind], wanted=wanted.get(kind, 0))
+        for kind in sorted(there.keys() | coming.keys() | wanted.keys())
+    )
+
+
+def _describe(kind: str, demand: Demand, *, waiting: int, starting: int, wanted: int) -> PoolKind:
+    plan = demand.plan_of(kind)
+    return PoolKind(
+        kind=kind,
+        image=plan and plan.image,
+        network=plan and plan.network,
+        limits=plan and plan.limits,
+        waiting=waiting,
+        starting=starting,
+        wanted=wanted,
+        last_used=demand.last_time(kind),
+    )

@@ -1,0 +1,66 @@
+"""A runtime whose workloads come to their gates and wait there, and do nothing else. The test is the engine."""
+
+import os
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ci_common.layout import RunDirectory
+from ci_common.spec import ExecutionPlan
+from ci_controller.runtime.protocol import Sighting, WorkloadKey, WorkloadSpec
+from ci_controller.trees import delete_tree
+
+
+@dataclass
+class WaitingRuntime:
+    """The half of a `Runtime` that a pool uses."""
+
+    kinds: dict[str, str | None] = field(default_factory=dict)
+    """The kind by image; by default the image's name."""
+    specs: dict[WorkloadKey, WorkloadSpec] = field(default_factory=dict)
+    """What exists."""
+    created: list[WorkloadKey] = field(default_factory=list)
+    tried: int = 0
+    fault: Exception | None = None
+    """What the engine answers instead of creating."""
+    readers: dict[WorkloadKey, int] = field(default_factory=dict)
+    name = "docker"
+    isolated = True
+    has_console = True
+
+    async def kind_of(self, plan: ExecutionPlan) -> str | None:
+        return self.kinds.get(plan.image, plan.image)
+
+    async def create(self, spec: WorkloadSpec) -> None:
+        self.tried += 1
+        if self.fault is not None:
+            raise self.fault
+        self.created.append(spec.key)
+        self.specs[spec.key] = spec
+
+    async def start(self, key: WorkloadKey) -> None:
+        run = self.specs[key].run
+        self.readers[key] = os.open(run.gate, os.O_RDONLY | os.O_NONBLOCK)
+        run.waiting.touch()
+
+    def die(self, key: WorkloadKey) -> None:
+        """End a workload, as somebody else might."""
+        if key in self.readers:
+            os.close(self.readers.pop(key))
+
+    async def remove(self, key: WorkloadKey) -> None:
+        self.die(key)
+        self.specs.pop(key, None)
+
+    async def reclaim(self, path: Path, image: str | None) -> None:
+        delete_tree(path)
+
+    async def list_workloads(self) -> list[Sighting]:
+        return [Sighting(key, datetime.now(UTC), spec.kind) for key, spec in self.specs.items()]
+
+    def run_of(self, key: WorkloadKey) -> RunDirectory:
+        return self.specs[key].run
+
+    def close(self) -> None:
+        for key in list(self.readers):
+            self.die(key)
