@@ -177,6 +177,10 @@ class CiClient:
         response = await self._request("DELETE", job_path(job_id))
         return None if response.status_code == httpx.codes.NO_CONTENT else cast(dict[str, Any], json_answer(response))
 
+    async def pool(self) -> dict[str, Any]:
+        """Return the pool of containers that wait for jobs, as `GET /pool` shows it."""
+        return cast(dict[str, Any], await self._ask("GET", "/pool"))
+
     async def clean_up(self, **conditions: Any) -> list[str]:
         """Delete the completed jobs for which all `conditions` hold, and return their ids.
 

@@ -7,6 +7,11 @@ from typing import Any
 from ci_client.console import size, span
 
 _GAP = "  "
+_START_WAYS = {
+    "warm": "warm, in a container that waited for it",
+    "cold": "cold, in a container made for it",
+    "pull": "cold, after its image was pulled",
+}
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
@@ -34,6 +39,26 @@ def _row(job: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
+def pool_table(pool: dict[str, Any]) -> str:
+    """Return the containers that wait for jobs as a table with a head, and a line on the whole."""
+    whole = f"{pool['waiting']} of at most {pool['size']} containers wait, at most {pool['per_key']} of a kind"
+    why = f"; no more at present: {pool['held_back']}" if pool["held_back"] else ""
+    head = ("KIND", "WAITING", "STARTING", "WANTED", "LAST USED", "IMAGE", "LIMITS")
+    rows = [_kind(kind) for kind in pool["kinds"]]
+    return "\n".join([*([columns([head, *rows])] if rows else []), whole + why])
+
+
+def _kind(kind: dict[str, Any]) -> tuple[str, ...]:
+    limits = [f"{name}={value:g}" for name, value in (kind["limits"] or {}).items()]
+    return (
+        kind["kind"],
+        *(str(kind[name]) for name in ("waiting", "starting", "wanted")),
+        _local(kind["last_used"]),
+        kind["image"] or "",
+        ", ".join([*limits, *(["no network"] if kind["network"] is False else [])]),
+    )
+
+
 def job_details(job: dict[str, Any]) -> str:
     """Return all that people ask of one job, a line each."""
     return columns([(f"{name}:", text) for name, text in _details(job) if text])
@@ -53,6 +78,7 @@ def _details(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "type", job.get("type") or ""
     yield "image", job.get("image") or ""
     yield "runs as", job.get("runtime") or ""
+    yield "start", _START_WAYS.get(job.get("start_way") or "", "")
     yield "project", job.get("project") or ""
     yield "labels", ", ".join(f"{key}={value}" for key, value in (job.get("labels") or {}).items())
     for name in ("submit", "start", "end", "cancel_requested"):

@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ci_common.events import ATTEMPT, COMPLETE, STATUS, Event
 from ci_common.jobs import Attempt, Conclusion, Job, Reason, State, StepResult
+from ci_common.pool import PoolState
 from ci_common.quantities import NonNegativeDuration
 from ci_common.retention import LONGEST_AGE
 from ci_common.stations import in_order
@@ -148,6 +149,19 @@ def job_on_wire(
         "timing": timing_on_wire(job.arrival, job.trace if trace is None else trace),
         "image": job.image,
     }
+
+
+def pool_on_wire(pool: PoolState) -> dict[str, Any]:
+    """Return the pool as the API shows it."""
+    kinds = [
+        {
+            **kind.model_dump(mode="json", exclude={"last_used", "limits"}),
+            "limits": None if kind.limits is None else kind.limits.model_dump(exclude_none=True),
+            "last_used": _instant(kind.last_used),
+        }
+        for kind in pool.kinds
+    ]
+    return {**pool.model_dump(mode="json", exclude={"kinds"}), "kinds": kinds}
 
 
 def complete_event(job: Job) -> Event:

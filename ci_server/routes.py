@@ -17,7 +17,7 @@ from ci_common.jobs import Job, State
 from ci_common.layout import open_regular
 from ci_common.times import utc_now
 from ci_common.validation import validated
-from ci_common.wire import CleanupRequest
+from ci_common.wire import CleanupRequest, pool_on_wire
 from ci_server.deletion import clean_up, delete_or_cancel
 from ci_server.listing import next_link, read_list_query
 from ci_server.ranges import ranged_response
@@ -140,6 +140,11 @@ async def get_cleanup(request: Request) -> Response:
     return JSONResponse({"pending": await services_of(request).retention.count_removals()})
 
 
+async def get_pool(request: Request) -> Response:
+    read_query(request, NoQuery)
+    return JSONResponse(pool_on_wire(await services_of(request).repository.pool()))
+
+
 async def retry_job(request: Request) -> Response:
     read_query(request, NoQuery)
     services, job = await _job_of(request)
@@ -202,6 +207,7 @@ ROUTES = [
     Route("/jobs/{job_id}/log", get_log, methods=["GET"]),
     Route("/jobs/{job_id}/cancel", cancel_job, methods=["POST"]),
     Route("/jobs/{job_id}/retry", retry_job, methods=["POST"]),
+    Route("/pool", get_pool, methods=["GET"]),
     Route("/health", health, methods=["GET"]),
     Route("/ready", ready, methods=["GET"]),
 ]

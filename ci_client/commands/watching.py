@@ -115,11 +115,12 @@ async def _write(chunks: AsyncGenerator[bytes, None]) -> int:
 @click.option(
     "--limit", metavar="N", type=click.IntRange(1), default=20, show_default=True, help="The most jobs to list."
 )
+@click.option("--pool", is_flag=True, help="Instead of jobs, list the containers that wait for some.")
 @server_option
 @json_option
-def list_command(server: str | None, as_json: bool, limit: int, **filters: str | None) -> int:
+def list_command(server: str | None, as_json: bool, limit: int, pool: bool, **filters: str | None) -> int:
     """List jobs, newest first."""
-    from ci_client.tables import job_table
+    from ci_client.tables import job_table, pool_table
 
     given = {name: value for name, value in filters.items() if value is not None}
     if "label" in given:
@@ -128,7 +129,17 @@ def list_command(server: str | None, as_json: bool, limit: int, **filters: str |
             raise click.UsageError("--label: write it as KEY=VALUE")
         given["label"] = f"{key}:{value}"
 
+    if pool and given:
+        raise click.UsageError("--pool lists containers, which none of the other options narrows")
+
     async def work(connection: "Connection") -> int:
+        if pool:
+            state = await connection.client.pool()
+            if as_json:
+                echo_json(state)
+            else:
+                click.echo(pool_table(state))
+            return 0
         jobs = await connection.client.list_jobs(limit=limit, **given)
         if as_json:
             echo_json(jobs)
