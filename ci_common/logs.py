@@ -52,6 +52,15 @@ def cut_piece(data: bytes, *, final: bool) -> Piece | None:
     return Piece(text, size, exact)
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Bytes of the log from `start` up to, not including, `end`, which were all first seen at `instant`."""
+
+    start: int
+    end: int
+    instant: datetime
+
+
 class LogTimes:
     """The index `<attempt>.times`: pairs of (instant, length of the log then), both growing.
 
@@ -77,9 +86,17 @@ class LogTimes:
 
     def time_of(self, offset: int) -> datetime | None:
         """Return when the byte at `offset` was first seen, or None while that is not noted."""
+        span = self.span_of(offset)
+        return None if span is None else span.instant
+
+    def span_of(self, offset: int) -> "Span | None":
+        """Return the bytes that were first seen when the one at `offset` was, or None while that is not noted."""
         with self._entries() as entries:
+            if not entries or entries[-1][1] <= offset:
+                return None
             position = bisect_left(entries, offset + 1, key=lambda entry: entry[1])
-            return from_micros(entries[position][0]) if position < len(entries) else None
+            instant, end = entries[position]
+            return Span(entries[position - 1][1] if position else 0, end, from_micros(instant))
 
     def offset_at(self, instant: datetime) -> int:
         """Return the length of the log at `instant`: what was written since lies at this offset and behind it."""

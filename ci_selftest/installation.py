@@ -19,6 +19,8 @@ from ci_selftest.schedule import LEASE_SECONDS
 from ci_selftest.scratch import Scratch
 
 SLOTS = 4
+WAITING_CONTAINERS = 3
+"""Fewer than slots, so that some jobs start warm and some cold."""
 """MAX_CONCURRENCY of the installation."""
 GRACE_SECONDS = 1.0
 _UP_WITHIN_SECONDS = 60.0
@@ -112,6 +114,7 @@ def _environment(scratch: Scratch, *, runtime: str, image: str) -> dict[str, str
         "CI_STOP_GRACE": f"{GRACE_SECONDS:g}",
         "CI_HOST": "127.0.0.1",
         "MAX_CONCURRENCY": str(SLOTS),
+        "CI_POOL_SIZE": str(WAITING_CONTAINERS),
         "TMPDIR": str(scratch.temporary),
         "XDG_STATE_HOME": str(scratch.state),
         "PYTHONUNBUFFERED": "1",

@@ -41,17 +41,21 @@ def age_submissions(data: DataDirectory) -> None:
                 os.utime(path, (past, past), follow_symlinks=False)
 
 
-def leaked_files(data: DataDirectory, jobs: Collection[str], with_uploads: Collection[str]) -> list[str]:
+def leaked_files(
+    data: DataDirectory, jobs: Collection[str], with_uploads: Collection[str], waiting: Collection[str] = ()
+) -> list[str]:
     """Return the files below the data directory that completed jobs do not leave, relative to it.
 
-    `jobs` are the ids of all jobs, `with_uploads` those of the jobs that came with one.
+    `jobs` are the ids of all jobs, `with_uploads` those of the jobs that came with one, `waiting` those of the
+    containers that wait for one.
     """
     allowed = _allowed(jobs, with_uploads)
-    return sorted(str(path) for path in _entries(data.path) if path not in allowed and not _is_log(path, jobs))
+    found = [path for path in _entries(data.path) if path not in allowed and not _is_log(path, jobs)]
+    return sorted(str(path) for path in found if path.parts[0] != "pool" or path.parts[1] not in waiting)
 
 
 def _allowed(jobs: Collection[str], with_uploads: Collection[str]) -> set[Path]:
-    tops = {Path(name) for name in ("incoming", "jobs", "processes", "processes/ended", "ca-certificates.crt")}
+    tops = {Path(name) for name in ("incoming", "jobs", "pool", "processes", "processes/ended", "ca-certificates.crt")}
     return tops | {Path("jobs", job) for job in jobs} | {Path("jobs", job, "upload.zip") for job in with_uploads}
 
 

@@ -32,13 +32,15 @@ async def workloads_of(scratch: Scratch, settings: Settings) -> Workloads:
         return Processes(scratch.data)
     repository = SQLiteJobRepository(scratch.database)
     await repository.open()
-    try:
-        installation = await repository.installation()
-    finally:
-        await repository.close()
     engine = Engine(settings.docker_url)
-    await engine.open()
-    return Containers(engine, installation.id)
+    try:
+        await engine.open()
+        installation = await repository.installation()
+    except BaseException:
+        await engine.close()
+        await repository.close()
+        raise
+    return Containers(engine, repository, installation.id)
 
 
 async def remove_owned(scratch: Scratch, settings: Settings) -> None:

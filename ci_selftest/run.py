@@ -167,11 +167,15 @@ class Run:
         ids = [job["job_id"] for job in await client.list_jobs(limit=1_000_000)]
 
         async def files() -> list[str]:
-            return leaks.leaked_files(scratch.data, ids, load.with_uploads())
+            return leaks.leaked_files(scratch.data, ids, load.with_uploads(), await workloads.waiting())
 
         self._find(Promise.LEAKED_FILE, await leaks.emptied(files), "no job that has completed may leave it")
         for part in installation.parts:
             await part.leave()
+        left = sorted(await workloads.waiting())
+        self._find(
+            Promise.LEAKED_CONTAINER, left, "it waits for a job, and the controllers have ended in an orderly way"
+        )
         temporary = sorted(str(path) for path in scratch.temporary.iterdir())
         self._find(Promise.LEAKED_FILE, temporary, "it is left in the temporary directory of parts that have ended")
 

@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 from ci_common.disk import Disk
 from ci_common.errors import RequestError
 from ci_common.settings import Settings
+from ci_server.handover import Application
 from ci_server.leaving import Leaving
 from ci_server.middleware import Boundary
 from ci_server.problems import on_http_exception, on_request_error
@@ -42,7 +43,7 @@ def create_api(settings: Settings, *, companions: Sequence[Companion] = (), disk
             finally:
                 leaving.begin()
 
-    app = Starlette(
+    app = Application(
         routes=ROUTES,
         middleware=[Middleware(Boundary)],
         exception_handlers={RequestError: on_request_error, HTTPException: on_http_exception},

@@ -6,20 +6,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sse_starlette.event import ServerSentEvent
+
 from ci_common.cursors import Cursor
 from ci_common.events import LOG, STEP
 from ci_common.jobs import StepResult, StepStatus
 from ci_common.logs import Piece, cut_piece
 from ci_common.times import to_rfc3339
+from ci_server.escaping import json_text
 
-PING = b": ping\n\n"
+PING = ServerSentEvent(comment="ping", sep="\n").encode()
 
 
 def frame(event: Mapping[str, Any], cursor: Cursor | None = None) -> bytes:
     """Return one event; `cursor`, the place behind it, becomes its `id:`."""
-    data = json.dumps(event, separators=(",", ":")).encode("ascii")
-    head = b"" if cursor is None else b"id: %s\n" % str(cursor).encode("ascii")
-    return b"%sdata: %s\n\n" % (head, data)
+    data = json.dumps(event, separators=(",", ":"))
+    return ServerSentEvent(data, id=None if cursor is None else str(cursor), sep="\n").encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,12 @@ class LogFramer:
     `position` is the offset behind what has been shown.
     """
 
-    def __init__(self, position: int, *, attempt: int = 1) -> None:
+    def __init__(self, position: int, *, attempt: int = 1, shown: int | None = None) -> None:
+        """`shown`: how many of the steps' events have been; None: those that lie before `position`."""
         self.position = position
         self._attempt = attempt
         self._steps: list[StepEvent] = []
-        self._shown = 0
+        self._shown = shown
 
     def take_steps(self, events: list[StepEvent]) -> None:
         """Use `events` from now on, all of the job's so far. Fewer than before are passed over.
@@ -68,10 +71,15 @@ class LogFramer:
         """
         if len(events) < len(self._steps):
             return
-        if not self._steps:
+        if self._shown is None and events:
             passed = (event.offset is not None and event.offset < self.position for event in events)
             self._shown = next((number for number, past in enumerate(passed) if not past), len(events))
         self._steps = events
+
+    @property
+    def shown(self) -> int | None:
+        """How many of the steps' events have been shown or passed over; None before there are any."""
+        return self._shown
 
     def frames(self, data: bytes, time: datetime, *, final: bool) -> Iterator[bytes]:
         """Yield events for `data`, which lies at `position`; what cannot be shown yet is left."""
@@ -85,26 +93,32 @@ class LogFramer:
             if piece is not None:
                 self.position += piece.size
                 data = data[piece.size :]
-                yield self._framed(piece, time)
+                yield self._framed(piece, segment[: piece.size], time)
             elif len(segment) < len(data):
                 yield self._next_step()  # It begins in the middle of a character.
             else:
                 return
 
-    def remaining_steps(self) -> Iterator[bytes]:
-        """Yield the events that lie at the end of all that has been written."""
-        while self._shown < len(self._steps):
+    def remaining_steps(self, until: int | None = None) -> Iterator[bytes]:
+        """Yield the events that lie at the end of all that has been written, or the first `until` of all."""
+        while (self._shown or 0) < (len(self._steps) if until is None else until):
             yield self._next_step()
 
     def _next_offset(self) -> int | None:
-        return self._steps[self._shown].offset if self._shown < len(self._steps) else None
+        shown = self._shown or 0
+        return self._steps[shown].offset if shown < len(self._steps) else None
 
     def _next_step(self) -> bytes:
-        self._shown += 1
+        self._shown = (self._shown or 0) + 1
         return self._steps[self._shown - 1].framed()
 
-    def _framed(self, piece: Piece, time: datetime) -> bytes:
-        event = {"type": LOG, "data": piece.text, "time": to_rfc3339(time)}
+    def _framed(self, piece: Piece, data: bytes, time: datetime) -> bytes:
+        cursor, instant = Cursor(self._attempt, self.position), to_rfc3339(time)
         if piece.exact is not None:
-            event["base64"] = piece.exact
-        return frame(event, Cursor(self._attempt, self.position))
+            return frame({"type": LOG, "data": piece.text, "time": instant, "base64": piece.exact}, cursor)
+        return b'id: %s\ndata: {"type":"%s","data":"%s","time":"%s"}\n\n' % (
+            str(cursor).encode("ascii"),
+            LOG.encode("ascii"),
+            json_text(data),
+            instant.encode("ascii"),
+        )

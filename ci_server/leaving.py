@@ -3,6 +3,9 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+GRACE_SECONDS = 1.0
+"""How long a request may go on once the server leaves."""
+
 
 class Leaving:
     """Begins once, when the server has been told to stop. For one event loop."""

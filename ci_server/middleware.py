@@ -12,22 +12,16 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ci_common.errors import CrossSite, Unavailable
-from ci_server.leaving import Leaving
+from ci_server.handover import handed_over
+from ci_server.leaving import GRACE_SECONDS, Leaving
 from ci_server.lingering import Exchange
 from ci_server.problems import disk_problem, internal_problem, problem_of
+from ci_server.request_log import log_request, path_of
 
-GRACE_SECONDS = 1.0
-"""How long a request may go on once the server leaves."""
-_JOB_ID = "ci_server.job_id"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CLIENT_GONE = 499
 
-logger = logging.getLogger("ci_server.requests")
-
-
-def note_job(scope: Scope, job_id: str) -> None:
-    """Have the request's log line name a job that its path does not."""
-    scope[_JOB_ID] = job_id
+logger = logging.getLogger(__name__)
 
 
 class Boundary:
@@ -45,7 +39,8 @@ class Boundary:
         answer = await self._answer(scope, exchange.receive, exchange.send)
         if answer is not None and exchange.status == 0:
             await answer(scope, exchange.receive, exchange.send)
-        _log(scope, exchange.status or _CLIENT_GONE, time.monotonic() - begun)
+        if handed_over(scope) is None:
+            log_request(scope, exchange.status or _CLIENT_GONE, time.monotonic() - begun)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Response | None:
         """Run the application; return the answer to give in its place where it failed before its own began."""
@@ -67,7 +62,7 @@ class Boundary:
                 logger.warning("the disk cannot take a request: %s", exc)
                 return answer
             error_id = uuid4().hex
-            logger.exception("error %s at %s %s", error_id, scope["method"], _path(scope))
+            logger.exception("error %s at %s %s", error_id, scope["method"], path_of(scope))
             return internal_problem(error_id)
         return None
 
@@ -82,14 +77,3 @@ def _is_foreign(scope: Scope) -> bool:
         return fetch_site not in ("same-origin", "none")
     origin = headers.get("origin")
     return origin is not None and urlsplit(origin).netloc != headers.get("host")
-
-
-def _path(scope: Scope) -> str:
-    """Return the path as it came, still encoded, so that it cannot break out of its line."""
-    raw = scope.get("raw_path") or scope["path"].encode("ascii", "backslashreplace")
-    return str(raw.decode("ascii", "backslashreplace"))
-
-
-def _log(scope: Scope, status: int, seconds: float) -> None:
-    job_id = scope.get(_JOB_ID) or scope.get("path_params", {}).get("job_id", "-")
-    logger.info("%s %s %d %.1f ms job=%s", scope["method"], _path(scope), status, seconds * 1000, ascii(job_id)[1:-1])

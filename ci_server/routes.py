@@ -4,8 +4,6 @@ import os
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from sse_starlette.event import ServerSentEvent
-from sse_starlette.sse import EventSourceResponse
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -26,10 +24,8 @@ from ci_server.reading import NoQuery, read_json_object, read_query
 from ci_server.services import Services, services_of
 from ci_server.shown import attempt_of, job_document, log_excerpt
 from ci_server.starting_points import starting_point
-from ci_server.streams import job_stream
+from ci_server.streams import JobStream
 from ci_server.submissions import retry, submit_body, submit_upload
-
-PING_SECONDS = 15
 
 
 class JobQuery(BaseModel):
@@ -168,13 +164,7 @@ async def _submit_and_stream(request: Request, *, announce: bool) -> Response:
 
 
 def _stream(services: Services, job: Job, start: Cursor, *, announce: bool = False) -> Response:
-    return EventSourceResponse(
-        job_stream(services, job, start, announce=announce),
-        headers={"Cache-Control": "no-cache", **_location(job)},
-        ping=PING_SECONDS,
-        ping_message_factory=lambda: ServerSentEvent(comment="ping", sep="\n"),
-        sep="\n",
-    )
+    return JobStream(services.tails, job, start, announce=announce)
 
 
 async def _job_of(request: Request) -> tuple[Services, Job]:

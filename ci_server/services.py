@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.requests import Request
 
@@ -18,11 +19,16 @@ from ci_persistence.repository import JobRepository
 from ci_persistence.retention import JobRetention
 from ci_persistence.sqlite import SQLiteJobRepository
 from ci_server.admission import Admission
+from ci_server.batches import RecentBatches
 from ci_server.feed import JobFeed
 from ci_server.leaving import Leaving
+from ci_server.shared_tail import Sources
 from ci_server.sweeping import sweep_for_ever
+from ci_server.tails import Tails
 
 _UNPACKING_AT_ONCE = 4
+_RECENT_BYTES = 8 * 1024**2
+"""How much of what streams have just brought is held for readers that are a little behind."""
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +41,7 @@ class Services:
     data: DataDirectory
     repository: JobRepository
     retention: JobRetention
-    watcher: FileWatcher
-    feed: JobFeed
+    tails: Tails
     leaving: Leaving
     disk: Disk
     admission: Admission
@@ -48,7 +53,12 @@ class Services:
 
     def run_of(self, job: Job) -> RunDirectory:
         """Return the run directory of the job's present attempt."""
-        return self.data.run(job.id, job.attempt)
+        return run_of(self.data, job)
+
+
+def run_of(data: DataDirectory, job: Job) -> RunDirectory:
+    """Return the run directory of the job's present attempt."""
+    return data.run(job.id, job.attempt)
 
 
 def services_of(request: Request) -> Services:
@@ -77,9 +87,10 @@ async def open_services(settings: Settings, leaving: Leaving, disk: Disk) -> Asy
             try:
                 admission = Admission(settings, repository, disk, leaving)
                 unpacking = asyncio.Semaphore(_UNPACKING_AT_ONCE)
-                yield Services(
-                    settings, data, repository, repository, watcher, feed, leaving, disk, admission, unpacking
-                )
+                recent = RecentBatches(_RECENT_BYTES)
+                tails = Tails(Sources(repository, watcher, feed, leaving, partial(run_of, data), recent))
+                with tails.ending_with_the_server():
+                    yield Services(settings, data, repository, repository, tails, leaving, disk, admission, unpacking)
             finally:
                 for task in tasks:
                     task.cancel()

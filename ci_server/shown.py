@@ -4,25 +4,15 @@ import os
 from typing import Any
 
 from ci_common.errors import AttemptNotFound
-from ci_common.jobs import ACTIVE_STATES, Job, StepResult
+from ci_common.jobs import ACTIVE_STATES, Job
 from ci_common.layout import RunDirectory, open_regular
 from ci_common.stations import Trace, left_in_files
-from ci_common.steps import read_steps
 from ci_common.wire import job_on_wire
+from ci_server.live_steps import live_steps
 from ci_server.services import Services
 from ci_server.tail import character_start
 
 EXCERPT_BYTES = 64 * 1024
-
-
-def step_names(job: Job) -> tuple[str, ...]:
-    """Return the names of the steps that the job's plan has."""
-    return tuple(str(step["name"]) for step in (job.plan or {}).get("steps", ()))
-
-
-def live_steps(job: Job, run: RunDirectory) -> tuple[StepResult, ...]:
-    """Return the steps that have begun: from the row once the job has completed, from its directory before."""
-    return read_steps(run, step_names(job), job.start_time) if job.state in ACTIVE_STATES else job.steps
 
 
 def attempt_of(job: Job, number: int) -> Job:

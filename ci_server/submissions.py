@@ -17,10 +17,10 @@ from ci_common.times import utc_now
 from ci_common.validation import validated
 from ci_common.wire import BuiltinRequest, SleepPayload
 from ci_server.masking import masked_spec
-from ci_server.middleware import note_job
 from ci_server.reading import parse_json_object, read_json_object
 from ci_server.receiving import announced_bytes, receive_upload
 from ci_server.recognition.projects import Resolved, resolve, resolve_command
+from ci_server.request_log import note_job
 from ci_server.services import Services
 from ci_server.staging import staged
 

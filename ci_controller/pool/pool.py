@@ -25,7 +25,7 @@ from ci_controller.completion import Writer
 from ci_controller.pool.demand import Demand
 from ci_controller.pool.memory import available_percent
 from ci_controller.pool.state import describe_kinds
-from ci_controller.runtime.protocol import WAITING, Runtime, Sighting, WorkloadKey, WorkloadSpec
+from ci_controller.runtime.protocol import WAITING, Phase, Runtime, Sighting, WorkloadKey, WorkloadSpec
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ PAUSE_SECONDS = 0.1
 """How long a job that has just started has the machine to itself before its workload is replaced."""
 RETRY_SECONDS = 10.0
 """How long to make none after one could not be made."""
-LEAVING_SECONDS = 3.0
+LEAVING_SECONDS = 5.0
 """How long a controller that leaves takes to remove what waits."""
 
 
@@ -72,6 +72,7 @@ class Pool:
         self._taking: dict[str, str] = {}
         self._making: dict[str, str] = {}
         self._removing: set[str] = set()
+        self._doubted: set[str] = set()
         self._held_back: str | None = None
         self._busy = False
         self._not_before = 0.0
@@ -92,11 +93,10 @@ class Pool:
         if kind is None:
             return None
         self._demand.used(kind, plan, self._writer.uptime(), self._writer.clock())
-        for workload in [each for each, its_kind in self._waiting.items() if its_kind == kind]:
-            if self._data.waiting_run(workload).is_gate_read():
-                self._taking[workload] = self._waiting.pop(workload)
-                return workload
-        return None
+        workload = next((each for each, its_kind in self._waiting.items() if its_kind == kind), None)
+        if workload is not None:
+            self._taking[workload] = self._waiting.pop(workload)
+        return workload
 
     def settle(self, workload: str) -> None:
         """A job's row names the workload, or else the next look will show that none does."""
@@ -116,7 +116,8 @@ class Pool:
 
     def lost(self, workload: str) -> None:
         """Something has happened to the workload; look whether it still waits."""
-        if workload in self._waiting and not self._data.waiting_run(workload).is_gate_read():
+        if workload in self._waiting:
+            self._doubted.add(workload)
             self._wakeups.wake()
 
     async def sort(self, sightings: list[Sighting]) -> tuple[list[Job], list[Sighting]]:
@@ -133,19 +134,26 @@ class Pool:
         for workload in sorted(unknown - held.keys()):
             if not self._data.waiting_run(workload).path.is_dir():
                 strangers.append(found[workload])
-            elif not self._take_over(found[workload]):
+            elif not await self._take_over(found[workload]):
                 await self._remove(workload)
         return list(held.values()), strangers
 
-    def _take_over(self, sighting: Sighting) -> bool:
-        workload, run = sighting.key.job_id, self._data.waiting_run(sighting.key.job_id)
-        if self._size == 0 or sighting.kind is None or not run.is_waiting() or not run.is_gate_read():
+    async def _take_over(self, sighting: Sighting) -> bool:
+        workload = sighting.key.job_id
+        if self._size == 0 or sighting.kind is None or not await self._waits(workload):
             return False
         self._waiting[workload] = sighting.kind
         self._wakeups.wake()
         alike = sum(kind == sighting.kind for kind in self._waiting.values())
         self._demand.found(sighting.kind, alike, self._writer.uptime())
         return True
+
+    async def _waits(self, workload: str) -> bool:
+        """Tell whether the workload is at its gate. It is not read for a moment after somebody has looked there."""
+        run = self._data.waiting_run(workload)
+        if not run.is_waiting() or run.is_started():
+            return False
+        return run.is_gate_read() or (await self._runtime.look(_key(workload))).phase is Phase.RUNNING
 
     async def run(self) -> None:
         """Keep as many waiting as are wanted, for ever."""
@@ -166,9 +174,11 @@ class Pool:
         now = self._writer.uptime()
         self._held_back = self._obstacle()
         wanted = self._demand.wanted(now, 0 if self._held_back else self._size)
+        surplus = self._surplus(wanted)  # Before anything is waited for: what is taken over meanwhile is wanted.
         await self._tell(wanted)
-        if surplus := self._surplus(wanted):
-            await self._remove(surplus)
+        if surplus := surplus or await self._first_dead():
+            if surplus in self._waiting:  # No job has taken it meanwhile.
+                await self._remove(surplus)
             return 0
         kind = next((kind for kind, number in wanted.items() if self._number(kind) < number and self._plan(kind)), None)
         if kind is None:
@@ -197,14 +207,21 @@ class Pool:
 
     def _surplus(self, wanted: dict[str, int]) -> str | None:
         for workload, kind in self._waiting.items():
-            if self._number(kind) > wanted.get(kind, 0) or not self._data.waiting_run(workload).is_gate_read():
+            if self._number(kind) > wanted.get(kind, 0):
+                return workload
+        return None
+
+    async def _first_dead(self) -> str | None:
+        while self._doubted:
+            workload = self._doubted.pop()
+            if workload in self._waiting and not await self._waits(workload):
                 return workload
         return None
 
     async def _make(self, kind: str) -> None:
         plan, workload = self._plan(kind), new_job_id()
         assert plan is not None, "what is made was used"
-        key, run = WorkloadKey(workload, WAITING), self._data.waiting_run(workload)
+        key, run = _key(workload), self._data.waiting_run(workload)
         self._making[workload] = kind
         try:
             self._data.pool.mkdir(mode=0o700, exist_ok=True)
@@ -215,7 +232,7 @@ class Pool:
             # The image's name may have come to mean another one meanwhile.
             if await self._runtime.kind_of(plan) != kind:
                 self._demand.drop(kind)
-            elif run.is_gate_read():
+            elif await self._waits(workload):
                 self._waiting[workload] = kind
         except (StartFault, ImageFault) as fault:
             log.info("no container of %s can wait for jobs: %s", plan.image, fault)
@@ -231,15 +248,15 @@ class Pool:
         run = self._data.waiting_run(workload)
         with self._watcher.subscribe((run.path, Watched.ENTRIES)) as wakeups, suppress(TimeoutError):
             async with asyncio.timeout(BOOT_SECONDS):
-                while not (run.is_waiting() and run.is_gate_read()):
-                    await wakeups.wait(0.01 if run.is_waiting() else BOOT_SECONDS)
+                while not run.is_waiting():
+                    await wakeups.wait(BOOT_SECONDS)
 
     async def _remove(self, workload: str) -> None:
         """Remove a workload of the pool's that no job has taken, whole."""
         self._waiting.pop(workload, None)
         self._removing.add(workload)
         try:
-            await self._runtime.remove(WorkloadKey(workload, WAITING))
+            await self._runtime.remove(_key(workload))
             await self._runtime.reclaim(self._data.waiting_run(workload).path, None)
         finally:
             self._removing.discard(workload)
@@ -274,6 +291,10 @@ class Pool:
             for task in done:
                 if isinstance(task.exception(), RuntimeFault | OSError):
                     log.warning("a waiting container is left: %s", task.exception())
+
+
+def _key(workload: str) -> WorkloadKey:
+    return WorkloadKey(workload, WAITING)
 
 
 def _names_in(folder: Path) -> set[str]:

@@ -17,12 +17,24 @@ from typing import Any
 
 READS = frozenset(
     {
-        *("get", "get_many", "list_jobs", "queued", "active", "ping", "installation_id", "held"),
+        *(
+            "get",
+            "get_many",
+            "list_jobs",
+            "queued",
+            "active",
+            "ping",
+            "installation_id",
+            "held",
+            "get_holders",
+            "pool",
+            "removals",
+        ),
         *("look", "list_workloads", "has_image", "kind_of", "is_cleared"),
         *("open", "close"),
     }
 )
-TIMED = frozenset({"renew"})
+TIMED = frozenset({"renew", "publish_pool"})
 """Effects that come by themselves from time to time, so that one run has more of them than another."""
 
 FILE = "file: "

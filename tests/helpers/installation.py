@@ -18,7 +18,8 @@ from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan, PlannedStep, Retry
 from ci_common.times import utc_now
 from ci_controller.main import Parts, assembled, control
-from ci_controller.runtime.protocol import Runtime
+from ci_controller.rundir import prepare_gate
+from ci_controller.runtime.protocol import WAITING, Runtime, WorkloadKey, WorkloadSpec
 from ci_persistence.sqlite import SQLiteJobRepository
 from tests.helpers.waiting import eventually
 
@@ -150,6 +151,20 @@ class Installation:
         """Return the names of what is left in a job's run directory."""
         path = self.data.run(job.id, job.attempt).path
         return {entry.name for entry in path.iterdir()} if path.exists() else set()
+
+
+async def leave_waiting(installation: Installation, plan: ExecutionPlan) -> str:
+    """Have a container wait for a job of this plan, as a controller that has died leaves it; return its id."""
+    workload, data = new_job_id(), installation.data
+    run = data.waiting_run(workload)
+    async with installation.runtime_of_its_own() as runtime:
+        data.pool.mkdir(mode=0o700, exist_ok=True)
+        prepare_gate(run, has_console=runtime.has_console)
+        key = WorkloadKey(workload, WAITING)
+        await runtime.create(WorkloadSpec(key, run, plan, await runtime.kind_of(plan)))
+        await runtime.start(key)
+    await eventually(run.is_waiting, "a container waits")
+    return workload
 
 
 def installation_of(directory: Path, runtime: str, image: str) -> Installation:

@@ -41,10 +41,6 @@ def installation(installation: Installation) -> Installation:
     return replace(installation, environment={**installation.environment, "CI_LEASE_SECONDS": LEASE_SECONDS})
 
 
-_NO_JOBS = ("ended", "ca-certificates.crt")
-"""Files of no job, which every controller writes anew when it starts."""
-
-
 @dataclass(frozen=True)
 class Snapshot:
     """All that a controller could have changed of one job."""
@@ -57,7 +53,7 @@ class Snapshot:
     async def take(
         cls, installation: Installation, repository: SQLiteJobRepository, runtime: Runtime, job_id: str
     ) -> "Snapshot":
-        paths = [path for path in installation.data.path.rglob("*") if path.is_file() and path.name not in _NO_JOBS]
+        paths = [path for path in installation.data.jobs.rglob("*") if path.is_file()]
         files = {str(path): (path.lstat().st_size, path.lstat().st_mtime_ns) for path in paths}
         return cls(await repository.get(job_id), files, frozenset(await runtime.list_workloads()))
 

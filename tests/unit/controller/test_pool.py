@@ -155,14 +155,12 @@ async def test_none_is_made_while_a_job_waits_for_the_engine(place: Place) -> No
     await place.waiting(1)
 
 
-async def test_one_that_died_is_given_to_nobody_and_replaced(place: Place) -> None:
+async def test_one_that_died_is_replaced(place: Place) -> None:
     await used(place, PLAN)
     await place.waiting(1)
     (first,) = place.runtime.created
     place.runtime.die(first)
-    assert await place.pool.take(PLAN) is None
-    place.pool.note_load(busy=True)
-    place.pool.note_load(busy=False)
+    place.pool.lost(first.job_id)
     await eventually(lambda: len(place.runtime.created) == 2 and first not in place.runtime.specs, "it is replaced")
     await place.waiting(1)
 
@@ -188,6 +186,47 @@ async def test_want_of_memory_empties_the_pool(place: Place) -> None:
     held_back = (await place.writer.repository.pool()).held_back
     assert held_back is not None
     assert "memory" in held_back
+
+
+async def test_what_a_job_takes_just_then_is_not_removed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    await used(place, PLAN)
+    await place.waiting(1)
+    (key,) = place.runtime.created
+    taken: list[str | None] = []
+
+    async def take_first(*_: object) -> None:
+        if not taken:
+            taken.append(await place.pool.take(PLAN))
+
+    monkeypatch.setattr(place.writer.repository, "publish_pool", take_first)
+    place.memory = 5.0
+    place.pool.note_load(busy=True)
+    place.pool.note_load(busy=False)
+    await eventually(lambda: taken, "it is taken while the pool is being emptied")
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert taken == [key.job_id]
+    assert key in place.runtime.specs
+
+
+async def test_what_is_taken_over_just_then_is_not_removed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    await used(place, PLAN)
+    await place.waiting(1)
+    (key,) = place.runtime.created
+    following, held = place.another(), []
+
+    async def sort_first(*_: object) -> None:
+        if not held:
+            held.append(await place.sort(following))
+
+    monkeypatch.setattr(place.writer.repository, "publish_pool", sort_first)
+    running = asyncio.create_task(following.run())
+    await eventually(lambda: held, "it is taken over while the pool looks")
+    for _ in range(50):
+        await asyncio.sleep(0)
+    running.cancel()
+    assert key in place.runtime.specs
+    assert await following.take(PLAN) == key.job_id
 
 
 async def test_what_cannot_be_made_is_not_tried_for_ever(place: Place) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from ci_client.aio import CiClient
 from ci_common.layout import DataDirectory
-from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, JOB
+from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, JOB, KIND
 from ci_controller.runtime.docker.engine import Engine
+from ci_persistence.sqlite import SQLiteJobRepository
 from ci_selftest import leaks
 from ci_selftest.evidence import Promise
 from ci_selftest.workloads import Containers, Processes
@@ -58,11 +59,13 @@ async def test_what_ran_a_job_as_a_process_and_is_left_is_seen(tmp_path: Path) -
 
 @pytest.mark.docker
 async def test_containers_and_helpers_that_are_left_are_seen_and_no_others(
-    engine: EngineAPI, busybox_image: str
+    engine: EngineAPI, busybox_image: str, tmp_path: Path
 ) -> None:
     opened = Engine(engine.url)
     await opened.open()
-    containers = Containers(opened, "the-self-tests-own")
+    repository = SQLiteJobRepository(tmp_path / "jobs.db")
+    await repository.open()
+    containers = Containers(opened, repository, "the-self-tests-own")
     try:
         made = [
             _create(busybox_image, f"{INSTALLATION}={installation}", label)
@@ -72,7 +75,9 @@ async def test_containers_and_helpers_that_are_left_are_seen_and_no_others(
                 ("a-strangers", f"{JOB}=b"),
             )
         ]
+        made.append(_create(busybox_image, f"{INSTALLATION}=the-self-tests-own", f"{JOB}=w", f"{KIND}=k"))
         assert await containers.left() == sorted(made[:2])
+        assert await containers.waiting() == {"w"}
         await containers.clear()
         assert await containers.left() == []
         subprocess.run(["docker", "rm", made[2]], check=True, capture_output=True)

@@ -21,6 +21,7 @@ KEPT = (
     "jobs/a/1.times",
     "jobs/a/upload.zip",
     "jobs/b/",
+    "pool/w/gate",
 )
 LEFT = (
     "core",
@@ -34,6 +35,7 @@ LEFT = (
     "jobs/a/unconfirmed",
     "jobs/b/upload.zip",
     "jobs/c/1/log",
+    "pool/v/gate",
 )
 
 
@@ -47,13 +49,13 @@ def put(directory: Path, *names: str) -> None:
 
 def test_what_completed_jobs_leave_is_no_leak(tmp_path: Path) -> None:
     put(tmp_path, *KEPT)
-    assert leaked_files(DataDirectory(tmp_path), JOBS, with_uploads=["a"]) == []
+    assert leaked_files(DataDirectory(tmp_path), JOBS, with_uploads=["a"], waiting=["w"]) == []
 
 
 @pytest.mark.parametrize("name", LEFT)
 def test_anything_else_is_one(tmp_path: Path, name: str) -> None:
     put(tmp_path, *KEPT, name)
-    assert name in leaked_files(DataDirectory(tmp_path), JOBS, with_uploads=["a"])
+    assert name in leaked_files(DataDirectory(tmp_path), JOBS, with_uploads=["a"], waiting=["w"])
 
 
 def test_only_submissions_are_made_to_look_old(tmp_path: Path) -> None:

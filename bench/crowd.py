@@ -1,0 +1,108 @@
+"""Many readers of one job, against the same bytes sent by a plain ASGI callable."""
+
+import asyncio
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.figures import processor_seconds, resident_memory
+from bench.listeners import LINE, Listener, events_of, has_all, port_of, serving
+from ci_client.aio import CiClient
+from tests.helpers.following import finished
+from tests.helpers.installation import ROOT
+
+SETTLE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Many readers of one job."""
+
+    readers: int
+    events: int
+    """To each of them."""
+    whole: int
+    """How many of them got every byte."""
+    microseconds: float
+    """Of the server's processor time for each event to each reader."""
+    preformatted_microseconds: float
+    """The same of a plain ASGI callable that sends preformatted bytes."""
+    memory: float
+    """Bytes of the server's resident memory for each reader that waits."""
+    preformatted_memory: float
+
+    @property
+    def ratio(self) -> float:
+        return self.microseconds / self.preformatted_microseconds
+
+
+async def together(port: int, path: str, readers: int) -> list[Listener]:
+    """Return so many listeners, all of them connected."""
+    listeners: list[Listener] = []
+    while len(listeners) < readers:
+        listeners += await asyncio.gather(*(Listener.connect(port, path) for _ in range(min(50, readers))))
+    return listeners
+
+
+async def measure_crowd(readers: int, events: int = 200, pause: float = 0.05) -> Crowd:
+    """Have one job write lines, one at a time, to so many readers; then send the same from a plain callable."""
+    with tempfile.TemporaryDirectory() as directory, serving(CI_RUNTIME="process") as service:
+        go = Path(directory, "go")
+        lines = f"i=0; while [ $i -lt {events} ]; do echo '{LINE}'; sleep {pause}; i=$((i+1)); done"
+        async with CiClient(service.url) as client:
+            job_id = await client.create_job(
+                {"image": "none", "command": f"echo up; until [ -e {go} ]; do sleep 0.05; done; {lines}"}
+            )
+            port, path, pid = port_of(service), f"/jobs/{job_id}/stream?from_beginning=true", service.process.pid
+            first = await Listener.connect(port, path)
+            while b"up" not in first.body:
+                await asyncio.sleep(0.01)
+            memory, listeners = await memory_of_each(pid, port, path, readers)
+            used = processor_seconds(pid)
+            go.touch()
+            await asyncio.gather(*(listener.ended for listener in listeners))
+            used = processor_seconds(pid) - used
+            job = await finished(client, job_id)
+    sent = max(1, len(events_of(bytes(listeners[0].body))) - 2)
+    whole = sum(has_all(bytes(listener.body), job["log_bytes"]) for listener in listeners)
+    frame = next(line for line in bytes(listeners[0].body).split(b"\n\n") if LINE.encode() in line)
+    plain, plain_memory = await measure_preformatted(readers, frame, sent, pause)
+    each = readers * sent / 1e6
+    return Crowd(readers, sent, whole, used / each, plain / each, memory, plain_memory)
+
+
+async def memory_of_each(pid: int, port: int, path: str, readers: int) -> tuple[float, list[Listener]]:
+    """Connect so many readers; return the bytes of resident memory that each takes, and the readers."""
+    for listener in await together(port, path, 100):  # So that what is only needed once is there.
+        listener.close()
+    await asyncio.sleep(SETTLE_SECONDS)
+    before = resident_memory(pid)
+    listeners = await together(port, path, readers)
+    await asyncio.sleep(SETTLE_SECONDS)
+    return (resident_memory(pid) - before) / readers, listeners
+
+
+async def measure_preformatted(readers: int, frame: bytes, events: int, pause: float) -> tuple[float, float]:
+    """Return the processor seconds of a plain callable that sends a frame so often, and its memory for each reader."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench.preformatted"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    port = int(await process.stdout.readline())
+    memory, listeners = await memory_of_each(process.pid, port, "/", readers)
+    used = processor_seconds(process.pid)
+    for _ in range(events):
+        process.stdin.write(frame.replace(b"\n", b" ") + b"\n")
+        await asyncio.sleep(pause)
+    used = processor_seconds(process.pid) - used
+    process.stdin.write(b"end\n")
+    await asyncio.gather(*(listener.ended for listener in listeners))
+    process.stdin.close()
+    await process.wait()
+    return used, memory

@@ -1,0 +1,116 @@
+"""The crash matrix of jobs that find a container waiting: kill -9 of the controller at each effect from there on."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ci_common.jobs import Conclusion, Job, StartWay
+from ci_common.spec import ExecutionPlan
+from ci_persistence.sqlite import SQLiteJobRepository
+from tests.helpers.cases import play_each
+from tests.helpers.doomed import Doomed, dying
+from tests.helpers.effects import is_effect
+from tests.helpers.installation import Installation, installation_of, leave_waiting, nothing_left
+from tests.helpers.waiting import eventually
+from tests.scenarios.crashing_controller import Into, cancel_and_kill, kill
+from tests.scenarios.invariants import check_invariants
+from tests.scenarios.kinds import KINDS, Kind
+
+pytestmark = pytest.mark.docker
+
+SUBMITTED = "the submission"
+"""Stands in a recording where the job came."""
+
+COVERED = {"update", "move_in", "opened_gate", "stop", "reclaim", "remove"}
+
+
+@pytest.fixture
+def installation(tmp_path: Path, busybox_image: str) -> Installation:
+    """An installation in which one container waits, if one was left waiting."""
+    cold = installation_of(tmp_path, "docker", busybox_image)
+    return replace(cold, environment={**cold.environment, "CI_POOL_SIZE": "1"})
+
+
+async def submit(kind: Kind, installation: Installation, repository: SQLiteJobRepository) -> Job:
+    """Submit a job as soon as the controller has taken over what waits for it."""
+
+    async def is_taken_over() -> bool:
+        return (await repository.pool()).waiting == 1
+
+    await eventually(is_taken_over, "a container waits, as the controller knows", timeout=60)
+    return await installation.submit(*kind.steps, files=kind.files)
+
+
+@asynccontextmanager
+async def prepared(kind: Kind, installation: Installation) -> AsyncIterator[SQLiteJobRepository]:
+    """Leave a container waiting, and yield the repository; afterwards nothing is left of anything."""
+    plan = ExecutionPlan.model_validate(installation.shell_job(*kind.steps).plan)
+    await leave_waiting(installation, plan)
+    async with installation.repository() as repository:
+        yield repository
+    async with installation.runtime_of_its_own() as runtime:
+        await nothing_left(runtime)
+    assert list(installation.data.pool.iterdir()) == [], "no waiting directory is left"
+
+
+async def record(kind: Kind, installation: Installation) -> list[str]:
+    """Return the points of a clean run from the job's submission on, in order."""
+    told = Into(installation.directory / "points")
+    async with prepared(kind, installation) as repository:
+        async with Doomed(installation, told):
+            job = await submit_after_mark(kind, installation, repository, told)
+            async with installation.runtime_of_its_own() as runtime:
+                ended = await check_invariants(installation, repository, runtime, job.id, *kind.endings)
+            assert ended.start_way is StartWay.WARM
+        async with installation.controller():
+            pass  # Whose orderly end leaves nothing waiting.
+    points = told.path.read_text().splitlines()
+    return [point for point in points[points.index(SUBMITTED) :] if is_effect(point) and point != SUBMITTED]
+
+
+async def submit_after_mark(kind: Kind, installation: Installation, repository: SQLiteJobRepository, told: Into) -> Job:
+    job = await submit(kind, installation, repository)
+    told(SUBMITTED)
+    return job
+
+
+async def play(kind: Kind, installation: Installation, point: str) -> None:
+    """Let a controller die at `point`, and check what the next one makes of it."""
+    act = cancel_and_kill if kind.cancelled_at_the_point else kill
+    async with prepared(kind, installation) as repository:
+        async with dying(installation, point, act) as controller:
+            job = await submit(kind, installation, repository)
+            assert await controller.end() == -9, "the controller dies at this point"
+        gate_was_shut = not installation.data.run(job.id, 1).is_started() and not installation.says(job, b"begin")
+        async with installation.controller() as parts:
+            ended = await check_invariants(installation, repository, parts.runtimes["docker"], job.id, *kind.endings)
+        if kind.cancelled_at_the_point and gate_was_shut:
+            assert ended.conclusion is Conclusion.CANCELLED, "a cancel before the gate is kept"
+
+
+@pytest.mark.parametrize("kind", ["has_an_upload", "is_cancelled_just_then"])
+async def test_a_warm_job_survives_its_controller(installation: Installation, kind: str) -> None:
+    points = await record(KINDS[kind], installation.another("recording"))
+    assert {point.partition("/")[0] for point in points} >= COVERED
+
+    async def case(number: int, point: str) -> None:
+        await play(KINDS[kind], installation.another(f"case-{number}"), point)
+
+    await play_each(points, case)
+
+
+async def test_a_job_whose_waiting_container_has_died_gets_another(installation: Installation) -> None:
+    kind = KINDS["has_an_upload"]
+    async with prepared(kind, installation) as repository:
+        async with dying(installation, "move_in/1/after", kill) as controller:
+            job = await submit(kind, installation, repository)
+            assert await controller.end() == -9
+        async with installation.runtime_of_its_own() as runtime:
+            for sighting in await runtime.list_workloads():
+                await runtime.remove(sighting.key)
+        async with installation.controller() as parts:
+            ended = await check_invariants(installation, repository, parts.runtimes["docker"], job.id, *kind.endings)
+    assert (ended.start_way, ended.workload) == (StartWay.COLD, None)

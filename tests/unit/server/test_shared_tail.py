@@ -1,0 +1,313 @@
+"""One tail for all readers of a job: what is read, what is held, and what is sent to whom."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ci_common.errors import JobNotFound
+from ci_common.jobs import Conclusion, Job, State
+from ci_common.layout import RunDirectory
+from ci_common.watch import FileWatcher
+from ci_server import shared_tail
+from ci_server.attempt_files import AttemptFiles
+from ci_server.batches import RecentBatches
+from ci_server.feed import Follower
+from ci_server.leaving import Leaving
+from ci_server.narration import Place
+from ci_server.readers import Reader
+from ci_server.shared_tail import SharedTail, Sources
+from ci_server.tails import Tails
+from tests.helpers.jobs import NOON
+from tests.helpers.waiting import eventually
+
+LINE = b"a line of a log that many people read at once\n"
+RECENT = 512 * 1024
+JOB = Job(id="job", type="container", state=State.RUNNING, submit_time=NOON, start_time=NOON)
+
+
+class OneJob:
+    """A database with one job, and whoever follows it."""
+
+    def __init__(self) -> None:
+        self.job = JOB
+        self.exists = True
+        self.followers: list[Follower] = []
+
+    @asynccontextmanager
+    async def follow(self, job: Job, wake: Any) -> AsyncIterator[Follower]:
+        follower = Follower(self.job, wake)
+        self.followers.append(follower)
+        try:
+            yield follower
+        finally:
+            self.followers.remove(follower)
+
+    async def get(self, job_id: str) -> Job:
+        if not self.exists:
+            raise JobNotFound(job_id)
+        return self.job
+
+    def change(self, **changes: Any) -> None:
+        self.job = replace(self.job, version=self.job.version + 1, **changes)
+        for follower in self.followers:
+            follower.see(self.job)
+
+
+class Connection:
+    """One reader, as a server has it: sending waits while there is no room."""
+
+    def __init__(self) -> None:
+        self.received = bytearray()
+        self.room = asyncio.Event()
+        self.room.set()
+        self.waiting = 0
+        """Bytes that wait for room."""
+        self.over = False
+        self.reader = Reader(self.send)
+
+    async def send(self, message: Any) -> None:
+        body = message.get("body", b"")
+        self.waiting += len(body)
+        if not self.room.is_set():
+            await self.room.wait()
+        self.waiting -= len(body)
+        assert not self.over, "nothing comes behind the end"
+        self.received += body
+        self.over = not message["more_body"]
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line[6:]) for line in self.received.split(b"\n") if line.startswith(b"data: ")]
+
+    @property
+    def position(self) -> int:
+        """The id of the last event, which is how much of the log has come."""
+        found = self.received.rfind(b"id: ")
+        return 0 if found < 0 else int(self.received[found + 4 : self.received.index(b"\n", found)])
+
+    @property
+    def log(self) -> bytes:
+        return b"".join(event["data"].encode() for event in self.events if event["type"] == "log")
+
+
+class World:
+    """A running job and its tails."""
+
+    def __init__(self, run: RunDirectory, watcher: FileWatcher) -> None:
+        self.run = run
+        self.database = OneJob()
+        self.leaving = Leaving()
+        self.recent = RecentBatches(RECENT)
+        sources: Any = (self.database, watcher, self.database, self.leaving, lambda _: run, self.recent)
+        self.tails = Tails(Sources(*sources))
+
+    def join(self, position: int = 0) -> tuple[Connection, SharedTail]:
+        connection = Connection()
+        return connection, self.tails.join(self.database.job, connection.reader, Place(1, position), b"")
+
+    def write(self, data: bytes) -> None:
+        with self.run.log.open("ab") as log:
+            log.write(data)
+
+    @property
+    def log(self) -> bytes:
+        return self.run.log.read_bytes()
+
+    def finish(self) -> None:
+        self.database.change(
+            state=State.COMPLETED, conclusion=Conclusion.SUCCEEDED, exit_code=0, log_bytes=len(self.log), end_time=NOON
+        )
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    run = RunDirectory(tmp_path / "1")
+    run.path.mkdir()
+    run.log.touch()
+    async with FileWatcher() as watcher:
+        world = World(run, watcher)
+        with world.tails.ending_with_the_server():
+            yield world
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
+    """What is read of logs: position and length, where there was anything."""
+    seen: list[tuple[int, int]] = []
+    read = AttemptFiles.read
+
+    def noted(files: AttemptFiles, position: int, size: int) -> bytes:
+        data = read(files, position, size)
+        if data:
+            seen.append((position, len(data)))
+        return data
+
+    monkeypatch.setattr(AttemptFiles, "read", noted)
+    return seen
+
+
+async def all_at_head(connections: list[Connection]) -> None:
+    """Wait until none of them has a task of its own."""
+    await eventually(lambda: all(connection.reader.task is None for connection in connections))
+
+
+async def test_a_log_is_read_once_however_many_read_it(world: World, reads: list[tuple[int, int]]) -> None:
+    connections = [world.join()[0] for _ in range(100)]
+    await all_at_head(connections)
+    for _ in range(20):
+        world.write(LINE)
+        await eventually(lambda: all(connection.position == len(world.log) for connection in connections))
+    world.finish()
+    await eventually(lambda: all(connection.over for connection in connections))
+    assert len({position for position, _ in reads}) == len(reads)
+    assert sum(length for _, length in reads) == len(world.log)
+    assert len({bytes(connection.received) for connection in connections}) == 1
+
+
+async def test_who_comes_to_a_long_log_one_after_the_other_shares_what_was_read(
+    world: World, reads: list[tuple[int, int]]
+) -> None:
+    world.write(LINE * 10_000)
+    connections = [world.join()[0] for _ in range(20)]
+    await all_at_head(connections)
+    assert all(connection.log == world.log for connection in connections)
+    assert len({position for position, _ in reads}) == len(reads)
+
+
+async def test_a_reader_without_room_holds_nothing_loses_nothing_and_holds_up_nobody(world: World) -> None:
+    (slow, _), (quick, _) = world.join(), world.join()
+    await all_at_head([slow, quick])
+    slow.room.clear()
+    for _ in range(20):
+        world.write(LINE * 2000)
+        await eventually(lambda: quick.position == len(world.log))
+        assert slow.waiting < shared_tail.PROBED_BYTES
+        assert world.recent.size <= RECENT
+    assert slow.log == b""
+    slow.room.set()
+    world.finish()
+    await eventually(lambda: slow.over and quick.over)
+    assert slow.log == quick.log == world.log
+
+
+async def test_readers_that_wait_cost_no_task_and_no_timer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+    advance = SharedTail._advance
+
+    async def noted(tail: SharedTail, *arguments: Any) -> None:
+        looks.append(1)
+        await advance(tail, *arguments)
+
+    monkeypatch.setattr(SharedTail, "_advance", noted)
+    first, _ = world.join()
+    await all_at_head([first])
+    scheduled: list[asyncio.TimerHandle] = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+
+    def timers() -> int:
+        return sum(not handle.cancelled() for handle in scheduled)
+
+    before = len(asyncio.all_tasks()), timers(), len(looks)
+    await all_at_head([world.join()[0] for _ in range(50)])
+    await eventually(lambda: (len(asyncio.all_tasks()), timers()) == before[:2])
+    assert len(looks) == before[2], "nothing was written, so nobody looks"
+
+
+async def test_everybody_gets_everything_whoever_comes_when_and_has_room_when(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_tail, "PROBED_BYTES", 300)
+    for module in ("attempt_files", "narration"):
+        monkeypatch.setattr(f"ci_server.{module}.CHUNK_BYTES", 4096)
+    chance = random.Random(7)
+    readers: list[tuple[Connection, int]] = []
+    for _ in range(60):
+        if chance.random() < 0.3:
+            start = chance.choice([0, len(world.log), chance.randint(0, len(world.log))])
+            readers.append((world.join(start)[0], start))
+        for connection, _ in readers:
+            if chance.random() < 0.3:
+                (connection.room.set if chance.random() < 0.6 else connection.room.clear)()
+        world.write(b"%d\n" % chance.randint(0, 999) * chance.choice([1, 10, 3000]))
+        for _ in range(chance.randint(0, 5)):
+            await asyncio.sleep(0)
+    world.finish()
+    for connection, _ in readers:
+        connection.room.set()
+    await eventually(lambda: all(connection.over for connection, _ in readers))
+    for connection, start in readers:
+        assert connection.log == world.log[start:]
+        assert connection.events[-1]["type"] == "complete"
+
+
+async def test_a_reader_that_knows_more_than_the_tail_waits_for_it(world: World) -> None:
+    """As one does whose last id came from another server on the same directory."""
+    first, _ = world.join()
+    await all_at_head([first])
+    ahead, _ = world.join(position=2 * len(LINE))
+    world.write(LINE * 3)
+    await eventually(lambda: ahead.log == LINE)
+    assert first.log == LINE * 3
+
+
+async def test_all_streams_end_where_the_job_is_deleted_or_the_server_leaves(world: World) -> None:
+    for end in (lambda: world.database.followers[0].see(None), world.leaving.begin):
+        world.write(LINE)
+        (quick, tail), (slow, _) = world.join(), world.join()
+        await all_at_head([quick, slow])
+        slow.room.clear()
+        end()
+        await eventually(lambda quick=quick: quick.over)
+        slow.room.set()
+        await eventually(lambda slow=slow: slow.over)
+        assert "complete" not in str(quick.received)
+        tail.leave(quick.reader)
+        tail.leave(slow.reader)
+
+
+async def test_who_leaves_is_sent_nothing_more_and_the_last_ends_the_tail(world: World) -> None:
+    (one, tail), (two, _) = world.join(), world.join()
+    await all_at_head([one, two])
+    tail.leave(one.reader)
+    world.write(LINE)
+    await eventually(lambda: two.log == LINE)
+    assert one.log == b""
+    tail.leave(two.reader)
+    await eventually(lambda: not world.database.followers)
+    assert world.join()[1] is not tail
+
+
+async def test_pings_go_to_those_who_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ci_server.tails.PING_SECONDS", 0.01)
+    (one, _), (two, _) = world.join(), world.join()
+    await eventually(lambda: all(connection.received.count(b": ping\n\n") > 2 for connection in (one, two)))
+
+
+async def test_a_request_whose_client_does_not_read_ends_soon_after_the_server_leaves(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ci_server.tails.GRACE_SECONDS", 0.01)
+    joined: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+
+    async def request() -> None:
+        connection, tail = world.join()
+        joined.set_result(connection)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            tail.leave(connection.reader)
+
+    requesting = asyncio.create_task(request())
+    connection = await joined
+    await all_at_head([connection])
+    connection.room.clear()
+    world.leaving.begin()
+    await asyncio.wait([requesting])
+    assert connection.reader.abandoned
+    assert not connection.over
