@@ -1,12 +1,16 @@
 """The room on an installation's disks, and the watermark below which nothing new is begun."""
 
 import shutil
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol, Self
 
 from ci_common.errors import DiskLow
 from ci_common.settings import Settings
+
+RECENT_SECONDS = 0.02
+"""How old a figure may be: the fastest disk writes less in that time than anybody keeps free."""
 
 
 class Usage(Protocol):
@@ -16,6 +20,22 @@ class Usage(Protocol):
     def total(self) -> int: ...
     @property
     def free(self) -> int: ...
+
+
+class RecentUsage:
+    """How full a disk is, or was a moment ago: a burst of requests asks the system once."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._known: dict[Path, tuple[float, Usage]] = {}
+
+    def __call__(self, path: Path) -> Usage:
+        """Return it. Raises OSError."""
+        now = self._clock()
+        known = self._known.get(path)
+        if known is None or now - known[0] >= RECENT_SECONDS:
+            known = self._known[path] = (now, shutil.disk_usage(path))
+        return known[1]
 
 
 class Disk:
@@ -45,15 +65,25 @@ class Disk:
             (settings.data_path, settings.db_path.absolute().parent),
             min_free_bytes=settings.min_free_bytes,
             min_free_percent=settings.min_free_percent,
+            usage=RecentUsage(),
         )
+
+    def free(self) -> dict[Path, int]:
+        """Return the free bytes of each disk that can be seen."""
+        return {path: usage.free for path in self._paths if (usage := self._seen(path)) is not None}
 
     def check(self, *, wanted: int = 0, share: float = 1.0) -> None:
         """Raise DiskLow where `wanted` more bytes would not leave free what is to stay so, or that `share` of it."""
         for path in self._paths:
-            try:
-                usage = self._usage(path)
-            except OSError:
+            usage = self._seen(path)
+            if usage is None:
                 continue  # What is wrong with it, the writing will tell.
             floor = int(share * min(self._bytes, usage.total * self._percent / 100))
             if usage.free - wanted < floor:
                 raise DiskLow(path, free=usage.free, floor=floor, wanted=wanted)
+
+    def _seen(self, path: Path) -> Usage | None:
+        try:
+            return self._usage(path)
+        except OSError:
+            return None

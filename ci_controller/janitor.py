@@ -4,15 +4,16 @@ Ours is only what carries this installation's id. A row outlives its containers,
 is an orphan; but it goes only once it has been one for a while.
 """
 
-import asyncio
 import logging
 import os
 from collections.abc import Callable
+from contextlib import aclosing
 from pathlib import Path
 
 from ci_common.ids import is_job_id
 from ci_common.jobs import Job, State
 from ci_common.layout import DataDirectory
+from ci_common.walking import walked
 from ci_controller.completion import Writer
 from ci_controller.runtime.protocol import Runtime, Sighting, WorkloadKey
 
@@ -45,22 +46,23 @@ class Janitor:
 
     async def sweep_directories(self) -> None:
         """Have the workspaces of attempts that have ended cleared that a controller left which died just then."""
-        uncleared = await asyncio.to_thread(_with_workspace, self._data.jobs)
-        jobs = await self._writer.repository.get_many({key.job_id for key in uncleared})
-        for key in uncleared:
-            job = jobs.get(key.job_id)
-            if job is None or key.attempt > job.attempt:
-                continue
-            if job.as_of(key.attempt).state is State.COMPLETED:
-                self._supervise(job.as_of(key.attempt))
+        async with aclosing(walked(self._data.jobs, _with_workspace)) as found:
+            async for uncleared in found:
+                jobs = await self._writer.repository.get_many({key.job_id for key in uncleared})
+                for key in uncleared:
+                    job = jobs.get(key.job_id)
+                    if job is None or key.attempt > job.attempt:
+                        continue
+                    if job.as_of(key.attempt).state is State.COMPLETED:
+                        self._supervise(job.as_of(key.attempt))
 
 
-def _with_workspace(jobs: Path) -> set[WorkloadKey]:
-    """Return the attempts that have a workspace."""
+def _with_workspace(job: "os.DirEntry[str]") -> set[WorkloadKey]:
+    """Return those of the job's attempts that have a workspace."""
+    if not is_job_id(job.name):
+        return set()
     return {
-        WorkloadKey(name, int(workspace.parent.name))
-        for name in os.listdir(jobs)
-        if is_job_id(name)
-        for workspace in (jobs / name).glob("*/workspace*")
+        WorkloadKey(job.name, int(workspace.parent.name))
+        for workspace in Path(job.path).glob("*/workspace*")
         if workspace.parent.name.isdecimal()
     }

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import timedelta
 
 from ci_common.disk import Disk
@@ -37,7 +37,9 @@ from ci_persistence.retention import JobRetention
 
 log = logging.getLogger(__name__)
 
-DIRECTORY_SWEEP_SECONDS = 3600.0
+DIRECTORY_SWEEP_SECONDS = 6 * 3600.0
+IDLE_STEPS = 8
+"""How many times longer looks may be apart while there is no job: what happens wakes the loop all the same."""
 RETRY_EVENTS_SECONDS = 1.0
 SHORT_LOOK_SECONDS = 0.005
 LOOK_LOAD = 3
@@ -103,6 +105,9 @@ class Reconciler:
         )
         self._tasks: dict[WorkloadKey, asyncio.Task[None]] = {}
         self._tidied: set[str] = set()
+        self._busy = asyncio.Event()
+        """Set while there are jobs to be driven."""
+        self._idle_pause = settings.reconcile_interval * IDLE_STEPS
         self._has_sorted = False
 
     def wake(self) -> None:
@@ -133,7 +138,8 @@ class Reconciler:
             begun = time.thread_time()
             pause = self._settings.reconcile_interval
             try:
-                pause = min(pause, await self._look_at_jobs())
+                backing_off = await self._look_at_jobs()
+                pause = min(pause if self._busy.is_set() else self._idle_pause, backing_off)
             except (CiError, OSError) as exc:
                 log.warning("this look at the jobs is skipped: %s", exc)
                 await asyncio.sleep(min(1.0, self._settings.reconcile_interval))
@@ -150,6 +156,9 @@ class Reconciler:
             except (CiError, OSError) as exc:
                 log.warning("this look at the workloads of %s is skipped: %s", runtime.name, exc)
             await asyncio.sleep(self._settings.reconcile_interval)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._idle_pause):
+                    await self._busy.wait()
 
     async def _look_at_workloads(self, runtime: Runtime) -> None:
         """Containers first, then rows: a row outlives its containers, so what is listed has a row or is an orphan."""
@@ -204,6 +213,10 @@ class Reconciler:
             self._supervise(job)
             self._wake_if_cancelled(job)
         queued = await repository.queued()
+        if active or queued or self._supervisors:
+            self._busy.set()
+        else:
+            self._busy.clear()
         started = await self._scheduler.turn(queued, len(active))
         for job in started:
             self._supervise(job)

@@ -3,22 +3,22 @@
 Nobody can say whose they are, so they go only once every job of their age would have gone.
 """
 
-import asyncio
 import logging
 import os
+from contextlib import aclosing
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from ci_common.errors import RuntimeFault
 from ci_common.ids import is_job_id
 from ci_common.layout import UNCONFIRMED, DataDirectory
 from ci_common.times import to_micros
+from ci_common.walking import walked
 from ci_controller.runtime.protocol import Runtime
 from ci_persistence.repository import JobRepository
 
 log = logging.getLogger(__name__)
-
-_ASKED_AT_ONCE = 500
 
 
 class Strays:
@@ -34,10 +34,10 @@ class Strays:
     async def sweep(self, before: datetime) -> None:
         """Remove those that nobody has written to since `before`. Raises Unavailable."""
         # The directories first: a row stands before its directory loses the mark of a submission.
-        found = await asyncio.to_thread(_untouched, self._data.jobs, before)
-        strays = set(found)
-        for start in range(0, len(found), _ASKED_AT_ONCE):
-            strays -= (await self._repository.get_many(found[start : start + _ASKED_AT_ONCE])).keys()
+        strays: set[str] = set()
+        async with aclosing(walked(self._data.jobs, partial(_untouched, to_micros(before) * 1000))) as found:
+            async for untouched in found:
+                strays |= set(untouched) - (await self._repository.get_many(untouched)).keys()
         seen_before, self._seen = self._seen, strays
         for job_id in sorted(strays & seen_before):
             log.warning("removing the directory of a job that does not exist: %s", job_id)
@@ -47,11 +47,9 @@ class Strays:
                 log.warning("%s cannot be removed: %s", self._data.job(job_id), exc)
 
 
-def _untouched(jobs: Path, before: datetime) -> list[str]:
-    """Return the ids of the jobs whose directories nobody has written to since, but for submissions under way."""
-    limit = to_micros(before) * 1000
-    with os.scandir(jobs) as entries:
-        return [entry.name for entry in entries if is_job_id(entry.name) and _newest(Path(entry.path), limit) < limit]
+def _untouched(limit: int, job: "os.DirEntry[str]") -> list[str]:
+    """Return the job's id if nobody has written to its directory since, and it is no submission under way."""
+    return [job.name] if is_job_id(job.name) and _newest(Path(job.path), limit) < limit else []
 
 
 def _newest(directory: Path, enough: int) -> int:

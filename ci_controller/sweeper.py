@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import count
 
 from ci_common.errors import CiError
 from ci_common.layout import DataDirectory
@@ -23,6 +24,7 @@ from ci_persistence.retention import Ended, JobRetention
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 3600.0
+HOURS_BETWEEN_STRAYS = 6
 BATCH = 1000
 PAUSE_SECONDS = 0.05
 """Between two batches, so that what users ask for comes first."""
@@ -56,11 +58,12 @@ class Sweeper:
         """By project, until when the uploads of jobs that ended before are gone."""
 
     async def run(self) -> None:
-        """Sweep now and then every hour."""
-        while True:
+        """Sweep now and then every hour; strays, for which every directory is looked at, every few hours."""
+        for number in count():
             await _attempt(self.sweep)
             await asyncio.sleep(SWEEP_SECONDS)
-            await _attempt(self.sweep_strays)
+            if number % HOURS_BETWEEN_STRAYS == 0:
+                await _attempt(self.sweep_strays)
 
     async def sweep(self) -> None:
         """Delete what is older, or more, than is to be kept. Raises StaleWrite, Unavailable, OSError."""

@@ -3,7 +3,7 @@
 The controller asks for all queued jobs at every wake-up, and there may be thousands of them.
 """
 
-import aiosqlite
+import sqlite3
 
 from ci_common.jobs import Job
 from ci_persistence import queries
@@ -24,25 +24,25 @@ class Lookout:
         self._keys = ""
         self._jobs: dict[str, Job] = {}
 
-    async def __call__(self, connection: aiosqlite.Connection) -> list[Job]:
+    def __call__(self, connection: sqlite3.Connection) -> list[Job]:
         """Return the jobs as they are now."""
-        if await self._read_keys(connection) != self._keys:
-            await self._read(connection)
+        if self._read_keys(connection) != self._keys:
+            self._read(connection)
         return list(self._jobs.values())
 
-    async def _read_keys(self, connection: aiosqlite.Connection) -> str:
-        ((keys,),) = await connection.execute_fetchall(self._keys_query)
+    def _read_keys(self, connection: sqlite3.Connection) -> str:
+        ((keys,),) = connection.execute(self._keys_query)
         return str(keys)
 
-    async def _read(self, connection: aiosqlite.Connection) -> None:
+    def _read(self, connection: sqlite3.Connection) -> None:
         """Read the jobs that have changed; keys and jobs are of one moment."""
-        await connection.execute(queries.BEGIN_READING)
+        connection.execute(queries.BEGIN_READING)
         try:
-            text = await self._read_keys(connection)
+            text = self._read_keys(connection)
             keys = text.splitlines()
             changed = [key.partition(_SEPARATOR)[0] for key in keys if key not in self._jobs]
-            fresh = await get_many(connection, job_ids=changed)
+            fresh = get_many(connection, job_ids=changed)
         finally:
-            await connection.execute(queries.COMMIT)
+            connection.execute(queries.COMMIT)
         self._jobs = {key: self._jobs.get(key) or fresh[key.partition(_SEPARATOR)[0]] for key in keys}
         self._keys = text

@@ -1,15 +1,14 @@
 """What the repository does with a connection, one function for each method.
 
-Those that write are called within a transaction of the one writer, which they share with others: each writes with one
-statement, so that one that fails has changed nothing.
+They block, and run in the connection's thread. Those that write are called within a transaction of the one writer,
+which they share with others: each writes with one statement, so that one that fails has changed nothing.
 """
 
-from collections.abc import Iterable
-from dataclasses import asdict
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
-
-import aiosqlite
 
 from ci_common.errors import JobAlreadyCompleted, JobNotFound, LeadershipLost, QueueFull, StaleWrite
 from ci_common.jobs import Job, State
@@ -17,86 +16,127 @@ from ci_common.pool import NO_POOL, PoolState
 from ci_common.processes import ProcessIdentity
 from ci_common.times import from_micros, to_micros
 from ci_persistence import filters, queries
+from ci_persistence.figures import Figures
 from ci_persistence.repository import Held, Installation, JobFilter, Lease
 from ci_persistence.rows import controller_columns, to_job, to_json
 
-
-async def ping(connection: aiosqlite.Connection) -> None:
-    await connection.execute_fetchall(queries.PING)
+_ROWS_AT_ONCE = 64
 
 
-async def data_version(connection: aiosqlite.Connection) -> int:
-    return int((await row_of(connection, queries.DATA_VERSION))["data_version"])
+def ping(connection: sqlite3.Connection) -> None:
+    connection.execute(queries.PING).fetchall()
 
 
-async def installation(connection: aiosqlite.Connection) -> Installation:
-    return Installation(*await row_of(connection, queries.INSTALLATION))
+def data_version(connection: sqlite3.Connection) -> int:
+    return int((row_of(connection, queries.DATA_VERSION))["data_version"])
 
 
-async def bind(connection: aiosqlite.Connection, *, lease: Lease, installation: Installation) -> None:
-    if await change(connection, queries.BIND, key_of(lease) | asdict(installation)) == 0:
+def installation(connection: sqlite3.Connection) -> Installation:
+    return Installation(*row_of(connection, queries.INSTALLATION))
+
+
+def bind(connection: sqlite3.Connection, *, lease: Lease, installation: Installation) -> None:
+    if change(connection, queries.BIND, key_of(lease) | asdict(installation)) == 0:
         raise over(lease)
 
 
-async def add(connection: aiosqlite.Connection, *, row: dict[str, Any], max_queued: int) -> None:
-    if await change(connection, queries.INSERT_JOB, row | {"max_queued": max_queued}) == 0:
-        raise QueueFull.beyond(max_queued)
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """One more queued job, unless there are `max_queued`."""
+
+    row: tuple[object, ...]
+    """The values of `queries.NEW_JOB_COLUMNS`."""
+    max_queued: int
+
+    def __call__(self, connection: sqlite3.Connection) -> None:
+        (refused,) = add_together(connection, [self])
+        if refused is not None:
+            raise refused
 
 
-async def queue_length(connection: aiosqlite.Connection) -> int:
-    return int((await row_of(connection, queries.QUEUE_LENGTH))["length"])
+def add_together(connection: sqlite3.Connection, additions: Sequence[Addition]) -> list[QueueFull | None]:
+    """Store those jobs for which there is room, the first ones, and return the errors of the others."""
+    length = queue_length(connection)
+    rows, refusals = list[tuple[object, ...]](), list[QueueFull | None]()
+    for addition in additions:
+        fits = length + len(rows) < addition.max_queued
+        refusals.append(None if fits else QueueFull.beyond(addition.max_queued))
+        if fits:
+            rows.append(addition.row)
+    begin = 0
+    for count in _powers_of_two(len(rows)):
+        values = [value for row in rows[begin : begin + count] for value in row]
+        connection.execute(queries.insert_jobs(count), values)
+        begin += count
+    return refusals
 
 
-async def get(connection: aiosqlite.Connection, *, job_id: str) -> Job:
-    jobs = await _jobs(connection, queries.GET_JOB, {"id": job_id})
+def _powers_of_two(total: int) -> Iterator[int]:
+    """Yield `total` in parts of few different sizes, largest first: each size is a statement that is prepared once."""
+    while total:
+        part = min(_ROWS_AT_ONCE, 1 << total.bit_length() - 1)
+        yield part
+        total -= part
+
+
+def queue_length(connection: sqlite3.Connection) -> int:
+    return int((row_of(connection, queries.QUEUE_LENGTH))["length"])
+
+
+def figures(connection: sqlite3.Connection) -> Figures:
+    row = dict(row_of(connection, queries.FIGURES))
+    holder = row.pop("holder")
+    return Figures(leads=holder is not None and not _is_dead(holder), **row)
+
+
+def get(connection: sqlite3.Connection, *, job_id: str) -> Job:
+    jobs = _jobs(connection, queries.GET_JOB, {"id": job_id})
     if not jobs:
         raise JobNotFound(f"there is no job {job_id}")
     return jobs[0]
 
 
-async def get_many(connection: aiosqlite.Connection, *, job_ids: Iterable[str]) -> dict[str, Job]:
-    return {job.id: job for job in await _jobs(connection, queries.GET_JOBS, {"ids": to_json(list(job_ids))})}
+def get_many(connection: sqlite3.Connection, *, job_ids: Iterable[str]) -> dict[str, Job]:
+    return {job.id: job for job in _jobs(connection, queries.GET_JOBS, {"ids": to_json(list(job_ids))})}
 
 
-async def get_holders(connection: aiosqlite.Connection, *, workloads: Iterable[str]) -> dict[str, Job]:
-    jobs = await _jobs(connection, queries.GET_HOLDERS, {"workloads": to_json(list(workloads))})
+def get_holders(connection: sqlite3.Connection, *, workloads: Iterable[str]) -> dict[str, Job]:
+    jobs = _jobs(connection, queries.GET_HOLDERS, {"workloads": to_json(list(workloads))})
     return {job.workload: job for job in jobs if job.workload is not None}
 
 
-async def pool(connection: aiosqlite.Connection) -> PoolState:
-    state = (await row_of(connection, queries.GET_POOL))["state"]
+def pool(connection: sqlite3.Connection) -> PoolState:
+    state = row_of(connection, queries.GET_POOL)["state"]
     return NO_POOL if state is None else PoolState.model_validate_json(state)
 
 
-async def publish_pool(connection: aiosqlite.Connection, *, state: PoolState, lease: Lease) -> None:
-    if await change(connection, queries.SET_POOL, {"state": state.model_dump_json(), **key_of(lease)}) == 0:
+def publish_pool(connection: sqlite3.Connection, *, state: PoolState, lease: Lease) -> None:
+    if change(connection, queries.SET_POOL, {"state": state.model_dump_json(), **key_of(lease)}) == 0:
         raise over(lease)
 
 
-async def list_jobs(
-    connection: aiosqlite.Connection, *, where: JobFilter, limit: int, older_than: str | None
-) -> list[Job]:
+def list_jobs(connection: sqlite3.Connection, *, where: JobFilter, limit: int, older_than: str | None) -> list[Job]:
     values = filters.parameters(where, older_than)
     statement = queries.list_jobs(name for name in values if name in queries.CONDITIONS)
-    return await _jobs(connection, statement, values | {"limit": limit})
+    return _jobs(connection, statement, values | {"limit": limit})
 
 
-async def request_cancel(connection: aiosqlite.Connection, *, job_id: str, now: datetime) -> Job:
-    await change(connection, queries.REQUEST_CANCEL, {"id": job_id, "now": to_micros(now)})
-    job = await get(connection, job_id=job_id)
+def request_cancel(connection: sqlite3.Connection, *, job_id: str, now: datetime) -> Job:
+    change(connection, queries.REQUEST_CANCEL, {"id": job_id, "now": to_micros(now)})
+    job = get(connection, job_id=job_id)
     if job.state is State.COMPLETED:
         raise JobAlreadyCompleted(f"job {job_id} has completed already ({job.conclusion}), so it cannot be cancelled")
     return job
 
 
-async def update(connection: aiosqlite.Connection, *, seen: Job, lease: Lease, changes: dict[str, Any]) -> Job:
+def update(connection: sqlite3.Connection, *, seen: Job, lease: Lease, changes: dict[str, Any]) -> Job:
     changed = seen.with_changes(**changes)
     key = {"id": seen.id, "version": seen.version, **key_of(lease)}
-    rows = list(await connection.execute_fetchall(queries.UPDATE_JOB, controller_columns(changed) | key))
+    rows = connection.execute(queries.UPDATE_JOB, controller_columns(changed) | key).fetchall()
     if not rows:
-        if not await leads(connection, lease=lease):
+        if not leads(connection, lease=lease):
             raise over(lease)
-        stored = await get(connection, job_id=seen.id)
+        stored = get(connection, job_id=seen.id)
         raise StaleWrite(f"job {seen.id} has version {stored.version} by now, not {seen.version}")
     cancelled = rows[0]["cancel_requested_time"]
     return changed.with_changes(
@@ -104,52 +144,50 @@ async def update(connection: aiosqlite.Connection, *, seen: Job, lease: Lease, c
     )
 
 
-async def held(connection: aiosqlite.Connection) -> Held | None:
-    row = await row_of(connection, queries.GET_LEASE)
+def held(connection: sqlite3.Connection) -> Held | None:
+    row = row_of(connection, queries.GET_LEASE)
     return None if row["holder"] is None else Held(row["fence"], row["renewal"], row["seconds"])
 
 
-async def leads(connection: aiosqlite.Connection, *, lease: Lease) -> bool:
-    row = await row_of(connection, queries.GET_LEASE)
+def leads(connection: sqlite3.Connection, *, lease: Lease) -> bool:
+    row = row_of(connection, queries.GET_LEASE)
     return (row["fence"], row["holder"]) == (lease.fence, lease.holder.to_json())
 
 
-async def acquire(
-    connection: aiosqlite.Connection, *, holder: ProcessIdentity, seconds: float, lapsed: Held | None
+def acquire(
+    connection: sqlite3.Connection, *, holder: ProcessIdentity, seconds: float, lapsed: Held | None
 ) -> Lease | None:
-    row = await row_of(connection, queries.GET_LEASE)
-    present = await held(connection)
+    row = row_of(connection, queries.GET_LEASE)
+    present = held(connection)
     if present is not None and present != lapsed and not _is_dead(row["holder"]):
         return None
-    await change(connection, queries.TAKE_LEASE, {"holder": holder.to_json(), "seconds": seconds})
+    change(connection, queries.TAKE_LEASE, {"holder": holder.to_json(), "seconds": seconds})
     return Lease(holder, row["fence"] + 1)
 
 
-async def renew(connection: aiosqlite.Connection, *, lease: Lease, seconds: float) -> None:
-    if await change(connection, queries.RENEW_LEASE, key_of(lease) | {"seconds": seconds}) == 0:
+def renew(connection: sqlite3.Connection, *, lease: Lease, seconds: float) -> None:
+    if change(connection, queries.RENEW_LEASE, key_of(lease) | {"seconds": seconds}) == 0:
         raise over(lease)
 
 
-async def release(connection: aiosqlite.Connection, *, lease: Lease) -> None:
-    await change(connection, queries.RELEASE_LEASE, key_of(lease))
+def release(connection: sqlite3.Connection, *, lease: Lease) -> None:
+    change(connection, queries.RELEASE_LEASE, key_of(lease))
 
 
-async def _jobs(connection: aiosqlite.Connection, statement: str, values: dict[str, Any] | None = None) -> list[Job]:
-    return [to_job(row) for row in await connection.execute_fetchall(statement, values)]
+def _jobs(connection: sqlite3.Connection, statement: str, values: dict[str, Any] | None = None) -> list[Job]:
+    return [to_job(row) for row in connection.execute(statement, values or {})]
 
 
-async def row_of(
-    connection: aiosqlite.Connection, statement: str, values: dict[str, Any] | None = None
-) -> aiosqlite.Row:
+def row_of(connection: sqlite3.Connection, statement: str, values: dict[str, Any] | None = None) -> sqlite3.Row:
     """Return the one row that such a statement always has."""
-    (row,) = await connection.execute_fetchall(statement, values)
+    (row,) = connection.execute(statement, values or {})
+    assert isinstance(row, sqlite3.Row)
     return row
 
 
-async def change(connection: aiosqlite.Connection, statement: str, values: dict[str, Any]) -> int:
+def change(connection: sqlite3.Connection, statement: str, values: dict[str, Any]) -> int:
     """Return how many rows the statement has changed."""
-    async with connection.execute(statement, values) as cursor:
-        return cursor.rowcount
+    return connection.execute(statement, values).rowcount
 
 
 def _is_dead(holder: str) -> bool:

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterable
+from functools import cache
 
 # Readers do not wait for the writer, a crash loses no acknowledged commit, and a burst leaves no huge -wal file behind.
 CONFIGURE_WRITER = (
@@ -21,6 +22,11 @@ BEGIN = "BEGIN IMMEDIATE"
 BEGIN_READING = "BEGIN DEFERRED"
 COMMIT = "COMMIT"
 ROLLBACK = "ROLLBACK"
+
+# A part of a transaction that may be undone alone.
+SAVEPOINT = "SAVEPOINT part"
+ROLLBACK_TO_SAVEPOINT = "ROLLBACK TO part"
+RELEASE_SAVEPOINT = "RELEASE part"
 
 # A number that changes when another connection, of whatever process, has committed.
 DATA_VERSION = "PRAGMA data_version"
@@ -40,17 +46,24 @@ WHERE EXISTS (SELECT 1 FROM lease WHERE lease.fence = :fence AND lease.holder = 
 # A condition: the lease leads.
 LEADS = "EXISTS (SELECT 1 FROM lease WHERE lease.fence = :fence AND lease.holder = :holder)"
 
-# One more queued job, unless there are as many as allowed.
-INSERT_JOB = """
-INSERT INTO jobs (id, type, submit_time, priority, project, labels, payload, plan, image, has_upload, max_attempts,
-                  retry_of, arrival, reason_code, reason_message)
-SELECT :id, :type, :submit_time, :priority, :project, :labels, :payload, :plan, :image, :has_upload, :max_attempts,
-       :retry_of, :arrival, :reason_code, :reason_message
-WHERE (SELECT length FROM queue) < :max_queued
-"""
+# What a job has from its submission on.
+NEW_JOB_COLUMNS = (
+    *("id", "type", "submit_time", "priority", "project", "labels", "payload", "plan", "image", "has_upload"),
+    *("max_attempts", "retry_of", "arrival", "reason_code", "reason_message"),
+)
 
 # How many jobs are queued.
 QUEUE_LENGTH = "SELECT length FROM queue"
+
+# What is counted, and who leads. Of the jobs only the active ones are looked at.
+FIGURES = """
+SELECT submitted, succeeded, failed, cancelled, timed_out, errored, retried, warm, cold, pull, ran, ran_micros,
+    length AS queued, fence AS term, holder,
+    (SELECT count(*) FROM jobs WHERE state <> 'completed' AND state = 'starting') AS starting,
+    (SELECT count(*) FROM jobs WHERE state <> 'completed' AND state = 'running') AS running,
+    (SELECT count(*) FROM removals) AS removals
+FROM tally, queue, lease
+"""
 
 # One job.
 GET_JOB = "SELECT * FROM jobs WHERE id = :id"
@@ -178,6 +191,13 @@ CONDITIONS = {
     "since": "submit_time >= :since",
     "before": "submit_time < :before",
 }
+
+
+@cache
+def insert_jobs(count: int) -> str:
+    """Return the statement that stores so many new jobs; it takes their values one job after the other."""
+    row = f"({', '.join('?' * len(NEW_JOB_COLUMNS))})"
+    return f"INSERT INTO jobs ({', '.join(NEW_JOB_COLUMNS)}) VALUES {', '.join([row] * count)}"  # noqa: S608
 
 
 def list_jobs(conditions: Iterable[str]) -> str:

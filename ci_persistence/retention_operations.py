@@ -1,9 +1,8 @@
 """What the repository does with a connection to delete jobs; see `operations`, whose rules hold here, too."""
 
 import json
+import sqlite3
 from typing import Any
-
-import aiosqlite
 
 from ci_common.times import to_micros
 from ci_persistence import retention_queries as queries
@@ -13,47 +12,47 @@ from ci_persistence.retention import Ended, Removal
 from ci_persistence.rows import to_json
 
 
-async def ended(connection: aiosqlite.Connection, *, where: Ended, limit: int) -> list[str]:
+def ended(connection: sqlite3.Connection, *, where: Ended, limit: int) -> list[str]:
     values = _values(where)
-    return await _ids(connection, queries.list_ended(values), values | {"limit": limit})
+    return _ids(connection, queries.list_ended(values), values | {"limit": limit})
 
 
-async def crowded_projects(connection: aiosqlite.Connection, *, more_than: int) -> list[str]:
-    return await _ids(connection, queries.CROWDED_PROJECTS, {"more_than": more_than})
+def crowded_projects(connection: sqlite3.Connection, *, more_than: int) -> list[str]:
+    return _ids(connection, queries.CROWDED_PROJECTS, {"more_than": more_than})
 
 
-async def delete(connection: aiosqlite.Connection, *, job_ids: list[str], lease: Lease | None) -> list[str]:
+def delete(connection: sqlite3.Connection, *, job_ids: list[str], lease: Lease | None) -> list[str]:
     values = {"ids": to_json(job_ids)}
     if lease is None:
-        deleted = await _ids(connection, queries.DELETE_JOBS, values)
+        deleted = _ids(connection, queries.DELETE_JOBS, values)
     else:
-        deleted = await _ids(connection, queries.DELETE_JOBS_AS_LEADER, values | key_of(lease))
+        deleted = _ids(connection, queries.DELETE_JOBS_AS_LEADER, values | key_of(lease))
         if not deleted:
-            await _check_leads(connection, lease)
+            _check_leads(connection, lease)
     return sorted(deleted, key=job_ids.index)
 
 
-async def removals(connection: aiosqlite.Connection, *, after: str, limit: int) -> list[Removal]:
-    rows = await connection.execute_fetchall(queries.LIST_REMOVALS, {"after": after, "limit": limit})
+def removals(connection: sqlite3.Connection, *, after: str, limit: int) -> list[Removal]:
+    rows = connection.execute(queries.LIST_REMOVALS, {"after": after, "limit": limit})
     return [Removal(row["job_id"], row["image"], frozenset(json.loads(row["runtimes"]))) for row in rows]
 
 
-async def count_removals(connection: aiosqlite.Connection) -> int:
-    return int((await row_of(connection, queries.COUNT_REMOVALS))["number"])
+def count_removals(connection: sqlite3.Connection) -> int:
+    return int((row_of(connection, queries.COUNT_REMOVALS))["number"])
 
 
-async def forget_removals(connection: aiosqlite.Connection, *, job_ids: list[str], lease: Lease) -> None:
-    if await change(connection, queries.FORGET_REMOVALS, {"ids": to_json(job_ids), **key_of(lease)}) == 0:
-        await _check_leads(connection, lease)
+def forget_removals(connection: sqlite3.Connection, *, job_ids: list[str], lease: Lease) -> None:
+    if change(connection, queries.FORGET_REMOVALS, {"ids": to_json(job_ids), **key_of(lease)}) == 0:
+        _check_leads(connection, lease)
 
 
-async def _check_leads(connection: aiosqlite.Connection, lease: Lease) -> None:
-    if not (await row_of(connection, queries.ASK_LEADS, key_of(lease)))["leads"]:
+def _check_leads(connection: sqlite3.Connection, lease: Lease) -> None:
+    if not (row_of(connection, queries.ASK_LEADS, key_of(lease)))["leads"]:
         raise over(lease)
 
 
-async def _ids(connection: aiosqlite.Connection, statement: str, values: dict[str, Any]) -> list[str]:
-    return [row[0] for row in await connection.execute_fetchall(statement, values)]
+def _ids(connection: sqlite3.Connection, statement: str, values: dict[str, Any]) -> list[str]:
+    return [row[0] for row in connection.execute(statement, values)]
 
 
 def _values(where: Ended) -> dict[str, Any]:

@@ -1,16 +1,16 @@
 """Between `Job` and its row: times become microseconds, structures JSON, a reason two columns."""
 
 import json
+import sqlite3
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-import aiosqlite
-
 from ci_common.jobs import Attempt, Conclusion, Job, NewJob, Reason, ReasonCode, StartWay, State, StepResult, StepStatus
 from ci_common.stations import Station, Trace
 from ci_common.times import from_micros, to_micros
+from ci_persistence.queries import NEW_JOB_COLUMNS
 
 _NEW_FIELDS = frozenset(field.name for field in fields(NewJob))
 CONTROLLER_FIELDS = frozenset(field.name for field in fields(Job)) - _NEW_FIELDS - {"cancel_requested_time", "version"}
@@ -19,11 +19,16 @@ CONTROLLER_FIELDS = frozenset(field.name for field in fields(Job)) - _NEW_FIELDS
 _UNSEEN = Reason(ReasonCode.WAITING_FOR_CONTROLLER, "Waiting for a controller to see the job.")
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
 def to_json(value: Any) -> str:
     """Return compact JSON, kept readable so that it can be searched. Raises ValueError for what JSON cannot hold."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    if value == {}:
+        return "{}"
+    text = _encode(value)
     # Half of a surrogate pair has no UTF-8; it can only stand in a string, where this is its JSON escape.
-    return text.encode("utf-8", "backslashreplace").decode()
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def first_version(new: NewJob) -> Job:
@@ -50,6 +55,13 @@ def api_columns(job: NewJob) -> dict[str, Any]:
         "retry_of": job.retry_of,
         "arrival": to_json(job.arrival),
     }
+
+
+def new_row(job: Job) -> tuple[object, ...]:
+    """Return the values of `queries.NEW_JOB_COLUMNS` of a job as `first_version` has it."""
+    columns = api_columns(job)
+    columns["reason_code"], columns["reason_message"] = _UNSEEN.code, _UNSEEN.message
+    return tuple(columns[name] for name in NEW_JOB_COLUMNS)
 
 
 def controller_columns(job: Job) -> dict[str, Any]:
@@ -80,7 +92,7 @@ def controller_columns(job: Job) -> dict[str, Any]:
     }
 
 
-def to_job(row: aiosqlite.Row) -> Job:
+def to_job(row: sqlite3.Row) -> Job:
     """Return the job a row stands for."""
     columns = {name: row[name] for name in row.keys()}  # noqa: SIM118  # a row iterates over its values
     for name, decode in _DECODERS.items():

@@ -4,8 +4,6 @@ import sqlite3
 from collections.abc import Iterator
 from importlib.resources import files
 
-import aiosqlite
-
 from ci_common.errors import Unavailable
 
 
@@ -30,22 +28,22 @@ def check_version() -> None:
         raise Unavailable(f"this Python has SQLite {sqlite3.sqlite_version}, and {wanted} or newer is needed")
 
 
-async def migrate(connection: aiosqlite.Connection, scripts: list[str]) -> None:
+def migrate(connection: sqlite3.Connection, scripts: list[str]) -> None:
     """Apply those of `scripts` that the database has not seen, each in one transaction.
 
     Several processes may do so at once. Raises Unavailable where the database has seen more than there are.
     """
-    while (version := await _version(connection)) < len(scripts):
-        await connection.execute("BEGIN IMMEDIATE")
+    while (version := _version(connection)) < len(scripts):
+        connection.execute("BEGIN IMMEDIATE")
         try:
-            if await _version(connection) == version:  # Nobody else was quicker.
+            if _version(connection) == version:  # Nobody else was quicker.
                 for statement in _statements(scripts[version]):
-                    await connection.execute(statement)
-                await connection.execute(f"PRAGMA user_version = {version + 1:d}")
-            await connection.execute("COMMIT")
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {version + 1:d}")
+            connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
-                await connection.execute("ROLLBACK")
+                connection.execute("ROLLBACK")
             raise
     if version > len(scripts):
         raise Unavailable(
@@ -54,8 +52,8 @@ async def migrate(connection: aiosqlite.Connection, scripts: list[str]) -> None:
         )
 
 
-async def _version(connection: aiosqlite.Connection) -> int:
-    (row,) = await connection.execute_fetchall("PRAGMA user_version")
+def _version(connection: sqlite3.Connection) -> int:
+    (row,) = connection.execute("PRAGMA user_version")
     return int(row[0])
 
 

@@ -17,25 +17,29 @@ from ci_common.processes import ProcessIdentity
 from ci_common.watch import FileWatcher, Watched
 from ci_persistence import operations, queries, retention_operations
 from ci_persistence.commits import commits_to
-from ci_persistence.connections import Lane, Writer, translated
+from ci_persistence.connections import Lane, translated
+from ci_persistence.figures import Figures, JobFigures
 from ci_persistence.lookout import Lookout
 from ci_persistence.repository import Held, Installation, JobFilter, JobRepository, LeaderLease, Lease
 from ci_persistence.retention import Ended, JobRetention, Removal
-from ci_persistence.rows import CONTROLLER_FIELDS, api_columns, controller_columns, first_version
+from ci_persistence.rows import CONTROLLER_FIELDS, first_version, new_row
 from ci_persistence.schema import check_version, migrate, migrations
+from ci_persistence.writing import Writer
 
 log = logging.getLogger(__name__)
 
 _FIRST_PAUSE = 0.0005
-_LONGEST_PAUSE = 1.0
+_LONGEST_PAUSE = 2.0
 """Seconds between two looks for a commit. The -wal file tells of it before it can be seen, and wake-ups may be lost."""
+_GROWTH = 4
+"""How many times longer each of these pauses is than the one before."""
 
 _DELETED_AT_ONCE = 200
 """How many jobs one transaction deletes; more hold up other writers for longer."""
 
 
-class SQLiteJobRepository(JobRepository, JobRetention, LeaderLease):
-    """`JobRepository`, `JobRetention` and `LeaderLease` on the database at `path`, which is made where there is none.
+class SQLiteJobRepository(JobRepository, JobRetention, JobFigures, LeaderLease):
+    """All protocols of storage on the database at `path`, which is made where there is none.
 
     For one event loop. `busy_timeout` is how long, in seconds, a write waits for other processes' before it is Locked;
     `patience` is how long `open` does.
@@ -80,12 +84,14 @@ class SQLiteJobRepository(JobRepository, JobRetention, LeaderLease):
 
     async def add(self, job: NewJob, *, max_queued: int) -> Job:
         stored = first_version(job)
-        row = api_columns(stored) | controller_columns(stored)
-        await self._use().writer.run_certainly(partial(operations.add, row=row, max_queued=max_queued))
+        await self._use().writer.run_certainly(operations.Addition(new_row(stored), max_queued))
         return stored
 
     async def queue_length(self) -> int:
         return await self._use().quick.run(operations.queue_length)
+
+    async def figures(self) -> Figures:
+        return await self._use().quick.run(operations.figures)
 
     async def get(self, job_id: str) -> Job:
         return await self._use().quick.run(partial(operations.get, job_id=job_id))
@@ -139,7 +145,7 @@ class SQLiteJobRepository(JobRepository, JobRetention, LeaderLease):
                 elif await wake_ups.wait(pause):
                     pause = _FIRST_PAUSE
                 else:
-                    pause = min(2 * pause, _LONGEST_PAUSE)
+                    pause = min(_GROWTH * pause, _LONGEST_PAUSE)
 
     async def ended(self, where: Ended, *, limit: int) -> list[str]:
         return await self._use().search.run(partial(retention_operations.ended, where=where, limit=limit))
@@ -201,7 +207,7 @@ class _Connected:
         self.versions = lane()
         """Of its own, since `PRAGMA data_version` tells of other connections only."""
         self.writing = lane(queries.CONFIGURE_WRITER)
-        self.writer = Writer(path, self.writing)
+        self.writer = Writer(path, self.writing, {operations.Addition: operations.add_together})
         self.commits = commits_to(path.resolve())
         self.writer.on_commit = self.commits.tell
         self.watcher = FileWatcher()

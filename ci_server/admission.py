@@ -38,12 +38,15 @@ class Admission:
         self._leaving = leaving
         self._uploads: set[Upload] = set()
 
-    async def check(self) -> None:
-        """Raise Unavailable, QueueFull or DiskLow where no submission can be taken now."""
+    @property
+    def uploads(self) -> int:
+        """How many uploads are under way."""
+        return len(self._uploads)
+
+    def check(self) -> None:
+        """Raise Unavailable or DiskLow where no submission can be taken; whether the queue is full, storing tells."""
         if self._leaving.begun:
             raise Unavailable("the server is shutting down; send the request again in a moment")
-        if await self._repository.queue_length() >= self._max_queued:
-            raise QueueFull.beyond(self._max_queued)
         self._disk.check()
 
     @asynccontextmanager
@@ -52,7 +55,9 @@ class Admission:
 
         Raises Unavailable, QueueFull, DiskLow and TooManyUploads.
         """
-        await self.check()
+        self.check()
+        if await self._repository.queue_length() >= self._max_queued:
+            raise QueueFull.beyond(self._max_queued)
         if len(self._uploads) >= self._max_uploads:
             raise TooManyUploads(
                 f"{self._max_uploads} uploads are under way, and no more are taken at once (CI_MAX_UPLOADS)"

@@ -44,6 +44,7 @@ class JobFeed:
     def __init__(self, repository: JobRepository) -> None:
         self._repository = repository
         self._followers: dict[str, set[Follower]] = {}
+        self._wanted = asyncio.Event()
 
     @asynccontextmanager
     async def follow(self, job: Job, wake: Callable[[], None]) -> AsyncIterator[Follower]:
@@ -51,6 +52,7 @@ class JobFeed:
         follower = Follower(job, wake)
         followers = self._followers.setdefault(job.id, set())
         followers.add(follower)
+        self._wanted.set()
         try:
             # What changed before the follower was there, the feed has not told.
             follower.see((await self._repository.get_many([job.id])).get(job.id))
@@ -65,14 +67,24 @@ class JobFeed:
     async def run(self) -> None:
         """Read the rows of followed jobs after every change of the database, for ever."""
         while True:
+            await self._wanted.wait()
             try:
-                async with aclosing(self._repository.changes()) as changes:
-                    async for _ in changes:
-                        await self._look()
-                        await asyncio.sleep(max(_SHORTEST_PAUSE, len(self._followers) * _PAUSE_PER_JOB))
+                if await self._follow_changes():
+                    continue
             except Unavailable as exc:
                 logger.warning("streams cannot see changes of their jobs at present: %s", exc)
             await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _follow_changes(self) -> bool:
+        """Look at every change until nobody listens any more: then return True."""
+        async with aclosing(self._repository.changes()) as changes:
+            async for _ in changes:
+                if not self._followers:
+                    self._wanted.clear()
+                    return True
+                await self._look()
+                await asyncio.sleep(max(_SHORTEST_PAUSE, len(self._followers) * _PAUSE_PER_JOB))
+        return False
 
     async def _look(self) -> None:
         """Read the rows of all followed jobs once."""

@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from ci_common.errors import FieldError, InvalidRequest, TooLarge
 from ci_common.validation import validated
-from ci_server.bodies import body_of
+from ci_server.bodies import small_body
 
 MAX_JSON_BYTES = 1024 * 1024
 
@@ -24,6 +24,8 @@ class NoQuery(BaseModel):
 def read_query(request: Request, model: type[Query], *, lists: frozenset[str] = frozenset()) -> Query:
     """Return the query as a `model`; parameters in `lists` may be given several times. Raises InvalidRequest."""
     values: dict[str, Any] = {}
+    if not request.scope["query_string"]:
+        return validated(model, values, source="the query")
     for name in request.query_params:
         given = request.query_params.getlist(name)
         if name in lists:
@@ -38,19 +40,15 @@ def read_query(request: Request, model: type[Query], *, lists: frozenset[str] = 
 
 async def read_json_object(request: Request) -> dict[str, Any]:
     """Return the request's body, a JSON object. Raises InvalidRequest, TooLarge, RequestStalled."""
-    body = bytearray()
-    async for chunk in body_of(request):
-        body += chunk
-        if len(body) > MAX_JSON_BYTES:
-            raise _too_large()
-    return parse_json_object(bytes(body), source="the body")
+    return parse_json_object(await small_body(request, MAX_JSON_BYTES, _too_large), source="the body")
 
 
 def parse_json_object(raw: bytes, *, source: str) -> dict[str, Any]:
     """Return the JSON object that `raw` holds. Raises InvalidRequest."""
     try:
-        document = json.loads(raw.decode(), parse_constant=_refuse_constant)
-        json.dumps(document, ensure_ascii=False).encode()  # A lone surrogate can be written in JSON, but not stored.
+        document = _decode(raw.decode())
+        if b"\\u" in raw:
+            json.dumps(document, ensure_ascii=False).encode()  # A lone surrogate can be written so, but not stored.
     except (ValueError, RecursionError) as exc:
         raise InvalidRequest(f"{source} is not valid JSON: {exc}") from exc
     if not isinstance(document, dict):
@@ -60,6 +58,9 @@ def parse_json_object(raw: bytes, *, source: str) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
 def _too_large() -> TooLarge:

@@ -104,9 +104,12 @@ class _Form:
         self.size += end - start
         if self.size > self._max_file_bytes:
             raise upload_too_large(self._max_file_bytes)
-        piece = memoryview(data)[start:end]
-        self.digest.update(piece)
-        self.pending += piece
+        self.pending += memoryview(data)[start:end]
+
+    def take(self) -> bytearray:
+        """Return what of the file is still to be written, and begin another block."""
+        block, self.pending = self.pending, bytearray()
+        return block
 
     def _end(self) -> None:
         self.complete = True
@@ -152,22 +155,34 @@ async def receive_upload(
 
 
 async def _write(chunks: AsyncIterator[bytes], form: _Form, file: IO[bytes], on_written: Callable[[int], None]) -> None:
-    """Feed the form and write its file in blocks, in a thread: a slow disk must not hold up everybody."""
-    async for chunk in chunks:
-        form.parser.write(chunk)
-        if len(form.pending) >= _WRITE_BYTES:
-            block, form.pending = form.pending, bytearray()
-            await asyncio.to_thread(_write_all, file, block)
-            on_written(len(block))
-    form.parser.finalize()
-    await asyncio.to_thread(_write_all, file, form.pending)
-    on_written(len(form.pending))
+    """Feed the form; write and digest its file in a thread, one block while the next one is received.
+
+    A slow disk holds up nobody but the sender: no more than two blocks are in memory.
+    """
+    writing: asyncio.Task[int] | None = None
+    try:
+        async for chunk in chunks:
+            form.parser.write(chunk)
+            if len(form.pending) >= _WRITE_BYTES:
+                if writing is not None:
+                    on_written(await writing)
+                writing = asyncio.create_task(asyncio.to_thread(_write_block, file, form.take(), form.digest))
+        form.parser.finalize()
+    finally:
+        if writing is not None:
+            await asyncio.wait({writing})  # The file must not be closed under the thread.
+    if writing is not None:
+        on_written(writing.result())
+    on_written(await asyncio.to_thread(_write_block, file, form.take(), form.digest))
 
 
-def _write_all(file: IO[bytes], block: bytearray) -> None:
+def _write_block(file: IO[bytes], block: bytearray, digest: "hashlib._Hash") -> int:
+    """Write the block and add it to the digest; return its size."""
+    digest.update(block)
     view = memoryview(block)
     while view:
         view = view[file.write(view) :]
+    return len(block)
 
 
 def upload_too_large(limit: int) -> TooLarge:

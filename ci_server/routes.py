@@ -18,6 +18,7 @@ from ci_common.validation import validated
 from ci_common.wire import CleanupRequest, pool_on_wire
 from ci_server.deletion import clean_up, delete_or_cancel
 from ci_server.listing import next_link, read_list_query
+from ci_server.metrics.answer import metrics_answer
 from ci_server.ranges import ranged_response
 from ci_server.readiness import readiness
 from ci_server.reading import NoQuery, read_json_object, read_query
@@ -147,6 +148,11 @@ async def retry_job(request: Request) -> Response:
     return _accepted(services, await retry(services, request, job))
 
 
+async def get_metrics(request: Request) -> Response:
+    read_query(request, NoQuery)
+    return await metrics_answer(services_of(request), request)
+
+
 async def health(request: Request) -> Response:
     read_query(request, NoQuery)
     return JSONResponse({"status": "ok"})
@@ -197,6 +203,7 @@ ROUTES = [
     Route("/jobs/{job_id}/log", get_log, methods=["GET"]),
     Route("/jobs/{job_id}/cancel", cancel_job, methods=["POST"]),
     Route("/jobs/{job_id}/retry", retry_job, methods=["POST"]),
+    Route("/metrics", get_metrics, methods=["GET"]),
     Route("/pool", get_pool, methods=["GET"]),
     Route("/health", health, methods=["GET"]),
     Route("/ready", ready, methods=["GET"]),

@@ -15,6 +15,7 @@ from ci_common.layout import DataDirectory, RunDirectory
 from ci_common.settings import Settings
 from ci_common.unpack import UnpackLimits
 from ci_common.watch import FileWatcher
+from ci_persistence.figures import JobFigures
 from ci_persistence.repository import JobRepository
 from ci_persistence.retention import JobRetention
 from ci_persistence.sqlite import SQLiteJobRepository
@@ -41,6 +42,7 @@ class Services:
     data: DataDirectory
     repository: JobRepository
     retention: JobRetention
+    figures: JobFigures
     tails: Tails
     leaving: Leaving
     disk: Disk
@@ -90,7 +92,18 @@ async def open_services(settings: Settings, leaving: Leaving, disk: Disk) -> Asy
                 recent = RecentBatches(_RECENT_BYTES)
                 tails = Tails(Sources(repository, watcher, feed, leaving, partial(run_of, data), recent))
                 with tails.ending_with_the_server():
-                    yield Services(settings, data, repository, repository, tails, leaving, disk, admission, unpacking)
+                    yield Services(
+                        settings=settings,
+                        data=data,
+                        repository=repository,
+                        retention=repository,
+                        figures=repository,
+                        tails=tails,
+                        leaving=leaving,
+                        disk=disk,
+                        admission=admission,
+                        unpacking=unpacking,
+                    )
             finally:
                 for task in tasks:
                     task.cancel()

@@ -74,6 +74,11 @@ class SharedTail:
         self._leading = asyncio.create_task(self._run(), name=f"tail-{job.id}")
         self._leading.add_done_callback(_report_failure)
 
+    @property
+    def readers(self) -> int:
+        """How many readers there are."""
+        return len(self._readers)
+
     def join(self, job: Job, reader: Reader, place: Place, first: bytes) -> None:
         """Tell `reader` all from `place` on, after `first`. `job` is the row as it has just been read."""
         if self._follower is None:

@@ -54,7 +54,7 @@ async def submit_body(services: Services, request: Request) -> Job:
     """Store the job that a JSON body asks for. Raises RequestError."""
     trace = _accepted()
     body = await read_json_object(request)
-    await services.admission.check()
+    services.admission.check()
     kind = body.get("type", CONTAINER_TYPE)
     if kind == CONTAINER_TYPE:
         job = _from_spec(body, services, trace)
@@ -90,7 +90,7 @@ async def retry(services: Services, request: Request, job: Job) -> Job:
     note_job(request.scope, again.id)
     max_queued = services.settings.max_queued
     if not job.has_upload:
-        await services.admission.check()
+        services.admission.check()
         return await services.repository.add(again, max_queued=max_queued)
     async with services.admission.upload(0) as place, staged(services.data, again.id) as staging:
         try:

@@ -21,6 +21,11 @@ class Tails:
         self._tails: dict[str, SharedTail] = {}
         self._pings: asyncio.TimerHandle | None = None
 
+    @property
+    def readers(self) -> int:
+        """How many streams are open."""
+        return sum(tail.readers for tail in self._tails.values())
+
     def join(self, job: Job, reader: Reader, place: Place, first: bytes) -> SharedTail:
         """Tell a reader of `job` from `place` on, after `first`. Whoever gets the tail calls its `leave` in the end.
 

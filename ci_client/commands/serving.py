@@ -24,11 +24,12 @@ def serve(host: str | None, port: int | None) -> int:
     """
     import asyncio
 
-    from ci_client.roots.serve import run_server
+    from ci_client.roots.serve import new_event_loop, run_server
     from ci_common.settings import Settings
 
     given: dict[str, Any] = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}
-    asyncio.run(run_server(Settings.from_env(**given)))
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(run_server(Settings.from_env(**given)))
     return 0
 
 

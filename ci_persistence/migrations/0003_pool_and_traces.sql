@@ -30,3 +30,46 @@ ON jobs
 BEGIN
     SELECT RAISE(ABORT, 'jobs_asked_once: what was asked for never changes');
 END;
+
+-- What has come and gone, counted as it happens: nothing has to be looked through to tell, and deleted jobs count, too.
+CREATE TABLE tally (
+    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+    submitted INTEGER NOT NULL,
+    succeeded INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    cancelled INTEGER NOT NULL,
+    timed_out INTEGER NOT NULL,
+    errored INTEGER NOT NULL,
+    retried INTEGER NOT NULL,
+    warm INTEGER NOT NULL,  -- attempts that ran, by the way they started
+    cold INTEGER NOT NULL,
+    pull INTEGER NOT NULL,
+    ran INTEGER NOT NULL,  -- completed jobs whose code had started, and how many microseconds they ran
+    ran_micros INTEGER NOT NULL
+);
+
+INSERT INTO tally SELECT 1, count(*),
+    count(*) FILTER (WHERE conclusion = 'succeeded'), count(*) FILTER (WHERE conclusion = 'failed'),
+    count(*) FILTER (WHERE conclusion = 'cancelled'), count(*) FILTER (WHERE conclusion = 'timed_out'),
+    count(*) FILTER (WHERE conclusion = 'errored'), coalesce(sum(attempt - 1), 0), 0, 0, 0,
+    count(end_time) FILTER (WHERE start_time IS NOT NULL),
+    coalesce(sum(max(0, end_time - start_time)), 0)
+FROM jobs;
+
+CREATE TRIGGER jobs_tallied AFTER INSERT ON jobs
+BEGIN
+    UPDATE tally SET submitted = submitted + 1;
+END;
+
+CREATE TRIGGER jobs_tallied_on AFTER UPDATE OF state ON jobs WHEN OLD.state <> NEW.state
+BEGIN
+    UPDATE tally SET
+        succeeded = succeeded + (NEW.conclusion IS 'succeeded'), failed = failed + (NEW.conclusion IS 'failed'),
+        cancelled = cancelled + (NEW.conclusion IS 'cancelled'), timed_out = timed_out + (NEW.conclusion IS 'timed_out'),
+        errored = errored + (NEW.conclusion IS 'errored'), retried = retried + (NEW.state = 'queued'),
+        warm = warm + (NEW.state = 'running' AND NEW.start_way IS 'warm'),
+        cold = cold + (NEW.state = 'running' AND NEW.start_way IS 'cold'),
+        pull = pull + (NEW.state = 'running' AND NEW.start_way IS 'pull'),
+        ran = ran + (NEW.end_time IS NOT NULL AND NEW.start_time IS NOT NULL),
+        ran_micros = ran_micros + coalesce(max(0, NEW.end_time - NEW.start_time), 0);
+END;

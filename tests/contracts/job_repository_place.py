@@ -13,11 +13,12 @@ from typing import Protocol
 import pytest
 
 from ci_common.processes import this_process
+from ci_persistence.figures import JobFigures
 from ci_persistence.repository import JobRepository, LeaderLease, Lease
 from ci_persistence.retention import JobRetention
 
 
-class Repository(JobRepository, JobRetention, LeaderLease, Protocol):
+class Repository(JobRepository, JobRetention, JobFigures, LeaderLease, Protocol):
     """What an implementation of storage is."""
 
 

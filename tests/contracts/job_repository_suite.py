@@ -16,6 +16,7 @@ from ci_common.jobs import (
     Job,
     Reason,
     ReasonCode,
+    StartWay,
     State,
     StepResult,
     StepStatus,
@@ -35,6 +36,7 @@ EVERYTHING = {
     "labels": {"branch": "main", "with.dot and $": "x"},
     "max_attempts": 3,
     "retry_of": "01900000-0000-7000-8000-000000000000",
+    "arrival": {"accepted": 2**50},
 }
 
 
@@ -208,6 +210,9 @@ class Updating(Base):
             "start_time": NOON,
             "end_time": NOON + timedelta(microseconds=1),
             "runtime": "docker",
+            "start_way": StartWay.WARM,
+            "workload": "w",
+            "trace": {"gate": 2**50},
             "stop_code": ReasonCode.NO_OUTPUT,
             "conclusion": Conclusion.FAILED,
             "exit_code": 3,

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from ci_common.errors import LeadershipLost
+from ci_common.pool import NO_POOL
 from ci_common.processes import ProcessIdentity, identity_of, this_process
 from ci_persistence.repository import Held, Installation, JobRepository, LeaderLease, Lease
 from ci_persistence.retention import JobRetention
@@ -91,6 +92,7 @@ class LeaderLeaseSuite(Base):
             "renew": lambda lease: repository.renew(lease, 10),
             "bind": lambda lease: repository.bind(lease, Installation("j", "/elsewhere")),
             "delete": lambda lease: repository.delete([job.id], lease=lease),
+            "publish_pool": lambda lease: repository.publish_pool(NO_POOL, lease),
             "forget_removals": lambda lease: repository.forget_removals([job.id], lease),
         }
         proving = {name for protocol in (JobRepository, JobRetention, LeaderLease) for name in proven_calls(protocol)}

@@ -5,21 +5,25 @@ from pathlib import Path
 import pytest
 
 pytest.register_assert_rewrite(
+    "tests.contracts.job_figures_suite",
     "tests.contracts.job_listing_suite",
     "tests.contracts.job_repository_concurrency_suite",
     "tests.contracts.job_repository_place",
     "tests.contracts.job_repository_suite",
     "tests.contracts.job_retention_suite",
     "tests.contracts.leader_lease_suite",
+    "tests.contracts.pool_suite",
 )
 
 from ci_persistence.sqlite import SQLiteJobRepository  # noqa: E402
+from tests.contracts.job_figures_suite import FiguresSuite  # noqa: E402
 from tests.contracts.job_listing_suite import ListingSuite  # noqa: E402
 from tests.contracts.job_repository_concurrency_suite import ConcurrencySuite  # noqa: E402
 from tests.contracts.job_repository_place import Place  # noqa: E402
 from tests.contracts.job_repository_suite import JobSuite  # noqa: E402
 from tests.contracts.job_retention_suite import RetentionSuite  # noqa: E402
 from tests.contracts.leader_lease_suite import LeaderLeaseSuite  # noqa: E402
+from tests.contracts.pool_suite import PoolSuite  # noqa: E402
 
 
 class OnSQLite:
@@ -41,11 +45,19 @@ class TestListingOnSQLite(OnSQLite, ListingSuite):
     pass
 
 
+class TestFiguresOnSQLite(OnSQLite, FiguresSuite):
+    pass
+
+
 class TestRetentionOnSQLite(OnSQLite, RetentionSuite):
     pass
 
 
 class TestConcurrencyOnSQLite(OnSQLite, ConcurrencySuite):
+    pass
+
+
+class TestPoolOnSQLite(OnSQLite, PoolSuite):
     pass
 
 

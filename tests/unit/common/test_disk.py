@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.disk import Disk
+from ci_common.disk import RECENT_SECONDS, Disk, RecentUsage
 from ci_common.errors import DiskLow
 from ci_common.settings import Settings
 from tests.helpers.disks import PlayedUsage
@@ -65,3 +65,18 @@ def test_the_disks_of_an_installation(tmp_path: Path) -> None:
     settings.data_path.mkdir(parents=True)
     with pytest.raises(DiskLow, match=str(settings.data_path)):
         Disk.of(settings).check()
+
+
+def test_a_burst_asks_the_system_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    now, asked = [0.0], []
+
+    def usage(path: Path) -> PlayedUsage:
+        asked.append(path)
+        return PlayedUsage(100, 100 - len(asked))
+
+    monkeypatch.setattr("ci_common.disk.shutil.disk_usage", usage)
+    recent = RecentUsage(lambda: now[0])
+    assert [recent(tmp_path).free for _ in range(3)] == [99, 99, 99]
+    now[0] += RECENT_SECONDS
+    assert recent(tmp_path).free == 98
+    assert recent(tmp_path / "other").free == 97

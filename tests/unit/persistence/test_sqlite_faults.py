@@ -9,17 +9,17 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
-import aiosqlite
 import pytest
 
 from ci_common.errors import JobNotFound, Locked, QueueFull, Unavailable
 from ci_common.jobs import Job, State
 from ci_common.processes import this_process
 from ci_persistence import connections
-from ci_persistence.connections import Lane, Writer
+from ci_persistence.connections import Lane
 from ci_persistence.queries import CONFIGURE_WRITER
 from ci_persistence.repository import JobFilter
 from ci_persistence.sqlite import SQLiteJobRepository
+from ci_persistence.writing import Writer
 from tests.helpers.jobs import NOON, PLENTY, bring, new_job
 from tests.helpers.waiting import eventually
 
@@ -94,6 +94,7 @@ import asyncio, resource, sys
 from pathlib import Path
 from ci_common.errors import Unavailable
 from ci_persistence.sqlite import SQLiteJobRepository
+from ci_persistence.writing import Writer
 from tests.helpers.jobs import PLENTY, new_job
 
 async def main():
@@ -217,26 +218,26 @@ class TestWriter:
         lane = Lane(path, busy_timeout=1, setup=CONFIGURE_WRITER)
         await lane.open()
         writer = Writer(path, lane)
-        release = asyncio.Event()
+        release = threading.Event()
 
-        async def prepare(connection: aiosqlite.Connection) -> None:
-            await connection.execute("CREATE TABLE t (a INTEGER PRIMARY KEY)")
-            await connection.set_trace_callback(statements.append)
+        def prepare(connection: sqlite3.Connection) -> None:
+            connection.execute("CREATE TABLE t (a INTEGER PRIMARY KEY)")
+            connection.set_trace_callback(statements.append)
 
-        async def wait_for_release(_: aiosqlite.Connection) -> bool:
-            return await release.wait()
+        def wait_for_release(_: sqlite3.Connection) -> bool:
+            return release.wait(60)
 
         def insert(number: int, error: Exception | None) -> connections.Query[int]:
-            async def operation(connection: aiosqlite.Connection) -> int:
+            def operation(connection: sqlite3.Connection) -> int:
                 if error:
                     raise error
-                await connection.execute("INSERT INTO t VALUES (?)", [number])
+                connection.execute("INSERT INTO t VALUES (?)", [number])
                 return number
 
             return operation
 
-        async def stored(connection: aiosqlite.Connection) -> list[int]:
-            return [row["a"] for row in await connection.execute_fetchall("SELECT a FROM t")]
+        def stored(connection: sqlite3.Connection) -> list[int]:
+            return [row["a"] for row in connection.execute("SELECT a FROM t")]
 
         await writer.run(prepare)
         statements.clear()
@@ -255,19 +256,42 @@ class TestWriter:
         assert await lane.run(stored) == [0, 2, 5]
         await writer.close()
 
+    async def test_jobs_that_are_stored_together_fail_alone(self, path: Path) -> None:
+        repository = SQLiteJobRepository(path)
+        await repository.open()
+        jobs = [new_job() for _ in range(7)]
+        await repository.add(jobs[0], max_queued=PLENTY)
+        adding = (repository.add(job, max_queued=PLENTY) for job in [*jobs[1:6], jobs[0], jobs[6]])
+        outcomes = await asyncio.gather(*adding, return_exceptions=True)
+        expected = [Job] * 5 + [ValueError, Job]
+        assert [type(outcome) for outcome in outcomes] == expected, "there is a job of the sixth one's id"
+        assert [job.id for job in await repository.queued()] == [job.id for job in jobs]
+        assert (await repository.figures()).submitted == 7
+        await repository.close()
+
+    async def test_of_jobs_that_are_stored_together_the_first_get_the_room(self, path: Path) -> None:
+        repository = SQLiteJobRepository(path)
+        await repository.open()
+        jobs = [new_job() for _ in range(7)]
+        adding = (repository.add(job, max_queued=5) for job in jobs)
+        outcomes = await asyncio.gather(*adding, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [Job] * 5 + [QueueFull] * 2
+        assert [job.id for job in await repository.queued()] == [job.id for job in jobs[:5]]
+        await repository.close()
+
     async def test_what_is_to_be_certain_is_told_of_although_its_caller_was_cancelled(self, path: Path) -> None:
         lane = Lane(path, busy_timeout=1, setup=CONFIGURE_WRITER)
         await lane.open()
         writer = Writer(path, lane)
-        begun, release = asyncio.Event(), asyncio.Event()
+        begun, release = threading.Event(), threading.Event()
 
-        async def operation(_: aiosqlite.Connection) -> str:
+        def operation(_: sqlite3.Connection) -> str:
             begun.set()
-            await release.wait()
+            release.wait(60)
             return "stored"
 
         running = asyncio.create_task(writer.run_certainly(operation))
-        await begun.wait()
+        await eventually(begun.is_set)
         for _ in range(2):
             running.cancel()
             await asyncio.sleep(0)

@@ -8,7 +8,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import aiosqlite
 import pytest
 
 from ci_common.errors import Unavailable
@@ -28,16 +27,16 @@ WHOLE: dict[State, dict[str, Any]] = {
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> Path:
+def database(tmp_path: Path) -> Path:
     path = tmp_path / "jobs.db"
-    await migrate_file(path, migrations())
+    migrate_file(path, migrations())
     return path
 
 
-async def migrate_file(path: Path, scripts: list[str]) -> None:
-    async with aiosqlite.connect(path, isolation_level=None) as migrating:
+def migrate_file(path: Path, scripts: list[str]) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as migrating:
         try:
-            await migrate(migrating, scripts)
+            migrate(migrating, scripts)
         finally:
             assert not migrating.in_transaction
 
@@ -228,6 +227,39 @@ def test_ended_jobs_are_found_in_their_order(connection: sqlite3.Connection, con
     assert not any("TEMP B-TREE" in step for step in steps), steps
 
 
+RECURRING = {
+    "the loop's look at the queue": queries.QUEUED_KEYS,
+    "and at the active jobs": queries.ACTIVE_KEYS,
+    "jobs by their ids": queries.GET_JOBS,
+    "a job by its id": queries.GET_JOB,
+    "jobs by what they took": queries.GET_HOLDERS,
+    "a write": queries.UPDATE_JOB,
+    "a cancel request": queries.REQUEST_CANCEL,
+    "the queue's length": queries.QUEUE_LENGTH,
+    "the figures": queries.FIGURES,
+    "unfinished jobs, for the doctor": queries.UNFINISHED,
+    "the latest time, for the doctor": queries.NEWEST_TIME,
+    "whether the clock is to be trusted": retention_queries.list_ended(["since", "before"]),
+    "jobs due by age": retention_queries.list_ended(["before", "conclusions", "other_than"]),
+    "uploads due by age": retention_queries.list_ended(["before", "since", "has_upload", "other_than"]),
+    "the next removals": retention_queries.LIST_REMOVALS,
+    "deletion": retention_queries.DELETE_JOBS_AS_LEADER,
+}
+"""What is asked again and again, or whenever somebody starts something."""
+
+
+@pytest.mark.parametrize("query", RECURRING.values(), ids=RECURRING)
+def test_nothing_that_recurs_looks_through_all_jobs(connection: sqlite3.Connection, query: str) -> None:
+    for step in plan(connection, query):
+        assert not step.startswith("SCAN jobs") or "jobs_unfinished" in step, step
+
+
+def test_what_is_counted_is_never_looked_for_among_the_jobs(connection: sqlite3.Connection) -> None:
+    steps = plan(connection, queries.FIGURES)
+    of_jobs = [step for step in steps if " jobs " in step]
+    assert of_jobs == ["SEARCH jobs USING COVERING INDEX jobs_unfinished (state=?)"] * 2, steps
+
+
 def test_jobs_are_deleted_by_their_ids(connection: sqlite3.Connection) -> None:
     for query in (retention_queries.DELETE_JOBS, retention_queries.DELETE_JOBS_AS_LEADER):
         steps = plan(connection, query)
@@ -241,22 +273,22 @@ def plan(connection: sqlite3.Connection, query: str) -> list[str]:
     return [row["detail"].replace("SCAN TABLE", "SCAN").replace("SEARCH TABLE", "SEARCH") for row in rows]
 
 
-async def test_migrates_once_and_keeps_what_is_there(database: Path, connection: sqlite3.Connection) -> None:
+def test_migrates_once_and_keeps_what_is_there(database: Path, connection: sqlite3.Connection) -> None:
     job_id = insert(connection)
-    await migrate_file(database, [*migrations(), "CREATE TABLE later (a);\nINSERT INTO later\nVALUES (1);\n"])
-    await migrate_file(database, [*migrations(), "CREATE TABLE later (a);"])
+    migrate_file(database, [*migrations(), "CREATE TABLE later (a);\nINSERT INTO later\nVALUES (1);\n"])
+    migrate_file(database, [*migrations(), "CREATE TABLE later (a);"])
     assert connection.execute("SELECT a FROM later").fetchone()["a"] == 1
     assert connection.execute("SELECT id FROM jobs").fetchone()["id"] == job_id
 
 
-async def test_a_failing_migration_leaves_nothing_behind(database: Path, connection: sqlite3.Connection) -> None:
+def test_a_failing_migration_leaves_nothing_behind(database: Path, connection: sqlite3.Connection) -> None:
     version = len(migrations())
     with pytest.raises(sqlite3.OperationalError):
-        await migrate_file(database, [*migrations(), "CREATE TABLE later (a);\nCREATE TABLE later (a);\n"])
+        migrate_file(database, [*migrations(), "CREATE TABLE later (a);\nCREATE TABLE later (a);\n"])
     assert connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'later'").fetchone() is None
     assert connection.execute("PRAGMA user_version").fetchone()["user_version"] == version
 
 
-async def test_a_newer_database_is_refused(database: Path) -> None:
+def test_a_newer_database_is_refused(database: Path) -> None:
     with pytest.raises(Unavailable, match="newer"):
-        await migrate_file(database, migrations()[:-1])
+        migrate_file(database, migrations()[:-1])

@@ -1,0 +1,156 @@
+"""The one writer: what waits while a commit is under way goes together into the next one."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic
+
+from ci_common.errors import Unavailable
+from ci_persistence import queries
+from ci_persistence.connections import Lane, Query, Result, translated
+
+Together = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
+"""Carries out several operations of one kind by a few statements; returns each one's result, or the error it alone met.
+
+It raises whatever else it meets: then what it did is undone, and each operation is carried out by itself.
+"""
+
+
+class _Waiting(Generic[Result]):
+    """An operation that is to be carried out."""
+
+    def __init__(self, operation: Query[Result], outcome: asyncio.Future[Result]) -> None:
+        self.operation = operation
+        self.outcome = outcome
+        self._claim = threading.Lock()
+
+    def claim(self) -> bool:
+        """Tell whether it was nobody's yet: the writer claims it to carry it out, its caller to take it back."""
+        return self._claim.acquire(blocking=False)
+
+
+class Writer:
+    """Puts operations that come while a commit is under way together into the next one.
+
+    An operation writes with one statement at most, and fails before it or by it: so what fails has changed nothing.
+    """
+
+    def __init__(self, path: Path, lane: Lane, groups: Mapping[type, Together] | None = None) -> None:
+        """`groups` has, by the type of some operations, what carries out many of them at the cost of few."""
+        self._path = path
+        self._lane = lane
+        self._groups = groups or {}
+        self._waiting: list[_Waiting[Any]] = []
+        self._work: asyncio.Task[None] | None = None
+        self.on_commit: Callable[[], None] = lambda: None
+        """Called after every commit, in the event loop, before those who wait for it go on."""
+
+    async def run(self, operation: Query[Result]) -> Result:
+        """Return what `operation` returns once it is durable, or raise what it raises.
+
+        An operation whose caller is cancelled may still be carried out if it has begun, and never if it has not.
+        """
+        return await self._enter(operation).outcome
+
+    async def run_certainly(self, operation: Query[Result]) -> Result:
+        """Do the same for a caller that has to know: CancelledError means that it never will be carried out.
+
+        Where it has begun, its outcome is returned or raised although the caller was cancelled.
+        """
+        waiting = self._enter(operation)
+        while True:
+            try:
+                return await asyncio.shield(waiting.outcome)
+            except asyncio.CancelledError:
+                if waiting.claim():
+                    waiting.outcome.cancel()
+                    raise
+
+    def _enter(self, operation: Query[Result]) -> _Waiting[Result]:
+        waiting = _Waiting(operation, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        if self._work is None:
+            self._work = asyncio.create_task(self._commit_waiting(), name="database writer")
+        return waiting
+
+    async def close(self) -> None:
+        """Finish what was begun and disconnect."""
+        if self._work is not None:
+            await asyncio.wait({self._work})
+        await self._lane.close()
+
+    async def _commit_waiting(self) -> None:
+        while batch := [waiting for waiting in self._waiting if not waiting.outcome.done()]:
+            self._waiting.clear()
+            outcomes = await self._outcomes(batch)
+            self.on_commit()
+            for waiting, outcome in zip(batch, outcomes, strict=True):
+                if waiting.outcome.done():
+                    continue
+                if isinstance(outcome, Exception):
+                    waiting.outcome.set_exception(outcome)
+                else:
+                    waiting.outcome.set_result(outcome)
+        self._waiting.clear()
+        self._work = None
+
+    async def _outcomes(self, batch: list[_Waiting[Any]]) -> list[Any]:
+        """Return each operation's result or error, once all that succeeded are durable."""
+        try:
+            return await self._lane.run(partial(self._commit_together, batch))
+        except Exception as exc:
+            return [exc] * len(batch)
+
+    def _commit_together(self, batch: list[_Waiting[Any]], connection: sqlite3.Connection) -> list[Any]:
+        """Return each operation's result, or the error with which it alone failed. Runs in the connection's thread."""
+        connection.execute(queries.BEGIN)
+        try:
+            # Whose caller went away while the transaction waited for other processes is left out.
+            claimed = [waiting for waiting in batch if not waiting.outcome.done() and waiting.claim()]
+            outcomes = self._carry_out(claimed, connection)
+            connection.execute(queries.COMMIT)
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute(queries.ROLLBACK)
+            raise
+        return [outcomes.get(waiting) for waiting in batch]
+
+    def _carry_out(self, batch: list[_Waiting[Any]], connection: sqlite3.Connection) -> dict[_Waiting[Any], Any]:
+        outcomes: dict[_Waiting[Any], Any] = {}
+        for kind, together in self._groups.items():
+            group = [waiting for waiting in batch if isinstance(waiting.operation, kind)]
+            if len(group) > 1:
+                acting = partial(_undone_if_failing, together, connection, [waiting.operation for waiting in group])
+                results = self._attempt(acting)
+                if not isinstance(results, Exception):
+                    outcomes.update(zip(group, results, strict=True))
+        for waiting in batch:
+            if waiting not in outcomes:
+                outcomes[waiting] = self._attempt(partial(waiting.operation, connection))
+        return outcomes
+
+    def _attempt(self, act: Callable[[], Any]) -> Any:
+        """Return what `act` returns, or the error that is its own."""
+        try:
+            with translated(self._path):
+                return act()
+        except Unavailable:
+            raise  # The database itself is at fault, for all of them.
+        except Exception as exc:
+            return exc
+
+
+def _undone_if_failing(together: Together, connection: sqlite3.Connection, operations: Sequence[Any]) -> Sequence[Any]:
+    connection.execute(queries.SAVEPOINT)
+    try:
+        return together(connection, operations)
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute(queries.ROLLBACK_TO_SAVEPOINT)
+        raise
+    finally:
+        if connection.in_transaction:
+            connection.execute(queries.RELEASE_SAVEPOINT)

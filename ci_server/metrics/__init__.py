@@ -1,0 +1,1 @@
+"""`GET /metrics`: what is measured (`sources`), and how it is written (`document`, `exposition`)."""

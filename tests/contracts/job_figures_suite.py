@@ -1,0 +1,70 @@
+"""What every implementation of `JobFigures` promises."""
+
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from ci_common.jobs import Attempt, Conclusion, StartWay, State
+from ci_persistence.repository import Lease
+from tests.contracts.job_repository_place import Base, Repository
+from tests.helpers.jobs import NOON, PLENTY, bring, new_job
+
+
+class FiguresSuite(Base):
+    async def test_nothing_has_happened(self, repository: Repository) -> None:
+        figures = asdict(await repository.figures())
+        assert {name for name, value in figures.items() if value} == set()
+
+    async def test_everything_is_counted_where_it_happens(self, repository: Repository, lease: Lease) -> None:
+        jobs = [await repository.add(new_job(max_attempts=2), max_queued=PLENTY) for _ in range(8)]
+        for job, conclusion in zip(jobs, Conclusion, strict=False):
+            job = await bring(repository, lease, job, State.STARTING)
+            start = {"start_time": NOON, "start_way": StartWay.COLD}
+            job = await repository.update(job, lease, state=State.RUNNING, **start)
+            end = {"end_time": NOON + timedelta(milliseconds=500), "conclusion": conclusion}
+            await repository.update(job, lease, state=State.COMPLETED, **end)
+        await self._run_twice(repository, lease, jobs[5].id)
+        await bring(repository, lease, jobs[6], State.STARTING)
+        figures = await repository.figures()
+        assert asdict(figures) == {
+            "submitted": 8,
+            **dict.fromkeys(Conclusion, 1),
+            "retried": 1,
+            "warm": 1,
+            "cold": 5,
+            "pull": 1,
+            "ran": 5,
+            "ran_micros": 2_500_000,
+            "queued": 1,
+            "starting": 1,
+            "running": 1,
+            "removals": 0,
+            "leads": True,
+            "term": 1,
+        }
+
+    async def _run_twice(self, repository: Repository, lease: Lease, job_id: str) -> None:
+        job = await bring(repository, lease, await repository.get(job_id), State.STARTING)
+        warm = {"start_way": StartWay.WARM, "workload": "w"}
+        job = await repository.update(job, lease, state=State.RUNNING, start_time=NOON, **warm)
+        ended = Attempt(number=1, conclusion=Conclusion.FAILED, end_time=NOON)
+        anew: dict[str, Any] = {"start_time": None, "runtime": None, "start_way": None, "workload": None, "attempt": 2}
+        job = await repository.update(job, lease, state=State.QUEUED, **anew, earlier_attempts=(ended,))
+        job = await bring(repository, lease, job, State.STARTING)
+        await repository.update(job, lease, state=State.RUNNING, start_time=NOON, start_way=StartWay.PULL)
+
+    async def test_what_is_deleted_stays_counted(self, repository: Repository, lease: Lease) -> None:
+        jobs = [await repository.add(new_job(), max_queued=PLENTY) for _ in range(3)]
+        for job in jobs:
+            await bring(repository, lease, job, State.COMPLETED)
+        before = await repository.figures()
+        await repository.delete([job.id for job in jobs])
+        after = await repository.figures()
+        assert (after.submitted, after.succeeded, after.ran) == (3, 3, 3) == (before.submitted, before.succeeded, 3)
+        assert after.removals == 3
+
+    async def test_who_has_stopped_leading_does_not_lead(self, repository: Repository, lease: Lease) -> None:
+        assert (await repository.figures()).leads
+        await repository.release(lease)
+        figures = await repository.figures()
+        assert (figures.leads, figures.term) == (False, 1)
