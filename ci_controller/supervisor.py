@@ -30,6 +30,8 @@ GLANCE_SECONDS = 0.02
 
 Mostly it is a step that ends, and the job with it, which the files tell sooner.
 """
+LEAVING_SECONDS = 0.2
+"""How long what ran a job that has completed may take to go by itself, before it is removed."""
 STALE_SECONDS = 0.05
 """How long to wait before the next look when somebody else has written the row."""
 
@@ -108,6 +110,8 @@ class Supervisor:
                 self.is_clearing = True
                 return not await clear(job, self._execution)
             await self._take(action, job)
+            if seen.sight is Sight.FINISHED:
+                await self._let_go()
         except RuntimeUnavailable as exc:
             log.warning("job %s: the engine does not answer: %s", job.id, exc)
             await self._say_unavailable(job, exc)
@@ -254,6 +258,11 @@ class Supervisor:
         until = clock() + GLANCE_SECONDS
         while job.state is State.RUNNING and not self._execution.has_ended(job) and clock() < until:
             await self._wait(until - clock())
+
+    async def _let_go(self) -> None:
+        """Let what ran the job go by itself, which the engine tells of: readers get the verdict meanwhile."""
+        await self._wait(0)
+        await self._wait(LEAVING_SECONDS)
 
     async def _wait_until(self, until: datetime | None, now: datetime) -> None:
         limit = now + timedelta(seconds=self._interval)
