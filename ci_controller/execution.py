@@ -5,7 +5,7 @@
 
 import asyncio
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from ci_common.errors import StartFault
 from ci_common.jobs import Job, State
 from ci_common.layout import DataDirectory, RunDirectory
 from ci_common.spec import ExecutionPlan, Retry
+from ci_common.stations import left_in_files
 from ci_common.times import Clock
 from ci_common.unpack import UnpackLimits
 from ci_common.watch import FileWatcher
@@ -24,7 +25,7 @@ from ci_controller.runtime.guarded import Check, GuardedRuntime
 from ci_controller.runtime.protocol import WAITING, Phase, Runtime, Workload, WorkloadKey, WorkloadSpec
 from ci_controller.script import write_script
 from ci_controller.usage import UsageWatch
-from ci_controller.verdicts import Observed, Sight
+from ci_controller.verdicts import Observed, Sight, tells_all
 
 MIN_FREE_BYTES = 64 * 1024
 """With less room than this the disk counts as full."""
@@ -54,6 +55,9 @@ class Execution(Protocol):
     async def look(self, job: Job) -> Observed:
         """Return what there is to see of the job."""
 
+    def has_ended(self, job: Job) -> bool:
+        """Tell whether the running job's own code is known to have ended, without asking what runs it."""
+
     async def create(self, job: Job) -> None:
         """Prepare everything and create the workload. Raises StartFault, ImageNotFound."""
 
@@ -66,8 +70,8 @@ class Execution(Protocol):
     async def start(self, job: Job) -> None:
         """Let the workload go to its gate. Raises StartFault."""
 
-    async def open_gate(self, job: Job) -> None:
-        """Let the job's own code begin; return once it has, or when it seems that it will not."""
+    async def open_gate(self, job: Job) -> bool:
+        """Let the job's own code begin; return whether it has, once it has or when it seems that it will not."""
 
     def usage_watch(self, job: Job, watcher: FileWatcher, exceeded: Callable[[], None]) -> UsageWatch | None:
         """Return what follows how much the running job uses, if anything is to be followed."""
@@ -77,6 +81,9 @@ class Execution(Protocol):
 
     async def collect(self, job: Job) -> dict[str, Any]:
         """Return the changes to the row that say what the job left."""
+
+    def passed(self, job: Job) -> Mapping[str, int]:
+        """Return which stations (`ci_common.stations`) the attempt's files tell of, and when it passed them."""
 
     async def discard(self, job: Job) -> None:
         """Remove the workload if it has exited before its gate, and nothing else."""
@@ -116,7 +123,11 @@ class WorkloadExecution:
     async def look(self, job: Job) -> Observed:
         waiting_run = self._waiting_run(job)
         run = waiting_run or self._run(job)
+        if (finished := self._finished(job, run)) is not None:
+            return finished
         workload = await self._look_at_workload(job, run)
+        if (finished := self._finished(job, run)) is not None:
+            return finished
         # The marks are read after the engine was asked: what has exited by then has left all it will ever leave.
         started, waiting, ended = run.is_started(), run.is_waiting(), run.read_exit()
         return Observed(
@@ -130,6 +141,19 @@ class WorkloadExecution:
             disk_full=ended is None and _free_bytes(self._data.path) < MIN_FREE_BYTES,
             cleared=job.state is not State.COMPLETED or (waiting_run is None and rundir.is_cleared(run)),
         )
+
+    def _finished(self, job: Job, run: RunDirectory) -> Observed | None:
+        """Return what there is to see of a running attempt whose script has said all there is to learn, else None."""
+        if job.state is not State.RUNNING or not self._runtime.has_console:  # Without one, it cannot know.
+            return None
+        ended = run.read_exit()
+        if ended is None or not tells_all(ended):
+            return None
+        started = run.is_started()
+        return Observed(Sight.FINISHED, exit=ended, started=started, usage=_usage(run, started=started))
+
+    def has_ended(self, job: Job) -> bool:
+        return self._run(job).read_exit() is not None
 
     async def _look_at_workload(self, job: Job, run: RunDirectory) -> Workload:
         """A script that reads the gate is alive, which takes the engine far longer to say."""
@@ -182,16 +206,17 @@ class WorkloadExecution:
     async def start(self, job: Job) -> None:
         await self._runtime.start(_key(job))
 
-    async def open_gate(self, job: Job) -> None:
+    async def open_gate(self, job: Job) -> bool:
         run = self._run(job)
         if run.is_started():
-            return
+            return False
         self._check()
         with rundir.opened_gate(run):
             delay = 0.0005  # The script needs less to make its mark than an inotify watch costs.
             while not run.is_started() and delay < GATE_SECONDS:
                 await asyncio.sleep(delay)
                 delay *= 2
+        return run.is_started()
 
     def usage_watch(self, job: Job, watcher: FileWatcher, exceeded: Callable[[], None]) -> UsageWatch:
         return UsageWatch(
@@ -225,6 +250,9 @@ class WorkloadExecution:
     async def collect(self, job: Job) -> dict[str, Any]:
         self._check()
         return await collect_files(job, self._data, self._clock)
+
+    def passed(self, job: Job) -> Mapping[str, int]:
+        return left_in_files(self._run(job))
 
     async def discard(self, job: Job) -> None:
         run = self._run(job)

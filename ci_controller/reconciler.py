@@ -43,7 +43,8 @@ IDLE_STEPS = 8
 RETRY_EVENTS_SECONDS = 1.0
 SHORT_LOOK_SECONDS = 0.005
 LOOK_LOAD = 3
-"""Looks at the jobs that take longer than short ones take at most one part in this many, and one, of the time."""
+"""Looks at the jobs that keep this thread busy for longer than short ones do so for at most one part in this many, and
+one, of the time."""
 
 
 class Reconciler:
@@ -139,7 +140,7 @@ class Reconciler:
 
     async def _follow_jobs(self) -> None:
         while True:
-            begun = time.monotonic()
+            begun = time.thread_time()
             pause = self._settings.reconcile_interval
             try:
                 backing_off = await self._look_at_jobs()
@@ -147,8 +148,8 @@ class Reconciler:
             except (CiError, OSError) as exc:
                 log.warning("this look at the jobs is skipped: %s", exc)
                 await asyncio.sleep(min(1.0, self._settings.reconcile_interval))
-            # A look at a long queue takes a while, and every submission asks for one.
-            await asyncio.sleep(LOOK_LOAD * max(0.0, time.monotonic() - begun - SHORT_LOOK_SECONDS))
+            # A look at a long queue takes a while, and every submission asks for one. Waiting for others takes nothing.
+            await asyncio.sleep(LOOK_LOAD * max(0.0, time.thread_time() - begun - SHORT_LOOK_SECONDS))
             await self._wakeups.wait(pause)
 
     async def _follow_workloads(self, runtime: Runtime) -> None:
