@@ -20,7 +20,7 @@ from ci_common.unpack import UnpackLimits
 from ci_common.watch import FileWatcher
 from ci_controller.builtin import BuiltinExecution
 from ci_controller.completion import Writer
-from ci_controller.execution import Execution, WorkloadExecution
+from ci_controller.execution import Execution
 from ci_controller.images import Images
 from ci_controller.janitor import Janitor
 from ci_controller.leadership import Leadership
@@ -33,6 +33,7 @@ from ci_controller.scheduler import Scheduler
 from ci_controller.strays import Strays
 from ci_controller.supervisors import Supervisors
 from ci_controller.sweeper import Sweeper
+from ci_controller.workload_execution import WorkloadExecution
 from ci_persistence.retention import JobRetention
 
 log = logging.getLogger(__name__)

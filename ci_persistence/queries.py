@@ -155,6 +155,12 @@ JOBS_OR_REMOVALS = f"""
 {KNOWN_JOBS} UNION SELECT job_id FROM removals WHERE job_id IN (SELECT value FROM json_each(:ids))
 """  # noqa: S608  # a statement of our own
 
+# Which attempts took those of a JSON list of waiting workloads.
+HOLDERS = """
+SELECT workload, id, attempt FROM jobs
+WHERE workload IS NOT NULL AND workload IN (SELECT value FROM json_each(:workloads))
+"""
+
 JOURNAL_MODE = "PRAGMA journal_mode"
 
 # Who has not completed, and where it runs.

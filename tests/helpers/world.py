@@ -302,7 +302,7 @@ class World:
 
 
 def _sight(run: Run, job: Job) -> Sight:
-    """As `ci_controller.execution` makes it of the engine's word and the marks."""
+    """As `ci_controller.workload_execution` makes it of the engine's word and the marks."""
     if job.state is State.RUNNING and run.exit is not None:
         return Sight.FINISHED
     if run.workload is None:
