@@ -65,6 +65,9 @@ SELECT submitted, succeeded, failed, cancelled, timed_out, errored, retried, war
 FROM tally, queue, lease
 """
 
+# How long the stages of jobs' paths took: the buckets that have any.
+STAGES = "SELECT stage, way, up_to, jobs, micros FROM stages ORDER BY stage, way, up_to"
+
 # One job.
 GET_JOB = "SELECT * FROM jobs WHERE id = :id"
 

@@ -18,7 +18,7 @@ from ci_common.watch import FileWatcher, Watched
 from ci_persistence import operations, queries, retention_operations
 from ci_persistence.commits import commits_to
 from ci_persistence.connections import Lane, translated
-from ci_persistence.figures import Figures, JobFigures
+from ci_persistence.figures import Figures, JobFigures, StageTimes
 from ci_persistence.lookout import Lookout
 from ci_persistence.repository import Held, Installation, JobFilter, JobRepository, LeaderLease, Lease
 from ci_persistence.retention import Ended, JobRetention, Removal
@@ -92,6 +92,9 @@ class SQLiteJobRepository(JobRepository, JobRetention, JobFigures, LeaderLease):
 
     async def figures(self) -> Figures:
         return await self._use().quick.run(operations.figures)
+
+    async def stages(self) -> list[StageTimes]:
+        return await self._use().quick.run(operations.stages)
 
     async def get(self, job_id: str) -> Job:
         return await self._use().quick.run(partial(operations.get, job_id=job_id))
