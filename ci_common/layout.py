@@ -37,7 +37,7 @@ from ci_common.errors import Unavailable
 
 UNCONFIRMED = "unconfirmed"
 
-_EXIT = re.compile(rb"(\d{1,3})( term)?(?: oom:(\d{1,18}))?(?: pids:(\d{1,18}))?(?: throttled:(\d{1,3}))?\n")
+_EXIT = re.compile(rb"(\d{1,3})( term)?(?: oom:(\d{1,18}))?(?: pids:(\d{1,18}))?(?: throttled:(\d{1,3}))?( last)?\n")
 _EXIT_BYTES = 80
 _NO_FILE_FOR_US = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM})
 
@@ -56,6 +56,8 @@ class ExitRecord:
     """How often no further process was allowed during the last step; None where the kernel does not tell."""
     throttled_percent: int | None = None
     """In how many of 100 scheduling periods the job was held back by its limit on processors; None: not known."""
+    last: bool = False
+    """Whether nothing else of the job ran any more, so that the log was complete."""
 
 
 def open_regular(path: Path) -> int:
@@ -177,8 +179,8 @@ class RunDirectory:
         match = _EXIT.fullmatch(read_capped(self.exit, _EXIT_BYTES) or b"")
         if match is None or int(match[1]) > 255:
             return None
-        oom_kills, refused_forks, throttled = (None if text is None else int(text) for text in match.groups()[2:])
-        return ExitRecord(int(match[1]), match[2] is not None, oom_kills, refused_forks, throttled)
+        oom_kills, refused_forks, throttled = (None if text is None else int(text) for text in match.groups()[2:5])
+        return ExitRecord(int(match[1]), match[2] is not None, oom_kills, refused_forks, throttled, bool(match[6]))
 
     def log_size(self) -> int:
         """Return the log's length in bytes; 0 where there is none."""

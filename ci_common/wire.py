@@ -1,5 +1,6 @@
 """What goes over HTTP besides `Spec`: requests, the job as users see it, and the events of its stream."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -10,7 +11,8 @@ from ci_common.jobs import Attempt, Conclusion, Job, Reason, State, StepResult
 from ci_common.pool import PoolState
 from ci_common.quantities import NonNegativeDuration
 from ci_common.retention import LONGEST_AGE
-from ci_common.times import to_rfc3339
+from ci_common.stations import in_order
+from ci_common.times import from_micros, to_rfc3339
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
@@ -80,6 +82,12 @@ def step_on_wire(step: StepResult) -> dict[str, Any]:
     }
 
 
+def timing_on_wire(*traces: Mapping[str, int]) -> list[dict[str, str]]:
+    """Return the stations of a path as the job's `timing` shows them, in order."""
+    passed = (station for trace in traces for station in in_order(trace))
+    return [{"station": name, "time": to_rfc3339(from_micros(instant))} for name, instant in passed]
+
+
 def attempt_on_wire(attempt: Attempt) -> dict[str, Any]:
     """Return an earlier attempt as the job's `attempts` list shows it."""
     return {
@@ -91,6 +99,7 @@ def attempt_on_wire(attempt: Attempt) -> dict[str, Any]:
         "end_time": _instant(attempt.end_time),
         "runtime": attempt.runtime,
         "start_way": attempt.start_way,
+        "timing": timing_on_wire(attempt.trace),
         "log_bytes": attempt.log_bytes,
         "log_sha256": attempt.log_sha256,
         "steps": [step_on_wire(step) for step in attempt.steps],
@@ -98,9 +107,16 @@ def attempt_on_wire(attempt: Attempt) -> dict[str, Any]:
 
 
 def job_on_wire(
-    job: Job, *, log_bytes: int | None = None, steps: tuple[StepResult, ...] | None = None
+    job: Job,
+    *,
+    log_bytes: int | None = None,
+    steps: tuple[StepResult, ...] | None = None,
+    trace: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """Return the job as the API shows it. `log_bytes` and `steps` are the live ones of a job that still runs."""
+    """Return the job as the API shows it.
+
+    `log_bytes`, `steps` and `trace` are the live ones of a job that still runs.
+    """
     return {
         "job_id": job.id,
         "type": job.type,
@@ -130,6 +146,7 @@ def job_on_wire(
         "retry_of": job.retry_of,
         "runtime": job.runtime,
         "start_way": job.start_way,
+        "timing": timing_on_wire(job.arrival, job.trace if trace is None else trace),
         "image": job.image,
     }
 

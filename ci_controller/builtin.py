@@ -50,6 +50,9 @@ class BuiltinExecution:
             return Observed(Sight.RUNNING, started=True, over_at=over_at)
         return Observed(Sight.EXITED, exit=ExitRecord(0, terminated=False), started=True)
 
+    def has_ended(self, job: Job) -> bool:
+        return True
+
     async def create(self, job: Job) -> None: ...
 
     async def start(self, job: Job) -> None: ...
@@ -58,7 +61,8 @@ class BuiltinExecution:
 
     async def move_out(self, job: Job) -> None: ...
 
-    async def open_gate(self, job: Job) -> None: ...
+    async def open_gate(self, job: Job) -> bool:
+        return True
 
     def usage_watch(self, job: Job, watcher: FileWatcher, exceeded: Callable[[], None]) -> None: ...
 
@@ -70,6 +74,9 @@ class BuiltinExecution:
         if seen.exit is not None:
             changes["result"] = json.dumps("ok" if job.type == "sleep" else job.payload)
         return changes
+
+    def passed(self, job: Job) -> dict[str, int]:
+        return {}
 
     async def discard(self, job: Job) -> None: ...
 

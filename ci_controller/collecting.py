@@ -16,12 +16,17 @@ from ci_common.times import Clock
 log = logging.getLogger(__name__)
 
 _HASH_CHUNK = 1024 * 1024
+_SHORT_LOG = 64 * 1024
+"""Bytes that take less time to hash than a thread takes to begin."""
 
 
 async def collect_files(job: Job, data: DataDirectory, clock: Clock) -> dict[str, Any]:
     """Return the changes to the row that say what is in the job's run directory."""
     run = data.run(job.id, job.attempt)
-    size, digest = await asyncio.to_thread(_hash_log, run.log)
+    if run.log_size() <= _SHORT_LOG:
+        size, digest = _hash_log(run.log)
+    else:
+        size, digest = await asyncio.to_thread(_hash_log, run.log)
     try:
         if size > LogTimes(run.times).last_length():
             LogTimes(run.times).append(clock(), size)

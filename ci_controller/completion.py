@@ -1,17 +1,19 @@
 """How a job or one of its attempts ends: what it left is collected, the row is written, everything else is removed."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from ci_common.errors import ImageFault, StartFault
 from ci_common.jobs import Attempt, Conclusion, Job, Reason, ReasonCode, State
 from ci_common.spec import Retry
+from ci_common.stations import Station
 from ci_common.times import Clock, Uptime, uptime
 from ci_controller.execution import Execution
 from ci_controller.job_time import now_of
 from ci_controller.retrying import Chance, pause_after
+from ci_controller.traces import COMMITTED, Traces
 from ci_controller.verdicts import Verdict
 from ci_persistence.repository import JobRepository, Lease
 
@@ -26,24 +28,39 @@ class Writer:
     lease: Lease
     clock: Clock
     uptime: Uptime = uptime
+    traces: Traces = field(default_factory=Traces)
 
     def now_of(self, job: Job) -> datetime:
         """Return the present instant as the job's deadlines see it; see `job_time.now_of`."""
         return now_of(job, self.clock, self.uptime)
 
     async def write(self, job: Job, **changes: object) -> Job:
-        """Write `changes`; see `JobRepository.update`."""
-        return await self.repository.update(job, self.lease, **changes)
+        """Write `changes`, and which stations the job has passed; see `JobRepository.update`."""
+        trace = self.traces.of(job)
+        written = await self.repository.update(job, self.lease, **{"trace": trace.times()} | changes)
+        if written.state is not job.state and written.state in COMMITTED:
+            trace.note(COMMITTED[written.state])
+        return written
 
 
 async def complete(job: Job, verdict: Verdict, *, writer: Writer, execution: Execution) -> Job:
     """End `job` with `verdict` and return it. Raises StaleWrite where its row changed meanwhile, RuntimeUnavailable."""
-    return await write_end(job, verdict, await execution.collect(job), writer)
+    return await write_end(job, verdict, await _collected(job, writer, execution), writer)
+
+
+async def _collected(job: Job, writer: Writer, execution: Execution) -> dict[str, Any]:
+    """Return what the attempt left, all the stations that are known of its path included."""
+    left = await execution.collect(job)
+    trace = writer.traces.of(job)
+    trace.fill_in(execution.passed(job))
+    trace.note(Station.COLLECTED)
+    return left
 
 
 async def write_end(job: Job, verdict: Verdict, left: dict[str, Any], writer: Writer) -> Job:
     """Write that `job` has ended with `verdict`, and what it left. Raises StaleWrite."""
     errored = verdict.reason is not None and verdict.conclusion is Conclusion.ERRORED
+    writer.traces.of(job).note(Station.COMPLETING)
     done = await writer.write(
         job,
         state=State.COMPLETED,
@@ -63,7 +80,9 @@ async def try_again(
     job: Job, verdict: Verdict, retry: Retry, *, writer: Writer, execution: Execution, chance: Chance
 ) -> Job:
     """End an attempt of `job` with `verdict`, queue the next one and return the job. Raises as `complete` does."""
-    left = await execution.collect(job)
+    left = await _collected(job, writer, execution)
+    trace = writer.traces.of(job)
+    trace.note(Station.COMPLETING)
     end = _end_of(job, writer.clock())
     pause = pause_after(job.attempt, retry, chance)
     ended = Attempt(
@@ -76,7 +95,7 @@ async def try_again(
         runtime=job.runtime,
         start_way=job.start_way,
         workload=job.workload,
-        trace=job.trace,
+        trace=trace.times(),
         **left,
     )
     again = await writer.write(

@@ -1,39 +1,18 @@
-"""One job's steps, carried out: the protocol the supervisor drives, and its implementation on runtimes.
+"""One job's steps, carried out: the protocol that the supervisor drives.
 
-`ci_controller.builtin` is the other implementation, for the job types that need no workload.
+`ci_controller.workload_execution` implements it on runtimes, `ci_controller.builtin` for the job types that need none.
 """
 
-import asyncio
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from ci_common.errors import StartFault
-from ci_common.jobs import Job, State
-from ci_common.layout import DataDirectory, RunDirectory
-from ci_common.spec import ExecutionPlan, Retry
-from ci_common.times import Clock
-from ci_common.unpack import UnpackLimits
+from ci_common.jobs import Job
+from ci_common.spec import Retry
 from ci_common.watch import FileWatcher
-from ci_controller import rundir
-from ci_controller.collecting import collect_files
-from ci_controller.limits import Bounds, Usage
-from ci_controller.renewal import fill_workspace
-from ci_controller.runtime.guarded import Check, GuardedRuntime
-from ci_controller.runtime.protocol import WAITING, Phase, Runtime, Workload, WorkloadKey, WorkloadSpec
-from ci_controller.script import write_script
+from ci_controller.limits import Bounds
 from ci_controller.usage import UsageWatch
-from ci_controller.verdicts import Observed, Sight
-
-MIN_FREE_BYTES = 64 * 1024
-"""With less room than this the disk counts as full."""
-LOG_OVERRUN_BYTES = 64 * 1024**2
-"""How far past its limit the log of a job that is being stopped may grow before its grace ends."""
-OVERRUN_SECONDS = 0.02
-"""How often to look at that."""
-GATE_SECONDS = 1.0
-"""How long to hold a gate open for its script, before looking again at what has become of it."""
+from ci_controller.verdicts import Observed
 
 
 class Execution(Protocol):
@@ -54,6 +33,9 @@ class Execution(Protocol):
     async def look(self, job: Job) -> Observed:
         """Return what there is to see of the job."""
 
+    def has_ended(self, job: Job) -> bool:
+        """Tell whether the running job's own code is known to have ended, without asking what runs it."""
+
     async def create(self, job: Job) -> None:
         """Prepare everything and create the workload. Raises StartFault, ImageNotFound."""
 
@@ -66,8 +48,8 @@ class Execution(Protocol):
     async def start(self, job: Job) -> None:
         """Let the workload go to its gate. Raises StartFault."""
 
-    async def open_gate(self, job: Job) -> None:
-        """Let the job's own code begin; return once it has, or when it seems that it will not."""
+    async def open_gate(self, job: Job) -> bool:
+        """Let the job's own code begin; return whether it has, once it has or when it seems that it will not."""
 
     def usage_watch(self, job: Job, watcher: FileWatcher, exceeded: Callable[[], None]) -> UsageWatch | None:
         """Return what follows how much the running job uses, if anything is to be followed."""
@@ -78,226 +60,11 @@ class Execution(Protocol):
     async def collect(self, job: Job) -> dict[str, Any]:
         """Return the changes to the row that say what the job left."""
 
+    def passed(self, job: Job) -> Mapping[str, int]:
+        """Return which stations (`ci_common.stations`) the attempt's files tell of, and when it passed them."""
+
     async def discard(self, job: Job) -> None:
         """Remove the workload if it has exited before its gate, and nothing else."""
 
     async def clear(self, job: Job) -> None:
         """Remove the workload, and all the job's files but its log and its upload."""
-
-
-class WorkloadExecution:
-    """Container jobs, on one runtime."""
-
-    def __init__(
-        self, runtime: Runtime, data: DataDirectory, clock: Clock, *, limits: UnpackLimits, check: Check
-    ) -> None:
-        """`limits` are those of the uploads that the attempts after the first unpack again.
-
-        `check` is called before every change to a workload or a run directory, and may forbid it by raising.
-        """
-        self._runtime = GuardedRuntime(runtime, check)
-        self._check = check
-        self._data = data
-        self._clock = clock
-        self._unpack_limits = limits
-        self._measuring = asyncio.Lock()
-        self.runtime_name = runtime.name
-
-    def bounds_of(self, job: Job) -> Bounds:
-        return Bounds.of(_plan_of(job))
-
-    def retry_of(self, job: Job) -> Retry | None:
-        return _plan_of(job).retry
-
-    def watched(self, job: Job) -> Path | None:
-        path = self._run(job).path
-        return path if self._waiting_run(job) is None and path.is_dir() else None
-
-    async def look(self, job: Job) -> Observed:
-        waiting_run = self._waiting_run(job)
-        run = waiting_run or self._run(job)
-        workload = await self._look_at_workload(job, run)
-        # The marks are read after the engine was asked: what has exited by then has left all it will ever leave.
-        started, waiting, ended = run.is_started(), run.is_waiting(), run.read_exit()
-        return Observed(
-            Sight.POOLED if waiting_run and workload.phase is Phase.RUNNING else _sight(workload, waiting, started),
-            exit=ended,
-            started=started,
-            spent=job.state is not State.COMPLETED and run.is_spent(),
-            workload_exit_code=workload.exit_code,
-            out_of_memory=workload.out_of_memory,
-            usage=_usage(run, started=started),
-            disk_full=ended is None and _free_bytes(self._data.path) < MIN_FREE_BYTES,
-            cleared=job.state is not State.COMPLETED or (waiting_run is None and rundir.is_cleared(run)),
-        )
-
-    async def _look_at_workload(self, job: Job, run: RunDirectory) -> Workload:
-        """A script that reads the gate is alive, which takes the engine far longer to say."""
-        if job.state is State.STARTING and run.is_waiting() and not run.is_started() and run.is_gate_read():
-            return Workload(Phase.RUNNING)
-        return await self._runtime.look(_key(job))
-
-    async def create(self, job: Job) -> None:
-        run, plan = self._run(job), _plan_of(job)
-        if job.has_upload and not run.workspace.is_dir():
-            await self._fill_workspace(job, run)
-        self._check()
-        await asyncio.to_thread(rundir.prepare, run, self._script(run, plan), has_console=self._runtime.has_console)
-        await self._runtime.create(WorkloadSpec(_key(job), run, plan))
-
-    async def _fill_workspace(self, job: Job, run: RunDirectory) -> None:
-        if job.attempt == 1:
-            raise StartFault(f"the project unpacked for job {job.id} is gone from the data directory; submit it again")
-        self._check()
-        await fill_workspace(run, self._data.upload(job.id), self._unpack_limits)
-
-    def _script(self, run: RunDirectory, plan: ExecutionPlan) -> bytes:
-        return write_script(
-            plan,
-            base=str(self._runtime.base_directory(run)),
-            environment=self._runtime.environment(),
-            setup=self._runtime.setup(run, plan),
-            has_console=self._runtime.has_console,
-        )
-
-    async def move_in(self, job: Job) -> None:
-        run, waiting_run = self._run(job), self._waiting_run(job)
-        if waiting_run is None:
-            return
-        if job.has_upload and not run.workspace.is_dir() and not waiting_run.workspace.is_dir():
-            await self._fill_workspace(job, run)
-        self._check()
-        if not await asyncio.to_thread(rundir.move_in, run, waiting_run, self._script(run, _plan_of(job))):
-            await self._runtime.remove(_key(job))
-
-    async def move_out(self, job: Job) -> None:
-        if job.workload is None:
-            return
-        run = self._run(job)
-        mark = _identity(run.waiting)
-        self._check()
-        await asyncio.to_thread(rundir.move_out, run, self._data.waiting_run(job.workload))
-        self._unmark(run, mark)
-
-    async def start(self, job: Job) -> None:
-        await self._runtime.start(_key(job))
-
-    async def open_gate(self, job: Job) -> None:
-        run = self._run(job)
-        if run.is_started():
-            return
-        self._check()
-        with rundir.opened_gate(run):
-            delay = 0.0005  # The script needs less to make its mark than an inotify watch costs.
-            while not run.is_started() and delay < GATE_SECONDS:
-                await asyncio.sleep(delay)
-                delay *= 2
-
-    def usage_watch(self, job: Job, watcher: FileWatcher, exceeded: Callable[[], None]) -> UsageWatch:
-        return UsageWatch(
-            self._run(job),
-            self.bounds_of(job),
-            watcher=watcher,
-            clock=self._clock,
-            measuring=self._measuring,
-            exceeded=exceeded,
-            check=self._check,
-        )
-
-    async def stop(self, job: Job, grace: float) -> None:
-        own = _plan_of(job).stop_grace
-        ending_grace = asyncio.create_task(self._end_grace_of_a_flood(job))
-        try:
-            await self._runtime.stop(_key(job), grace if own is None else own)
-        finally:
-            ending_grace.cancel()
-            await asyncio.gather(ending_grace, return_exceptions=True)
-
-    async def _end_grace_of_a_flood(self, job: Job) -> None:
-        """Kill a job that uses its grace to write far more into its log than it may."""
-        limit = self.bounds_of(job).log
-        while limit is not None:
-            if self._run(job).log_size() > limit + LOG_OVERRUN_BYTES:
-                await self._runtime.stop(_key(job), 0)
-                break
-            await asyncio.sleep(OVERRUN_SECONDS)
-
-    async def collect(self, job: Job) -> dict[str, Any]:
-        self._check()
-        return await collect_files(job, self._data, self._clock)
-
-    async def discard(self, job: Job) -> None:
-        run = self._run(job)
-        mark = _identity(run.waiting)
-        await self._runtime.discard(_key(job))
-        self._unmark(run, mark)
-
-    def _unmark(self, run: RunDirectory, mark: tuple[int, int] | None) -> None:
-        """Remove the mark of a workload that is gone from its gate; another one's is not this one's."""
-        self._check()
-        if mark is not None and _identity(run.waiting) == mark:
-            run.waiting.unlink(missing_ok=True)
-
-    async def clear(self, job: Job) -> None:
-        run = self._run(job)
-        # A workload that was cancelled at its gate still runs; what it may write has to end before its files go.
-        await self._runtime.stop(_key(job), 0)
-        self._check()
-        for entry in await asyncio.to_thread(rundir.clear, run):
-            await self._runtime.reclaim(entry, job.image)
-        if waiting_run := self._waiting_run(job):
-            await self._runtime.reclaim(waiting_run.path, job.image)
-        await self._runtime.remove(_key(job))
-
-    def _run(self, job: Job) -> RunDirectory:
-        return self._data.run(job.id, job.attempt)
-
-    def _waiting_run(self, job: Job) -> RunDirectory | None:
-        """Return the run directory of the waiting workload that the job took, until it is the job's own."""
-        run = None if job.workload is None else self._data.waiting_run(job.workload)
-        return run if run is not None and run.path.is_dir() else None
-
-
-def _key(job: Job) -> WorkloadKey:
-    return WorkloadKey(job.id, job.attempt) if job.workload is None else WorkloadKey(job.workload, WAITING)
-
-
-def _plan_of(job: Job) -> ExecutionPlan:
-    return ExecutionPlan.model_validate(job.plan)
-
-
-def _sight(workload: Workload, waiting: bool, started: bool) -> Sight:
-    match workload.phase:
-        case Phase.ABSENT:
-            return Sight.ABSENT
-        case Phase.CREATED:
-            return Sight.CREATED
-        case Phase.EXITED:
-            return Sight.EXITED
-        case Phase.RUNNING if started:
-            return Sight.RUNNING
-        case Phase.RUNNING if waiting:
-            return Sight.AT_GATE
-        case Phase.RUNNING:
-            return Sight.BOOTING
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        state = path.lstat()
-    except FileNotFoundError:
-        return None
-    return state.st_ino, state.st_mtime_ns
-
-
-def _usage(run: RunDirectory, *, started: bool) -> Usage:
-    size, written = run.log_growth()
-    moments = (written, run.started_at()) if started else ()
-    return Usage(size, max((moment for moment in moments if moment is not None), default=None))
-
-
-def _free_bytes(path: Path) -> int:
-    try:
-        return shutil.disk_usage(path).free
-    except OSError:
-        return MIN_FREE_BYTES

@@ -23,6 +23,7 @@ from ci_controller.retrying import Chance
 from ci_controller.runtime.docker import DockerRuntime
 from ci_controller.runtime.process import ProcessRuntime
 from ci_controller.runtime.protocol import Runtime
+from ci_controller.traces import Traces
 from ci_persistence.sqlite import SQLiteJobRepository
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,9 @@ async def control(parts: Parts) -> None:
     async def term(leadership: Leadership) -> None:
         reconciler = Reconciler(
             settings=settings,
-            writer=Writer(parts.repository, leadership.lease, parts.clock, parts.uptime),
+            writer=Writer(
+                parts.repository, leadership.lease, parts.clock, parts.uptime, Traces(parts.clock, parts.uptime)
+            ),
             retention=parts.repository,
             runtimes=parts.runtimes,
             chosen=chosen,

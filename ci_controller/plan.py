@@ -169,7 +169,7 @@ def _cancelled(job: Job) -> Verdict:
 
 
 def _plan_starting(job: Job, seen: Observed, now: datetime) -> Action:
-    if _has_begun(seen) or seen.sight is Sight.RUNNING:
+    if _has_begun(seen) or seen.sight in (Sight.RUNNING, Sight.FINISHED):
         return Adopt()
     if job.cancel_requested_time is not None:
         return Complete(_cancelled(job))
@@ -215,7 +215,7 @@ def _has_begun(seen: Observed) -> bool:
 
 
 def _plan_running(job: Job, seen: Observed, now: datetime, bounds: Bounds) -> Action:
-    if seen.sight in (Sight.EXITED, Sight.ABSENT, Sight.CREATED):
+    if seen.sight in (Sight.FINISHED, Sight.EXITED, Sight.ABSENT, Sight.CREATED):
         return Complete(judge(job, seen, bounds))
     if seen.exit is not None:
         return Wait(now + timedelta(seconds=SETTLE_SECONDS))

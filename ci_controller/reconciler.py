@@ -12,7 +12,7 @@ from contextlib import aclosing, suppress
 from datetime import timedelta
 
 from ci_common.disk import Disk
-from ci_common.errors import CiError, JobNotFound, LeadershipLost, RuntimeUnavailable
+from ci_common.errors import CiError, RuntimeUnavailable
 from ci_common.jobs import BUILTIN_TYPES, Job, State
 from ci_common.layout import DataDirectory
 from ci_common.settings import Settings
@@ -20,7 +20,7 @@ from ci_common.unpack import UnpackLimits
 from ci_common.watch import FileWatcher
 from ci_controller.builtin import BuiltinExecution
 from ci_controller.completion import Writer
-from ci_controller.execution import Execution, WorkloadExecution
+from ci_controller.execution import Execution
 from ci_controller.images import Images
 from ci_controller.janitor import Janitor
 from ci_controller.leadership import Leadership
@@ -28,11 +28,12 @@ from ci_controller.pool import Pool
 from ci_controller.remover import Remover
 from ci_controller.retrying import Chance
 from ci_controller.runtime.guarded import GuardedRuntime
-from ci_controller.runtime.protocol import WAITING, Runtime, Sighting, WorkloadKey
+from ci_controller.runtime.protocol import WAITING, Runtime, Sighting
 from ci_controller.scheduler import Scheduler
 from ci_controller.strays import Strays
-from ci_controller.supervisor import Supervisor
+from ci_controller.supervisors import Supervisors
 from ci_controller.sweeper import Sweeper
+from ci_controller.workload_execution import WorkloadExecution
 from ci_persistence.retention import JobRetention
 
 log = logging.getLogger(__name__)
@@ -43,9 +44,8 @@ IDLE_STEPS = 8
 RETRY_EVENTS_SECONDS = 1.0
 SHORT_LOOK_SECONDS = 0.005
 LOOK_LOAD = 3
-"""Looks at the jobs that take longer than short ones take at most one part in this many, and one, of the time."""
-CLEARING_SECONDS = 3.0
-"""How long a controller that leaves still clears what completed jobs left."""
+"""Looks at the jobs that keep this thread busy for longer than short ones do so for at most one part in this many, and
+one, of the time."""
 
 
 class Reconciler:
@@ -71,11 +71,15 @@ class Reconciler:
         self._data = data
         self._watcher = watcher
         self._wakeups = watcher.subscribe()
-        self._chance = chance
-        self._supervisors: dict[WorkloadKey, Supervisor] = {}
-        self._holders: dict[str, WorkloadKey] = {}
-        """Attempts by the waiting workloads that they took."""
-        self._seen_cancels: dict[WorkloadKey, bool] = {}
+        self._supervisors = Supervisors(
+            settings,
+            writer=writer,
+            watcher=watcher,
+            chance=chance,
+            execution_of=self._execution_of,
+            lost_leadership=leadership.ended.set,
+            one_ended=self._wake_all,
+        )
         self._builtin = BuiltinExecution(writer.clock, writer.uptime)
         limits, check = UnpackLimits.of(settings), leadership.check
         self._executions = {
@@ -88,21 +92,20 @@ class Reconciler:
         self._scheduler = Scheduler(
             writer, self._images, self._execution_of, settings.max_concurrency, Disk.of(settings), self._pool
         )
-        self._janitor = Janitor(data, writer, self._supervise)
+        self._janitor = Janitor(data, writer, self._supervisors.supervise)
         self._remover = Remover(
             data=data,
             retention=retention,
             lease=writer.lease,
             runtimes=self._runtimes,
             watcher=watcher,
-            is_supervised=self._hurry_supervisor,
+            is_supervised=self._supervisors.hurry,
         )
         able = max(self._runtimes.values(), key=lambda runtime: runtime.isolated)
         strays = Strays(data, writer.repository, able)
         self._sweeper = Sweeper(
             settings, writer=writer, retention=retention, data=data, strays=strays, check=leadership.check
         )
-        self._tasks: dict[WorkloadKey, asyncio.Task[None]] = {}
         self._tidied: set[str] = set()
         self._busy = asyncio.Event()
         """Set while there are jobs to be driven."""
@@ -112,6 +115,10 @@ class Reconciler:
     def wake(self) -> None:
         """Make the loop look again soon."""
         self._wakeups.wake()
+
+    def _wake_all(self) -> None:
+        self.wake()
+        self._remover.wake()
 
     async def run(self) -> None:
         """Reconcile until cancelled. An eternal task that fails ends this, by its exception."""
@@ -129,12 +136,12 @@ class Reconciler:
         finally:
             self._wakeups.close()
             await self._images.close()
-            await self._dismiss_supervisors()
+            await self._supervisors.dismiss()
             await self._pool.close()
 
     async def _follow_jobs(self) -> None:
         while True:
-            begun = time.monotonic()
+            begun = time.thread_time()
             pause = self._settings.reconcile_interval
             try:
                 backing_off = await self._look_at_jobs()
@@ -142,8 +149,8 @@ class Reconciler:
             except (CiError, OSError) as exc:
                 log.warning("this look at the jobs is skipped: %s", exc)
                 await asyncio.sleep(min(1.0, self._settings.reconcile_interval))
-            # A look at a long queue takes a while, and every submission asks for one.
-            await asyncio.sleep(LOOK_LOAD * max(0.0, time.monotonic() - begun - SHORT_LOOK_SECONDS))
+            # A look at a long queue takes a while, and every submission asks for one. Waiting for others takes nothing.
+            await asyncio.sleep(LOOK_LOAD * max(0.0, time.thread_time() - begun - SHORT_LOOK_SECONDS))
             await self._wakeups.wait(pause)
 
     async def _follow_workloads(self, runtime: Runtime) -> None:
@@ -171,7 +178,7 @@ class Reconciler:
             if job is None:
                 orphans.append(sighting)
             elif sighting.key.attempt <= job.attempt:
-                self._supervise(job.as_of(sighting.key.attempt))
+                self._supervisors.supervise(job.as_of(sighting.key.attempt))
             elif job.state is State.COMPLETED:  # By an older copy of the database, which knows of no such attempt.
                 orphans.append(sighting)
         await self._janitor.sweep_orphans(runtime, orphans)
@@ -183,7 +190,7 @@ class Reconciler:
             return [sighting for sighting in found if sighting not in waiting], waiting
         held, strangers = await self._pool.sort(waiting)
         for job in held:
-            self._supervise(job)
+            self._supervisors.supervise(job)
         if not self._has_sorted:
             await self._pool.sweep()
             self._has_sorted = True
@@ -191,8 +198,7 @@ class Reconciler:
 
     async def _reconnect(self, runtime: Runtime, exc: RuntimeUnavailable) -> None:
         """Try to reach an engine again that new jobs or running ones need."""
-        in_use = any(s.runtime_name == runtime.name for s in self._supervisors.values())
-        if runtime.name != self._chosen and not in_use:
+        if runtime.name != self._chosen and not self._supervisors.use(runtime.name):
             return
         log.warning("cannot see the workloads of %s: %s", runtime.name, exc)
         try:
@@ -209,8 +215,8 @@ class Reconciler:
         repository = self._writer.repository
         active = await repository.active()
         for job in active:
-            self._supervise(job)
-            self._wake_if_cancelled(job)
+            self._supervisors.supervise(job)
+            self._supervisors.wake_if_cancelled(job)
         queued = await repository.queued()
         if active or queued or self._supervisors:
             self._busy.set()
@@ -218,64 +224,11 @@ class Reconciler:
             self._busy.clear()
         started = await self._scheduler.turn(queued, len(active))
         for job in started:
-            self._supervise(job)
+            self._supervisors.supervise(job)
         now = self._writer.clock()
         self._pool.note_load(busy=any(job.state is State.STARTING for job in (*active, *started)))
         waits = (job.not_before - now for job in queued if job.not_before is not None and job.not_before > now)
         return min(waits, default=timedelta.max).total_seconds()
-
-    def _wake_if_cancelled(self, job: Job) -> None:
-        key = WorkloadKey(job.id, job.attempt)
-        cancelled = job.cancel_requested_time is not None
-        if cancelled and not self._seen_cancels.get(key, False):
-            self._supervisors[key].wake()
-        self._seen_cancels[key] = cancelled
-
-    def _supervise(self, job: Job) -> None:
-        """See that the attempt that `job` is at has a driver."""
-        key = WorkloadKey(job.id, job.attempt)
-        if job.workload is not None:
-            self._holders[job.workload] = key
-        if key not in self._supervisors:
-            supervisor = Supervisor(
-                key,
-                writer=self._writer,
-                execution=self._execution_of(job),
-                watcher=self._watcher,
-                interval=self._settings.reconcile_interval,
-                grace=self._settings.stop_grace,
-                chance=self._chance,
-            )
-            self._supervisors[key] = supervisor
-            name = f"job {job.id}, attempt {job.attempt}"
-            self._tasks[key] = asyncio.create_task(self._isolated(key, supervisor), name=name)
-
-    async def _isolated(self, key: WorkloadKey, supervisor: Supervisor) -> None:
-        """What goes wrong with one job stops no other; the next full look gives it a new supervisor."""
-        try:
-            await supervisor.run()
-        except JobNotFound:
-            log.info("job %s is gone", key.job_id)
-        except LeadershipLost:
-            self._leadership.ended.set()
-        except Exception:
-            log.exception("job %s: its supervisor failed", key.job_id)
-            await asyncio.sleep(self._settings.reconcile_interval)
-        finally:
-            self._supervisors.pop(key, None)
-            self._tasks.pop(key, None)
-            self._seen_cancels.pop(key, None)
-            for workload in [workload for workload, holder in self._holders.items() if holder == key]:
-                del self._holders[workload]
-            self.wake()
-            self._remover.wake()
-
-    def _hurry_supervisor(self, job_id: str) -> bool:
-        """Tell whether the job has a supervisor, and have it look at once whether its row is still there."""
-        own = [supervisor for key, supervisor in self._supervisors.items() if key.job_id == job_id]
-        for supervisor in own:
-            supervisor.wake()
-        return bool(own)
 
     def _execution_of(self, job: Job) -> Execution:
         if job.type in BUILTIN_TYPES:
@@ -287,8 +240,7 @@ class Reconciler:
             try:
                 async with aclosing(self._writer.repository.changes()) as changes:
                     async for _ in changes:
-                        self.wake()
-                        self._remover.wake()
+                        self._wake_all()
             except (CiError, OSError) as exc:
                 log.warning("changes of the database cannot be seen at present: %s", exc)
             await asyncio.sleep(RETRY_EVENTS_SECONDS)
@@ -299,9 +251,7 @@ class Reconciler:
                 async for key in runtime.events():
                     if key.attempt == WAITING:
                         self._pool.lost(key.job_id)
-                    supervisor = self._supervisors.get(self._holders.get(key.job_id, key))
-                    if supervisor is not None:
-                        supervisor.wake()
+                    self._supervisors.wake(key)
             except RuntimeUnavailable:
                 pass  # The loop says so; here only the wake-ups are missing.
             except OSError as exc:
@@ -315,15 +265,3 @@ class Reconciler:
             except (CiError, OSError) as exc:
                 log.warning("the directories could not be swept: %s", exc)
             await asyncio.sleep(DIRECTORY_SWEEP_SECONDS)
-
-    async def _dismiss_supervisors(self) -> None:
-        """Leave jobs that have not completed as they are; those that have are cleared, within a bounded time."""
-        tasks = dict(self._tasks)
-        clearing = {tasks[key] for key, s in self._supervisors.items() if s.is_clearing}
-        for task in set(tasks.values()) - clearing:
-            task.cancel()
-        if clearing:
-            await asyncio.wait(clearing, timeout=CLEARING_SECONDS)
-        for task in clearing:
-            task.cancel()
-        await asyncio.gather(*tasks.values(), return_exceptions=True)

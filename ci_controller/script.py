@@ -8,7 +8,8 @@ Its promises to the controller: where its job has been through the gate before, 
 `waiting`, blocks until somebody writes `go` into `gate`, makes the mark `started`, and then runs the steps with their
 output in `log`, until one fails. SIGTERM at the gate ends it. Later, SIGTERM ends the running step but not the script,
 which lives on to write `exit`; no step begins after it. So it does where no further process can be started. Alone in a
-container, it adds to `exit` what the kernel refused the job.
+container, it adds to `exit` what the kernel refused the job, and whether it is the last of the job's processes, so that
+nothing writes into the log any more.
 """
 
 import os
@@ -60,15 +61,40 @@ __ci_carry() {
     while IFS= read -r __ci_line; do printf '%s\n' "$__ci_line"; done
 }
 
-# The FIFO ends once nobody holds it open, so what is left of the job's processes has to go first.
-__ci_drain() {
-    exec 9>&-
+# Kills what the job has left, once, and counts what is there and what of it cannot be killed.
+__ci_kill_others() {
+    __ci_others=0
+    __ci_immune=0
     for __ci_process in /proc/[0-9]*; do
         case ${__ci_process#/proc/} in
-        1 | "$$" | "$__ci_carrier") ;;
-        *) kill -9 "${__ci_process#/proc/}" 2>/dev/null ;;
+        1 | "$$" | "$__ci_carrier") continue ;;
         esac
+        __ci_others=$((__ci_others + 1))
+        kill -9 "${__ci_process#/proc/}" 2>/dev/null || [ ! -e "$__ci_process" ] || __ci_immune=$((__ci_immune + 1))
     done
+}
+
+# What was killed is there until it has ended, and what it made meanwhile may stand before it in the list: so all are
+# gone once the list is empty twice. Fails where some do not go.
+__ci_end_others() {
+    __ci_uptime
+    [ -n "$__ci_up" ] || return 1
+    __ci_since=${__ci_up%%.*}
+    __ci_empty=0
+    while [ "$__ci_empty" -lt 2 ]; do
+        __ci_kill_others
+        if [ "$__ci_others" = 0 ]; then __ci_empty=$((__ci_empty + 1)); else __ci_empty=0; fi
+        __ci_uptime
+        [ "$__ci_immune" = 0 ] && [ "${__ci_up%%.*}" -le $((__ci_since + 2)) ] || return 1
+    done
+}
+
+# The FIFO ends once nobody holds it open, so what is left of the job's processes has to go first. A signal that comes
+# by now is too late, and would only end the waiting before everything is in the log.
+__ci_drain() {
+    trap '' TERM
+    exec 9>&-
+    if __ci_end_others; then __ci_last=" last"; fi
     wait "$__ci_carrier"
 }
 
@@ -111,9 +137,10 @@ __ci_blame() {
 __ci_finish() {
     trap - EXIT
     __ci_blamed=
+    __ci_last=
     [ "$1" = 0 ] || __ci_blame
     [ -z "$__ci_carrier" ] || __ci_drain
-    printf '%s%s%s\n' "$1" "$__ci_stopped" "$__ci_blamed" >"$__ci_run/exit"
+    printf '%s%s%s%s\n' "$1" "$__ci_stopped" "$__ci_blamed" "$__ci_last" >"$__ci_run/exit"
     exit "$1"
 }
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from ci_common.errors import ImageFault, LeadershipLost, RuntimeUnavailable, StaleWrite, StartFault, Unavailable
 from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, StartWay, State
+from ci_common.stations import Station
 from ci_common.watch import FileWatcher, Watched
 from ci_controller import plan as steps
 from ci_controller.completion import Writer, clear, complete, try_again
@@ -24,6 +25,13 @@ from ci_controller.verdicts import Observed, Sight, Verdict
 
 log = logging.getLogger(__name__)
 
+GLANCE_SECONDS = 0.02
+"""How long after something happened to a running job to look at its files alone, before asking what runs it.
+
+Mostly it is a step that ends, and the job with it, which the files tell sooner.
+"""
+LEAVING_SECONDS = 0.2
+"""How long what ran a job that has completed may take to go by itself, before it is removed."""
 STALE_SECONDS = 0.05
 """How long to wait before the next look when somebody else has written the row."""
 
@@ -93,6 +101,7 @@ class Supervisor:
         try:
             seen, now = await self._execution.look(job), self._writer.now_of(job)
             seen = self._with_what_is_known_here(seen, now)
+            self._note_progress(job, seen)
             bounds, retry = self._execution.bounds_of(job), self._execution.retry_of(job)
             action = plan(job, seen, now, bounds=bounds, retry=retry)
             if isinstance(action, steps.Rest | steps.MarkStarting):
@@ -101,11 +110,25 @@ class Supervisor:
                 self.is_clearing = True
                 return not await clear(job, self._execution)
             await self._take(action, job)
+            if seen.sight is Sight.FINISHED:
+                await self._let_go()
         except RuntimeUnavailable as exc:
             log.warning("job %s: the engine does not answer: %s", job.id, exc)
             await self._say_unavailable(job, exc)
             await self._wait(self._interval)
         return False
+
+    def _note_progress(self, job: Job, seen: Observed) -> None:
+        """Note how far the job that runs has come."""
+        if job.state is not State.RUNNING:
+            return
+        trace = self._writer.traces.of(job)
+        if self._usage is not None and self._usage.first_output is not None:
+            trace.note(Station.FIRST_OUTPUT, self._usage.first_output)
+        elif seen.usage.log_bytes > 0:
+            trace.note(Station.FIRST_OUTPUT)
+        if seen.exit is not None or seen.sight is Sight.EXITED:
+            trace.note(Station.EXIT_SEEN)
 
     async def _say_unavailable(self, job: Job, exc: RuntimeUnavailable) -> None:
         """A job that waits says what for; one that runs goes on, seen or not."""
@@ -135,6 +158,7 @@ class Supervisor:
         match action:
             case steps.Wait(until):
                 await self._wait_until(until, self._writer.now_of(job))
+                await self._glance(job)
             case steps.Create() | steps.Start() | steps.Discard() | steps.MoveIn():
                 await self._bring_up(action, job)
             case steps.MoveOut():
@@ -142,13 +166,16 @@ class Supervisor:
                 await self._writer.write(job, workload=None, start_way=StartWay.COLD)
             case steps.MarkRunning():
                 begun = start_of_run(self._writer.clock, self._writer.uptime)
+                self._writer.traces.of(job).note(Station.AT_GATE)
                 running = await self._writer.write(job, state=State.RUNNING, reason=None, **begun)
-                await self._execution.open_gate(running)
+                self._follow_usage(running)
+                await self._open_gate(running)
+                await self._glance(running)
             case steps.Adopt():
                 log.warning("job %s has begun before, in a past that the database does not know", job.id)
                 await self._writer.write(job, state=State.RUNNING, start_time=self._writer.clock(), reason=None)
             case steps.OpenGate():
-                await self._execution.open_gate(job)
+                await self._open_gate(job)
             case steps.MarkStopping(code):
                 await self._mark_stopping(job, code)
             case steps.Stop():
@@ -156,11 +183,16 @@ class Supervisor:
             case steps.Complete() | steps.TryAgain():
                 await self._end(job, action)
 
+    async def _open_gate(self, job: Job) -> None:
+        if await self._execution.open_gate(job):
+            self._writer.traces.of(job).note(Station.GATE_OPENED)
+
     async def _bring_up(self, action: steps.Create | steps.Start | steps.Discard | steps.MoveIn, job: Job) -> None:
         try:
             match action:
                 case steps.Create():
                     await self._execution.create(job)
+                    self._writer.traces.of(job).note(Station.CREATED)
                 case steps.Start():
                     await self._execution.start(job)
                     self._starts += 1
@@ -168,6 +200,7 @@ class Supervisor:
                     await self._execution.discard(job)
                 case steps.MoveIn():
                     await self._execution.move_in(job)
+                    self._writer.traces.of(job).note(Station.MOVED_IN)
         except (StartFault, ImageFault) as fault:
             await self._fail(job, fault.reason_code, str(fault))
         except OSError as exc:
@@ -204,7 +237,12 @@ class Supervisor:
             before, self._wakeups = self._wakeups, self._watcher.subscribe((directory, Watched.ENTRIES))
             before.close()
             self._watching = True
-        if job.state is State.RUNNING and self._usage is None:
+        if job.state is State.RUNNING:
+            self._follow_usage(job)
+
+    def _follow_usage(self, job: Job) -> None:
+        """From before the gate opens, so that nothing is missed of what the job does first."""
+        if self._usage is None:
             self._usage = self._execution.usage_watch(job, self._watcher, self.wake)
             if self._usage is not None:
                 self._following_usage = asyncio.create_task(self._usage.run(), name=f"usage of {job.id}")
@@ -213,6 +251,18 @@ class Supervisor:
     def _stop_following_usage(self) -> None:
         if self._following_usage is not None:
             self._following_usage.cancel()
+
+    async def _glance(self, job: Job) -> None:
+        """Let a job that runs come to its end, if it is about to."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + GLANCE_SECONDS
+        while job.state is State.RUNNING and not self._execution.has_ended(job) and clock() < until:
+            await self._wait(until - clock())
+
+    async def _let_go(self) -> None:
+        """Let what ran the job go by itself, which the engine tells of: readers get the verdict meanwhile."""
+        await self._wait(0)
+        await self._wait(LEAVING_SECONDS)
 
     async def _wait_until(self, until: datetime | None, now: datetime) -> None:
         limit = now + timedelta(seconds=self._interval)

@@ -14,7 +14,7 @@ from typing import Any
 from ci_common.errors import LeadershipLost
 from ci_common.layout import RunDirectory
 from ci_common.logs import LogTimes
-from ci_common.times import Clock
+from ci_common.times import Clock, uptime
 from ci_common.watch import FileWatcher, Watched
 from ci_controller.limits import Bounds
 from ci_controller.runtime.guarded import Check
@@ -60,6 +60,8 @@ class UsageWatch:
         self._check = check
         self.workspace_bytes: int | None = None
         """What the workspace had when it was last measured; None before that, or where it has no limit."""
+        self.first_output: float | None = None
+        """The machine's uptime when the log was first seen to have bytes; None before that."""
 
     async def run(self) -> None:
         """Follow log and workspace. What goes wrong with one leaves the other alone."""
@@ -81,6 +83,7 @@ class UsageWatch:
         with self._watcher.subscribe((self._run_directory.log, Watched.CONTENT)) as writes:
             while True:
                 size = self._run_directory.log_size()
+                self._see_first_output(size)
                 if limit is not None and size > limit and not told:
                     self._exceeded()
                     told = True
@@ -88,7 +91,13 @@ class UsageWatch:
                     self._note(times, size)
                     noted, next_note = size, now() + LOG_TIMES_SECONDS
                 await writes.wait(60.0 if size <= noted else LOG_TIMES_SECONDS)
+                if self.first_output is None:  # The pause would be in it.
+                    self._see_first_output(self._run_directory.log_size())
                 await asyncio.sleep(_pause(None if told or limit is None else limit - size))
+
+    def _see_first_output(self, size: int) -> None:
+        if size > 0 and self.first_output is None:
+            self.first_output = uptime()
 
     def _note(self, times: LogTimes, size: int) -> None:
         self._check()

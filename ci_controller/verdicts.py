@@ -24,6 +24,9 @@ class Sight(StrEnum):
     AT_GATE = "at_gate"
     RUNNING = "running"
     """Through the gate: the job's own code may have run."""
+    FINISHED = "finished"
+    """The script has ended as the last of the job's processes, and told all that the verdict depends on; whether the
+    workload is gone by now was not asked."""
     EXITED = "exited"
 
 
@@ -62,6 +65,11 @@ class Verdict:
     conclusion: Conclusion
     reason: Reason | None
     exit_code: int | None = None
+
+
+def tells_all(ended: ExitRecord) -> bool:
+    """Tell whether the engine has nothing to add to a record: nothing writes any more, and the cause is known."""
+    return ended.last and (ended.code == 0 or ended.oom_kills is not None)
 
 
 def judge(job: Job, seen: Observed, bounds: Bounds = NO_BOUNDS) -> Verdict:

@@ -36,8 +36,34 @@ class Figures:
     """How many times a controller began to lead."""
 
 
+STAGES = ("receive", "queue", "start", "first_output", "end")
+"""The parts of a job's path that are counted."""
+STAGE_BOUNDS = (
+    *(1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000),
+    *(1_000_000, 2_000_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000, 300_000_000, 1_800_000_000),
+)
+"""The upper bounds of their histograms' buckets, in microseconds; behind them is one without a bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageTimes:
+    """How long one stage took of jobs that started in one way, in their last attempts."""
+
+    stage: str
+    """One of STAGES."""
+    way: str
+    """How they started, as `StartWay` has it; empty where that is not known, and for built-in types."""
+    counts: tuple[int, ...]
+    """How many took as long as each of STAGE_BOUNDS at most and longer than the one before; last, those beyond all."""
+    micros: int
+    """What all of them took, in microseconds."""
+
+
 class JobFigures(Protocol):
     """What is counted of one installation's jobs."""
 
     async def figures(self) -> Figures:
         """Return the figures. The cost does not depend on how many jobs have completed. Raises Unavailable."""
+
+    async def stages(self) -> list[StageTimes]:
+        """Return the times of the stages that any completed job had, at the same cost. Raises Unavailable."""

@@ -16,11 +16,12 @@ from ci_common.pool import NO_POOL, PoolState
 from ci_common.processes import ProcessIdentity
 from ci_common.times import from_micros, to_micros
 from ci_persistence import filters, queries
-from ci_persistence.figures import Figures
+from ci_persistence.figures import STAGE_BOUNDS, Figures, StageTimes
 from ci_persistence.repository import Held, Installation, JobFilter, Lease
 from ci_persistence.rows import controller_columns, to_job, to_json
 
 _ROWS_AT_ONCE = 64
+_NO_BOUND = 2**63 - 1
 
 
 def ping(connection: sqlite3.Connection) -> None:
@@ -87,6 +88,21 @@ def figures(connection: sqlite3.Connection) -> Figures:
     row = dict(row_of(connection, queries.FIGURES))
     holder = row.pop("holder")
     return Figures(leads=holder is not None and not _is_dead(holder), **row)
+
+
+def stages(connection: sqlite3.Connection) -> list[StageTimes]:
+    found: dict[tuple[str, str], dict[int, tuple[int, int]]] = {}
+    for stage, way, up_to, jobs, micros in connection.execute(queries.STAGES):
+        found.setdefault((stage, way), {})[up_to] = jobs, micros
+    return [
+        StageTimes(
+            stage,
+            way,
+            tuple(buckets.get(bound, (0, 0))[0] for bound in (*STAGE_BOUNDS, _NO_BOUND)),
+            sum(micros for _, micros in buckets.values()),
+        )
+        for (stage, way), buckets in found.items()
+    ]
 
 
 def get(connection: sqlite3.Connection, *, job_id: str) -> Job:

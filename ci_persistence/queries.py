@@ -65,6 +65,9 @@ SELECT submitted, succeeded, failed, cancelled, timed_out, errored, retried, war
 FROM tally, queue, lease
 """
 
+# How long the stages of jobs' paths took: the buckets that have any.
+STAGES = "SELECT stage, way, up_to, jobs, micros FROM stages ORDER BY stage, way, up_to"
+
 # One job.
 GET_JOB = "SELECT * FROM jobs WHERE id = :id"
 
@@ -154,6 +157,12 @@ KNOWN_JOBS = "SELECT id FROM jobs WHERE id IN (SELECT value FROM json_each(:ids)
 JOBS_OR_REMOVALS = f"""
 {KNOWN_JOBS} UNION SELECT job_id FROM removals WHERE job_id IN (SELECT value FROM json_each(:ids))
 """  # noqa: S608  # a statement of our own
+
+# Which attempts took those of a JSON list of waiting workloads.
+HOLDERS = """
+SELECT workload, id, attempt FROM jobs
+WHERE workload IS NOT NULL AND workload IN (SELECT value FROM json_each(:workloads))
+"""
 
 JOURNAL_MODE = "PRAGMA journal_mode"
 

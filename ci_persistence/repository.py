@@ -88,6 +88,8 @@ class JobRepository(Protocol):
     async def add(self, job: NewJob, *, max_queued: int) -> Job:
         """Store a new job in state QUEUED with reason `waiting_for_controller`, and return it.
 
+        Its `arrival` gets the station `persisting`.
+
         Durable once it returns. Raises QueueFull where `max_queued` jobs are queued already. A caller that is cancelled
         learns what came of it: CancelledError means that the job is not stored and never will be.
         """

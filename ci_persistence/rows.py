@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from ci_common.jobs import Attempt, Conclusion, Job, NewJob, Reason, ReasonCode, StartWay, State, StepResult, StepStatus
+from ci_common.stations import Station, Trace
 from ci_common.times import from_micros, to_micros
 from ci_persistence.queries import NEW_JOB_COLUMNS
 
@@ -31,8 +32,10 @@ def to_json(value: Any) -> str:
 
 
 def first_version(new: NewJob) -> Job:
-    """Return a new job as it is stored: nobody has seen it yet."""
-    return Job(**{name: getattr(new, name) for name in _NEW_FIELDS}, reason=_UNSEEN)
+    """Return a new job as it is stored now: nobody has seen it yet."""
+    arrival = Trace(new.arrival)
+    arrival.note(Station.PERSISTING)
+    return Job(**{name: getattr(new, name) for name in _NEW_FIELDS} | {"arrival": arrival.times()}, reason=_UNSEEN)
 
 
 def api_columns(job: NewJob) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from ci_common.pool import PoolState
 from ci_common.processes import ProcessIdentity
 from ci_common.watch import FileWatcher, Watched
 from ci_persistence import operations, queries, retention_operations
+from ci_persistence.commits import commits_to
 from ci_persistence.connections import Lane, translated
-from ci_persistence.figures import Figures, JobFigures
+from ci_persistence.figures import Figures, JobFigures, StageTimes
 from ci_persistence.lookout import Lookout
 from ci_persistence.repository import Held, Installation, JobFilter, JobRepository, LeaderLease, Lease
 from ci_persistence.retention import Ended, JobRetention, Removal
@@ -92,6 +93,9 @@ class SQLiteJobRepository(JobRepository, JobRetention, JobFigures, LeaderLease):
     async def figures(self) -> Figures:
         return await self._use().quick.run(operations.figures)
 
+    async def stages(self) -> list[StageTimes]:
+        return await self._use().quick.run(operations.stages)
+
     async def get(self, job_id: str) -> Job:
         return await self._use().quick.run(partial(operations.get, job_id=job_id))
 
@@ -132,7 +136,10 @@ class SQLiteJobRepository(JobRepository, JobRetention, JobFigures, LeaderLease):
         connected = self._use()
         seen = None
         pause = _FIRST_PAUSE
-        with connected.watcher.subscribe((connected.wal, Watched.CONTENT)) as wake_ups:
+        with (
+            connected.watcher.subscribe((connected.wal, Watched.CONTENT)) as wake_ups,
+            connected.commits.telling(wake_ups.wake),
+        ):
             while True:
                 version = await connected.versions.run(operations.data_version)
                 if version != seen:
@@ -204,6 +211,8 @@ class _Connected:
         """Of its own, since `PRAGMA data_version` tells of other connections only."""
         self.writing = lane(queries.CONFIGURE_WRITER)
         self.writer = Writer(path, self.writing, {operations.Addition: operations.add_together})
+        self.commits = commits_to(path.resolve())
+        self.writer.on_commit = self.commits.tell
         self.watcher = FileWatcher()
         # SQLite follows a link to a database, and puts its files beside the target.
         self.wal = path.resolve().with_name(path.resolve().name + "-wal")

@@ -45,6 +45,8 @@ class Writer:
         self._groups = groups or {}
         self._waiting: list[_Waiting[Any]] = []
         self._work: asyncio.Task[None] | None = None
+        self.on_commit: Callable[[], None] = lambda: None
+        """Called after every commit, in the event loop, before those who wait for it go on."""
 
     async def run(self, operation: Query[Result]) -> Result:
         """Return what `operation` returns once it is durable, or raise what it raises.
@@ -83,7 +85,9 @@ class Writer:
     async def _commit_waiting(self) -> None:
         while batch := [waiting for waiting in self._waiting if not waiting.outcome.done()]:
             self._waiting.clear()
-            for waiting, outcome in zip(batch, await self._outcomes(batch), strict=True):
+            outcomes = await self._outcomes(batch)
+            self.on_commit()
+            for waiting, outcome in zip(batch, outcomes, strict=True):
                 if waiting.outcome.done():
                     continue
                 if isinstance(outcome, Exception):

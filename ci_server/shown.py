@@ -5,7 +5,8 @@ from typing import Any
 
 from ci_common.errors import AttemptNotFound
 from ci_common.jobs import ACTIVE_STATES, Job
-from ci_common.layout import open_regular
+from ci_common.layout import RunDirectory, open_regular
+from ci_common.stations import Trace, left_in_files
 from ci_common.wire import job_on_wire
 from ci_server.live_steps import live_steps
 from ci_server.services import Services
@@ -27,7 +28,14 @@ def job_document(services: Services, job: Job) -> dict[str, Any]:
     if job.state not in ACTIVE_STATES:
         return job_on_wire(job)
     run = services.run_of(job)
-    return job_on_wire(job, log_bytes=run.log_size(), steps=live_steps(job, run))
+    return job_on_wire(job, log_bytes=run.log_size(), steps=live_steps(job, run), trace=_live_trace(job, run))
+
+
+def _live_trace(job: Job, run: RunDirectory) -> dict[str, int]:
+    """Return the stations of the present attempt; its driver writes the later ones only once it has ended."""
+    trace = Trace(job.trace, after=max(job.arrival.values(), default=0))
+    trace.fill_in(left_in_files(run))
+    return trace.times()
 
 
 def log_excerpt(services: Services, job: Job) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -11,6 +12,7 @@ from ci_common.errors import FieldError, InvalidRequest, NotRetryable, RequestEr
 from ci_common.ids import new_job_id
 from ci_common.jobs import BUILTIN_TYPES, CONTAINER_TYPE, Job, NewJob, State
 from ci_common.spec import Spec
+from ci_common.stations import Station, Trace
 from ci_common.times import utc_now
 from ci_common.validation import validated
 from ci_common.wire import BuiltinRequest, SleepPayload
@@ -29,30 +31,35 @@ _SPEC_FIELDS = frozenset(Spec.model_fields)
 
 async def submit_upload(services: Services, request: Request) -> Job:
     """Receive, unpack and resolve an uploaded project, and store its job. Raises RequestError, OSError."""
+    trace = _accepted()
     max_bytes, job_id = services.settings.max_upload_bytes, new_job_id()
     announced = announced_bytes(request, max_bytes)
     async with services.admission.upload(announced) as place, staged(services.data, job_id) as staging:
         upload = await receive_upload(request, staging.upload, max_bytes, on_written=place.count)
+        trace.note(Station.RECEIVED)
         wanted = {} if upload.spec is None else parse_json_object(upload.spec, source="the field spec")
         spec = validated(Spec, wanted, source="the field spec")
         async with _while_connected(request), services.unpacking:
             await staging.unpack(services.unpack_limits, place.check_room)
             resolved = await asyncio.to_thread(resolve, staging.workspace, spec, services.settings)
         described = {"filename": upload.filename, "size": upload.size, "sha256": upload.sha256}
-        job = _container_job(job_id, resolved, {"upload": described, **masked_spec(wanted)}, has_upload=True)
+        trace.note(Station.UNPACKED)
+        payload = {"upload": described, **masked_spec(wanted)}
+        job = _container_job(job_id, resolved, payload, has_upload=True, arrival=trace.times())
         note_job(request.scope, job_id)
         return await staging.commit(services.repository, job, max_queued=services.settings.max_queued)
 
 
 async def submit_body(services: Services, request: Request) -> Job:
     """Store the job that a JSON body asks for. Raises RequestError."""
+    trace = _accepted()
     body = await read_json_object(request)
     services.admission.check()
     kind = body.get("type", CONTAINER_TYPE)
     if kind == CONTAINER_TYPE:
-        job = _from_spec(body, services)
+        job = _from_spec(body, services, trace)
     elif isinstance(kind, str) and kind in BUILTIN_TYPES:
-        job = _builtin_job(body)
+        job = _builtin_job(body, trace)
     else:
         message = f"{kind!r} is not a type of job; there are {', '.join(JOB_TYPES)}"
         raise InvalidRequest(f"the body is not valid: type: {message}", FieldError("type", message))
@@ -62,6 +69,7 @@ async def submit_body(services: Services, request: Request) -> Job:
 
 async def retry(services: Services, request: Request, job: Job) -> Job:
     """Store a new job with the upload and plan of a completed one. Raises NotRetryable, RequestError, OSError."""
+    trace = _accepted()
     if job.state is not State.COMPLETED:
         raise NotRetryable(f"job {job.id} has not completed; wait for its end or cancel it first")
     again = NewJob(
@@ -77,6 +85,7 @@ async def retry(services: Services, request: Request, job: Job) -> Job:
         labels=job.labels,
         max_attempts=job.max_attempts,
         retry_of=job.id,
+        arrival=trace.times(),
     )
     note_job(request.scope, again.id)
     max_queued = services.settings.max_queued
@@ -94,10 +103,19 @@ async def retry(services: Services, request: Request, job: Job) -> Job:
             ) from exc
         async with _while_connected(request), services.unpacking:
             await staging.unpack(services.unpack_limits, place.check_room)
+        trace.note(Station.UNPACKED)
+        again = replace(again, arrival=trace.times())
         return await staging.commit(services.repository, again, max_queued=max_queued)
 
 
-def _from_spec(body: dict[str, Any], services: Services) -> NewJob:
+def _accepted() -> Trace:
+    """Return the trace of a submission whose request has come."""
+    trace = Trace()
+    trace.note(Station.ACCEPTED)
+    return trace
+
+
+def _from_spec(body: dict[str, Any], services: Services, trace: Trace) -> NewJob:
     """Return the job for a body with the fields of a spec beside `type`, below `payload`, or some here, some there."""
     outer = {name: value for name, value in body.items() if name not in ("type", "payload")}
     inner = body.get("payload", {})
@@ -113,10 +131,13 @@ def _from_spec(body: dict[str, Any], services: Services) -> NewJob:
             *(FieldError(f"payload.{e.path}" if e.path.partition(".")[0] in inner else e.path, e.message)
               for e in exc.errors),
         ) from exc  # fmt: skip
-    return _container_job(new_job_id(), resolve_command(spec, services.settings), masked_spec(outer | inner))
+    resolved = resolve_command(spec, services.settings)
+    return _container_job(new_job_id(), resolved, masked_spec(outer | inner), arrival=trace.times())
 
 
-def _container_job(job_id: str, resolved: Resolved, payload: dict[str, Any], *, has_upload: bool = False) -> NewJob:
+def _container_job(
+    job_id: str, resolved: Resolved, payload: dict[str, Any], *, has_upload: bool = False, arrival: dict[str, int]
+) -> NewJob:
     spec, plan = resolved.spec, resolved.plan
     return NewJob(
         id=job_id,
@@ -130,10 +151,11 @@ def _container_job(job_id: str, resolved: Resolved, payload: dict[str, Any], *, 
         project=spec.project,
         labels=spec.labels,
         max_attempts=plan.retry.max_attempts,
+        arrival=arrival,
     )
 
 
-def _builtin_job(body: dict[str, Any]) -> NewJob:
+def _builtin_job(body: dict[str, Any], trace: Trace) -> NewJob:
     request = validated(BuiltinRequest, body, source="the body")
     if request.type == "sleep":
         try:
@@ -149,6 +171,7 @@ def _builtin_job(body: dict[str, Any]) -> NewJob:
         priority=request.priority,
         project=request.project,
         labels=request.labels,
+        arrival=trace.times(),
     )
 
 

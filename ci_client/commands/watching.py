@@ -152,21 +152,23 @@ def list_command(server: str | None, as_json: bool, limit: int, pool: bool, **fi
 
 @click.command()
 @click.argument("job")
+@click.option("--timing", is_flag=True, help="Show instead when the job passed which station on its path.")
 @server_option
 @json_option
-def status(job: str, server: str | None, as_json: bool) -> int:
+def status(job: str, timing: bool, server: str | None, as_json: bool) -> int:
     """Show a job: its state, steps and result.
 
-    JOB is a job's id, or the beginning of one.
+    JOB is a job's id, or the beginning of one. With --timing and --json, this is the part `timing` of the job.
     """
     from ci_client.tables import job_details
+    from ci_client.timing import timing_document, timing_table
 
     async def work(connection: "Connection") -> int:
         record = await connection.client.get_job(await connection.resolve(job))
         if as_json:
-            echo_json(record)
+            echo_json(timing_document(record) if timing else record)
         else:
-            click.echo(job_details(record))
+            click.echo(timing_table(record) if timing else job_details(record))
         return 0
 
     return with_connection(server, work)

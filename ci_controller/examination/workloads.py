@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,8 +16,8 @@ from ci_controller.possession import place_of
 from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, key_of
 from ci_controller.runtime.docker.engine import Engine
 from ci_controller.runtime.process import ProcessRuntime
-from ci_controller.runtime.protocol import WorkloadKey
-from ci_persistence.inspection import DatabaseReport, DatabaseTrouble, jobs_with_rows
+from ci_controller.runtime.protocol import WAITING, WorkloadKey
+from ci_persistence.inspection import DatabaseReport, DatabaseTrouble, attempts_with, jobs_with_rows
 
 _SETTLED = timedelta(minutes=3)
 """What is younger may be on its way: a controller removes orphans after a minute."""
@@ -57,12 +57,27 @@ async def examine_workloads(
         return findings
     own = [container for container in containers if container.installation == ours]
     try:
+        own = _with_their_jobs(own, settings, data)
         findings += _orphans(own, settings)
     except DatabaseTrouble as exc:
         findings.append(Finding("containers", None, f"could not be compared with the database: {exc}", "ci doctor"))
     keys = {container.key for container in own if container.key is not None} | await _processes(settings, data)
     findings += _missing(report, keys, {"process"} if engine is None else {"process", "docker"})
     return findings or [Finding("containers", True, f"{len(own)} of ours, each with its job")]
+
+
+def _with_their_jobs(own: list[_Container], settings: Settings, data: DataDirectory) -> list[_Container]:
+    """Return them with those that waited for jobs as these jobs', and without those that still do."""
+    waiting = [c.key.job_id for c in own if c.key is not None and c.key.attempt == WAITING]
+    taken = attempts_with(settings.db_path, waiting) if waiting else {}
+    left: list[_Container] = []
+    for container in own:
+        workload = "" if container.key is None else container.key.job_id
+        if workload in taken:
+            left.append(replace(container, key=WorkloadKey(*taken[workload])))
+        elif workload not in waiting or not data.waiting_run(workload).path.is_dir():
+            left.append(container)
+    return left
 
 
 async def _containers(engine: Engine) -> list[_Container]:

@@ -73,3 +73,35 @@ BEGIN
         ran = ran + (NEW.end_time IS NOT NULL AND NEW.start_time IS NOT NULL),
         ran_micros = ran_micros + coalesce(max(0, NEW.end_time - NEW.start_time), 0);
 END;
+
+-- How long the stages of completed jobs' last attempts took, as histograms: a row for each bucket that has any.
+CREATE TABLE stages (
+    stage TEXT NOT NULL,
+    way TEXT NOT NULL,  -- start_way, or ''
+    up_to INTEGER NOT NULL,  -- microseconds, the bucket's upper bound
+    jobs INTEGER NOT NULL,
+    micros INTEGER NOT NULL,  -- what all of them took
+    PRIMARY KEY (stage, way, up_to)
+) WITHOUT ROWID;
+
+CREATE TRIGGER jobs_staged AFTER UPDATE OF state ON jobs WHEN NEW.state = 'completed' AND OLD.state <> 'completed'
+BEGIN
+    INSERT INTO stages
+    SELECT stage, coalesce(NEW.start_way, ''), (
+        SELECT min(column1) FROM (VALUES
+            (1000), (2000), (5000), (10000), (20000), (50000), (100000), (200000), (500000), (1000000), (2000000),
+            (5000000), (10000000), (30000000), (60000000), (300000000), (1800000000), (9223372036854775807))
+        WHERE column1 >= took), 1, took
+    FROM (
+        SELECT 'receive' AS stage, json_extract(NEW.arrival, '$.persisting') - json_extract(NEW.arrival, '$.accepted')
+            AS took WHERE NEW.attempt = 1
+        UNION ALL SELECT 'queue', json_extract(NEW.trace, '$.starting')
+            - coalesce(iif(NEW.attempt = 1, json_extract(NEW.arrival, '$.persisting'), NULL),
+                       json_extract(NEW.trace, '$.seen'))
+        UNION ALL SELECT 'start', json_extract(NEW.trace, '$.gate_opened') - json_extract(NEW.trace, '$.starting')
+        UNION ALL SELECT 'first_output',
+            json_extract(NEW.trace, '$.first_output') - json_extract(NEW.arrival, '$.accepted') WHERE NEW.attempt = 1
+        UNION ALL SELECT 'end', json_extract(NEW.trace, '$.completing') - json_extract(NEW.trace, '$.exit_seen')
+    ) WHERE took >= 0
+    ON CONFLICT (stage, way, up_to) DO UPDATE SET jobs = jobs + 1, micros = micros + excluded.micros;
+END;

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from ci_persistence.figures import Figures
 from ci_server.metrics.model import Kind, Metric, Sample
+from ci_server.metrics.stages import stages
 from ci_server.services import Services
 
 Source = Callable[[Services], Awaitable[Iterable[Metric]]]
@@ -105,7 +106,7 @@ async def this_process(services: Services) -> list[Metric]:
     ]
 
 
-SOURCES: tuple[Source, ...] = (jobs, pool, disks, this_process)
+SOURCES: tuple[Source, ...] = (jobs, stages, pool, disks, this_process)
 
 
 async def measured(services: Services) -> list[Metric]:

@@ -5,9 +5,12 @@ from datetime import timedelta
 from typing import Any
 
 from ci_common.jobs import Attempt, Conclusion, StartWay, State
+from ci_persistence.figures import STAGE_BOUNDS, STAGES
 from ci_persistence.repository import Lease
 from tests.contracts.job_repository_place import Base, Repository
 from tests.helpers.jobs import NOON, PLENTY, bring, new_job
+
+END = {"state": State.COMPLETED, "conclusion": Conclusion.SUCCEEDED, "end_time": NOON + timedelta(seconds=2)}
 
 
 class FiguresSuite(Base):
@@ -52,6 +55,30 @@ class FiguresSuite(Base):
         job = await repository.update(job, lease, state=State.QUEUED, **anew, earlier_attempts=(ended,))
         job = await bring(repository, lease, job, State.STARTING)
         await repository.update(job, lease, state=State.RUNNING, start_time=NOON, start_way=StartWay.PULL)
+
+    async def test_the_stages_of_paths_are_counted_as_jobs_complete(self, repository: Repository, lease: Lease) -> None:
+        for took in (1_000, 1_001, 10**12):
+            job = await repository.add(new_job(arrival={"accepted": 10, "persisting": 20}), max_queued=PLENTY)
+            job = await bring(repository, lease, job, State.RUNNING)
+            trace = {"seen": 30, "starting": 40, "gate_opened": 40 + took, "exit_seen": 10**13, "first_output": 10**13}
+            job = await repository.update(job, lease, error="not the end yet", trace=trace)
+            await repository.update(job, lease, **END)
+        times = {one.stage: one for one in await repository.stages()}
+        assert set(times) == {"receive", "queue", "start", "first_output"} < set(STAGES), "`completing` is missing"
+        assert (times["start"].way, times["start"].micros) == ("", 1_000 + 1_001 + 10**12)
+        assert times["start"].counts == (1, 1, *[0] * (len(STAGE_BOUNDS) - 2), 1)
+        assert times["queue"].micros == 3 * 20
+
+    async def test_further_attempts_count_from_their_own_beginning(self, repository: Repository, lease: Lease) -> None:
+        new = new_job(arrival={"accepted": 1, "persisting": 2}, max_attempts=2)
+        job = await bring(repository, lease, await repository.add(new, max_queued=PLENTY), State.STARTING)
+        ended = Attempt(number=1, conclusion=Conclusion.FAILED, end_time=NOON)
+        anew: dict[str, Any] = {"state": State.QUEUED, "attempt": 2, "earlier_attempts": (ended,)}
+        job = await repository.update(job, lease, **anew, start_time=None, runtime=None)
+        job = await bring(repository, lease, job, State.RUNNING)
+        trace = {"seen": 5000, "starting": 8000, "exit_seen": 9000, "first_output": 9000, "completing": 9500}
+        await repository.update(job, lease, **END, trace=trace)
+        assert [(one.stage, one.micros) for one in await repository.stages()] == [("end", 500), ("queue", 3000)]
 
     async def test_what_is_deleted_stays_counted(self, repository: Repository, lease: Lease) -> None:
         jobs = [await repository.add(new_job(), max_queued=PLENTY) for _ in range(3)]

@@ -1,6 +1,7 @@
 """What every `JobRepository` promises about jobs. An implementation subclasses it and gives `place`."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -88,7 +89,9 @@ class Jobs(Base):
         assert (job.state, job.version, job.attempt) == (State.QUEUED, 0, 1)
         assert job.reason is not None
         assert job.reason.code is ReasonCode.WAITING_FOR_CONTROLLER
-        assert {name: getattr(job, name) for name in fields} == fields
+        assert job.arrival == new.arrival | {"persisting": job.arrival["persisting"]}, "it adds when it got it"
+        as_asked = replace(job, arrival=new.arrival)
+        assert {name: getattr(as_asked, name) for name in fields} == fields
         assert await repository.get(job.id) == job
 
     async def test_refuses_an_id_twice_and_keeps_the_first(self, repository: Repository) -> None:

@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 
 from ci_common.ids import new_job_id
+from ci_common.jobs import NewJob, StartWay, State
 from ci_common.layout import DataDirectory
+from ci_common.processes import this_process
 from ci_common.settings import Settings
+from ci_common.times import utc_now
 from ci_controller.examination import workloads
 from ci_controller.examination.examine import examine
 from ci_controller.runtime.docker import containers as bodies
@@ -143,6 +146,34 @@ async def test_containers_of_nobody_are_named_with_what_removes_them(
         f"docker rm --force --volumes {name}": None for name in (orphan, helper, stranger)
     }
     assert all(other not in f.remedy for f in findings)
+
+
+async def test_containers_that_wait_are_the_pools_and_those_taken_their_jobs(
+    settings: Settings, make: Callable[..., str], monkeypatch: Any
+) -> None:
+    data = DataDirectory(settings.data_path)
+    data.create()
+    waiting, taken, lost = new_job_id(), new_job_id(), new_job_id()
+    repository = SQLiteJobRepository(settings.db_path)
+    await repository.open()
+    ours = (await repository.installation()).id
+    lease = await repository.acquire(this_process(), 60)
+    assert lease is not None
+    job = await repository.add(NewJob(id=new_job_id(), type="container", submit_time=utc_now()), max_queued=9)
+    warm = {"workload": taken, "start_way": StartWay.WARM, "runtime": "docker"}
+    job = await repository.update(job, lease, state=State.STARTING, **warm)
+    await repository.update(job, lease, state=State.RUNNING, start_time=utc_now())
+    await repository.close()
+    data.waiting_run(waiting).path.mkdir(parents=True)
+    monkeypatch.setattr(workloads, "_SETTLED", timedelta(0))
+    assert "running jobs" in await found(settings), "nothing runs the job yet"
+    for workload in (waiting, taken):
+        make(data.pool, installation=ours, job=workload, attempt="0")
+    findings = await found(settings)
+    assert findings["containers"] == (True, "1 of ours, each with its job", "")
+    assert "running jobs" not in findings
+    name = make(data.pool, installation=ours, job=lost, attempt="0")
+    assert (await found(settings))["containers"][2] == f"docker rm --force --volumes {name}"
 
 
 def test_the_command(settings: Settings) -> None:

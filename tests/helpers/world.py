@@ -100,10 +100,11 @@ class World:
                 _end(workload, 1)
             else:
                 run.waiting, workload.sight = object(), Sight.AT_GATE
+        elif workload.sight is Sight.RUNNING and run.exit is not None:
+            _end(workload, run.exit.code)
         elif workload.sight is Sight.RUNNING and (self.code is not None or workload.told_to_end):
             code = 143 if self.code is None else self.code
-            run.exit = ExitRecord(code, terminated=workload.told_to_end)
-            _end(workload, code)
+            run.exit = ExitRecord(code, terminated=workload.told_to_end, oom_kills=0, last=True)
 
     # What a controller does.
 
@@ -136,7 +137,7 @@ class World:
     def _look(self, attempt: int, job: Job) -> Observed:
         run = self.runs[attempt]
         return Observed(
-            _sight(run),
+            _sight(run, job),
             exit=run.exit,
             started=run.started,
             workload_exit_code=run.workload.exit_code if run.workload else None,
@@ -300,8 +301,10 @@ class World:
         return True
 
 
-def _sight(run: Run) -> Sight:
-    """As `ci_controller.execution` makes it of the engine's word and the marks."""
+def _sight(run: Run, job: Job) -> Sight:
+    """As `ci_controller.workload_execution` makes it of the engine's word and the marks."""
+    if job.state is State.RUNNING and run.exit is not None:
+        return Sight.FINISHED
     if run.workload is None:
         return Sight.ABSENT
     if run.workload.sight in (Sight.CREATED, Sight.EXITED):

@@ -16,6 +16,7 @@ from ci_common.events import ATTEMPT, COMPLETE, JOB_ID, LOG, STATUS, STEP
 from ci_common.jobs import BUILTIN_TYPES, CONTAINER_TYPE, TRANSITIONS, Conclusion, Job, ReasonCode, State
 from ci_common.settings import Settings
 from ci_common.spec import Limits, Retry, Spec, Step
+from ci_common.stations import Station
 from ci_common.times import utc_now
 from ci_common.wire import WIRE_STATUS, CleanupRequest, job_on_wire
 from ci_selftest.evidence import Promise
@@ -49,6 +50,10 @@ def options_of(command: click.Command) -> set[str]:
     """The long names of a command's own options."""
     names = {name for parameter in command.params if isinstance(parameter, click.Option) for name in parameter.opts}
     return {name for name in names if name.startswith("--")}
+
+
+def test_every_station_has_its_row() -> None:
+    assert first_codes(table(Page("docs/http.md").section("The stations of a job's path"))) == list(Station)
 
 
 def test_every_setting_has_its_row() -> None:

@@ -2,15 +2,20 @@
 
 import re
 
+from ci_common.jobs import StartWay
+from ci_persistence.figures import STAGE_BOUNDS, STAGES
 from tests.helpers.markdown import Page, codes, table
 from tests.helpers.played_api import Api
 
 
 async def test_every_metric_has_its_row(api: Api) -> None:
-    rows = table(Page("docs/metrics.md").text)
+    await with_stages(api)
+    rows = table(Page("docs/metrics.md").text.partition("\n## ")[0])
     text = (await api.client.get("/metrics", headers={"Accept": "text/plain"})).text
     assert {(codes(row[0])[0], row[1]) for row in rows} == set(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
-    told = {name: re.findall(rf"^{name}(?:_sum|_count)?{{(\w+)=", text, re.MULTILINE) for name, _ in types(text)}
+    told = {
+        name: re.findall(rf"^{name}(?:_sum|_count|_bucket)?{{(\w+)=", text, re.MULTILINE) for name, _ in types(text)
+    }
     assert {codes(row[0])[0]: labels(row[3]) for row in rows} == {name: set(found) for name, found in told.items()}
     assert {key for row in rows for key in codes(row[2])} == (await api.client.get("/metrics")).json().keys()
 
@@ -21,6 +26,35 @@ def types(text: str) -> list[tuple[str, str]]:
 
 def labels(text: str) -> set[str]:
     return set(re.findall(r"label `(\w+)`", text))
+
+
+async def test_stages_are_histograms(api: Api) -> None:
+    await with_stages(api)
+    lines = (await api.client.get("/metrics", headers={"Accept": "text/plain"})).text.splitlines()
+    queue = [line.partition(" ")[2] for line in lines if line.startswith('ci_job_stage_seconds_bucket{stage="queue"')]
+    assert queue == ["0", "0", *["1"] * (len(STAGE_BOUNDS) - 1)]
+    assert 'ci_job_stage_seconds_bucket{stage="queue",way="cold",le="0.005"} 1' in lines
+    assert 'ci_job_stage_seconds_bucket{stage="start",way="cold",le="1800.0"} 0' in lines
+    assert 'ci_job_stage_seconds_bucket{stage="start",way="cold",le="+Inf"} 1' in lines
+    assert 'ci_job_stage_seconds_sum{stage="queue",way="cold"} 0.003' in lines
+    assert 'ci_job_stage_seconds_count{stage="queue",way="cold"} 1' in lines
+    shown = (await api.client.get("/metrics")).json()["stages"]
+    assert shown["queue"] == {"cold": {"jobs": 1, "avg_ms": 3.0}}
+    assert shown.keys() == set(STAGES) == set(first_codes(Page("docs/metrics.md").section("Stages")))
+
+
+async def with_stages(api: Api) -> None:
+    """Let a job pass some stations, within known times, to its end."""
+    job_id = await api.submit()
+    await api.controller.start(job_id)
+    submitted = (await api.controller.repository.get(job_id)).arrival["persisting"]
+    trace = {"starting": submitted + 3_000, "gate_opened": submitted + 10**10}
+    await api.controller.update(job_id, start_way=StartWay.COLD, trace=trace)
+    await api.controller.finish(job_id)
+
+
+def first_codes(section: str) -> list[str]:
+    return [codes(row[0])[0] for row in table(section)]
 
 
 async def test_the_formats_tell_the_same(api: Api) -> None:

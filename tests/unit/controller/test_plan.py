@@ -32,7 +32,7 @@ from ci_controller.plan import (
     Wait,
     plan,
 )
-from ci_controller.verdicts import Observed, Sight, Verdict
+from ci_controller.verdicts import Observed, Sight, Verdict, tells_all
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 TIMEOUT = 100.0
@@ -82,6 +82,8 @@ QUEUED, STARTING, RUNNING, COMPLETED = State.QUEUED, State.STARTING, State.RUNNI
         (STARTING, Sight.RUNNING, Adopt()),
         (RUNNING, Sight.AT_GATE, OpenGate()),
         (RUNNING, Sight.BOOTING, OpenGate()),
+        (STARTING, Sight.FINISHED, Adopt()),
+        (COMPLETED, Sight.RUNNING, Remove()),
         (RUNNING, Sight.RUNNING, Wait(T0 + timedelta(seconds=TIMEOUT))),
     ],
 )
@@ -100,7 +102,7 @@ def test_a_queued_job_that_backs_off_is_left_alone_until_then() -> None:
 
 
 @pytest.mark.parametrize("state", [QUEUED, STARTING])
-@pytest.mark.parametrize("sight", [sight for sight in Sight if sight is not Sight.RUNNING])
+@pytest.mark.parametrize("sight", [sight for sight in Sight if sight not in (Sight.RUNNING, Sight.FINISHED)])
 def test_a_cancel_before_the_gate_completes_the_job_at_once(state: State, sight: Sight) -> None:
     ended = verdict(decide(job(state, cancelled=True), seen(sight)))
     assert (ended.conclusion, ended.exit_code) == (Conclusion.CANCELLED, None)
@@ -151,7 +153,7 @@ def test_a_stop_is_written_before_it_is_done() -> None:
 @pytest.mark.parametrize(
     ("code", "conclusion"), [(0, Conclusion.SUCCEEDED), (1, Conclusion.FAILED), (255, Conclusion.FAILED)]
 )
-@pytest.mark.parametrize("sight", [Sight.EXITED, Sight.ABSENT])
+@pytest.mark.parametrize("sight", [Sight.FINISHED, Sight.EXITED, Sight.ABSENT])
 def test_the_exit_file_is_the_result(code: int, conclusion: Conclusion, sight: Sight) -> None:
     ended = verdict(decide(job(RUNNING), seen(sight, code)))
     assert (ended.conclusion, ended.exit_code) == (conclusion, code)
@@ -159,6 +161,20 @@ def test_the_exit_file_is_the_result(code: int, conclusion: Conclusion, sight: S
 
 def test_a_script_that_has_ended_is_waited_for_until_its_workload_has() -> None:
     assert decide(job(RUNNING, cancelled=True), seen(Sight.RUNNING, 0), after=5) == Wait(T0 + timedelta(seconds=5.05))
+
+
+@pytest.mark.parametrize(
+    ("ended", "enough"),
+    [
+        (ExitRecord(0, terminated=False, last=True), True),
+        (ExitRecord(0, terminated=False), False),
+        (ExitRecord(137, terminated=False, oom_kills=0, last=True), True),
+        (ExitRecord(137, terminated=False, oom_kills=0), False),
+        (ExitRecord(137, terminated=False, last=True), False),
+    ],
+)
+def test_the_engine_is_asked_for_what_the_script_does_not_know(ended: ExitRecord, enough: bool) -> None:
+    assert tells_all(ended) is enough
 
 
 @pytest.mark.parametrize("stopping", STOP_CONCLUSIONS)
@@ -204,6 +220,7 @@ exits = st.none() | st.builds(
     oom_kills=st.none() | st.integers(0, 2),
     refused_forks=st.none() | st.integers(0, 2),
     throttled_percent=st.none() | st.integers(0, 100),
+    last=st.booleans(),
 )
 instants = st.datetimes(timezones=st.just(UTC)) | st.integers(-5, 500).map(lambda s: T0 + timedelta(seconds=s))
 amounts = st.integers(0, 100)

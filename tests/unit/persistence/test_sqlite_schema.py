@@ -237,6 +237,7 @@ RECURRING = {
     "a cancel request": queries.REQUEST_CANCEL,
     "the queue's length": queries.QUEUE_LENGTH,
     "the figures": queries.FIGURES,
+    "the stages": queries.STAGES,
     "unfinished jobs, for the doctor": queries.UNFINISHED,
     "the latest time, for the doctor": queries.NEWEST_TIME,
     "whether the clock is to be trusted": retention_queries.list_ended(["since", "before"]),

@@ -1,0 +1,76 @@
+"""What a script in a container says of its end: that it is the last of the job's processes, where it is."""
+
+import json
+
+import pytest
+
+from ci_common.layout import DataDirectory, ExitRecord
+from ci_controller.runtime.protocol import Runtime
+from tests.contracts.docker_bench import DockerBench, container_name
+from tests.contracts.runtime_suite.bench import MakeTrial
+from tests.contracts.runtime_suite.trial import Trial, make_spec
+from tests.engine.api import EngineAPI, require_engine
+from tests.engine.images import user_image
+from tests.helpers.waiting import eventually
+
+FAMILIES = f"f() {{ echo $1; [ $1 -gt 20000 ] || f $(($1 + 1)) & }}; {'f 0; ' * 20}"
+"""Each process makes another one and goes: whoever lists them has missed the next of some."""
+MANY = "for i in 1 2 3 4 5 6 7 8; do (trap '' TERM; while :; do echo noise; done) & done"
+DETACHED = "(trap '' HUP; while :; do echo noise; done) >/dev/stderr 2>&1 &"
+
+
+async def ended(one: Trial) -> tuple[ExitRecord, int]:
+    """Return the record of a trial as soon as there is one, and the log's length then."""
+    record = await eventually(one.run.read_exit, "the script has ended", timeout=60)
+    return record, one.run.log_size()
+
+
+class TestEnds(DockerBench):
+    @pytest.mark.parametrize("left", ["true", MANY, FAMILIES, DETACHED], ids=["none", "many", "families", "detached"])
+    async def test_nothing_is_written_once_the_script_says_it_is_the_last(self, trial: MakeTrial, left: str) -> None:
+        one = trial(f"{left}\nexit 3")
+        await one.to_gate()
+        await one.through_gate()
+        record, size = await ended(one)
+        assert (record.code, record.last, record.oom_kills) == (3, True, 0)
+        await one.end()
+        assert one.run.log_size() == size
+
+    async def test_a_signal_does_not_end_the_waiting_for_the_console(
+        self, runtime: Runtime, data: DataDirectory, engine: EngineAPI
+    ) -> None:
+        one = await self.beside_root(
+            runtime,
+            data,
+            engine,
+            "exec 3>/dev/stderr; : >/ci/workspace/up; until [ -e /ci/down ]; do :; done; echo tail >&3",
+        )
+        await eventually(lambda: b'"end"' in one.run.steps.read_bytes(), "the step has ended", timeout=60)
+        for _ in range(20):
+            engine.request("POST", f"/containers/{container_name(one.key)}/kill", {"signal": "TERM"})
+        assert one.run.read_exit() is None
+        (one.run.path / "down").touch()
+        record, _ = await ended(one)
+        assert (record.code, one.run.log.read_bytes()) == (5, b"tail\n")
+        await one.end()
+
+    async def test_a_process_that_cannot_be_killed_is_not_denied(
+        self, runtime: Runtime, data: DataDirectory, engine: EngineAPI
+    ) -> None:
+        one = await self.beside_root(
+            runtime, data, engine, ": >/ci/workspace/up; while :; do echo more >>/ci/log; done"
+        )
+        record, _ = await ended(one)
+        assert (record.code, record.last) == (5, False)
+        await one.end()
+
+    async def beside_root(self, runtime: Runtime, data: DataDirectory, engine: EngineAPI, text: str) -> Trial:
+        """Return a job of an ordinary user, which ends with 5 once a process of root's beside it has made `up`."""
+        waiting = "until [ -e up ]; do sleep 0.02; done; exit 5"
+        one = Trial(runtime, make_spec(runtime, data, user_image(require_engine()), waiting))
+        await one.to_gate()
+        await one.through_gate()
+        body = {"Cmd": ["/bin/sh", "-c", text], "User": "0"}
+        made = json.loads(engine.request("POST", f"/containers/{container_name(one.key)}/exec", body=body))
+        engine.request("POST", f"/exec/{made['Id']}/start", body={"Detach": True})
+        return one

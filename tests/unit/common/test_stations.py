@@ -1,0 +1,109 @@
+"""The stations of a job's path: noted once, in order, whatever is done to the clock."""
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ci_common.layout import RunDirectory
+from ci_common.logs import LogTimes
+from ci_common.stations import ARRIVAL, Station, Trace, in_order, left_in_files
+from ci_common.times import from_micros, to_micros
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+class Time:
+    """A clock that can be set, and an uptime that cannot."""
+
+    def __init__(self) -> None:
+        self.now = NOON
+        self.up = 100.0
+
+    def pass_by(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+        self.up += seconds
+
+    def trace(self, known: dict[str, int] | None = None, *, after: int = 0) -> Trace:
+        return Trace(known, after=after, clock=lambda: self.now, uptime=lambda: self.up)
+
+
+def test_what_is_noted_stands() -> None:
+    time = Time()
+    trace = time.trace()
+    trace.note(Station.SEEN)
+    time.pass_by(0.25)
+    trace.note(Station.SEEN)
+    trace.note(Station.STARTING)
+    assert trace.times() == {"seen": to_micros(NOON), "starting": to_micros(NOON) + 250_000}
+
+
+def test_a_clock_that_is_set_does_not_change_a_step() -> None:
+    time = Time()
+    trace = time.trace()
+    trace.note(Station.SEEN)
+    time.now -= timedelta(hours=1)
+    time.pass_by(0.5)
+    trace.note(Station.STARTING)
+    times = trace.times()
+    assert times["starting"] - times["seen"] == 500_000
+
+
+def test_whoever_goes_on_with_a_path_never_comes_before_it() -> None:
+    time = Time()
+    first = time.trace()
+    first.note(Station.ACCEPTED)
+    time.now -= timedelta(hours=1)
+    later = time.trace({"seen": 5}, after=max(first.times().values()))
+    later.note(Station.STARTING)
+    assert later.times()["starting"] == first.times()["accepted"]
+
+
+def test_a_note_of_earlier_lies_between_its_neighbours() -> None:
+    time = Time()
+    trace = time.trace()
+    trace.note(Station.RUNNING)
+    time.pass_by(1)
+    early = time.up
+    time.pass_by(1)
+    trace.note(Station.EXIT_SEEN)
+    trace.note(Station.FIRST_OUTPUT, early)
+    trace.fill_in({Station.GATE_OPENED: 0})
+    times = trace.times()
+    assert times["first_output"] == times["running"] + 1_000_000
+    assert times["gate_opened"] == times["running"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(Station), st.floats(-10, 10), st.floats(0, 10), st.booleans())))
+def test_no_step_takes_less_than_nothing(path: list[tuple[Station, float, float, bool]]) -> None:
+    time = Time()
+    trace = time.trace()
+    for station, clock_set_by, passes, read_elsewhere in sorted(path):
+        time.pass_by(passes)
+        time.now += timedelta(seconds=clock_set_by)
+        if read_elsewhere:
+            trace.fill_in({station: to_micros(time.now)})
+        else:
+            trace.note(station)
+        if clock_set_by > 5:
+            trace = time.trace(trace.times())
+    times = [instant for _, instant in in_order(trace.times())]
+    assert times == sorted(times)
+
+
+def test_the_order_is_the_paths_and_what_nobody_knows_comes_last() -> None:
+    times = {"from_the_future": 1, **dict.fromkeys(reversed(Station), 2)}
+    assert [name for name, _ in in_order(times)] == [*Station, "from_the_future"]
+    assert tuple(Station)[: len(ARRIVAL)] == ARRIVAL
+
+
+def test_what_files_tell(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "1")
+    run.path.mkdir()
+    assert left_in_files(run) == {}
+    (run.path / "started").touch()
+    os.utime(run.path / "started", (1, 1))
+    LogTimes(run.times).append(from_micros(5), 10)
+    assert left_in_files(run) == {"gate_opened": 1_000_000, "first_output": 5}
