@@ -104,7 +104,7 @@ class Ours:
         begun = time.perf_counter()
         output, taken, job_id = "", 0.0, ""
         end: Event = {}
-        async for event in await self._events(task):
+        async for event in self._events(task):
             if event["type"] == "job_id":
                 job_id = event["job_id"]
             elif event["type"] == "log":
@@ -117,9 +117,14 @@ class Ours:
         return taken
 
     async def _events(self, task: Task) -> AsyncGenerator[Event, None]:
-        if task.project is None:
-            return self._client.stream(await self._client.create_job({"image": task.image, "command": task.command}))
-        return self._client.submit_and_stream(self._packed(task, task.project))
+        if task.project is not None:
+            async for event in self._client.submit_and_stream(self._packed(task, task.project)):
+                yield event
+            return
+        job_id = await self._client.create_job({"image": task.image, "command": task.command})
+        yield {"type": "job_id", "job_id": job_id}
+        async for event in self._client.stream(job_id):
+            yield event
 
     def _packed(self, task: Task, project: Path) -> Path:
         packed = self._lab.directory / f"{project.name}.zip"

@@ -67,7 +67,7 @@ async def latencies(lab: Lab) -> list[Figure]:
 
 async def crowds(lab: Lab) -> list[Figure]:
     """Measure many readers of one chatty job."""
-    readers = lab.samples(1000, 100)
+    readers = lab.samples(1000, 300)
     taken = [await measure_crowd(readers) for _ in range(lab.samples(3, 1))]
     lab.note(
         f"{readers:,} readers of one job that writes {taken[0].events} lines, one at a time; beside it, a plain ASGI "
