@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ci_common.disk import Disk
-from ci_common.errors import CiError, DiskLow, ImageFault, LeadershipLost, RuntimeFault, RuntimeUnavailable, StartFault
+from ci_common.errors import CiError, DiskLow, ImageFault, LeadershipLost, RuntimeFault, StartFault
 from ci_common.ids import is_job_id, new_job_id
 from ci_common.jobs import Job
 from ci_common.layout import DataDirectory
@@ -78,20 +78,19 @@ class Pool:
         self._not_before = 0.0
         self._told: object = None
 
-    async def take(self, plan: ExecutionPlan) -> str | None:
+    async def kind_of(self, plan: ExecutionPlan) -> str | None:
+        """Return the kind of workload that a job of this plan can take; None where none can wait for it.
+
+        Where there is a kind, the image is there. Raises RuntimeUnavailable.
+        """
+        return await self._runtime.kind_of(plan) if self._size else None
+
+    def take(self, kind: str, plan: ExecutionPlan) -> str | None:
         """Return a workload for a job of this plan that starts now, or None where none waits.
 
         Whoever took it says next by `settle` that the row of the job names it, or that nobody can know, or by
         `give_back` that it does not and never will.
         """
-        if self._size == 0:
-            return None
-        try:
-            kind = await self._runtime.kind_of(plan)
-        except RuntimeUnavailable:
-            return None
-        if kind is None:
-            return None
         self._demand.used(kind, plan, self._writer.uptime(), self._writer.clock())
         workload = next((each for each, its_kind in self._waiting.items() if its_kind == kind), None)
         if workload is not None:
