@@ -11,44 +11,23 @@ import asyncio
 import base64
 import hashlib
 import json
-import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from bench.figures import MIB, descriptors, machine, processor_seconds, resident_memory, table, write_section
+from bench.server import serving
 from ci_client.aio import CiClient
 from ci_common.descriptors import allow_many_descriptors
 from tests.helpers.following import finished
-from tests.helpers.service import Service
 
 AT_ONCE = 64
 IDLE_SECONDS = 20.0
 Figure = tuple[str, str]
-
-
-@contextmanager
-def serving(**settings: str) -> Iterator[Service]:
-    """Run a server on temporary paths."""
-    with tempfile.TemporaryDirectory() as directory:
-        own = {
-            "CI_CONTAINER_PREFIX": f"overload-{os.getpid()}-",
-            "CI_DB_PATH": f"{directory}/ci_jobs.db",
-            "CI_LOG_LEVEL": "warning",
-            "CI_SERVER_URL": "",
-            "PORT": "0",
-            "XDG_STATE_HOME": f"{directory}/state",
-        }
-        service = Service(own | settings)
-        try:
-            yield service.start()
-        finally:
-            service.stop(within=30)
 
 
 async def timed(call: Callable[[], Awaitable[object]], times: int = 1) -> list[float]:
@@ -80,7 +59,7 @@ def spread(milliseconds: list[float]) -> str:
 
 async def measure_queue(jobs: int) -> list[Figure]:
     """Measure what a queue of that length costs, and how quick the service still is."""
-    with serving(CI_RUNTIME="process", MAX_QUEUED=str(2 * jobs), MAX_CONCURRENCY="2") as service:
+    with serving("overload", CI_RUNTIME="process", MAX_QUEUED=str(2 * jobs), MAX_CONCURRENCY="2") as service:
         pid = service.process.pid
         async with CiClient(service.url) as client:
             blocking = [await client.create_job({"type": "sleep", "payload": {"ms": 86_400_000}}) for _ in range(2)]
@@ -148,7 +127,7 @@ class Reader:
 
 async def measure_readers(readers: int, log_bytes: int) -> tuple[list[Figure], bool]:
     """Have one live job read by so many at once; return the figures, and whether each has got all of it."""
-    with serving(CI_RUNTIME="process") as service, tempfile.TemporaryDirectory() as directory:
+    with serving("overload", CI_RUNTIME="process") as service, tempfile.TemporaryDirectory() as directory:
         pid, go = service.process.pid, Path(directory, "go")
         line = "a line of a log that a thousand people read at once"
         lines = log_bytes // (len(line) + 1)
@@ -180,7 +159,7 @@ async def measure_readers(readers: int, log_bytes: int) -> tuple[list[Figure], b
 
 async def measure_containers(containers: int, image: str) -> tuple[list[Figure], bool]:
     """Run so many containers at once; return the figures, and whether all have ended as they should."""
-    with serving(CI_RUNTIME="docker", MAX_CONCURRENCY=str(containers)) as service:
+    with serving("overload", CI_RUNTIME="docker", MAX_CONCURRENCY=str(containers)) as service:
         pid = service.process.pid
         async with CiClient(service.url) as client:
             # Each waits for all the others to have had the time to start.

@@ -1,0 +1,197 @@
+"""Many jobs at once: against the engine's own best throughput, without a pool and with a full one."""
+
+import asyncio
+import os
+import stat
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from bench.frame.engine import LABEL, RawEngine
+from bench.frame.lab import Lab
+from bench.frame.limits import GATE, RUNC
+from bench.frame.model import Better, Figure, LeftOut, Limit, Series
+from bench.server import Pool, cleared, own_prefix, serving
+from ci_client.aio import CiClient
+from tests.helpers.following import finished
+
+NAME = "throughput"
+TITLE = "Throughput: many jobs at once"
+WIDTHS = (2, 4, 8)
+ENGINE_SLACK = 1.2
+"""The engine's best time is a measurement, too: ours may be above it by chance, but not by so much."""
+COMMAND = "exit 0"
+LESSONS = 4
+PREFIX = "bench-many"
+
+
+async def measure(lab: Lab) -> list[Figure]:
+    """Measure the engine, jobs without a pool, and bursts into a full pool, in turns."""
+    async with RawEngine.connected() as engine:
+        config = await config_of_a_job(lab, engine)
+        width, widths = await best_width(engine, config, lab.samples(40, 16))
+        with ExitStack() as stack:
+            cold = stack.enter_context(serving(f"{PREFIX}-cold", CI_POOL_SIZE="0", MAX_CONCURRENCY=str(width)))
+            size = lab.samples(50, 12)
+            pool = dict.fromkeys(("CI_POOL_SIZE", "CI_POOL_PER_KEY", "MAX_CONCURRENCY"), str(size))
+            warm = stack.enter_context(serving(f"{PREFIX}-warm", **pool))
+            jobs = lab.samples(200, 30)
+            rates: dict[str, list[float]] = {"engine": [], "cold": [], "burst": []}
+            ways: list[str] = []
+            full = await learned(lab, warm.url, size)
+            for _ in range(lab.samples(3, 2)):
+                await full.filled(size)
+                await cleared(own_prefix(f"{PREFIX}-warm"), but=size)
+                rates["engine"].append(await engine.rate(config, jobs // 2, width))
+                rates["cold"].append(await clear_rate(lab, cold.url, jobs))
+                rate, new_ways = await burst(lab, warm.url, size)
+                rates["burst"].append(rate)
+                ways += new_ways
+    if full.trouble:
+        lab.leave_out("bursts into a full pool", f"it was {full.trouble}")
+    bounds = await limits(lab, rates["engine"])
+    warm_starts = f"{ways.count('warm')} of {len(ways)}"
+    lab.note(
+        f"The engine's own best: create, start, wait and remove by its HTTP API, {width} at a time, the best of "
+        f"{', '.join(f'{n}: {rate:.1f}/s' for n, rate in widths.items())}. Its containers have the HostConfig of one "
+        "of the product's: init process, bind mounts, no log driver, the bridge network."
+    )
+    lab.note(
+        f"Without a pool: {jobs} jobs submitted at once, `CI_POOL_SIZE=0`, `MAX_CONCURRENCY={width}`; the time ends "
+        "once the last verdict has come and the last container is gone. Bursts: "
+        f"{size} at once, `CI_POOL_SIZE={size}`, `CI_POOL_PER_KEY={size}`, `MAX_CONCURRENCY={size}`, until the "
+        f"last verdict (their containers go later); {warm_starts} starts were warm."
+    )
+    reference = Series("the engine", tuple(rates["engine"]))
+    return [
+        Figure(
+            "throughput.cold",
+            f"{jobs} jobs at once, no pool",
+            "jobs/s",
+            Better.MORE,
+            Series("ci-server, no pool", tuple(rates["cold"])),
+            reference,
+            bounds["cold"],
+        ),
+        Figure(
+            "throughput.burst",
+            f"a burst of {size} into a pool of {size}",
+            "jobs/s",
+            Better.MORE,
+            Series("ci-server, full pool", tuple(rates["burst"])),
+            reference,
+            bounds["burst"],
+        ),
+    ]
+
+
+async def limits(lab: Lab, engine: list[float]) -> dict[str, tuple[str, ...]]:
+    """Return what bounds cold starts, and warm ones."""
+    bounds = [lab.limit(Limit("the engine's best", tuple(engine), "jobs/s", Better.MORE, ENGINE_SLACK), "engine")]
+    bounds += await lab.limits(RUNC)
+    await lab.limits(GATE)
+    gate = lab.results.limits[GATE]
+    processors = os.cpu_count() or 1
+    rates = tuple(1000 * processors / sample for sample in gate.samples)
+    name = f"one FIFO opened after the other on each of {processors} processors"
+    return {"cold": tuple(bounds), "burst": (lab.limit(Limit(name, rates, "jobs/s", Better.MORE), "gates"),)}
+
+
+async def best_width(engine: RawEngine, config: dict[str, Any], count: int) -> tuple[int, dict[int, float]]:
+    """Return how many containers at a time the engine carries best, and what it reaches with each number."""
+    await engine.rate(config, 2, 2)
+    rates = {width: await engine.rate(config, count, width) for width in WIDTHS}
+    return max(rates, key=lambda width: rates[width]), rates
+
+
+async def config_of_a_job(lab: Lab, engine: RawEngine) -> dict[str, Any]:
+    """Return a configuration that differs from that of the product's own containers in what they run alone.
+
+    It is taken from a container of the product, so that both are the same whatever the product comes to ask for.
+    """
+    with serving(f"{PREFIX}-model", CI_POOL_SIZE="0") as service:
+        async with CiClient(service.url) as client:
+            job_id = await client.create_job({"image": lab.image, "command": "echo; sleep 60"})
+            async for event in client.stream(job_id):
+                if event["type"] == "log":
+                    break
+            prefix = own_prefix(f"{PREFIX}-model")
+            listed = await engine.ask("GET", "/containers/json", filters=f'{{"name":["^/{prefix}"]}}')
+            if len(listed) != 1:
+                raise LeftOut(f"the product's one job has {len(listed)} containers")
+            inspected = await engine.ask("GET", f"/containers/{listed[0]['Id']}/json")
+            host = inspected["HostConfig"]
+            host["Mounts"] = [stand_in(lab.directory, mount) for mount in host.get("Mounts") or []]
+            await client.cancel_job(job_id)
+            await finished(client, job_id)
+            await cleared(prefix)
+    return {
+        "Image": lab.image,
+        "Labels": {LABEL: "engine"},
+        "Entrypoint": ["/bin/sh"],
+        "Cmd": ["-c", COMMAND],
+        "Env": inspected["Config"]["Env"],
+        "Healthcheck": {"Test": ["NONE"]},
+        "HostConfig": host,
+    }
+
+
+def stand_in(directory: Path, mount: dict[str, Any]) -> dict[str, Any]:
+    """Return the mount with something else of its kind below `directory` as its source, since a job's own will go."""
+    source = directory / f"mount{mount['Target'].replace('/', '-')}"
+    mode = os.stat(mount["Source"]).st_mode
+    if stat.S_ISDIR(mode):
+        source.mkdir(exist_ok=True)
+    elif stat.S_ISFIFO(mode):
+        os.mkfifo(source)
+    else:
+        source.write_bytes(Path(mount["Source"]).read_bytes())
+    return mount | {"Source": str(source)}
+
+
+async def learned(lab: Lab, url: str, size: int) -> Pool:
+    """Return the pool of a server after as many bursts as it takes to have learned of their size, or a few."""
+    pool = Pool(url)
+    for _ in range(LESSONS):
+        await burst(lab, url, size)
+        if await pool.filled() and await pool.waiting() >= size:
+            break
+    return pool
+
+
+async def submitted(lab: Lab, client: CiClient, jobs: int) -> list[str]:
+    """Submit so many trivial jobs at once; return their ids."""
+    request = {"image": lab.image, "command": COMMAND}
+    return await asyncio.gather(*(client.create_job(request) for _ in range(jobs)))
+
+
+async def ended_well(client: CiClient, job_id: str) -> dict[str, Any]:
+    """Return the job once it has succeeded."""
+    job = await finished(client, job_id, within=300)
+    if not job["success"]:
+        raise RuntimeError(f"a job of the benchmark ended badly: {job}")
+    return job
+
+
+async def clear_rate(lab: Lab, url: str, jobs: int) -> float:
+    """Return how many jobs per second come and go, with their containers.
+
+    One stream is read at a time, so that the readers cost next to nothing.
+    """
+    async with CiClient(url) as client:
+        begun = time.perf_counter()
+        for job_id in await submitted(lab, client, jobs):
+            await ended_well(client, job_id)
+        await cleared(own_prefix(f"{PREFIX}-cold"))
+        return jobs / (time.perf_counter() - begun)
+
+
+async def burst(lab: Lab, url: str, jobs: int) -> tuple[float, list[str]]:
+    """Return how many jobs per second get their verdict, and how each has got its container."""
+    async with CiClient(url) as client:
+        begun = time.perf_counter()
+        ids = await submitted(lab, client, jobs)
+        ends = [await ended_well(client, job_id) for job_id in ids]
+        rate = jobs / (time.perf_counter() - begun)
+    return rate, [job.get("start_way") or "cold" for job in ends]

@@ -1,0 +1,70 @@
+"""What the figures were measured on and with."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+
+from bench.figures import machine
+from ci_common.settings import Settings
+
+LIBRARIES = (
+    "starlette",
+    "uvicorn",
+    "uvloop",
+    "httptools",
+    "aiosqlite",
+    "aiodocker",
+    "aiohttp",
+    "httpx",
+    "sse-starlette",
+)
+
+QUICK = "`--quick`: fewer samples, jobs, bytes and rows than the table says; not to be quoted"
+
+
+def environment(image: str, *, quick: bool) -> dict[str, str]:
+    """Return what to say of a run's machine, versions and settings; ask before it, since they may change meanwhile."""
+    return {
+        "machine": f"{machine()}, {processor()}",
+        "load before": f"{os.getloadavg()[0]:.2f} (of a minute); figures of a loaded machine say little",
+        "ci-server": f"{own_version()}",
+        "libraries": ", ".join(f"{name} {installed(name)}" for name in LIBRARIES),
+        "image": f"`{image}`",
+        "settings": "the defaults, but for those named with each family" + settings_set(),
+        "kind of run": QUICK if quick else "full",
+    }
+
+
+def processor() -> str:
+    """Return the name of the processor, where the system tells it."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.machine()
+
+
+def own_version() -> str:
+    """Return the product's version, and the commit where there is a repository."""
+    ask = ["git", "describe", "--always", "--dirty"]
+    try:
+        commit = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        commit = ""
+    return f"{installed('ci-server')}{f', commit {commit}' if commit else ''}"
+
+
+def installed(name: str) -> str:
+    """Return the version of a library."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def settings_set() -> str:
+    """Return which of the product's settings the environment changes."""
+    names = sorted(set(Settings.env_names().values()) & set(os.environ))
+    return f"; set in the environment: {', '.join(f'`{name}`' for name in names)}" if names else ""

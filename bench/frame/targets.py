@@ -1,0 +1,134 @@
+"""What the figures are to show: the table of targets, computed row by row."""
+
+import math
+from dataclasses import dataclass
+
+from bench.frame.model import Better, Figure, Results
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One row: a figure, and what it must be at least."""
+
+    title: str
+    key: str
+    """The figure's; one that ends with `*` stands for a row for each figure whose key begins so."""
+    ratio: float | None = None
+    """How many times better than the reference."""
+    bound: float | None = None
+    """An absolute value, in this unit, which is the figure's."""
+    unit: str = "ms"
+    better: Better = Better.LESS
+    """Of a figure with a bound, which is the figure's, too."""
+    percent: float = 50
+    """Which percentile of ours counts."""
+    aim: str = ""
+    """What is hoped for beyond it, for people."""
+
+    def is_met(self, figure: Figure) -> bool:
+        """Tell whether the figure meets the target; one that has no reference to be compared with does not."""
+        ours = figure.ours.percentile(self.percent)
+        if self.bound is not None:
+            assert (self.unit, self.better) == (figure.unit, figure.better), self.key
+            return ours <= self.bound if self.better is Better.LESS else ours >= self.bound
+        assert self.ratio is not None, "a target is a ratio or a bound"
+        return self.reached(figure) >= self.ratio
+
+    def reached(self, figure: Figure) -> float:
+        """Return the ratio at the percentile that counts, NaN without a reference."""
+        if figure.reference is None:
+            return math.nan
+        return figure.advantage(figure.ours.percentile(self.percent), figure.reference.percentile(self.percent))
+
+    @property
+    def wanted(self) -> str:
+        """The target for people."""
+        if self.bound is not None:
+            word = "at least" if self.better is Better.MORE else "at most"
+            return f"{word} {self.bound:g} {self.unit}{self.aim}"
+        return "not worse" if self.ratio == 1 else f"at least {self.ratio:.3g} times{self.aim}"
+
+
+TARGETS = (
+    Target("submit to first byte of the job's own output, warm, p50", "start.warm", ratio=10, aim=", aim 20"),
+    Target("the same, cold", "start.cold", ratio=1),
+    Target("last byte written to `complete` received, p50", "end", bound=5),
+    Target("the same, p99", "end", bound=15, percent=99),
+    Target("200 trivial container jobs at once", "throughput.cold", ratio=0.95),
+    Target("a burst of 50 into a pool of 50", "throughput.burst", ratio=2.5),
+    Target("log, container to one SSE reader", "log.sse", ratio=20),
+    Target("log by `GET /log`", "log.get", ratio=100),
+    Target("container write to reader receives, p50", "log.latency_p50", bound=1),
+    Target("the same, p99", "log.latency_p99", bound=5),
+    Target(
+        "one chatty job, 1,000 readers: share of them that got all bytes",
+        "readers.whole",
+        bound=100,
+        unit="%",
+        better=Better.MORE,
+    ),
+    Target("the same: server CPU per event, against preformatted bytes", "readers.cpu", ratio=1 / 1.5),
+    Target("the same: resident per idle reader in the server", "readers.memory", bound=10, unit="KB"),
+    Target("`POST /jobs`, durable, 64 connections, against the bare framework", "store.post", ratio=0.5),
+    Target("100 MB upload, against writing the stream raw to disk", "store.upload", ratio=0.8),
+    Target("the same: memory the server grows by", "store.upload_memory", bound=8, unit="MB"),
+    Target("`GET /jobs` with 1,000,000 rows, against none", "store.list", ratio=0.9),
+    Target("job pick-up with 1,000,000 rows, against none", "store.pickup", ratio=0.9),
+    Target("submit to verdict of a one-second pytest job, against {}", "peers.pytest.*", ratio=1),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A target beside what was measured."""
+
+    title: str
+    ours: str
+    reference: str
+    ratio: str
+    target: str
+    met: str
+
+
+def rows(results: Results, targets: tuple[Target, ...] = TARGETS) -> list[Row]:
+    """Return the table of targets; a figure that was not measured has its row, too."""
+    table: list[Row] = []
+    for target in targets:
+        figures = _figures(results, target.key)
+        if not figures:
+            title = target.title.format("the peers")
+            table.append(Row(title, "", "", "", target.wanted, "not measured"))
+        table.extend(_row(target, figure) for figure in figures)
+    return table
+
+
+def _figures(results: Results, key: str) -> list[Figure]:
+    if key.endswith("*"):
+        return [f for figures in results.figures.values() for f in figures if f.key.startswith(key[:-1])]
+    figure = results.figure(key)
+    return [] if figure is None else [figure]
+
+
+def _row(target: Target, figure: Figure) -> Row:
+    reference = figure.reference
+    return Row(
+        target.title.format(reference.name if reference is not None else ""),
+        quantity(figure.ours.percentile(target.percent), figure.unit),
+        "" if reference is None else f"{quantity(reference.percentile(target.percent), figure.unit)}, {reference.name}",
+        times(target.reached(figure)),
+        target.wanted,
+        "yes" if target.is_met(figure) else "**no**",
+    )
+
+
+def quantity(value: float, unit: str) -> str:
+    """Return a value with its unit, with as many digits as mean something."""
+    if math.isnan(value):
+        return ""
+    digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value and math.isfinite(value) else 0
+    return f"{value:,.{min(digits, 3)}f} {unit}".rstrip()
+
+
+def times(ratio: float) -> str:
+    """Return a ratio for people, nothing for one that is not known."""
+    return "" if math.isnan(ratio) else f"{quantity(ratio, 'times')}"

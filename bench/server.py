@@ -1,0 +1,85 @@
+"""A server of the product in a process of its own, on temporary paths."""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from tests.helpers.service import Service, containers
+
+POOL_SECONDS = 120.0
+"""How long a pool may take to fill."""
+CLEARED_SECONDS = 120.0
+"""How long containers may take to go."""
+
+
+@contextmanager
+def serving(prefix: str = "bench", **settings: str) -> Iterator[Service]:
+    """Run a server on temporary paths; its containers' names begin with `prefix` and the number of this process."""
+    with tempfile.TemporaryDirectory() as directory:
+        own = {
+            "CI_CONTAINER_PREFIX": own_prefix(prefix),
+            "CI_DB_PATH": f"{directory}/ci_jobs.db",
+            "CI_LOG_LEVEL": "warning",
+            "CI_SERVER_URL": "",
+            "PORT": "0",
+            "XDG_STATE_HOME": f"{directory}/state",
+        }
+        service = Service(own | settings)
+        try:
+            yield service.start()
+        finally:
+            service.stop(within=30)
+
+
+def own_prefix(prefix: str) -> str:
+    """Return what the names of a server's containers begin with."""
+    return f"{prefix}-{os.getpid()}-"
+
+
+class Pool:
+    """A server's warm containers, as whoever measures sees them."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.trouble = ""
+        """Why it was not filled when it should have been; it is not waited for any more then."""
+
+    async def filled(self, count: int = 1) -> bool:
+        """Return True once at least `count` containers wait and no more are made, False if that takes too long."""
+        if self.trouble:
+            return False
+        state: dict[str, Any] = {}
+        try:
+            async with asyncio.timeout(POOL_SECONDS):
+                while not _is_filled(state := await self._ask(), count):
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            self.trouble = f"not filled with {count} within {POOL_SECONDS:g} s: {state}"
+            return False
+        return True
+
+    async def waiting(self) -> int:
+        """Return how many containers wait."""
+        return int((await self._ask())["waiting"])
+
+    async def _ask(self) -> dict[str, Any]:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            return dict((await client.get(f"{self._url}/pool")).raise_for_status().json())
+
+
+def _is_filled(state: Mapping[str, Any], count: int) -> bool:
+    kinds = state["kinds"]
+    is_at_rest = all(not kind["starting"] and kind["waiting"] >= kind["wanted"] for kind in kinds)
+    return state["waiting"] >= count and is_at_rest
+
+
+async def cleared(prefix: str, *, but: int = 0) -> None:
+    """Return once at most `but` containers are left whose names begin so. Raises TimeoutError."""
+    async with asyncio.timeout(CLEARED_SECONDS):
+        while len(await asyncio.to_thread(containers, prefix)) > but:
+            await asyncio.sleep(0.02)
