@@ -147,6 +147,7 @@ def test_a_waiting_directory_becomes_the_jobs(tmp_path: Path, waiting: RunDirect
 
 
 def test_a_job_without_files_gets_an_empty_workspace(tmp_path: Path, waiting: RunDirectory) -> None:
+    (tmp_path / "jobs").mkdir()
     run = RunDirectory(tmp_path / "jobs" / "j" / "1")
     assert move_in(run, waiting, b"the job")
     assert list(run.workspace.iterdir()) == []
