@@ -212,12 +212,10 @@ class Reconciler:
 
     async def _look_at_jobs(self) -> float:
         """Return in how many seconds at most to look again because of a job that backs off."""
-        repository = self._writer.repository
-        active = await repository.active()
+        active, queued = await self._writer.repository.unfinished()
         for job in active:
             self._supervisors.supervise(job)
             self._supervisors.wake_if_cancelled(job)
-        queued = await repository.queued()
         if active or queued or self._supervisors:
             self._busy.set()
         else:

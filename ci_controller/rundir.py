@@ -51,7 +51,9 @@ def move_in(run: RunDirectory, waiting: RunDirectory, script: bytes) -> bool:
     waiting.workspace.mkdir(exist_ok=True)
     _replace(waiting.job, script)
     if waiting.path.stat().st_mode & stat.S_IWOTH:
-        open_to_everyone(waiting)
+        # What the script has made meanwhile may be another user's, who has it open already.
+        _open_to_everyone(waiting.job)
+        _open_tree_to_everyone(waiting.workspace)
     run.path.parent.mkdir(exist_ok=True)
     try:
         waiting.path.rename(run.path)
@@ -75,14 +77,19 @@ def open_to_everyone(run: RunDirectory) -> None:
 
     The data directory above is closed to others, so only whoever is given this directory by a mount gets at it.
     """
-    for folder, folders, files in os.walk(run.path):
+    _open_tree_to_everyone(run.path)
+
+
+def _open_tree_to_everyone(top: Path) -> None:
+    for folder, folders, files in os.walk(top):
         for name in [".", *folders, *files]:
-            path = Path(folder, name)
-            mode = path.lstat().st_mode
-            if not stat.S_ISLNK(mode):
-                path.chmod(
-                    stat.S_IMODE(mode) | (0o777 if stat.S_ISDIR(mode) else (mode & 0o100) // 0o100 * 0o111 | 0o666)
-                )
+            _open_to_everyone(Path(folder, name))
+
+
+def _open_to_everyone(path: Path) -> None:
+    mode = path.lstat().st_mode
+    if not stat.S_ISLNK(mode):
+        path.chmod(stat.S_IMODE(mode) | (0o777 if stat.S_ISDIR(mode) else (mode & 0o100) // 0o100 * 0o111 | 0o666))
 
 
 @contextmanager

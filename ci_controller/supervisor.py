@@ -41,7 +41,7 @@ class Supervisor:
 
     def __init__(
         self,
-        key: WorkloadKey,
+        job: Job,
         *,
         writer: Writer,
         execution: Execution,
@@ -50,7 +50,10 @@ class Supervisor:
         grace: float,
         chance: Chance,
     ) -> None:
-        self._key = key
+        """`job` is the row as just read, as of the attempt that is to be driven."""
+        self._key = WorkloadKey(job.id, job.attempt)
+        self._row: Job | None = job
+        """The row where it need not be read again."""
         self._writer = writer
         self._execution = execution
         self.runtime_name = execution.runtime_name
@@ -85,7 +88,8 @@ class Supervisor:
         """Look and take one step, or wait until that is possible; return whether nothing is left to do here."""
         try:
             # Once another attempt has begun, or is waiting to, this one is as a completed job: to be cleared.
-            job = (await self._writer.repository.get(self._key.job_id)).as_of(self._key.attempt)
+            job = self._row or (await self._writer.repository.get(self._key.job_id)).as_of(self._key.attempt)
+            self._row = None
             return await self._step(job)
         except LeadershipLost:
             raise
@@ -200,6 +204,7 @@ class Supervisor:
                     await self._execution.discard(job)
                 case steps.MoveIn():
                     await self._execution.move_in(job)
+                    self._row = job
                     self._writer.traces.of(job).note(Station.MOVED_IN)
         except (StartFault, ImageFault) as fault:
             await self._fail(job, fault.reason_code, str(fault))

@@ -58,7 +58,7 @@ class Supervisors:
             self._holders[job.workload] = key
         if key not in self._supervisors:
             supervisor = Supervisor(
-                key,
+                job,
                 writer=self._writer,
                 execution=self._execution_of(job),
                 watcher=self._watcher,

@@ -127,6 +127,9 @@ class JobRepository(Protocol):
     async def active(self) -> list[Job]:
         """Return all jobs that are STARTING or RUNNING."""
 
+    async def unfinished(self) -> tuple[list[Job], list[Job]]:
+        """Return what `active` and `queued` return, by one question."""
+
     async def update(self, job: Job, lease: Lease, **changes: Any) -> Job:
         """Write `changes` (fields of `Job`) if the row still has `job.version` and `lease` still leads.
 

@@ -127,6 +127,12 @@ class SQLiteJobRepository(JobRepository, JobRetention, JobFigures, LeaderLease):
         connected = self._use()
         return await connected.quick.run(connected.active)
 
+    async def unfinished(self) -> tuple[list[Job], list[Job]]:
+        connected = self._use()
+        return await connected.quick.run(
+            lambda connection: (connected.active(connection), connected.queued(connection))
+        )
+
     async def update(self, job: Job, lease: Lease, **changes: Any) -> Job:
         if foreign := changes.keys() - CONTROLLER_FIELDS:
             raise ValueError(f"not the controller's to write: {', '.join(sorted(foreign))}")

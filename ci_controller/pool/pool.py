@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ci_common.disk import Disk
-from ci_common.errors import CiError, DiskLow, ImageFault, LeadershipLost, RuntimeFault, RuntimeUnavailable, StartFault
+from ci_common.errors import CiError, ImageFault, LeadershipLost, RuntimeFault, StartFault
 from ci_common.ids import is_job_id, new_job_id
 from ci_common.jobs import Job
 from ci_common.layout import DataDirectory
@@ -23,7 +23,7 @@ from ci_common.watch import FileWatcher, Watched
 from ci_controller import rundir
 from ci_controller.completion import Writer
 from ci_controller.pool.demand import Demand
-from ci_controller.pool.memory import available_percent
+from ci_controller.pool.room import available_percent, obstacle
 from ci_controller.pool.state import describe_kinds
 from ci_controller.runtime.protocol import WAITING, Phase, Runtime, Sighting, WorkloadKey, WorkloadSpec
 
@@ -78,20 +78,19 @@ class Pool:
         self._not_before = 0.0
         self._told: object = None
 
-    async def take(self, plan: ExecutionPlan) -> str | None:
+    async def kind_of(self, plan: ExecutionPlan) -> str | None:
+        """Return the kind of workload that a job of this plan can take; None where none can wait for it.
+
+        Where there is a kind, the image is there. Raises RuntimeUnavailable.
+        """
+        return await self._runtime.kind_of(plan) if self._size else None
+
+    def take(self, kind: str, plan: ExecutionPlan) -> str | None:
         """Return a workload for a job of this plan that starts now, or None where none waits.
 
         Whoever took it says next by `settle` that the row of the job names it, or that nobody can know, or by
         `give_back` that it does not and never will.
         """
-        if self._size == 0:
-            return None
-        try:
-            kind = await self._runtime.kind_of(plan)
-        except RuntimeUnavailable:
-            return None
-        if kind is None:
-            return None
         self._demand.used(kind, plan, self._writer.uptime(), self._writer.clock())
         workload = next((each for each, its_kind in self._waiting.items() if its_kind == kind), None)
         if workload is not None:
@@ -172,7 +171,7 @@ class Pool:
     async def _turn(self) -> float:
         """Remove one that is too many or make one that is missing; return after how many seconds to look again."""
         now = self._writer.uptime()
-        self._held_back = self._obstacle()
+        self._held_back = obstacle(self._settings, self._disk, self._memory_percent)
         wanted = self._demand.wanted(now, 0 if self._held_back else self._size)
         surplus = self._surplus(wanted)  # Before anything is waited for: what is taken over meanwhile is wanted.
         await self._tell(wanted)
@@ -189,15 +188,6 @@ class Pool:
             return self._not_before - now
         await self._make(kind)
         return 0
-
-    def _obstacle(self) -> str | None:
-        if self._memory_percent() < self._settings.pool_min_free_memory:
-            return f"less than {self._settings.pool_min_free_memory:g} % of the memory is available"
-        try:
-            self._disk.check()
-        except DiskLow as exc:
-            return str(exc)
-        return None
 
     def _number(self, kind: str) -> int:
         return sum(each == kind for each in (*self._waiting.values(), *self._making.values()))

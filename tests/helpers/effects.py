@@ -23,6 +23,7 @@ READS = frozenset(
             "list_jobs",
             "queued",
             "active",
+            "unfinished",
             "ping",
             "installation_id",
             "held",

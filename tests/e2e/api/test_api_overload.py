@@ -160,7 +160,11 @@ async def test_no_more_uploads_at_once_than_there_are_places(start_api: StartApi
         await api.submit()  # Nothing is uploaded for it.
         first[1].transport.abort()
         await eventually(lambda: len(list(api.data.incoming.iterdir())) == 1)
-        assert (await api.upload(PYTHON)).status_code == 202
+
+        async def is_taken() -> bool:
+            return (await api.upload(PYTHON)).status_code == 202
+
+        await eventually(is_taken, "the place is free again soon after its files are gone")
     await eventually(lambda: list(api.data.incoming.iterdir()) == [])
 
 

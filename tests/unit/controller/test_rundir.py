@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ci_common.layout import ExitRecord, RunDirectory, open_regular
-from ci_controller.rundir import open_to_everyone, opened_gate, prepare
+from ci_controller.rundir import move_in, move_out, open_to_everyone, opened_gate, prepare, prepare_gate
 
 
 @pytest.fixture
@@ -119,3 +119,74 @@ def test_a_file_that_cannot_be_opened_just_now_is_not_taken_for_absent(
     monkeypatch.setattr("os.open", out_of_descriptors)
     with pytest.raises(OSError, match="Too many open files"):
         run.read_exit()
+
+
+@pytest.fixture
+def waiting(tmp_path: Path) -> RunDirectory:
+    """A directory in which a script has come to its gate."""
+    waiting = RunDirectory(tmp_path / "pool" / "w")
+    prepare_gate(waiting, has_console=False)
+    waiting.waiting.touch(mode=0o600)
+    return waiting
+
+
+def project_of(tmp_path: Path) -> RunDirectory:
+    run = RunDirectory(tmp_path / "jobs" / "j" / "1")
+    (run.workspace / "a").mkdir(parents=True)
+    (run.workspace / "a" / "text").write_text("hello")
+    return run
+
+
+def test_a_waiting_directory_becomes_the_jobs(tmp_path: Path, waiting: RunDirectory) -> None:
+    run = project_of(tmp_path)
+    gate = waiting.gate.lstat().st_ino
+    assert move_in(run, waiting, b"the job")
+    assert not waiting.path.exists()
+    assert (run.workspace / "a" / "text").read_text() == "hello"
+    assert (run.job.read_bytes(), run.gate.lstat().st_ino, run.is_waiting()) == (b"the job", gate, True)
+
+
+def test_a_job_without_files_gets_an_empty_workspace(tmp_path: Path, waiting: RunDirectory) -> None:
+    (tmp_path / "jobs").mkdir()
+    run = RunDirectory(tmp_path / "jobs" / "j" / "1")
+    assert move_in(run, waiting, b"the job")
+    assert list(run.workspace.iterdir()) == []
+
+
+def test_moving_in_can_be_gone_on_with(tmp_path: Path, waiting: RunDirectory) -> None:
+    run = project_of(tmp_path)
+    run.workspace.rename(waiting.workspace)
+    assert move_in(run, waiting, b"the job")
+    assert (run.workspace / "a" / "text").exists()
+
+
+def test_what_is_in_the_way_is_not_overwritten(tmp_path: Path, waiting: RunDirectory) -> None:
+    run = project_of(tmp_path)
+    (run.path / "draft").touch()
+    assert not move_in(run, waiting, b"the job")
+    move_out(run, waiting)
+    assert (run.path / "draft").exists()
+    assert (run.workspace / "a" / "text").exists()
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["before", "after"])
+def test_moving_out_keeps_the_project(tmp_path: Path, waiting: RunDirectory, moved: bool) -> None:
+    run = project_of(tmp_path)
+    if moved:
+        run.workspace.rename(waiting.workspace)
+    for _ in range(2):
+        move_out(run, waiting)
+    assert (run.workspace / "a" / "text").read_text() == "hello"
+    assert not waiting.path.exists()
+
+
+def test_a_directory_that_is_open_to_everyone_opens_what_moves_in_and_nothing_else(
+    tmp_path: Path, waiting: RunDirectory
+) -> None:
+    """What the script has made belongs to the image's user, and cannot be changed by a controller that is not root."""
+    waiting.path.chmod(0o777)
+    run = project_of(tmp_path)
+    (run.workspace / "a").chmod(0o700)
+    assert move_in(run, waiting, b"the job")
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (run.workspace / "a", run.job, run.waiting)}
+    assert modes == {"a": 0o777, "job": 0o666, "waiting": 0o600}

@@ -39,14 +39,17 @@ class PlayedPool:
     def __init__(self) -> None:
         self.waiting: list[str] = []
         self.settled: list[str] = []
-        self.taken: Callable[[str], Awaitable[object]] | None = None
-        """What happens to the database while a workload is being taken."""
+        self.kind: str | None = "kind"
+        self.asked: Callable[[], Awaitable[object]] | None = None
+        """What happens to the database while the pool is asked."""
 
-    async def take(self, plan: ExecutionPlan) -> str | None:
-        workload = self.waiting.pop() if self.waiting else None
-        if workload and self.taken:
-            await self.taken(workload)
-        return workload
+    async def kind_of(self, plan: ExecutionPlan) -> str | None:
+        if self.asked:
+            await self.asked()
+        return self.kind
+
+    def take(self, kind: str, plan: ExecutionPlan) -> str | None:
+        return self.waiting.pop() if self.waiting else None
 
     def settle(self, workload: str) -> None:
         self.settled.append(workload)
@@ -193,6 +196,7 @@ async def test_a_job_takes_what_waits_for_it(queue: Queue) -> None:
 
 async def test_a_job_whose_image_was_pulled_says_so(queue: Queue) -> None:
     job_id = await queue.add(image="far", plan=PLAN)
+    queue.pool.kind = None  # As long as the image is not there.
     await queue.turn()
     await queue.runtime.pulling("far")
     queue.runtime.finish("far")
@@ -205,10 +209,10 @@ async def test_what_was_taken_for_a_job_that_changed_meanwhile_waits_on(queue: Q
     queue.pool.waiting = ["w1"]
     job_id = await queue.add(plan=PLAN)
 
-    async def overtake(_: str) -> None:
+    async def overtake() -> None:
         await queue.writer.write(await queue.job(job_id), not_before=utc_now())
 
-    queue.pool.taken = overtake
+    queue.pool.asked = overtake
     assert await queue.turn() == []
     assert (await queue.job(job_id)).workload is None
     assert (queue.pool.waiting, queue.pool.settled) == (["w1"], [])
@@ -217,7 +221,7 @@ async def test_what_was_taken_for_a_job_that_changed_meanwhile_waits_on(queue: Q
 async def test_nobody_knows_what_became_of_a_start_that_the_database_did_not_answer(queue: Queue) -> None:
     queue.pool.waiting = ["w1"]
     await queue.add(plan=PLAN)
-    queue.pool.taken = lambda _: queue.repository.close()
+    queue.pool.asked = queue.repository.close
     with pytest.raises(Unavailable):
         await queue.turn()
     assert (queue.pool.waiting, queue.pool.settled) == ([], ["w1"])
