@@ -49,7 +49,10 @@ def pool_table(pool: dict[str, Any]) -> str:
 
 
 def _kind(kind: dict[str, Any]) -> tuple[str, ...]:
-    limits = [f"{name}={value:g}" for name, value in (kind["limits"] or {}).items()]
+    limits = [
+        f"{name}={size(value) if name in ('memory', 'workspace') else f'{value:g}'}"
+        for name, value in (kind["limits"] or {}).items()
+    ]
     return (
         kind["kind"],
         *(str(kind[name]) for name in ("waiting", "starting", "wanted")),

@@ -24,7 +24,7 @@ def _describe(kind: str, demand: Demand, *, waiting: int, starting: int, wanted:
         kind=kind,
         image=plan and plan.image,
         network=plan and plan.network,
-        limits=plan and plan.limits,
+        limits=plan and plan.limits.model_copy(update={"log": None}),  # Which is ours to keep, in any container.
         waiting=waiting,
         starting=starting,
         wanted=wanted,
