@@ -21,7 +21,7 @@ from tests.helpers.service import tree, zipped
 
 NAME = "peers"
 TITLE = "Peers: submission to verdict"
-PYTEST = ["python3", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+PYTEST = ["python3", "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 TEST = "import time\n\n\ndef test_of_one_second() -> None:\n    time.sleep(1)\n"
 OURS, DOCKER = "ci-server", "`docker run`"
 _CLOCKED = 'date +%s%N; "$@" >/dev/null; date +%s%N'
