@@ -236,12 +236,17 @@ class Reconciler:
     async def _follow_database(self) -> None:
         while True:
             try:
-                async with aclosing(self._writer.repository.changes()) as changes:
-                    async for _ in changes:
-                        self._wake_all()
+                with self._writer.repository.showing(self._wake_for_a_new_one):
+                    async with aclosing(self._writer.repository.changes()) as changes:
+                        async for _ in changes:
+                            self._wake_all()
             except (CiError, OSError) as exc:
                 log.warning("changes of the database cannot be seen at present: %s", exc)
             await asyncio.sleep(RETRY_EVENTS_SECONDS)
+
+    def _wake_for_a_new_one(self, job: Job) -> None:
+        if job.state is State.QUEUED:
+            self.wake()
 
     async def _follow_events(self, runtime: Runtime) -> None:
         while True:

@@ -5,7 +5,8 @@ Every method may raise `Unavailable` where the database cannot be reached or its
 then.
 """
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -137,6 +138,13 @@ class JobRepository(Protocol):
         request that came meanwhile. Raises StaleWrite where another version was met, LeadershipLost where another
         leader was or nobody leads, JobNotFound, and ValueError for a transition that `TRANSITIONS` does not have or a
         field the controller does not own.
+        """
+
+    def showing(self, see: Callable[[Job], object]) -> AbstractContextManager[None]:
+        """Have `see` called with rows that this process has stored or updated, as soon as that is durable.
+
+        For as long as the context lasts, in the event loop that entered it. It is only sooner than `changes`, and is no
+        replacement: what other processes write is not shown, and neither is every row of this one's.
         """
 
     def changes(self) -> AsyncGenerator[None, None]:

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import AbstractContextManager, AsyncExitStack
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -84,7 +84,9 @@ class SQLiteJobRepository(JobRepository, JobRetention, JobFigures, LeaderLease):
 
     async def add(self, job: NewJob, *, max_queued: int) -> Job:
         stored = first_version(job)
-        await self._use().writer.run_certainly(operations.Addition(new_row(stored), max_queued))
+        connected = self._use()
+        await connected.writer.run_certainly(operations.Addition(new_row(stored), max_queued))
+        connected.commits.show(stored)
         return stored
 
     async def queue_length(self) -> int:
@@ -136,7 +138,13 @@ class SQLiteJobRepository(JobRepository, JobRetention, JobFigures, LeaderLease):
     async def update(self, job: Job, lease: Lease, **changes: Any) -> Job:
         if foreign := changes.keys() - CONTROLLER_FIELDS:
             raise ValueError(f"not the controller's to write: {', '.join(sorted(foreign))}")
-        return await self._use().writer.run(partial(operations.update, seen=job, lease=lease, changes=changes))
+        connected = self._use()
+        changed = await connected.writer.run(partial(operations.update, seen=job, lease=lease, changes=changes))
+        connected.commits.show(changed)
+        return changed
+
+    def showing(self, see: Callable[[Job], object]) -> AbstractContextManager[None]:
+        return self._use().commits.showing(see)
 
     async def changes(self) -> AsyncGenerator[None, None]:
         connected = self._use()

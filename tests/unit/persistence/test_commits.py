@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ci_common.ids import new_job_id
-from ci_common.jobs import NewJob
+from ci_common.jobs import Job, NewJob
+from ci_common.processes import this_process
 from ci_common.times import utc_now
 from ci_common.watch import FileWatcher, Subscription, Watched
 from ci_persistence.commits import commits_to
@@ -61,3 +62,19 @@ async def test_another_repository_of_the_process_sees_a_commit_without_any_help_
         await asyncio.wait_for(seeing, 20)
     await writing.close()
     await reading.close()
+
+
+async def test_rows_are_shown_as_soon_as_they_are_durable(tmp_path: Path) -> None:
+    shown: list[Job] = []
+    writing, showing = (SQLiteJobRepository(tmp_path / "jobs.db") for _ in range(2))
+    await writing.open()
+    await showing.open()
+    lease = await writing.acquire(this_process(), 60)
+    assert lease is not None
+    with showing.showing(shown.append):
+        job = await writing.add(NewJob(id=new_job_id(), type="echo", submit_time=utc_now()), max_queued=9)
+        changed = await writing.update(job, lease, error="x")
+    await writing.update(changed, lease, error="y")
+    assert [(row.id, row.version, row.error) for row in shown] == [(job.id, 0, None), (job.id, 1, "x")]
+    await writing.close()
+    await showing.close()
