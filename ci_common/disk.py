@@ -22,22 +22,6 @@ class Usage(Protocol):
     def free(self) -> int: ...
 
 
-class RecentUsage:
-    """How full a disk is, or was a moment ago: a burst of requests asks the system once."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._known: dict[Path, tuple[float, Usage]] = {}
-
-    def __call__(self, path: Path) -> Usage:
-        """Return it. Raises OSError."""
-        now = self._clock()
-        known = self._known.get(path)
-        if known is None or now - known[0] >= RECENT_SECONDS:
-            known = self._known[path] = (now, shutil.disk_usage(path))
-        return known[1]
-
-
 class Disk:
     """The disks under `paths`.
 
@@ -52,11 +36,17 @@ class Disk:
         min_free_bytes: int,
         min_free_percent: float,
         usage: Callable[[Path], Usage] = shutil.disk_usage,
+        recent_seconds: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """With `recent_seconds`, a disk that had room enough so long ago is not asked again."""
         self._paths = tuple(paths)
         self._bytes = min_free_bytes
         self._percent = min_free_percent
         self._usage = usage
+        self._recent_seconds = recent_seconds
+        self._clock = clock
+        self._known: dict[Path, tuple[float, Usage]] = {}
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -65,7 +55,7 @@ class Disk:
             (settings.data_path, settings.db_path.absolute().parent),
             min_free_bytes=settings.min_free_bytes,
             min_free_percent=settings.min_free_percent,
-            usage=RecentUsage(),
+            recent_seconds=RECENT_SECONDS,
         )
 
     def free(self) -> dict[Path, int]:
@@ -75,15 +65,29 @@ class Disk:
     def check(self, *, wanted: int = 0, share: float = 1.0) -> None:
         """Raise DiskLow where `wanted` more bytes would not leave free what is to stay so, or that `share` of it."""
         for path in self._paths:
-            usage = self._seen(path)
-            if usage is None:
-                continue  # What is wrong with it, the writing will tell.
-            floor = int(share * min(self._bytes, usage.total * self._percent / 100))
-            if usage.free - wanted < floor:
-                raise DiskLow(path, free=usage.free, floor=floor, wanted=wanted)
+            try:
+                self._check(path, self._recent(path), wanted, share)
+            except DiskLow:  # By a figure of a moment ago, perhaps.
+                self._check(path, self._seen(path), wanted, share)
+
+    def _check(self, path: Path, usage: Usage | None, wanted: int, share: float) -> None:
+        if usage is None:
+            return  # What is wrong with it, the writing will tell.
+        floor = int(share * min(self._bytes, usage.total * self._percent / 100))
+        if usage.free - wanted < floor:
+            raise DiskLow(path, free=usage.free, floor=floor, wanted=wanted)
+
+    def _recent(self, path: Path) -> Usage | None:
+        """Return how full it is, or was a moment ago, so that a burst of requests asks the system once."""
+        known = self._known.get(path)
+        if known is not None and self._clock() - known[0] < self._recent_seconds:
+            return known[1]
+        return self._seen(path)
 
     def _seen(self, path: Path) -> Usage | None:
         try:
-            return self._usage(path)
+            usage = self._usage(path)
         except OSError:
             return None
+        self._known[path] = self._clock(), usage
+        return usage

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.disk import RECENT_SECONDS, Disk, RecentUsage
+from ci_common.disk import RECENT_SECONDS, Disk
 from ci_common.errors import DiskLow
 from ci_common.settings import Settings
 from tests.helpers.disks import PlayedUsage
@@ -67,16 +67,44 @@ def test_the_disks_of_an_installation(tmp_path: Path) -> None:
         Disk.of(settings).check()
 
 
-def test_a_burst_asks_the_system_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    now, asked = [0.0], []
+class Volume:
+    """A disk whose free bytes the test sets, of which 100 are to stay free, and a clock that stands still."""
 
-    def usage(path: Path) -> PlayedUsage:
-        asked.append(path)
-        return PlayedUsage(100, 100 - len(asked))
+    def __init__(self) -> None:
+        self.free = 500
+        self.asked = 0
+        self.now = 0.0
+        self.disk = Disk(
+            [Path("/data")],
+            min_free_bytes=100,
+            min_free_percent=100,
+            usage=self._usage,
+            recent_seconds=RECENT_SECONDS,
+            clock=lambda: self.now,
+        )
 
-    monkeypatch.setattr("ci_common.disk.shutil.disk_usage", usage)
-    recent = RecentUsage(lambda: now[0])
-    assert [recent(tmp_path).free for _ in range(3)] == [99, 99, 99]
-    now[0] += RECENT_SECONDS
-    assert recent(tmp_path).free == 98
-    assert recent(tmp_path / "other").free == 97
+    def _usage(self, _: Path) -> PlayedUsage:
+        self.asked += 1
+        return PlayedUsage(1000, self.free)
+
+
+def test_a_burst_asks_the_system_once() -> None:
+    volume = Volume()
+    for _ in range(3):
+        volume.disk.check()
+    assert volume.asked == 1
+    volume.now += RECENT_SECONDS
+    volume.disk.check()
+    assert volume.asked == 2
+
+
+def test_nobody_is_refused_for_what_a_disk_was_a_moment_ago() -> None:
+    volume = Volume()
+    volume.free = 0
+    with pytest.raises(DiskLow):
+        volume.disk.check()
+    volume.free = 500
+    volume.disk.check()
+    volume.free = 250
+    with pytest.raises(DiskLow, match="250"):
+        volume.disk.check(wanted=450)
