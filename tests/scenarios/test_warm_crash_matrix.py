@@ -46,27 +46,25 @@ async def submit(kind: Kind, installation: Installation, repository: SQLiteJobRe
 
 @asynccontextmanager
 async def prepared(kind: Kind, installation: Installation) -> AsyncIterator[SQLiteJobRepository]:
-    """Leave a container waiting, and yield the repository; afterwards nothing is left of anything."""
+    """Leave a container waiting, and yield the repository; afterwards a controller without a pool leaves nothing."""
     plan = ExecutionPlan.model_validate(installation.shell_job(*kind.steps).plan)
     await leave_waiting(installation, plan)
     async with installation.repository() as repository:
         yield repository
-    async with installation.runtime_of_its_own() as runtime:
+    none = replace(installation, environment={**installation.environment, "CI_POOL_SIZE": "0"})
+    async with none.runtime_of_its_own() as runtime, none.controller():
         await nothing_left(runtime)
-    assert list(installation.data.pool.iterdir()) == [], "no waiting directory is left"
+        await eventually(lambda: list(none.data.pool.iterdir()) == [], "no waiting directory is left")
 
 
 async def record(kind: Kind, installation: Installation) -> list[str]:
     """Return the points of a clean run from the job's submission on, in order."""
     told = Into(installation.directory / "points")
-    async with prepared(kind, installation) as repository:
-        async with Doomed(installation, told):
-            job = await submit_after_mark(kind, installation, repository, told)
-            async with installation.runtime_of_its_own() as runtime:
-                ended = await check_invariants(installation, repository, runtime, job.id, *kind.endings)
-            assert ended.start_way is StartWay.WARM
-        async with installation.controller():
-            pass  # Whose orderly end leaves nothing waiting.
+    async with prepared(kind, installation) as repository, Doomed(installation, told):
+        job = await submit_after_mark(kind, installation, repository, told)
+        async with installation.runtime_of_its_own() as runtime:
+            ended = await check_invariants(installation, repository, runtime, job.id, *kind.endings)
+        assert ended.start_way is StartWay.WARM
     points = told.path.read_text().splitlines()
     return [point for point in points[points.index(SUBMITTED) :] if is_effect(point) and point != SUBMITTED]
 
