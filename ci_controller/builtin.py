@@ -6,7 +6,7 @@ Nothing of them lives in memory: when a `sleep` ends follows from its start time
 import hashlib
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -41,23 +41,23 @@ class BuiltinExecution:
     async def look(self, job: Job) -> Observed:
         if job.state is State.STARTING:
             return Observed(Sight.AT_GATE)
-        if job.state is not State.RUNNING or job.start_time is None:
+        if job.state is not State.RUNNING:
             return Observed(Sight.ABSENT)
         if job.stop_code is not None:
             return Observed(Sight.EXITED, started=True)
-        over_at = job.start_time + timedelta(milliseconds=_milliseconds(job))
-        if now_of(job, self._clock, self._uptime) < over_at:
-            return Observed(Sight.RUNNING, started=True, over_at=over_at)
+        if not self.has_ended(job):
+            return Observed(Sight.RUNNING, started=True, over_at=_over_at(job))
         return Observed(Sight.EXITED, exit=ExitRecord(0, terminated=False), started=True)
 
     def has_ended(self, job: Job) -> bool:
-        return True
+        return now_of(job, self._clock, self._uptime) >= _over_at(job)
 
     async def create(self, job: Job) -> None: ...
 
     async def start(self, job: Job) -> None: ...
 
-    async def move_in(self, job: Job) -> None: ...
+    async def move_in(self, job: Job) -> bool:
+        return True
 
     async def move_out(self, job: Job) -> None: ...
 
@@ -83,5 +83,7 @@ class BuiltinExecution:
     async def clear(self, job: Job) -> None: ...
 
 
-def _milliseconds(job: Job) -> int:
-    return SleepPayload.model_validate(job.payload).ms if job.type == "sleep" else 0
+def _over_at(job: Job) -> datetime:
+    assert job.start_time is not None, "a running job has a start time"
+    milliseconds = SleepPayload.model_validate(job.payload).ms if job.type == "sleep" else 0
+    return job.start_time + timedelta(milliseconds=milliseconds)

@@ -39,8 +39,8 @@ class Execution(Protocol):
     async def create(self, job: Job) -> None:
         """Prepare everything and create the workload. Raises StartFault, ImageNotFound."""
 
-    async def move_in(self, job: Job) -> None:
-        """Make the waiting workload that the job took its own. Raises StartFault."""
+    async def move_in(self, job: Job) -> bool:
+        """Make the waiting workload that the job took its own; return whether it is. Raises StartFault."""
 
     async def move_out(self, job: Job) -> None:
         """Undo that, where the workload was lost before the job's code began."""

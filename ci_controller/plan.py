@@ -54,6 +54,11 @@ class MoveIn:
 
 
 @dataclass(frozen=True, slots=True)
+class MoveInRunning:
+    """Do that while it is written that the job runs; only after both may its gate be opened."""
+
+
+@dataclass(frozen=True, slots=True)
 class MoveOut:
     """Give up the waiting workload that the job took, which is gone, so that the next look creates another."""
 
@@ -117,6 +122,7 @@ Action = (
     | Create
     | Start
     | MoveIn
+    | MoveInRunning
     | MoveOut
     | MarkRunning
     | Adopt
@@ -179,7 +185,7 @@ def _plan_starting(job: Job, seen: Observed, now: datetime) -> Action:
         case Sight.CREATED:
             return Start()
         case Sight.POOLED:
-            return MoveIn()
+            return MoveInRunning() if seen.ready else MoveIn()
         case Sight.AT_GATE:
             return MarkRunning()
         case Sight.BOOTING:

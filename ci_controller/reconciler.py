@@ -161,10 +161,11 @@ class Reconciler:
                 await self._reconnect(runtime, exc)
             except (CiError, OSError) as exc:
                 log.warning("this look at the workloads of %s is skipped: %s", runtime.name, exc)
-            await asyncio.sleep(self._settings.reconcile_interval)
+            # What a job that comes needs of the engine is not to wait for this.
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._idle_pause):
                     await self._busy.wait()
+            await asyncio.sleep(self._settings.reconcile_interval)
 
     async def _look_at_workloads(self, runtime: Runtime) -> None:
         """Containers first, then rows: a row outlives its containers, so what is listed has a row or is an orphan."""
@@ -236,7 +237,7 @@ class Reconciler:
     async def _follow_database(self) -> None:
         while True:
             try:
-                with self._writer.repository.showing(self._wake_for_a_new_one):
+                with self._writer.repository.showing(self._wake_for):
                     async with aclosing(self._writer.repository.changes()) as changes:
                         async for _ in changes:
                             self._wake_all()
@@ -244,8 +245,9 @@ class Reconciler:
                 log.warning("changes of the database cannot be seen at present: %s", exc)
             await asyncio.sleep(RETRY_EVENTS_SECONDS)
 
-    def _wake_for_a_new_one(self, job: Job) -> None:
-        if job.state is State.QUEUED:
+    def _wake_for(self, job: Job) -> None:
+        """Look at once at what people ask for. What the controller writes itself it knows."""
+        if job.state is State.QUEUED or job.cancel_requested_time is not None:
             self.wake()
 
     async def _follow_events(self, runtime: Runtime) -> None:

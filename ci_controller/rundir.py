@@ -64,6 +64,14 @@ def move_in(run: RunDirectory, waiting: RunDirectory, script: bytes) -> bool:
     return True
 
 
+def is_free(run: RunDirectory) -> bool:
+    """Tell whether nothing is in the way of moving in there."""
+    try:
+        return set(os.listdir(run.path)) <= {run.workspace.name}
+    except FileNotFoundError:
+        return True
+
+
 def move_out(run: RunDirectory, waiting: RunDirectory) -> None:
     """Undo `move_in`, as far as it went, for a job whose code has not begun. May be repeated."""
     if waiting.workspace.is_dir():

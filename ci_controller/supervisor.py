@@ -25,6 +25,8 @@ from ci_controller.verdicts import Observed, Sight, Verdict
 
 log = logging.getLogger(__name__)
 
+BringingUp = steps.Create | steps.Start | steps.Discard | steps.MoveIn | steps.MoveInRunning
+
 GLANCE_SECONDS = 0.02
 """How long after something happened to a running job to look at its files alone, before asking what runs it.
 
@@ -163,18 +165,14 @@ class Supervisor:
             case steps.Wait(until):
                 await self._wait_until(until, self._writer.now_of(job))
                 await self._glance(job)
-            case steps.Create() | steps.Start() | steps.Discard() | steps.MoveIn():
+            case steps.Create() | steps.Start() | steps.Discard() | steps.MoveIn() | steps.MoveInRunning():
                 await self._bring_up(action, job)
             case steps.MoveOut():
                 await self._execution.move_out(job)
                 await self._writer.write(job, workload=None, start_way=StartWay.COLD)
             case steps.MarkRunning():
-                begun = start_of_run(self._writer.clock, self._writer.uptime)
                 self._writer.traces.of(job).note(Station.AT_GATE)
-                running = await self._writer.write(job, state=State.RUNNING, reason=None, **begun)
-                self._follow_usage(running)
-                await self._open_gate(running)
-                await self._glance(running)
+                await self._let_run(await self._mark_running(job))
             case steps.Adopt():
                 log.warning("job %s has begun before, in a past that the database does not know", job.id)
                 await self._writer.write(job, state=State.RUNNING, start_time=self._writer.clock(), reason=None)
@@ -187,11 +185,37 @@ class Supervisor:
             case steps.Complete() | steps.TryAgain():
                 await self._end(job, action)
 
+    async def _mark_running(self, job: Job) -> Job:
+        begun = start_of_run(self._writer.clock, self._writer.uptime)
+        return await self._writer.write(job, state=State.RUNNING, reason=None, **begun)
+
+    async def _move_in_running(self, job: Job) -> None:
+        both = self._mark_running(job), self._move_in(job)
+        # Neither is left alone where the other fails.
+        running, is_own = await asyncio.gather(*both, return_exceptions=True)
+        if isinstance(running, BaseException):
+            raise running
+        if isinstance(is_own, BaseException):
+            raise is_own
+        if is_own:
+            await self._let_run(running)
+
+    async def _move_in(self, job: Job) -> bool:
+        if is_own := await self._execution.move_in(job):
+            self._writer.traces.of(job).note(Station.MOVED_IN)
+            self._writer.traces.of(job).note(Station.AT_GATE)
+        return is_own
+
+    async def _let_run(self, job: Job) -> None:
+        self._watch(job)
+        await self._open_gate(job)
+        await self._glance(job)
+
     async def _open_gate(self, job: Job) -> None:
         if await self._execution.open_gate(job):
             self._writer.traces.of(job).note(Station.GATE_OPENED)
 
-    async def _bring_up(self, action: steps.Create | steps.Start | steps.Discard | steps.MoveIn, job: Job) -> None:
+    async def _bring_up(self, action: BringingUp, job: Job) -> None:
         try:
             match action:
                 case steps.Create():
@@ -203,9 +227,10 @@ class Supervisor:
                 case steps.Discard():
                     await self._execution.discard(job)
                 case steps.MoveIn():
-                    await self._execution.move_in(job)
+                    await self._move_in(job)
                     self._row = job
-                    self._writer.traces.of(job).note(Station.MOVED_IN)
+                case steps.MoveInRunning():
+                    await self._move_in_running(job)
         except (StartFault, ImageFault) as fault:
             await self._fail(job, fault.reason_code, str(fault))
         except OSError as exc:
@@ -259,10 +284,14 @@ class Supervisor:
 
     async def _glance(self, job: Job) -> None:
         """Let a job that runs come to its end, if it is about to."""
+        if job.state is not State.RUNNING:
+            return
         clock = asyncio.get_running_loop().time
         until = clock() + GLANCE_SECONDS
-        while job.state is State.RUNNING and not self._execution.has_ended(job) and clock() < until:
+        while not self._execution.has_ended(job) and clock() < until:
             await self._wait(until - clock())
+        if self._execution.has_ended(job):
+            self._row = job  # Nobody else writes it, and a request to cancel it comes too late.
 
     async def _let_go(self) -> None:
         """Let what ran the job go by itself, which the engine tells of: readers get the verdict meanwhile."""

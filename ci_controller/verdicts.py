@@ -54,6 +54,8 @@ class Observed:
     """How often this controller has started the workload."""
     over_at: datetime | None = None
     """When the job will end by itself, where that is known (built-in types)."""
+    ready: bool = False
+    """Of a POOLED one: whether nothing else is left to do for the job than to move it in, which takes no time."""
     cleared: bool = True
     """Whether nothing but the log is left of a completed job's files."""
 

@@ -81,6 +81,7 @@ class WorkloadExecution:
             out_of_memory=workload.out_of_memory,
             usage=_usage(run, started=started),
             disk_full=ended is None and _free_bytes(self._data.path) < MIN_FREE_BYTES,
+            ready=waiting_run is not None and _has_files(job, run, waiting_run) and rundir.is_free(self._run(job)),
             cleared=job.state is not State.COMPLETED or (waiting_run is None and rundir.is_cleared(run)),
         )
 
@@ -126,15 +127,17 @@ class WorkloadExecution:
             has_console=self._runtime.has_console,
         )
 
-    async def move_in(self, job: Job) -> None:
+    async def move_in(self, job: Job) -> bool:
         run, waiting_run = self._run(job), self._waiting_run(job)
         if waiting_run is None:
-            return
-        if job.has_upload and not run.workspace.is_dir() and not waiting_run.workspace.is_dir():
+            return True
+        if not _has_files(job, run, waiting_run):
             await self._fill_workspace(job, run)
         self._check()
-        if not await asyncio.to_thread(rundir.move_in, run, waiting_run, self._script(run, _plan_of(job))):
+        moved = await asyncio.to_thread(rundir.move_in, run, waiting_run, self._script(run, _plan_of(job)))
+        if not moved:
             await self._runtime.remove(_key(job))
+        return moved
 
     async def move_out(self, job: Job) -> None:
         if job.workload is None:
@@ -250,6 +253,11 @@ def _sight(workload: Workload, waiting: bool, started: bool) -> Sight:
             return Sight.AT_GATE
         case Phase.RUNNING:
             return Sight.BOOTING
+
+
+def _has_files(job: Job, run: RunDirectory, waiting_run: RunDirectory) -> bool:
+    """Tell whether what was uploaded for the job is unpacked."""
+    return not job.has_upload or run.workspace.is_dir() or waiting_run.workspace.is_dir()
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -5,6 +5,7 @@ process, as in that of a server with its controller, the writer itself can say w
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,9 @@ from ci_common.jobs import Job
 Wake = Callable[[], object]
 See = Callable[[Job], object]
 
+ECHO_SECONDS = 0.02
+"""How long after a commit of this process a change of the database is most likely that one."""
+
 
 class Commits:
     """The commits of this process to one database. What is told may come for nothing, and may not come at all."""
@@ -22,6 +26,24 @@ class Commits:
     def __init__(self) -> None:
         self._listeners: set[tuple[asyncio.AbstractEventLoop, Wake]] = set()
         self._viewers: set[tuple[asyncio.AbstractEventLoop, See]] = set()
+        self._under_way: set[object] = set()
+        self._last = -ECHO_SECONDS
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Say that this process commits, for as long as the context lasts, and tell everybody in the end."""
+        commit = object()
+        self._under_way.add(commit)
+        try:
+            yield
+        finally:
+            self._last = time.monotonic()
+            self._under_way.discard(commit)
+            self.tell()
+
+    def are_echoed(self) -> bool:
+        """Tell whether a change that is noticed now is most likely one of this process, which it need not look for."""
+        return bool(self._under_way) or time.monotonic() - self._last < ECHO_SECONDS
 
     def tell(self) -> None:
         """Wake everybody, each in the event loop it is of."""

@@ -16,7 +16,7 @@ from ci_common.pool import PoolState
 from ci_common.processes import ProcessIdentity
 from ci_common.watch import FileWatcher, Watched
 from ci_persistence import operations, queries, retention_operations
-from ci_persistence.commits import commits_to
+from ci_persistence.commits import ECHO_SECONDS, commits_to
 from ci_persistence.connections import Lane, translated
 from ci_persistence.figures import Figures, JobFigures, StageTimes
 from ci_persistence.lookout import Lookout
@@ -119,7 +119,10 @@ class SQLiteJobRepository(JobRepository, JobRetention, JobFigures, LeaderLease):
         )
 
     async def request_cancel(self, job_id: str, now: datetime) -> Job:
-        return await self._use().writer.run(partial(operations.request_cancel, job_id=job_id, now=now))
+        connected = self._use()
+        cancelled = await connected.writer.run(partial(operations.request_cancel, job_id=job_id, now=now))
+        connected.commits.show(cancelled)
+        return cancelled
 
     async def queued(self) -> list[Job]:
         connected = self._use()
@@ -159,10 +162,14 @@ class SQLiteJobRepository(JobRepository, JobRetention, JobFigures, LeaderLease):
                 if version != seen:
                     seen = version
                     yield
-                elif await wake_ups.wait(pause):
-                    pause = _FIRST_PAUSE
-                else:
+                elif not await wake_ups.wait(pause):
                     pause = min(_GROWTH * pause, _LONGEST_PAUSE)
+                elif connected.commits.are_echoed():
+                    await asyncio.sleep(ECHO_SECONDS)
+                    await wake_ups.wait(0)  # The look that follows is for what came meanwhile, too.
+                    pause = ECHO_SECONDS
+                else:
+                    pause = _FIRST_PAUSE
 
     async def ended(self, where: Ended, *, limit: int) -> list[str]:
         return await self._use().search.run(partial(retention_operations.ended, where=where, limit=limit))
@@ -224,9 +231,8 @@ class _Connected:
         self.versions = lane()
         """Of its own, since `PRAGMA data_version` tells of other connections only."""
         self.writing = lane(queries.CONFIGURE_WRITER)
-        self.writer = Writer(path, self.writing, {operations.Addition: operations.add_together})
         self.commits = commits_to(path.resolve())
-        self.writer.on_commit = self.commits.tell
+        self.writer = Writer(path, self.writing, {operations.Addition: operations.add_together}, self.commits)
         self.watcher = FileWatcher()
         # SQLite follows a link to a database, and puts its files beside the target.
         self.wal = path.resolve().with_name(path.resolve().name + "-wal")

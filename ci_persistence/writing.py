@@ -10,6 +10,7 @@ from typing import Any, Generic
 
 from ci_common.errors import Unavailable
 from ci_persistence import queries
+from ci_persistence.commits import Commits
 from ci_persistence.connections import Lane, Query, Result, translated
 
 Together = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
@@ -38,15 +39,19 @@ class Writer:
     An operation writes with one statement at most, and fails before it or by it: so what fails has changed nothing.
     """
 
-    def __init__(self, path: Path, lane: Lane, groups: Mapping[type, Together] | None = None) -> None:
-        """`groups` has, by the type of some operations, what carries out many of them at the cost of few."""
+    def __init__(
+        self, path: Path, lane: Lane, groups: Mapping[type, Together] | None = None, commits: Commits | None = None
+    ) -> None:
+        """`groups` has, by the type of some operations, what carries out many of them at the cost of few.
+
+        `commits` are told of every commit, before those who wait for it go on.
+        """
         self._path = path
         self._lane = lane
         self._groups = groups or {}
+        self._commits = commits or Commits()
         self._waiting: list[_Waiting[Any]] = []
         self._work: asyncio.Task[None] | None = None
-        self.on_commit: Callable[[], None] = lambda: None
-        """Called after every commit, in the event loop, before those who wait for it go on."""
 
     async def run(self, operation: Query[Result]) -> Result:
         """Return what `operation` returns once it is durable, or raise what it raises.
@@ -85,8 +90,8 @@ class Writer:
     async def _commit_waiting(self) -> None:
         while batch := [waiting for waiting in self._waiting if not waiting.outcome.done()]:
             self._waiting.clear()
-            outcomes = await self._outcomes(batch)
-            self.on_commit()
+            with self._commits.under_way():
+                outcomes = await self._outcomes(batch)
             for waiting, outcome in zip(batch, outcomes, strict=True):
                 if waiting.outcome.done():
                     continue

@@ -61,6 +61,10 @@ class World:
     now: datetime = T0
     waiting: int = 0
     """How many workloads wait in the pool."""
+    moves_in_first: bool = True
+    """Of two effects that come at the same time, which lasts first."""
+    is_unpacked: bool = True
+    """Nothing is left to prepare for a workload that the job takes from the pool."""
     row: Job = field(init=False)
     runs: dict[int, Run] = field(default_factory=lambda: {1: Run()})
     code_starts: Counter[int] = field(default_factory=Counter)
@@ -143,6 +147,7 @@ class World:
             workload_exit_code=run.workload.exit_code if run.workload else None,
             booting_since=self.now,
             starts=self._starts[attempt],
+            ready=run.pooled and self.is_unpacked,
             cleared=job.state is not State.COMPLETED or not (run.files or run.pooled),
         )
 
@@ -160,6 +165,11 @@ class World:
                 run = self.runs[attempt]
                 cold = partial(self._write, job, workload=None, start_way=StartWay.COLD)
                 return [partial(self._move_out, run, run.waiting), cold]
+            case steps.MoveInRunning():
+                begin = partial(self._write, job, state=State.RUNNING, start_time=self.now)
+                move_in = partial(self._move_in, self.runs[attempt])
+                both = [move_in, begin] if self.moves_in_first else [begin, move_in]
+                return [*both, partial(self._open_gate, attempt)]
             case steps.MarkRunning():
                 begin = partial(self._write, job, state=State.RUNNING, start_time=self.now)
                 return [begin, partial(self._open_gate, attempt)]

@@ -87,10 +87,15 @@ EVENTS: list[Event] = [
     code=st.sampled_from([None, 0, 3]),
     attempts=st.integers(1, 3),
     waiting=st.integers(0, 2),
+    moves_in_first=st.booleans(),
+    is_unpacked=st.booleans(),
     events=st.lists(st.sampled_from(EVENTS), min_size=12, max_size=40),
 )
-def test_every_life_ends_well(code: int | None, attempts: int, waiting: int, events: list[Event]) -> None:
-    life = Life(World(code, Retry(max_attempts=attempts), waiting=waiting))
+def test_every_life_ends_well(
+    code: int | None, attempts: int, waiting: int, moves_in_first: bool, is_unpacked: bool, events: list[Event]
+) -> None:
+    order = {"moves_in_first": moves_in_first, "is_unpacked": is_unpacked}
+    life = Life(World(code, Retry(max_attempts=attempts), waiting=waiting, **order))
     for happens in events:
         happens(life)
     life.come_to_rest()

@@ -43,6 +43,8 @@ async def test_another_repository_of_the_process_sees_a_commit_without_any_help_
 
     async def wait(self: Subscription, timeout: float) -> bool:
         waits.append(timeout)
+        if timeout == 0:
+            return False
         await self._changed.wait()
         self._changed.clear()
         return True
