@@ -11,7 +11,6 @@ from ci_common.layout import DataDirectory, open_regular
 from ci_common.logs import LogTimes
 from ci_common.spec import ExecutionPlan
 from ci_common.steps import read_steps
-from ci_common.times import Clock
 
 log = logging.getLogger(__name__)
 
@@ -20,20 +19,25 @@ _SHORT_LOG = 64 * 1024
 """Bytes that take less time to hash than a thread takes to begin."""
 
 
-async def collect_files(job: Job, data: DataDirectory, clock: Clock) -> dict[str, Any]:
+async def collect_files(job: Job, data: DataDirectory) -> dict[str, Any]:
     """Return the changes to the row that say what is in the job's run directory."""
     run = data.run(job.id, job.attempt)
     if run.log_size() <= _SHORT_LOG:
         size, digest = _hash_log(run.log)
     else:
         size, digest = await asyncio.to_thread(_hash_log, run.log)
-    try:
-        if size > LogTimes(run.times).last_length():
-            LogTimes(run.times).append(clock(), size)
-    except OSError as exc:  # As on a full disk, which must not keep a job from its end.
-        log.warning("it is not noted when the end of %s was written: %s", run.log, exc)
     names = tuple(step.name for step in ExecutionPlan.model_validate(job.plan).steps)
     return {"steps": read_steps(run, names, job.start_time), "log_bytes": size, "log_sha256": digest}
+
+
+def note_end_of_log(job: Job, data: DataDirectory) -> None:
+    """Note when the end of the attempt's log was there, where nobody has. For one that has ended; may be repeated."""
+    times, size = LogTimes(data.run(job.id, job.attempt).times), job.log_bytes or 0
+    try:
+        if job.end_time is not None and size > times.last_length():
+            times.append(job.end_time, size)
+    except OSError as exc:  # As on a full disk, which must keep nothing else from its end.
+        log.warning("it is not noted when the end of the log of job %s was written: %s", job.id, exc)
 
 
 def _hash_log(path: Path) -> tuple[int, str]:

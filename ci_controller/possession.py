@@ -16,7 +16,7 @@ from ci_common.jobs import BUILTIN_TYPES, Conclusion, Job, Reason, ReasonCode, S
 from ci_common.layout import DataDirectory
 from ci_common.processes import this_process
 from ci_common.times import Clock, uptime
-from ci_controller.collecting import collect_files
+from ci_controller.collecting import collect_files, note_end_of_log
 from ci_controller.completion import Writer, write_end
 from ci_controller.leadership import LeaseWatch
 from ci_controller.runtime.process import forget_copied_records
@@ -110,10 +110,10 @@ async def _end(job: Job, writer: Writer, data: DataDirectory) -> None:
         left: dict[str, Any] = {"log_bytes": 0, "log_sha256": hashlib.sha256().hexdigest()}
         await write_end(job, _unknown(job), left, writer)
         return
-    left = await collect_files(job, data, writer.clock)
+    left = await collect_files(job, data)
     ended = data.run(job.id, job.attempt).read_exit()
     verdict = _unknown(job) if ended is None else judge(job, Observed(Sight.ABSENT, exit=ended, started=True))
-    await write_end(job, verdict, left, writer)
+    note_end_of_log(await write_end(job, verdict, left, writer), data)
 
 
 def _unknown(job: Job) -> Verdict:

@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import math
 import os
 import stat
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +81,10 @@ class UsageWatch:
     async def _follow_log(self) -> None:
         now, limit = asyncio.get_running_loop().time, self._bounds.log
         times = LogTimes(self._run_directory.times)
-        noted, next_note, told = times.last_length(), now(), False
+        noted, told = times.last_length(), False
+        seen: tuple[datetime, int] | None = None
+        """What is to be noted next. Files are not made while a job that only begins has other things to do."""
+        due = math.inf
         with self._watcher.subscribe((self._run_directory.log, Watched.CONTENT)) as writes:
             while True:
                 size = self._run_directory.log_size()
@@ -87,10 +92,12 @@ class UsageWatch:
                 if limit is not None and size > limit and not told:
                     self._exceeded()
                     told = True
-                if size > noted and now() >= next_note:
-                    self._note(times, size)
-                    noted, next_note = size, now() + LOG_TIMES_SECONDS
-                await writes.wait(60.0 if size <= noted else LOG_TIMES_SECONDS)
+                if seen is not None and now() >= due:
+                    self._note(times, *seen)
+                    noted, seen = seen[1], None
+                if seen is None and size > noted:
+                    seen, due = (self._clock(), size), now() + LOG_TIMES_SECONDS
+                await writes.wait(60.0 if seen is None else max(0.0, due - now()))
                 if self.first_output is None:  # The pause would be in it.
                     self._see_first_output(self._run_directory.log_size())
                 await asyncio.sleep(_pause(None if told or limit is None else limit - size))
@@ -99,10 +106,10 @@ class UsageWatch:
         if size > 0 and self.first_output is None:
             self.first_output = uptime()
 
-    def _note(self, times: LogTimes, size: int) -> None:
+    def _note(self, times: LogTimes, instant: datetime, size: int) -> None:
         self._check()
         try:
-            times.append(self._clock(), size)
+            times.append(instant, size)
         except OSError as exc:  # A full disk must not let the log go unwatched.
             log.warning("%s: when its log was written cannot be noted: %s", self._run_directory.path, exc)
 

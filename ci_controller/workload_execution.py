@@ -15,7 +15,7 @@ from ci_common.times import Clock
 from ci_common.unpack import UnpackLimits
 from ci_common.watch import FileWatcher
 from ci_controller import rundir
-from ci_controller.collecting import collect_files
+from ci_controller.collecting import collect_files, note_end_of_log
 from ci_controller.limits import Bounds, Usage
 from ci_controller.renewal import fill_workspace
 from ci_controller.runtime.guarded import Check, GuardedRuntime
@@ -81,9 +81,13 @@ class WorkloadExecution:
             out_of_memory=workload.out_of_memory,
             usage=_usage(run, started=started),
             disk_full=ended is None and _free_bytes(self._data.path) < MIN_FREE_BYTES,
-            ready=waiting_run is not None and _has_files(job, run, waiting_run) and rundir.is_free(self._run(job)),
+            ready=waiting_run is not None and self._is_ready(job, waiting_run),
             cleared=job.state is not State.COMPLETED or (waiting_run is None and rundir.is_cleared(run)),
         )
+
+    def _is_ready(self, job: Job, waiting_run: RunDirectory) -> bool:
+        run = self._run(job)
+        return _has_files(job, run, waiting_run) and rundir.is_free(run)
 
     def _finished(self, job: Job, run: RunDirectory) -> Observed | None:
         """Return what there is to see of a running attempt whose script has said all there is to learn, else None."""
@@ -194,7 +198,7 @@ class WorkloadExecution:
 
     async def collect(self, job: Job) -> dict[str, Any]:
         self._check()
-        return await collect_files(job, self._data, self._clock)
+        return await collect_files(job, self._data)
 
     def passed(self, job: Job) -> Mapping[str, int]:
         return left_in_files(self._run(job))
@@ -216,11 +220,15 @@ class WorkloadExecution:
         # A workload that was cancelled at its gate still runs; what it may write has to end before its files go.
         await self._runtime.stop(_key(job), 0)
         self._check()
-        for entry in await asyncio.to_thread(rundir.clear, run):
+        for entry in await asyncio.to_thread(self._clear_files, job, run):
             await self._runtime.reclaim(entry, job.image)
         if waiting_run := self._waiting_run(job):
             await self._runtime.reclaim(waiting_run.path, job.image)
         await self._runtime.remove(_key(job))
+
+    def _clear_files(self, job: Job, run: RunDirectory) -> list[Path]:
+        note_end_of_log(job, self._data)
+        return rundir.clear(run)
 
     def _run(self, job: Job) -> RunDirectory:
         return self._data.run(job.id, job.attempt)
