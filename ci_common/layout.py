@@ -136,6 +136,10 @@ class RunDirectory:
     def times(self) -> Path:
         return self.path.with_name(self.path.name + ".times")
 
+    def is_prepared(self) -> bool:
+        """Tell whether all was put there that a workload needs, without which none is created."""
+        return os.path.lexists(self.script)
+
     def is_waiting(self) -> bool:
         """Tell whether the script has reached its gate."""
         return os.path.lexists(self.waiting)

@@ -49,6 +49,9 @@ class BuiltinExecution:
             return Observed(Sight.RUNNING, started=True, over_at=_over_at(job))
         return Observed(Sight.EXITED, exit=ExitRecord(0, terminated=False), started=True)
 
+    def is_at_gate(self, job: Job) -> bool:
+        return True
+
     def has_ended(self, job: Job) -> bool:
         return now_of(job, self._clock, self._uptime) >= _over_at(job)
 
@@ -80,7 +83,7 @@ class BuiltinExecution:
 
     async def discard(self, job: Job) -> None: ...
 
-    async def clear(self, job: Job) -> None: ...
+    async def clear(self, job: Job, *, has_ended: bool) -> None: ...
 
 
 def _over_at(job: Job) -> datetime:

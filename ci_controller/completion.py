@@ -131,12 +131,10 @@ def _end_of(job: Job, now: datetime) -> datetime:
     return max(now, job.start_time or job.submit_time)
 
 
-async def clear(job: Job, execution: Execution) -> bool:
-    """Remove what a completed job left behind; return whether all of it could be removed."""
+async def clear(job: Job, execution: Execution, *, has_ended: bool) -> None:
+    """Remove what a completed job left behind, as far as it can be removed; `has_ended` as in `Execution.clear`."""
     try:
-        await execution.clear(job)
+        await execution.clear(job, has_ended=has_ended)
     except (OSError, ImageFault, StartFault) as exc:
         log.warning("job %s: something is left in its run directory: %s", job.id, exc)
         await execution.discard(job)
-        return False
-    return True

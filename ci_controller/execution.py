@@ -33,6 +33,9 @@ class Execution(Protocol):
     async def look(self, job: Job) -> Observed:
         """Return what there is to see of the job."""
 
+    def is_at_gate(self, job: Job) -> bool:
+        """Tell whether the workload that was started is known to have come to its gate, without asking what runs it."""
+
     def has_ended(self, job: Job) -> bool:
         """Tell whether the running job's own code is known to have ended, without asking what runs it."""
 
@@ -66,5 +69,8 @@ class Execution(Protocol):
     async def discard(self, job: Job) -> None:
         """Remove the workload if it has exited before its gate, and nothing else."""
 
-    async def clear(self, job: Job) -> None:
-        """Remove the workload, and all the job's files but its log and its upload."""
+    async def clear(self, job: Job, *, has_ended: bool) -> None:
+        """Remove the workload, and all the job's files but its log and its upload.
+
+        `has_ended`: the workload is known not to run any more.
+        """

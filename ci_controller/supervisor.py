@@ -6,6 +6,7 @@ The task can be cancelled anywhere; that means that this process is leaving, and
 import asyncio
 import errno
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -32,6 +33,8 @@ GLANCE_SECONDS = 0.02
 
 Mostly it is a step that ends, and the job with it, which the files tell sooner.
 """
+GATE_GLANCE_SECONDS = 0.25
+"""How long what has been started may take to its gate before the engine is asked what became of it."""
 LEAVING_SECONDS = 0.2
 """How long what ran a job that has completed may take to go by itself, before it is removed."""
 STALE_SECONDS = 0.05
@@ -65,6 +68,8 @@ class Supervisor:
         self._chance = chance
         self._wakeups = watcher.subscribe()
         self._watching = False
+        self._woken = asyncio.Event()
+        """Set once something has happened since the job began to run."""
         self._booting_since: float | None = None
         self._starts = 0
         self._output = OutputTime()
@@ -74,7 +79,8 @@ class Supervisor:
         """Whether the attempt has ended, and only its remains are still to be removed."""
 
     def wake(self) -> None:
-        """Make the supervisor look again soon."""
+        """Make the supervisor look again soon: something has happened of which no file tells."""
+        self._woken.set()
         self._wakeups.wake()
 
     async def run(self) -> None:
@@ -114,7 +120,8 @@ class Supervisor:
                 return True  # Completed and cleared; or queued, and so the scheduler's.
             if isinstance(action, steps.Remove):
                 self.is_clearing = True
-                return not await clear(job, self._execution)
+                await clear(job, self._execution, has_ended=seen.sight in (Sight.EXITED, Sight.ABSENT))
+                return True
             await self._take(action, job)
             if seen.sight is Sight.FINISHED:
                 await self._let_go()
@@ -208,6 +215,7 @@ class Supervisor:
 
     async def _let_run(self, job: Job) -> None:
         self._watch(job)
+        self._woken.clear()
         await self._open_gate(job)
         await self._glance(job)
 
@@ -224,6 +232,7 @@ class Supervisor:
                 case steps.Start():
                     await self._execution.start(job)
                     self._starts += 1
+                    await self._until(lambda: self._execution.is_at_gate(job), GATE_GLANCE_SECONDS)
                 case steps.Discard():
                     await self._execution.discard(job)
                 case steps.MoveIn():
@@ -286,17 +295,20 @@ class Supervisor:
         """Let a job that runs come to its end, if it is about to."""
         if job.state is not State.RUNNING:
             return
-        clock = asyncio.get_running_loop().time
-        until = clock() + GLANCE_SECONDS
-        while not self._execution.has_ended(job) and clock() < until:
-            await self._wait(until - clock())
+        await self._until(lambda: self._execution.has_ended(job), GLANCE_SECONDS)
         if self._execution.has_ended(job):
             self._row = job  # Nobody else writes it, and a request to cancel it comes too late.
 
     async def _let_go(self) -> None:
         """Let what ran the job go by itself, which the engine tells of: readers get the verdict meanwhile."""
-        await self._wait(0)
-        await self._wait(LEAVING_SECONDS)
+        await self._until(self._woken.is_set, LEAVING_SECONDS)
+
+    async def _until(self, has_come: Callable[[], bool], seconds: float) -> None:
+        """Wait until something has come, of which files or the engine tell, for so many seconds at most."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + seconds
+        while not has_come() and clock() < until:
+            await self._wait(until - clock())
 
     async def _wait_until(self, until: datetime | None, now: datetime) -> None:
         limit = now + timedelta(seconds=self._interval)

@@ -99,11 +99,16 @@ class WorkloadExecution:
         started = run.is_started()
         return Observed(Sight.FINISHED, exit=ended, started=started, usage=_usage(run, started=started))
 
+    def is_at_gate(self, job: Job) -> bool:
+        return self._run(job).is_waiting()
+
     def has_ended(self, job: Job) -> bool:
         return self._run(job).read_exit() is not None
 
     async def _look_at_workload(self, job: Job, run: RunDirectory) -> Workload:
-        """A script that reads the gate is alive, which takes the engine far longer to say."""
+        """Ask the engine, but where files tell the same, which takes far less."""
+        if job.state is State.STARTING and job.workload is None and not run.is_prepared():
+            return Workload(Phase.ABSENT)
         if job.state is State.STARTING and run.is_waiting() and not run.is_started() and run.is_gate_read():
             return Workload(Phase.RUNNING)
         return await self._runtime.look(_key(job))
@@ -215,10 +220,11 @@ class WorkloadExecution:
         if mark is not None and _identity(run.waiting) == mark:
             run.waiting.unlink(missing_ok=True)
 
-    async def clear(self, job: Job) -> None:
+    async def clear(self, job: Job, *, has_ended: bool) -> None:
         run = self._run(job)
-        # A workload that was cancelled at its gate still runs; what it may write has to end before its files go.
-        await self._runtime.stop(_key(job), 0)
+        if not has_ended:
+            # As one that was cancelled at its gate; what it may write has to end before its files go.
+            await self._runtime.stop(_key(job), 0)
         self._check()
         for entry in await asyncio.to_thread(self._clear_files, job, run):
             await self._runtime.reclaim(entry, job.image)

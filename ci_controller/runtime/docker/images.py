@@ -2,15 +2,19 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from ci_common.errors import ImageInvalid, ImageNotFound, RuntimeUnavailable
 from ci_common.spec import ImageReference
+from ci_common.times import uptime
 from ci_controller.runtime.docker.certificates import SYSTEM_BUNDLE
 from ci_controller.runtime.docker.containers import helper_config
 from ci_controller.runtime.docker.engine import Absent, Engine, Traits
 
+LATELY_SECONDS = 1.0
+"""How long what the engine said of a name is good enough for jobs that start at the same time."""
 _REFERENCE: TypeAdapter[str] = TypeAdapter(ImageReference)
 
 
@@ -40,24 +44,37 @@ class Images:
         self._engine = engine
         self._installation_id = installation_id
         self._facts: dict[str, ImageFacts] = {}
+        self._asked: dict[str, tuple[float, dict[str, Any]]] = {}
+        """What the engine said of a name, and when, for as long as LATELY_SECONDS."""
         self._probing = asyncio.Lock()
 
     async def exists(self, image: str) -> bool:
         """Tell whether the engine has the image."""
         try:
             check_reference(image)
-            async with self._engine.call() as docker:
-                await docker.images.inspect(image)
+            await self._inspect(image, lately=True)
         except (Absent, ImageInvalid):
             return False
         return True
 
-    async def facts(self, image: str, traits: Traits) -> ImageFacts:
-        """Return what the image holds. Raises ImageNotFound, ImageInvalid."""
+    async def _inspect(self, image: str, *, lately: bool) -> dict[str, Any]:
+        now = uptime()
+        self._asked = {name: asked for name, asked in self._asked.items() if now - asked[0] < LATELY_SECONDS}
+        if lately and image in self._asked:
+            return self._asked[image][1]
+        async with self._engine.call() as docker:
+            inspected: dict[str, Any] = await docker.images.inspect(image)
+        self._asked[image] = now, inspected
+        return inspected
+
+    async def facts(self, image: str, traits: Traits, *, lately: bool = False) -> ImageFacts:
+        """Return what the image holds, or with `lately` what that of this name held a moment ago.
+
+        Raises ImageNotFound, ImageInvalid.
+        """
         check_reference(image)
         try:
-            async with self._engine.call() as docker:
-                inspected = await docker.images.inspect(image)
+            inspected = await self._inspect(image, lately=lately)
         except Absent as exc:
             raise ImageNotFound(f"the engine has no image {image}") from exc
         identity: str = inspected["Id"]

@@ -80,6 +80,10 @@ class DockerRuntime:
         self._bundle_digest = ""
         self._known_traits: Traits | None = None
         self._limits_layers = False
+        self._made: dict[WorkloadKey, str] = {}
+        """The ids of containers that were made here, which are ours and no other's, until they are removed."""
+        self._unstarted: set[WorkloadKey] = set()
+        """Those of them that nobody has tried to start."""
 
     async def open(self) -> None:
         self._known_traits = await self._engine.open()
@@ -132,7 +136,8 @@ class DockerRuntime:
     async def create(self, spec: WorkloadSpec) -> None:
         unenforced = self._traits.unenforced
         check_enforceable(spec.plan.limits, unenforced, self._settings, why="the engine's kernel is not set up for it")
-        facts = await self._images.facts(spec.plan.image, self._traits)
+        # The engine looks up the name once more.
+        facts = await self._images.facts(spec.plan.image, self._traits, lately=True)
         if not facts.has_shell:
             raise ImageWithoutShell(f"the image {spec.plan.image} has no /bin/sh, which runs the job's script")
         if self._traits.remapped or self._traits.rootless or not facts.runs_as_root:
@@ -156,7 +161,9 @@ class DockerRuntime:
         config = job_config(spec.plan, labels, mounts, self._traits, limit_layer=limit_layer)
         try:
             async with self._engine.call() as docker:
-                await docker.containers.create(config, name=self._name(spec.key))
+                container = await docker.containers.create(config, name=self._name(spec.key))
+            self._made[spec.key] = container.id
+            self._unstarted.add(spec.key)
         except Refusal as exc:
             if not (limit_layer and _REFUSED_STORAGE.search(str(exc))):
                 raise
@@ -178,6 +185,7 @@ class DockerRuntime:
         # The engine would run a container that has exited again.
         if (await self.look(key)).phase is not Phase.CREATED:
             return
+        self._unstarted.discard(key)
         try:
             async with self._engine.call() as docker:
                 await docker.containers.container(self._name(key)).start()
@@ -188,6 +196,8 @@ class DockerRuntime:
             raise StartFault(str(exc)) from exc
 
     async def look(self, key: WorkloadKey) -> Workload:
+        if key in self._unstarted:
+            return Workload(Phase.CREATED)
         inspected = await self._inspect(key)
         return _ABSENT if inspected is None else workload_of(inspected)
 
@@ -206,6 +216,7 @@ class DockerRuntime:
         inspected = await self._inspect(key)
         if inspected is None or workload_of(inspected).phase is not Phase.EXITED:
             return
+        self._forget(key)
         try:
             # By its id and without force, so that neither one made anew nor one started again is hit.
             async with self._engine.call() as docker:
@@ -214,8 +225,16 @@ class DockerRuntime:
             pass
 
     async def remove(self, key: WorkloadKey) -> None:
-        if await self._inspect(key) is not None:
+        made = self._made.get(key)
+        if made is not None:
+            await self._engine.remove_container(made)
+        elif await self._inspect(key) is not None:
             await self._engine.remove_container(self._name(key))
+        self._forget(key)
+
+    def _forget(self, key: WorkloadKey) -> None:
+        self._made.pop(key, None)
+        self._unstarted.discard(key)
 
     async def tidy(self) -> None:
         await self._cleaner.remove_leftovers()
