@@ -24,7 +24,7 @@ pytestmark = pytest.mark.docker
 SUBMITTED = "the submission"
 """Stands in a recording where the job came."""
 
-COVERED = {"update", "move_in", "opened_gate", "stop", "reclaim", "remove"}
+COVERED = {"update", "move_in", "opened_gate", "clear", "reclaim", "remove"}
 
 
 @pytest.fixture
