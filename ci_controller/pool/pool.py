@@ -24,7 +24,7 @@ from ci_controller import rundir
 from ci_controller.completion import Writer
 from ci_controller.pool.demand import Demand
 from ci_controller.pool.room import available_percent, obstacle
-from ci_controller.pool.state import describe_kinds
+from ci_controller.pool.state import Notice, describe_kinds
 from ci_controller.runtime.protocol import WAITING, Phase, Runtime, Sighting, WorkloadKey, WorkloadSpec
 
 log = logging.getLogger(__name__)
@@ -74,9 +74,10 @@ class Pool:
         self._removing: set[str] = set()
         self._doubted: set[str] = set()
         self._held_back: str | None = None
+        self._telling: asyncio.Task[None] | None = None
         self._busy = False
         self._not_before = 0.0
-        self._told: object = None
+        self._notice = Notice(writer)
 
     async def kind_of(self, plan: ExecutionPlan) -> str | None:
         """Return the kind of workload that a job of this plan can take; None where none can wait for it.
@@ -95,7 +96,13 @@ class Pool:
         workload = next((each for each, its_kind in self._waiting.items() if its_kind == kind), None)
         if workload is not None:
             self._taking[workload] = self._waiting.pop(workload)
+            # At once, so that it shares the commit of the job that takes it.
+            self._telling = asyncio.create_task(self._tell_of_taking(), name="telling of the pool")
         return workload
+
+    async def _tell_of_taking(self) -> None:
+        with suppress(CiError):  # The next turn tells it, or why it cannot.
+            await self._tell(self._wanted())
 
     def settle(self, workload: str) -> None:
         """A job's row names the workload, or else the next look will show that none does."""
@@ -172,14 +179,17 @@ class Pool:
         """Remove one that is too many or make one that is missing; return after how many seconds to look again."""
         now = self._writer.uptime()
         self._held_back = obstacle(self._settings, self._disk, self._memory_percent)
-        wanted = self._demand.wanted(now, 0 if self._held_back else self._size)
+        wanted = self._wanted()
         surplus = self._surplus(wanted)  # Before anything is waited for: what is taken over meanwhile is wanted.
         await self._tell(wanted)
         if surplus := surplus or await self._first_dead():
             if surplus in self._waiting:  # No job has taken it meanwhile.
                 await self._remove(surplus)
             return 0
-        kind = next((kind for kind, number in wanted.items() if self._number(kind) < number and self._plan(kind)), None)
+        kind = next(
+            (kind for kind, number in wanted.items() if self._number(kind) < number and self._demand.plan_of(kind)),
+            None,
+        )
         if kind is None:
             return LOOK_SECONDS if self._waiting or self._held_back else LONG_SECONDS
         if self._busy:
@@ -189,11 +199,11 @@ class Pool:
         await self._make(kind)
         return 0
 
+    def _wanted(self) -> dict[str, int]:
+        return self._demand.wanted(self._writer.uptime(), 0 if self._held_back else self._size)
+
     def _number(self, kind: str) -> int:
         return sum(each == kind for each in (*self._waiting.values(), *self._making.values()))
-
-    def _plan(self, kind: str) -> ExecutionPlan | None:
-        return self._demand.plan_of(kind)
 
     def _surplus(self, wanted: dict[str, int]) -> str | None:
         for workload, kind in self._waiting.items():
@@ -209,7 +219,7 @@ class Pool:
         return None
 
     async def _make(self, kind: str) -> None:
-        plan, workload = self._plan(kind), new_job_id()
+        plan, workload = self._demand.plan_of(kind), new_job_id()
         assert plan is not None, "what is made was used"
         key, run = _key(workload), self._data.waiting_run(workload)
         self._making[workload] = kind
@@ -259,9 +269,7 @@ class Pool:
             held_back=self._held_back,
             kinds=describe_kinds(self._demand, waiting=self._waiting, making=self._making, wanted=wanted),
         )
-        if state != self._told:
-            await self._writer.repository.publish_pool(state, self._writer.lease)
-            self._told = state
+        await self._notice.tell(state)
 
     async def sweep(self) -> None:
         """Remove the directories of workloads that are gone. For whoever begins to lead, after the first `sort`."""
@@ -272,6 +280,8 @@ class Pool:
 
     async def close(self) -> None:
         """Remove what waits, within a bounded time; what is left then the next controller takes over."""
+        if self._telling is not None:
+            self._telling.cancel()
         waiting = [asyncio.create_task(self._remove(workload)) for workload in (*self._waiting, *self._making)]
         if waiting:
             done, late = await asyncio.wait(waiting, timeout=LEAVING_SECONDS)

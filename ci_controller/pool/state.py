@@ -3,8 +3,28 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from ci_common.pool import PoolKind
+from ci_common.pool import PoolKind, PoolState
+from ci_controller.completion import Writer
 from ci_controller.pool.demand import Demand
+
+
+class Notice:
+    """Tells everybody what the pool is like, as often as that changes."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._told: PoolState | None = None
+
+    async def tell(self, state: PoolState) -> None:
+        """Tell it. Raises LeadershipLost, Unavailable."""
+        if state == self._told:
+            return
+        self._told = state
+        try:
+            await self._writer.repository.publish_pool(state, self._writer.lease)
+        except BaseException:
+            self._told = None
+            raise
 
 
 def describe_kinds(
