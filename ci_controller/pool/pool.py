@@ -16,7 +16,6 @@ from ci_common.errors import CiError, ImageFault, LeadershipLost, RuntimeFault, 
 from ci_common.ids import is_job_id, new_job_id
 from ci_common.jobs import Job
 from ci_common.layout import DataDirectory
-from ci_common.pool import PoolState
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
 from ci_common.watch import FileWatcher, Watched
@@ -77,7 +76,7 @@ class Pool:
         self._telling: asyncio.Task[None] | None = None
         self._busy = False
         self._not_before = 0.0
-        self._notice = Notice(writer)
+        self._notice = Notice(writer, size=self._size, per_key=settings.pool_per_key)
 
     async def kind_of(self, plan: ExecutionPlan) -> str | None:
         """Return the kind of workload that a job of this plan can take; None where none can wait for it.
@@ -262,14 +261,8 @@ class Pool:
             self._removing.discard(workload)
 
     async def _tell(self, wanted: dict[str, int]) -> None:
-        state = PoolState(
-            size=self._size,
-            per_key=self._settings.pool_per_key,
-            waiting=len(self._waiting),
-            held_back=self._held_back,
-            kinds=describe_kinds(self._demand, waiting=self._waiting, making=self._making, wanted=wanted),
-        )
-        await self._notice.tell(state)
+        kinds = describe_kinds(self._demand, waiting=self._waiting, making=self._making, wanted=wanted)
+        await self._notice.tell(len(self._waiting), kinds, self._held_back)
 
     async def sweep(self) -> None:
         """Remove the directories of workloads that are gone. For whoever begins to lead, after the first `sort`."""

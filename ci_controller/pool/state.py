@@ -11,12 +11,16 @@ from ci_controller.pool.demand import Demand
 class Notice:
     """Tells everybody what the pool is like, as often as that changes."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, *, size: int, per_key: int) -> None:
+        """`size` is how many may wait, `per_key` how many of one kind."""
         self._writer = writer
+        self._size = size
+        self._per_key = per_key
         self._told: PoolState | None = None
 
-    async def tell(self, state: PoolState) -> None:
-        """Tell it. Raises LeadershipLost, Unavailable."""
+    async def tell(self, waiting: int, kinds: tuple[PoolKind, ...], held_back: str | None) -> None:
+        """Tell how many wait, of which kinds, and why no more do. Raises LeadershipLost, Unavailable."""
+        state = PoolState(size=self._size, per_key=self._per_key, waiting=waiting, held_back=held_back, kinds=kinds)
         if state == self._told:
             return
         self._told = state

@@ -282,6 +282,7 @@ async def test_the_next_controller_leaves_alone_what_a_job_has_taken(place: Plac
 async def test_what_was_taken_and_never_written_down_waits_again(place: Place) -> None:
     await used(place, PLAN)
     await place.waiting(1)
+    place.pool.note_load(busy=True)  # So that no other is made meanwhile.
     workload = await take(place.pool, PLAN)
     assert workload is not None
     assert await place.sort(place.pool) == ([], []), "while it is being taken, it is nobody else's"
