@@ -3,7 +3,6 @@
 import ctypes
 import os
 import struct
-from collections.abc import Iterator
 from enum import IntFlag
 from pathlib import Path
 
@@ -47,21 +46,19 @@ class Inotify:
     def changed(self) -> set[int]:
         """Return the watches for which there are events, all that have come so far, or OVERFLOW. Never waits."""
         try:
-            return set(_numbers(os.read(self.descriptor, _BUFFER_BYTES)))
+            events = os.read(self.descriptor, _BUFFER_BYTES)
         except BlockingIOError:
             return set()
+        numbers, position = set(), 0
+        while position < len(events):
+            number, length = _EVENT.unpack_from(events, position)
+            numbers.add(number)
+            position += _EVENT.size + length
+        return numbers
 
     def close(self) -> None:
         """End all watches."""
         os.close(self.descriptor)
-
-
-def _numbers(events: bytes) -> Iterator[int]:
-    position = 0
-    while position < len(events):
-        number, length = _EVENT.unpack_from(events, position)
-        yield number
-        position += _EVENT.size + length
 
 
 def _checked(result: int) -> int:

@@ -151,9 +151,9 @@ class FileWatcher:
             for listener in self._every_listener():
                 listener.poll()
             return
-        listening = (self._listeners.get(number, ()) for number in changed)
-        for listener in self._every_listener() if OVERFLOW in changed else {one for some in listening for one in some}:
-            listener.wake()
+        for number in self._listeners if OVERFLOW in changed else changed:
+            for listener in self._listeners.get(number, ()):
+                listener.wake()
 
     def _every_listener(self) -> set[Subscription]:
         return {listener for listeners in self._listeners.values() for listener in listeners}

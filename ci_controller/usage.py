@@ -13,7 +13,7 @@ from typing import Any
 
 from ci_common.errors import LeadershipLost
 from ci_common.layout import RunDirectory
-from ci_common.logs import LogTimes
+from ci_common.logs import TIMES_SECONDS, LogTimes
 from ci_common.times import Clock, uptime
 from ci_common.watch import FileWatcher, Watched
 from ci_controller.limits import Bounds
@@ -21,8 +21,6 @@ from ci_controller.runtime.guarded import Check
 
 log = logging.getLogger(__name__)
 
-LOG_TIMES_SECONDS = 0.1
-"""The least time between two entries in a log's index of times."""
 FASTEST_WRITER = 1e9
 """Bytes per second that no job writes into its log: a look at the log is due before it could have passed its limit."""
 SHORTEST_PAUSE = 0.005
@@ -89,8 +87,8 @@ class UsageWatch:
                     told = True
                 if size > noted and now() >= next_note:
                     self._note(times, size)
-                    noted, next_note = size, now() + LOG_TIMES_SECONDS
-                await writes.wait(60.0 if size <= noted else LOG_TIMES_SECONDS)
+                    noted, next_note = size, now() + TIMES_SECONDS
+                await writes.wait(60.0 if size <= noted else TIMES_SECONDS)
                 if self.first_output is None:  # The pause would be in it.
                     self._see_first_output(self._run_directory.log_size())
                 await asyncio.sleep(_pause(None if told or limit is None else limit - size))
@@ -119,8 +117,8 @@ class UsageWatch:
 
 def _pause(left: int | None) -> float:
     if left is None:
-        return LOG_TIMES_SECONDS
-    return min(LOG_TIMES_SECONDS, max(SHORTEST_PAUSE, left / FASTEST_WRITER))
+        return TIMES_SECONDS
+    return min(TIMES_SECONDS, max(SHORTEST_PAUSE, left / FASTEST_WRITER))
 
 
 async def measure(path: Path, *, enough: int, seconds: float = LONGEST_MEASUREMENT) -> int:
