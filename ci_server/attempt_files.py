@@ -1,5 +1,6 @@
 """What streams read of one attempt's files, again and again."""
 
+import math
 import os
 import time
 from datetime import datetime
@@ -26,7 +27,7 @@ class AttemptFiles:
         """That of the byte whose time was asked for last."""
         self._end = 0
         """The length of the log when its end was last seen."""
-        self._end_seen = 0.0
+        self._end_seen = -math.inf
 
     def read(self, position: int, size: int) -> bytes:
         """Return so many bytes of the log, and at most one chunk; less or nothing where there is no more (yet)."""

@@ -150,8 +150,8 @@ class SharedTail:
         """Wait until something has changed.
 
         What is written after a while of silence is told without delay. Otherwise the pauses are a few times as long as
-        the work was, so that the bytes of a job that writes all the time come in batches. `worked` is processor time: on a busy
-        machine, work that takes long has mostly waited.
+        the work was, so that the bytes of a job that writes all the time come in batches. `worked` is in seconds of the
+        processor: on a busy machine, work that takes long has mostly waited.
         """
         began = time.monotonic()
         if self._then is Then.MORE:

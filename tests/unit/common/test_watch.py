@@ -4,11 +4,13 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from ci_common import watch
+from ci_common.inotify import OVERFLOW
 from ci_common.watch import POLL_SECONDS, FileWatcher, Watched
 
 LONG = 5.0
@@ -124,6 +126,36 @@ async def test_only_the_watched_file_wakes(watcher: FileWatcher, log: Path, tmp_
         append(other)
         assert await theirs.wait(LONG)
         assert not await ours.wait(0.01)
+
+
+@needs_inotify
+async def test_when_events_were_lost_everybody_is_woken(
+    watcher: FileWatcher, monkeypatch: pytest.MonkeyPatch, log: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.touch()
+    with (
+        watcher.subscribe((log, Watched.CONTENT)) as ours,
+        watcher.subscribe((other, Watched.CONTENT)) as theirs,
+    ):
+        changed = watch.Inotify.changed
+        monkeypatch.setattr(watch.Inotify, "changed", lambda inotify: changed(inotify) and {OVERFLOW})
+        append(other)
+        assert await ours.wait(LONG)
+        assert await theirs.wait(LONG)
+
+
+@needs_inotify
+async def test_all_that_has_changed_wakes_at_once(watcher: FileWatcher, tmp_path: Path) -> None:
+    paths = [tmp_path / str(number) for number in range(20)]
+    for path in paths:
+        path.touch()
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(watcher.subscribe((path, Watched.CONTENT))) for path in paths]
+        for path in paths:
+            append(path)
+        assert await listeners[0].wait(LONG)
+        assert all([await listener.wait(0) for listener in listeners[1:]])
 
 
 async def test_a_link_is_not_followed(watcher: FileWatcher, log: Path, tmp_path: Path) -> None:
