@@ -101,8 +101,9 @@ class Narration:
         ended = job.state is State.COMPLETED
         instant = _time_of(job, files, place.position)
         data = files.read(place.position, (job.log_bytes or 0) - place.position if ended else CHUNK_BYTES)
-        # The log before the steps, so that none is missed that begins in what was read.
-        changed = files.take_steps(job)
+        # The log before the steps, so that none is missed that begins in what was read. Those of an attempt that has
+        # ended are in the row, which came first.
+        changed = files.take_steps(job) and not ended
         framer = _framer(files, place)
         parts = []
         said = b"" if ended else self._status_of(job)
