@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,12 @@ from ci_client.aio import CiClient
 from tests.helpers.following import finished
 from tests.helpers.installation import ROOT
 
-SETTLE_SECONDS = 1.0
+STEADY_SECONDS = 1.0
+"""Memory that has not changed for so long is what idle readers take."""
+SETTLE_SECONDS = 60.0
+"""Within so many, connections have to be idle, and memory steady."""
+ALREADY_THERE = 100
+"""So many idle readers are there before those that are measured, so that what is needed only once is there, too."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,9 @@ async def together(port: int, path: str, readers: int) -> list[Listener]:
     """Return so many listeners, all of them connected."""
     listeners: list[Listener] = []
     while len(listeners) < readers:
-        listeners += await asyncio.gather(*(Listener.connect(port, path) for _ in range(min(50, readers))))
+        listeners += await asyncio.gather(
+            *(Listener.connect(port, path) for _ in range(min(50, readers - len(listeners))))
+        )
     return listeners
 
 
@@ -59,7 +67,7 @@ async def measure_crowd(readers: int, events: int = 200, pause: float = 0.05) ->
             first = await Listener.connect(port, path)
             while b"up" not in first.body:
                 await asyncio.sleep(0.01)
-            memory, listeners = await memory_of_each(pid, port, path, readers)
+            memory, listeners = await memory_of_each(pid, port, path, readers, told=b"up")
             used = processor_seconds(pid)
             go.touch()
             await asyncio.gather(*(listener.ended for listener in listeners))
@@ -73,15 +81,36 @@ async def measure_crowd(readers: int, events: int = 200, pause: float = 0.05) ->
     return Crowd(readers, sent, whole, used / each, plain / each, memory, plain_memory)
 
 
-async def memory_of_each(pid: int, port: int, path: str, readers: int) -> tuple[float, list[Listener]]:
-    """Connect so many readers; return the bytes of resident memory that each takes, and the readers."""
-    for listener in await together(port, path, 100):  # So that what is only needed once is there.
-        listener.close()
-    await asyncio.sleep(SETTLE_SECONDS)
-    before = resident_memory(pid)
+async def memory_of_each(
+    pid: int, port: int, path: str, readers: int, *, told: bytes = b""
+) -> tuple[float, list[Listener]]:
+    """Connect so many readers; return the bytes of resident memory that each takes while it is idle, and the readers.
+
+    They are idle once they have been told `told` and the memory does not change. Nobody leaves before it is measured,
+    as those that come later would take the memory over.
+    """
+    already_there = await together(port, path, ALREADY_THERE)
+    before = await steady_memory(pid, already_there, told)
     listeners = await together(port, path, readers)
-    await asyncio.sleep(SETTLE_SECONDS)
-    return (resident_memory(pid) - before) / readers, listeners
+    memory = await steady_memory(pid, listeners, told) - before
+    for listener in already_there:
+        listener.close()
+    await asyncio.sleep(STEADY_SECONDS)  # Their leaving is not part of what is measured next.
+    return memory / readers, listeners
+
+
+async def steady_memory(pid: int, listeners: Sequence[Listener], told: bytes) -> int:
+    """Return the bytes of resident memory once all of these readers are idle. Raises TimeoutError."""
+    async with asyncio.timeout(SETTLE_SECONDS):
+        while not all(told in listener.body for listener in listeners):
+            await asyncio.sleep(0.01)
+        before, memory = -1, resident_memory(pid)
+        while memory != before:
+            await asyncio.sleep(STEADY_SECONDS)
+            before, memory = memory, resident_memory(pid)
+    if any(listener.ended.done() for listener in listeners):
+        raise RuntimeError("a reader whose memory is measured has left")
+    return memory
 
 
 async def measure_preformatted(readers: int, frame: bytes, events: int, pause: float) -> tuple[float, float]:

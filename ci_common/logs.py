@@ -21,6 +21,9 @@ from ci_common.times import from_micros, to_micros
 CHUNK_BYTES = 64 * 1024
 """The most bytes of the log that one event carries."""
 
+TIMES_SECONDS = 0.1
+"""The least time between two entries of a log's index of times."""
+
 _ENTRY = struct.Struct("<QQ")
 
 
@@ -42,6 +45,10 @@ def cut_piece(data: bytes, *, final: bool) -> Piece | None:
     A UTF-8 sequence that is not complete at the end is left for the next piece, unless `final`: then nothing follows.
     Where `data` holds a newline, what follows the last one is still part of the piece: partial lines are shown at once.
     """
+    try:
+        return Piece(data.decode(), len(data), None) if data else None
+    except UnicodeDecodeError:
+        pass  # Cut, or no UTF-8.
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     text = decoder.decode(data, final=final)
     size = len(data) - len(decoder.getstate()[0])

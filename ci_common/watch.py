@@ -1,22 +1,23 @@
 """Wake-ups when files change: inotify where the system has it, a timer everywhere.
 
 A wake-up carries no data and may be lost or come for nothing; whoever is woken looks again. This is the one door to
-asyncinotify.
+inotify.
 """
 
 import asyncio
+import logging
 import sys
 from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-if TYPE_CHECKING or sys.platform == "linux":
-    from asyncinotify import Inotify, Mask, Watch
+from ci_common.inotify import OVERFLOW, Inotify, Mask
 
 POLL_SECONDS = 0.25
 """How often to look where the system tells of no changes."""
+
+logger = logging.getLogger(__name__)
 
 
 class Watched(Enum):
@@ -28,6 +29,12 @@ class Watched(Enum):
     """In the directory, files appear, or have been written and closed."""
 
 
+_MASKS = {
+    Watched.CONTENT: Mask.MODIFY | Mask.DONT_FOLLOW,
+    Watched.ENTRIES: Mask.CREATE | Mask.CLOSE_WRITE | Mask.MOVED_TO | Mask.ONLYDIR | Mask.DONT_FOLLOW,
+}
+
+
 class Subscription:
     """One listener's wake-ups, from `FileWatcher.subscribe`. A context manager; leaving it ends the wake-ups."""
 
@@ -35,25 +42,41 @@ class Subscription:
         self._watcher = watcher
         self._keys = tuple(keys)
         self._notified = notified
-        self._changed = asyncio.Event()
+        self._changed = False
+        self._waiting: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
         """Wake the listener, as a change would."""
-        self._changed.set()
+        self._changed = True
+        self._stop_waiting()
+
+    def poll(self) -> None:
+        """Have the listener look every `POLL_SECONDS`, as changes are not told of any more."""
+        self._notified = False
+        self.wake()
 
     async def wait(self, timeout: float) -> bool:
         """Return True at a change since the last `wait`, False after `timeout` seconds without one.
 
-        Where changes are not told of, it is True every `POLL_SECONDS`, as there may have been one.
+        Where changes are not told of, it is True every `POLL_SECONDS`, as there may have been one. For one task at a
+        time.
         """
         polling = not self._notified and timeout >= POLL_SECONDS
-        try:
-            async with asyncio.timeout(POLL_SECONDS if polling else timeout):
-                await self._changed.wait()
-        except TimeoutError:
-            return polling
-        self._changed.clear()
-        return True
+        if not self._changed:
+            loop = asyncio.get_running_loop()
+            self._waiting = loop.create_future()
+            timer = loop.call_later(POLL_SECONDS if polling else timeout, self._stop_waiting)
+            try:
+                await self._waiting
+            finally:
+                timer.cancel()
+                self._waiting = None
+        changed, self._changed = self._changed, False
+        return changed or polling
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
     def close(self) -> None:
         """End the wake-ups. May be called twice."""
@@ -69,14 +92,12 @@ class Subscription:
 class FileWatcher:
     """Many subscriptions on one inotify instance. An asynchronous context manager, for one event loop.
 
-    Where inotify is missing or its limits are reached, subscriptions poll every `POLL_SECONDS` instead.
+    Where inotify is missing or fails, or its limits are reached, subscriptions poll every `POLL_SECONDS` instead.
     """
 
     def __init__(self) -> None:
         self._inotify: Inotify | None = None
-        self._watches: dict[int, Watch] = {}
         self._listeners: dict[int, set[Subscription]] = {}
-        self._reader: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         if sys.platform == "linux":
@@ -84,20 +105,11 @@ class FileWatcher:
                 self._inotify = Inotify()
             except OSError:
                 return self  # No instance left for this user: poll.
-            self._reader = asyncio.create_task(self._read(self._inotify), name="file-watcher")
+            asyncio.get_running_loop().add_reader(self._inotify.descriptor, self._look, self._inotify)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        inotify, self._inotify = self._inotify, None  # Subscriptions may be made and ended even now.
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.wait({self._reader})
-        if inotify is not None:
-            inotify.close()
-        if self._reader is not None and not self._reader.cancelled():
-            self._reader.result()
+    async def __aexit__(self, *_: object) -> None:
+        self._end()
 
     def subscribe(self, *paths: tuple[Path, Watched]) -> Subscription:
         """Return a subscription to changes of `paths`, each of which should exist; one that does not is polled for.
@@ -115,34 +127,39 @@ class FileWatcher:
         for key in keys:
             listeners = self._listeners.get(key, set())
             listeners.discard(subscription)
-            if not listeners:
-                self._listeners.pop(key, None)
-                watch = self._watches.pop(key, None)
-                if watch is not None and self._inotify is not None:
-                    try:
-                        self._inotify.rm_watch(watch)
-                    except OSError:
-                        pass  # The file is gone, and its watch with it.
+            if not listeners and self._listeners.pop(key, None) is not None and self._inotify is not None:
+                try:
+                    self._inotify.remove(key)
+                except OSError:
+                    pass  # The file is gone, and its watch with it.
 
     def _watch(self, path: Path, watched: Watched) -> int | None:
         if self._inotify is None:
             return None
-        mask = (
-            Mask.MODIFY if watched is Watched.CONTENT else Mask.CREATE | Mask.CLOSE_WRITE | Mask.MOVED_TO | Mask.ONLYDIR
-        )
         try:
-            watch = self._inotify.add_watch(path, mask | Mask.DONT_FOLLOW)
+            return self._inotify.add(path, _MASKS[watched])
         except OSError:
             return None
-        self._watches[watch.wd] = watch
-        return watch.wd
 
-    async def _read(self, inotify: "Inotify") -> None:
-        while True:
-            event = await inotify.get()
-            if Mask.Q_OVERFLOW in event.mask:
-                woken = {listener for listeners in self._listeners.values() for listener in listeners}
-            else:
-                woken = self._listeners.get(event.watch.wd, set()) if event.watch is not None else set()
-            for listener in woken:
+    def _look(self, inotify: Inotify) -> None:
+        """Wake the listeners of all that has changed by now, each once."""
+        try:
+            changed = inotify.changed()
+        except OSError:
+            logger.exception("changes of files cannot be read any more; they are looked for every %s s", POLL_SECONDS)
+            self._end()
+            for listener in self._every_listener():
+                listener.poll()
+            return
+        for number in self._listeners if OVERFLOW in changed else changed:
+            for listener in self._listeners.get(number, ()):
                 listener.wake()
+
+    def _every_listener(self) -> set[Subscription]:
+        return {listener for listeners in self._listeners.values() for listener in listeners}
+
+    def _end(self) -> None:
+        inotify, self._inotify = self._inotify, None  # Subscriptions may be made and ended even now.
+        if inotify is not None:
+            asyncio.get_running_loop().remove_reader(inotify.descriptor)
+            inotify.close()

@@ -15,7 +15,7 @@ from typing import Any
 
 from ci_common.errors import LeadershipLost
 from ci_common.layout import RunDirectory
-from ci_common.logs import LogTimes
+from ci_common.logs import TIMES_SECONDS, LogTimes
 from ci_common.times import Clock, uptime
 from ci_common.watch import FileWatcher, Watched
 from ci_controller.limits import Bounds
@@ -23,8 +23,6 @@ from ci_controller.runtime.guarded import Check
 
 log = logging.getLogger(__name__)
 
-LOG_TIMES_SECONDS = 0.1
-"""The least time between two entries in a log's index of times."""
 FASTEST_WRITER = 1e9
 """Bytes per second that no job writes into its log: a look at the log is due before it could have passed its limit."""
 SHORTEST_PAUSE = 0.005
@@ -96,7 +94,7 @@ class UsageWatch:
                     self._note(times, *seen)
                     noted, seen = seen[1], None
                 if seen is None and size > noted:
-                    seen, due = (self._clock(), size), now() + LOG_TIMES_SECONDS
+                    seen, due = (self._clock(), size), now() + TIMES_SECONDS
                 await writes.wait(60.0 if seen is None else max(0.0, due - now()))
                 if self.first_output is None:  # The pause would be in it.
                     self._see_first_output(self._run_directory.log_size())
@@ -126,8 +124,8 @@ class UsageWatch:
 
 def _pause(left: int | None) -> float:
     if left is None:
-        return LOG_TIMES_SECONDS
-    return min(LOG_TIMES_SECONDS, max(SHORTEST_PAUSE, left / FASTEST_WRITER))
+        return TIMES_SECONDS
+    return min(TIMES_SECONDS, max(SHORTEST_PAUSE, left / FASTEST_WRITER))
 
 
 async def measure(path: Path, *, enough: int, seconds: float = LONGEST_MEASUREMENT) -> int:

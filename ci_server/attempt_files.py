@@ -1,11 +1,13 @@
 """What streams read of one attempt's files, again and again."""
 
+import math
 import os
+import time
 from datetime import datetime
 
 from ci_common.jobs import Job, State
 from ci_common.layout import RunDirectory, open_regular
-from ci_common.logs import CHUNK_BYTES, LogTimes, Span
+from ci_common.logs import CHUNK_BYTES, TIMES_SECONDS, LogTimes, Span
 from ci_server.framing import StepEvent, step_events
 from ci_server.live_steps import live_steps
 
@@ -23,9 +25,13 @@ class AttemptFiles:
         self._times = LogTimes(run.times)
         self._span: Span | None = None
         """That of the byte whose time was asked for last."""
+        self._end = 0
+        """The length of the log when its end was last seen."""
+        self._end_seen = -math.inf
 
     def read(self, position: int, size: int) -> bytes:
         """Return so many bytes of the log, and at most one chunk; less or nothing where there is no more (yet)."""
+        size = min(size, CHUNK_BYTES)
         if size <= 0:
             return b""
         try:
@@ -33,13 +39,21 @@ class AttemptFiles:
         except FileNotFoundError:
             return b""
         try:
-            return os.pread(descriptor, min(size, CHUNK_BYTES), position)
+            data = os.pread(descriptor, size, position)
         finally:
             os.close(descriptor)
+        if len(data) < size:
+            self._end, self._end_seen = position + len(data), time.monotonic()
+        return data
 
     def time_of(self, position: int) -> datetime | None:
-        """Return when the byte at `position` was first seen, or None while that is not noted."""
+        """Return when the byte at `position`, which is to be read next, was first seen, or None where that is just now.
+
+        None too while it is not noted.
+        """
         if self._span is None or not self._span.start <= position < self._span.end:
+            if position >= self._end and time.monotonic() - self._end_seen < TIMES_SECONDS:
+                return None  # It has come since, and the index is no more precise than that.
             self._span = self._times.span_of(position)
         return None if self._span is None else self._span.instant
 

@@ -99,16 +99,18 @@ class Narration:
         job = self._job().as_of(place.attempt)
         files = self._files_of(job)
         ended = job.state is State.COMPLETED
+        instant = _time_of(job, files, place.position)
         data = files.read(place.position, (job.log_bytes or 0) - place.position if ended else CHUNK_BYTES)
-        # The log before the steps, so that none is missed that begins in what was read.
-        changed = files.take_steps(job)
+        # The log before the steps, so that none is missed that begins in what was read. Those of an attempt that has
+        # ended are in the row, which came first.
+        changed = files.take_steps(job) and not ended
         framer = _framer(files, place)
         parts = []
         said = b"" if ended else self._status_of(job)
         if said != place.said:
             parts.append(said)
         final = ended and place.position + len(data) >= (job.log_bytes or 0)
-        parts += framer.frames(data, _time_of(job, files, place.position) if data else utc_now(), final=final)
+        parts += framer.frames(data, instant, final=final)
         if len(data) == CHUNK_BYTES or changed:
             after = Place(place.attempt, framer.position, framer.shown, said)
             return Batch(b"".join(parts), after, Then.AGAIN if changed else Then.MORE)
@@ -132,6 +134,7 @@ class Narration:
         size = min(CHUNK_BYTES, limit.position - place.position)
         job = self._job().as_of(place.attempt)
         files = self._files_of(job)
+        instant = _time_of(job, files, place.position)
         data = files.read(place.position, size)
         if len(data) < size:
             return None
@@ -139,7 +142,7 @@ class Narration:
         parts = [limit.said] if limit.said != place.said else []
         last = place.position + size == limit.position
         if data:
-            parts += framer.frames(data, _time_of(job, files, place.position), final=last)
+            parts += framer.frames(data, instant, final=last)
         if not last:
             after = Place(place.attempt, framer.position, framer.shown, limit.said)
             return Batch(b"".join(parts), after, Then.MORE)

@@ -135,7 +135,7 @@ class SharedTail:
     async def _lead(self, follower: Follower, narration: Narration) -> None:
         """Move the head on as long as somebody is there to be told."""
         while not (follower.gone or self._sources.leaving.begun):
-            began = time.monotonic()
+            began = time.thread_time()
             if self._ping_is_due:
                 self._ping_is_due = False
                 await self._send_to_head(PING, self._head, self._head)
@@ -144,13 +144,14 @@ class SharedTail:
             if self._then is Then.AGAIN or (self._then is Then.MORE and self._at_head):
                 await asyncio.sleep(0)
             else:
-                await self._rest(time.monotonic() - began)
+                await self._rest(time.thread_time() - began)
 
     async def _rest(self, worked: float) -> None:
         """Wait until something has changed.
 
         What is written after a while of silence is told without delay. Otherwise the pauses are a few times as long as
-        the work was, so that the bytes of a job that writes all the time come in batches.
+        the work was, so that the bytes of a job that writes all the time come in batches. `worked` is in seconds of the
+        processor: on a busy machine, work that takes long has mostly waited.
         """
         began = time.monotonic()
         if self._then is Then.MORE:

@@ -7,7 +7,7 @@ from ci_client.errors import ServerPartsMissing
 
 _LIBRARIES = frozenset(
     {
-        *("aiodocker", "aiohttp", "aiosqlite", "asyncinotify", "httptools", "python_multipart"),
+        *("aiodocker", "aiohttp", "aiosqlite", "httptools", "python_multipart"),
         *("sse_starlette", "starlette", "uvicorn", "uvloop", "yaml"),
     }
 )

@@ -19,7 +19,7 @@ from tests.helpers.scripted_server import ScriptedJob, ScriptedServer
 
 ROOT = Path(__file__).parents[3]
 SERVER_LIBRARIES = (
-    *("aiodocker", "aiohttp", "aiosqlite", "asyncinotify", "httptools", "python_multipart"),
+    *("aiodocker", "aiohttp", "aiosqlite", "httptools", "python_multipart"),
     *("sse_starlette", "starlette", "uvicorn", "uvloop", "yaml"),
 )
 BLOCKED = f"""

@@ -79,7 +79,7 @@ async def test_a_log_is_watched_although_nothing_can_be_noted(run: RunDirectory)
 async def test_a_job_that_only_begins_waits_for_no_file_to_be_made(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(usage, "LOG_TIMES_SECONDS", 3600.0)
+    monkeypatch.setattr(usage, "TIMES_SECONDS", 3600.0)
     async with following(run, Bounds(log=MIB), lambda: None) as watch:
         append(run, 1)
         await eventually(lambda: watch.first_output is not None, "the output is seen")
@@ -92,7 +92,7 @@ async def test_what_is_noted_later_is_when_it_was_first_seen(run: RunDirectory) 
         await eventually(lambda: LogTimes(run.times).last_length() == 1, "it is noted")
     seen = LogTimes(run.times).time_of(0)
     assert seen is not None
-    assert (utc_now() - seen).total_seconds() >= usage.LOG_TIMES_SECONDS
+    assert (utc_now() - seen).total_seconds() >= usage.TIMES_SECONDS
 
 
 async def test_a_workspace_is_measured_again_and_again(

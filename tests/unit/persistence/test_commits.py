@@ -37,17 +37,14 @@ async def test_another_repository_of_the_process_sees_a_commit_without_any_help_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
+    wait_for_change = Subscription.wait
 
     def deaf(self: FileWatcher, *_: tuple[Path, Watched]) -> Subscription:
         return Subscription(self, (), notified=True)
 
     async def wait(self: Subscription, timeout: float) -> bool:
         waits.append(timeout)
-        if timeout == 0:
-            return False
-        await self._changed.wait()
-        self._changed.clear()
-        return True
+        return False if timeout == 0 else await wait_for_change(self, 3600)
 
     monkeypatch.setattr(FileWatcher, "subscribe", deaf)
     monkeypatch.setattr(Subscription, "wait", wait)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -281,6 +282,27 @@ async def test_who_leaves_is_sent_nothing_more_and_the_last_ends_the_tail(world:
     tail.leave(two.reader)
     await eventually(lambda: not world.database.followers)
     assert world.join()[1] is not tail
+
+
+async def test_a_look_that_had_to_wait_for_its_turn_makes_no_pause(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worked, rest, read = [], SharedTail._rest, AttemptFiles.read
+
+    async def noted(tail: SharedTail, seconds: float) -> None:
+        worked.append(seconds)
+        await rest(tail, seconds)
+
+    def held_up(files: AttemptFiles, position: int, size: int) -> bytes:
+        time.sleep(0.3)  # As if other processes had the processor.
+        return read(files, position, size)
+
+    monkeypatch.setattr(SharedTail, "_rest", noted)
+    monkeypatch.setattr(AttemptFiles, "read", held_up)
+    connection, _ = world.join()
+    world.write(LINE)
+    await eventually(lambda: connection.position == len(LINE))
+    assert max(worked) < 0.3
 
 
 async def test_pings_go_to_those_who_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
