@@ -52,11 +52,16 @@ async def test_a_disk_that_fails_meanwhile_is_told(tmp_path: Path, monkeypatch: 
         real_fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    with (tmp_path / "file").open("xb", buffering=0) as file, pytest.raises(OSError, match="the disk is broken"):
-        async with BlockWriter(file.fileno(), hashlib.sha256(), lambda _: None) as writer:
-            for number in range(MANY):
-                await writer.write(block(number))
-            await writer.finish()
+    with (tmp_path / "file").open("xb", buffering=0) as file:
+
+        async def write_all() -> None:
+            async with BlockWriter(file.fileno(), hashlib.sha256(), lambda _: None) as writer:
+                for number in range(MANY):
+                    await writer.write(block(number))
+                await writer.finish()
+
+        with pytest.raises(OSError, match="the disk is broken"):
+            await write_all()
 
 
 async def test_whoever_leaves_waits_for_the_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,8 +77,12 @@ async def test_whoever_leaves_waits_for_the_threads(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(os, "write", write)
     with (tmp_path / "file").open("xb", buffering=0) as file:
-        with pytest.raises(RuntimeError, match="given up"):
+
+        async def give_up() -> None:
             async with BlockWriter(file.fileno(), hashlib.sha256(), lambda _: None) as writer:
                 await writer.write([b"x"])
                 raise RuntimeError("given up")
+
+        with pytest.raises(RuntimeError, match="given up"):
+            await give_up()
         assert ended.is_set()
