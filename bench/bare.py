@@ -2,11 +2,12 @@
 
     python -m bench.bare DIRECTORY
 
-`POST /json` answers a JSON body with itself, `POST /file` writes its body to a file below DIRECTORY and answers its
-size. Says on standard error where it listens.
+`POST /json` answers a JSON body with itself, `POST /file` writes its body to a file below DIRECTORY, synchronises it
+to the disk and answers its size. Says on standard error where it listens.
 """
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def bare(directory: Path) -> Starlette:
             async for chunk in request.stream():
                 file.write(chunk)
                 size += len(chunk)
+            await asyncio.to_thread(os.fsync, file.fileno())
         return JSONResponse({"size": size}, 202)
 
     app = Starlette(routes=[Route("/json", post_json, methods=["POST"]), Route("/file", post_file, methods=["POST"])])

@@ -52,7 +52,7 @@ def post_jobs(*, rounds: int = 7, requests: int = 4000, **settings: str) -> Comp
 
 
 def upload(*, rounds: int = 7, size: int = 100 * MIB) -> tuple[Comparison, int]:
-    """Upload so many bytes, against writing the same stream to disk in a bare application.
+    """Upload so many bytes, against writing the same stream to disk, durably, in a bare application.
 
     What is sent is no zip archive: it is received, digested and synchronised to disk, and then refused, so that
     unpacking is no part of the figure. Also returns by how many bytes the server's memory grew at most.

@@ -15,7 +15,8 @@ def new_job_id() -> str:
     fraction = (nanoseconds << 12) // 1_000_000
     random_bits = int.from_bytes(os.urandom(8), "big") & (1 << 62) - 1
     value = (milliseconds & (1 << 48) - 1) << 80 | 7 << 76 | fraction << 64 | 0b10 << 62 | random_bits
-    return str(uuid.UUID(int=value))
+    digits = f"{value:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def is_job_id(text: str) -> bool:

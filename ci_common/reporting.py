@@ -11,6 +11,7 @@ ROOMS = ("ci_client", "ci_common", "ci_controller", "ci_persistence", "ci_selfte
 
 def log_to_stderr(level: str, *, form: str = "%(asctime)s %(levelname)s %(name)s: %(message)s") -> None:
     """Write log lines to standard error: our own from `level` on, those of libraries from warnings on."""
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # No line tells of these.
     handler = _Together()
     handler.setFormatter(_Formatter(form))
     logging.basicConfig(handlers=[handler])

@@ -50,6 +50,7 @@ class Station(StrEnum):
 
 ARRIVAL = (Station.ACCEPTED, Station.RECEIVED, Station.UNPACKED, Station.PERSISTING)
 """The stations of a submission; the others are those of one attempt."""
+_NEVER = 2**63
 _RANKS: dict[str, int] = {station: rank for rank, station in enumerate(Station)}
 
 
@@ -80,11 +81,15 @@ class Trace:
     def _note_between(self, station: str, instant: int) -> None:
         if station in self._times:
             return
-        rank = _rank(station)
-        before = (time for name, time in self._times.items() if _rank(name) < rank)
-        behind = (time for name, time in self._times.items() if _rank(name) > rank)
-        latest = min(behind, default=self._instant(self._uptime()))
-        self._times[station] = max(min(instant, latest), max(before, default=0))
+        rank, earliest, latest = _rank(station), 0, _NEVER
+        for name, time in self._times.items():
+            if _rank(name) < rank:
+                earliest = max(earliest, time)
+            elif _rank(name) > rank:
+                latest = min(latest, time)
+        if latest == _NEVER:
+            latest = self._instant(self._uptime())
+        self._times[station] = max(min(instant, latest), earliest)
 
     def times(self) -> dict[str, int]:
         """Return what is noted."""

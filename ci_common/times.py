@@ -26,7 +26,9 @@ def uptime() -> float:
 
 def to_rfc3339(instant: datetime) -> str:
     """Return `instant` as RFC 3339 with microseconds and `Z`."""
-    return instant.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if instant.tzinfo is not UTC:
+        instant = instant.astimezone(UTC)
+    return instant.isoformat("T", "microseconds").removesuffix("+00:00") + "Z"
 
 
 def from_rfc3339(text: str) -> datetime:
@@ -39,7 +41,8 @@ def from_rfc3339(text: str) -> datetime:
 
 def to_micros(instant: datetime) -> int:
     """Return microseconds since 1970, exactly."""
-    return (instant - _EPOCH) // timedelta(microseconds=1)
+    passed = instant - _EPOCH
+    return (passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds
 
 
 def from_micros(micros: int) -> datetime:

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from ci_common.jobs import Attempt, Conclusion, Job, NewJob, Reason, ReasonCode, StartWay, State, StepResult, StepStatus
@@ -12,8 +13,11 @@ from ci_common.stations import Station, Trace
 from ci_common.times import from_micros, to_micros
 from ci_persistence.queries import NEW_JOB_COLUMNS
 
-_NEW_FIELDS = frozenset(field.name for field in fields(NewJob))
-CONTROLLER_FIELDS = frozenset(field.name for field in fields(Job)) - _NEW_FIELDS - {"cancel_requested_time", "version"}
+_NEW_FIELDS = tuple(field.name for field in fields(NewJob))
+_new_values = attrgetter(*_NEW_FIELDS)
+CONTROLLER_FIELDS = (
+    frozenset(field.name for field in fields(Job)) - {*_NEW_FIELDS} - {"cancel_requested_time", "version"}
+)
 """The fields of `Job` that only the controller writes, through `update`, which counts `version` itself."""
 
 _UNSEEN = Reason(ReasonCode.WAITING_FOR_CONTROLLER, "Waiting for a controller to see the job.")
@@ -35,7 +39,9 @@ def first_version(new: NewJob) -> Job:
     """Return a new job as it is stored now: nobody has seen it yet."""
     arrival = Trace(new.arrival)
     arrival.note(Station.PERSISTING)
-    return Job(**{name: getattr(new, name) for name in _NEW_FIELDS} | {"arrival": arrival.times()}, reason=_UNSEEN)
+    known = dict(zip(_NEW_FIELDS, _new_values(new), strict=True))
+    known["arrival"] = arrival.times()
+    return Job(**known, reason=_UNSEEN)
 
 
 def api_columns(job: NewJob) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any
 
 from ci_common.errors import Unavailable
 from ci_persistence import queries
@@ -20,13 +20,22 @@ It raises whatever else it meets: then what it did is undone, and each operation
 """
 
 
-class _Waiting(Generic[Result]):
-    """An operation that is to be carried out."""
+class _Waiting(asyncio.Future[Result]):
+    """An operation that is to be carried out, as what its caller waits for.
 
-    def __init__(self, operation: Query[Result], outcome: asyncio.Future[Result]) -> None:
+    Where `certainly`, it cannot be cancelled once it has begun.
+    """
+
+    def __init__(self, operation: Query[Result], *, certainly: bool) -> None:
+        super().__init__(loop=asyncio.get_running_loop())
         self.operation = operation
-        self.outcome = outcome
+        self._certainly = certainly
         self._claim = threading.Lock()
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        if self._certainly and not self.claim():
+            return False
+        return super().cancel(msg)
 
     def claim(self) -> bool:
         """Tell whether it was nobody's yet: the writer claims it to carry it out, its caller to take it back."""
@@ -58,24 +67,20 @@ class Writer:
 
         An operation whose caller is cancelled may still be carried out if it has begun, and never if it has not.
         """
-        return await self._enter(operation).outcome
+        return await self._enter(_Waiting(operation, certainly=False))
 
     async def run_certainly(self, operation: Query[Result]) -> Result:
         """Do the same for a caller that has to know: CancelledError means that it never will be carried out.
 
         Where it has begun, its outcome is returned or raised although the caller was cancelled.
         """
-        waiting = self._enter(operation)
-        while True:
-            try:
-                return await asyncio.shield(waiting.outcome)
-            except asyncio.CancelledError:
-                if waiting.claim():
-                    waiting.outcome.cancel()
-                    raise
+        waiting = self._enter(_Waiting(operation, certainly=True))
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            return waiting.result()  # Which is this error again, unless the operation had begun.
 
-    def _enter(self, operation: Query[Result]) -> _Waiting[Result]:
-        waiting = _Waiting(operation, asyncio.get_running_loop().create_future())
+    def _enter(self, waiting: _Waiting[Result]) -> _Waiting[Result]:
         self._waiting.append(waiting)
         if self._work is None:
             self._work = asyncio.create_task(self._commit_waiting(), name="database writer")
@@ -88,17 +93,17 @@ class Writer:
         await self._lane.close()
 
     async def _commit_waiting(self) -> None:
-        while batch := [waiting for waiting in self._waiting if not waiting.outcome.done()]:
+        while batch := [waiting for waiting in self._waiting if not waiting.done()]:
             self._waiting.clear()
             with self._commits.under_way():
                 outcomes = await self._outcomes(batch)
             for waiting, outcome in zip(batch, outcomes, strict=True):
-                if waiting.outcome.done():
+                if waiting.done():
                     continue
                 if isinstance(outcome, Exception):
-                    waiting.outcome.set_exception(outcome)
+                    waiting.set_exception(outcome)
                 else:
-                    waiting.outcome.set_result(outcome)
+                    waiting.set_result(outcome)
         self._waiting.clear()
         self._work = None
 
@@ -114,7 +119,7 @@ class Writer:
         connection.execute(queries.BEGIN)
         try:
             # Whose caller went away while the transaction waited for other processes is left out.
-            claimed = [waiting for waiting in batch if not waiting.outcome.done() and waiting.claim()]
+            claimed = [waiting for waiting in batch if not waiting.done() and waiting.claim()]
             outcomes = self._carry_out(claimed, connection)
             connection.execute(queries.COMMIT)
         except BaseException:

@@ -4,16 +4,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 
 from ci_common.disk import Disk
-from ci_common.errors import RequestError
 from ci_common.settings import Settings
-from ci_server.handover import Application
+from ci_server.application import Application
 from ci_server.leaving import Leaving
-from ci_server.middleware import Boundary
-from ci_server.problems import on_http_exception, on_request_error
 from ci_server.routes import ROUTES
 from ci_server.services import open_services
 
@@ -43,11 +38,6 @@ def create_api(settings: Settings, *, companions: Sequence[Companion] = (), disk
             finally:
                 leaving.begin()
 
-    app = Application(
-        routes=ROUTES,
-        middleware=[Middleware(Boundary)],
-        exception_handlers={RequestError: on_request_error, HTTPException: on_http_exception},
-        lifespan=lifespan,
-    )
+    app = Application(routes=ROUTES, lifespan=lifespan)
     app.router.redirect_slashes = False
     return app

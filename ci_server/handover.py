@@ -4,14 +4,10 @@ A waiting request holds the frames of all functions it is in. There are a dozen 
 of them has anything more to do once a stream has begun.
 """
 
-import time
 from collections.abc import Awaitable
 from typing import Protocol
 
-from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
-
-from ci_server.request_log import log_request
 
 _ANSWER = "ci_server.long_answer"
 
@@ -35,19 +31,3 @@ def handed_over(scope: Scope) -> LongAnswer | None:
     """Return the answer that has been handed over, or None where there is none."""
     answer: LongAnswer | None = scope.get(_ANSWER)
     return answer
-
-
-class Application(Starlette):
-    """An application whose routes may hand answers over."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = time.monotonic()
-        inner = dict(scope)  # What the layers add to it goes with them.
-        await super().__call__(inner, receive, send)
-        answer = handed_over(inner)
-        if answer is None:
-            return
-        job_id, status, answering = answer.job_id, answer.status_code, answer.answered(receive, send)
-        del inner, answer, receive, send
-        await answering
-        log_request(scope, status, time.monotonic() - begun, job_id)

@@ -6,7 +6,7 @@ the answer is sent at once, what still comes is thrown away for a while, and onl
 
 import asyncio
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Receive, Scope, Send
 
 from ci_server.leaving import Leaving
@@ -15,12 +15,20 @@ _LINGER_SECONDS = 30.0
 _REQUEST_TIMEOUT = 408
 
 
+def header_of(scope: Scope, name: bytes) -> str | None:
+    """Return the request's first header of that name, which is in lower case, or None where there is none."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return str(value, "latin-1")
+    return None
+
+
 class Exchange:
     """One request and its answer: `receive` and `send` for the application, in place of the server's own."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, leaving: Leaving) -> None:
-        headers = Headers(scope=scope)
-        self._body_is_coming = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        length = header_of(scope, b"content-length")
+        self._body_is_coming = length not in (None, "0") or header_of(scope, b"transfer-encoding") is not None
         self._receive = receive
         self._send = send
         self._leaving = leaving

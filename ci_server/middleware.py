@@ -6,16 +6,16 @@ import time
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ci_common.errors import CrossSite, Unavailable
+from ci_common.errors import CrossSite, RequestError, Unavailable
 from ci_server.handover import handed_over
 from ci_server.leaving import GRACE_SECONDS, Leaving
-from ci_server.lingering import Exchange
-from ci_server.problems import disk_problem, internal_problem, problem_of
+from ci_server.lingering import Exchange, header_of
+from ci_server.problems import disk_problem, internal_problem, problem_of, routing_problem
 from ci_server.request_log import log_request, path_of
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class Boundary:
-    """The outermost layer of the application; nothing but cancellation leaves it as an exception."""
+    """The one layer between the server and the routes; nothing but cancellation leaves it as an exception."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -36,13 +36,13 @@ class Boundary:
             return
         begun = time.monotonic()
         exchange = Exchange(scope, receive, send, scope["app"].state.leaving)
-        answer = await self._answer(scope, exchange.receive, exchange.send)
+        answer = await self._answer(scope, exchange)
         if answer is not None and exchange.status == 0:
             await answer(scope, exchange.receive, exchange.send)
         if handed_over(scope) is None:
             log_request(scope, exchange.status or _CLIENT_GONE, time.monotonic() - begun)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Response | None:
+    async def _answer(self, scope: Scope, exchange: Exchange) -> Response | None:
         """Run the application; return the answer to give in its place where it failed before its own began."""
         if _is_foreign(scope):
             return problem_of(CrossSite("a page of another web site sent this request; it was not carried out"))
@@ -52,10 +52,12 @@ class Boundary:
         try:
             async with deadline:
                 with leaving.telling(lambda: deadline.reschedule(loop.time() + GRACE_SECONDS)):
-                    await self._app(scope, receive, send)
+                    await self._app(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
             return None
         except Exception as exc:
+            if exchange.status == 0 and (refusal := _refusal(scope, exc)) is not None:
+                return refusal
             if deadline.expired():
                 return problem_of(Unavailable("the server is shutting down; send the request again in a moment"))
             if isinstance(exc, OSError) and (answer := disk_problem(exc)) is not None:
@@ -67,13 +69,22 @@ class Boundary:
         return None
 
 
+def _refusal(scope: Scope, error: Exception) -> Response | None:
+    """Return the answer where the error tells of a mistake in the request, or of what the server will not do."""
+    match error:
+        case RequestError():
+            return problem_of(error)
+        case HTTPException():
+            return routing_problem(Request(scope), error)
+    return None
+
+
 def _is_foreign(scope: Scope) -> bool:
     """Tell whether a browser says that a page of another site wants something changed here."""
     if scope["method"] in _SAFE_METHODS:
         return False
-    headers = Headers(scope=scope)
-    fetch_site = headers.get("sec-fetch-site")
+    fetch_site = header_of(scope, b"sec-fetch-site")
     if fetch_site is not None:
         return fetch_site not in ("same-origin", "none")
-    origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != headers.get("host")
+    origin = header_of(scope, b"origin")
+    return origin is not None and urlsplit(origin).netloc != header_of(scope, b"host")

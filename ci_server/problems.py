@@ -56,15 +56,8 @@ def disk_problem(error: OSError) -> Response | None:
     return problem_of(Unavailable(f"the server's disk cannot take the request: {error.strerror}"))
 
 
-async def on_request_error(_: Request, error: Exception) -> Response:
-    """Starlette's handler for RequestError."""
-    assert isinstance(error, RequestError)
-    return problem_of(error)
-
-
-async def on_http_exception(request: Request, error: Exception) -> Response:
-    """Starlette's handler for what its routing raises."""
-    assert isinstance(error, HTTPException)
+def routing_problem(request: Request, error: HTTPException) -> Response:
+    """Return the answer for a request that no route takes."""
     status = HTTPStatus(error.status_code)
     detail = {
         404: f"there is nothing at {request.url.path}",

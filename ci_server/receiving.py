@@ -1,24 +1,21 @@
 """Receives an upload: a multipart form streamed to disk as it arrives."""
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from ci_common.errors import FieldError, InvalidRequest, InvalidUpload, TooLarge
+from ci_server.blocks import BLOCK_BYTES, BlockWriter
 from ci_server.bodies import body_of
 from ci_server.reading import MAX_JSON_BYTES
-from ci_server.staging import sync
 
 _FORM_BYTES = MAX_JSON_BYTES + 64 * 1024
 """What a form may have around its file."""
-_WRITE_BYTES = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -52,7 +49,8 @@ class _Form:
         self.size = 0
         self.digest = hashlib.sha256()
         self.spec: bytearray | None = None
-        self.pending = bytearray()
+        self.pending: list[bytes] = []
+        """What of the file is still to be written; whole chunks are not copied."""
         self.parser = MultipartParser(
             boundary,
             {
@@ -104,11 +102,11 @@ class _Form:
         self.size += end - start
         if self.size > self._max_file_bytes:
             raise upload_too_large(self._max_file_bytes)
-        self.pending += memoryview(data)[start:end]
+        self.pending.append(data[start:end])
 
-    def take(self) -> bytearray:
+    def take(self) -> list[bytes]:
         """Return what of the file is still to be written, and begin another block."""
-        block, self.pending = self.pending, bytearray()
+        block, self.pending = self.pending, []
         return block
 
     def _end(self) -> None:
@@ -139,7 +137,7 @@ async def receive_upload(
     form = _Form(boundary, max_bytes)
     with destination.open("xb", buffering=0) as file:
         try:
-            await _write(body_of(request), form, file, on_written)
+            await _write(body_of(request), form, BlockWriter(file.fileno(), form.digest, on_written))
         except FormParserError as exc:
             raise InvalidUpload(f"the body is not a form that can be read: {exc}") from exc
     if not form.complete:
@@ -148,41 +146,23 @@ async def receive_upload(
         raise _form_error("file", "missing; send the project as a zip archive in the field file")
     if form.size == 0:
         raise InvalidUpload("the uploaded file is empty", FieldError("file", "empty"))
-    await asyncio.to_thread(sync, destination)
     return ReceivedForm(
         form.filename, form.size, form.digest.hexdigest(), None if form.spec is None else bytes(form.spec)
     )
 
 
-async def _write(chunks: AsyncIterator[bytes], form: _Form, file: IO[bytes], on_written: Callable[[int], None]) -> None:
-    """Feed the form; write and digest its file in a thread, one block while the next one is received.
-
-    A slow disk holds up nobody but the sender: no more than two blocks are in memory.
-    """
-    writing: asyncio.Task[int] | None = None
-    try:
+async def _write(chunks: AsyncIterator[bytes], form: _Form, writer: BlockWriter) -> None:
+    """Feed the form, and have its file written, durably."""
+    taken = 0
+    async with writer:
         async for chunk in chunks:
             form.parser.write(chunk)
-            if len(form.pending) >= _WRITE_BYTES:
-                if writing is not None:
-                    on_written(await writing)
-                writing = asyncio.create_task(asyncio.to_thread(_write_block, file, form.take(), form.digest))
+            if form.size - taken >= BLOCK_BYTES:
+                taken = form.size
+                await writer.write(form.take())
         form.parser.finalize()
-    finally:
-        if writing is not None:
-            await asyncio.wait({writing})  # The file must not be closed under the thread.
-    if writing is not None:
-        on_written(writing.result())
-    on_written(await asyncio.to_thread(_write_block, file, form.take(), form.digest))
-
-
-def _write_block(file: IO[bytes], block: bytearray, digest: "hashlib._Hash") -> int:
-    """Write the block and add it to the digest; return its size."""
-    digest.update(block)
-    view = memoryview(block)
-    while view:
-        view = view[file.write(view) :]
-    return len(block)
+        await writer.write(form.take())
+        await writer.finish()
 
 
 def upload_too_large(limit: int) -> TooLarge:

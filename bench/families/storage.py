@@ -31,7 +31,8 @@ async def measure(lab: Lab) -> list[Figure]:
     )
     lab.note(
         f"Uploads of {size} MiB are received, digested and synchronised to disk, and then refused, since they are no "
-        "zip archive: unpacking is no part of it. Beside it, the bare framework writes the same stream to disk."
+        "zip archive: unpacking is no part of it. Beside it, the bare framework writes the same stream to disk, "
+        "synchronised at its end, too: what is not is in memory."
     )
     lab.note(f"{rows:,} finished jobs beside an empty database: `GET /jobs`, and from submission to end, in turns.")
     return [

@@ -1,0 +1,30 @@
+"""The application as a server calls it."""
+
+import time
+
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ci_server.handover import handed_over
+from ci_server.middleware import Boundary
+from ci_server.request_log import log_request
+
+
+class Application(Starlette):
+    """An application whose routes may hand answers over, with one layer of its own between the server and them."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return the boundary alone: it does all that Starlette's own layers would, once for each request."""
+        return Boundary(self.router)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = time.monotonic()
+        inner = dict(scope)  # What the layers add to it goes with them.
+        await super().__call__(inner, receive, send)
+        answer = handed_over(inner)
+        if answer is None:
+            return
+        job_id, status, answering = answer.job_id, answer.status_code, answer.answered(receive, send)
+        del inner, answer, receive, send
+        await answering
+        log_request(scope, status, time.monotonic() - begun, job_id)
