@@ -45,11 +45,10 @@ class BlockWriter:
         self._writing = asyncio.create_task(asyncio.to_thread(self._write, chunks))
 
     async def finish(self) -> None:
-        """Return once everything is on the disk. Raises OSError, and what `on_written` raises."""
+        """Return once everything is written; what is left to synchronise is little. Raises as `write` does."""
         await self._written()
         if self._syncing is not None:
             await self._syncing
-        await asyncio.to_thread(os.fsync, self._descriptor)
 
     async def _written(self) -> None:
         if self._writing is None:

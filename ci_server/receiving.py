@@ -125,7 +125,9 @@ def announced_bytes(request: Request, max_bytes: int) -> int:
 async def receive_upload(
     request: Request, destination: Path, max_bytes: int, on_written: Callable[[int], None]
 ) -> ReceivedForm:
-    """Write the form's file to `destination`, durably, and return what else the form held.
+    """Write the form's file to `destination`, and return what else the form held.
+
+    Most of a large one is on the disk then, but whoever relies on it has to synchronise it.
 
     `on_written` takes the size of each block that has been written, and may raise. Further raises InvalidRequest,
     InvalidUpload, TooLarge, RequestStalled, OSError, and ClientDisconnect where the connection is cut.
@@ -152,7 +154,7 @@ async def receive_upload(
 
 
 async def _write(chunks: AsyncIterator[bytes], form: _Form, writer: BlockWriter) -> None:
-    """Feed the form, and have its file written, durably."""
+    """Feed the form, and have its file written."""
     taken = 0
     async with writer:
         async for chunk in chunks:

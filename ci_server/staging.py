@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ci_common.jobs import Job, NewJob
 from ci_common.layout import UNCONFIRMED, DataDirectory, RunDirectory
+from ci_common.tasks import in_thread
 from ci_common.unpack import UnpackLimits, unpack_beside
 from ci_persistence.repository import JobRepository
 
@@ -39,29 +40,37 @@ class Staging:
             raise
         except OSError:
             shutil.copyfile(source, self.upload)
-            sync(self.upload)
 
     async def unpack(self, limits: UnpackLimits, check_room: Callable[[], None]) -> None:
-        """Unpack the upload into the workspace, in a thread that ends soon after a cancellation.
+        """Unpack the upload into the workspace, in a thread that ends soon after a cancellation, and synchronise it.
 
         `check_room` is called in that thread before every block that is written, and may raise. Further raises
         InvalidUpload, TooLarge, OSError.
         """
         self.workspace.mkdir(parents=True)
-        await unpack_beside(self.upload, self.workspace, limits, check_room=check_room)
+        syncing = asyncio.create_task(asyncio.to_thread(sync, self.upload), name="upload to disk")
+        try:
+            await unpack_beside(self.upload, self.workspace, limits, check_room=check_room)
+        finally:
+            await asyncio.gather(syncing, return_exceptions=True)
+        syncing.result()
 
     async def commit(self, repository: JobRepository, job: NewJob, *, max_queued: int) -> Job:
         """Make this the job's directory, durably, and then store its row. Raises QueueFull, Unavailable, OSError.
 
         Whoever waits for it may be cancelled: directory and row either both stand afterwards, or neither does.
         """
-        (self.path / UNCONFIRMED).touch()
-        sync(self.path)
-        self.path.rename(self._destination)
-        sync(self._destination.parent)
+        await in_thread(self._settle)
         stored = await repository.add(job, max_queued=max_queued)
         self.stands = True
         return stored
+
+    def _settle(self) -> None:
+        (self.path / UNCONFIRMED).touch()
+        self.path.rename(self._destination)
+        # Both at once, which is one commit for a journal.
+        sync(self._destination)
+        sync(self._destination.parent)
 
     def confirm(self) -> None:
         """Note that the job's row stands."""

@@ -13,8 +13,6 @@ from ci_common.descriptors import allow_many_descriptors
 from ci_common.reporting import log_to_stderr
 from ci_common.settings import Settings
 
-_COLLECTED_AT = 20_000
-"""After how many new objects cycles among them are looked for: more than the requests of one moment make."""
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # recognised, not bound
 
 
@@ -42,7 +40,6 @@ async def run_server(settings: Settings) -> None:
 
         def tell(url: str) -> None:
             gc.freeze()  # What is there by now stays; looking through it again and again would be in vain.
-            gc.set_threshold(_COLLECTED_AT)
             url = _reachable(url)
             say(f"serving at {url}")
             try:
