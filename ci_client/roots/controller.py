@@ -4,6 +4,7 @@ from ci_client.roots.parts import server_parts
 from ci_common.descriptors import allow_many_descriptors
 from ci_common.reporting import log_to_stderr
 from ci_common.settings import Settings
+from ci_common.turns import take_short_turns
 
 
 async def run(settings: Settings) -> None:
@@ -13,4 +14,5 @@ async def run(settings: Settings) -> None:
 
     log_to_stderr(settings.log_level)
     allow_many_descriptors()
+    take_short_turns()
     await run_controller(settings)

@@ -12,6 +12,7 @@ from ci_client.roots.parts import server_parts
 from ci_common.descriptors import allow_many_descriptors
 from ci_common.reporting import log_to_stderr
 from ci_common.settings import Settings
+from ci_common.turns import take_short_turns
 
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # recognised, not bound
 
@@ -36,6 +37,7 @@ async def run_server(settings: Settings) -> None:
 
     log_to_stderr(settings.log_level)
     allow_many_descriptors()
+    take_short_turns()
     with ExitStack() as stack:
 
         def tell(url: str) -> None:

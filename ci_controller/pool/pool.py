@@ -35,7 +35,7 @@ LOOK_SECONDS = 10.0
 """How often to look, while workloads wait, whether they still should."""
 LONG_SECONDS = 3600.0
 PAUSE_SECONDS = 0.1
-"""How long a job that has just started has the machine to itself before its workload is replaced."""
+"""How long a job that starts has the machine to itself before its workload is replaced."""
 RETRY_SECONDS = 10.0
 """How long to make none after one could not be made."""
 LEAVING_SECONDS = 5.0
@@ -91,7 +91,9 @@ class Pool:
         Whoever took it says next by `settle` that the row of the job names it, or that nobody can know, or by
         `give_back` that it does not and never will.
         """
-        self._demand.used(kind, plan, self._writer.uptime(), self._writer.clock())
+        now = self._writer.uptime()
+        self._demand.used(kind, plan, now, self._writer.clock())
+        self._not_before = max(self._not_before, now + PAUSE_SECONDS)
         workload = next((each for each, its_kind in self._waiting.items() if its_kind == kind), None)
         if workload is not None:
             self._taking[workload] = self._waiting.pop(workload)

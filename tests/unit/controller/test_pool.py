@@ -18,6 +18,7 @@ from ci_common.times import utc_now
 from ci_common.watch import FileWatcher
 from ci_controller.completion import Writer
 from ci_controller.pool import Pool
+from ci_controller.pool import pool as pool_module
 from ci_controller.runtime.guarded import GuardedRuntime
 from ci_controller.runtime.protocol import WAITING, Runtime, WorkloadKey
 from ci_persistence.sqlite import SQLiteJobRepository
@@ -159,6 +160,19 @@ async def test_none_is_made_while_a_job_waits_for_the_engine(place: Place) -> No
     assert place.runtime.created == []
     place.pool.note_load(busy=False)
     await place.waiting(1)
+
+
+async def test_none_is_made_while_a_job_takes_its_own(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    await used(place, PLAN)
+    await place.waiting(1)
+    monkeypatch.setattr(pool_module, "PAUSE_SECONDS", 3600.0)
+    workload = await take(place.pool, PLAN)
+    assert workload is not None
+    place.pool.settle(workload)
+    await place.waiting(0)
+    for _ in range(50):  # Making one takes a thread and the loop a few milliseconds.
+        await asyncio.sleep(0.002)
+    assert place.runtime.tried == 1
 
 
 async def test_one_that_died_is_replaced(place: Place) -> None:
