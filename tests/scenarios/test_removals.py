@@ -69,7 +69,7 @@ async def test_survives_its_controller(installation: Installation, point: str) -
             await all_gone(installation, repository, job)
 
 
-@pytest.mark.parametrize("point", ["update/3/after", "stop/1/after", "reclaim/1/after", "remove/1/before"])
+@pytest.mark.parametrize("point", ["update/3/after", "clear/1/after", "reclaim/1/after", "remove/1/before"])
 async def test_goes_with_its_workload_and_workspace(installation: Installation, point: str) -> None:
     """The job was deleted when it had just completed, and its controller died before it had cleared it."""
     job = await installation.submit("mkdir -p d; echo x >d/f; echo hello")

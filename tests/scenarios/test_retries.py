@@ -24,7 +24,7 @@ POINTS = [
     f"{call}/{moment}"
     for call in (
         "update/3",
-        "stop/1",
+        "clear/1",
         "reclaim/1",
         "remove/1",
         "update/4",
@@ -35,7 +35,7 @@ POINTS = [
     )
     for moment in ("before", "after")
 ]
-"""update/3 queues the second attempt, stop/1 to remove/1 clear the first; update/4 writes STARTING again, update/5
+"""update/3 queues the second attempt, clear/1 to remove/1 clear the first; update/4 writes STARTING again, update/5
 RUNNING, update/6 COMPLETED."""
 
 

@@ -23,7 +23,7 @@ STEPS = ("echo begin; echo end", "echo second; exit 5")
 ENDING = Ending(Conclusion.FAILED, 5, b"begin\nend\nsecond\n")
 
 BEFORE_IT_ACTS = [
-    *("get/1/after", "get/2/after", "get/4/after", "look/1/after", "look/2/after", "look/3/after"),
+    *("get/1/after", "get/2/after", "get/3/after", "look/1/after", "look/2/after"),
     *("update/1/before", "update/2/before", "update/2/after", "update/3/before"),
     *("acquire/1/after", "renew/2/before"),
 ]
@@ -31,7 +31,7 @@ BEFORE_IT_ACTS = [
 
 WITHIN_AN_ACT = [
     *("prepare/1/before", "create/1/before", "start/1/before", "opened_gate/1/before", "enter opened_gate/1/after"),
-    *("stop/1/before", "reclaim/1/before", "remove/1/before"),
+    *("clear/1/before", "reclaim/1/before", "remove/1/before"),
 ]
 """Points between that and the act itself: what is done long after has to be harmless by itself."""
 
