@@ -55,11 +55,15 @@ class Boundary:
                     await self._app(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
             return None
+        except asyncio.CancelledError:
+            if not leaving.begun or exchange.status != 0:
+                raise
+            return _shutting_down()  # The server waits no longer, which must not look like a fault of the request.
         except Exception as exc:
             if exchange.status == 0 and (refusal := _refusal(scope, exc)) is not None:
                 return refusal
             if deadline.expired():
-                return problem_of(Unavailable("the server is shutting down; send the request again in a moment"))
+                return _shutting_down()
             if isinstance(exc, OSError) and (answer := disk_problem(exc)) is not None:
                 logger.warning("the disk cannot take a request: %s", exc)
                 return answer
@@ -67,6 +71,10 @@ class Boundary:
             logger.exception("error %s at %s %s", error_id, scope["method"], path_of(scope))
             return internal_problem(error_id)
         return None
+
+
+def _shutting_down() -> Response:
+    return problem_of(Unavailable("the server is shutting down; send the request again in a moment"))
 
 
 def _refusal(scope: Scope, error: Exception) -> Response | None:
