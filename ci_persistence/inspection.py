@@ -19,7 +19,7 @@ from ci_persistence import queries
 from ci_persistence.copies import structural_faults
 from ci_persistence.repository import Installation
 from ci_persistence.rows import to_json
-from ci_persistence.schema import migrations
+from ci_persistence.schema import migrations, what_lacks
 
 LOCK_SECONDS = 1.0
 """How long to wait for a lock that somebody else holds."""
@@ -106,6 +106,8 @@ def inspect_database(path: Path, *, seconds: float) -> DatabaseReport:
             )
         if version == 0:
             raise DatabaseTrouble(Trouble.FOREIGN, "it is not one of ci-server's")
+        if version == newest and (lack := what_lacks(database)):
+            raise DatabaseTrouble(Trouble.FOREIGN, f"it {lack}")
         faults, was_checked = _check(database, seconds)
         return DatabaseReport(
             schema_version=version,

@@ -45,23 +45,25 @@ def bind(connection: sqlite3.Connection, *, lease: Lease, installation: Installa
 class Addition:
     """One more queued job, unless there are `max_queued`."""
 
+    job: Job
     row: tuple[object, ...]
-    """The values of `queries.NEW_JOB_COLUMNS`."""
+    """The job's values of `queries.NEW_JOB_COLUMNS`."""
     max_queued: int
 
-    def __call__(self, connection: sqlite3.Connection) -> None:
-        (refused,) = add_together(connection, [self])
-        if refused is not None:
-            raise refused
+    def __call__(self, connection: sqlite3.Connection) -> Job:
+        (stored,) = add_together(connection, [self])
+        if isinstance(stored, QueueFull):
+            raise stored
+        return stored
 
 
-def add_together(connection: sqlite3.Connection, additions: Sequence[Addition]) -> list[QueueFull | None]:
-    """Store those jobs for which there is room, the first ones, and return the errors of the others."""
+def add_together(connection: sqlite3.Connection, additions: Sequence[Addition]) -> list[Job | QueueFull]:
+    """Store those jobs for which there is room, the first ones, and return them, and the errors of the others."""
     length = queue_length(connection)
-    rows, refusals = list[tuple[object, ...]](), list[QueueFull | None]()
+    rows, outcomes = list[tuple[object, ...]](), list[Job | QueueFull]()
     for addition in additions:
         fits = length + len(rows) < addition.max_queued
-        refusals.append(None if fits else QueueFull.beyond(addition.max_queued))
+        outcomes.append(addition.job if fits else QueueFull.beyond(addition.max_queued))
         if fits:
             rows.append(addition.row)
     begin = 0
@@ -69,7 +71,7 @@ def add_together(connection: sqlite3.Connection, additions: Sequence[Addition]) 
         values = [value for row in rows[begin : begin + count] for value in row]
         connection.execute(queries.insert_jobs(count), values)
         begin += count
-    return refusals
+    return outcomes
 
 
 def _powers_of_two(total: int) -> Iterator[int]:

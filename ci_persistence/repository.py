@@ -6,7 +6,6 @@ then.
 """
 
 from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -140,19 +139,14 @@ class JobRepository(Protocol):
         field the controller does not own.
         """
 
-    def showing(self, see: Callable[[Job], object]) -> AbstractContextManager[None]:
-        """Have `see` called with rows that this process has stored or updated, as soon as that is durable.
-
-        For as long as the context lasts, in the event loop that entered it. It is only sooner than `changes`, and is no
-        replacement: what other processes write is not shown, and neither is every row of this one's.
-        """
-
-    def changes(self) -> AsyncGenerator[None, None]:
+    def changes(self, see: Callable[[Job], object] | None = None) -> AsyncGenerator[None, None]:
         """Yield soon after anybody, through this repository or another, has committed something.
 
         Several commits may come as one, and a yield may come for nothing; a commit made after the iteration began is
-        never missed. The first `anext` returns at once. Close the iterator with `aclose` when done. One for a process
-        is enough: each looks for itself at every commit.
+        never missed. The first `anext` returns at once. Close the iterator with `aclose` when done.
+
+        With `see`, that is called with every row that is stored or updated through this repository, as soon as that is
+        durable, and there is a yield only for what it is not shown: the commits of other repositories, and deletions.
         """
 
 

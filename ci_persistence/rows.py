@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import Any
 
 from ci_common.jobs import Attempt, Conclusion, Job, NewJob, Reason, ReasonCode, StartWay, State, StepResult, StepStatus
-from ci_common.stations import Station, Trace
+from ci_common.stations import Station, gone_on
 from ci_common.times import from_micros, to_micros
 from ci_persistence.queries import NEW_JOB_COLUMNS
 
@@ -37,10 +37,8 @@ def to_json(value: Any) -> str:
 
 def first_version(new: NewJob) -> Job:
     """Return a new job as it is stored now: nobody has seen it yet."""
-    arrival = Trace(new.arrival)
-    arrival.note(Station.PERSISTING)
     known = dict(zip(_NEW_FIELDS, _new_values(new), strict=True))
-    known["arrival"] = arrival.times()
+    known["arrival"] = gone_on(new.arrival, Station.PERSISTING)
     return Job(**known, reason=_UNSEEN)
 
 

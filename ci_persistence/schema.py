@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from importlib.resources import files
 
 from ci_common.errors import Unavailable
@@ -19,6 +20,10 @@ SQLITE_VERSION = sqlite3.sqlite_version
 """The version of SQLite that this Python has."""
 _OLDEST = (3, 35, 0)
 """The first SQLite with RETURNING."""
+_COLUMNS = """
+SELECT tables.name || '.' || columns.name FROM sqlite_schema AS tables, pragma_table_info(tables.name) AS columns
+WHERE tables.type = 'table' AND tables.name NOT LIKE 'sqlite%'
+"""
 
 
 def check_version() -> None:
@@ -50,6 +55,39 @@ def migrate(connection: sqlite3.Connection, scripts: list[str]) -> None:
             f"the database has schema version {version}, and this version of the program knows only {len(scripts)}; "
             "a newer one has written it: use that one"
         )
+
+
+def bring_up_to_date(connection: sqlite3.Connection) -> None:
+    """Apply what the database has not seen of the migrations.
+
+    Raises Unavailable where it is another program's, a newer version's, or lacks what a table should have.
+    """
+    # In this order: whoever makes a database of ours at this moment gives it tables and version at once.
+    if _columns(connection) and _version(connection) == 0:
+        raise Unavailable(f"the database {_path(connection)} is not one of ci-server's; CI_DB_PATH names another place")
+    migrate(connection, migrations())
+    if lack := what_lacks(connection):
+        raise Unavailable(
+            f"the database {_path(connection)} {lack}; move it and its data directory away, "
+            "or name another place with CI_DB_PATH"
+        )
+
+
+def what_lacks(connection: sqlite3.Connection) -> str:
+    """Return what an up-to-date database lacks of its tables, as the rest of a sentence; empty where nothing."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as wanted:
+        migrate(wanted, migrations())
+        missing = sorted(_columns(wanted) - _columns(connection))
+    return f"is not as this version of the program makes one: it lacks {', '.join(missing[:3])}" if missing else ""
+
+
+def _columns(connection: sqlite3.Connection) -> set[str]:
+    """Return the columns of all tables, as `table.column`."""
+    return {str(row[0]) for row in connection.execute(_COLUMNS)}
+
+
+def _path(connection: sqlite3.Connection) -> str:
+    return str(connection.execute("PRAGMA database_list").fetchone()[2])
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import AbstractContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -16,23 +16,17 @@ from ci_common.pool import PoolState
 from ci_common.processes import ProcessIdentity
 from ci_common.watch import FileWatcher, Watched
 from ci_persistence import operations, queries, retention_operations
-from ci_persistence.commits import ECHO_SECONDS, commits_to
 from ci_persistence.connections import Lane, translated
 from ci_persistence.figures import Figures, JobFigures, StageTimes
 from ci_persistence.lookout import Lookout
+from ci_persistence.news import News
 from ci_persistence.repository import Held, Installation, JobFilter, JobRepository, LeaderLease, Lease
 from ci_persistence.retention import Ended, JobRetention, Removal
 from ci_persistence.rows import CONTROLLER_FIELDS, first_version, new_row
-from ci_persistence.schema import check_version, migrate, migrations
+from ci_persistence.schema import bring_up_to_date, check_version
 from ci_persistence.writing import Writer
 
 log = logging.getLogger(__name__)
-
-_FIRST_PAUSE = 0.0005
-_LONGEST_PAUSE = 2.0
-"""Seconds between two looks for a commit. The -wal file tells of it before it can be seen, and wake-ups may be lost."""
-_GROWTH = 4
-"""How many times longer each of these pauses is than the one before."""
 
 _DELETED_AT_ONCE = 200
 """How many jobs one transaction deletes; more hold up other writers for longer."""
@@ -84,10 +78,7 @@ class SQLiteJobRepository(JobRepository, JobRetention, JobFigures, LeaderLease):
 
     async def add(self, job: NewJob, *, max_queued: int) -> Job:
         stored = first_version(job)
-        connected = self._use()
-        await connected.writer.run_certainly(operations.Addition(new_row(stored), max_queued))
-        connected.commits.show(stored)
-        return stored
+        return await self._use().writer.run_certainly(operations.Addition(stored, new_row(stored), max_queued))
 
     async def queue_length(self) -> int:
         return await self._use().quick.run(operations.queue_length)
@@ -119,10 +110,7 @@ class SQLiteJobRepository(JobRepository, JobRetention, JobFigures, LeaderLease):
         )
 
     async def request_cancel(self, job_id: str, now: datetime) -> Job:
-        connected = self._use()
-        cancelled = await connected.writer.run(partial(operations.request_cancel, job_id=job_id, now=now))
-        connected.commits.show(cancelled)
-        return cancelled
+        return await self._use().writer.run(partial(operations.request_cancel, job_id=job_id, now=now))
 
     async def queued(self) -> list[Job]:
         connected = self._use()
@@ -141,35 +129,10 @@ class SQLiteJobRepository(JobRepository, JobRetention, JobFigures, LeaderLease):
     async def update(self, job: Job, lease: Lease, **changes: Any) -> Job:
         if foreign := changes.keys() - CONTROLLER_FIELDS:
             raise ValueError(f"not the controller's to write: {', '.join(sorted(foreign))}")
-        connected = self._use()
-        changed = await connected.writer.run(partial(operations.update, seen=job, lease=lease, changes=changes))
-        connected.commits.show(changed)
-        return changed
+        return await self._use().writer.run(partial(operations.update, seen=job, lease=lease, changes=changes))
 
-    def showing(self, see: Callable[[Job], object]) -> AbstractContextManager[None]:
-        return self._use().commits.showing(see)
-
-    async def changes(self) -> AsyncGenerator[None, None]:
-        connected = self._use()
-        seen = None
-        pause = _FIRST_PAUSE
-        with (
-            connected.watcher.subscribe((connected.wal, Watched.CONTENT)) as wake_ups,
-            connected.commits.telling(wake_ups.wake),
-        ):
-            while True:
-                version = await connected.versions.run(operations.data_version)
-                if version != seen:
-                    seen = version
-                    yield
-                elif not await wake_ups.wait(pause):
-                    pause = min(_GROWTH * pause, _LONGEST_PAUSE)
-                elif connected.commits.are_echoed():
-                    await asyncio.sleep(ECHO_SECONDS)
-                    await wake_ups.wait(0)  # The look that follows is for what came meanwhile, too.
-                    pause = ECHO_SECONDS
-                else:
-                    pause = _FIRST_PAUSE
+    def changes(self, see: Callable[[Job], object] | None = None) -> AsyncGenerator[None, None]:
+        return self._use().news.follow(see)
 
     async def ended(self, where: Ended, *, limit: int) -> list[str]:
         return await self._use().search.run(partial(retention_operations.ended, where=where, limit=limit))
@@ -216,8 +179,7 @@ class SQLiteJobRepository(JobRepository, JobRetention, JobFigures, LeaderLease):
 class _Connected:
     """What an open repository holds.
 
-    Short reads, searches, looks for changes and writes have connections of their own, so a search through everything
-    delays nobody.
+    Short reads, searches and writes have connections of their own, so a search through everything delays nobody.
     """
 
     def __init__(self, path: Path, busy_timeout: float) -> None:
@@ -228,16 +190,16 @@ class _Connected:
         self.queued = Lookout(queries.QUEUED_KEYS)
         self.active = Lookout(queries.ACTIVE_KEYS)
         self.search = lane()
-        self.versions = lane()
-        """Of its own, since `PRAGMA data_version` tells of other connections only."""
         self.writing = lane(queries.CONFIGURE_WRITER)
-        self.commits = commits_to(path.resolve())
-        self.writer = Writer(path, self.writing, {operations.Addition: operations.add_together}, self.commits)
         self.watcher = FileWatcher()
         # SQLite follows a link to a database, and puts its files beside the target.
-        self.wal = path.resolve().with_name(path.resolve().name + "-wal")
+        wal = path.resolve().with_name(path.resolve().name + "-wal")
+        self.news = News(
+            partial(self.writing.run, operations.data_version), partial(self.watcher.subscribe, (wal, Watched.CONTENT))
+        )
+        self.writer = Writer(path, self.writing, self.news, {operations.Addition: operations.add_together})
         self._closing = AsyncExitStack()
-        for closing in (self.writer, self.versions, self.search, self.quick):
+        for closing in (self.writer, self.search, self.quick):
             self._closing.push_async_callback(closing.close)
 
     @classmethod
@@ -245,8 +207,8 @@ class _Connected:
         connected = cls(path, busy_timeout)
         try:
             await connected.writing.open()
-            await connected.writing.run(partial(migrate, scripts=migrations()))
-            for lane in (connected.quick, connected.search, connected.versions):
+            await connected.writing.run(bring_up_to_date)
+            for lane in (connected.quick, connected.search):
                 await lane.open()
             await connected._closing.enter_async_context(connected.watcher)
         except BaseException:

@@ -10,8 +10,8 @@ from typing import Any
 
 from ci_common.errors import Unavailable
 from ci_persistence import queries
-from ci_persistence.commits import Commits
 from ci_persistence.connections import Lane, Query, Result, translated
+from ci_persistence.news import News
 
 Together = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
 """Carries out several operations of one kind by a few statements; returns each one's result, or the error it alone met.
@@ -48,17 +48,15 @@ class Writer:
     An operation writes with one statement at most, and fails before it or by it: so what fails has changed nothing.
     """
 
-    def __init__(
-        self, path: Path, lane: Lane, groups: Mapping[type, Together] | None = None, commits: Commits | None = None
-    ) -> None:
-        """`groups` has, by the type of some operations, what carries out many of them at the cost of few.
+    def __init__(self, path: Path, lane: Lane, news: News, groups: Mapping[type, Together] | None = None) -> None:
+        """`news` are told of every commit, before those who wait for it go on.
 
-        `commits` are told of every commit, before those who wait for it go on.
+        `groups` has, by the type of some operations, what carries out many of them at the cost of few.
         """
         self._path = path
         self._lane = lane
         self._groups = groups or {}
-        self._commits = commits or Commits()
+        self._news = news
         self._waiting: list[_Waiting[Any]] = []
         self._work: asyncio.Task[None] | None = None
 
@@ -95,8 +93,9 @@ class Writer:
     async def _commit_waiting(self) -> None:
         while batch := [waiting for waiting in self._waiting if not waiting.done()]:
             self._waiting.clear()
-            with self._commits.under_way():
+            with self._news.own_commit():
                 outcomes = await self._outcomes(batch)
+            self._news.committed(outcomes)
             for waiting, outcome in zip(batch, outcomes, strict=True):
                 if waiting.done():
                     continue

@@ -259,3 +259,22 @@ async def test_a_newer_database_is_refused_and_left_as_it_is(tmp_path: Path) -> 
     with pytest.raises(Unavailable, match=f"schema version {NEWEST + 1}, and this version .* knows only {NEWEST}"):
         await opened(path)
     assert dump(path) == before
+
+
+async def test_a_database_that_lacks_a_column_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    made(path, NEWEST)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("ALTER TABLE lease RENAME COLUMN renewal TO renewed")
+    with pytest.raises(Unavailable, match=rf"{path} .* lacks lease\.renewal; .* CI_DB_PATH"):
+        await opened(path)
+
+
+async def test_another_programs_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE theirs (id)")
+    before = dump(path)
+    with pytest.raises(Unavailable, match=f"{path} is not one of ci-server's; CI_DB_PATH"):
+        await opened(path)
+    assert dump(path) == before

@@ -1,32 +1,15 @@
 """What did not change is not read again; what did change is never missed."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from ci_common import watch
 from ci_common.jobs import State
-from ci_common.processes import this_process
 from ci_persistence.repository import Lease
 from ci_persistence.sqlite import SQLiteJobRepository
 from tests.helpers.jobs import NOON, PLENTY, bring, new_job
 from tests.helpers.waiting import eventually
-
-
-@pytest.fixture
-async def repository(tmp_path: Path) -> AsyncIterator[SQLiteJobRepository]:
-    repository = SQLiteJobRepository(tmp_path / "jobs.db")
-    await repository.open()
-    yield repository
-    await repository.close()
-
-
-@pytest.fixture
-async def lease(repository: SQLiteJobRepository) -> Lease:
-    lease = await repository.acquire(this_process(), 60)
-    assert lease is not None
-    return lease
 
 
 async def test_an_unchanged_job_is_the_same_object_and_a_changed_one_is_read(

@@ -1,0 +1,124 @@
+"""What waits together is written together, and each of it succeeds, fails or is given up alone."""
+
+import asyncio
+import sqlite3
+import threading
+from functools import partial
+from pathlib import Path
+
+from ci_common.errors import JobNotFound, QueueFull
+from ci_common.jobs import Job
+from ci_common.watch import FileWatcher
+from ci_persistence import connections
+from ci_persistence.connections import Lane
+from ci_persistence.news import News
+from ci_persistence.operations import data_version
+from ci_persistence.queries import CONFIGURE_WRITER
+from ci_persistence.sqlite import SQLiteJobRepository
+from ci_persistence.writing import Writer
+from tests.helpers.jobs import PLENTY, new_job
+from tests.helpers.waiting import eventually
+
+
+def news_of(lane: Lane) -> News:
+    """Return the news of a connection that nobody follows."""
+    return News(partial(lane.run, data_version), FileWatcher().subscribe)
+
+
+class TestWriter:
+    async def test_what_waits_together_shares_a_commit_and_fails_alone(self, path: Path) -> None:
+        statements: list[str] = []
+        lane = Lane(path, busy_timeout=1, setup=CONFIGURE_WRITER)
+        await lane.open()
+        writer = Writer(path, lane, news_of(lane))
+        release = threading.Event()
+
+        def prepare(connection: sqlite3.Connection) -> None:
+            connection.execute("CREATE TABLE t (a INTEGER PRIMARY KEY)")
+            connection.set_trace_callback(statements.append)
+
+        def wait_for_release(_: sqlite3.Connection) -> bool:
+            return release.wait(60)
+
+        def insert(number: int, error: Exception | None) -> connections.Query[int]:
+            def operation(connection: sqlite3.Connection) -> int:
+                if error:
+                    raise error
+                connection.execute("INSERT INTO t VALUES (?)", [number])
+                return number
+
+            return operation
+
+        def stored(connection: sqlite3.Connection) -> list[int]:
+            return [row["a"] for row in connection.execute("SELECT a FROM t")]
+
+        await writer.run(prepare)
+        statements.clear()
+        first = asyncio.create_task(writer.run(wait_for_release))
+        await eventually(lambda: "BEGIN IMMEDIATE" in statements)
+        errors = [None, QueueFull("full"), None, KeyError("bug"), JobNotFound("none"), None]
+        rest = [asyncio.create_task(writer.run(insert(n, error))) for n, error in enumerate(errors)]
+        rest.append(asyncio.create_task(writer.run(insert(0, None))))
+        await asyncio.sleep(0)
+        release.set()
+        assert await first
+        outcomes = await asyncio.gather(*rest, return_exceptions=True)
+        assert outcomes[:6] == [0, errors[1], 2, errors[3], errors[4], 5]
+        assert isinstance(outcomes[6], ValueError)
+        assert statements.count("COMMIT") == 2
+        assert await lane.run(stored) == [0, 2, 5]
+        await writer.close()
+
+    async def test_jobs_that_are_stored_together_fail_alone(self, path: Path) -> None:
+        repository = SQLiteJobRepository(path)
+        await repository.open()
+        jobs = [new_job() for _ in range(7)]
+        await repository.add(jobs[0], max_queued=PLENTY)
+        adding = (repository.add(job, max_queued=PLENTY) for job in [*jobs[1:6], jobs[0], jobs[6]])
+        outcomes = await asyncio.gather(*adding, return_exceptions=True)
+        expected = [Job] * 5 + [ValueError, Job]
+        assert [type(outcome) for outcome in outcomes] == expected, "there is a job of the sixth one's id"
+        assert [job.id for job in await repository.queued()] == [job.id for job in jobs]
+        assert (await repository.figures()).submitted == 7
+        await repository.close()
+
+    async def test_of_jobs_that_are_stored_together_the_first_get_the_room(self, path: Path) -> None:
+        repository = SQLiteJobRepository(path)
+        await repository.open()
+        jobs = [new_job() for _ in range(7)]
+        adding = (repository.add(job, max_queued=5) for job in jobs)
+        outcomes = await asyncio.gather(*adding, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [Job] * 5 + [QueueFull] * 2
+        assert [job.id for job in await repository.queued()] == [job.id for job in jobs[:5]]
+        await repository.close()
+
+    async def test_what_is_to_be_certain_is_told_of_although_its_caller_was_cancelled(self, path: Path) -> None:
+        lane = Lane(path, busy_timeout=1, setup=CONFIGURE_WRITER)
+        await lane.open()
+        writer = Writer(path, lane, news_of(lane))
+        begun, release = threading.Event(), threading.Event()
+
+        def operation(_: sqlite3.Connection) -> str:
+            begun.set()
+            release.wait(60)
+            return "stored"
+
+        running = asyncio.create_task(writer.run_certainly(operation))
+        await eventually(begun.is_set)
+        for _ in range(2):
+            running.cancel()
+            await asyncio.sleep(0)
+        release.set()
+        assert await running == "stored"
+        await writer.close()
+
+    async def test_an_operation_cancelled_while_it_waits_is_left_out(self, path: Path) -> None:
+        repository = SQLiteJobRepository(path)
+        await repository.open()
+        first, *rest = (asyncio.create_task(repository.add(new_job(), max_queued=PLENTY)) for _ in range(3))
+        await asyncio.sleep(0)
+        rest[0].cancel()
+        added = [await first, await rest[1]]
+        assert all(isinstance(job, Job) for job in added)
+        assert len(await repository.queued()) == 2
+        await repository.close()
