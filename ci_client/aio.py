@@ -2,19 +2,19 @@
 
 import json
 import os
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import ExitStack, aclosing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self, cast
+from typing import Any, BinaryIO, Self, TypeVar, cast
 
 import anyio.to_thread
 import httpx
 
 from ci_client.errors import AnswerNotUnderstood, ConnectionBroken, ServerError, SubmissionUncertain
 from ci_client.packing import Archive, open_project
-from ci_client.stream import BreakNotice, JobStream
-from ci_client.submission import BusyNotice, Patience, Upload, UploadProgress
+from ci_client.stream import BreakNotice, JobStream, Lines
+from ci_client.submission import BusyNotice, Patience, Upload, UploadProgress, open_submission
 from ci_client.transport import checked, configured_url, job_path, json_answer, open_http, translated
 from ci_common.cursors import BEGINNING, Cursor
 from ci_common.events import JOB_ID, Event
@@ -22,6 +22,8 @@ from ci_common.events import JOB_ID, Event
 _ACCEPT_SECONDS = 600.0
 """How long a server may take to check and unpack what was uploaded, or to delete many jobs."""
 _PAGE = 100
+
+T = TypeVar("T")
 
 
 class CiClient:
@@ -77,16 +79,8 @@ class CiClient:
         server had named the job.
         """
         with ExitStack() as stack:
-            if not isinstance(project, Archive):
-                project = await anyio.to_thread.run_sync(stack.enter_context, open_project(Path(project)))
-            upload = Upload(project, progress, encrypted=self.server_url.startswith("https"))
-            return await self._create(
-                "/submit-async",
-                upload,
-                files={"file": ("project.zip", cast(BinaryIO, upload), "application/zip")},
-                data={} if spec is None else {"spec": json.dumps(spec)},
-                extensions=upload.extensions,
-            )
+            upload, content = await self._form(stack, project, spec, progress)
+            return await self._create("/submit-async", upload, **content)
 
     async def create_job(self, request: Mapping[str, Any]) -> str:
         """Submit a job without an upload, as `POST /jobs` takes it, and return its id. Raises SubmissionUncertain."""
@@ -99,13 +93,22 @@ class CiClient:
         spec: Mapping[str, Any] | None = None,
         progress: UploadProgress | None = None,
     ) -> AsyncGenerator[Event, None]:
-        """Submit a project and yield its events, from `job_id` to `complete`. Leaving early leaves the job alone."""
-        job_id = await self.submit(project, spec=spec, progress=progress)
-        yield {"type": JOB_ID, "job_id": job_id}
-        async with aclosing(self.stream(job_id)) as events:
-            async for event in events:
-                if event["type"] != JOB_ID:
-                    yield event
+        """Submit a project and yield its events, from `job_id` to `complete`. Leaving early leaves the job alone.
+
+        Raises what `submit` and `stream` do.
+        """
+        with ExitStack() as stack:
+            upload, content = await self._form(stack, project, spec, progress)
+            job_id, lines = await self._patiently(
+                upload, lambda: open_submission(self._http, self.server_url, timeout=self._patient, **content)
+            )
+        async with aclosing(lines):
+            self._has_answered = True
+            yield {"type": JOB_ID, "job_id": job_id}
+            async with aclosing(self._events(job_id, BEGINNING, opened=lines)) as events:
+                async for event in events:
+                    if event["type"] != JOB_ID:
+                        yield event
 
     async def stream(
         self, job_id: str, *, from_beginning: bool = True, last_id: str | None = None
@@ -117,16 +120,19 @@ class CiClient:
         attempt that is seen from its first byte is checked against `log_sha256`. Raises ValueError for a `last_id` that
         is none, StreamLost, LogMismatch.
         """
-        patient = self._has_answered
         start = BEGINNING if last_id is None else Cursor.parse(last_id)
         if last_id is None and not from_beginning:
             job = await self.get_job(job_id)
             start = Cursor(job.get("attempt") or 1, job.get("log_bytes") or 0)
-        stream = JobStream(self._http, self.server_url, self.get_job, job_id, start=start, on_break=self._on_break)
-        events = stream.events(patient=patient, reconnect_seconds=self._reconnect_seconds)
-        async with aclosing(events):
+        async with aclosing(self._events(job_id, start)) as events:
             async for event in events:
                 yield event
+
+    def _events(self, job_id: str, start: Cursor, *, opened: Lines | None = None) -> AsyncGenerator[Event, None]:
+        stream = JobStream(
+            self._http, self.server_url, self.get_job, job_id, start=start, on_break=self._on_break, opened=opened
+        )
+        return stream.events(patient=self._has_answered, reconnect_seconds=self._reconnect_seconds)
 
     async def log(
         self, job_id: str, *, attempt: int | None = None, start: int = 0, end: int | None = None
@@ -203,13 +209,46 @@ class CiClient:
         """Return `{"status": "ok"}` from a server that lives."""
         return cast(dict[str, Any], await self._ask("GET", "/health"))
 
+    async def _form(
+        self,
+        stack: ExitStack,
+        project: str | os.PathLike[str] | Archive,
+        spec: Mapping[str, Any] | None,
+        progress: UploadProgress | None,
+    ) -> tuple[Upload, dict[str, Any]]:
+        """Return a project as an upload, and the request's content with it, for as long as `stack` is not closed."""
+        if not isinstance(project, Archive):
+            project = await anyio.to_thread.run_sync(stack.enter_context, open_project(Path(project)))
+        upload = Upload(project, progress, encrypted=self.server_url.startswith("https"))
+        return upload, {
+            "files": {"file": ("project.zip", cast(BinaryIO, upload), "application/zip")},
+            "data": {} if spec is None else {"spec": json.dumps(spec)},
+            "extensions": upload.extensions,
+        }
+
     async def _create(self, path: str, upload: Upload | None = None, **content: Any) -> str:
+        async def ask() -> str:
+            answer = await self._ask("POST", path, timeout=self._patient, **content)
+            if not isinstance(answer, dict) or not isinstance(answer.get("job_id"), str):
+                raise AnswerNotUnderstood(f"{self.server_url}{path} answered without a job_id")
+            return cast(str, answer["job_id"])
+
+        return await self._patiently(upload, ask)
+
+    async def _patiently(self, upload: Upload | None, submit: Callable[[], Awaitable[T]]) -> T:
+        """Return what `submit` returns, once a server that is busy takes it."""
         patience = Patience(self._busy_seconds)
         while True:
             if upload is not None:
                 upload.begin()
             try:
-                return await self._try_to_create(path, upload, **content)
+                return await submit()
+            except ConnectionBroken as exc:
+                if upload is not None and not upload.is_read:
+                    raise  # What has come only in part is not accepted.
+                raise SubmissionUncertain(
+                    f"{exc}; whether the job was accepted is not certain: look for it among the server's jobs (ci list)"
+                ) from exc
             except ServerError as exc:
                 pause = patience.pause_after(exc)
                 if upload is not None:
@@ -217,19 +256,6 @@ class CiClient:
                 if self._on_busy is not None:
                     self._on_busy(exc, pause)
             await anyio.sleep(pause)
-
-    async def _try_to_create(self, path: str, upload: Upload | None, **content: Any) -> str:
-        try:
-            answer = await self._ask("POST", path, timeout=self._patient, **content)
-        except ConnectionBroken as exc:
-            if upload is not None and not upload.is_read:
-                raise  # What has come only in part is not accepted.
-            raise SubmissionUncertain(
-                f"{exc}; whether the job was accepted is not certain: look for it among the server's jobs (ci list)"
-            ) from exc
-        if not isinstance(answer, dict) or not isinstance(answer.get("job_id"), str):
-            raise AnswerNotUnderstood(f"{self.server_url}{path} answered without a job_id")
-        return cast(str, answer["job_id"])
 
     @property
     def _patient(self) -> httpx.Timeout:

@@ -10,8 +10,8 @@ import hashlib
 import json
 import random
 from bisect import bisect_left
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, cast
 
 import anyio
@@ -35,6 +35,9 @@ _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
 _STEADY_SECONDS = 5.0
 """A connection that held for so long was a good one, even if it had nothing to tell."""
+
+Lines = AsyncGenerator[httpx_sse.ServerSentEvent, None]
+"""What one connection brings."""
 
 FetchJob = Callable[[str], Awaitable[dict[str, Any]]]
 
@@ -80,12 +83,15 @@ class JobStream:
         *,
         start: Cursor,
         on_break: BreakNotice | None = None,
+        opened: Lines | None = None,
     ) -> None:
+        """`opened` is a connection that brings the stream from `start` on already; others are made where it breaks."""
         self._http = http
         self._server_url = server_url
         self._fetch_job = fetch_job
         self._job_id = job_id
         self._on_break = on_break
+        self._opened = opened
         self._accepted = False
         self._named = False
         self._begin(start)
@@ -141,22 +147,16 @@ class JobStream:
 
     async def _connection(self) -> AsyncGenerator[Event, None]:
         """Yield what is new on one connection, until it ends."""
-        headers = {"Last-Event-ID": str(self._cursor)} if self._cursor != BEGINNING else {}
-        request = httpx_sse.aconnect_sse(
-            self._http, "GET", job_path(self._job_id, "stream"), headers=headers, params={"from_beginning": "true"}
-        )
         with translated(self._server_url):
-            async with request as source:
-                await checked(source.response)
+            async with self._lines() as lines:
                 self._accepted = True
-                if source.response.status_code != 204:
+                if lines is not None:
                     # Told again, if at all, are the steps' events from this offset on, in their order.
                     self._replayed = bisect_left(self._step_offsets, self._cursor.offset)
-                    async with aclosing(source.aiter_sse()) as lines:
-                        async for line in lines:
-                            event = _parse(line)
-                            if event is not None and (news := self._take(event, line.id)) is not None:
-                                yield news
+                    async for line in lines:
+                        event = parse(line)
+                        if event is not None and (news := self._take(event, line.id)) is not None:
+                            yield news
                     return
         # 204: all of the log has been seen, and only what came behind it is missing.
         job = await self._fetch_job(self._job_id)
@@ -164,6 +164,26 @@ class JobStream:
             for event in step_events_of(job)[len(self._steps) :]:
                 yield event
             yield self._complete(complete_event_of(job))
+
+    @asynccontextmanager
+    async def _lines(self) -> AsyncIterator[Lines | None]:
+        """Connect, and give what comes, or None where there is nothing more."""
+        if self._opened is not None:
+            opened, self._opened = self._opened, None
+            async with aclosing(opened) as lines:
+                yield lines
+            return
+        headers = {"Last-Event-ID": str(self._cursor)} if self._cursor != BEGINNING else {}
+        request = httpx_sse.aconnect_sse(
+            self._http, "GET", job_path(self._job_id, "stream"), headers=headers, params={"from_beginning": "true"}
+        )
+        async with request as source:
+            await checked(source.response)
+            if source.response.status_code == httpx.codes.NO_CONTENT:
+                yield None
+                return
+            async with aclosing(source.aiter_sse()) as lines:
+                yield lines
 
     def _take(self, event: Event, event_id: str) -> Event | None:
         """Return the event, or what is new of it, or None where nothing is."""
@@ -256,8 +276,8 @@ def _cursor_of(event_id: str) -> Cursor:
         raise AnswerNotUnderstood(f"the stream brought an id that is none: {exc}") from exc
 
 
-def _parse(line: httpx_sse.ServerSentEvent) -> Event | None:
-    """Return the event, or None for a comment."""
+def parse(line: httpx_sse.ServerSentEvent) -> Event | None:
+    """Return the event, or None for a comment. Raises AnswerNotUnderstood."""
     if not line.data:
         return None
     try:

@@ -1,13 +1,21 @@
-"""What sending a submission takes: an archive that is read as it is sent, and patience with a server that is busy."""
+"""What sending a submission takes: an archive that is read as it is sent, and patience with a server that is busy.
+
+And an answer that is the job's stream, so that following it takes no further request.
+"""
 
 import random
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import httpcore
+import httpx
+import httpx_sse
 
-from ci_client.errors import ServerError
+from ci_client.errors import AnswerNotUnderstood, ServerError
 from ci_client.packing import Archive
+from ci_client.stream import Lines, parse
+from ci_client.transport import checked, translated
 
 UploadProgress = Callable[[int, int], None]
 """Takes how many bytes have been sent so far, and how many there are. They may begin anew."""
@@ -83,3 +91,38 @@ class Patience:
             raise refusal
         self._left -= pause
         return pause
+
+
+async def open_submission(
+    http: httpx.AsyncClient, server_url: str, *, timeout: httpx.Timeout, **content: Any
+) -> tuple[str, Lines]:
+    """Send a submission, and return the id of its job and what the job's stream brings behind that.
+
+    `timeout` holds until the server has named the job. Raises what `translated` and `checked` raise.
+    """
+    headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+    request = http.build_request("POST", "/submit-stream", headers=headers, timeout=timeout, **content)
+    with translated(server_url):
+        response = await http.send(request, stream=True)
+        lines = _lines_of(response)
+        try:
+            await checked(response)
+            # Read anew by httpcore when the body is: from now on there is a ping at least.
+            request.extensions["timeout"] = http.timeout.as_dict()
+            event = parse(await anext(lines, httpx_sse.ServerSentEvent()))
+            if event is None or not isinstance(event.get("job_id"), str):
+                raise AnswerNotUnderstood(f"{response.url} answered without a job_id")
+        except BaseException:
+            await lines.aclose()
+            await response.aclose()
+            raise
+    return event["job_id"], lines
+
+
+async def _lines_of(response: httpx.Response) -> Lines:
+    try:
+        async with aclosing(httpx_sse.EventSource(response).aiter_sse()) as lines:
+            async for line in lines:
+                yield line
+    finally:
+        await response.aclose()

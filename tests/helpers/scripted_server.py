@@ -9,8 +9,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from typing import Any
 
 import anyio
@@ -21,8 +19,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from ci_common.cursors import Cursor
-from ci_common.ids import new_job_id
-from ci_common.logs import cut_piece
+from tests.helpers.scripted_job import ScriptedJob, framed
 
 
 def wait_until(condition: Callable[[], Any], *, seconds: float = 20.0) -> Any:
@@ -36,134 +33,6 @@ def wait_until(condition: Callable[[], Any], *, seconds: float = 20.0) -> Any:
 
 class Cut(Exception):
     """Breaks a connection in the middle of an answer."""
-
-
-@dataclass
-class ScriptedJob:
-    """A job that has run already, told as a stream."""
-
-    log: bytes = b""
-    job_id: str = field(default_factory=new_job_id)
-    chunk: int = 1000
-    """Bytes of the log per event."""
-    steps: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
-    """(offset in the log, step event)"""
-    statuses: list[dict[str, Any]] = field(default_factory=list)
-    conclusion: str = "succeeded"
-    exit_code: int | None = 0
-    reason: dict[str, str] | None = None
-    runtime: str = "docker"
-    cuts: list[tuple[int, bool]] = field(default_factory=list)
-    """For each connection in turn: after how many bytes of the body it ends, and whether in good order."""
-    hold_at: int | None = None
-    """The stream stays open and quiet at this offset of the log until `release` or a cancel; 0: after one status."""
-    final_204: bool = True
-    sha256: str | None = None
-    """A digest to claim instead of the true one."""
-    earlier: list[bytes] = field(default_factory=list)
-    """The logs of the attempts before, which all failed with exit code 9."""
-    earlier_sha256: str | None = None
-    """A digest to claim for those instead of the true one."""
-    seen_ids: list[str | None] = field(default_factory=list)
-    """The Last-Event-ID of each connection so far."""
-    released: threading.Event = field(default_factory=threading.Event)
-    held: threading.Event = field(default_factory=threading.Event)
-    cancels: int = 0
-
-    def release(self) -> None:
-        """Let the stream go on behind `hold_at`."""
-        self.released.set()
-
-    @property
-    def completed(self) -> bool:
-        return self.hold_at is None or self.released.is_set()
-
-    def on_wire(self) -> dict[str, Any]:
-        done = self.completed
-        return {
-            "job_id": self.job_id,
-            "type": "container",
-            "status": "completed" if done else "running",
-            "conclusion": self.conclusion if done else None,
-            "success": self.conclusion == "succeeded" if done else None,
-            "reason": self.reason,
-            "submit_time": "2025-01-31T09:30:00.000000Z",
-            "start_time": "2025-01-31T09:30:01.000000Z",
-            "end_time": "2025-01-31T09:30:03.500000Z" if done else None,
-            "exit_code": self.exit_code if done else None,
-            "attempt": self.attempt,
-            "max_attempts": max(self.attempt, 3 if self.earlier else 1),
-            "attempts": [self._ended(number) for number in range(1, self.attempt)],
-            "not_before": None,
-            "project": None,
-            "labels": {},
-            "payload": {"image": "python:3.12-slim"},
-            "steps": [step for _, step in self.steps if step["status"] != "running"],
-            "log_bytes": len(self.log) if done else self.hold_at,
-            "log_sha256": (self.sha256 or sha256(self.log).hexdigest()) if done else None,
-            "runtime": self.runtime,
-        }
-
-    @property
-    def attempt(self) -> int:
-        return len(self.earlier) + 1
-
-    def _ended(self, number: int) -> dict[str, Any]:
-        log = self.earlier[number - 1]
-        return {
-            "attempt": number,
-            "conclusion": "failed",
-            "reason": {"code": "exit_code", "message": "the job's command ended with exit code 9"},
-            "exit_code": 9,
-            "start_time": "2025-01-31T09:29:01.000000Z",
-            "end_time": "2025-01-31T09:29:03.000000Z",
-            "runtime": self.runtime,
-            "log_bytes": len(log),
-            "log_sha256": self.earlier_sha256 or sha256(log).hexdigest(),
-            "steps": [],
-        }
-
-    def all_frames(self, start: Cursor) -> Iterator[tuple[int, bytes]]:
-        """Yield what `frames` does, for all attempts from a place on; offsets are those in the log of each."""
-        for number in range(start.attempt, self.attempt + 1):
-            if number > start.attempt:
-                event = {"type": "attempt", "attempt": number, "max_attempts": 3, "previous": self._ended(number - 1)}
-                yield 0, _frame(event, Cursor(number, 0))
-            offset = start.offset if number == start.attempt else 0
-            if number == self.attempt:
-                yield from self.frames(offset)
-            else:
-                past = replace(self, log=self.earlier[number - 1], earlier=self.earlier[: number - 1], steps=[])
-                yield from ((position, told) for position, told in past.frames(offset) if b'"log"' in told)
-
-    def frames(self, offset: int) -> Iterator[tuple[int, bytes]]:
-        """Yield (offset in the log, bytes of the body) of the last attempt, from an offset on."""
-        for status in self.statuses or [{"status": "queued", "reason": None}, {"status": "running", "reason": None}]:
-            yield offset, _frame({"type": "status", **status})
-        steps = [step for step in self.steps if step[0] >= offset]
-        position = offset
-        while position < len(self.log):
-            while steps and steps[0][0] <= position:
-                yield position, _frame({"type": "step", **steps.pop(0)[1]})
-            end = min(position + self.chunk, steps[0][0] if steps else len(self.log))
-            piece = cut_piece(self.log[position:end], final=end >= len(self.log))
-            assert piece is not None, "a chunk holds at least one whole character"
-            position += piece.size
-            event = {"type": "log", "data": piece.text, "time": "2025-01-31T09:30:02Z"}
-            yield (
-                position,
-                _frame(event | ({"base64": piece.exact} if piece.exact else {}), Cursor(self.attempt, position)),
-            )
-        for _, step in steps:
-            yield position, _frame({"type": "step", **step})
-        job = self.on_wire()
-        keys = ("success", "conclusion", "reason", "exit_code", "log_bytes", "log_sha256")
-        yield position, _frame({"type": "complete", **{key: job[key] for key in keys}}, Cursor(self.attempt, position))
-
-
-def _frame(event: dict[str, Any], identifier: object = None) -> bytes:
-    head = b"" if identifier is None else f"id: {identifier}\n".encode()
-    return head + b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n"
 
 
 class ScriptedServer:
@@ -210,6 +79,7 @@ class ScriptedServer:
         routes = [
             Route("/health", lambda request: JSONResponse({"status": "ok"})),
             Route("/submit-async", self._submit, methods=["POST"]),
+            Route("/submit-stream", self._submit_and_stream, methods=["POST"]),
             Route("/jobs", self._create, methods=["POST"]),
             Route("/jobs", self._list),
             Route("/jobs/{job_id}", self._get),
@@ -228,6 +98,16 @@ class ScriptedServer:
             self.uploads.append(await form["file"].read())  # type: ignore[union-attr]
             self.specs.append(json.loads(form["spec"]) if "spec" in form else None)  # type: ignore[arg-type]
         return await self._accept(request)
+
+    async def _submit_and_stream(self, request: Request) -> Response:
+        answer = await self._submit(request)
+        if answer.status_code != 202 or isinstance(answer, StreamingResponse):
+            return answer
+        job = self.jobs[json.loads(bytes(answer.body))["job_id"]]
+        job.seen_ids.append(None)
+        cut = job.cuts.pop(0) if job.cuts else None
+        body = _limited(_led(framed({"type": "job_id", "job_id": job.job_id}), _held(job, Cursor(1, 0))), cut)
+        return StreamingResponse(body, media_type="text/event-stream")
 
     async def _create(self, request: Request) -> Response:
         self.specs.append(await request.json())
@@ -315,6 +195,12 @@ async def _held(job: ScriptedJob, start: Cursor) -> AsyncIterator[bytes]:
 
 async def _one(frame: bytes) -> AsyncIterator[bytes]:
     yield frame
+
+
+async def _led(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for frame in rest:
+        yield frame
 
 
 async def _limited(body: AsyncIterator[bytes], cut: tuple[int, bool] | None) -> AsyncIterator[bytes]:

@@ -15,7 +15,8 @@ from ci_client.interrupts import held_back
 from ci_client.main import cli, run_cli
 from ci_common.processes import this_process
 from ci_common.settings import Settings
-from tests.helpers.scripted_server import ScriptedJob, ScriptedServer
+from tests.helpers.scripted_job import ScriptedJob
+from tests.helpers.scripted_server import ScriptedServer
 
 ROOT = Path(__file__).parents[3]
 SERVER_LIBRARIES = (

@@ -11,7 +11,8 @@ from ci_client.aio import CiClient
 from ci_client.errors import ConnectionBroken, ServerUnreachable
 from ci_client.main import run_cli
 from tests.helpers.command import LOG, ci
-from tests.helpers.scripted_server import ScriptedJob, ScriptedServer, running_server
+from tests.helpers.scripted_job import ScriptedJob
+from tests.helpers.scripted_server import ScriptedServer, running_server
 
 Capture = pytest.CaptureFixture[bytes]
 

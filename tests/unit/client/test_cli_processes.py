@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.command import LOG, started
-from tests.helpers.scripted_server import ScriptedJob, ScriptedServer, wait_until
+from tests.helpers.scripted_job import ScriptedJob
+from tests.helpers.scripted_server import ScriptedServer, wait_until
 
 Capture = pytest.CaptureFixture[bytes]
 

@@ -12,7 +12,8 @@ from ci_client.errors import LogMismatch
 from ci_client.stream import log_bytes_of
 from ci_common.events import Event
 from tests.helpers.command import ci
-from tests.helpers.scripted_server import ScriptedJob, ScriptedServer
+from tests.helpers.scripted_job import ScriptedJob
+from tests.helpers.scripted_server import ScriptedServer
 
 EARLIER = [b"zw\xff\xc3\xb6lf\n" * 4, "zweiter 🥊\n".encode() * 2]
 LAST = b"third\n" * 5

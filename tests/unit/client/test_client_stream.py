@@ -12,7 +12,8 @@ from ci_client.client import stream_job, submit_tests_streaming
 from ci_client.errors import AnswerNotUnderstood, LogMismatch, ServerError, ServerUnreachable, StreamLost
 from ci_client.stream import log_bytes_of
 from ci_common.events import Event
-from tests.helpers.scripted_server import ScriptedJob, ScriptedServer, running_server, wait_until
+from tests.helpers.scripted_job import ScriptedJob
+from tests.helpers.scripted_server import ScriptedServer, running_server, wait_until
 
 LOG = (
     "zwölf Boxkämpfer 🥊 jagen\n".encode() * 3
