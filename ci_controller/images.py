@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ci_common.errors import ImageFault, ImagePullFailed, RuntimeUnavailable
@@ -44,11 +45,23 @@ class Images:
                 return True
             pull = self._pulls[image] = _Pull(Reason(ReasonCode.PULLING_IMAGE, f"pulling {image}"))
             pull.task = asyncio.create_task(self._run(image, pull), name=f"pull {image}")
-            self._tasks.add(pull.task)
-            pull.task.add_done_callback(self._tasks.discard)
+            self._keep(pull.task)
         if pull.fault is not None:
             raise pull.fault
         return False
+
+    def expect(self, image: str) -> None:
+        """Ask the engine ahead for the image of a job that has just been queued, while the queue is to be read."""
+        if image not in self._pulls:
+            self._keep(asyncio.create_task(self._look_ahead(image), name=f"look for {image}"))
+
+    async def _look_ahead(self, image: str) -> None:
+        with suppress(RuntimeUnavailable, ImageFault):
+            await self._is_here(image)
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _is_here(self, image: str) -> bool:
         try:

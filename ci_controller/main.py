@@ -44,17 +44,19 @@ class Parts:
 
 
 @asynccontextmanager
-async def assembled(settings: Settings) -> AsyncIterator[Parts]:
+async def assembled(settings: Settings, repository: SQLiteJobRepository | None = None) -> AsyncIterator[Parts]:
     """Yield the parts of a controller, connected; they are let go of on the way out.
 
-    The database is this data directory's then (`ci_controller.possession`). Raises Unavailable, SettingsError.
+    A `repository` that is open already is used and left open. The database is this data directory's then
+    (`ci_controller.possession`). Raises Unavailable, SettingsError.
     """
     data = DataDirectory(settings.data_path)
     data.create()
     async with AsyncExitStack() as stack:
-        repository = SQLiteJobRepository(settings.db_path)
-        stack.push_async_callback(repository.close)
-        await repository.open()
+        if repository is None:
+            repository = SQLiteJobRepository(settings.db_path)
+            stack.push_async_callback(repository.close)
+            await repository.open()
         installation = await take_possession(repository, data, utc_now, patience=settings.lease_seconds + 1)
         watcher = await stack.enter_async_context(FileWatcher())
         runtimes: dict[str, Runtime] = {
@@ -91,8 +93,8 @@ async def control(parts: Parts) -> None:
     await lead_forever(parts.repository, holder, seconds=seconds, uptime=parts.uptime, term=term)
 
 
-async def _assemble_and_control(settings: Settings) -> None:
-    async with assembled(settings) as parts:
+async def _assemble_and_control(settings: Settings, repository: SQLiteJobRepository | None = None) -> None:
+    async with assembled(settings, repository) as parts:
         await control(parts)
 
 
@@ -115,9 +117,12 @@ async def choose_runtime(settings: Settings, runtimes: dict[str, Runtime]) -> st
 
 
 @asynccontextmanager
-async def controlling(settings: Settings) -> AsyncIterator[None]:
-    """Run a controller beside something else. Should it fail, the block is cancelled and what failed is raised."""
-    async with alongside(_assemble_and_control(settings), name="controller"):
+async def controlling(settings: Settings, repository: SQLiteJobRepository) -> AsyncIterator[None]:
+    """Run a controller beside something else, on the same open repository.
+
+    Should it fail, the block is cancelled and what failed is raised.
+    """
+    async with alongside(_assemble_and_control(settings, repository), name="controller"):
         yield
 
 

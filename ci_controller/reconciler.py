@@ -23,6 +23,7 @@ from ci_controller.completion import Writer
 from ci_controller.execution import Execution
 from ci_controller.images import Images
 from ci_controller.janitor import Janitor
+from ci_controller.kinds import Kinds
 from ci_controller.leadership import Leadership
 from ci_controller.pool import Pool
 from ci_controller.remover import Remover
@@ -89,9 +90,9 @@ class Reconciler:
         self._chosen = chosen
         self._images = Images(runtimes[chosen], self.wake)
         self._pool = Pool(settings, runtime=self._runtimes[chosen], data=data, writer=writer, watcher=watcher)
-        self._scheduler = Scheduler(
-            writer, self._images, self._execution_of, settings.max_concurrency, Disk.of(settings), self._pool
-        )
+        self._kinds = Kinds(self._pool.kind_of)
+        slots, disk = settings.max_concurrency, Disk.of(settings)
+        self._scheduler = Scheduler(writer, self._images, self._execution_of, slots, disk, self._pool, self._kinds)
         self._janitor = Janitor(data, writer, self._supervisors.supervise)
         self._remover = Remover(
             data=data,
@@ -109,6 +110,8 @@ class Reconciler:
         self._tidied: set[str] = set()
         self._busy = asyncio.Event()
         """Set while there are jobs to be driven."""
+        self._some_wait = False
+        """Whether jobs are left in the queue, as far as the last look has come."""
         self._idle_pause = settings.reconcile_interval * IDLE_STEPS
         self._has_sorted = False
 
@@ -221,7 +224,9 @@ class Reconciler:
             self._busy.set()
         else:
             self._busy.clear()
+        self._some_wait = bool(queued)  # A slot that becomes free during the turn is seen by the next one.
         started = await self._scheduler.turn(queued, len(active))
+        self._some_wait = len(queued) > len(started)
         for job in started:
             self._supervisors.supervise(job)
         now = self._writer.clock()
@@ -237,18 +242,27 @@ class Reconciler:
     async def _follow_database(self) -> None:
         while True:
             try:
-                with self._writer.repository.showing(self._wake_for):
-                    async with aclosing(self._writer.repository.changes()) as changes:
-                        async for _ in changes:
-                            self._wake_all()
+                async with aclosing(self._writer.repository.changes(self._wake_for)) as changes:
+                    async for _ in changes:
+                        self._wake_all()
             except (CiError, OSError) as exc:
                 log.warning("changes of the database cannot be seen at present: %s", exc)
             await asyncio.sleep(RETRY_EVENTS_SECONDS)
 
     def _wake_for(self, job: Job) -> None:
-        """Look at once at what people ask for. What the controller writes itself it knows."""
-        if job.state is State.QUEUED or job.cancel_requested_time is not None:
+        """Look at once at what people ask for, and where a slot is free. What else the controller writes it knows."""
+        if job.state is State.QUEUED and job.not_before is None and not self._some_wait:
+            self._ask_ahead(job)
+        gives_slot = job.state is State.COMPLETED and self._some_wait
+        if gives_slot or job.state is State.QUEUED or job.cancel_requested_time is not None:
             self.wake()
+
+    def _ask_ahead(self, job: Job) -> None:
+        """Ask the engine, while the queue is read, what the start of the job will have to wait for."""
+        if self._settings.pool_size:
+            self._kinds.expect(job)
+        elif job.image is not None:
+            self._images.expect(job.image)
 
     async def _follow_events(self, runtime: Runtime) -> None:
         while True:

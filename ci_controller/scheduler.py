@@ -1,7 +1,6 @@
 """The queue: who starts now, who waits and why. Jobs start in the queue's order as far as their images are there."""
 
 import asyncio
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ from ci_controller import plan as steps
 from ci_controller.completion import Writer, complete
 from ci_controller.execution import Execution
 from ci_controller.images import Images
+from ci_controller.kinds import Kinds
 from ci_controller.plan import plan
 from ci_controller.verdicts import Observed, Sight, Verdict
 
@@ -25,21 +25,12 @@ is accepted, a queue could block itself for ever.
 """
 _NOTHING_SEEN = Observed(Sight.ABSENT)
 
-Kinds = dict[str, str | None]
-"""The kinds that one turn has asked for, by what of the plans they follow from."""
-
 Decision = Verdict | dict[str, Any] | None
 """What becomes of a queued job: it ends so, or its row changes so, or nothing."""
 
 
 class WaitingWorkloads(Protocol):
     """Where a job that starts may find a workload that waits for it; `ci_controller.pool.Pool`, which says more."""
-
-    async def kind_of(self, plan: ExecutionPlan) -> str | None:
-        """Return the kind of workload that a job of this plan can take; None where none can wait for it.
-
-        Where there is a kind, the image is there.
-        """
 
     def take(self, kind: str, plan: ExecutionPlan) -> str | None:
         """Return a workload for a job of this plan that starts now, or None where none waits."""
@@ -63,6 +54,8 @@ class Scheduler:
     """How many jobs may be active at once."""
     disk: Disk
     pool: WaitingWorkloads
+    kinds: Kinds
+    """Of those workloads. Where a job can take one of a kind, its image is there."""
 
     async def turn(self, queued: list[Job], active: int) -> list[Job]:
         """Take the next step of every job in `queued`, which is in starting order; return those that left the queue.
@@ -73,14 +66,14 @@ class Scheduler:
         free = self.slots - active
         no_slot = self._no_slot
         decided: dict[str, Verdict | dict[str, Any]] = {}
-        kinds: Kinds = {}
         for job in queued:
             if free <= 0 and _only_waits(job, no_slot):
                 continue  # Most of a long queue.
-            decision = await self._decide(job, kinds, slot_is_free=free > 0)
+            decision = await self._decide(job, slot_is_free=free > 0)
             free -= isinstance(decision, dict) and "state" in decision
             if decision is not None:
                 decided[job.id] = decision
+        self.kinds.forget()
         # All at once, so that they share a commit.
         changed = [job for job in queued if job.id in decided]
         after = await asyncio.gather(*(self._carry_out(job, decided[job.id]) for job in changed))
@@ -93,17 +86,18 @@ class Scheduler:
     def _no_slot(self) -> Reason:
         return Reason(ReasonCode.WAITING_FOR_SLOT, f"all {self.slots} slots are taken")
 
-    async def _decide(self, job: Job, kinds: Kinds, *, slot_is_free: bool) -> Decision:
+    async def _decide(self, job: Job, *, slot_is_free: bool) -> Decision:
         retry = None if job.not_before is None else self.execution_of(job).retry_of(job)
         match plan(job, _NOTHING_SEEN, self.writer.clock(), retry=retry):
             case steps.Complete(verdict):
                 return verdict
             case steps.MarkStarting():
-                return await self._admit(job, kinds, slot_is_free=slot_is_free)
+                return await self._admit(job, slot_is_free=slot_is_free)
         return None
 
-    async def _admit(self, job: Job, kinds: Kinds, *, slot_is_free: bool) -> Decision:
-        kind = await self._kind_of(job, kinds) if slot_is_free else None
+    async def _admit(self, job: Job, *, slot_is_free: bool) -> Decision:
+        wanted = ExecutionPlan.model_validate(job.plan) if slot_is_free and job.plan is not None else None
+        kind = None if wanted is None else await self.kinds.of(wanted)
         try:
             reason = await self._obstacle(job, slot_is_free=slot_is_free, has_image=kind is not None)
         except ImageFault as fault:
@@ -111,25 +105,13 @@ class Scheduler:
         if reason is None:
             starting = Reason(ReasonCode.STARTING, "its container is being started")
             runtime = self.execution_of(job).runtime_name
-            way = {} if job.plan is None else self._way_in(job, kind)
+            way = {} if wanted is None else self._way_in(job, wanted, kind)
             return {"state": State.STARTING, "reason": starting, "runtime": runtime, "not_before": None, **way}
         return {"reason": reason} if reason != job.reason else None
 
-    async def _kind_of(self, job: Job, kinds: Kinds) -> str | None:
-        """Many jobs of a queue are of one kind, and each question to the engine takes milliseconds."""
-        if job.plan is None:
-            return None
-        follows_from = json.dumps([job.plan.get(name) for name in ("image", "limits", "network")])
-        if follows_from not in kinds:
-            try:
-                kinds[follows_from] = await self.pool.kind_of(ExecutionPlan.model_validate(job.plan))
-            except RuntimeUnavailable:
-                return None
-        return kinds[follows_from]
-
-    def _way_in(self, job: Job, kind: str | None) -> dict[str, Any]:
+    def _way_in(self, job: Job, plan: ExecutionPlan, kind: str | None) -> dict[str, Any]:
         """Return the changes to the row that say what the job is to run in."""
-        workload = None if kind is None else self.pool.take(kind, ExecutionPlan.model_validate(job.plan))
+        workload = None if kind is None else self.pool.take(kind, plan)
         if workload is not None:
             return {"start_way": StartWay.WARM, "workload": workload}
         pulled = job.reason is not None and job.reason.code is ReasonCode.PULLING_IMAGE

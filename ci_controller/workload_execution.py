@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ LOG_OVERRUN_BYTES = 64 * 1024**2
 """How far past its limit the log of a job that is being stopped may grow before its grace ends."""
 OVERRUN_SECONDS = 0.02
 """How often to look at that."""
+_RUNS_KEPT = 256
 GATE_SECONDS = 1.0
 """How long to hold a gate open for its script, before looking again at what has become of it."""
 
@@ -47,6 +49,7 @@ class WorkloadExecution:
         self._runtime = GuardedRuntime(runtime, check)
         self._check = check
         self._data = data
+        self._run_of = lru_cache(_RUNS_KEPT)(data.run)
         self._clock = clock
         self._unpack_limits = limits
         self._measuring = asyncio.Lock()
@@ -90,8 +93,9 @@ class WorkloadExecution:
         return _has_files(job, run, waiting_run) and rundir.is_free(run)
 
     def _finished(self, job: Job, run: RunDirectory) -> Observed | None:
-        """Return what there is to see of a running attempt whose script has said all there is to learn, else None."""
-        if job.state is not State.RUNNING or not self._runtime.has_console:  # Without one, it cannot know.
+        """Return what there is to see of an attempt whose script has said all there is to learn, else None."""
+        has_run = job.state in (State.RUNNING, State.COMPLETED)
+        if not has_run or not self._runtime.has_console:  # Without one, it cannot know.
             return None
         ended = run.read_exit()
         if ended is None or not tells_all(ended):
@@ -237,7 +241,7 @@ class WorkloadExecution:
         return rundir.clear(run)
 
     def _run(self, job: Job) -> RunDirectory:
-        return self._data.run(job.id, job.attempt)
+        return self._run_of(job.id, job.attempt)
 
     def _waiting_run(self, job: Job) -> RunDirectory | None:
         """Return the run directory of the waiting workload that the job took, until it is the job's own."""

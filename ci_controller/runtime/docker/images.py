@@ -44,8 +44,8 @@ class Images:
         self._engine = engine
         self._installation_id = installation_id
         self._facts: dict[str, ImageFacts] = {}
-        self._asked: dict[str, tuple[float, dict[str, Any]]] = {}
-        """What the engine said of a name, and when, for as long as LATELY_SECONDS."""
+        self._asked: dict[str, tuple[float, asyncio.Future[dict[str, Any]]]] = {}
+        """What the engine says of a name, and when it was asked, for as long as LATELY_SECONDS."""
         self._probing = asyncio.Lock()
 
     async def exists(self, image: str) -> bool:
@@ -60,11 +60,20 @@ class Images:
     async def _inspect(self, image: str, *, lately: bool) -> dict[str, Any]:
         now = uptime()
         self._asked = {name: asked for name, asked in self._asked.items() if now - asked[0] < LATELY_SECONDS}
-        if lately and image in self._asked:
-            return self._asked[image][1]
-        async with self._engine.call() as docker:
-            inspected: dict[str, Any] = await docker.images.inspect(image)
-        self._asked[image] = now, inspected
+        if not lately or image not in self._asked:
+            self._asked[image] = now, asyncio.ensure_future(self._ask(image))
+            # Whoever waits may be cancelled, and nobody else wants to know then.
+            self._asked[image][1].add_done_callback(lambda answer: answer.cancelled() or answer.exception())
+        _, answer = self._asked[image]
+        return await asyncio.shield(answer)
+
+    async def _ask(self, image: str) -> dict[str, Any]:
+        try:
+            async with self._engine.call() as docker:
+                inspected: dict[str, Any] = await docker.images.inspect(image)
+        except BaseException:
+            self._asked.pop(image, None)
+            raise
         return inspected
 
     async def facts(self, image: str, traits: Traits, *, lately: bool = False) -> ImageFacts:

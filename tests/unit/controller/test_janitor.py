@@ -18,36 +18,38 @@ from ci_persistence.repository import Lease
 from ci_persistence.sqlite import SQLiteJobRepository
 from tests.helpers.clocks import SetClock, SetUptime
 from tests.helpers.jobs import NOON, bring, new_job
+from tests.helpers.leading import leading
 
 
 async def test_workspaces_of_attempts_that_have_ended_are_cleared(tmp_path: Path) -> None:
     data = DataDirectory(tmp_path / "data")
     data.create()
-    repository = SQLiteJobRepository(tmp_path / "jobs.db")
-    await repository.open()
-    lease = await repository.acquire(this_process(), 60)
-    assert lease is not None
-
-    async def stored(state: State, *, attempts: int = 1) -> Job:
-        job = await repository.add(new_job(max_attempts=9), max_queued=9)
-        for number in range(1, attempts):
-            job = await bring(repository, lease, job, State.RUNNING)
-            ended = Attempt(number=number, conclusion=Conclusion.FAILED, end_time=NOON)
-            anew: dict[str, Any] = {"state": State.QUEUED, "start_time": None, "runtime": None, "attempt": number + 1}
-            job = await repository.update(job, lease, **anew, earlier_attempts=(*job.earlier_attempts, ended))
-        return await bring(repository, lease, job, state)
-
-    again, running, ended = [
-        await stored(State.QUEUED, attempts=3), await stored(State.RUNNING), await stored(State.COMPLETED, attempts=2)
-    ]  # fmt: skip
-    for job, attempt in ((again, 1), (again, 3), (running, 1), (ended, 2)):
-        data.run(job.id, attempt).workspace.mkdir(parents=True)
-    data.run(again.id, 2).workspace.with_name("workspace.new").mkdir(parents=True)
-    data.run(ended.id, 1).path.mkdir(parents=True)
-
     supervised: list[Job] = []
-    await Janitor(data, Writer(repository, lease, utc_now), supervised.append).sweep_directories()
-    await repository.close()
+    async with leading(tmp_path) as (repository, lease):
+
+        async def stored(state: State, *, attempts: int = 1) -> Job:
+            job = await repository.add(new_job(max_attempts=9), max_queued=9)
+            for number in range(1, attempts):
+                job = await bring(repository, lease, job, State.RUNNING)
+                ended = Attempt(number=number, conclusion=Conclusion.FAILED, end_time=NOON)
+                anew: dict[str, Any] = {
+                    "state": State.QUEUED,
+                    "start_time": None,
+                    "runtime": None,
+                    "attempt": number + 1,
+                }
+                job = await repository.update(job, lease, **anew, earlier_attempts=(*job.earlier_attempts, ended))
+            return await bring(repository, lease, job, state)
+
+        again = await stored(State.QUEUED, attempts=3)
+        running = await stored(State.RUNNING)
+        ended = await stored(State.COMPLETED, attempts=2)
+        for job, attempt in ((again, 1), (again, 3), (running, 1), (ended, 2)):
+            data.run(job.id, attempt).workspace.mkdir(parents=True)
+        data.run(again.id, 2).workspace.with_name("workspace.new").mkdir(parents=True)
+        data.run(ended.id, 1).path.mkdir(parents=True)
+
+        await Janitor(data, Writer(repository, lease, utc_now), supervised.append).sweep_directories()
     assert {(job.id, job.attempt) for job in supervised} == {(again.id, 1), (again.id, 2), (ended.id, 2)}
     assert all(job.state is State.COMPLETED for job in supervised)
 

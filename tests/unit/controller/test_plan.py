@@ -1,17 +1,14 @@
-"""The decision table, line by line, and the rules that hold for every job and every sight."""
+"""The decision table, line by line."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from ci_common.jobs import ACTIVE_STATES, STOP_CONCLUSIONS, TRANSITIONS, Conclusion, Job, ReasonCode, State
+from ci_common.jobs import STOP_CONCLUSIONS, Conclusion, ReasonCode, State
 from ci_common.layout import ExitRecord
 from ci_common.spec import Retry
-from ci_controller.limits import Bounds, Usage
 from ci_controller.plan import (
     BOOT_SECONDS,
     MAX_STARTS,
@@ -32,40 +29,8 @@ from ci_controller.plan import (
     Wait,
     plan,
 )
-from ci_controller.verdicts import Observed, Sight, Verdict, tells_all
-
-T0 = datetime(2026, 1, 1, tzinfo=UTC)
-TIMEOUT = 100.0
-BOUNDS = Bounds(timeout=TIMEOUT)
-
-
-def job(state: State, *, cancelled: bool = False, stopping: ReasonCode | None = None) -> Job:
-    return Job(
-        id="j",
-        type="container",
-        submit_time=T0,
-        state=state,
-        start_time=T0 if state in (State.RUNNING, State.COMPLETED) else None,
-        cancel_requested_time=T0 if cancelled else None,
-        stop_code=stopping,
-    )
-
-
-def seen(sight: Sight, code: int | None = None, **more: object) -> Observed:
-    exit_record = None if code is None else ExitRecord(code, terminated=bool(more.pop("terminated", False)))
-    return Observed(sight, exit=exit_record, **more)  # type: ignore[arg-type]
-
-
-def decide(j: Job, s: Observed, *, after: float = 1.0, bounds: Bounds = BOUNDS) -> Action:
-    return plan(j, s, T0 + timedelta(seconds=after), bounds=bounds)
-
-
-def verdict(action: Action) -> Verdict:
-    assert isinstance(action, Complete)
-    return action.verdict
-
-
-QUEUED, STARTING, RUNNING, COMPLETED = State.QUEUED, State.STARTING, State.RUNNING, State.COMPLETED
+from ci_controller.verdicts import Observed, Sight, tells_all
+from tests.helpers.decisions import COMPLETED, QUEUED, RUNNING, STARTING, T0, TIMEOUT, decide, job, seen, verdict
 
 
 @pytest.mark.parametrize(
@@ -207,108 +172,3 @@ def test_what_vanished_is_errored_with_its_reason(observed: Observed, code: Reas
     assert ended.conclusion is Conclusion.ERRORED
     assert ended.reason is not None
     assert ended.reason.code is code
-
-
-def reason_of(ended: Verdict) -> ReasonCode | None:
-    return None if ended.reason is None else ended.reason.code
-
-
-exits = st.none() | st.builds(
-    ExitRecord,
-    st.integers(0, 255),
-    terminated=st.booleans(),
-    oom_kills=st.none() | st.integers(0, 2),
-    refused_forks=st.none() | st.integers(0, 2),
-    throttled_percent=st.none() | st.integers(0, 100),
-    last=st.booleans(),
-)
-instants = st.datetimes(timezones=st.just(UTC)) | st.integers(-5, 500).map(lambda s: T0 + timedelta(seconds=s))
-amounts = st.integers(0, 100)
-usages = st.builds(Usage, amounts, last_output=st.none() | instants, workspace_bytes=st.none() | amounts)
-some = st.none() | st.floats(0.1, 1e300)
-some_bytes = st.none() | st.integers(1, 100)
-all_bounds = st.builds(
-    Bounds, some, some, some_bytes, some_bytes, some_bytes, some_bytes, st.none() | st.floats(0.1, 64)
-)
-observations = st.builds(
-    Observed,
-    st.sampled_from(Sight),
-    exit=exits,
-    started=st.booleans(),
-    spent=st.booleans(),
-    workload_exit_code=st.none() | st.integers(0, 255),
-    out_of_memory=st.booleans(),
-    usage=usages,
-    disk_full=st.booleans(),
-    booting_since=st.none() | st.just(T0),
-    starts=st.integers(0, 5),
-    cleared=st.booleans(),
-)
-jobs = st.builds(
-    job,
-    st.sampled_from(State),
-    cancelled=st.booleans(),
-    stopping=st.sampled_from([None, *STOP_CONCLUSIONS]),
-)
-NEXT_STATE: dict[type[Action], State] = {
-    MarkStarting: STARTING,
-    MarkRunning: RUNNING,
-    Adopt: RUNNING,
-    Complete: COMPLETED,
-}
-
-
-@given(j=jobs, s=observations, after=st.floats(0, 1000), bounds=all_bounds)
-def test_every_step_keeps_the_rules(j: Job, s: Observed, after: float, bounds: Bounds) -> None:
-    action = decide(j, s, after=after, bounds=bounds)
-    target = NEXT_STATE.get(type(action))
-    assert target is None or target in TRANSITIONS[j.state], "only transitions that the table has"
-    if isinstance(action, OpenGate):
-        assert j.state is RUNNING, "the gate opens only once RUNNING is written"
-    if isinstance(action, Create | Start | Discard):
-        assert j.state is STARTING, "nothing is started once the gate may have opened"
-    if isinstance(action, Create | Start | Discard | MarkRunning):
-        assert not any((s.started, s.spent, s.exit)), "what may have begun is not begun again"
-    if isinstance(action, OpenGate):
-        assert s.sight is Sight.AT_GATE, "nobody else waits for it"
-    if isinstance(action, Stop):
-        assert j.stop_code is not None, "a stop is written down first"
-    if isinstance(action, Remove):
-        assert j.state is COMPLETED, "nothing is removed before the result is written"
-    if isinstance(action, Complete) and j.state in ACTIVE_STATES:
-        code = action.verdict.exit_code
-        assert code is None or s.exit is not None or s.workload_exit_code is not None, "no exit code out of nowhere"
-    if isinstance(action, Rest):
-        assert j.state is COMPLETED
-        assert s.sight is Sight.ABSENT
-
-
-LIMITS_OF = {
-    ReasonCode.DEADLINE_EXCEEDED: lambda bounds: bounds.timeout,
-    ReasonCode.NO_OUTPUT: lambda bounds: bounds.no_output_timeout,
-    ReasonCode.LOG_LIMIT: lambda bounds: bounds.log,
-    ReasonCode.WORKSPACE_LIMIT: lambda bounds: bounds.workspace,
-}
-
-
-@given(j=jobs, s=observations, after=st.floats(0, 1000), bounds=all_bounds)
-def test_every_stop_has_its_cause(j: Job, s: Observed, after: float, bounds: Bounds) -> None:
-    action = decide(j, s, after=after, bounds=bounds)
-    if isinstance(action, MarkStopping):
-        assert j.state is RUNNING
-        assert s.exit is None, "a job whose own code has ended is not stopped"
-        if action.code is ReasonCode.CANCELLED:
-            assert j.cancel_requested_time is not None
-        else:
-            assert LIMITS_OF[action.code](bounds) is not None, "only by a limit that the job has"
-    if isinstance(action, Wait) and j.state is RUNNING and s.exit is None and s.usage.last_output is not None:
-        assert bounds.due(s.usage, j.start_time) is None or action.until is not None, "a limit on time is waited for"
-
-
-@given(j=jobs, s=observations, after=st.floats(0, 1000), bounds=all_bounds)
-def test_whose_own_code_had_ended_keeps_its_result(j: Job, s: Observed, after: float, bounds: Bounds) -> None:
-    action = decide(j, s, after=after, bounds=bounds)
-    if j.state is RUNNING and isinstance(action, Complete) and s.exit is not None and not s.exit.terminated:
-        assert action.verdict.exit_code == s.exit.code
-        assert reason_of(action.verdict) not in STOP_CONCLUSIONS
-        assert (action.verdict.conclusion is Conclusion.SUCCEEDED) == (s.exit.code == 0)

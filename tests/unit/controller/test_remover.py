@@ -11,7 +11,6 @@ import pytest
 
 from ci_common.jobs import Conclusion, Job, State
 from ci_common.layout import DataDirectory
-from ci_common.processes import this_process
 from ci_common.watch import FileWatcher
 from ci_controller.remover import Remover
 from ci_controller.runtime.protocol import Sighting, WorkloadKey
@@ -20,6 +19,7 @@ from ci_persistence.repository import Lease
 from ci_persistence.retention import Removal
 from ci_persistence.sqlite import SQLiteJobRepository
 from tests.helpers.jobs import NOON, PLENTY, new_job
+from tests.helpers.leading import leading
 from tests.helpers.waiting import eventually
 
 
@@ -90,12 +90,8 @@ class Bench:
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    repository = SQLiteJobRepository(tmp_path / "jobs.db")
-    await repository.open()
-    lease = await repository.acquire(this_process(), 3600)
-    assert lease is not None
-    yield Bench(tmp_path / "data", repository, lease)
-    await repository.close()
+    async with leading(tmp_path) as (repository, lease):
+        yield Bench(tmp_path / "data", repository, lease)
 
 
 async def test_the_engine_is_asked_once_for_many(bench: Bench) -> None:

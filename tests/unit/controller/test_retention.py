@@ -23,6 +23,7 @@ from ci_controller.sweeper import Sweeper
 from ci_persistence.repository import JobFilter, Lease
 from ci_persistence.sqlite import SQLiteJobRepository
 from tests.helpers.jobs import NOON, PLENTY, new_job
+from tests.helpers.leading import leading
 
 S, F, T, E, C = (Conclusion(name) for name in ("succeeded", "failed", "timed_out", "errored", "cancelled"))
 
@@ -61,14 +62,10 @@ class Bench:
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    repository = SQLiteJobRepository(tmp_path / "jobs.db")
-    await repository.open()
-    lease = await repository.acquire(this_process(), 3600)
-    assert lease is not None
-    bench = Bench(tmp_path, repository, lease)
-    bench.data.create()
-    yield bench
-    await repository.close()
+    async with leading(tmp_path) as (repository, lease):
+        bench = Bench(tmp_path, repository, lease)
+        bench.data.create()
+        yield bench
 
 
 AGES = [2, 8, 31, 91, 400]

@@ -11,16 +11,17 @@ from ci_common.disk import Disk
 from ci_common.errors import ImageNotFound, Unavailable
 from ci_common.ids import new_job_id
 from ci_common.jobs import Attempt, Conclusion, Job, NewJob, ReasonCode, StartWay, State
-from ci_common.processes import this_process
 from ci_common.spec import ExecutionPlan, Retry
 from ci_common.times import utc_now
 from ci_controller.builtin import BuiltinExecution
 from ci_controller.completion import Writer
 from ci_controller.images import Images
+from ci_controller.kinds import Kinds
 from ci_controller.runtime.protocol import Runtime
 from ci_controller.scheduler import Scheduler
 from ci_persistence.sqlite import SQLiteJobRepository
 from tests.helpers.disks import PlayedUsage
+from tests.helpers.leading import leading
 from tests.helpers.runtimes import ScriptedImages
 from tests.helpers.scripts import plan_of, shell_steps
 from tests.helpers.waiting import eventually
@@ -70,7 +71,8 @@ class Queue:
         self.free = 1000
         disk = Disk([Path()], min_free_bytes=100, min_free_percent=100, usage=lambda _: PlayedUsage(1000, self.free))
         self.pool = PlayedPool()
-        self.scheduler = Scheduler(writer, self.images, lambda _: execution, slots=2, disk=disk, pool=self.pool)
+        kinds = Kinds(self.pool.kind_of)
+        self.scheduler = Scheduler(writer, self.images, lambda _: execution, 2, disk, self.pool, kinds)
 
     async def add(self, image: str | None = "here", **more: Any) -> str:
         job = NewJob(id=new_job_id(), type="container", submit_time=utc_now(), image=image, **more)
@@ -87,14 +89,10 @@ class Queue:
 
 @pytest.fixture
 async def queue(tmp_path: Path) -> AsyncIterator[Queue]:
-    repository = SQLiteJobRepository(tmp_path / "jobs.db")
-    await repository.open()
-    lease = await repository.acquire(this_process(), 60)
-    assert lease is not None
-    made = Queue(repository, Writer(repository, lease, utc_now))
-    yield made
-    await made.images.close()
-    await repository.close()
+    async with leading(tmp_path) as (repository, lease):
+        made = Queue(repository, Writer(repository, lease, utc_now))
+        yield made
+        await made.images.close()
 
 
 async def test_jobs_start_in_order_as_far_as_slots_go(queue: Queue) -> None:

@@ -1,0 +1,149 @@
+"""Backup and restore, on an installation whose jobs and files the test makes by hand."""
+
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ci_common.errors import Unavailable
+from ci_common.jobs import Conclusion, Job, ReasonCode, State
+from ci_common.layout import DataDirectory
+from ci_common.logs import LogTimes
+from ci_common.processes import this_process
+from ci_common.settings import Settings
+from ci_controller.backup.manifest import Backup, BackupFault
+from ci_controller.backup.restoring import restore_backup
+from ci_controller.backup.taking import take_backup
+from tests.helpers.backups import Place, quiet, restored, sha
+from tests.helpers.jobs import NOON
+from tests.helpers.service import zipped
+
+
+def everything(job: Job) -> dict[str, Any]:
+    return {field.name: getattr(job, field.name) for field in fields(Job)}
+
+
+async def test_completed_jobs_come_back_as_they_were(place: Place, target: Path, tmp_path: Path) -> None:
+    upload = zipped({"a": "b"})
+    jobs = [
+        await place.job(State.COMPLETED, b"one\xff\n", upload=upload),
+        await place.job(State.COMPLETED, b"second", earlier=b"first"),
+        await place.job(State.COMPLETED, None, conclusion=Conclusion.CANCELLED, exit_code=None),
+    ]
+    manifest = await take_backup(place.settings, target, quiet)
+    assert (manifest.jobs, manifest.unfinished, manifest.damaged, manifest.files) == (3, 0, (), 7)
+    async with restored(tmp_path, target) as (done, settings, repository):
+        data = DataDirectory(settings.data_path)
+        assert (done.jobs, done.settled.ended) == (3, 0)
+        for job in jobs:
+            assert everything(await repository.get(job.id)) == everything(job)
+        assert data.upload(jobs[0].id).read_bytes() == upload
+        assert data.run(jobs[0].id, 1).log.read_bytes() == b"one\xff\n"
+        assert LogTimes(data.run(jobs[0].id, 1).times).time_of(0) == NOON
+        assert [data.run(jobs[1].id, n).log.read_bytes() for n in (1, 2)] == [b"first", b"second"]
+        assert settings.db_path.stat().st_mode & 0o077 == 0
+        assert data.path.stat().st_mode & 0o077 == 0
+        assert sorted(p.name for p in data.path.iterdir()) == ["incoming", "jobs"]
+        assert sorted(p.name for p in settings.db_path.parent.glob("*restoring*")) == []
+
+
+async def test_an_installation_that_is_restored_is_another_one(place: Place, target: Path, tmp_path: Path) -> None:
+    await take_backup(place.settings, target, quiet)
+    async with restored(tmp_path, target) as (done, settings, repository):
+        installation = await repository.installation()
+        assert installation.id == done.installation_id != (await place.repository.installation()).id
+        assert installation.data_path == str(settings.data_path)
+        assert await repository.acquire(this_process(), 10) is not None, "nobody leads"
+
+
+async def test_what_had_not_completed_is_ended_and_says_why(place: Place, target: Path, tmp_path: Path) -> None:
+    states = (State.QUEUED, State.STARTING, State.RUNNING)
+    jobs = [await place.job(state, b"so far" if state is State.RUNNING else b"") for state in states]
+    manifest = await take_backup(place.settings, target, quiet)
+    assert manifest.unfinished == 3
+    async with restored(tmp_path, target) as (done, _, repository):
+        assert (done.settled.ended, done.settled.queued) == (3, 0)
+        assert await repository.queued() == await repository.active() == []
+        for job, log in zip(jobs, (b"", b"", b"so far"), strict=True):
+            ended = await repository.get(job.id)
+            assert (ended.conclusion, ended.log_bytes, ended.log_sha256) == (Conclusion.ERRORED, len(log), sha(log))
+            assert ended.reason is not None
+            assert ended.reason.code is ReasonCode.RESTORED
+            assert ended.error == ended.reason.message
+
+
+async def test_the_queue_is_kept_where_that_is_asked_for(place: Place, target: Path, tmp_path: Path) -> None:
+    job = await place.job(State.QUEUED, upload=zipped({"src/a.txt": "hello"}))
+    await place.job(State.RUNNING)
+    await take_backup(place.settings, target, quiet)
+    async with restored(tmp_path, target, keep_queue=True) as (done, settings, repository):
+        assert (done.settled.ended, done.settled.queued) == (1, 1)
+        assert [queued.id for queued in await repository.queued()] == [job.id]
+        workspace = DataDirectory(settings.data_path).run(job.id, 1).workspace
+        assert (workspace / "src" / "a.txt").read_text() == "hello"
+
+
+async def test_what_is_there_is_never_replaced(place: Place, target: Path) -> None:
+    await take_backup(place.settings, target, quiet)
+    before = sorted(place.data.path.rglob("*"))
+    with pytest.raises(BackupFault, match=r"ci_jobs\.db is there already, .* move it away"):
+        await restore_backup(place.settings, target, quiet, keep_queue=False)
+    with pytest.raises(BackupFault, match="there already"):
+        await take_backup(place.settings, target, quiet)
+    with pytest.raises(BackupFault, match="outside of it"):
+        await take_backup(place.settings, place.data.path / "backup", quiet)
+    other = place.settings.model_copy(update={"db_path": target.parent / "other.db", "data_dir": place.data.path})
+    with pytest.raises(BackupFault, match=r"ci_jobs\.data/\w+ is there already"):
+        await restore_backup(other, target, quiet, keep_queue=False)
+    assert sorted(place.data.path.rglob("*")) == before
+
+
+async def test_no_database_is_made_by_looking_for_one(tmp_path: Path, target: Path) -> None:
+    with pytest.raises(Unavailable, match="there is no database at"):
+        await take_backup(Settings(db_path=tmp_path / "none.db"), target, quiet)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_what_a_job_left_in_place_of_its_log_is_not_followed(place: Place, target: Path) -> None:
+    job = await place.job(State.COMPLETED, None, log_bytes=0, log_sha256=sha(b""))
+    run = place.data.run(job.id, 1)
+    run.path.mkdir(parents=True)
+    run.log.symlink_to("/etc/passwd")
+    manifest = await take_backup(place.settings, target, quiet)
+    assert (manifest.damaged, manifest.files) == ((), 0)
+    assert not Backup(target).data.run(job.id, 1).log.exists()
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def newer(backup: Backup) -> None:
+    backup.manifest.write_text(json.dumps(json.loads(backup.manifest.read_text()) | {"format": 99}))
+
+
+SPOILT: list[tuple[str, Callable[[Backup], object]]] = [
+    ("no backup", lambda backup: backup.manifest.unlink()),
+    ("cannot be read", lambda backup: backup.manifest.write_text("{")),
+    ("with that version", newer),
+    ("its SHA-256 is another", lambda backup: cut(backup.database)),
+    ("log of attempt 1", lambda backup: [cut(path) for path in backup.path.glob("data/jobs/*/1/log")]),
+    ("upload is not the one", lambda backup: [cut(path) for path in backup.path.glob("data/jobs/*/upload.zip")]),
+]
+
+
+@pytest.mark.parametrize(("told", "change"), SPOILT, ids=[told for told, _ in SPOILT])
+async def test_a_spoilt_backup_is_not_restored(
+    place: Place, target: Path, tmp_path: Path, told: str, change: Callable[[Backup], object]
+) -> None:
+    await place.job(State.COMPLETED, b"log", upload=b"zip")
+    await take_backup(place.settings, target, quiet)
+    change(Backup(target))
+    there = tmp_path / "there"
+    with pytest.raises(BackupFault, match=told):
+        await restore_backup(Settings(db_path=there / "ci_jobs.db"), target, quiet, keep_queue=False)
+    left = [path for path in there.rglob("*") if path.is_file()] if there.exists() else []
+    assert left == []

@@ -1,0 +1,24 @@
+"""A pool that is at work."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ci_common.times import utc_now
+from ci_common.watch import FileWatcher
+from ci_controller.completion import Writer
+from tests.helpers.leading import leading
+from tests.helpers.pools import Place
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
+    async with leading(tmp_path) as (repository, lease), FileWatcher() as watcher:
+        made = Place(tmp_path, Writer(repository, lease, utc_now), watcher)
+        running = asyncio.create_task(made.pool.run())
+        yield made
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    made.runtime.close()

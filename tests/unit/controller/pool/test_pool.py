@@ -1,0 +1,154 @@
+"""The pool while one controller leads: what waits, who gets it, and what is replaced or removed."""
+
+import asyncio
+
+import pytest
+
+from ci_common.errors import RuntimeUnavailable, StartFault
+from ci_controller.pool import pool as pool_module
+from ci_controller.runtime.protocol import WAITING
+from tests.helpers.pools import OTHER, PLAN, Place, take, used
+from tests.helpers.waiting import eventually
+
+
+async def test_what_was_used_waits_for_the_next_job(place: Place) -> None:
+    assert await take(place.pool, PLAN) is None
+    place.pool.note_load(busy=True)
+    place.pool.note_load(busy=False)
+    await place.waiting(1)
+    (key,) = place.runtime.created
+    assert key.attempt == WAITING
+    assert place.runtime.specs[key].kind == "one"
+    assert await take(place.pool, OTHER) is None, "another kind's"
+    assert await take(place.pool, PLAN) == key.job_id
+
+
+async def test_nobody_gets_what_somebody_has(place: Place) -> None:
+    await used(place, PLAN, PLAN)
+    await place.waiting(2)
+    taken = [await take(place.pool, PLAN) for _ in range(3)]
+    assert taken[2] is None
+    assert len({*taken}) == 3
+    assert await take(place.pool, PLAN) is None
+
+
+async def test_what_was_taken_in_vain_waits_on(place: Place) -> None:
+    await used(place, PLAN)
+    await place.waiting(1)
+    workload = await take(place.pool, PLAN)
+    assert workload is not None
+    place.pool.give_back(workload)
+    assert await take(place.pool, PLAN) == workload
+
+
+async def test_no_more_wait_than_allowed(place: Place) -> None:
+    await used(place, *[OTHER] * 5, *[PLAN] * 5)
+    await place.waiting(2, "one")
+    await place.waiting(1, "other")
+    assert len(place.runtime.created) == 3
+
+
+async def test_none_is_made_while_a_job_waits_for_the_engine(place: Place) -> None:
+    await take(place.pool, PLAN)
+    place.pool.note_load(busy=True)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert place.runtime.created == []
+    place.pool.note_load(busy=False)
+    await place.waiting(1)
+
+
+async def test_none_is_made_while_a_job_takes_its_own(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    await used(place, PLAN)
+    await place.waiting(1)
+    monkeypatch.setattr(pool_module, "PAUSE_SECONDS", 3600.0)
+    workload = await take(place.pool, PLAN)
+    assert workload is not None
+    place.pool.settle(workload)
+    await place.waiting(0)
+    for _ in range(50):  # Making one takes a thread and the loop a few milliseconds.
+        await asyncio.sleep(0.002)
+    assert place.runtime.tried == 1
+
+
+async def test_one_that_died_is_replaced(place: Place) -> None:
+    await used(place, PLAN)
+    await place.waiting(1)
+    (first,) = place.runtime.created
+    place.runtime.die(first)
+    place.pool.lost(first.job_id)
+    await eventually(lambda: len(place.runtime.created) == 2 and first not in place.runtime.specs, "it is replaced")
+    await place.waiting(1)
+
+
+async def test_one_whose_death_is_heard_of_is_removed(place: Place) -> None:
+    await used(place, PLAN)
+    await place.waiting(1)
+    (first,) = place.runtime.created
+    run = place.runtime.run_of(first)
+    place.runtime.die(first)
+    place.pool.lost(first.job_id)
+    await eventually(lambda: first not in place.runtime.specs, "it is removed")
+    await eventually(lambda: not run.path.exists(), "and its files")
+
+
+async def test_want_of_memory_empties_the_pool(place: Place) -> None:
+    await used(place, PLAN, PLAN)
+    await place.waiting(2)
+    place.memory = 5.0
+    place.pool.note_load(busy=True)
+    place.pool.note_load(busy=False)
+    await eventually(lambda: not place.runtime.specs, "nothing waits")
+    held_back = (await place.writer.repository.pool()).held_back
+    assert held_back is not None
+    assert "memory" in held_back
+
+
+async def test_what_a_job_takes_just_then_is_not_removed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    await used(place, PLAN)
+    await place.waiting(1)
+    (key,) = place.runtime.created
+    taken: list[str | None] = []
+
+    async def take_first(*_: object) -> None:
+        if not taken:
+            taken.append(await take(place.pool, PLAN))
+
+    monkeypatch.setattr(place.writer.repository, "publish_pool", take_first)
+    place.memory = 5.0
+    place.pool.note_load(busy=True)
+    place.pool.note_load(busy=False)
+    await eventually(lambda: taken, "it is taken while the pool is being emptied")
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert taken == [key.job_id]
+    assert key in place.runtime.specs
+
+
+async def test_what_cannot_be_made_is_not_tried_for_ever(place: Place) -> None:
+    place.runtime.fault = StartFault("the image has no /bin/sh")
+    await used(place, PLAN)
+    await eventually(lambda: place.runtime.tried == 1, "it is tried")
+
+    async def forgotten() -> bool:
+        return not (await place.writer.repository.pool()).kinds
+
+    await eventually(forgotten, "nothing is wanted")
+    assert list(place.data.pool.iterdir()) == [], "and no file is left of the try"
+
+
+async def test_an_engine_that_goes_leaves_nothing_half_made_for_ever(place: Place) -> None:
+    place.runtime.fault = RuntimeUnavailable("no engine answers")
+    await used(place, PLAN)
+    await eventually(lambda: place.runtime.tried == 1, "it is tried")
+    await place.waiting(0)
+    await place.pool.sweep()
+    assert list(place.data.pool.iterdir()) == []
+
+
+async def test_without_a_pool_nothing_is_asked_or_made(place: Place) -> None:
+    place.settings = place.settings.model_copy(update={"pool_memory": 8 * 1024**2 - 1})
+    none = place.another()
+    place.runtime.kinds = {"one": None}
+    assert await take(none, PLAN) is None
+    assert (await place.sort(none)) == ([], [])

@@ -1,0 +1,110 @@
+"""What becomes of waiting workloads when controllers come and go."""
+
+import asyncio
+
+import pytest
+
+from ci_common.ids import new_job_id
+from ci_controller.runtime.protocol import WAITING, WorkloadKey
+from tests.helpers.pools import PLAN, Place, take, used
+from tests.helpers.waiting import eventually
+
+
+async def test_what_is_taken_over_just_then_is_not_removed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    await used(place, PLAN)
+    await place.waiting(1)
+    (key,) = place.runtime.created
+    following, held = place.another(), []
+
+    async def sort_first(*_: object) -> None:
+        if not held:
+            held.append(await place.sort(following))
+
+    monkeypatch.setattr(place.writer.repository, "publish_pool", sort_first)
+    running = asyncio.create_task(following.run())
+    await eventually(lambda: held, "it is taken over while the pool looks")
+    for _ in range(50):
+        await asyncio.sleep(0)
+    running.cancel()
+    assert key in place.runtime.specs
+    assert await take(following, PLAN) == key.job_id
+
+
+async def test_the_next_controller_takes_over_what_waits(place: Place) -> None:
+    await used(place, PLAN)
+    await place.waiting(1)
+    (key,) = place.runtime.created
+    following = place.another()
+    assert await place.sort(following) == ([], [])
+    assert await take(following, PLAN) == key.job_id
+
+
+async def test_the_next_controller_leaves_alone_what_a_job_has_taken(place: Place) -> None:
+    await used(place, PLAN)
+    await place.waiting(1)
+    workload = await take(place.pool, PLAN)
+    assert workload is not None
+    job = await place.starting(workload)
+    following = place.another()
+    held, strangers = await place.sort(following)
+    assert ([each.id for each in held], strangers) == ([job.id], [])
+    await following.sweep()
+    assert await take(following, PLAN) is None
+    assert place.data.waiting_run(workload).is_gate_read()
+
+
+async def test_what_was_taken_and_never_written_down_waits_again(place: Place) -> None:
+    await used(place, PLAN)
+    await place.waiting(1)
+    place.pool.note_load(busy=True)  # So that no other is made meanwhile.
+    workload = await take(place.pool, PLAN)
+    assert workload is not None
+    assert await place.sort(place.pool) == ([], []), "while it is being taken, it is nobody else's"
+    place.pool.settle(workload)
+    assert await place.sort(place.pool) == ([], [])
+    assert await take(place.pool, PLAN) == workload
+
+
+async def test_what_waits_no_more_when_the_next_controller_comes_is_removed(place: Place) -> None:
+    await used(place, PLAN)
+    await place.waiting(1)
+    (key,) = place.runtime.created
+    place.runtime.die(key)
+    assert await place.sort(place.another()) == ([], [])
+    assert key not in place.runtime.specs
+    assert not place.data.waiting_run(key.job_id).path.exists()
+
+
+async def test_what_has_no_directory_in_the_pool_is_a_stranger(place: Place) -> None:
+    """It may be a job's that the database does not know."""
+    await used(place, PLAN)
+    await place.waiting(1)
+    (key,) = place.runtime.created
+    place.data.waiting_run(key.job_id).path.rename(place.data.path / "elsewhere")
+    assert await place.sort(place.another()) == ([], [key.job_id])
+    assert key in place.runtime.specs
+
+
+async def test_directories_without_a_workload_go(place: Place) -> None:
+    lonely = place.data.waiting_run(new_job_id()).path
+    lonely.mkdir(parents=True)
+    await place.pool.sweep()
+    assert not lonely.exists()
+
+
+async def test_a_controller_that_leaves_leaves_nothing_waiting(place: Place) -> None:
+    await used(place, PLAN, PLAN)
+    await place.waiting(2)
+    await place.pool.close()
+    assert place.runtime.specs == {}
+    assert list(place.data.pool.iterdir()) == []
+
+
+async def test_one_that_leads_no_more_touches_nothing(place: Place) -> None:
+    await used(place, PLAN)
+    await place.waiting(1)
+    (key,) = place.runtime.created
+    place.leads = False
+    await place.pool.close()
+    assert WorkloadKey(key.job_id, WAITING) in place.runtime.specs
+    assert place.data.waiting_run(key.job_id).is_gate_read()
