@@ -31,6 +31,7 @@ import re
 import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from ci_common.errors import Unavailable
@@ -90,49 +91,53 @@ def read_capped(path: Path, limit: int) -> bytes | None:
         os.close(descriptor)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RunDirectory:
-    """The paths of one attempt, and what its marks say."""
+    """The paths of one attempt, and what its marks say. Whoever looks again and again keeps it: making paths takes."""
 
     path: Path
 
-    @property
+    @cached_property
     def script(self) -> Path:
         return self.path / "run"
 
-    @property
+    @cached_property
     def job(self) -> Path:
         return self.path / "job"
 
-    @property
+    @cached_property
     def gate(self) -> Path:
         return self.path / "gate"
 
-    @property
+    @cached_property
     def console(self) -> Path:
         return self.path / "console"
 
-    @property
+    @cached_property
     def log(self) -> Path:
         return self.path / "log"
 
-    @property
+    @cached_property
     def steps(self) -> Path:
         return self.path / "steps.jsonl"
 
-    @property
+    @cached_property
     def exit(self) -> Path:
         return self.path / "exit"
 
-    @property
+    @cached_property
     def workspace(self) -> Path:
         return self.path / "workspace"
 
-    @property
+    @cached_property
     def waiting(self) -> Path:
         return self.path / "waiting"
 
-    @property
+    @cached_property
+    def started(self) -> Path:
+        return self.path / "started"
+
+    @cached_property
     def times(self) -> Path:
         return self.path.with_name(self.path.name + ".times")
 
@@ -155,7 +160,7 @@ class RunDirectory:
 
     def is_started(self) -> bool:
         """Tell whether the gate has opened, so that the job's own code may have run."""
-        return os.path.lexists(self.path / "started")
+        return os.path.lexists(self.started)
 
     def is_spent(self) -> bool:
         """Tell whether the directory has been cleared, so that the attempt had completed by then.
@@ -167,14 +172,14 @@ class RunDirectory:
     def started_at(self) -> datetime | None:
         """Return when the mark of the opened gate was made, or None while there is none."""
         try:
-            return _instant(os.lstat(self.path / "started"))
+            return _instant(os.lstat(self.started))
         except FileNotFoundError:
             return None
 
     def started_uptime(self) -> float | None:
         """Return the uptime in seconds that the script noted at its start, or None where it could not."""
         try:
-            return float(read_capped(self.path / "started", 32) or b"")
+            return float(read_capped(self.started, 32) or b"")
         except ValueError:
             return None
 

@@ -96,6 +96,11 @@ class Trace:
         return dict(self._times)
 
 
+def gone_on(times: Mapping[str, int], station: Station) -> dict[str, int]:
+    """Return `times` and with them `station`, which is passed now and is behind all of theirs, unless it is noted."""
+    return {station: max(to_micros(utc_now()), *times.values(), 0), **times}
+
+
 def left_in_files(run: RunDirectory) -> dict[str, int]:
     """Return the stations of an attempt that its files tell of, whoever drove it.
 

@@ -22,7 +22,8 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
 async def alongside(work: Coroutine[Any, Any, None], *, name: str) -> AsyncIterator[None]:
     """Do endless work for as long as the block lasts; the block's end cancels it.
 
-    Should the work end before, the block is cancelled, and what the work raised is raised in its place.
+    Should the work end before, the block is cancelled, and what the work raised is raised in its place: also where the
+    block has noticed that the work was failing, and failed of that.
     """
     block = asyncio.current_task()
     assert block is not None, "entered in a task"
@@ -44,10 +45,21 @@ async def alongside(work: Coroutine[Any, Any, None], *, name: str) -> AsyncItera
         block.uncancel()
         task.result()
         raise RuntimeError(f"{name} has ended before its time") from None
+    except Exception as exc:
+        leaving = True
+        if (cause := await _cancelled(task)) is not None:
+            raise cause from exc
+        raise
     finally:
         leaving = True
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await _cancelled(task)
+
+
+async def _cancelled(task: "asyncio.Task[None]") -> Exception | None:
+    """Cancel the task, wait for its end, and return what it failed of nevertheless."""
+    task.cancel()
+    (outcome,) = await asyncio.gather(task, return_exceptions=True)
+    return outcome if isinstance(outcome, Exception) else None
 
 
 async def uninterrupted(work: Coroutine[Any, Any, None]) -> None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 Clock = Callable[[], datetime]
 """A source of the present instant; injected wherever a decision depends on it."""
@@ -26,9 +27,18 @@ def uptime() -> float:
 
 def to_rfc3339(instant: datetime) -> str:
     """Return `instant` as RFC 3339 with microseconds and `Z`."""
-    if instant.tzinfo is not UTC:
-        instant = instant.astimezone(UTC)
-    return instant.isoformat("T", "microseconds").removesuffix("+00:00") + "Z"
+    return micros_to_rfc3339(to_micros(instant))
+
+
+def micros_to_rfc3339(micros: int) -> str:
+    """Return the instant `micros` microseconds after the start of 1970 UTC as RFC 3339, with microseconds and `Z`."""
+    seconds, rest = divmod(micros, 1_000_000)
+    return f"{_to_seconds(seconds)}.{rest:06d}Z"
+
+
+@lru_cache(maxsize=64)
+def _to_seconds(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat().removesuffix("+00:00")
 
 
 def from_rfc3339(text: str) -> datetime:

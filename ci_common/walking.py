@@ -4,9 +4,12 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
+
+from ci_common.tasks import in_thread
 
 AT_ONCE = 200
 """Entries between two pauses."""
@@ -24,11 +27,13 @@ async def walked(
     `examine` runs in a thread. Memory and the share of a processor do not grow with the number of entries. Entries that
     come or go meanwhile may be missed. Close the generator with `aclose` when done. Raises OSError.
     """
-    with await asyncio.to_thread(os.scandir, directory) as entries:
+    with ExitStack() as opened:
+        # Entered within the thread, so that a cancellation meanwhile closes it, too.
+        entries = await in_thread(lambda: opened.enter_context(os.scandir(directory)))
         more = True
         while more:
             begun = time.perf_counter()
-            more, found = await asyncio.to_thread(_examined, entries, examine)
+            more, found = await in_thread(_examined, entries, examine)
             pause = (time.perf_counter() - begun) * _LOAD
             if found:
                 yield found

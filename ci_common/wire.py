@@ -12,7 +12,7 @@ from ci_common.pool import PoolState
 from ci_common.quantities import NonNegativeDuration
 from ci_common.retention import LONGEST_AGE
 from ci_common.stations import in_order
-from ci_common.times import from_micros, to_rfc3339
+from ci_common.times import micros_to_rfc3339, to_rfc3339
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
@@ -85,7 +85,7 @@ def step_on_wire(step: StepResult) -> dict[str, Any]:
 def timing_on_wire(*traces: Mapping[str, int]) -> list[dict[str, str]]:
     """Return the stations of a path as the job's `timing` shows them, in order."""
     passed = (station for trace in traces for station in in_order(trace))
-    return [{"station": name, "time": to_rfc3339(from_micros(instant))} for name, instant in passed]
+    return [{"station": name, "time": micros_to_rfc3339(instant)} for name, instant in passed]
 
 
 def attempt_on_wire(attempt: Attempt) -> dict[str, Any]:

@@ -7,13 +7,14 @@ from starlette.applications import Starlette
 
 from ci_common.disk import Disk
 from ci_common.settings import Settings
+from ci_persistence.sqlite import SQLiteJobRepository
 from ci_server.application import Application
 from ci_server.leaving import Leaving
 from ci_server.routes import ROUTES
-from ci_server.services import open_services
+from ci_server.services import open_repository, open_services
 
-Companion = Callable[[Settings], AbstractAsyncContextManager[None]]
-"""Something that lives as long as the application does, such as a controller."""
+Companion = Callable[[Settings, SQLiteJobRepository], AbstractAsyncContextManager[None]]
+"""Something that lives as long as the application does and shares its repository, such as a controller."""
 
 
 def create_api(settings: Settings, *, companions: Sequence[Companion] = (), disk: Disk | None = None) -> Starlette:
@@ -28,11 +29,12 @@ def create_api(settings: Settings, *, companions: Sequence[Companion] = (), disk
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         leaving = app.state.leaving = Leaving()
         async with AsyncExitStack() as stack:
+            repository = await stack.enter_async_context(open_repository(settings))
             app.state.services = await stack.enter_async_context(
-                open_services(settings, leaving, disk or Disk.of(settings))
+                open_services(settings, repository, leaving, disk or Disk.of(settings))
             )
             for companion in companions:
-                await stack.enter_async_context(companion(settings))
+                await stack.enter_async_context(companion(settings, repository))
             try:
                 yield
             finally:

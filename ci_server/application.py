@@ -1,5 +1,6 @@
 """The application as a server calls it."""
 
+import asyncio
 import time
 
 from starlette.applications import Starlette
@@ -24,7 +25,14 @@ class Application(Starlette):
         answer = handed_over(inner)
         if answer is None:
             return
-        job_id, status, answering = answer.job_id, answer.status_code, answer.answered(receive, send)
-        del inner, answer, receive, send
-        await answering
+        job_id, status, held = answer.job_id, answer.status_code, await answer.begin(send)
+        del inner, answer, send  # Thousands may wait here.
+        try:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        except asyncio.CancelledError:
+            if not held.abandoned:
+                raise
+        finally:
+            held.leave()
         log_request(scope, status, time.monotonic() - begun, job_id)

@@ -77,15 +77,7 @@ class JobFeed:
 
     async def _follow_changes(self) -> bool:
         """Look at every change until nobody listens any more: then return True."""
-        with self._repository.showing(self._see):
-            return await self._look_at_changes()
-
-    def _see(self, job: Job) -> None:
-        for follower in tuple(self._followers.get(job.id, ())):
-            follower.see(job)
-
-    async def _look_at_changes(self) -> bool:
-        async with aclosing(self._repository.changes()) as changes:
+        async with aclosing(self._repository.changes(self._see)) as changes:
             async for _ in changes:
                 if not self._followers:
                     self._wanted.clear()
@@ -93,6 +85,10 @@ class JobFeed:
                 await self._look()
                 await asyncio.sleep(max(_SHORTEST_PAUSE, len(self._followers) * _PAUSE_PER_JOB))
         return False
+
+    def _see(self, job: Job) -> None:
+        for follower in tuple(self._followers.get(job.id, ())):
+            follower.see(job)
 
     async def _look(self) -> None:
         """Read the rows of all followed jobs once."""

@@ -4,12 +4,22 @@ A waiting request holds the frames of all functions it is in. There are a dozen 
 of them has anything more to do once a stream has begun.
 """
 
-from collections.abc import Awaitable
 from typing import Protocol
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope, Send
 
 _ANSWER = "ci_server.long_answer"
+
+
+class Held(Protocol):
+    """The place of a long answer, for as long as it is given."""
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether whoever gives the answer has cancelled the request, to end it."""
+
+    def leave(self) -> None:
+        """Give no more of it. To be called once, in the end."""
 
 
 class LongAnswer(Protocol):
@@ -18,8 +28,8 @@ class LongAnswer(Protocol):
     job_id: str
     status_code: int
 
-    def answered(self, receive: Receive, send: Send) -> Awaitable[None]:
-        """Return what gives the answer once it is awaited, and holds no more than that takes."""
+    async def begin(self, send: Send) -> Held:
+        """Begin the answer, and have it given by others, with `send`, until it is left."""
 
 
 def hand_over(scope: Scope, answer: LongAnswer) -> None:

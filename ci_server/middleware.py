@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ci_common.errors import CrossSite, RequestError, Unavailable
 from ci_server.handover import handed_over
-from ci_server.leaving import GRACE_SECONDS, Leaving
+from ci_server.leaving import Grace, Leaving
 from ci_server.lingering import Exchange, header_of
 from ci_server.problems import disk_problem, internal_problem, problem_of, routing_problem
 from ci_server.request_log import log_request, path_of
@@ -47,22 +47,22 @@ class Boundary:
         if _is_foreign(scope):
             return problem_of(CrossSite("a page of another web site sent this request; it was not carried out"))
         leaving: Leaving = scope["app"].state.leaving
-        loop = asyncio.get_running_loop()
-        deadline = asyncio.timeout(None)
+        grace = Grace(leaving)
         try:
-            async with deadline:
-                with leaving.telling(lambda: deadline.reschedule(loop.time() + GRACE_SECONDS)):
-                    await self._app(scope, exchange.receive, exchange.send)
+            with grace:
+                await self._app(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
             return None
         except asyncio.CancelledError:
-            if not leaving.begun or exchange.status != 0:
+            if grace.is_over and grace.task is not None:
+                grace.task.uncancel()
+            elif not leaving.begun or exchange.status != 0:
                 raise
             return _shutting_down()  # The server waits no longer, which must not look like a fault of the request.
         except Exception as exc:
             if exchange.status == 0 and (refusal := _refusal(scope, exc)) is not None:
                 return refusal
-            if deadline.expired():
+            if grace.is_over:
                 return _shutting_down()
             if isinstance(exc, OSError) and (answer := disk_problem(exc)) is not None:
                 logger.warning("the disk cannot take a request: %s", exc)

@@ -3,9 +3,10 @@
 import asyncio
 import tempfile
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from ci_common.errors import DiskLow, FieldError, Unavailable
+from ci_server.documents import Document
 from ci_server.problems import problem_of
 from ci_server.services import Services
 
@@ -18,7 +19,7 @@ async def readiness(services: Services) -> Response:
     failing = [error for error in looks if error]
     if failing:
         return problem_of(Unavailable("; ".join(f"{e.path}: {e.message}" for e in failing), *failing))
-    return JSONResponse({"status": "ok"})
+    return Document({"status": "ok"})
 
 
 def _leaving(services: Services) -> FieldError | None:

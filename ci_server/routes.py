@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -19,6 +19,7 @@ from ci_common.times import utc_now
 from ci_common.validation import validated
 from ci_common.wire import CleanupRequest, pool_on_wire
 from ci_server.deletion import clean_up, delete_or_cancel
+from ci_server.documents import Document
 from ci_server.listing import next_link, read_list_query
 from ci_server.metrics.answer import metrics_answer
 from ci_server.ranges import ranged_response
@@ -56,7 +57,7 @@ async def submit_stream(request: Request) -> Response:
 async def submit_async(request: Request) -> Response:
     read_query(request, NoQuery)
     job = await submit_upload(services_of(request), request)
-    return JSONResponse({"job_id": job.id}, 202, _location(job))
+    return Document({"job_id": job.id}, 202, _location(job))
 
 
 async def submit_job(request: Request) -> Response:
@@ -71,7 +72,7 @@ async def list_jobs(request: Request) -> Response:
     found = await services.repository.list_jobs(query.to_filter(), limit=query.limit + 1, older_than=query.cursor)
     jobs = found[: query.limit]
     headers = {"Link": next_link(request, jobs[-1])} if len(found) > len(jobs) else {}
-    return JSONResponse([job_document(services, job) for job in jobs], headers=headers)
+    return Document([job_document(services, job) for job in jobs], headers=headers)
 
 
 async def get_job(request: Request) -> Response:
@@ -82,7 +83,7 @@ async def get_job(request: Request) -> Response:
         document["log"] = log_excerpt(services, job)
         if job.state is State.COMPLETED:
             await services.repository.get(job.id)  # Its log goes when it is deleted: then it is not found.
-    return JSONResponse(document)
+    return Document(document)
 
 
 async def stream_job(request: Request) -> Response:
@@ -131,17 +132,17 @@ async def clean_up_jobs(request: Request) -> Response:
     read_query(request, NoQuery)
     wanted = validated(CleanupRequest, await read_json_object(request), source="the body")
     job_ids, more = await clean_up(services_of(request), wanted)
-    return JSONResponse({"deleted": 0 if wanted.dry_run else len(job_ids), "job_ids": job_ids, "more": more})
+    return Document({"deleted": 0 if wanted.dry_run else len(job_ids), "job_ids": job_ids, "more": more})
 
 
 async def get_cleanup(request: Request) -> Response:
     read_query(request, NoQuery)
-    return JSONResponse({"pending": await services_of(request).retention.count_removals()})
+    return Document({"pending": await services_of(request).retention.count_removals()})
 
 
 async def get_pool(request: Request) -> Response:
     read_query(request, NoQuery)
-    return JSONResponse(pool_on_wire(await services_of(request).repository.pool()))
+    return Document(pool_on_wire(await services_of(request).repository.pool()))
 
 
 async def retry_job(request: Request) -> Response:
@@ -157,7 +158,7 @@ async def get_metrics(request: Request) -> Response:
 
 async def health(request: Request) -> Response:
     read_query(request, NoQuery)
-    return JSONResponse({"status": "ok"})
+    return Document({"status": "ok"})
 
 
 async def ready(request: Request) -> Response:
@@ -184,7 +185,7 @@ async def _job_of(request: Request) -> tuple[Services, Job]:
 
 
 def _accepted(services: Services, job: Job) -> Response:
-    return JSONResponse(job_document(services, job), 202, _location(job))
+    return Document(job_document(services, job), 202, _location(job))
 
 
 def _location(job: Job) -> dict[str, str]:
@@ -207,10 +208,10 @@ def _route(path: str, answer: Callable[[Request], Awaitable[Response]], method: 
 
 
 ROUTES = [
+    _route("/jobs", submit_job, "POST"),  # First, as routes are tried in their order.
     _route("/submit", submit, "POST"),
     _route("/submit-stream", submit_stream, "POST"),
     _route("/submit-async", submit_async, "POST"),
-    _route("/jobs", submit_job, "POST"),
     _route("/jobs", list_jobs, "GET"),
     _route("/jobs/cleanup", clean_up_jobs, "POST"),
     _route("/jobs/cleanup", get_cleanup, "GET"),

@@ -71,45 +71,53 @@ def services_of(request: Request) -> Services:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, leaving: Leaving, disk: Disk) -> AsyncIterator[Services]:
-    """Open data directory, database and watcher, and close them. Raises OSError, Unavailable."""
-    data = DataDirectory(settings.data_path)
-    data.create()
+async def open_repository(settings: Settings) -> AsyncIterator[SQLiteJobRepository]:
+    """Open the database, in a data directory that is made where there is none, and close it. Raises Unavailable."""
+    DataDirectory(settings.data_path).create()
     repository = SQLiteJobRepository(settings.db_path)
     try:
         await repository.open()
-        async with FileWatcher() as watcher:
-            feed = JobFeed(repository)
-            tasks = [
-                asyncio.create_task(feed.run(), name="job-feed"),
-                asyncio.create_task(sweep_for_ever(data, repository), name="sweep"),
-            ]
-            for task in tasks:
-                task.add_done_callback(_report_end)
-            try:
-                admission = Admission(settings, repository, disk, leaving)
-                unpacking = asyncio.Semaphore(_UNPACKING_AT_ONCE)
-                recent = RecentBatches(_RECENT_BYTES)
-                tails = Tails(Sources(repository, watcher, feed, leaving, partial(run_of, data), recent))
-                with tails.ending_with_the_server():
-                    yield Services(
-                        settings=settings,
-                        data=data,
-                        repository=repository,
-                        retention=repository,
-                        figures=repository,
-                        tails=tails,
-                        leaving=leaving,
-                        disk=disk,
-                        admission=admission,
-                        unpacking=unpacking,
-                    )
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+        yield repository
     finally:
         await repository.close()
+
+
+@asynccontextmanager
+async def open_services(
+    settings: Settings, repository: SQLiteJobRepository, leaving: Leaving, disk: Disk
+) -> AsyncIterator[Services]:
+    """Open what there is besides the repository, and close it. Raises OSError."""
+    data = DataDirectory(settings.data_path)
+    async with FileWatcher() as watcher:
+        feed = JobFeed(repository)
+        tasks = [
+            asyncio.create_task(feed.run(), name="job-feed"),
+            asyncio.create_task(sweep_for_ever(data, repository), name="sweep"),
+        ]
+        for task in tasks:
+            task.add_done_callback(_report_end)
+        try:
+            admission = Admission(settings, repository, disk, leaving)
+            unpacking = asyncio.Semaphore(_UNPACKING_AT_ONCE)
+            recent = RecentBatches(_RECENT_BYTES)
+            tails = Tails(Sources(repository, watcher, feed, leaving, partial(run_of, data), recent))
+            with tails.ending_with_the_server():
+                yield Services(
+                    settings=settings,
+                    data=data,
+                    repository=repository,
+                    retention=repository,
+                    figures=repository,
+                    tails=tails,
+                    leaving=leaving,
+                    disk=disk,
+                    admission=admission,
+                    unpacking=unpacking,
+                )
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _report_end(task: asyncio.Task[None]) -> None:

@@ -1,18 +1,16 @@
 """A job's stream as an answer: what one connection holds while there is nothing to tell."""
 
-import asyncio
-from collections.abc import Awaitable
-
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from ci_common.cursors import Cursor
 from ci_common.events import JOB_ID
 from ci_common.jobs import Job
 from ci_server.framing import frame
-from ci_server.handover import hand_over
+from ci_server.handover import Held, hand_over
 from ci_server.narration import Place
 from ci_server.readers import Reader
+from ci_server.shared_tail import SharedTail
 from ci_server.tails import Tails
 
 _HEADERS = {"Cache-Control": "no-cache", "Connection": "keep-alive", "X-Accel-Buffering": "no"}
@@ -38,24 +36,25 @@ class JobStream(Response):
         else:
             hand_over(scope, self)
 
-    def answered(self, receive: Receive, send: Send) -> Awaitable[None]:
-        """Stream until the verdict has been sent, or the client has gone."""
-        head = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
-        return _read(head, self._tails, self._job, self._place, self._first, receive, send)
+    async def begin(self, send: Send) -> Held:
+        """Begin to stream; what has been told by then is sent, and the rest as it comes, up to the verdict."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        reader = Reader(send)
+        return _Seat(reader, self._tails.join(self._job, reader, self._place, self._first))
 
 
-async def _read(
-    head: Message, tails: Tails, job: Job, place: Place, first: bytes, receive: Receive, send: Send
-) -> None:
-    await send(head)
-    reader = Reader(send)
-    tail = tails.join(job, reader, place, first)
-    del head, tails, job, place, first, send  # Thousands may wait here.
-    try:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-    except asyncio.CancelledError:
-        if not reader.abandoned:
-            raise
-    finally:
-        tail.leave(reader)
+class _Seat:
+    """One reader at the tail of a job."""
+
+    __slots__ = ("_reader", "_tail")
+
+    def __init__(self, reader: Reader, tail: SharedTail) -> None:
+        self._reader = reader
+        self._tail = tail
+
+    @property
+    def abandoned(self) -> bool:
+        return self._reader.abandoned
+
+    def leave(self) -> None:
+        self._tail.leave(self._reader)

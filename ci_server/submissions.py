@@ -12,7 +12,7 @@ from ci_common.errors import FieldError, InvalidRequest, NotRetryable, RequestEr
 from ci_common.ids import new_job_id
 from ci_common.jobs import BUILTIN_TYPES, CONTAINER_TYPE, Job, NewJob, State
 from ci_common.spec import Spec
-from ci_common.stations import Station, Trace
+from ci_common.stations import Station, Trace, gone_on
 from ci_common.times import utc_now
 from ci_common.validation import validated
 from ci_common.wire import BuiltinRequest, SleepPayload
@@ -52,14 +52,14 @@ async def submit_upload(services: Services, request: Request) -> Job:
 
 async def submit_body(services: Services, request: Request) -> Job:
     """Store the job that a JSON body asks for. Raises RequestError."""
-    trace = _accepted()
+    arrival = gone_on({}, Station.ACCEPTED)
     body = await read_json_object(request)
     services.admission.check()
     kind = body.get("type", CONTAINER_TYPE)
     if kind == CONTAINER_TYPE:
-        job = _from_spec(body, services, trace)
+        job = _from_spec(body, services, arrival)
     elif isinstance(kind, str) and kind in BUILTIN_TYPES:
-        job = _builtin_job(body, trace)
+        job = _builtin_job(body, arrival)
     else:
         message = f"{kind!r} is not a type of job; there are {', '.join(JOB_TYPES)}"
         raise InvalidRequest(f"the body is not valid: type: {message}", FieldError("type", message))
@@ -115,7 +115,7 @@ def _accepted() -> Trace:
     return trace
 
 
-def _from_spec(body: dict[str, Any], services: Services, trace: Trace) -> NewJob:
+def _from_spec(body: dict[str, Any], services: Services, arrival: dict[str, int]) -> NewJob:
     """Return the job for a body with the fields of a spec beside `type`, below `payload`, or some here, some there."""
     outer = {name: value for name, value in body.items() if name not in ("type", "payload")}
     inner = body.get("payload", {})
@@ -132,7 +132,7 @@ def _from_spec(body: dict[str, Any], services: Services, trace: Trace) -> NewJob
               for e in exc.errors),
         ) from exc  # fmt: skip
     resolved = resolve_command(spec, services.settings)
-    return _container_job(new_job_id(), resolved, masked_spec(outer | inner), arrival=trace.times())
+    return _container_job(new_job_id(), resolved, masked_spec(outer | inner), arrival=arrival)
 
 
 def _container_job(
@@ -155,7 +155,7 @@ def _container_job(
     )
 
 
-def _builtin_job(body: dict[str, Any], trace: Trace) -> NewJob:
+def _builtin_job(body: dict[str, Any], arrival: dict[str, int]) -> NewJob:
     request = validated(BuiltinRequest, body, source="the body")
     if request.type == "sleep":
         try:
@@ -171,7 +171,7 @@ def _builtin_job(body: dict[str, Any], trace: Trace) -> NewJob:
         priority=request.priority,
         project=request.project,
         labels=request.labels,
-        arrival=trace.times(),
+        arrival=arrival,
     )
 
 

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Iterator
 from email.message import Message
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
+from ci_server.documents import Document
 from ci_server.metrics.exposition import OPEN_METRICS, PROMETHEUS, open_metrics_text, prometheus_text
 from ci_server.metrics.model import Metric
 from ci_server.metrics.sources import measured
@@ -26,7 +27,7 @@ async def metrics_answer(services: Services, request: Request) -> Response:
     metrics = await measured(services)
     media_type = chosen_type(request.headers.getlist("accept"))
     if media_type is None:
-        return JSONResponse({name: value for m in metrics for name, value in m.shown.items()}, headers=_HEADERS)
+        return Document({name: value for m in metrics for name, value in m.shown.items()}, headers=_HEADERS)
     return Response(_TEXTS[media_type](metrics), headers={**_HEADERS, "Content-Type": media_type})
 
 

@@ -1,9 +1,7 @@
 """Reads a project's `ci.yaml` into a `Spec`."""
 
 import os
-import re
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -11,38 +9,10 @@ from ci_common.errors import FieldError, InvalidRequest
 from ci_common.layout import read_capped
 from ci_common.spec import Spec
 from ci_common.validation import validated
+from ci_server.recognition.plain_yaml import load_plain
 
 NAME = "ci.yaml"
 _MAX_BYTES = 256 * 1024
-
-
-_BOOLEAN = "tag:yaml.org,2002:bool"
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as plain data: no aliases, which can make a small file a huge document, and no key given twice.
-
-    Of booleans it knows those of YAML 1.2, so that the key `on` and a variable's value `yes` are text.
-    """
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.events.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.constructor.ConstructorError(None, None, "aliases are not taken", mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        mapping = super().construct_mapping(node, deep=deep)
-        if len(mapping) != len(node.value):
-            raise yaml.constructor.ConstructorError(None, None, "a key is given twice", node.start_mark)
-        return mapping
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(_BOOLEAN, re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z"), list("tTfF"))
 
 
 def read_ci_yaml(directory: Path, *, root: Path) -> Spec | None:
@@ -60,8 +30,7 @@ def read_ci_yaml(directory: Path, *, root: Path) -> Spec | None:
     if len(raw) > _MAX_BYTES:
         raise _invalid(f"it is longer than {_MAX_BYTES} bytes")
     try:
-        # The loader is a SafeLoader.
-        document = yaml.load(raw.decode("utf-8-sig"), _Loader)  # noqa: S506
+        document = load_plain(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as exc:
         raise _invalid(f"it is not UTF-8: {exc.reason} at byte {exc.start}") from exc
     except (yaml.YAMLError, ValueError, RecursionError) as exc:

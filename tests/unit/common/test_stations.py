@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ci_common.layout import RunDirectory
 from ci_common.logs import LogTimes
-from ci_common.stations import ARRIVAL, Station, Trace, in_order, left_in_files
+from ci_common.stations import ARRIVAL, Station, Trace, gone_on, in_order, left_in_files
 from ci_common.times import from_micros, to_micros
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -38,6 +38,12 @@ def test_what_is_noted_stands() -> None:
     trace.note(Station.SEEN)
     trace.note(Station.STARTING)
     assert trace.times() == {"seen": to_micros(NOON), "starting": to_micros(NOON) + 250_000}
+
+
+def test_one_more_station_comes_after_all_others_and_is_noted_once() -> None:
+    ahead = to_micros(datetime(2100, 1, 1, tzinfo=UTC))
+    assert gone_on({"accepted": ahead}, Station.PERSISTING) == {"accepted": ahead, "persisting": ahead}
+    assert gone_on({"accepted": 10, "persisting": 20}, Station.PERSISTING) == {"accepted": 10, "persisting": 20}
 
 
 def test_a_clock_that_is_set_does_not_change_a_step() -> None:

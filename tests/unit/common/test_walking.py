@@ -1,7 +1,9 @@
 """Directories of many entries are looked through a few at a time, and nothing else has to wait for that."""
 
+import asyncio
 import os
 import threading
+from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from ci_common import walking
 from ci_common.walking import walked
+from tests.helpers.waiting import eventually
 
 
 @pytest.mark.parametrize("entries", [0, 1, 3, 4, 10])
@@ -41,3 +44,34 @@ async def test_a_directory_that_is_not_there_is_an_error(tmp_path: Path) -> None
     async with aclosing(walked(tmp_path / "none", lambda _: ())) as slices:
         with pytest.raises(FileNotFoundError):
             await anext(slices)
+
+
+async def test_what_a_cancelled_walk_has_just_opened_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, release, closed = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow:
+        """A directory that takes a while to be opened."""
+
+        def __init__(self, _: Path) -> None:
+            begun.set()
+            release.wait(20)
+
+        def __enter__(self) -> Iterator[object]:
+            return iter(())
+
+        def __exit__(self, *_: object) -> None:
+            closed.set()
+
+    monkeypatch.setattr(walking.os, "scandir", Slow)
+
+    async def walk() -> None:
+        async with aclosing(walked(tmp_path, lambda entry: [entry])) as found:
+            await anext(found)
+
+    walking_on = asyncio.create_task(walk())
+    await eventually(begun.is_set)
+    walking_on.cancel()
+    release.set()
+    await asyncio.wait({walking_on})
+    assert walking_on.cancelled()
+    assert closed.is_set()

@@ -6,32 +6,42 @@ from types import SimpleNamespace
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from ci_server import leaving as departure
 from ci_server.leaving import Leaving
 from ci_server.middleware import Boundary
 
 
-async def cut_off(leaving: Leaving) -> list[Message]:
-    """Cancel a request that waits for something; return what has been answered."""
-    waits = asyncio.Event()
-    sent: list[Message] = []
+class Request:
+    """A request that waits for ever, after its answer's head where `begins` says so."""
 
-    async def application(_scope: Scope, _receive: Receive, _send: Send) -> None:
-        waits.set()
+    def __init__(self, leaving: Leaving, *, begins: bool = False) -> None:
+        self.waits = asyncio.Event()
+        self.sent: list[Message] = []
+        self._begins = begins
+        app = SimpleNamespace(state=SimpleNamespace(leaving=leaving))
+        scope = {"type": "http", "method": "GET", "path": "/jobs", "query_string": b"", "headers": [], "app": app}
+        self.task = asyncio.create_task(Boundary(self._wait)(scope, self._receive, self._send))
+
+    async def _wait(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        if self._begins:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        self.waits.set()
         await asyncio.Event().wait()
 
-    async def receive() -> Message:
+    async def _receive(self) -> Message:
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    async def send(message: Message) -> None:
-        sent.append(message)
+    async def _send(self, message: Message) -> None:
+        self.sent.append(message)
 
-    app = SimpleNamespace(state=SimpleNamespace(leaving=leaving))
-    scope = {"type": "http", "method": "GET", "path": "/jobs", "query_string": b"", "headers": [], "app": app}
-    request = asyncio.create_task(Boundary(application)(scope, receive, send))
-    await waits.wait()
-    request.cancel()
-    await request
-    return sent
+
+async def cut_off(leaving: Leaving) -> list[Message]:
+    """Cancel a request that waits for something; return what has been answered."""
+    request = Request(leaving)
+    await request.waits.wait()
+    request.task.cancel()
+    await request.task
+    return request.sent
 
 
 async def test_a_server_that_waits_no_longer_says_so() -> None:
@@ -44,3 +54,32 @@ async def test_a_server_that_waits_no_longer_says_so() -> None:
 async def test_any_other_cancellation_stays_one() -> None:
     with pytest.raises(asyncio.CancelledError):
         await cut_off(Leaving())
+
+
+@pytest.fixture
+def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(departure, "GRACE_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("no_grace")
+@pytest.mark.parametrize("when", ["under way", "late"])
+async def test_a_request_has_its_time_and_is_told_when_that_is_over(when: str) -> None:
+    leaving = Leaving()
+    if when == "late":
+        leaving.begin()
+    request = Request(leaving)
+    await request.waits.wait()
+    leaving.begin()
+    await request.task
+    assert request.sent[0]["status"] == 503
+    assert request.task.cancelling() == 0
+
+
+@pytest.mark.usefixtures("no_grace")
+async def test_an_answer_that_has_begun_is_only_broken_off() -> None:
+    leaving = Leaving()
+    request = Request(leaving, begins=True)
+    await request.waits.wait()
+    leaving.begin()
+    await request.task
+    assert [message["type"] for message in request.sent] == ["http.response.start"]

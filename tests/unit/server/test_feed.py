@@ -1,7 +1,6 @@
 """How streams learn of changes of their jobs' rows."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -17,31 +16,32 @@ from ci_server.feed import JobFeed
 async def test_a_row_that_this_process_has_written_is_not_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reading, writing = (SQLiteJobRepository(tmp_path / "jobs.db") for _ in range(2))
-    await reading.open()
-    await writing.open()
-    lease = await writing.acquire(this_process(), 60)
+    repository = SQLiteJobRepository(tmp_path / "jobs.db")
+    await repository.open()
+    lease = await repository.acquire(this_process(), 60)
     assert lease is not None
-    job = await writing.add(NewJob(id=new_job_id(), type="echo", submit_time=utc_now()), max_queued=9)
-    looking = asyncio.Event()
+    job = await repository.add(NewJob(id=new_job_id(), type="echo", submit_time=utc_now()), max_queued=9)
+    looked = asyncio.Event()
+    feed, woken = JobFeed(repository), asyncio.Event()
+    look, looks = feed._look, 0
 
-    async def no_changes() -> AsyncGenerator[None, None]:
-        looking.set()
-        await asyncio.Event().wait()
-        yield
+    async def counted() -> None:
+        nonlocal looks
+        looks += 1
+        await look()
+        looked.set()
 
-    monkeypatch.setattr(reading, "changes", no_changes)
-    feed, woken = JobFeed(reading), asyncio.Event()
+    monkeypatch.setattr(feed, "_look", counted)
     running = asyncio.create_task(feed.run())
     try:
         async with feed.follow(job, woken.set) as follower:
-            await asyncio.wait_for(looking.wait(), 20)
+            await asyncio.wait_for(looked.wait(), 20)
             woken.clear()
-            await writing.update(job, lease, error="x")
+            await repository.update(job, lease, error="x")
             await asyncio.wait_for(woken.wait(), 20)
             assert (follower.job.version, follower.job.error) == (1, "x")
+            assert looks == 1, "only that with which it began"
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-        await reading.close()
-        await writing.close()
+        await repository.close()
