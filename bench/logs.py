@@ -130,11 +130,14 @@ async def measure_rates(image: str, size: int, engine_size: int) -> tuple[Rate, 
 
 
 async def measure_latency(image: str, samples: int = 300, *, runtime: str = "docker") -> Latency:
-    """Return how long lines take that a container writes one by one, each a while after the one before."""
+    """Return how long lines take that a container writes one by one, each a while after the one before.
+
+    There is no pool, for which the engine would make another container meanwhile.
+    """
     line = "sys.stdout.write(f'@ {time.time()} @\\n'); sys.stdout.flush()"  # One write, whatever buffers.
     program = f"import sys,time\nfor n in range({samples}): time.sleep(0.02); {line}"
     command = ["python3", "-c", program]
-    with serving(CI_RUNTIME=runtime) as service:
+    with serving(CI_RUNTIME=runtime, CI_POOL_SIZE="0") as service:
         async with CiClient(service.url) as client:
             job_id = await client.create_job({"image": image, "command": command})
         listener = await Listener.connect(port_of(service), f"/jobs/{job_id}/stream?from_beginning=true")

@@ -41,7 +41,7 @@ def upload(directory: Path, image: str) -> Path:
 
 
 async def one_job(client: CiClient, project: Path) -> Times:
-    """Submit the project and follow it to its end, as `ci run` does."""
+    """Submit the project and follow it to its end, by one request."""
     begun = time.perf_counter()
     first = whole = 0.0
     job_id = ""

@@ -8,6 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from bench.frame.engine import LABEL, RawEngine
 from bench.frame.lab import Lab
 from bench.frame.limits import GATE, RUNC
@@ -24,6 +26,12 @@ ENGINE_SLACK = 1.2
 COMMAND = "exit 0"
 LESSONS = 4
 PREFIX = "bench-many"
+CONNECTIONS = 8
+"""On which the jobs are submitted."""
+LOOK_SECONDS = 0.05
+"""How often is asked whether all have ended."""
+END_SECONDS = 300.0
+"""How long that may take."""
 
 
 async def measure(lab: Lab) -> list[Figure]:
@@ -59,7 +67,7 @@ async def measure(lab: Lab) -> list[Figure]:
     )
     lab.note(
         f"Without a pool: {jobs} jobs submitted at once, `CI_POOL_SIZE=0`, `MAX_CONCURRENCY={width}`; the time ends "
-        "once the last verdict has come and the last container is gone. Bursts: "
+        "once the last job has its verdict and the last container is gone. Bursts: "
         f"{size} at once, `CI_POOL_SIZE={size}`, `CI_POOL_PER_KEY={size}`, `MAX_CONCURRENCY={size}`, until the "
         f"last verdict (their containers go later); {warm_starts} starts were warm."
     )
@@ -160,38 +168,46 @@ async def learned(lab: Lab, url: str, size: int) -> Pool:
     return pool
 
 
-async def submitted(lab: Lab, client: CiClient, jobs: int) -> list[str]:
-    """Submit so many trivial jobs at once; return their ids."""
+async def carried_out(lab: Lab, url: str, jobs: int) -> list[dict[str, Any]]:
+    """Submit so many trivial jobs at once, and return them once all have succeeded.
+
+    Only their number is asked for meanwhile, so that watching them costs next to nothing.
+    """
     request = {"image": lab.image, "command": COMMAND}
-    return await asyncio.gather(*(client.create_job(request) for _ in range(jobs)))
+    sending = asyncio.Semaphore(CONNECTIONS)
+
+    async def submit(client: CiClient) -> str:
+        async with sending:
+            return await client.create_job(request)
+
+    async with CiClient(url) as client:
+        ids = set(await asyncio.gather(*(submit(client) for _ in range(jobs))))
+        await none_left(url)
+        ended = [job for job in await client.list_jobs(limit=jobs) if job["job_id"] in ids]
+    bad = [job for job in ended if not job["success"]]
+    if bad or len(ended) != jobs:
+        raise RuntimeError(f"of {jobs} jobs of the benchmark, {len(ended)} are there, and ended badly: {bad}")
+    return ended
 
 
-async def ended_well(client: CiClient, job_id: str) -> dict[str, Any]:
-    """Return the job once it has succeeded."""
-    job = await finished(client, job_id, within=300)
-    if not job["success"]:
-        raise RuntimeError(f"a job of the benchmark ended badly: {job}")
-    return job
+async def none_left(url: str) -> None:
+    """Return once no job waits or runs."""
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as http, asyncio.timeout(END_SECONDS):
+        while (figures := (await http.get("/metrics")).json())["queued"] or figures["running"]:
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 async def clear_rate(lab: Lab, url: str, jobs: int) -> float:
-    """Return how many jobs per second come and go, with their containers.
-
-    One stream is read at a time, so that the readers cost next to nothing.
-    """
-    async with CiClient(url) as client:
-        begun = time.perf_counter()
-        for job_id in await submitted(lab, client, jobs):
-            await ended_well(client, job_id)
-        await cleared(own_prefix(f"{PREFIX}-cold"))
-        return jobs / (time.perf_counter() - begun)
+    """Return how many jobs per second come and go, with their containers."""
+    begun = time.perf_counter()
+    await carried_out(lab, url, jobs)
+    await cleared(own_prefix(f"{PREFIX}-cold"))
+    return jobs / (time.perf_counter() - begun)
 
 
 async def burst(lab: Lab, url: str, jobs: int) -> tuple[float, list[str]]:
     """Return how many jobs per second get their verdict, and how each has got its container."""
-    async with CiClient(url) as client:
-        begun = time.perf_counter()
-        ids = await submitted(lab, client, jobs)
-        ends = [await ended_well(client, job_id) for job_id in ids]
-        rate = jobs / (time.perf_counter() - begun)
+    begun = time.perf_counter()
+    ends = await carried_out(lab, url, jobs)
+    rate = jobs / (time.perf_counter() - begun)
     return rate, [job.get("start_way") or "cold" for job in ends]
