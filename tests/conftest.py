@@ -5,6 +5,7 @@ the summary says so.
 """
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ pytest.register_assert_rewrite("tests.contracts", "tests.helpers")
 
 from tests.engine import images  # noqa: E402
 from tests.engine.api import EngineAPI, find_engine, require_engine  # noqa: E402
+from tests.engine.leftovers import remove_containers_of  # noqa: E402
 
 _LEFT_OUT = pytest.StashKey[int]()
 
@@ -46,6 +48,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             f"{number} tests were NOT run: they need a Docker engine, and none answers at DOCKER_HOST or the usual "
             "socket. `make test` starts one where it can."
         )
+
+
+@pytest.fixture(autouse=True)
+def _leaves_no_containers(request: pytest.FixtureRequest) -> Iterator[None]:
+    if not request.node.get_closest_marker("docker") or "tmp_path" not in request.fixturenames:
+        yield
+        return
+    directory = request.getfixturevalue("tmp_path")
+    yield
+    remove_containers_of(directory, require_engine())
 
 
 @pytest.fixture(scope="session")

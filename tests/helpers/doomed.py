@@ -4,11 +4,11 @@ import asyncio
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-from tests.helpers.effects import FILE
+from tests.helpers.effects import FILE, PASSED_BY
 from tests.helpers.installation import Installation
 from tests.helpers.waiting import eventually
 from tests.scenarios import crashing_controller
@@ -27,7 +27,8 @@ class Doomed:
         self._process: ForkServerProcess = _CONTEXT.Process(target=crashing_controller.run, args=arguments)
 
     async def __aenter__(self) -> "Doomed":
-        await asyncio.to_thread(self._process.start)
+        # Here and not in a thread: it polls the others, and of two that poll one the second is told 255.
+        self._process.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -74,3 +75,15 @@ class Doomed:
 def dying(installation: Installation, point: str, act: Callable[[], None] = crashing_controller.kill) -> Doomed:
     """Return a controller that acts at `point`; points of files are told of where `point` is one."""
     return Doomed(installation, At(point, act), files=point.startswith(FILE))
+
+
+async def death_of(controller: Doomed, point: str, all_is_done: Callable[[], Awaitable[object]]) -> None:
+    """Return once `controller` has died at `point`; one that a run may pass by is waited for until `all_is_done`."""
+    if point.partition("/")[0] in PASSED_BY:
+        ways = {asyncio.ensure_future(controller.end()), asyncio.ensure_future(all_is_done())}
+        done, others = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for way in others:
+            way.cancel()
+        await asyncio.gather(*done)
+        controller.kill()
+    assert await controller.end() == -signal.SIGKILL, "the controller dies at this point"

@@ -38,6 +38,9 @@ READS = frozenset(
 TIMED = frozenset({"renew", "publish_pool"})
 """Effects that come by themselves from time to time, so that one run has more of them than another."""
 
+PASSED_BY = frozenset({"stop"})
+"""Effects that not every run has: what ran a job is stopped for good where the engine is late to say that it ended."""
+
 FILE = "file: "
 """What the names of points begin with at which a file is about to be changed."""
 

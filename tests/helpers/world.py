@@ -19,36 +19,12 @@ from ci_controller import plan as steps
 from ci_controller.limits import Bounds
 from ci_controller.plan import Action, plan
 from ci_controller.verdicts import Observed, Sight, Verdict
+from tests.helpers.world_runs import Run, Workload, end, sight_of
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 TICK = timedelta(seconds=5)
 Effect = Callable[[], bool]
 """Does something that lasts; False where a row's version forbade it, after which a controller looks again."""
-
-
-@dataclass
-class Workload:
-    """A container with the script in it."""
-
-    sight: Sight = Sight.CREATED
-    exit_code: int | None = None
-    told_to_end: bool = False
-
-
-@dataclass
-class Run:
-    """One attempt: its run directory and its workload."""
-
-    files: bool = False
-    waiting: object | None = None
-    """The mark, one of its own for every time that a script comes to the gate."""
-    started: bool = False
-    exit: ExitRecord | None = None
-    workload: Workload | None = None
-    pooled: bool = False
-    """Its workload waits in the pool's directory still."""
-    lost: bool = False
-    """Somebody else has removed or killed its workload."""
 
 
 @dataclass
@@ -85,7 +61,7 @@ class World:
         run = self.runs[attempt]
         if run.workload is not None and run.workload.sight is not Sight.EXITED:
             run.lost = True
-            _end(run.workload, 137)
+            end(run.workload, 137)
         if removed:
             run.workload = None
 
@@ -101,11 +77,11 @@ class World:
     def _progress(self, attempt: int, run: Run, workload: Workload) -> None:
         if workload.sight is Sight.BOOTING:
             if run.started or run.exit is not None:
-                _end(workload, 1)
+                end(workload, 1)
             else:
                 run.waiting, workload.sight = object(), Sight.AT_GATE
         elif workload.sight is Sight.RUNNING and run.exit is not None:
-            _end(workload, run.exit.code)
+            end(workload, run.exit.code)
         elif workload.sight is Sight.RUNNING and (self.code is not None or workload.told_to_end):
             code = 143 if self.code is None else self.code
             run.exit = ExitRecord(code, terminated=workload.told_to_end, oom_kills=0, last=True)
@@ -141,7 +117,7 @@ class World:
     def _look(self, attempt: int, job: Job) -> Observed:
         run = self.runs[attempt]
         return Observed(
-            _sight(run, job),
+            sight_of(run, job),
             exit=run.exit,
             started=run.started,
             workload_exit_code=run.workload.exit_code if run.workload else None,
@@ -280,7 +256,7 @@ class World:
         run = self.runs[attempt]
         if run.files and not run.pooled and run.workload is not None and run.workload.sight is Sight.AT_GATE:
             if run.started:
-                _end(run.workload, 1)
+                end(run.workload, 1)
                 return True
             assert self.row.attempt > attempt or self.row.state in (State.RUNNING, State.COMPLETED), "persist, then act"
             run.started, run.workload.sight = True, Sight.RUNNING
@@ -291,7 +267,7 @@ class World:
         if run.workload is not None and run.workload.sight is Sight.RUNNING:
             run.workload.told_to_end = True
         elif run.workload is not None and run.workload.sight in (Sight.BOOTING, Sight.AT_GATE):
-            _end(run.workload, 143)
+            end(run.workload, 143)
         return True
 
     def _discard(self, run: Run, workload: Workload | None, waiting: object | None) -> bool:
@@ -309,25 +285,6 @@ class World:
     def _remove(self, run: Run) -> bool:
         run.workload = None
         return True
-
-
-def _sight(run: Run, job: Job) -> Sight:
-    """As `ci_controller.workload_execution` makes it of the engine's word and the marks."""
-    if job.state is State.RUNNING and run.exit is not None:
-        return Sight.FINISHED
-    if run.workload is None:
-        return Sight.ABSENT
-    if run.workload.sight in (Sight.CREATED, Sight.EXITED):
-        return run.workload.sight
-    if run.pooled:
-        return Sight.POOLED
-    if run.started:
-        return Sight.RUNNING
-    return Sight.BOOTING if run.waiting is None else Sight.AT_GATE
-
-
-def _end(workload: Workload, code: int) -> None:
-    workload.sight, workload.exit_code = Sight.EXITED, code
 
 
 def conclusions(job: Job) -> dict[int, Conclusion | None]:

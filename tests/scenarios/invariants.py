@@ -41,3 +41,9 @@ async def check_invariants(
     assert await repository.get(job_id) == job, "a result stays as it is"
     assert job.state is State.COMPLETED
     return job
+
+
+async def is_over(installation: Installation, repository: SQLiteJobRepository, job_id: str, *endings: Ending) -> Job:
+    """The same, seen by nobody who leads."""
+    async with installation.runtime_of_its_own() as runtime:
+        return await check_invariants(installation, repository, runtime, job_id, *endings)

@@ -14,12 +14,12 @@ import pytest
 from ci_common.jobs import Conclusion, Job
 from ci_persistence.sqlite import SQLiteJobRepository
 from tests.helpers.cases import play_each
-from tests.helpers.doomed import Doomed, dying
+from tests.helpers.doomed import Doomed, death_of, dying
 from tests.helpers.effects import FILE, is_effect
 from tests.helpers.installation import Installation, completed, installation_of
 from tests.helpers.waiting import eventually
 from tests.scenarios.crashing_controller import Into, cancel_and_kill, kill
-from tests.scenarios.invariants import Ending, check_invariants
+from tests.scenarios.invariants import Ending, check_invariants, is_over
 from tests.scenarios.kinds import KINDS, Kind, cancel
 
 VISIT = "the visit"
@@ -52,8 +52,7 @@ async def record(kind: Kind, installation: Installation, *, files: bool) -> list
     job = await installation.submit(*kind.steps, files=kind.files)
     async with installation.repository() as repository, Doomed(installation, record, files=files):
         await visit(kind, installation, repository, job, before=lambda: record(VISIT))
-        async with installation.runtime_of_its_own() as runtime:
-            await check_invariants(installation, repository, runtime, job.id, *kind.endings)
+        await is_over(installation, repository, job.id, *kind.endings)
     return [point for point in record.path.read_text().splitlines() if is_effect(point)]
 
 
@@ -64,7 +63,7 @@ async def play(kind: Kind, installation: Installation, point: str, *, visited: b
     async with installation.repository() as repository, dying(installation, point, act) as controller:
         if visited:
             await visit(kind, installation, repository, job)
-        assert await controller.end() == -9, "the controller dies at this point"
+        await death_of(controller, point, lambda: is_over(installation, repository, job.id, *kind.endings))
         gate_was_shut = not installation.data.run(job.id, 1).is_started() and not installation.says(job, b"begin")
         async with installation.controller() as parts:
             if not visited:

@@ -23,7 +23,7 @@ STEPS = ("echo begin; echo end", "echo second; exit 5")
 ENDING = Ending(Conclusion.FAILED, 5, b"begin\nend\nsecond\n")
 
 BEFORE_IT_ACTS = [
-    *("get/1/after", "get/2/after", "get/3/after", "look/1/after", "look/2/after"),
+    *("get/1/after", "get/2/after", "look/1/after", "look/2/after"),
     *("update/1/before", "update/2/before", "update/2/after", "update/3/before"),
     *("acquire/1/after", "renew/2/before"),
 ]
@@ -103,7 +103,7 @@ async def leads_again(installation: Installation, repository: SQLiteJobRepositor
 @pytest.mark.parametrize("points", [BEFORE_IT_ACTS, WITHIN_AN_ACT], ids=["before_it_acts", "within_an_act"])
 async def test_a_leader_that_was_stopped_harms_nobody(installation: Installation, points: list[str]) -> None:
     if installation.runtime == "docker" and points is BEFORE_IT_ACTS:
-        points = [point for point in points if point.startswith("look/")]  # The others are the same on any runtime.
+        points = ["look/1/after"]  # The others are the same on any runtime.
 
     async def case(number: int, point: str) -> None:
         await stopped_at(installation.another(f"case-{number}"), point)

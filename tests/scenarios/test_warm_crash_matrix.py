@@ -11,12 +11,12 @@ from ci_common.jobs import Conclusion, Job, StartWay
 from ci_common.spec import ExecutionPlan
 from ci_persistence.sqlite import SQLiteJobRepository
 from tests.helpers.cases import play_each
-from tests.helpers.doomed import Doomed, dying
+from tests.helpers.doomed import Doomed, death_of, dying
 from tests.helpers.effects import is_effect
 from tests.helpers.installation import Installation, installation_of, leave_waiting, nothing_left
 from tests.helpers.waiting import eventually
 from tests.scenarios.crashing_controller import Into, cancel_and_kill, kill
-from tests.scenarios.invariants import check_invariants
+from tests.scenarios.invariants import check_invariants, is_over
 from tests.scenarios.kinds import KINDS, Kind
 
 pytestmark = pytest.mark.docker
@@ -62,8 +62,7 @@ async def record(kind: Kind, installation: Installation) -> list[str]:
     told = Into(installation.directory / "points")
     async with prepared(kind, installation) as repository, Doomed(installation, told):
         job = await submit_after_mark(kind, installation, repository, told)
-        async with installation.runtime_of_its_own() as runtime:
-            ended = await check_invariants(installation, repository, runtime, job.id, *kind.endings)
+        ended = await is_over(installation, repository, job.id, *kind.endings)
         assert ended.start_way is StartWay.WARM
     points = told.path.read_text().splitlines()
     return [point for point in points[points.index(SUBMITTED) :] if is_effect(point) and point != SUBMITTED]
@@ -81,7 +80,7 @@ async def play(kind: Kind, installation: Installation, point: str) -> None:
     async with prepared(kind, installation) as repository:
         async with dying(installation, point, act) as controller:
             job = await submit(kind, installation, repository)
-            assert await controller.end() == -9, "the controller dies at this point"
+            await death_of(controller, point, lambda: is_over(installation, repository, job.id, *kind.endings))
         gate_was_shut = not installation.data.run(job.id, 1).is_started() and not installation.says(job, b"begin")
         async with installation.controller() as parts:
             ended = await check_invariants(installation, repository, parts.runtimes["docker"], job.id, *kind.endings)
@@ -103,7 +102,8 @@ async def test_a_warm_job_survives_its_controller(installation: Installation, ki
 async def test_a_job_whose_waiting_container_has_died_gets_another(installation: Installation) -> None:
     kind = KINDS["has_an_upload"]
     async with prepared(kind, installation) as repository:
-        async with dying(installation, "move_in/1/after", kill) as controller:
+        # The row names what the job takes, and does not say yet that it runs.
+        async with dying(installation, "update/2/before", kill) as controller:
             job = await submit(kind, installation, repository)
             assert await controller.end() == -9
         async with installation.runtime_of_its_own() as runtime:

@@ -125,7 +125,7 @@ async def test_a_port_that_is_taken(tmp_path: Path) -> None:
 
 async def test_an_error_of_a_companion_arrives_at_whoever_serves(tmp_path: Path) -> None:
     @asynccontextmanager
-    async def failing(_: Settings) -> AsyncIterator[None]:
+    async def failing(*_: object) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as group:
             group.create_task(fail())
             yield
@@ -163,7 +163,7 @@ import asyncio, contextlib, sys, uvicorn
 import ci_server.app as root
 
 @contextlib.asynccontextmanager
-async def failing(settings):
+async def failing(*_):
     async with asyncio.TaskGroup() as group:
         group.create_task(fail())
         yield

@@ -1,0 +1,30 @@
+"""What a test leaves on the engine whose controllers it killed, or left before their work was done."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from tests.engine.api import EngineAPI, EngineError
+
+
+def remove_containers_of(directory: Path, engine: EngineAPI) -> None:
+    """Remove the containers of all installations whose databases lie below `directory`."""
+    for installation in set(_installations(directory)):
+        filters = json.dumps({"label": [f"ci-server.installation={installation}"]})
+        for container in json.loads(engine.request("GET", "/containers/json", {"all": "true", "filters": filters})):
+            try:
+                engine.request("DELETE", f"/containers/{container['Id']}", {"force": "true", "v": "true"})
+            except EngineError as exc:
+                if not any(status in str(exc) for status in (" 404 ", " 409 ")):  # It is gone, or about to go.
+                    raise
+
+
+def _installations(directory: Path) -> Iterator[str]:
+    for path in directory.rglob("*.db"):
+        try:
+            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+                yield from (row[0] for row in database.execute("SELECT id FROM installation"))
+        except sqlite3.Error:
+            pass  # None of ours, or one that a test has broken.
