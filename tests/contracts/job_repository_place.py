@@ -16,6 +16,7 @@ from ci_common.processes import this_process
 from ci_persistence.figures import JobFigures
 from ci_persistence.repository import JobRepository, LeaderLease, Lease
 from ci_persistence.retention import JobRetention
+from tests.helpers.waiting import PATIENCE
 
 
 class Repository(JobRepository, JobRetention, JobFigures, LeaderLease, Protocol):
@@ -105,5 +106,5 @@ async def tell(process: Process, text: str = "go") -> None:
 async def said(process: Process) -> str:
     """Return the next line the process says; empty once it has ended."""
     assert process.stdout is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         return (await process.stdout.readline()).decode().removesuffix("\n")

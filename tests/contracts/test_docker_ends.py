@@ -21,7 +21,7 @@ DETACHED = "(trap '' HUP; while :; do echo noise; done) >/dev/stderr 2>&1 &"
 
 async def ended(one: Trial) -> tuple[ExitRecord, int]:
     """Return the record of a trial as soon as there is one, and the log's length then."""
-    record = await eventually(one.run.read_exit, "the script has ended", timeout=60)
+    record = await eventually(one.run.read_exit, "the script has ended")
     return record, one.run.log_size()
 
 
@@ -45,7 +45,7 @@ class TestEnds(DockerBench):
             engine,
             "exec 3>/dev/stderr; : >/ci/workspace/up; until [ -e /ci/down ]; do :; done; echo tail >&3",
         )
-        await eventually(lambda: b'"end"' in one.run.steps.read_bytes(), "the step has ended", timeout=60)
+        await eventually(lambda: b'"end"' in one.run.steps.read_bytes(), "the step has ended")
         for _ in range(20):
             engine.request("POST", f"/containers/{container_name(one.key)}/kill", {"signal": "TERM"})
         assert one.run.read_exit() is None

@@ -21,7 +21,7 @@ from tests.contracts.runtime_suite.bench import FOREVER, READY, MakeTrial
 from tests.contracts.runtime_suite.trial import make_spec
 from tests.engine.api import EngineAPI
 from tests.helpers.relay import Relay, serve_relay
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 
 KEY = WorkloadKey(new_job_id(), 1)
 CALLS: dict[str, Callable[[Runtime], Awaitable[object]]] = {
@@ -89,7 +89,7 @@ class TestEngineGone(DockerBench):
         assert await one.phase() is Phase.RUNNING
 
     async def test_an_engine_that_goes_ends_the_events(self, runtime: Runtime, relay: Relay, trial: MakeTrial) -> None:
-        async with aclosing(runtime.events()) as events, asyncio.timeout(20):
+        async with aclosing(runtime.events()) as events, asyncio.timeout(PATIENCE):
             heard = asyncio.create_task(anext(events))
             while not heard.done():  # Nothing tells when a listener is in place.
                 await trial("true").execute()
@@ -130,7 +130,7 @@ class TestSilentEngine:
             await runtime.close()
 
     async def test_it_is_unavailable_in_time(self, runtime: DockerRuntime) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             with pytest.raises(RuntimeUnavailable, match="did not answer within"):
                 await runtime.open()
 

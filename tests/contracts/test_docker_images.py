@@ -16,7 +16,7 @@ from tests.contracts.runtime_suite.trial import Trial, make_spec
 from tests.engine.api import EngineAPI
 from tests.helpers.images import NOISE, NOISE_LAYER, served_image
 from tests.helpers.registry import Registry, digest_of, layer_with, serve_registry
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 
 
 @pytest_asyncio.fixture
@@ -72,7 +72,7 @@ class TestPull(DockerBench):
             with pytest.raises(asyncio.CancelledError):
                 await pull
         # The engine hears of it when the registry's next bytes come.
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await registry.connections_lost.wait()
         assert not await runtime.has_image(served)
 

@@ -93,7 +93,7 @@ async def test_it_comes_up_and_runs_jobs_across_a_restart_of_the_controller(
     )
     (project / "greeting").write_text("hello\n")
     async with CiClient(deployment.url) as client:
-        await eventually(lambda: answers(client), "the server answers", timeout=60)
+        await eventually(lambda: answers(client), "the server answers")
         job_id = await client.submit(project)
         await until(client, job_id, says("hello"))
         deployment("kill", "--signal", "KILL", "controller")
@@ -106,4 +106,4 @@ async def test_it_comes_up_and_runs_jobs_across_a_restart_of_the_controller(
         container = deployment("ps", "--quiet", "server").strip()
         return run("docker", "inspect", "--format", "{{.State.Health.Status}}", container).strip() == "healthy"
 
-    await eventually(is_healthy, "the health check succeeds", timeout=60)
+    await eventually(is_healthy, "the health check succeeds")

@@ -1,7 +1,6 @@
 """What only containers can do: be removed by hand, wait for an image, share an engine with another installation."""
 
 import subprocess
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -42,10 +41,8 @@ async def test_a_container_that_is_removed_by_hand(
     async with CiClient(service.url) as client:
         job_id = await client.create_job({"image": shell_image, "command": "echo up; sleep 60"})
         await until(client, job_id, says("up"))
-        begun = time.monotonic()
         docker("rm", "--force", f"{environment['CI_CONTAINER_PREFIX']}ci-{job_id}-1")
         job = await finished(client, job_id)
-        assert time.monotonic() - begun < 6, "within two intervals of a second, on a loaded machine"
         assert (job["conclusion"], job["exit_code"], job["reason"]["code"]) == ("errored", None, "container_lost")
         assert job["error"]
         assert await text_of(client, job_id) == "up\n"

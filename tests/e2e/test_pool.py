@@ -45,7 +45,7 @@ async def waiting(client: CiClient, number: int) -> dict[str, object]:
         pool = await client.pool()
         return pool if pool["waiting"] == number and not any(kind["starting"] for kind in pool["kinds"]) else None
 
-    found = await eventually(settled, f"{number} containers wait", timeout=60)
+    found = await eventually(settled, f"{number} containers wait")
     assert found is not None
     return found
 
@@ -119,7 +119,7 @@ async def test_what_waits_survives_a_kill_and_goes_with_an_orderly_end(
             kinds = (await client.pool())["kinds"]
             return [(kind["waiting"], kind["image"]) for kind in kinds] == [(1, None)]
 
-        await eventually(taken_over, "it is taken over, for whatever image that is", timeout=60)
+        await eventually(taken_over, "it is taken over, for whatever image that is")
         assert containers(prefix) == [left]
         job = await finished(client, await client.create_job({"image": shell_image, "command": "true"}))
         assert job["start_way"] == "warm"
@@ -149,7 +149,7 @@ async def test_another_image_of_the_same_name_gets_no_container_of_the_first(
             log = b"".join([chunk async for chunk in client.log(job_id)])
         assert (job["start_way"], log) == ("cold", b"second\n")
     finally:
-        await eventually(lambda: remove_image(name), "the image is removed", timeout=30)
+        await eventually(lambda: remove_image(name), "the image is removed")
 
 
 def remove_image(name: str) -> bool:

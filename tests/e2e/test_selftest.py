@@ -119,7 +119,7 @@ async def runs_jobs(parent: Path) -> Scratch:
                 return scratch
         return None
 
-    found = await eventually(look, "jobs run", timeout=60)
+    found = await eventually(look, "jobs run")
     assert found is not None
     return found
 

@@ -38,7 +38,7 @@ async def test_a_job_that_ignores_sigterm_is_killed_after_the_grace_period(servi
         await client.cancel_job(job_id)
         job = await finished(client, job_id)
         assert job["conclusion"] == "cancelled"
-        assert 2.9 < time.monotonic() - begun < 10, "the grace period of 3 s is real"
+        assert time.monotonic() - begun > 2.9, "the grace period of 3 s is real"
 
 
 async def test_cancel_of_a_queued_job(start, shell_image: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.helpers.effects import FILE, PASSED_BY
 from tests.helpers.installation import Installation
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 from tests.scenarios import crashing_controller
 from tests.scenarios.crashing_controller import At, Into
 
@@ -36,7 +36,7 @@ class Doomed:
         await self.end()
         self._process.close()
 
-    async def end(self, *, within: float = 60.0) -> int | None:
+    async def end(self, *, within: float = PATIENCE) -> int | None:
         """Return the exit status once the process has ended."""
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -57,7 +57,7 @@ class Doomed:
 
     async def stopped(self) -> None:
         """Return once the process has stopped itself."""
-        await eventually(lambda: self._state() == "T", "the controller is stopped", timeout=60)
+        await eventually(lambda: self._state() == "T", "the controller is stopped")
 
     def go_on(self) -> None:
         assert self._process.pid is not None

@@ -7,9 +7,12 @@ from typing import Any
 from ci_client.aio import CiClient
 from ci_client.errors import ClientError
 from ci_common.events import LOG, Event
+from tests.helpers.waiting import PATIENCE
 
 
-async def until(client: CiClient, job_id: str, enough: Callable[[Event], bool], *, within: float = 60.0) -> list[Event]:
+async def until(
+    client: CiClient, job_id: str, enough: Callable[[Event], bool], *, within: float = PATIENCE
+) -> list[Event]:
     """Return a job's events from its beginning up to the first of which `enough` is true."""
     seen: list[Event] = []
     async with asyncio.timeout(within):
@@ -30,7 +33,7 @@ def waits_for(code: str) -> Callable[[Event], bool]:
     return lambda event: event["type"] == "status" and (event["reason"] or {}).get("code") == code
 
 
-async def finished(client: CiClient, job_id: str, *, within: float = 60.0) -> dict[str, Any]:
+async def finished(client: CiClient, job_id: str, *, within: float = PATIENCE) -> dict[str, Any]:
     """Return the job once it has completed."""
     await until(client, job_id, lambda event: event["type"] == "complete", within=within)
     return await client.get_job(job_id)

@@ -21,7 +21,7 @@ from ci_controller.main import Parts, assembled, control
 from ci_controller.rundir import prepare_gate
 from ci_controller.runtime.protocol import WAITING, Runtime, WorkloadKey, WorkloadSpec
 from ci_persistence.sqlite import SQLiteJobRepository
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 
 CRASHING_CONTROLLER = Path(__file__).parent.parent / "scenarios" / "crashing_controller.py"
 ROOT = Path(__file__).parent.parent.parent
@@ -190,12 +190,12 @@ async def nothing_left(runtime: Runtime) -> None:
     await eventually(is_empty, "no workload is left")
 
 
-async def completed(repository: SQLiteJobRepository, job_id: str, *, within: float = 60.0) -> Job:
+async def completed(repository: SQLiteJobRepository, job_id: str, *, within: float = PATIENCE) -> Job:
     """Return the job once it has completed."""
     return await reached(repository, job_id, State.COMPLETED, within=within)
 
 
-async def reached(repository: SQLiteJobRepository, job_id: str, state: State, *, within: float = 60.0) -> Job:
+async def reached(repository: SQLiteJobRepository, job_id: str, state: State, *, within: float = PATIENCE) -> Job:
     """Return the job once it is in `state` or beyond it."""
     order = list(State)
     async with asyncio.timeout(within):

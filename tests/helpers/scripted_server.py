@@ -20,9 +20,10 @@ from starlette.routing import Route
 
 from ci_common.cursors import Cursor
 from tests.helpers.scripted_job import ScriptedJob, framed
+from tests.helpers.waiting import PATIENCE
 
 
-def wait_until(condition: Callable[[], Any], *, seconds: float = 20.0) -> Any:
+def wait_until(condition: Callable[[], Any], *, seconds: float = PATIENCE) -> Any:
     """Return the condition's first true value. Fails the test after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 
 from tests.helpers.installation import ROOT
+from tests.helpers.waiting import PATIENCE
 
 _URL = re.compile(r"https?://[\w.:\[\]-]+")
 
@@ -68,9 +69,9 @@ class Service:
     def kill(self) -> None:
         """Let the process die by SIGKILL."""
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(PATIENCE)
 
-    def stop(self, *, within: float = 10.0) -> int:
+    def stop(self, *, within: float = PATIENCE) -> int:
         """End the process by SIGTERM and return its exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(within)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.helpers.installation import ROOT
 from tests.helpers.scripted_server import wait_until
+from tests.helpers.waiting import PATIENCE
 
 Terminal = subprocess.Popen[bytes]
 Start = Callable[..., Terminal]
@@ -38,12 +39,12 @@ def terminals(environment: Mapping[str, str]) -> Iterator[Start]:
         for process in started:
             if process.poll() is None:
                 process.terminate()
-                process.communicate(timeout=20)
+                process.communicate(timeout=PATIENCE)
 
 
 def ended(process: Terminal) -> tuple[int, bytes, str]:
     """Return a command's exit status and what is left of its outputs, once it has ended. No output has a traceback."""
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert b"Traceback" not in err, err.decode()
     return process.returncode, out, err.decode()
 

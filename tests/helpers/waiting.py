@@ -8,8 +8,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+PATIENCE = 60.0
+"""Seconds after which what a test waits for will not come. Machines stall for many, and only failures wait so long."""
 
-async def eventually(look: Callable[[], Awaitable[T] | T], what: str = "", *, timeout: float = 20.0) -> T:
+
+async def eventually(look: Callable[[], Awaitable[T] | T], what: str = "", *, timeout: float = PATIENCE) -> T:
     """Return what `look` returns as soon as that is true. Fails, naming `what`, when it takes too long."""
     deadline = time.monotonic() + timeout
     pause = 0.001

@@ -41,7 +41,7 @@ async def visit(
 ) -> None:
     """Once the job's code is up, do to it what happens to its kind, and call `before` just before that."""
     if kind.visit is not None:
-        await eventually(lambda: installation.says(job, b"up\n"), "the job is up", timeout=60)
+        await eventually(lambda: installation.says(job, b"up\n"), "the job is up")
         before()
         await kind.visit(installation, repository, job)
 
@@ -112,7 +112,7 @@ async def test_what_ended_while_nobody_looked_has_its_true_result(installation: 
     job = await installation.submit("echo one; sleep 0.3; echo two; exit 4")
     crashing = installation.start_crashing_controller("no_such_call/1/before")
     async with installation.repository() as repository:
-        await eventually(lambda: installation.says(job, b"one\n"), "the job is up", timeout=60)
+        await eventually(lambda: installation.says(job, b"one\n"), "the job is up")
         crashing.kill()
         await asyncio.to_thread(crashing.wait, 60)
         run = installation.data.run(job.id, 1)
@@ -132,4 +132,4 @@ async def test_a_standby_takes_over_at_once_from_a_leader_that_was_killed(instal
             leader.kill()
             await asyncio.to_thread(leader.wait, 60)
             second = await installation.submit("echo second")
-            assert (await completed(repository, second.id, within=10)).conclusion is Conclusion.SUCCEEDED
+            assert (await completed(repository, second.id)).conclusion is Conclusion.SUCCEEDED

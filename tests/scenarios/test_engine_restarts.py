@@ -65,7 +65,7 @@ async def test_jobs_end_truly(
         running = await installation.submit(UNTIL_TOLD.format(code=4), plan={"network": False})
         ending = await installation.submit(UNTIL_TOLD.format(code=5), plan={"network": False})
         for job in (running, ending):
-            await eventually(lambda job=job: installation.says(job, b"up\n"), "the job is up", timeout=60)
+            await eventually(lambda job=job: installation.says(job, b"up\n"), "the job is up")
         starting = await installation.submit("echo started", plan={"network": False})
         await asyncio.to_thread(daemon.stop, number)
         goes_on = surviving or number is signal.SIGKILL  # Then they end when the engine comes back.
@@ -92,7 +92,7 @@ async def test_jobs_end_truly(
         async def nothing_left() -> bool:
             return await runtime.list_workloads() == [] and await repository.active() == []
 
-        await eventually(nothing_left, "no container and no slot is left", timeout=60)
+        await eventually(nothing_left, "no container and no slot is left")
 
 
 def check(ended: Job, own_code: int | None) -> None:

@@ -49,7 +49,7 @@ def placed(installation: Installation, **places: Path) -> Installation:
 
 async def up(installation: Installation, *shell: str) -> Job:
     job = await installation.submit(*shell)
-    await eventually(lambda: installation.says(job, b"up\n"), "the job is up", timeout=60)
+    await eventually(lambda: installation.says(job, b"up\n"), "the job is up")
     return job
 
 

@@ -49,7 +49,7 @@ async def run_without_a_controller_for(
         assert begun is not None
         await eventually(lambda: time.time() > begun.timestamp() + seconds, "the time has passed")
         async with installation.controller():
-            return await completed(repository, job.id, within=20)
+            return await completed(repository, job.id)
 
 
 async def test_a_deadline_that_passed_without_a_controller(installation: Installation) -> None:
@@ -67,9 +67,7 @@ async def test_a_job_that_ended_by_itself_has_not_timed_out(installation: Instal
 
 
 async def test_a_job_that_falls_silent(installation: Installation) -> None:
-    job = await run(
-        installation, "for i in 1 2 3 4 5; do echo $i; sleep 0.4; done; exec sleep 600", no_output_timeout=1.5
-    )
+    job = await run(installation, "for i in 1 2 3 4 5; do echo $i; sleep 1; done; exec sleep 600", no_output_timeout=4)
     assert how(job) == (Conclusion.TIMED_OUT, ReasonCode.NO_OUTPUT)
     assert installation.log_of(job).startswith(b"1\n2\n3\n4\n5\n"), "it was let alone as long as it said something"
 
@@ -144,15 +142,16 @@ async def test_a_workspace_within_its_limit(installation: Installation) -> None:
     assert job.conclusion is Conclusion.SUCCEEDED
 
 
-@pytest.mark.parametrize(("own", "least", "most"), [(0.0, 0.0, 4.5), (1.0, 1.0, 4.9)])
-async def test_a_jobs_own_grace_counts(installation: Installation, own: float, least: float, most: float) -> None:
-    """The installation's is 5 s."""
+@pytest.mark.parametrize("own", [0.0, 1.0])
+async def test_a_jobs_own_grace_counts(installation: Installation, own: float) -> None:
+    """The installation's is longer than a test may take."""
+    patient = replace(installation, environment={**installation.environment, "CI_STOP_GRACE": "600"})
     deaf = "trap '' TERM; echo up; while :; do sleep 0.05; done"
-    job = await run(installation, deaf, timeout=0.5, stop_grace=own)
+    job = await run(patient, deaf, timeout=0.5, stop_grace=own)
     assert how(job) == (Conclusion.TIMED_OUT, ReasonCode.DEADLINE_EXCEEDED)
     assert job.start_time is not None
     assert job.end_time is not None
-    assert least < (job.end_time - job.start_time).total_seconds() - 0.5 < most
+    assert (job.end_time - job.start_time).total_seconds() > 0.5 + own
 
 
 async def test_a_limit_that_nothing_enforces_is_refused(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ async def test_what_a_controller_knew_that_died_is_read_from_files_or_missing(in
     async with installation.repository() as repository:
         crashing = installation.start_crashing_controller("no_such_call/1/before")
         times = installation.data.run(job.id, 1).times
-        await eventually(lambda: times.exists() and times.stat().st_size, "the output is noted", timeout=60)
+        await eventually(lambda: times.exists() and times.stat().st_size, "the output is noted")
         crashing.kill()
         await asyncio.to_thread(crashing.wait, 60)
         async with installation.controller():
@@ -89,6 +89,6 @@ async def test_the_engine_is_not_waited_for_where_the_script_knows(
                 await eventually(lambda: installation.data.run(job.id, 1).read_exit() is not None, "it has ended")
                 assert (await reached(repository, job.id, State.RUNNING)).state is State.RUNNING, "more may be written"
                 slow.honest = True
-            assert (await completed(repository, job.id, within=30)).exit_code == code
+            assert (await completed(repository, job.id)).exit_code == code
             slow.honest = True
             await nothing_left(runtime)

@@ -181,7 +181,7 @@ async def test_while_a_job_backs_off_its_slot_is_free_and_a_cancel_ends_it(insta
         assert 1800 <= pause <= 3600
         await cleared(one_slot, waiting.as_of(1), parts.runtimes[installation.runtime])
         await repository.request_cancel(job.id, utc_now())
-        ended = await completed(repository, job.id, within=20)
+        ended = await completed(repository, job.id)
     assert (ended.conclusion, ended.attempt, ended.exit_code) == (Conclusion.CANCELLED, 2, None)
     assert (ended.start_time, ended.not_before, ended.log_bytes) == (None, None, 0)
     assert one_slot.log_of(ended.as_of(1)) == b"run\n"

@@ -25,7 +25,7 @@ async def test_a_job_that_runs_keeps_its_time(installation: Installation, hours:
     clock = SetClock()
     async with installation.repository() as repository:
         async with installation.controller(clock=clock):
-            await eventually(lambda: installation.says(job, b"up\n"), "the job is up", timeout=60)
+            await eventually(lambda: installation.says(job, b"up\n"), "the job is up")
             clock.off = timedelta(hours=hours)
             await clock.asked_again()
         async with installation.controller(clock=clock):

@@ -40,7 +40,7 @@ async def submit(kind: Kind, installation: Installation, repository: SQLiteJobRe
     async def is_taken_over() -> bool:
         return (await repository.pool()).waiting == 1
 
-    await eventually(is_taken_over, "a container waits, as the controller knows", timeout=60)
+    await eventually(is_taken_over, "a container waits, as the controller knows")
     return await installation.submit(*kind.steps, files=kind.files)
 
 

@@ -14,6 +14,7 @@ from ci_common.layout import DataDirectory
 from ci_controller.runtime.protocol import Phase, Runtime, Workload, WorkloadKey
 from tests.contracts.runtime_suite import victim
 from tests.contracts.runtime_suite.bench import FOREVER, READY, MakeTrial, RuntimeBench
+from tests.helpers.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[3]
 
@@ -122,7 +123,7 @@ class Restarts(RuntimeBench):
                 if (await runtime.look(key)).phase is Phase.EXITED:
                     return
 
-        async with aclosing(runtime.events()) as events, asyncio.timeout(20):
+        async with aclosing(runtime.events()) as events, asyncio.timeout(PATIENCE):
             listening = asyncio.create_task(heard(events))
             while not listening.done():  # Nothing tells when a listener is in place: the first end may be missed.
                 await trial("exit 0").execute()

@@ -8,7 +8,7 @@ import pytest
 from ci_controller.runtime.protocol import Phase, Runtime, Workload
 from tests.contracts.runtime_suite.bench import FOREVER, READY, MakeLifeline, MakeTrial, RuntimeBench
 from tests.helpers.scripts import end_of
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 
 DAEMONS = {
     "background": "sleep 600 >/dev/null 2>&1 &",
@@ -56,14 +56,14 @@ class Stopping(RuntimeBench):
         await one.running()
         begin = time.monotonic()
         await runtime.stop(one.key, 0.5)
-        assert 0.5 <= time.monotonic() - begin < 10
+        assert time.monotonic() - begin >= 0.5
         assert await runtime.look(one.key) == Workload(Phase.EXITED, exit_code=137)
         assert one.run.read_exit() is None
 
     async def test_a_workload_at_its_gate_stops_at_once(self, trial: MakeTrial, runtime: Runtime) -> None:
         one = trial("echo ran")
         await one.to_gate()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await runtime.stop(one.key, 600)
         assert await one.phase() is Phase.EXITED
         assert not one.run.is_started()
@@ -99,7 +99,7 @@ class Stopping(RuntimeBench):
         one = trial(f"trap '' TERM; exec 9>lifeline; {DAEMONS[kind]}\n{READY}; {FOREVER}")
         lifeline = lifelines(one)
         await one.running()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await runtime.remove(one.key)
         assert await runtime.look(one.key) == Workload(Phase.ABSENT)
         assert await runtime.list_workloads() == []

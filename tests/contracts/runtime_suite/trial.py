@@ -45,7 +45,7 @@ class Trial:
 
     async def end(self) -> Workload:
         """Wait until the workload has exited."""
-        return await eventually(self._exited, "the workload has exited", timeout=60)
+        return await eventually(self._exited, "the workload has exited")
 
     async def execute(self) -> Workload:
         """Do all of it."""

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ from ci_server.api import create_api
 from ci_server.serving import CannotListen, serve
 from tests.helpers.played_api import Api, StartApi
 from tests.helpers.sse import Seen, events_of
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 
 HEAD = (
     b"POST /submit-async HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
@@ -47,15 +46,13 @@ async def test_a_cancelled_server_ends_streams_at_once_and_refuses_uploads(
     async with api.client.stream("GET", f"/jobs/{job_id}/stream") as response:
         events = events_of(response, seen)
         await anext(events)
-        begun = time.monotonic()
         api.serving.cancel()
-        async for _ in events:
-            pass
-        assert time.monotonic() - begun < 5, "at once, not when a timeout ends"
+        async with asyncio.timeout(PATIENCE):
+            async for _ in events:
+                pass
     assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 503 ")
     with pytest.raises(asyncio.CancelledError):
-        await api.serving
-    assert time.monotonic() - begun < 10
+        await asyncio.wait_for(api.serving, PATIENCE)
     writer.close()
     assert api.left_over() == [api.data.job(job_id)]
     assert (await api.controller.repository.get(job_id)).state == "running"
@@ -72,10 +69,9 @@ async def test_a_reader_that_does_not_read_holds_up_nobody(api: Api, caplog: pyt
     reader, writer = await asyncio.open_connection(host, port, limit=1024)
     writer.write(b"GET /jobs/%s/stream?from_beginning=true HTTP/1.1\r\nHost: x\r\n\r\n" % job_id.encode())
     await reader.readuntil(b"\r\n")
-    begun = time.monotonic()
     api.serving.cancel()
-    await asyncio.wait([api.serving])
-    assert time.monotonic() - begun < 10
+    ended, _ = await asyncio.wait([api.serving], timeout=PATIENCE)
+    assert ended
     assert "Traceback" not in caplog.text
     writer.close()
 
@@ -183,7 +179,7 @@ async def test_a_part_that_fails_ends_the_process(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", FAILING, env=environment, stderr=asyncio.subprocess.PIPE
     )
-    _, log = await asyncio.wait_for(process.communicate(), 20)
+    _, log = await asyncio.wait_for(process.communicate(), PATIENCE)
     assert process.returncode != 0
     assert b"the controller has a bug" in log
 
@@ -217,7 +213,7 @@ async def test_a_process_that_is_told_to_stop(tmp_path: Path, command: list[str]
             except httpx.TransportError:
                 return False
 
-        await eventually(answers, 20)
+        await eventually(answers)
         job_id = (await client.post("/jobs", json={"command": "x"})).json()["job_id"]
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(HEAD)
@@ -225,16 +221,16 @@ async def test_a_process_that_is_told_to_stop(tmp_path: Path, command: list[str]
         async with client.stream("GET", f"/jobs/{job_id}/stream") as response:
             lines = response.aiter_lines()
             await anext(lines)
-            begun = time.monotonic()
             process.send_signal(number)
-            async for _ in lines:
-                pass
+            async with asyncio.timeout(PATIENCE):
+                async for _ in lines:
+                    pass
         assert b" 503 " in await reader.readuntil(b"\r\n")
         writer.close()
     assert process.stderr is not None
-    log = (await process.stderr.read()).decode()
-    status = await process.wait()
-    assert time.monotonic() - begun < 10
+    async with asyncio.timeout(PATIENCE):
+        log = (await process.stderr.read()).decode()
+        status = await process.wait()
     assert status in ((0,) if command[1] == "-c" else (0, -number))
     assert "Traceback" not in log
     assert list((tmp_path / "jobs.data/incoming").iterdir()) == []

@@ -15,7 +15,7 @@ import pytest
 from ci_common.ids import new_job_id
 from ci_server.sweeping import sweep, sweep_moved
 from tests.helpers.played_api import Api, StartApi, zipped
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 
 PYTHON = zipped(test_a__py="def test(): pass")
 
@@ -197,7 +197,7 @@ async def test_a_client_that_hardly_sends_anything(api: Api, monkeypatch: pytest
 
     dripping = asyncio.create_task(drip())
     # No further than that: what drips into the closed connection has it reset.
-    answer = await asyncio.wait_for(reader.readuntil(b'"code": "request_timeout"'), 20)
+    answer = await asyncio.wait_for(reader.readuntil(b'"code": "request_timeout"'), PATIENCE)
     dripping.cancel()
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert api.left_over() == []

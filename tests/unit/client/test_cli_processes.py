@@ -10,6 +10,7 @@ import pytest
 from tests.helpers.command import LOG, started
 from tests.helpers.scripted_job import ScriptedJob
 from tests.helpers.scripted_server import ScriptedServer, wait_until
+from tests.helpers.waiting import PATIENCE
 
 Capture = pytest.CaptureFixture[bytes]
 
@@ -19,7 +20,7 @@ def test_what_every_job_waits_for_is_told_only_where_it_takes_long(server: Scrip
     waiting = {"status": "queued", "reason": reason}
     brief = server.add(ScriptedJob(b"x", statuses=[waiting, {"status": "running", "reason": None}]))
     with started(server, "wait", "--all", brief.job_id) as process:
-        assert b"nobody runs jobs" not in process.communicate(timeout=20)[1]
+        assert b"nobody runs jobs" not in process.communicate(timeout=PATIENCE)[1]
     long = server.add(ScriptedJob(b"x", statuses=[waiting], hold_at=0))
     with started(server, "wait", "--all", long.job_id) as process:
         assert process.stderr is not None
@@ -33,7 +34,7 @@ def test_ctrl_c_detaches(server: ScriptedServer, project: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.read(9) == LOG[:9]
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert job.cancels == 0
     assert f"ci wait --server {server.url} {job.job_id} --all" in err.decode()
@@ -49,7 +50,7 @@ def test_second_ctrl_c_cancels(server: ScriptedServer, project: Path) -> None:
         assert process.stderr is not None
         wait_until(lambda: b"Ctrl-C again" in process.stderr.readline())  # type: ignore[union-attr]
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert job.cancels == 1
     assert b"Traceback" not in err
@@ -60,7 +61,7 @@ def test_sigterm_detaches_at_once(server: ScriptedServer) -> None:
     with started(server, "wait", job.job_id, "--all") as process:
         wait_until(job.held.is_set)
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert b"ci wait" in err
     assert b"Ctrl-C again" not in err
@@ -75,7 +76,7 @@ def test_ctrl_c_while_packing(server: ScriptedServer, project: Path) -> None:
             lambda: any("ci-project" in _target(link) or "deleted" in _target(link) for link in zip_open.iterdir())
         )
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert b"Traceback" not in err
     assert not server.uploads
@@ -97,7 +98,7 @@ def test_a_reader_that_goes_away_is_no_matter(server: ScriptedServer) -> None:
             process.stdout.close()
             assert process.stderr is not None
             err = process.stderr.read()
-            assert process.wait(20) == expected
+            assert process.wait(PATIENCE) == expected
         assert b"Traceback" not in err
         assert b"BrokenPipe" not in err
 
@@ -110,14 +111,14 @@ def test_ctrl_c_while_the_reader_of_the_log_sleeps(server: ScriptedServer) -> No
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         wait_until(lambda: b"detached" in process.stderr.readline())  # type: ignore[union-attr]
-        assert process.wait(20) == 130
+        assert process.wait(PATIENCE) == 130
 
 
 def test_large_logs_arrive_whole_through_a_pipe(server: ScriptedServer) -> None:
     log = os.urandom(3_000_000)
     job = server.add(ScriptedJob(log, chunk=65_536))
     with started(server, "wait", "--all", job.job_id) as process:
-        assert process.communicate(timeout=30)[0] == log
+        assert process.communicate(timeout=PATIENCE)[0] == log
     assert process.returncode == 0
 
 
@@ -132,7 +133,7 @@ def test_on_a_terminal_messages_begin_their_own_line(server: ScriptedServer) -> 
                 shown += chunk
         except OSError:
             pass  # What a terminal says at its end.
-        process.wait(20)
+        process.wait(PATIENCE)
     os.close(master)
     assert b"no newline\r\n" in shown
     assert b"succeeded: exit code 0, after 2.5 s\r\n" in shown

@@ -11,7 +11,7 @@ import pytest
 
 from ci_common import walking
 from ci_common.walking import walked
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 
 
 @pytest.mark.parametrize("entries", [0, 1, 3, 4, 10])
@@ -54,7 +54,7 @@ async def test_what_a_cancelled_walk_has_just_opened_is_closed(tmp_path: Path, m
 
         def __init__(self, _: Path) -> None:
             begun.set()
-            release.wait(20)
+            release.wait(PATIENCE)
 
         def __enter__(self) -> Iterator[object]:
             return iter(())

@@ -22,6 +22,7 @@ from ci_controller.runtime.guarded import GuardedRuntime
 from ci_controller.runtime.protocol import Runtime
 from ci_controller.workload_execution import WorkloadExecution
 from tests.helpers.service import zipped
+from tests.helpers.waiting import PATIENCE
 
 CHANGES_NOTHING = {
     *("open", "close", "ping", "has_image", "pull", "base_directory", "environment", "setup", "kind_of", "look"),
@@ -109,7 +110,7 @@ async def test_no_step_touches_the_files_of_a_job(tmp_path: Path, change: str) -
     place = Place(tmp_path)
     before = place.files()
     with pytest.raises(LeadershipLost):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await CHANGES[change](place)
     assert place.files() == before
     changing = [call for call in place.runtime.method_calls if call[0] not in CHANGES_NOTHING]

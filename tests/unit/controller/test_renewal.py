@@ -15,6 +15,7 @@ from ci_common.layout import RunDirectory
 from ci_controller.renewal import fill_workspace
 from tests.helpers.archives import LIMITS, UnpackLimits
 from tests.helpers.service import zipped
+from tests.helpers.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -57,12 +58,12 @@ async def test_what_is_interrupted_is_no_workspace(
 
     def slow(*_: object, stopped: threading.Event, **__: object) -> None:
         begun.set()
-        assert stopped.wait(20), "a cancellation stops the thread"
+        assert stopped.wait(PATIENCE), "a cancellation stops the thread"
         ended.set()
 
     monkeypatch.setattr(unpacking, "unpack", slow)
     filling = asyncio.create_task(fill_workspace(run, upload, LIMITS))
-    await asyncio.to_thread(begun.wait, 20)
+    await asyncio.to_thread(begun.wait, PATIENCE)
     filling.cancel()
     with pytest.raises(asyncio.CancelledError):
         await filling

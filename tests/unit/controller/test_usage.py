@@ -16,7 +16,7 @@ from ci_common.watch import FileWatcher
 from ci_controller import usage
 from ci_controller.limits import Bounds
 from ci_controller.usage import UsageWatch, measure
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 
 MIB = 1024**2
 PLENTY = 2**62
@@ -57,14 +57,14 @@ async def test_a_log_is_told_of_as_soon_as_it_is_over_its_limit(run: RunDirector
         await eventually(lambda: LogTimes(run.times).last_length() == MIB, "what is allowed is noted")
         assert not told.is_set()
         append(run, 1)
-        await asyncio.wait_for(told.wait(), 20)
+        await asyncio.wait_for(told.wait(), PATIENCE)
 
 
 async def test_a_log_that_was_over_its_limit_before(run: RunDirectory) -> None:
     told = asyncio.Event()
     append(run, MIB + 1)
     async with following(run, Bounds(log=MIB), told.set):
-        await asyncio.wait_for(told.wait(), 20)
+        await asyncio.wait_for(told.wait(), PATIENCE)
 
 
 async def test_a_log_is_watched_although_nothing_can_be_noted(run: RunDirectory) -> None:
@@ -73,7 +73,7 @@ async def test_a_log_is_watched_although_nothing_can_be_noted(run: RunDirectory)
     async with following(run, Bounds(log=MIB), told.set):
         append(run, 1)
         append(run, MIB)
-        await asyncio.wait_for(told.wait(), 20)
+        await asyncio.wait_for(told.wait(), PATIENCE)
 
 
 async def test_a_job_that_only_begins_waits_for_no_file_to_be_made(
@@ -103,7 +103,7 @@ async def test_a_workspace_is_measured_again_and_again(
     async with following(run, Bounds(workspace=MIB), told.set) as watch:
         await eventually(lambda: watch.workspace_bytes == 0, "an empty one was measured")
         (run.workspace / "file").write_bytes(bytes(2 * MIB))
-        await asyncio.wait_for(told.wait(), 20)
+        await asyncio.wait_for(told.wait(), PATIENCE)
         assert watch.workspace_bytes is not None
         assert watch.workspace_bytes > MIB
 

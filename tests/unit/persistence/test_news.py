@@ -13,7 +13,7 @@ from ci_persistence import operations
 from ci_persistence.repository import Lease
 from ci_persistence.sqlite import SQLiteJobRepository
 from tests.helpers.jobs import NOON, PLENTY, bring, new_job
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ async def test_rows_written_here_are_shown_and_not_told_of(repository: SQLiteJob
         assert shown == [job, cancelled, changed]
         assert not told.done()
         await repository.delete([(await bring(repository, lease, changed, State.COMPLETED)).id])
-        await asyncio.wait_for(told, 20)
+        await asyncio.wait_for(told, PATIENCE)
 
 
 async def test_of_others_commits_all_are_told_however_much_is_written_here(
@@ -52,7 +52,7 @@ async def test_of_others_commits_all_are_told_however_much_is_written_here(
             written = await repository.update(written, lease, error="x")
 
     writing = asyncio.create_task(write())
-    async with aclosing(repository.changes(lambda _: None)) as changes, asyncio.timeout(20):
+    async with aclosing(repository.changes(lambda _: None)) as changes, asyncio.timeout(PATIENCE):
         await anext(changes)
         for _ in range(5):
             theirs = await other.add(new_job(), max_queued=PLENTY)
@@ -71,7 +71,7 @@ async def test_a_row_is_shown_although_whoever_wrote_it_has_been_cancelled(
 
     def slow(*args: object, **kwargs: object) -> Job:
         begun.set()
-        release.wait(20)
+        release.wait(PATIENCE)
         return update(*args, **kwargs)  # type: ignore[arg-type]  # as they came
 
     monkeypatch.setattr(operations, "update", slow)
@@ -82,7 +82,7 @@ async def test_a_row_is_shown_although_whoever_wrote_it_has_been_cancelled(
         writing.cancel()
         await asyncio.wait({writing})
         release.set()
-        assert (await asyncio.wait_for(shown.get(), 20)).error == "x"
+        assert (await asyncio.wait_for(shown.get(), PATIENCE)).error == "x"
 
 
 async def test_nothing_is_looked_for_while_nobody_follows(repository: SQLiteJobRepository) -> None:

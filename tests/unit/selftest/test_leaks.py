@@ -11,6 +11,7 @@ import pytest
 from ci_common.layout import DataDirectory
 from ci_selftest.leaks import age_submissions, leaked_files
 from ci_selftest.scratch import Scratch, abandoned, kill_processes_of, processes_of, scratch_directory
+from tests.helpers.waiting import PATIENCE
 
 JOBS = ("a", "b")
 KEPT = (
@@ -104,7 +105,7 @@ def test_processes_are_found_by_the_directory_and_no_others(tmp_path: Path) -> N
         assert {by_directory.pid, by_variable.pid, by_word.pid} <= set(processes_of(ours))
         assert other.pid not in processes_of(ours)
         assert kill_processes_of(ours) >= 3
-        assert [p.wait(10) for p in (by_directory, by_variable, by_word)] == [-9, -9, -9]
+        assert [p.wait(PATIENCE) for p in (by_directory, by_variable, by_word)] == [-9, -9, -9]
         assert other.poll() is None
     finally:
         for process in (by_directory, by_variable, by_word, other):

@@ -11,6 +11,7 @@ from ci_common.processes import this_process
 from ci_common.times import utc_now
 from ci_persistence.sqlite import SQLiteJobRepository
 from ci_server.feed import JobFeed
+from tests.helpers.waiting import PATIENCE
 
 
 async def test_a_row_that_this_process_has_written_is_not_read_again(
@@ -35,10 +36,10 @@ async def test_a_row_that_this_process_has_written_is_not_read_again(
     running = asyncio.create_task(feed.run())
     try:
         async with feed.follow(job, woken.set) as follower:
-            await asyncio.wait_for(looked.wait(), 20)
+            await asyncio.wait_for(looked.wait(), PATIENCE)
             woken.clear()
             await repository.update(job, lease, error="x")
-            await asyncio.wait_for(woken.wait(), 20)
+            await asyncio.wait_for(woken.wait(), PATIENCE)
             assert (follower.job.version, follower.job.error) == (1, "x")
             assert looks == 1, "only that with which it began"
     finally:

@@ -20,6 +20,7 @@ from ci_controller.backup.restoring import restore_backup
 from ci_controller.backup.taking import take_backup
 from tests.helpers.backups import Place, quiet, restored
 from tests.helpers.installation import ROOT
+from tests.helpers.waiting import PATIENCE
 
 
 async def test_commits_go_on_while_the_database_is_copied(place: Place, target: Path, monkeypatch: Any) -> None:
@@ -152,14 +153,14 @@ async def test_two_backups_to_one_place(place: Place, target: Path, monkeypatch:
 
     def copy_job(*args: Any) -> files.Copied:
         begun.set()
-        assert go_on.wait(20)
+        assert go_on.wait(PATIENCE)
         return files.copy_job(*args)
 
     monkeypatch.setattr(taking, "copy_job", copy_job)
     import asyncio
 
     first: asyncio.Task[Manifest] = asyncio.create_task(take_backup(place.settings, target, quiet))
-    assert await asyncio.to_thread(begun.wait, 20)
+    assert await asyncio.to_thread(begun.wait, PATIENCE)
     with pytest.raises(BackupFault, match="under way"):
         await take_backup(place.settings, target, quiet)
     go_on.set()

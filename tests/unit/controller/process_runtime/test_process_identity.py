@@ -15,6 +15,7 @@ from ci_controller.runtime.process import ProcessRuntime
 from ci_controller.runtime.protocol import Phase, Workload
 from tests.contracts.runtime_suite.bench import MakeTrial
 from tests.helpers.process_records import forge, identity, record_of
+from tests.helpers.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ async def test_a_pid_that_was_used_again_is_nobody_of_ours(
     assert await runtime.look(one.key) == Workload(Phase.ABSENT)
     # A signal that had been sent to it before would have come before this one.
     bystander.send_signal(signal.SIGUSR2)
-    assert bystander.wait(20) == -signal.SIGUSR2
+    assert bystander.wait(PATIENCE) == -signal.SIGUSR2
 
 
 async def test_the_very_same_process_is_ours(
@@ -67,7 +68,7 @@ async def test_the_very_same_process_is_ours(
     forge(record_of(one, data), "supervisor", here)
     assert await runtime.look(one.key) == Workload(Phase.RUNNING)
     await runtime.stop(one.key, 20)
-    assert bystander.wait(20) == -signal.SIGTERM
+    assert bystander.wait(PATIENCE) == -signal.SIGTERM
     assert await runtime.look(one.key) == Workload(Phase.EXITED)
 
 
