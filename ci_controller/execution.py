@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -65,6 +66,9 @@ class Execution(Protocol):
 
     def passed(self, job: Job) -> Mapping[str, int]:
         """Return which stations (`ci_common.stations`) the attempt's files tell of, and when it passed them."""
+
+    def letting_go(self, job: Job) -> AbstractContextManager[None]:
+        """Return a context for whose duration a workload may go that stays though all of its job has ended."""
 
     async def discard(self, job: Job) -> None:
         """Remove the workload if it has exited before its gate, and nothing else."""

@@ -9,7 +9,8 @@ Its promises to the controller: where its job has been through the gate before, 
 output in `log`, until one fails. SIGTERM at the gate ends it. Later, SIGTERM ends the running step but not the script,
 which lives on to write `exit`; no step begins after it. So it does where no further process can be started. Alone in a
 container, it adds to `exit` what the kernel refused the job, and whether it is the last of the job's processes, so that
-nothing writes into the log any more.
+nothing writes into the log any more. If it is, and SIGTERM has not come, it stays until `gate` is opened once more: the
+engine has a lot to do once it has gone, and the verdict is to be out by then.
 """
 
 import os
@@ -134,6 +135,12 @@ __ci_blame() {
     [ "${__ci_found:-0}" = 0 ] || __ci_blamed="$__ci_blamed throttled:$((100 * ${__ci_throttled:-0} / __ci_found))"
 }
 
+# Until somebody writes, or the gate has gone.
+__ci_stay() {
+    trap - TERM
+    { IFS= read -r __ci_word <"$__ci_run/gate"; } 2>/dev/null
+}
+
 __ci_finish() {
     trap - EXIT
     __ci_blamed=
@@ -141,6 +148,7 @@ __ci_finish() {
     [ "$1" = 0 ] || __ci_blame
     [ -z "$__ci_carrier" ] || __ci_drain
     printf '%s%s%s%s\n' "$1" "$__ci_stopped" "$__ci_blamed" "$__ci_last" >"$__ci_run/exit"
+    [ -z "$__ci_last" ] || [ -n "$__ci_stopped" ] || __ci_stay
     exit "$1"
 }
 

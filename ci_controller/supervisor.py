@@ -108,21 +108,25 @@ class Supervisor:
                 return True  # Completed and cleared; or queued, and so the scheduler's.
             if isinstance(action, steps.Remove):
                 self.is_clearing = True
-                await clear(job, self._execution, has_ended=self._has_ended(seen))
+                await clear(job, self._execution, has_ended=await self._has_gone(job, seen))
                 return True
             await self._take(action, job)
-            if seen.sight is Sight.FINISHED:
-                await self._let_go()
         except RuntimeUnavailable as exc:
             log.warning("job %s: the engine does not answer: %s", job.id, exc)
             await self._say_unavailable(job, exc)
             await self._attention.wait(self._interval)
         return False
 
-    def _has_ended(self, seen: Observed) -> bool:
-        """Tell whether nothing runs any more; the word of its script counts once the engine has told of something."""
-        gone = seen.sight in (Sight.EXITED, Sight.ABSENT)
-        return gone or (seen.sight is Sight.FINISHED and self._attention.was_woken.is_set())
+    async def _has_gone(self, job: Job, seen: Observed) -> bool:
+        """Tell whether nothing runs any more. What has said that its job has ended is let go; then the engine tells."""
+        if seen.sight is not Sight.FINISHED:
+            return seen.sight in (Sight.EXITED, Sight.ABSENT)
+        told = self._attention.was_woken
+        if job.stop_code is None:  # Else it has been waited for already.
+            told.clear()
+        with self._execution.letting_go(job):
+            await self._attention.until(told.is_set, LEAVING_SECONDS)
+        return told.is_set()
 
     def _note_progress(self, job: Job, seen: Observed) -> None:
         """Note how far the job that runs has come."""
@@ -215,10 +219,6 @@ class Supervisor:
                     job, verdict, retry, writer=self._writer, execution=self._execution, chance=self._chance
                 )
         self.is_clearing = True
-
-    async def _let_go(self) -> None:
-        """Let what ran the job go by itself, which the engine tells of: readers get the verdict meanwhile."""
-        await self._attention.until(self._attention.was_woken.is_set, LEAVING_SECONDS)
 
     async def _wait_until(self, until: datetime | None, now: datetime) -> None:
         limit = now + timedelta(seconds=self._interval)

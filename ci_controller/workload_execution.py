@@ -2,7 +2,8 @@
 
 import asyncio
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -191,7 +192,8 @@ class WorkloadExecution:
         own = _plan_of(job).stop_grace
         ending_grace = asyncio.create_task(self._end_grace_of_a_flood(job))
         try:
-            await self._runtime.stop(_key(job), grace if own is None else own)
+            with self.letting_go(job):
+                await self._runtime.stop(_key(job), grace if own is None else own)
         finally:
             ending_grace.cancel()
             await asyncio.gather(ending_grace, return_exceptions=True)
@@ -208,6 +210,16 @@ class WorkloadExecution:
     async def collect(self, job: Job) -> dict[str, Any]:
         self._check()
         return await collect_files(job, self._data)
+
+    @contextmanager
+    def letting_go(self, job: Job) -> Iterator[None]:
+        run = self._run(job)
+        self._check()
+        with ExitStack() as stack:
+            if run.is_started():  # What has not begun would begin by this.
+                with suppress(OSError):  # Where the gate has gone, nothing stays at it.
+                    stack.enter_context(rundir.opened_gate(run))
+            yield
 
     def passed(self, job: Job) -> Mapping[str, int]:
         return left_in_files(self._run(job))

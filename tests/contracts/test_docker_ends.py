@@ -1,17 +1,22 @@
 """What a script in a container says of its end: that it is the last of the job's processes, where it is."""
 
+import asyncio
 import json
 
 import pytest
 
+from ci_common.jobs import Job, State
 from ci_common.layout import DataDirectory, ExitRecord
-from ci_controller.runtime.protocol import Runtime
+from ci_common.times import utc_now
+from ci_common.unpack import UnpackLimits
+from ci_controller.runtime.protocol import Phase, Runtime, Workload
+from ci_controller.workload_execution import WorkloadExecution
 from tests.contracts.docker_bench import DockerBench, container_name
 from tests.contracts.runtime_suite.bench import MakeTrial
 from tests.contracts.runtime_suite.trial import Trial, make_spec
 from tests.engine.api import EngineAPI, require_engine
 from tests.engine.images import user_image
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 
 FAMILIES = f"f() {{ echo $1; [ $1 -gt 20000 ] || f $(($1 + 1)) & }}; {'f 0; ' * 20}"
 """Each process makes another one and goes: whoever lists them has missed the next of some."""
@@ -25,6 +30,17 @@ async def ended(one: Trial) -> tuple[ExitRecord, int]:
     return record, one.run.log_size()
 
 
+def execution_of(runtime: Runtime, data: DataDirectory) -> WorkloadExecution:
+    limits = UnpackLimits(bytes=1000, members=10, ratio=10)
+    return WorkloadExecution(runtime, data, utc_now, limits=limits, check=lambda: None)
+
+
+def job_of(one: Trial) -> Job:
+    """Return the row of a trial as its job runs."""
+    plan = one.spec.plan.model_dump(mode="json")
+    return Job(id=one.key.job_id, type="container", submit_time=utc_now(), state=State.RUNNING, plan=plan)
+
+
 class TestEnds(DockerBench):
     @pytest.mark.parametrize("left", ["true", MANY, FAMILIES, DETACHED], ids=["none", "many", "families", "detached"])
     async def test_nothing_is_written_once_the_script_says_it_is_the_last(self, trial: MakeTrial, left: str) -> None:
@@ -35,6 +51,31 @@ class TestEnds(DockerBench):
         assert (record.code, record.last, record.oom_kills) == (3, True, 0)
         await one.end()
         assert one.run.log_size() == size
+
+    async def test_a_script_that_is_the_last_stays_until_it_is_let_go(
+        self, trial: MakeTrial, runtime: Runtime, data: DataDirectory
+    ) -> None:
+        one = trial("exit 3")
+        await one.to_gate()
+        await one.through_gate()
+        await ended(one)
+        await trial("exit 0").execute()
+        assert await one.phase() is Phase.RUNNING, "as long as another one takes from its beginning to its end"
+        with execution_of(runtime, data).letting_go(job_of(one)):
+            assert await one.exited() == Workload(Phase.EXITED, exit_code=3)
+
+    @pytest.mark.parametrize("left", ["", "rm ../gate; ", "rm ../gate; : >../gate; "], ids=["whole", "gone", "other"])
+    async def test_a_stop_waits_for_nothing_that_stays(
+        self, trial: MakeTrial, runtime: Runtime, data: DataDirectory, left: str
+    ) -> None:
+        """Whether the job has ended by itself, as here, or by the stop."""
+        one = trial(f"{left}exit 3")
+        await one.to_gate()
+        await one.through_gate()
+        await ended(one)
+        async with asyncio.timeout(PATIENCE):
+            await execution_of(runtime, data).stop(job_of(one), 600)
+        assert await one.phase() is Phase.EXITED
 
     async def test_a_signal_does_not_end_the_waiting_for_the_console(
         self, runtime: Runtime, data: DataDirectory, engine: EngineAPI

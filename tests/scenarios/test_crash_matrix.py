@@ -38,12 +38,24 @@ async def visit(
     repository: SQLiteJobRepository,
     job: Job,
     before: Callable[[], None] = lambda: None,
-) -> None:
-    """Once the job's code is up, do to it what happens to its kind, and call `before` just before that."""
-    if kind.visit is not None:
-        await eventually(lambda: installation.says(job, b"up\n"), "the job is up")
-        before()
-        await kind.visit(installation, repository, job)
+    too_late: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Once the job's code is up, do to it what happens to its kind, and call `before` just before that.
+
+    Return False where it was not up before it was `too_late`.
+    """
+    if kind.visit is None:
+        return True
+
+    def is_up() -> bool:
+        return installation.says(job, b"up\n")
+
+    await eventually(lambda: is_up() or too_late(), "the job is up")
+    if not is_up():
+        return False
+    before()
+    await kind.visit(installation, repository, job)
+    return True
 
 
 async def record(kind: Kind, installation: Installation, *, files: bool) -> list[str]:
@@ -57,12 +69,15 @@ async def record(kind: Kind, installation: Installation, *, files: bool) -> list
 
 
 async def play(kind: Kind, installation: Installation, point: str, *, visited: bool) -> None:
-    """Let a controller die at `point`, and check what the next one makes of it. `visited`: that is after VISIT."""
+    """Let a controller die at `point`, and check what the next one makes of it.
+
+    `visited`: it was after VISIT in the recording, as what goes on beside the job's beginning may be or not.
+    """
     job = await installation.submit(*kind.steps, files=kind.files)
     act = cancel_and_kill if kind.cancelled_at_the_point else kill
     async with installation.repository() as repository, dying(installation, point, act) as controller:
         if visited:
-            await visit(kind, installation, repository, job)
+            visited = await visit(kind, installation, repository, job, too_late=controller.has_ended)
         await death_of(controller, point, lambda: is_over(installation, repository, job.id, *kind.endings))
         gate_was_shut = not installation.data.run(job.id, 1).is_started() and not installation.says(job, b"begin")
         async with installation.controller() as parts:

@@ -1,6 +1,7 @@
 """One workload on trial: what the suite does with a runtime, in a few verbs."""
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +45,12 @@ class Trial:
             await eventually(self.run.is_started, "the script is through its gate")
 
     async def end(self) -> Workload:
-        """Wait until the workload has exited."""
+        """Wait until the workload has exited, and let it go where it stays after its end."""
+        with opened_gate(self.run) if self.run.is_started() else nullcontext():
+            return await self.exited()
+
+    async def exited(self) -> Workload:
+        """Wait until the workload has exited by itself."""
         return await eventually(self._exited, "the workload has exited")
 
     async def execute(self) -> Workload:

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -91,6 +92,11 @@ class Place:
         return {path: (path.lstat().st_size, path.lstat().st_mtime_ns) for path in self.data.path.rglob("*")}
 
 
+async def entered(context: AbstractContextManager[None]) -> None:
+    with context:
+        pass
+
+
 CHANGES: dict[str, Callable[[Place], Awaitable[object]]] = {
     "create": lambda place: place.execution.create(place.cold),
     "create anew": lambda place: place.execution.create(place.second),
@@ -100,6 +106,7 @@ CHANGES: dict[str, Callable[[Place], Awaitable[object]]] = {
     "open_gate": lambda place: place.execution.open_gate(place.cold),
     "stop": lambda place: place.execution.stop(place.cold, 1),
     "collect": lambda place: place.execution.collect(place.cold),
+    "letting_go": lambda place: entered(place.execution.letting_go(place.cold)),
     "discard": lambda place: place.execution.discard(place.cold),
     "clear": lambda place: place.execution.clear(place.cold, has_ended=True),
 }

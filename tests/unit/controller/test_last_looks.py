@@ -1,11 +1,13 @@
 """Whether what ran a completed job is stopped before its files are removed."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import pytest
 
 from ci_common.ids import new_job_id
-from ci_common.jobs import Conclusion, Job, State
+from ci_common.jobs import Conclusion, Job, ReasonCode, State
 from ci_common.times import utc_now
 from ci_common.watch import FileWatcher
 from ci_controller.builtin import BuiltinExecution
@@ -16,43 +18,53 @@ from ci_persistence.repository import JobRepository, Lease
 
 
 class Played(BuiltinExecution):
-    """Shows a completed job as `sight`, and notes what its end was taken to be."""
+    """Shows a completed job as `sight`, and notes what its end was taken to be. It `goes` when it is let go."""
 
-    def __init__(self, sight: Sight) -> None:
+    def __init__(self, sight: Sight, goes: Callable[[], None]) -> None:
         super().__init__(utc_now)
         self.sight = sight
+        self.goes = goes
         self.cleared: list[bool] = []
 
     async def look(self, job: Job) -> Observed:
         return Observed(self.sight)
+
+    @contextmanager
+    def letting_go(self, job: Job) -> Iterator[None]:
+        self.goes()
+        yield
 
     async def clear(self, job: Job, *, has_ended: bool) -> None:
         self.cleared.append(has_ended)
 
 
 @pytest.mark.parametrize(
-    ("sight", "told", "has_ended"),
+    ("sight", "stopped", "told", "told_then", "has_ended"),
     [
-        (Sight.RUNNING, True, False),
-        (Sight.EXITED, False, True),
-        (Sight.FINISHED, True, True),
-        (Sight.FINISHED, False, False),  # A job can write what its script writes.
+        (Sight.RUNNING, False, True, True, False),
+        (Sight.EXITED, False, False, False, True),
+        (Sight.FINISHED, False, False, True, True),
+        (Sight.FINISHED, False, True, False, False),  # That was of something else.
+        (Sight.FINISHED, False, False, False, False),  # A job can write what its script writes.
+        (Sight.FINISHED, True, True, False, True),  # It has been waited for.
     ],
 )
 async def test_the_word_of_a_script_counts_once_the_engine_has_told_of_something(
-    sight: Sight, told: bool, has_ended: bool
+    sight: Sight, stopped: bool, told: bool, told_then: bool, has_ended: bool
 ) -> None:
+    """Told before it is let go, or then."""
     job = Job(
         id=new_job_id(),
         type="echo",
         submit_time=utc_now(),
         state=State.COMPLETED,
         conclusion=Conclusion.SUCCEEDED,
+        stop_code=ReasonCode.CANCELLED if stopped else None,
         end_time=utc_now(),
     )
-    played = Played(sight)
     writer = Writer(cast(JobRepository, None), cast(Lease, None), utc_now)
     async with FileWatcher() as watcher:
+        played = Played(sight, lambda: supervisor.wake() if told_then else None)
         supervisor = Supervisor(
             job, writer=writer, execution=played, watcher=watcher, interval=1, grace=1, chance=lambda: 0.0
         )
