@@ -21,8 +21,6 @@ from ci_common.spec import ExecutionPlan, PlannedStep
 
 SHELL = "/bin/sh"
 """What runs the steps. The script itself is run by whatever the runtime runs it with, which is the same."""
-CGROUPS = "/sys/fs/cgroup"
-"""Where a container sees the counters of its control groups: those of version 1 by controller, or of version 2."""
 _LONGEST_WORD = 64 * 1024
 """Bytes of shell text that are handed to a shell as a word; Linux takes 128 KiB at most, less with a small stack."""
 
@@ -33,6 +31,10 @@ unset TINI_KILL_PROCESS_GROUP
 __ci_stopped=
 __ci_word=
 __ci_carrier=
+
+# Where a container sees the counters of its control groups: those of version 1 by controller, or of version 2, below
+# the group's own name, which is known once it is clear that this is in one.
+__ci_cgroups=/sys/fs/cgroup
 __ci_cgroup=
 
 # An engine may run what has ended again, on behalf of a controller that does not know what has happened since.
@@ -44,7 +46,7 @@ __ci_uptime() {
     { IFS=' ' read -r __ci_up __ci_rest </proc/uptime; } 2>/dev/null || __ci_up=
 }
 
-# Descriptor 1 is the log, opened for appending and shared with every step: its position is the log's length.
+# Descriptor 1 is the log, opened for appending once and shared by all that write: its position is the log's length.
 __ci_record() {
     __ci_uptime
     __ci_offset=
@@ -152,6 +154,19 @@ __ci_finish() {
     exit "$1"
 }
 
+# Alone in a container. What it needs there is done before the gate, where nobody waits for it yet.
+__ci_contained() {
+    __ci_cgroup=/
+    { while IFS= read -r __ci_line; do
+        case $__ci_line in 0::*) __ci_cgroup=${__ci_line#0::} ;; esac
+    done </proc/self/cgroup; } 2>/dev/null
+    exec 9<>"$__ci_run/console"
+    ( exec <"$__ci_run/console" >&8 2>&1 8>&- 9>&-; __ci_carry ) &
+    __ci_carrier=$!
+}
+
+exec 8>>"$__ci_run/log" || exit 1
+[ ! -p "$__ci_run/console" ] || __ci_contained
 : >"$__ci_run/waiting"
 while [ "$__ci_word" != go ]; do
     [ -p "$__ci_run/gate" ] || exit 1
@@ -164,25 +179,14 @@ set -C
 set +C
 __ci_uptime
 printf '%s' "$__ci_up" >>"$__ci_run/started"
-exec </dev/null >>"$__ci_run/log" 2>&1
+exec </dev/null >&8 2>&1 8>&-
 # A shell that cannot start a process ends.
 trap '__ci_finish "$?"' EXIT
 . "$__ci_run/job"
 """
-"""What a workload runs, with the run directory as its argument."""
+"""What a workload runs, with the run directory as its argument.
 
-_COUNTING = b"""
-__ci_cgroups=%s
-__ci_cgroup=/
-{ while IFS= read -r __ci_line; do
-    case $__ci_line in 0::*) __ci_cgroup=${__ci_line#0::} ;; esac
-done </proc/self/cgroup; } 2>/dev/null
-"""
-
-_CONSOLE = b"""
-exec 9<>"$__ci_run/console"
-( exec <"$__ci_run/console" 9>&-; __ci_carry ) &
-__ci_carrier=$!
+Where that has the FIFO `console`, which is /dev/stdout and /dev/stderr then, it is alone with its job in a container.
 """
 
 _STEP = b"""
@@ -224,16 +228,12 @@ def write_script(
     base: str,
     environment: Mapping[str, str],
     setup: Setup | None = None,
-    has_console: bool = False,
 ) -> bytes:
     """Return the script of a job, which `GATE_SCRIPT` reads.
 
     `base` is the run directory as the job sees it; `environment` the runtime's variables, which the plan's override.
-    With `has_console`, /dev/stdout and /dev/stderr are the run directory's FIFO `console`, and the job is alone in its
-    pid namespace and its control groups.
     """
-    contained = _COUNTING % quote(CGROUPS) + _CONSOLE if has_console else b""
-    return contained + b"".join(_parts(plan, base=base, environment=environment, setup=setup))
+    return b"".join(_parts(plan, base=base, environment=environment, setup=setup))
 
 
 def _parts(plan: ExecutionPlan, *, base: str, environment: Mapping[str, str], setup: Setup | None) -> Iterator[bytes]:

@@ -138,7 +138,6 @@ class WorkloadExecution:
             base=str(self._runtime.base_directory(run)),
             environment=self._runtime.environment(),
             setup=self._runtime.setup(run, plan),
-            has_console=self._runtime.has_console,
         )
 
     async def move_in(self, job: Job) -> bool:

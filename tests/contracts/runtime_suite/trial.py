@@ -117,7 +117,6 @@ def spec_of(runtime: Runtime, data: DataDirectory, plan: ExecutionPlan, *, job_i
         base=str(runtime.base_directory(spec.run)),
         environment=runtime.environment(),
         setup=runtime.setup(spec.run, plan),
-        has_console=runtime.has_console,
     )
     prepare(spec.run, script, has_console=runtime.has_console)
     return spec

@@ -48,7 +48,7 @@ def own_group() -> str:
 @pytest.fixture(params=VERSIONS)
 def groups(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Groups]:
     root = tmp_path / "the group"
-    counting = script._COUNTING % script.quote(str(root))
+    counting = b"__ci_cgroups=%s\n__ci_cgroup=%s\n" % (script.quote(str(root)), script.quote(f"/{own_group()}"))
     write_script = script.write_script
     with patch.object(scripts, "write_script", lambda *args, **given: counting + write_script(*args, **given)):
         yield Groups(root, request.param)
