@@ -45,7 +45,11 @@ class Station(StrEnum):
     COLLECTED = "collected"
     """What it left has been read."""
     COMPLETING = "completing"
-    """The row that says how it ended is handed to the database, and sent to readers once it is committed."""
+    """The row that says how it ended is handed to the database."""
+    COMPLETED = "completed"
+    """That it ended is committed; readers are sent it next."""
+    CLEARED = "cleared"
+    """What it ran in has gone, and all of its files but the log and the upload."""
 
 
 ARRIVAL = (Station.ACCEPTED, Station.RECEIVED, Station.UNPACKED, Station.PERSISTING)

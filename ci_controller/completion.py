@@ -131,10 +131,23 @@ def _end_of(job: Job, now: datetime) -> datetime:
     return max(now, job.start_time or job.submit_time)
 
 
-async def clear(job: Job, execution: Execution, *, has_ended: bool) -> None:
-    """Remove what a completed job left behind, as far as it can be removed; `has_ended` as in `Execution.clear`."""
+async def clear(job: Job, execution: Execution, *, has_ended: bool) -> bool:
+    """Remove what a completed job left; return whether all of it could be. `has_ended` as in `Execution.clear`."""
     try:
         await execution.clear(job, has_ended=has_ended)
     except (OSError, ImageFault, StartFault) as exc:
         log.warning("job %s: something is left in its run directory: %s", job.id, exc)
         await execution.discard(job)
+        return False
+    return True
+
+
+async def note_cleared(job: Job, writer: Writer) -> None:
+    """Write the stations behind the end of a job, which is all that ever changes of one that has completed.
+
+    Those of an attempt that another has followed are in the row already. Raises JobNotFound, LeadershipLost.
+    """
+    row = await writer.repository.get(job.id)
+    if row.attempt == job.attempt and row.state is State.COMPLETED:
+        writer.traces.of(row).note(Station.CLEARED)
+        await writer.write(row)

@@ -15,7 +15,7 @@ from ci_common.stations import Station
 from ci_common.watch import FileWatcher
 from ci_controller import plan as steps
 from ci_controller.attention import Attention
-from ci_controller.completion import Writer, clear, complete, try_again
+from ci_controller.completion import Writer, clear, complete, note_cleared, try_again
 from ci_controller.execution import Execution
 from ci_controller.job_time import OutputTime
 from ci_controller.launching import Launch, Launching
@@ -108,7 +108,8 @@ class Supervisor:
                 return True  # Completed and cleared; or queued, and so the scheduler's.
             if isinstance(action, steps.Remove):
                 self.is_clearing = True
-                await clear(job, self._execution, has_ended=await self._has_gone(job, seen))
+                if await clear(job, self._execution, has_ended=await self._has_gone(job, seen)):
+                    await note_cleared(job, self._writer)
                 return True
             await self._take(action, job)
         except RuntimeUnavailable as exc:

@@ -10,7 +10,11 @@ from ci_common.jobs import Job, State
 from ci_common.stations import Station, Trace
 from ci_common.times import Clock, Uptime, to_micros, uptime, utc_now
 
-COMMITTED = {State.STARTING: Station.STARTING, State.RUNNING: Station.RUNNING}
+COMMITTED = {
+    State.STARTING: Station.STARTING,
+    State.RUNNING: Station.RUNNING,
+    State.COMPLETED: Station.COMPLETED,
+}
 """The stations that are passed once the row with this state is committed; so the row written next has them."""
 
 

@@ -36,7 +36,7 @@ class Figures:
     """How many times a controller began to lead."""
 
 
-STAGES = ("receive", "queue", "start", "first_output", "end")
+STAGES = ("receive", "queue", "start", "first_output", "end", "clear")
 """The parts of a job's path that are counted."""
 STAGE_BOUNDS = (
     *(1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000),

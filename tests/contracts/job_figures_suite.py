@@ -69,6 +69,15 @@ class FiguresSuite(Base):
         assert times["start"].counts == (1, 1, *[0] * (len(STAGE_BOUNDS) - 2), 1)
         assert times["queue"].micros == 3 * 20
 
+    async def test_what_follows_the_end_is_counted_when_it_is_told(self, repository: Repository, lease: Lease) -> None:
+        job = await bring(repository, lease, await repository.add(new_job(), max_queued=PLENTY), State.RUNNING)
+        ended = {"exit_seen": 1000, "completing": 2000}
+        job = await repository.update(job, lease, **END, trace=ended)
+        job = await repository.update(job, lease, trace=ended | {"completed": 3000, "cleared": 9000})
+        await repository.update(job, lease)
+        stages = [(one.stage, one.micros, sum(one.counts)) for one in await repository.stages()]
+        assert stages == [("clear", 7000, 1), ("end", 1000, 1)]
+
     async def test_further_attempts_count_from_their_own_beginning(self, repository: Repository, lease: Lease) -> None:
         new = new_job(arrival={"accepted": 1, "persisting": 2}, max_attempts=2)
         job = await bring(repository, lease, await repository.add(new, max_queued=PLENTY), State.STARTING)

@@ -1,7 +1,7 @@
 """What holds after any fault, for any job."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ci_common.jobs import Conclusion, Job, State
 from ci_controller.runtime.protocol import WAITING, Runtime, WorkloadKey
@@ -38,9 +38,14 @@ async def check_invariants(
 
     await eventually(nothing_listed, "no workload is left")
     assert await repository.active() == [], "no slot is taken"
-    assert await repository.get(job_id) == job, "a result stays as it is"
+    assert but_for_its_path(await repository.get(job_id)) == but_for_its_path(job), "a result stays as it is"
     assert job.state is State.COMPLETED
     return job
+
+
+def but_for_its_path(job: Job) -> Job:
+    """Return a completed job without what is still written of it: the stations behind its end."""
+    return replace(job, trace={}, version=0)
 
 
 async def is_over(installation: Installation, repository: SQLiteJobRepository, job_id: str, *endings: Ending) -> Job:

@@ -10,6 +10,7 @@ from ci_common.jobs import Conclusion, State
 from ci_common.spec import Retry
 from ci_common.stations import Station, in_order
 from ci_controller.runtime.protocol import Phase, Workload, WorkloadKey
+from ci_persistence.sqlite import SQLiteJobRepository
 from tests.helpers.installation import Installation, completed, nothing_left, reached
 from tests.helpers.waiting import eventually
 
@@ -17,6 +18,7 @@ UNTIL_TOLD = "echo up; while [ ! -e go ]; do sleep 0.05; done; exit 4"
 QUEUE = (Station.SEEN, Station.STARTING)
 BEGIN = (*QUEUE, Station.CREATED, Station.AT_GATE, Station.RUNNING, Station.GATE_OPENED)
 END = (Station.EXIT_SEEN, Station.COLLECTED, Station.COMPLETING)
+ALL = (*BEGIN, Station.FIRST_OUTPUT, *END)
 
 
 def passed(times: Mapping[str, int]) -> tuple[str, ...]:
@@ -26,13 +28,19 @@ def passed(times: Mapping[str, int]) -> tuple[str, ...]:
     return tuple(name for name, _ in stations)
 
 
+async def cleared(repository: SQLiteJobRepository, job_id: str) -> bool:
+    return Station.CLEARED in (await repository.get(job_id)).trace
+
+
 async def test_every_station_of_every_attempt_has_its_time(installation: Installation) -> None:
     job = await installation.submit("echo out; exit 3", retry=Retry(max_attempts=2, backoff=0.1))
     async with installation.repository() as repository, installation.controller():
         ended = await completed(repository, job.id)
+        await eventually(lambda: cleared(repository, job.id), "it is noted that everything has gone")
+        assert passed((await repository.get(job.id)).trace) == (*ALL, Station.COMPLETED, Station.CLEARED)
     assert tuple(ended.arrival) == (Station.PERSISTING,)
     first, last = ended.earlier_attempts[0].trace, ended.trace
-    assert passed(first) == passed(last) == (*BEGIN, Station.FIRST_OUTPUT, *END)
+    assert passed(first) == passed(last) == ALL
     assert max(ended.arrival.values()) <= min(first.values())
     assert max(first.values()) <= min(last.values())
 
@@ -48,8 +56,7 @@ async def test_what_a_controller_knew_that_died_is_read_from_files_or_missing(in
         async with installation.controller():
             (installation.data.run(job.id, 1).workspace / "go").touch()
             ended = await completed(repository, job.id)
-    known = (*BEGIN, Station.FIRST_OUTPUT, *END)
-    assert passed(ended.trace) == tuple(station for station in known if station is not Station.RUNNING)
+    assert passed(ended.trace) == tuple(station for station in ALL if station is not Station.RUNNING)
 
 
 async def test_what_a_job_leaves_behind_writes_nothing_after_its_end(installation: Installation) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import cast
+from unittest.mock import create_autospec
 
 import pytest
 
@@ -62,7 +63,9 @@ async def test_the_word_of_a_script_counts_once_the_engine_has_told_of_something
         stop_code=ReasonCode.CANCELLED if stopped else None,
         end_time=utc_now(),
     )
-    writer = Writer(cast(JobRepository, None), cast(Lease, None), utc_now)
+    rows = create_autospec(JobRepository, instance=True)
+    rows.get.return_value = rows.update.return_value = job
+    writer = Writer(rows, cast(Lease, None), utc_now)
     async with FileWatcher() as watcher:
         played = Played(sight, lambda: supervisor.wake() if told_then else None)
         supervisor = Supervisor(
