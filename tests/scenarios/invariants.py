@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from ci_common.jobs import Conclusion, Job, State
+from ci_common.stations import Station
 from ci_controller.runtime.protocol import WAITING, Runtime, WorkloadKey
 from ci_persistence.sqlite import SQLiteJobRepository
 from tests.helpers.installation import Installation, completed
@@ -41,6 +42,11 @@ async def check_invariants(
     assert but_for_its_path(await repository.get(job_id)) == but_for_its_path(job), "a result stays as it is"
     assert job.state is State.COMPLETED
     return job
+
+
+async def is_cleared(repository: SQLiteJobRepository, job_id: str) -> bool:
+    """Tell whether it is noted that all of a job has gone, which is the last that is written of it."""
+    return Station.CLEARED in (await repository.get(job_id)).trace
 
 
 def but_for_its_path(job: Job) -> Job:

@@ -10,9 +10,9 @@ from ci_common.jobs import Conclusion, State
 from ci_common.spec import Retry
 from ci_common.stations import Station, in_order
 from ci_controller.runtime.protocol import Phase, Workload, WorkloadKey
-from ci_persistence.sqlite import SQLiteJobRepository
 from tests.helpers.installation import Installation, completed, nothing_left, reached
 from tests.helpers.waiting import eventually
+from tests.scenarios.invariants import is_cleared
 
 UNTIL_TOLD = "echo up; while [ ! -e go ]; do sleep 0.05; done; exit 4"
 QUEUE = (Station.SEEN, Station.STARTING)
@@ -28,15 +28,11 @@ def passed(times: Mapping[str, int]) -> tuple[str, ...]:
     return tuple(name for name, _ in stations)
 
 
-async def cleared(repository: SQLiteJobRepository, job_id: str) -> bool:
-    return Station.CLEARED in (await repository.get(job_id)).trace
-
-
 async def test_every_station_of_every_attempt_has_its_time(installation: Installation) -> None:
     job = await installation.submit("echo out; exit 3", retry=Retry(max_attempts=2, backoff=0.1))
     async with installation.repository() as repository, installation.controller():
         ended = await completed(repository, job.id)
-        await eventually(lambda: cleared(repository, job.id), "it is noted that everything has gone")
+        await eventually(lambda: is_cleared(repository, job.id), "it is noted that everything has gone")
         assert passed((await repository.get(job.id)).trace) == (*ALL, Station.COMPLETED, Station.CLEARED)
     assert tuple(ended.arrival) == (Station.PERSISTING,)
     first, last = ended.earlier_attempts[0].trace, ended.trace

@@ -15,7 +15,7 @@ from tests.helpers.doomed import Doomed, dying
 from tests.helpers.installation import Installation
 from tests.helpers.waiting import eventually
 from tests.scenarios.crashing_controller import stop
-from tests.scenarios.invariants import Ending, but_for_its_path, check_invariants
+from tests.scenarios.invariants import Ending, but_for_its_path, check_invariants, is_cleared
 
 LEASE_SECONDS = "2"
 STANDS_BY = "this controller stands by"
@@ -72,6 +72,8 @@ async def stopped_at(installation: Installation, point: str) -> None:
             runtime = parts.runtimes[installation.runtime]
             ended = await check_invariants(installation, repository, runtime, job.id, ENDING)
             await eventually(lambda: someone_leads_after(repository, term), "another one leads")
+            if point in BEFORE_IT_ACTS:
+                await eventually(lambda: is_cleared(repository, job.id), "the other one has done all there is to do")
             before = await Snapshot.take(installation, repository, runtime, job.id)
             former.go_on()
             await eventually(lambda: former.has_said(STANDS_BY), "the former leader stands by")
