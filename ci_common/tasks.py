@@ -15,7 +15,8 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
     try:
         return await asyncio.shield(task)
     finally:
-        await asyncio.gather(task, return_exceptions=True)
+        if not task.done():
+            await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager

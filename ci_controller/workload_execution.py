@@ -13,6 +13,7 @@ from ci_common.jobs import Job, State
 from ci_common.layout import DataDirectory, RunDirectory
 from ci_common.spec import ExecutionPlan, Retry
 from ci_common.stations import left_in_files
+from ci_common.tasks import in_thread
 from ci_common.times import Clock
 from ci_common.unpack import UnpackLimits
 from ci_common.watch import FileWatcher
@@ -123,7 +124,7 @@ class WorkloadExecution:
         if job.has_upload and not run.workspace.is_dir():
             await self._fill_workspace(job, run)
         self._check()
-        await asyncio.to_thread(rundir.prepare, run, self._script(run, plan), has_console=self._runtime.has_console)
+        await in_thread(rundir.prepare, run, self._script(run, plan), has_console=self._runtime.has_console)
         await self._runtime.create(WorkloadSpec(_key(job), run, plan))
 
     async def _fill_workspace(self, job: Job, run: RunDirectory) -> None:
@@ -147,7 +148,7 @@ class WorkloadExecution:
         if not _has_files(job, run, waiting_run):
             await self._fill_workspace(job, run)
         self._check()
-        moved = await asyncio.to_thread(rundir.move_in, run, waiting_run, self._script(run, _plan_of(job)))
+        moved = await in_thread(rundir.move_in, run, waiting_run, self._script(run, _plan_of(job)))
         if not moved:
             await self._runtime.remove(_key(job))
         return moved
@@ -158,7 +159,7 @@ class WorkloadExecution:
         run = self._run(job)
         mark = _identity(run.waiting)
         self._check()
-        await asyncio.to_thread(rundir.move_out, run, self._data.waiting_run(job.workload))
+        await in_thread(rundir.move_out, run, self._data.waiting_run(job.workload))
         self._unmark(run, mark)
 
     async def start(self, job: Job) -> None:
@@ -241,7 +242,7 @@ class WorkloadExecution:
             # As one that was cancelled at its gate; what it may write has to end before its files go.
             await self._runtime.stop(_key(job), 0)
         self._check()
-        for entry in await asyncio.to_thread(self._clear_files, job, run):
+        for entry in await in_thread(self._clear_files, job, run):
             await self._runtime.reclaim(entry, job.image)
         if waiting_run := self._waiting_run(job):
             await self._runtime.reclaim(waiting_run.path, job.image)

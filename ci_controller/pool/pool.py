@@ -18,6 +18,7 @@ from ci_common.jobs import Job
 from ci_common.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
+from ci_common.tasks import in_thread
 from ci_common.watch import FileWatcher, Watched
 from ci_controller import rundir
 from ci_controller.completion import Writer
@@ -226,7 +227,7 @@ class Pool:
         self._making[workload] = kind
         try:
             self._data.pool.mkdir(mode=0o700, exist_ok=True)
-            await asyncio.to_thread(rundir.prepare_gate, run, has_console=self._runtime.has_console)
+            await in_thread(rundir.prepare_gate, run, has_console=self._runtime.has_console)
             await self._runtime.create(WorkloadSpec(key, run, plan, kind))
             await self._runtime.start(key)
             await self._until_waiting(workload)

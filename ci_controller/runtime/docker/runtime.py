@@ -17,6 +17,7 @@ from ci_common.errors import ImageInvalid, ImageNotFound, ImageWithoutShell, Run
 from ci_common.layout import DataDirectory, RunDirectory
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
+from ci_common.tasks import in_thread
 from ci_controller.rundir import open_to_everyone
 from ci_controller.runtime.docker import certificates
 from ci_controller.runtime.docker.cleaning import Cleaner
@@ -141,7 +142,7 @@ class DockerRuntime:
         if not facts.has_shell:
             raise ImageWithoutShell(f"the image {spec.plan.image} has no /bin/sh, which runs the job's script")
         if self._traits.remapped or self._traits.rootless or not facts.runs_as_root:
-            await asyncio.to_thread(open_to_everyone, spec.run)
+            await in_thread(open_to_everyone, spec.run)
         if self._bundle_source is not None and not self._bundle.exists():
             await asyncio.to_thread(self._copy_bundle)
         try:

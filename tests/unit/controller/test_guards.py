@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -137,3 +138,28 @@ async def test_the_mark_at_a_gate_stays_where_the_lease_ends_meanwhile(tmp_path:
     with pytest.raises(LeadershipLost):
         await place.execution.discard(place.cold)
     assert mark.exists()
+
+
+@pytest.mark.parametrize(("change", "file_work"), [("create", "prepare"), ("clear", "clear")])
+async def test_a_term_is_not_over_while_it_changes_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, file_work: str
+) -> None:
+    """Whoever leads next, perhaps the same process, finds all that has been changed."""
+    place = Place(tmp_path)
+    place.say.leads = True
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(*_: object, **__: object) -> list[Path]:
+        begun.set()
+        assert go_on.wait(PATIENCE)
+        return []
+
+    monkeypatch.setattr(rundir, file_work, slow)
+    task = asyncio.ensure_future(CHANGES[change](place))
+    await asyncio.to_thread(begun.wait, PATIENCE)
+    task.cancel()
+    done, _ = await asyncio.wait({task}, timeout=0.1)
+    assert not done
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
