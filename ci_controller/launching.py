@@ -39,6 +39,7 @@ class Launch:
             case steps.Create():
                 await self._execution.create(job)
                 self._note(job, Station.CREATED)
+                return job  # A request to cancel it is seen when it is marked as running.
             case steps.Start():
                 await self._start(job)
                 self.starts += 1

@@ -16,6 +16,9 @@ from ci_common.turns import take_short_turns
 
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # recognised, not bound
 
+_GC_THRESHOLDS = 10_000, 20, 20
+"""Python looks for cycles after every 700 new objects by default; a burst of requests has more than that alive."""
+
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
     """Return the fastest event loop there is here; where the server's parts are missing, `run_server` says so."""
@@ -42,6 +45,7 @@ async def run_server(settings: Settings) -> None:
 
         def tell(url: str) -> None:
             gc.freeze()  # What is there by now stays; looking through it again and again would be in vain.
+            gc.set_threshold(*_GC_THRESHOLDS)
             url = _reachable(url)
             say(f"serving at {url}")
             try:

@@ -79,6 +79,11 @@ def documents(client: httpx.Client) -> dict[str, Any]:
     return listed
 
 
+def but_for_its_path(job: dict[str, Any]) -> dict[str, Any]:
+    """Return a job without what is still written of it once it has completed."""
+    return {name: value for name, value in job.items() if name != "timing"}
+
+
 def test_a_backup_under_load_is_restored_elsewhere(
     start: Starter, service: Service, shell_image: str, tmp_path: Path, ci: Callable[..., Any]
 ) -> None:
@@ -106,7 +111,7 @@ def test_a_backup_under_load_is_restored_elsewhere(
             assert held_id in lost
             assert len(lost) == manifest["unfinished"] == json.loads(done.stdout)["ended"]
             for job_id in after.keys() - lost:
-                assert after[job_id] == before[job_id]
+                assert but_for_its_path(after[job_id]) == but_for_its_path(before[job_id])
                 log = other.get(f"/jobs/{job_id}/log").content
                 assert hashlib.sha256(log).hexdigest() == before[job_id]["log_sha256"]
                 assert log == client.get(f"/jobs/{job_id}/log").content
