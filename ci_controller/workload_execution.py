@@ -1,7 +1,6 @@
 """How jobs are carried out that run in containers or processes: `Execution` on a `Runtime`."""
 
 import asyncio
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
@@ -19,7 +18,8 @@ from ci_common.unpack import UnpackLimits
 from ci_common.watch import FileWatcher
 from ci_controller import rundir
 from ci_controller.collecting import collect_files, note_end_of_log
-from ci_controller.limits import Bounds, Usage
+from ci_controller.limits import Bounds
+from ci_controller.looking import is_full, sight_of, usage_of
 from ci_controller.renewal import fill_workspace
 from ci_controller.runtime.guarded import Check, GuardedRuntime
 from ci_controller.runtime.protocol import WAITING, Phase, Runtime, Workload, WorkloadKey, WorkloadSpec
@@ -27,8 +27,6 @@ from ci_controller.script import write_script
 from ci_controller.usage import UsageWatch
 from ci_controller.verdicts import Observed, Sight, tells_all
 
-MIN_FREE_BYTES = 64 * 1024
-"""With less room than this the disk counts as full."""
 LOG_OVERRUN_BYTES = 64 * 1024**2
 """How far past its limit the log of a job that is being stopped may grow before its grace ends."""
 OVERRUN_SECONDS = 0.02
@@ -78,14 +76,16 @@ class WorkloadExecution:
         # The marks are read after the engine was asked: what has exited by then has left all it will ever leave.
         started, waiting, ended = run.is_started(), run.is_waiting(), run.read_exit()
         return Observed(
-            Sight.POOLED if waiting_run and workload.phase is Phase.RUNNING else _sight(workload, waiting, started),
+            Sight.POOLED
+            if waiting_run and workload.phase is Phase.RUNNING
+            else sight_of(workload, waiting=waiting, started=started),
             exit=ended,
             started=started,
             spent=job.state is not State.COMPLETED and run.is_spent(),
             workload_exit_code=workload.exit_code,
             out_of_memory=workload.out_of_memory,
-            usage=_usage(run, started=started),
-            disk_full=ended is None and _free_bytes(self._data.path) < MIN_FREE_BYTES,
+            usage=usage_of(run, started=started),
+            disk_full=ended is None and is_full(self._data.path),
             ready=waiting_run is not None and self._is_ready(job, waiting_run),
             cleared=job.state is not State.COMPLETED or (waiting_run is None and rundir.is_cleared(run)),
         )
@@ -103,7 +103,7 @@ class WorkloadExecution:
         if ended is None or not tells_all(ended):
             return None
         started = run.is_started()
-        return Observed(Sight.FINISHED, exit=ended, started=started, usage=_usage(run, started=started))
+        return Observed(Sight.FINISHED, exit=ended, started=started, usage=usage_of(run, started=started))
 
     def is_at_gate(self, job: Job) -> bool:
         return self._run(job).is_waiting()
@@ -269,22 +269,6 @@ def _plan_of(job: Job) -> ExecutionPlan:
     return ExecutionPlan.model_validate(job.plan)
 
 
-def _sight(workload: Workload, waiting: bool, started: bool) -> Sight:
-    match workload.phase:
-        case Phase.ABSENT:
-            return Sight.ABSENT
-        case Phase.CREATED:
-            return Sight.CREATED
-        case Phase.EXITED:
-            return Sight.EXITED
-        case Phase.RUNNING if started:
-            return Sight.RUNNING
-        case Phase.RUNNING if waiting:
-            return Sight.AT_GATE
-        case Phase.RUNNING:
-            return Sight.BOOTING
-
-
 def _has_files(job: Job, run: RunDirectory, waiting_run: RunDirectory) -> bool:
     """Tell whether what was uploaded for the job is unpacked."""
     return not job.has_upload or run.workspace.is_dir() or waiting_run.workspace.is_dir()
@@ -296,16 +280,3 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return state.st_ino, state.st_mtime_ns
-
-
-def _usage(run: RunDirectory, *, started: bool) -> Usage:
-    size, written = run.log_growth()
-    moments = (written, run.started_at()) if started else ()
-    return Usage(size, max((moment for moment in moments if moment is not None), default=None))
-
-
-def _free_bytes(path: Path) -> int:
-    try:
-        return shutil.disk_usage(path).free
-    except OSError:
-        return MIN_FREE_BYTES
