@@ -5,6 +5,7 @@ The task can be cancelled anywhere; that means that this process is leaving, and
 
 import errno
 import logging
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -111,7 +112,10 @@ class Supervisor:
                 if await clear(job, self._execution, has_ended=await self._has_gone(job, seen)):
                     await note_cleared(job, self._writer)
                 return True
-            await self._take(action, job)
+            # Where a script has said its end and the engine's word is needed, too, nothing is to keep that back.
+            asked = seen.exit is not None and seen.sight is not Sight.FINISHED
+            with self._execution.letting_go(job) if asked else nullcontext():
+                await self._take(action, job)
         except RuntimeUnavailable as exc:
             log.warning("job %s: the engine does not answer: %s", job.id, exc)
             await self._say_unavailable(job, exc)

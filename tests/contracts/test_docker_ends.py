@@ -64,6 +64,14 @@ class TestEnds(DockerBench):
         with execution_of(runtime, data).letting_go(job_of(one)):
             assert await one.exited() == Workload(Phase.EXITED, exit_code=3)
 
+    async def test_a_script_that_could_not_write_its_end_stays_for_nobody(
+        self, trial: MakeTrial, runtime: Runtime
+    ) -> None:
+        one = trial("mkdir ../exit; exit 3")
+        await one.to_gate()
+        await one.through_gate()
+        assert await one.exited() == Workload(Phase.EXITED, exit_code=3)
+
     @pytest.mark.parametrize("left", ["", "rm ../gate; ", "rm ../gate; : >../gate; "], ids=["whole", "gone", "other"])
     async def test_a_stop_waits_for_nothing_that_stays(
         self, trial: MakeTrial, runtime: Runtime, data: DataDirectory, left: str

@@ -9,6 +9,7 @@ import pytest
 from ci_common.jobs import Conclusion, State
 from ci_common.spec import Retry
 from ci_common.stations import Station, in_order
+from ci_controller import rundir
 from ci_controller.runtime.protocol import Phase, Workload, WorkloadKey
 from tests.helpers.installation import Installation, completed, nothing_left, reached
 from tests.helpers.waiting import eventually
@@ -95,3 +96,14 @@ async def test_the_engine_is_not_waited_for_where_the_script_knows(
             assert (await completed(repository, job.id)).exit_code == code
             slow.honest = True
             await nothing_left(runtime)
+
+
+async def test_the_engine_is_waited_for_where_the_script_does_not_know(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where nothing tells what the kernel killed: the script is let go then, though no verdict is out."""
+    monkeypatch.setattr(rundir, "GATE_SCRIPT", rundir.GATE_SCRIPT.replace(b"/sys/fs/cgroup", b"/nowhere"))
+    job = await installation.submit("echo x; exit 3")
+    async with installation.repository() as repository, installation.controller():
+        ended = await completed(repository, job.id)
+    assert (ended.conclusion, ended.exit_code) == (Conclusion.FAILED, 3)
