@@ -137,11 +137,12 @@ __ci_blame() {
     [ "${__ci_found:-0}" = 0 ] || __ci_blamed="$__ci_blamed throttled:$((100 * ${__ci_throttled:-0} / __ci_found))"
 }
 
-# Until somebody writes, or the gate has gone. Where `exit` could not be written, as on a full disk, nobody would come.
+# Until somebody writes, or the gate has gone; whoever opened it for the job may be about to close it just now. Where
+# `exit` could not be written, as on a full disk, nobody would come.
 __ci_stay() {
     { IFS= read -r __ci_word <"$__ci_run/exit"; } 2>/dev/null || return 0
     trap - TERM
-    { IFS= read -r __ci_word <"$__ci_run/gate"; } 2>/dev/null
+    while [ -p "$__ci_run/gate" ] && ! { IFS= read -r __ci_word <"$__ci_run/gate"; } 2>/dev/null; do :; done
 }
 
 __ci_finish() {
