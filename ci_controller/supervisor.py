@@ -24,12 +24,15 @@ from ci_controller.limits import Bounds
 from ci_controller.plan import Action, conclude, plan
 from ci_controller.retrying import Chance
 from ci_controller.runtime.protocol import WorkloadKey
-from ci_controller.verdicts import Observed, Sight, Verdict
+from ci_controller.verdicts import Observed, Sight, Verdict, tells_all
 
 log = logging.getLogger(__name__)
 
-LEAVING_SECONDS = 0.2
-"""How long what ran a job that has completed may take to go by itself, before it is removed."""
+LEAVING_SECONDS = 1.0
+"""How long what ran a job that has completed may take to go by itself, before it is stopped.
+
+An engine that is busy takes its time to tell; a stop would only give it more to do.
+"""
 STALE_SECONDS = 0.05
 """How long to wait before the next look when somebody else has written the row."""
 
@@ -113,7 +116,7 @@ class Supervisor:
                     await note_cleared(job, self._writer)
                 return True
             # Where a script has said its end and the engine's word is needed, too, nothing is to keep that back.
-            asked = seen.exit is not None and seen.sight is not Sight.FINISHED
+            asked = seen.exit is not None and not tells_all(seen.exit)
             with self._execution.letting_go(job) if asked else nullcontext():
                 await self._take(action, job)
         except RuntimeUnavailable as exc:

@@ -124,6 +124,8 @@ class Supervisors:
         clearing = {tasks[key] for key, supervisor in self._supervisors.items() if supervisor.is_clearing}
         for task in set(tasks.values()) - clearing:
             task.cancel()
+        for supervisor in self._supervisors.values():
+            supervisor.wake()  # Nobody hears the engine any more: what is to go by itself is not waited for.
         if clearing:
             await asyncio.wait(clearing, timeout=CLEARING_SECONDS)
         for task in clearing:

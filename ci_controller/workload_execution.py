@@ -216,7 +216,8 @@ class WorkloadExecution:
         run = self._run(job)
         self._check()
         with ExitStack() as stack:
-            if run.is_started():  # What has not begun would begin by this.
+            # Nothing else stays; and what has not begun would begin by this.
+            if self._runtime.has_console and run.is_started():
                 with suppress(OSError):  # Where the gate has gone, nothing stays at it.
                     stack.enter_context(rundir.opened_gate(run))
             yield

@@ -11,6 +11,7 @@ from ci_common.ids import new_job_id
 from ci_common.jobs import Conclusion, Job, ReasonCode, State
 from ci_common.times import utc_now
 from ci_common.watch import FileWatcher
+from ci_controller import supervisor as supervisors
 from ci_controller.builtin import BuiltinExecution
 from ci_controller.completion import Writer
 from ci_controller.supervisor import Supervisor
@@ -51,9 +52,10 @@ class Played(BuiltinExecution):
     ],
 )
 async def test_the_word_of_a_script_counts_once_the_engine_has_told_of_something(
-    sight: Sight, stopped: bool, told: bool, told_then: bool, has_ended: bool
+    sight: Sight, stopped: bool, told: bool, told_then: bool, has_ended: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Told before it is let go, or then."""
+    monkeypatch.setattr(supervisors, "LEAVING_SECONDS", 0.1)
     job = Job(
         id=new_job_id(),
         type="echo",
