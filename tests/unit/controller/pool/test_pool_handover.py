@@ -100,6 +100,13 @@ async def test_a_controller_that_leaves_leaves_nothing_waiting(place: Place) -> 
     assert list(place.data.pool.iterdir()) == []
 
 
+async def test_a_controller_that_leaves_at_once_leaves_nothing_of_another_one_either(place: Place) -> None:
+    await used(place, PLAN)
+    await place.waiting(1)
+    await place.another().close()
+    assert await place.runtime.list_workloads() == []
+
+
 async def test_one_that_leads_no_more_touches_nothing(place: Place) -> None:
     await used(place, PLAN)
     await place.waiting(1)
