@@ -278,7 +278,7 @@ class Pool:
         """Remove what waits, within a bounded time; what is left then the next controller takes over."""
         if self._telling is not None:
             self._telling.cancel()
-        with suppress(CiError, OSError, TimeoutError):  # This term may have been too short to find what another left.
+        with suppress(CiError, OSError):  # This term may have been too short to find what another left.
             async with asyncio.timeout(LEAVING_SECONDS):
                 await self.sort([each for each in await self._runtime.list_workloads() if each.key.attempt == WAITING])
         waiting = [asyncio.create_task(self._remove(workload)) for workload in (*self._waiting, *self._making)]
