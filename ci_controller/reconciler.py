@@ -25,7 +25,7 @@ from ci_controller.images import Images
 from ci_controller.janitor import Janitor
 from ci_controller.kinds import Kinds
 from ci_controller.leadership import Leadership
-from ci_controller.pool import Pool
+from ci_controller.pool import Handover, Pool
 from ci_controller.remover import Remover
 from ci_controller.retrying import Chance
 from ci_controller.runtime.guarded import GuardedRuntime
@@ -90,6 +90,7 @@ class Reconciler:
         self._chosen = chosen
         self._images = Images(runtimes[chosen], self.wake)
         self._pool = Pool(settings, runtime=self._runtimes[chosen], data=data, writer=writer, watcher=watcher)
+        self._handover = Handover(self._pool, writer)
         self._kinds = Kinds(self._pool.kind_of)
         slots, disk = settings.max_concurrency, Disk.of(settings)
         self._scheduler = Scheduler(writer, self._images, self._execution_of, slots, disk, self._pool, self._kinds)
@@ -140,7 +141,7 @@ class Reconciler:
             self._wakeups.close()
             await self._images.close()
             await self._supervisors.dismiss()
-            await self._pool.close()
+            await self._handover.close()
 
     async def _follow_jobs(self) -> None:
         while True:
@@ -192,11 +193,11 @@ class Reconciler:
         waiting = [sighting for sighting in found if sighting.key.attempt == WAITING]
         if runtime.name != self._chosen:
             return [sighting for sighting in found if sighting not in waiting], waiting
-        held, strangers = await self._pool.sort(waiting)
+        held, strangers = await self._handover.sort(waiting)
         for job in held:
             self._supervisors.supervise(job)
         if not self._has_sorted:
-            await self._pool.sweep()
+            await self._handover.sweep()
             self._has_sorted = True
         return [sighting for sighting in found if sighting.key.attempt != WAITING], strangers
 

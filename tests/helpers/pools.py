@@ -12,7 +12,7 @@ from ci_common.spec import ExecutionPlan
 from ci_common.times import utc_now
 from ci_common.watch import FileWatcher
 from ci_controller.completion import Writer
-from ci_controller.pool import Pool
+from ci_controller.pool import Handover, Pool
 from ci_controller.runtime.guarded import GuardedRuntime
 from ci_controller.runtime.protocol import Runtime
 from tests.helpers.scripts import plan_of, shell_steps
@@ -55,12 +55,15 @@ class Place:
             memory_percent=lambda: self.memory,
         )
 
+    def handover(self, pool: Pool) -> Handover:
+        return Handover(pool, self.writer)
+
     def check(self) -> None:
         if not self.leads:
             raise LeadershipLost("somebody else leads")
 
     async def sort(self, pool: Pool) -> tuple[list[Job], list[str]]:
-        held, strangers = await pool.sort(await self.runtime.list_workloads())
+        held, strangers = await self.handover(pool).sort(await self.runtime.list_workloads())
         return held, [sighting.key.job_id for sighting in strangers]
 
     async def starting(self, workload: str) -> Job:

@@ -142,7 +142,7 @@ async def test_an_engine_that_goes_leaves_nothing_half_made_for_ever(place: Plac
     await used(place, PLAN)
     await eventually(lambda: place.runtime.tried == 1, "it is tried")
     await place.waiting(0)
-    await place.pool.sweep()
+    await place.handover(place.pool).sweep()
     assert list(place.data.pool.iterdir()) == []
 
 

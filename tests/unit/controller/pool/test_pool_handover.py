@@ -48,7 +48,7 @@ async def test_the_next_controller_leaves_alone_what_a_job_has_taken(place: Plac
     following = place.another()
     held, strangers = await place.sort(following)
     assert ([each.id for each in held], strangers) == ([job.id], [])
-    await following.sweep()
+    await place.handover(following).sweep()
     assert await take(following, PLAN) is None
     assert place.data.waiting_run(workload).is_gate_read()
 
@@ -88,14 +88,14 @@ async def test_what_has_no_directory_in_the_pool_is_a_stranger(place: Place) -> 
 async def test_directories_without_a_workload_go(place: Place) -> None:
     lonely = place.data.waiting_run(new_job_id()).path
     lonely.mkdir(parents=True)
-    await place.pool.sweep()
+    await place.handover(place.pool).sweep()
     assert not lonely.exists()
 
 
 async def test_a_controller_that_leaves_leaves_nothing_waiting(place: Place) -> None:
     await used(place, PLAN, PLAN)
     await place.waiting(2)
-    await place.pool.close()
+    await place.handover(place.pool).close()
     assert place.runtime.specs == {}
     assert list(place.data.pool.iterdir()) == []
 
@@ -103,7 +103,7 @@ async def test_a_controller_that_leaves_leaves_nothing_waiting(place: Place) -> 
 async def test_a_controller_that_leaves_at_once_leaves_nothing_of_another_one_either(place: Place) -> None:
     await used(place, PLAN)
     await place.waiting(1)
-    await place.another().close()
+    await place.handover(place.another()).close()
     assert await place.runtime.list_workloads() == []
 
 
@@ -112,6 +112,6 @@ async def test_one_that_leads_no_more_touches_nothing(place: Place) -> None:
     await place.waiting(1)
     (key,) = place.runtime.created
     place.leads = False
-    await place.pool.close()
+    await place.handover(place.pool).close()
     assert WorkloadKey(key.job_id, WAITING) in place.runtime.specs
     assert place.data.waiting_run(key.job_id).is_gate_read()
