@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from functools import cache
 
 # Readers do not wait for the writer, a crash loses no acknowledged commit, and a burst leaves no huge -wal file behind.
+# What a statement of many rows would need to be undone is kept in memory: by default it goes into a file for each.
 CONFIGURE_WRITER = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA journal_size_limit = 67108864",
+    "PRAGMA temp_store = MEMORY",
 )
 
 # A reader that writes is a mistake.
@@ -22,11 +24,6 @@ BEGIN = "BEGIN IMMEDIATE"
 BEGIN_READING = "BEGIN DEFERRED"
 COMMIT = "COMMIT"
 ROLLBACK = "ROLLBACK"
-
-# A part of a transaction that may be undone alone.
-SAVEPOINT = "SAVEPOINT part"
-ROLLBACK_TO_SAVEPOINT = "ROLLBACK TO part"
-RELEASE_SAVEPOINT = "RELEASE part"
 
 # A number that changes when another connection, of whatever process, has committed.
 DATA_VERSION = "PRAGMA data_version"

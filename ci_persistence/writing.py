@@ -16,7 +16,7 @@ from ci_persistence.news import News
 Together = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
 """Carries out several operations of one kind by a few statements; returns each one's result, or the error it alone met.
 
-It raises whatever else it meets: then what it did is undone, and each operation is carried out by itself.
+It raises whatever else it meets: then all is undone, and each operation of the commit is carried out by itself.
 """
 
 
@@ -128,17 +128,28 @@ class Writer:
         return [outcomes.get(waiting) for waiting in batch]
 
     def _carry_out(self, batch: list[_Waiting[Any]], connection: sqlite3.Connection) -> dict[_Waiting[Any], Any]:
+        outcomes = self._carry_out_groups(batch, connection)
+        if outcomes is None:
+            connection.execute(queries.ROLLBACK)
+            connection.execute(queries.BEGIN)
+            outcomes = {}
+        for waiting in batch:
+            if waiting not in outcomes:
+                outcomes[waiting] = self._attempt(partial(waiting.operation, connection))
+        return outcomes
+
+    def _carry_out_groups(
+        self, batch: list[_Waiting[Any]], connection: sqlite3.Connection
+    ) -> dict[_Waiting[Any], Any] | None:
+        """Return the outcomes of what can be carried out together, or None where some of it fails."""
         outcomes: dict[_Waiting[Any], Any] = {}
         for kind, together in self._groups.items():
             group = [waiting for waiting in batch if isinstance(waiting.operation, kind)]
             if len(group) > 1:
-                acting = partial(_undone_if_failing, together, connection, [waiting.operation for waiting in group])
-                results = self._attempt(acting)
-                if not isinstance(results, Exception):
-                    outcomes.update(zip(group, results, strict=True))
-        for waiting in batch:
-            if waiting not in outcomes:
-                outcomes[waiting] = self._attempt(partial(waiting.operation, connection))
+                results = self._attempt(partial(together, connection, [waiting.operation for waiting in group]))
+                if isinstance(results, Exception):
+                    return None
+                outcomes.update(zip(group, results, strict=True))
         return outcomes
 
     def _attempt(self, act: Callable[[], Any]) -> Any:
@@ -150,16 +161,3 @@ class Writer:
             raise  # The database itself is at fault, for all of them.
         except Exception as exc:
             return exc
-
-
-def _undone_if_failing(together: Together, connection: sqlite3.Connection, operations: Sequence[Any]) -> Sequence[Any]:
-    connection.execute(queries.SAVEPOINT)
-    try:
-        return together(connection, operations)
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute(queries.ROLLBACK_TO_SAVEPOINT)
-        raise
-    finally:
-        if connection.in_transaction:
-            connection.execute(queries.RELEASE_SAVEPOINT)
