@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.figures import MIB, descriptors, machine, resident_memory, table, threads, write_section
+from bench.server import Pool
 from ci_client.aio import CiClient
 from ci_client.errors import ServerError
 from ci_common.layout import DataDirectory
@@ -48,6 +49,7 @@ class Sample:
     directories: int
     """Run directories that hold more than a log."""
     containers: int
+    """Besides those that wait for jobs, of which there are as many as the pool keeps."""
 
 
 class Endurance:
@@ -80,6 +82,7 @@ class Endurance:
     async def run(self) -> list[Sample]:
         """Do all the work; return the samples."""
         self._service.start("-m", "bench.observed", "serve")
+        self._pool = Pool(self._service.url)
         samples: list[Sample] = []
         try:
             for batch in range(self._options.samples):
@@ -132,13 +135,17 @@ class Endurance:
 
     async def _sample(self, jobs: int) -> Sample:
         """Return what the server uses once all is done and cleared."""
-        await eventually(lambda: self._left_behind() == (0, 0), "all is cleared", timeout=SETTLED_SECONDS)
+
+        async def all_is_cleared() -> bool:
+            return await self._pool.filled(0) and await self._left_behind() == (0, 0)
+
+        await eventually(all_is_cleared, "all is cleared", timeout=SETTLED_SECONDS)
         self._tasks.unlink(missing_ok=True)
         self._service.process.send_signal(signal.SIGUSR2)
         await eventually(self._tasks.exists, "the number of tasks")
         pid = self._service.process.pid
         files = [path for place in (self._temporary, self._data.incoming) for path in place.rglob("*")]
-        directories, left = self._left_behind()
+        directories, left = await self._left_behind()
         return Sample(
             jobs,
             round(resident_memory(pid) / MIB, 1),
@@ -150,11 +157,13 @@ class Endurance:
             left,
         )
 
-    def _left_behind(self) -> tuple[int, int]:
-        """Return how many run directories hold more than a log, and how many containers there are."""
+    async def _left_behind(self) -> tuple[int, int]:
+        """Return how many run directories hold more than a log, and how many containers there are that do not wait."""
         spare = {path.parent for path in self._data.jobs.glob("*/*/*") if path.name != "log"}
         spare |= set(self._data.processes.glob("*/*")) if self._data.processes.is_dir() else set()
-        return len(spare), len(containers(PREFIX)) if self._options.runtime == "docker" else 0
+        if self._options.runtime != "docker":
+            return len(spare), 0
+        return len(spare), len(containers(PREFIX)) - await self._pool.waiting()
 
 
 def growths(samples: list[Sample]) -> dict[str, float]:
