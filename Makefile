@@ -20,7 +20,7 @@ help:
 	@echo "make test    all of it with all tests; starts a private Docker engine where none answers"
 	@echo "make bench   measure everything against the engine and against peers; writes docs/performance.md (15 minutes)"
 	@echo "make overload   measure 10,000 queued jobs, 1,000 readers of one, 100 containers at once (docs/capacity.md)"
-	@echo "make endurance  run 5,000 jobs as processes and 2,000 in containers; fails if memory, files or tasks grow"
+	@echo "make endurance  run 5,000 jobs as processes and 5,000 in containers; fails if memory, files or tasks grow"
 	@echo "make clean   remove what the other targets made here"
 
 demo: $(SERVER)
@@ -49,7 +49,7 @@ overload: $(SERVER)
 
 endurance: $(SERVER)
 	@$(BIN)/python -m bench.endurance --runtime process
-	@$(BIN)/python -m bench.endurance --runtime docker --jobs 2000
+	@$(BIN)/python -m bench.endurance --runtime docker
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
