@@ -156,7 +156,7 @@ __ci_finish() {
     exit "$1"
 }
 
-# Alone in a container. What it needs there is done while it is written down that its job runs, before the gate opens.
+# Alone in a container. What it needs there is done before the gate, where nobody waits for it yet.
 __ci_contained() {
     __ci_cgroup=/
     { while IFS= read -r __ci_line; do
@@ -168,8 +168,8 @@ __ci_contained() {
 }
 
 exec 8>>"$__ci_run/log" || exit 1
-: >"$__ci_run/waiting"
 [ ! -p "$__ci_run/console" ] || __ci_contained
+: >"$__ci_run/waiting"
 while [ "$__ci_word" != go ]; do
     [ -p "$__ci_run/gate" ] || exit 1
     { IFS= read -r __ci_word <"$__ci_run/gate"; } 2>/dev/null
