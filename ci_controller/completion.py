@@ -142,12 +142,13 @@ async def clear(job: Job, execution: Execution, *, has_ended: bool) -> bool:
     return True
 
 
-async def note_cleared(job: Job, writer: Writer) -> None:
+async def note_cleared(job: Job, writer: Writer, row: Job | None) -> None:
     """Write the stations behind the end of a job, which is all that ever changes of one that has completed.
 
-    Those of an attempt that another has followed are in the row already. Raises JobNotFound, LeadershipLost.
+    Those of an attempt that another has followed are in the row already. `row` is the job's where it is known. Raises
+    JobNotFound, StaleWrite, LeadershipLost.
     """
-    row = await writer.repository.get(job.id)
+    row = row or await writer.repository.get(job.id)
     if row.attempt == job.attempt and row.state is State.COMPLETED:
         writer.traces.of(row).note(Station.CLEARED)
         await writer.write(row)

@@ -41,8 +41,9 @@ class Launch:
                 self._note(job, Station.CREATED)
                 return job  # A request to cancel it is seen when it is marked as running.
             case steps.Start():
-                await self._start(job)
+                row = await self._start(job)
                 self.starts += 1
+                return row
             case steps.Discard():
                 await self._execution.discard(job)
             case steps.MoveIn():
@@ -56,21 +57,22 @@ class Launch:
                 await self._open_gate(job)
         return None
 
-    async def _start(self, job: Job) -> None:
+    async def _start(self, job: Job) -> Job | None:
         """Start it, and let the job run as soon as it is at its gate: the engine tells of the start some time later."""
         was_there = self._execution.is_at_gate(job)  # Then that is the mark of an earlier one, which is gone.
-        starting = asyncio.ensure_future(self._execution.start(job))
+        starting, row = asyncio.ensure_future(self._execution.start(job)), None
         self._attention.wake_after(starting)
         try:
             while not starting.done() and (was_there or not self._execution.is_at_gate(job)):
                 await self._attention.wait(self._interval)
             if not starting.done():
-                await self._run_at_gate(job)
+                row = await self._run_at_gate(job)
             await starting
         finally:
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)
         await self._attention.until(lambda: self._execution.is_at_gate(job), GATE_GLANCE_SECONDS)
+        return row
 
     async def _run_at_gate(self, job: Job) -> Job | None:
         self._note(job, Station.AT_GATE)

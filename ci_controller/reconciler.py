@@ -79,7 +79,7 @@ class Reconciler:
             chance=chance,
             execution_of=self._execution_of,
             lost_leadership=leadership.ended.set,
-            one_ended=self._wake_all,
+            one_ended=self._note_supervisor_ended,
         )
         self._builtin = BuiltinExecution(writer.clock, writer.uptime)
         limits, check = UnpackLimits.of(settings), leadership.check
@@ -123,6 +123,11 @@ class Reconciler:
     def _wake_all(self) -> None:
         self.wake()
         self._remover.wake()
+
+    def _note_supervisor_ended(self, is_over: bool) -> None:
+        self._remover.note_supervisor_ended()
+        if not is_over or not self._supervisors:
+            self.wake()
 
     async def run(self) -> None:
         """Reconcile until cancelled. An eternal task that fails ends this, by its exception."""

@@ -49,10 +49,16 @@ class Remover:
         self._is_supervised = is_supervised
         self._wakeups = watcher.subscribe()
         self._put_off: dict[str, float] = {}
+        self._awaits_supervisor = False
 
     def wake(self) -> None:
         """Look for removals soon."""
         self._wakeups.wake()
+
+    def note_supervisor_ended(self) -> None:
+        """Look for removals soon, if one is waiting for the end of a supervisor."""
+        if self._awaits_supervisor:
+            self.wake()
 
     async def run(self) -> None:
         """Remove what there is to remove, for ever."""
@@ -74,6 +80,7 @@ class Remover:
         """Go through all removals once."""
         after, put_off = "", self._put_off
         self._put_off = {}
+        self._awaits_supervisor = False
         now = asyncio.get_running_loop().time()
         while batch := await self._retention.removals(after=after, limit=BATCH):
             after = batch[-1].job_id
@@ -85,6 +92,7 @@ class Remover:
         gone: list[str] = []
         for removal in batch:
             if self._is_supervised(removal.job_id):
+                self._awaits_supervisor = True
                 continue  # Its supervisor finds the row gone and ends, which wakes us.
             try:
                 if unseen & removal.runtimes:

@@ -55,6 +55,8 @@ class Supervisor:
         self._key = WorkloadKey(job.id, job.attempt)
         self._row: Job | None = job
         """The row where it need not be read again."""
+        self._completed: Job | None = None
+        """The row where it was completed here, after which nobody else writes it."""
         self._writer = writer
         self._execution = execution
         self.runtime_name = execution.runtime_name
@@ -113,7 +115,7 @@ class Supervisor:
             if isinstance(action, steps.Remove):
                 self.is_clearing = True
                 if await clear(job, self._execution, has_ended=await self._has_gone(job, seen)):
-                    await note_cleared(job, self._writer)
+                    await note_cleared(job, self._writer, self._completed)
                 return True
             # Where a script has said its end and the engine's word is needed, too, nothing is to keep that back.
             asked = seen.exit is not None and not tells_all(seen.exit)
@@ -220,8 +222,8 @@ class Supervisor:
         self._attention.stop_following_usage()
         match action:
             case steps.Complete(verdict):
-                done = await complete(job, verdict, writer=self._writer, execution=self._execution)
-                self._row = done.as_of(self._key.attempt)
+                self._completed = await complete(job, verdict, writer=self._writer, execution=self._execution)
+                self._row = self._completed.as_of(self._key.attempt)
             case steps.TryAgain(verdict, retry):
                 await try_again(
                     job, verdict, retry, writer=self._writer, execution=self._execution, chance=self._chance

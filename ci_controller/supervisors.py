@@ -32,9 +32,12 @@ class Supervisors:
         chance: Chance,
         execution_of: Callable[[Job], Execution],
         lost_leadership: Callable[[], None],
-        one_ended: Callable[[], None],
+        one_ended: Callable[[bool], None],
     ) -> None:
-        """`lost_leadership` is called once a supervisor has met another leader, `one_ended` after each one's end."""
+        """`lost_leadership` is called once a supervisor has met another leader.
+
+        `one_ended` is called after each one's end, and told whether its attempt is over and nothing more to be done.
+        """
         self._settings = settings
         self._writer = writer
         self._watcher = watcher
@@ -97,8 +100,10 @@ class Supervisors:
 
     async def _isolated(self, key: WorkloadKey, supervisor: Supervisor) -> None:
         """What goes wrong with one job stops no other; the next full look gives it a new supervisor."""
+        is_over = False
         try:
             await supervisor.run()
+            is_over = supervisor.is_clearing
         except JobNotFound:
             log.info("job %s is gone", key.job_id)
         except LeadershipLost:
@@ -108,7 +113,7 @@ class Supervisors:
             await asyncio.sleep(self._settings.reconcile_interval)
         finally:
             self._forget(key)
-            self._one_ended()
+            self._one_ended(is_over)
 
     def _forget(self, key: WorkloadKey) -> None:
         self._supervisors.pop(key, None)

@@ -28,10 +28,11 @@ async def stored(led: tuple[SQLiteJobRepository, Lease], state: State) -> Job:
     return await bring(repository, lease, await repository.add(new_job(max_attempts=2), max_queued=PLENTY), state)
 
 
-async def test_of_a_completed_job_it_is_noted(led: tuple[SQLiteJobRepository, Lease]) -> None:
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_of_a_completed_job_it_is_noted(led: tuple[SQLiteJobRepository, Lease], is_known: bool) -> None:
     repository, lease = led
     job = await stored(led, State.COMPLETED)
-    await note_cleared(job, Writer(repository, lease, utc_now))
+    await note_cleared(job, Writer(repository, lease, utc_now), job if is_known else None)
     after = await repository.get(job.id)
     assert list(after.trace) == [Station.CLEARED]
     assert after == job.with_changes(trace=after.trace, version=job.version + 1)
@@ -47,13 +48,14 @@ async def test_of_an_earlier_attempt_nothing_is_written(
     job = await stored(led, State.STARTING)
     job = await repository.update(job, lease, **anew, start_time=None, runtime=None)
     job = await bring(repository, lease, job, next_state)
-    await note_cleared(job.as_of(1), Writer(repository, lease, utc_now))
+    await note_cleared(job.as_of(1), Writer(repository, lease, utc_now), None)
     assert await repository.get(job.id) == job
 
 
-async def test_a_deleted_job_stays_deleted(led: tuple[SQLiteJobRepository, Lease]) -> None:
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_a_deleted_job_stays_deleted(led: tuple[SQLiteJobRepository, Lease], is_known: bool) -> None:
     repository, lease = led
     job = await stored(led, State.COMPLETED)
     await repository.delete([job.id])
     with pytest.raises(JobNotFound):
-        await note_cleared(job, Writer(repository, lease, utc_now))
+        await note_cleared(job, Writer(repository, lease, utc_now), job if is_known else None)

@@ -130,6 +130,6 @@ async def test_a_supervisor_finishes_first(bench: Bench) -> None:
         await eventually(lambda: bench.runtime.asked["reclaim"] == 1)
         assert bench.data.job(job.id).exists()
         bench.supervised = set()
-        remover.wake()
+        remover.note_supervisor_ended()
         await eventually(bench.nothing_pending)
     assert not bench.data.job(job.id).exists()
