@@ -23,7 +23,7 @@ STEPS = ("echo begin; echo end", "echo second; exit 5")
 ENDING = Ending(Conclusion.FAILED, 5, b"begin\nend\nsecond\n")
 
 BEFORE_IT_ACTS = [
-    *("get/1/after", "get/2/after", "look/1/after", "look/2/after"),
+    *("unfinished/1/after", "look/1/after", "look/2/after"),
     *("update/1/before", "update/2/before", "update/2/after", "update/3/before"),
     *("acquire/1/after", "renew/2/before"),
 ]
