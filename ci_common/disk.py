@@ -10,7 +10,7 @@ from ci_common.errors import DiskLow
 from ci_common.settings import Settings
 
 RECENT_SECONDS = 0.02
-"""How old a figure may be: the fastest disk writes less in that time than anybody keeps free."""
+"""How old a figure may be by which a submission is let in."""
 
 
 class Usage(Protocol):
@@ -69,6 +69,11 @@ class Disk:
                 self._check(path, self._recent(path), wanted, share)
             except DiskLow:  # By a figure of a moment ago, perhaps.
                 self._check(path, self._seen(path), wanted, share)
+
+    def check_anew(self) -> None:
+        """Raise DiskLow where a disk is too full by now. For whoever fills it, which takes no longer than a moment."""
+        for path in self._paths:
+            self._check(path, self._seen(path), wanted=0, share=1.0)
 
     def _check(self, path: Path, usage: Usage | None, wanted: int, share: float) -> None:
         if usage is None:

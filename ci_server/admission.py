@@ -19,7 +19,7 @@ class Upload:
 
     def check_room(self) -> None:
         """Raise DiskLow where the disk has become too full meanwhile. May be called in any thread."""
-        self._disk.check()
+        self._disk.check_anew()
 
     def count(self, size: int) -> None:
         """Note that `size` bytes have been written. Raises DiskLow."""

@@ -7,6 +7,7 @@ import pytest
 from ci_common.disk import RECENT_SECONDS, Disk
 from ci_common.errors import DiskLow
 from ci_common.settings import Settings
+from ci_server.admission import Upload
 from tests.helpers.disks import PlayedUsage
 
 
@@ -108,3 +109,12 @@ def test_nobody_is_refused_for_what_a_disk_was_a_moment_ago() -> None:
     volume.free = 250
     with pytest.raises(DiskLow, match="250"):
         volume.disk.check(wanted=450)
+
+
+def test_whoever_fills_a_disk_goes_by_what_it_is_now() -> None:
+    volume = Volume()
+    volume.disk.check()
+    upload = Upload(volume.disk, expected=600)
+    volume.free = 99
+    with pytest.raises(DiskLow, match="99"):
+        upload.count(401)
