@@ -242,12 +242,16 @@ class WorkloadExecution:
         if not has_ended:
             # As one that was cancelled at its gate; what it may write has to end before its files go.
             await self._runtime.stop(_key(job), 0)
+        if job.workload is not None:
+            # Once another attempt has followed, no row tells whose it was, but the workspace does, which is looked for.
+            await self._runtime.remove(_key(job))
         self._check()
         for entry in await in_thread(self._clear_files, job, run):
             await self._runtime.reclaim(entry, job.image)
         if waiting_run := self._waiting_run(job):
             await self._runtime.reclaim(waiting_run.path, job.image)
-        await self._runtime.remove(_key(job))
+        if job.workload is None:
+            await self._runtime.remove(_key(job))
 
     def _clear_files(self, job: Job, run: RunDirectory) -> list[Path]:
         note_end_of_log(job, self._data)

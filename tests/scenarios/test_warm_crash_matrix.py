@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from ci_common.jobs import Conclusion, Job, StartWay
-from ci_common.spec import ExecutionPlan
+from ci_common.spec import ExecutionPlan, Retry
+from ci_common.times import utc_now
+from ci_controller import janitor
 from ci_persistence.sqlite import SQLiteJobRepository
 from tests.helpers.cases import play_each
 from tests.helpers.doomed import Doomed, death_of, dying
 from tests.helpers.effects import is_effect
-from tests.helpers.installation import Installation, installation_of, leave_waiting, nothing_left
+from tests.helpers.installation import Installation, completed, installation_of, leave_waiting, nothing_left
 from tests.helpers.waiting import eventually
 from tests.scenarios.crashing_controller import Into, cancel_and_kill, kill
 from tests.scenarios.invariants import check_invariants, is_over
@@ -34,13 +36,14 @@ def installation(tmp_path: Path, busybox_image: str) -> Installation:
     return replace(cold, environment={**cold.environment, "CI_POOL_SIZE": "1"})
 
 
+async def has_waiting(repository: SQLiteJobRepository) -> bool:
+    return (await repository.pool()).waiting == 1
+
+
 async def submit(kind: Kind, installation: Installation, repository: SQLiteJobRepository) -> Job:
     """Submit a job as soon as the controller has taken over what waits for it."""
 
-    async def is_taken_over() -> bool:
-        return (await repository.pool()).waiting == 1
-
-    await eventually(is_taken_over, "a container waits, as the controller knows")
+    await eventually(lambda: has_waiting(repository), "a container waits, as the controller knows")
     return await installation.submit(*kind.steps, files=kind.files)
 
 
@@ -112,3 +115,27 @@ async def test_a_job_whose_waiting_container_has_died_gets_another(installation:
         async with installation.controller() as parts:
             ended = await check_invariants(installation, repository, parts.runtimes["docker"], job.id, *kind.endings)
     assert (ended.start_way, ended.workload) == (StartWay.COLD, None)
+
+
+@pytest.mark.parametrize(
+    "point", ["clear/1/before", "clear/1/after", "reclaim/1/after", "remove/1/before", "remove/1/after"]
+)
+async def test_what_an_attempt_took_goes_though_another_follows(
+    installation: Installation, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No row names what an earlier attempt took, so its container is not to look like a stranger's."""
+    monkeypatch.setattr(janitor, "ORPHAN_SECONDS", 3600.0)
+    kind = replace(KINDS["has_an_upload"], steps=("echo run; exit 5",))
+    later = Retry(max_attempts=2, backoff=3600, max_backoff=3600)
+    async with prepared(kind, installation) as repository:
+        async with dying(installation, point, kill) as controller:
+            await eventually(lambda: has_waiting(repository), "a container waits, as the controller knows")
+            job = await installation.submit(*kind.steps, files=kind.files, retry=later)
+            assert await controller.end() == -9
+        assert (await repository.get(job.id)).as_of(1).start_way is StartWay.WARM
+        async with installation.runtime_of_its_own() as runtime, installation.controller():
+            await nothing_left(runtime)
+            left = installation.data.run(job.id, 1).path
+            await eventually(lambda: [entry.name for entry in left.iterdir()] == ["log"], "and none of its files")
+            await repository.request_cancel(job.id, utc_now())
+            await completed(repository, job.id)
