@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,10 @@ def age_submissions(data: DataDirectory) -> None:
     """Make what submissions have left look old, so that servers do not wait for anybody to go on with it."""
     past = time.time() - _AGE_SECONDS
     for top in (data.incoming, data.jobs):
-        for path in (top, *top.rglob("*")):
-            if path != top and (top == data.incoming or path.name == "unconfirmed"):
-                os.utime(path, (past, past), follow_symlinks=False)
+        for path in _below(top):
+            if top == data.incoming or path.name == "unconfirmed":
+                with suppress(FileNotFoundError):
+                    os.utime(path, (past, past), follow_symlinks=False)
 
 
 def leaked_files(
@@ -50,7 +52,8 @@ def leaked_files(
     containers that wait for one.
     """
     allowed = _allowed(jobs, with_uploads)
-    found = [path for path in _entries(data.path) if path not in allowed and not _is_log(path, jobs)]
+    entries = (path.relative_to(data.path) for path in _below(data.path))
+    found = [path for path in entries if path not in allowed and not _is_log(path, jobs)]
     return sorted(str(path) for path in found if path.parts[0] != "pool" or path.parts[1] not in waiting)
 
 
@@ -69,9 +72,10 @@ def _is_log(path: Path, jobs: Collection[str]) -> bool:
     return False
 
 
-def _entries(directory: Path) -> Iterator[Path]:
-    for path in directory.rglob("*"):
-        yield path.relative_to(directory)
+def _below(directory: Path) -> Iterator[Path]:
+    """Yield everything below the directory, whatever of it goes meanwhile."""
+    for folder, folders, files in os.walk(directory):
+        yield from (Path(folder, name) for name in (*folders, *files))
 
 
 async def leaked_slots(client: CiClient, slots: int, request: dict[str, Any]) -> list[Violation]:

@@ -1,6 +1,7 @@
 """What is left behind: the self-test must see it, and must not take for a leak what is the product's to keep."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -57,6 +58,21 @@ def test_what_completed_jobs_leave_is_no_leak(tmp_path: Path) -> None:
 def test_anything_else_is_one(tmp_path: Path, name: str) -> None:
     put(tmp_path, *KEPT, name)
     assert name in leaked_files(DataDirectory(tmp_path), JOBS, with_uploads=["a"], waiting=["w"])
+
+
+def test_what_goes_while_it_is_looked_at_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "incoming/x/file", "incoming/y/file", "incoming/z/file")
+    scandir, looked = os.scandir, list[object]()
+
+    def look(path: object) -> object:
+        looked.append(path)
+        if len(looked) == 3:
+            shutil.rmtree(tmp_path / "incoming")
+        return scandir(path)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(os, "scandir", look)
+    leaked_files(DataDirectory(tmp_path), JOBS, with_uploads=[])
+    assert leaked_files(DataDirectory(tmp_path), JOBS, with_uploads=[]) == []
 
 
 def test_only_submissions_are_made_to_look_old(tmp_path: Path) -> None:
