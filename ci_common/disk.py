@@ -71,7 +71,7 @@ class Disk:
                 self._check(path, self._seen(path), wanted, share)
 
     def check_anew(self) -> None:
-        """Raise DiskLow where a disk is too full by now. For whoever fills it, which takes no longer than a moment."""
+        """Raise DiskLow where a disk is too full by now. For whoever fills it, which may take less than a moment."""
         for path in self._paths:
             self._check(path, self._seen(path), wanted=0, share=1.0)
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,13 +63,13 @@ def test_anything_else_is_one(tmp_path: Path, name: str) -> None:
 
 def test_what_goes_while_it_is_looked_at_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, "incoming/x/file", "incoming/y/file", "incoming/z/file")
-    scandir, looked = os.scandir, list[object]()
+    scandir, looked = os.scandir, list[Any]()
 
-    def look(path: object) -> object:
+    def look(path: Any) -> Any:
         looked.append(path)
         if len(looked) == 3:
             shutil.rmtree(tmp_path / "incoming")
-        return scandir(path)  # type: ignore[call-overload]
+        return scandir(path)
 
     monkeypatch.setattr(os, "scandir", look)
     leaked_files(DataDirectory(tmp_path), JOBS, with_uploads=[])
