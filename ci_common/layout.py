@@ -134,6 +134,11 @@ class RunDirectory:
         return self.path / "waiting"
 
     @cached_property
+    def doomed(self) -> Path:
+        """Made before a workload that waits is removed: no job may take it any more."""
+        return self.path / "doomed"
+
+    @cached_property
     def started(self) -> Path:
         return self.path / "started"
 

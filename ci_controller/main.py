@@ -74,6 +74,8 @@ async def control(parts: Parts) -> None:
     chosen = await choose_runtime(settings, parts.runtimes)
 
     async def term(leadership: Leadership) -> None:
+        for runtime in parts.runtimes.values():
+            runtime.forget()
         reconciler = Reconciler(
             settings=settings,
             writer=Writer(

@@ -64,6 +64,13 @@ def move_in(run: RunDirectory, waiting: RunDirectory, script: bytes) -> bool:
     return True
 
 
+def doom(waiting: RunDirectory) -> None:
+    """Note that what waits here is being removed, for a controller that finds it before it is gone."""
+    # Where it is gone already, or the disk is full, its removal helps all the same.
+    with suppress(OSError):
+        waiting.doomed.touch()
+
+
 def is_free(run: RunDirectory) -> bool:
     """Tell whether nothing is in the way of moving in there."""
     try:

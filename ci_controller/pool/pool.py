@@ -19,6 +19,7 @@ from ci_controller.pool.demand import Demand
 from ci_controller.pool.room import available_percent, obstacle
 from ci_controller.pool.state import Notice, describe_kinds
 from ci_controller.pool.stock import Stock
+from ci_controller.runtime.guarded import Check
 from ci_controller.runtime.protocol import Runtime
 
 log = logging.getLogger(__name__)
@@ -45,13 +46,16 @@ class Pool:
         data: DataDirectory,
         writer: Writer,
         watcher: FileWatcher,
+        check: Check,
         memory_percent: Callable[[], float] = available_percent,
     ) -> None:
-        """`runtime` is the one that new jobs get; it has to change nothing for a controller that leads no more."""
+        """`runtime` is the one that new jobs get; it has to change nothing for a controller that leads no more, which
+        `check` tells by LeadershipLost.
+        """
         self._settings = settings
         self._size = min(settings.pool_size, settings.pool_memory // MEMORY_BYTES)
         self._runtime = runtime
-        self.stock = Stock(runtime, data, watcher)
+        self.stock = Stock(runtime, data, watcher, check)
         self._writer = writer
         self._wakeups = watcher.subscribe()
         self._memory_percent = memory_percent

@@ -1,6 +1,7 @@
 """The workloads of one pool, by how far each has come, and what is done to one: making, checking, removing."""
 
 import asyncio
+import os
 from contextlib import suppress
 
 from ci_common.errors import CiError, ImageFault, StartFault
@@ -10,6 +11,7 @@ from ci_common.spec import ExecutionPlan
 from ci_common.tasks import in_thread
 from ci_common.watch import FileWatcher, Watched
 from ci_controller import rundir
+from ci_controller.runtime.guarded import Check
 from ci_controller.runtime.protocol import WAITING, Phase, Runtime, WorkloadKey, WorkloadSpec
 
 BOOT_SECONDS = 60.0
@@ -18,9 +20,10 @@ BOOT_SECONDS = 60.0
 class Stock:
     """See the module. Whoever changes it tells the others."""
 
-    def __init__(self, runtime: Runtime, data: DataDirectory, watcher: FileWatcher) -> None:
-        """`runtime` has to change nothing for a controller that leads no more."""
+    def __init__(self, runtime: Runtime, data: DataDirectory, watcher: FileWatcher, check: Check) -> None:
+        """`runtime` has to change nothing for a controller that leads no more, which `check` tells."""
         self.runtime = runtime
+        self._check = check
         self.data = data
         self._watcher = watcher
         self.waiting: dict[str, str] = {}
@@ -45,7 +48,7 @@ class Stock:
     async def waits(self, workload: str) -> bool:
         """Tell whether the workload is at its gate. Raises RuntimeUnavailable."""
         run = self.data.waiting_run(workload)
-        if not run.is_waiting() or run.is_started():
+        if not run.is_waiting() or run.is_started() or os.path.lexists(run.doomed):
             return False
         # It is not read for a moment after somebody has looked there.
         return run.is_gate_read() or (await self.runtime.look(_key(workload))).phase is Phase.RUNNING
@@ -94,6 +97,10 @@ class Stock:
         self.waiting.pop(workload, None)
         self._removing.add(workload)
         try:
+            # An engine that was asked to remove it does so however late, when another controller may have given it to a
+            # job.
+            self._check()
+            rundir.doom(self.data.waiting_run(workload))
             await self.runtime.remove(_key(workload))
             await self.runtime.reclaim(self.data.waiting_run(workload).path, None)
         finally:

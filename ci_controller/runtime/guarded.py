@@ -61,6 +61,9 @@ class GuardedRuntime:
     def events(self) -> AsyncIterator[WorkloadKey]:
         return self._runtime.events()
 
+    def forget(self) -> None:
+        self._runtime.forget()
+
     async def tidy(self) -> None:
         self._check()
         await self._runtime.tidy()

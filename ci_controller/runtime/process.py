@@ -72,6 +72,9 @@ class ProcessRuntime:
         with unreadable_is_unavailable():
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
+    def forget(self) -> None:
+        """Do nothing: all that is known stands in the records."""
+
     async def tidy(self) -> None:
         with unreadable_is_unavailable():
             removed = [Path(entry.path) for entry in os.scandir(self._directory) if entry.name.startswith(_REMOVED)]

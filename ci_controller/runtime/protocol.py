@@ -160,6 +160,12 @@ class Runtime(Protocol):
     async def remove(self, key: WorkloadKey) -> None:
         """Remove the workload, killing it where it runs. Does nothing where it is absent."""
 
+    def forget(self) -> None:
+        """Forget what is only known from calls made here: somebody else may have changed every workload meanwhile.
+
+        For whoever begins to lead, before any other call.
+        """
+
     async def tidy(self) -> None:
         """Remove what a controller that died had for itself, such as helpers. For whoever begins to lead."""
 

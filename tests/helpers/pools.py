@@ -52,6 +52,7 @@ class Place:
             data=self.data,
             writer=self.writer,
             watcher=self.watcher,
+            check=self.check,
             memory_percent=lambda: self.memory,
         )
 

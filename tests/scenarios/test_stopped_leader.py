@@ -105,6 +105,22 @@ async def leads_again(installation: Installation, repository: SQLiteJobRepositor
     assert not former.has_ended()
 
 
+async def test_what_a_leader_knew_of_an_earlier_term_counts_no_more_when_it_leads_again(
+    installation: Installation,
+) -> None:
+    job = await installation.submit("trap 'exit 9' TERM; exec 2>/dev/null; echo begin; while :; do sleep 0.05; done")
+    async with installation.repository() as repository, dying(installation, "create/1/after", stop) as former:
+        await former.stopped()
+        async with installation.controller():
+            await eventually(lambda: installation.says(job, b"begin"), "the job runs, started by another one")
+            former.go_on()
+            await eventually(lambda: former.has_said(STANDS_BY), "the former leader stands by")
+        await repository.request_cancel(job.id, job.submit_time)
+        async with installation.runtime_of_its_own() as runtime:
+            cancelled = Ending(Conclusion.CANCELLED, 9, b"begin\n")
+            await check_invariants(installation, repository, runtime, job.id, cancelled)
+
+
 @pytest.mark.parametrize("points", [BEFORE_IT_ACTS, WITHIN_AN_ACT], ids=["before_it_acts", "within_an_act"])
 async def test_a_leader_that_was_stopped_harms_nobody(installation: Installation, points: list[str]) -> None:
     if installation.runtime == "docker" and points is BEFORE_IT_ACTS:

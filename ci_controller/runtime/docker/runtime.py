@@ -82,7 +82,7 @@ class DockerRuntime:
         self._known_traits: Traits | None = None
         self._limits_layers = False
         self._made: dict[WorkloadKey, str] = {}
-        """The ids of containers that were made here, which are ours and no other's, until they are removed."""
+        """The ids of containers made here, which are ours and no other's, until they are removed or forgotten."""
         self._unstarted: set[WorkloadKey] = set()
         """Those of them that nobody has tried to start."""
 
@@ -217,7 +217,7 @@ class DockerRuntime:
         inspected = await self._inspect(key)
         if inspected is None or workload_of(inspected).phase is not Phase.EXITED:
             return
-        self._forget(key)
+        self._note_gone(key)
         try:
             # By its id and without force, so that neither one made anew nor one started again is hit.
             async with self._engine.call() as docker:
@@ -231,11 +231,15 @@ class DockerRuntime:
             await self._engine.remove_container(made)
         elif await self._inspect(key) is not None:
             await self._engine.remove_container(self._name(key))
-        self._forget(key)
+        self._note_gone(key)
 
-    def _forget(self, key: WorkloadKey) -> None:
+    def _note_gone(self, key: WorkloadKey) -> None:
         self._made.pop(key, None)
         self._unstarted.discard(key)
+
+    def forget(self) -> None:
+        self._made.clear()
+        self._unstarted.clear()
 
     async def tidy(self) -> None:
         await self._cleaner.remove_leftovers()

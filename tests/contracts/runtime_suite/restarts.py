@@ -58,6 +58,21 @@ class Restarts(RuntimeBench):
         await restarted.stop(deaf.key, 0.1)
         assert await restarted.look(deaf.key) == Workload(Phase.EXITED, exit_code=137)
 
+    async def test_what_another_controller_did_counts_once_the_first_has_forgotten(
+        self, trial: MakeTrial, runtime: Runtime, restarted: Runtime
+    ) -> None:
+        begun, made_anew = trial("exit 3"), trial("exit 4")
+        for one in (begun, made_anew):
+            await runtime.create(one.spec)
+            one.runtime = restarted
+        await begun.to_gate()
+        await restarted.remove(made_anew.key)
+        await restarted.create(made_anew.spec)
+        runtime.forget()
+        assert await runtime.look(begun.key) == Workload(Phase.RUNNING)
+        await runtime.remove(made_anew.key)
+        assert [s.key for s in await restarted.list_workloads()] == [begun.key]
+
     async def test_closing_leaves_workloads_running(
         self, trial: MakeTrial, data: DataDirectory, runtime: Runtime
     ) -> None:

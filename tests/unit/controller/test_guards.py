@@ -28,7 +28,7 @@ from tests.helpers.waiting import PATIENCE
 
 CHANGES_NOTHING = {
     *("open", "close", "ping", "has_image", "pull", "base_directory", "environment", "setup", "kind_of", "look"),
-    *("list_workloads", "events"),
+    *("list_workloads", "events", "forget"),
 }
 PLAN = ExecutionPlan(image="i", steps=(PlannedStep(name="one", shell="true"),), timeout=60)
 

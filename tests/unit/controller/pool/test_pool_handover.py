@@ -75,6 +75,31 @@ async def test_what_waits_no_more_when_the_next_controller_comes_is_removed(plac
     assert not place.data.waiting_run(key.job_id).path.exists()
 
 
+async def test_what_the_engine_is_still_removing_is_not_taken_over(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request to remove it that a controller has made is carried out, however late, when that one has gone."""
+    await used(place, PLAN)
+    await place.waiting(1)
+    (key,) = place.runtime.created
+    asked = asyncio.Event()
+
+    async def slowly(_: WorkloadKey) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as slow:
+        slow.setattr(place.runtime, "remove", slowly)
+        removing = asyncio.create_task(place.pool.stock.remove(key.job_id))
+        await asked.wait()
+        removing.cancel()
+        await asyncio.gather(removing, return_exceptions=True)
+    following = place.another()
+    assert await place.sort(following) == ([], [])
+    assert await take(following, PLAN) is None
+    assert key not in place.runtime.specs
+
+
 async def test_what_has_no_directory_in_the_pool_is_a_stranger(place: Place) -> None:
     """It may be a job's that the database does not know."""
     await used(place, PLAN)
@@ -114,4 +139,5 @@ async def test_one_that_leads_no_more_touches_nothing(place: Place) -> None:
     place.leads = False
     await place.handover(place.pool).close()
     assert WorkloadKey(key.job_id, WAITING) in place.runtime.specs
+    assert not place.data.waiting_run(key.job_id).doomed.exists()
     assert place.data.waiting_run(key.job_id).is_gate_read()
