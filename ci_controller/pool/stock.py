@@ -31,6 +31,8 @@ class Stock:
         self.taking: dict[str, str] = {}
         self.making: dict[str, str] = {}
         self._removing: set[str] = set()
+        self._creating: dict[str, asyncio.Task[None]] = {}
+        """What the engine has been asked to create, and carries out though nobody waits for it any more."""
 
     @property
     def known(self) -> set[str]:
@@ -79,11 +81,19 @@ class Stock:
         key, run = _key(workload), self.data.waiting_run(workload)
         self.data.pool.mkdir(mode=0o700, exist_ok=True)
         await in_thread(rundir.prepare_gate, run, has_console=self.runtime.has_console)
-        await self.runtime.create(WorkloadSpec(key, run, plan, kind))
+        await self._create(WorkloadSpec(key, run, plan, kind))
         await self.runtime.start(key)
         await self._until_waiting(workload)
         # The image's name may have come to mean another one meanwhile.
         return await self.runtime.kind_of(plan) == kind
+
+    async def _create(self, spec: WorkloadSpec) -> None:
+        workload = spec.key.job_id
+        creating = self._creating[workload] = asyncio.create_task(
+            self.runtime.create(spec), name=f"creating {workload}"
+        )
+        creating.add_done_callback(lambda _: self._creating.pop(workload))
+        await asyncio.shield(creating)
 
     async def _until_waiting(self, workload: str) -> None:
         run = self.data.waiting_run(workload)
@@ -97,6 +107,8 @@ class Stock:
         self.waiting.pop(workload, None)
         self._removing.add(workload)
         try:
+            if (creating := self._creating.get(workload)) is not None:
+                await asyncio.wait({creating})
             # An engine that was asked to remove it does so however late, when another controller may have given it to a
             # job.
             self._check()

@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -47,13 +48,18 @@ async def test_a_short_run_with_every_fault_breaks_no_promise(
     said, progress = await asyncio.to_thread(run.communicate, timeout=280)
     assert said, progress
     outcome = json.loads(said)
-    assert outcome["violations"] == [], f"seed {SEED}: {json.dumps(outcome, indent=1)}"
+    assert outcome["violations"] == [], f"seed {SEED}: {json.dumps(outcome, indent=1)}\n{story_of(outcome)}"
     assert run.returncode == 0
     assert set(outcome["broken"].values()) == {0}
     assert set(outcome["faults"]) | set(outcome["missed"]) == set(Fault)
     assert outcome["jobs"]
     assert "faults" in progress
     assert list(parent.iterdir()) == []
+
+
+def story_of(outcome: dict[str, Any]) -> str:
+    """Return what happened in a run that broke a promise, one fault or violation in a line."""
+    return (Path(outcome["kept"]) / "logs" / "selftest.log").read_text()
 
 
 async def test_a_byte_that_is_lost_on_its_way_is_found(tmp_path: Path, runtime: str, shell_image: str) -> None:

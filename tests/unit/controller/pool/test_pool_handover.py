@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from ci_common.ids import new_job_id
-from ci_controller.runtime.protocol import WAITING, WorkloadKey
+from ci_controller.runtime.protocol import WAITING, WorkloadKey, WorkloadSpec
 from tests.helpers.pools import PLAN, Place, take, used
 from tests.helpers.waiting import eventually
 
@@ -121,6 +121,39 @@ async def test_a_controller_that_leaves_leaves_nothing_waiting(place: Place) -> 
     await used(place, PLAN, PLAN)
     await place.waiting(2)
     await place.handover(place.pool).close()
+    assert place.runtime.specs == {}
+    assert list(place.data.pool.iterdir()) == []
+
+
+async def test_a_controller_that_leaves_leaves_nothing_that_the_engine_is_still_creating(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, goes_on, engine = asyncio.Event(), asyncio.Event(), asyncio.TaskGroup()
+    create = place.runtime.create
+
+    async def slowly(spec: WorkloadSpec) -> None:
+        asked.set()
+        await goes_on.wait()
+        await create(spec)
+
+    async def by_request(spec: WorkloadSpec) -> None:
+        await asyncio.shield(engine.create_task(slowly(spec)))
+
+    monkeypatch.setattr(place.runtime, "create", by_request)
+    leaving = place.another()
+    async with engine:
+        running = asyncio.create_task(leaving.run())
+        await take(leaving, PLAN)
+        leaving.note_load(busy=True)
+        leaving.note_load(busy=False)
+        await asked.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        closing = asyncio.create_task(place.handover(leaving).close())
+        for _ in range(50):
+            await asyncio.sleep(0)
+        goes_on.set()
+        await closing
     assert place.runtime.specs == {}
     assert list(place.data.pool.iterdir()) == []
 
