@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 
+from ci_common.errors import RuntimeFault
 from ci_common.ids import is_job_id
 from ci_common.jobs import Job, State
 from ci_common.layout import DataDirectory
@@ -42,7 +43,10 @@ class Janitor:
         for orphan in orphans:
             if now - self._seen[runtime.name, orphan.key] >= ORPHAN_SECONDS:
                 log.warning("removing a workload whose job does not exist: %s", orphan.key.job_id)
-                await runtime.remove(orphan.key)
+                try:
+                    await runtime.remove(orphan.key)
+                except RuntimeFault as exc:  # The next look tries again; the others are not to wait for it.
+                    log.warning("it cannot be removed at present: %s", exc)
 
     async def sweep_directories(self) -> None:
         """Have the workspaces of attempts that have ended cleared that a controller left which died just then."""

@@ -209,8 +209,7 @@ class Reconciler:
         for job in held:
             self._supervisors.supervise(job)
         if not self._has_sorted:
-            await self._handover.sweep()
-            self._has_sorted = True
+            self._has_sorted = await self._handover.sweep()
         return [sighting for sighting in found if sighting.key.attempt != WAITING], strangers
 
     async def _reconnect(self, runtime: Runtime, exc: RuntimeUnavailable) -> None:

@@ -45,7 +45,7 @@ class Handover:
             if not self._stock.data.waiting_run(workload).path.is_dir():
                 strangers.append(found[workload])
             elif not await self._take_over(found[workload]):
-                await self._stock.remove(workload)
+                await self._remove(workload)
         return list(held.values()), strangers
 
     async def _take_over(self, sighting: Sighting) -> bool:
@@ -55,11 +55,23 @@ class Handover:
         self._pool.found(workload, sighting.kind)
         return True
 
-    async def sweep(self) -> None:
-        """Remove the directories of workloads that are gone. For whoever begins to lead, after the first `sort`."""
+    async def sweep(self) -> bool:
+        """Remove the directories of workloads that are gone; return whether all of them could be.
+
+        For whoever begins to lead, after the first `sort`.
+        """
         left = await asyncio.to_thread(_names_in, self._stock.data.pool) - self._stock.known
-        for workload in left - (await self._writer.repository.get_holders(left)).keys():
+        unheld = left - (await self._writer.repository.get_holders(left)).keys()
+        return all([await self._remove(workload) for workload in unheld])
+
+    async def _remove(self, workload: str) -> bool:
+        """Remove a workload that waits, if that is possible at present; the next look finds it again otherwise."""
+        try:
             await self._stock.remove(workload)
+        except (RuntimeFault, OSError) as exc:
+            log.warning("a waiting container cannot be removed at present: %s", exc)
+            return False
+        return True
 
     async def close(self) -> None:
         """Remove what waits, within a bounded time; what is left then the next controller takes over."""

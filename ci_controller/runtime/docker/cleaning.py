@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +15,8 @@ from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, Mount,
 from ci_controller.runtime.docker.engine import Absent, Engine, Refusal, Traits
 from ci_controller.runtime.docker.images import Images
 from ci_controller.trees import delete_tree
+
+log = logging.getLogger(__name__)
 
 _MOUNTED = "/ci-reclaim"
 _LONGEST_USE_SECONDS = 600.0
@@ -69,7 +72,10 @@ class Cleaner:
             left = await docker.containers.list(all=True, filters=json.dumps(filters))
         for container in left:
             if not _is_in_use(container["Labels"][HELPER], container["Created"]):
-                await self._engine.remove_container(container.id)
+                try:
+                    await self._engine.remove_container(container.id)
+                except Refusal as exc:
+                    log.warning("a container that has helped cannot be removed: %s", exc)
 
 
 def _is_in_use(maker: str, created: float) -> bool:

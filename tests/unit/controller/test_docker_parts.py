@@ -3,17 +3,22 @@
 import base64
 import json
 import os
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from ci_common.settings import SettingsError
 from ci_common.spec import ExecutionPlan, Limits
 from ci_controller.runtime.docker.certificates import copy_bundle, find_bundle
-from ci_controller.runtime.docker.containers import Mount, job_config, key_of, workload_of
-from ci_controller.runtime.docker.engine import Engine, Traits
+from ci_controller.runtime.docker.cleaning import Cleaner
+from ci_controller.runtime.docker.containers import HELPER, Mount, job_config, key_of, workload_of
+from ci_controller.runtime.docker.engine import Engine, Refusal, Traits
+from ci_controller.runtime.docker.images import Images
 from ci_controller.runtime.docker.pulls import Transfer, registry_header
 from ci_controller.runtime.protocol import Phase, Workload, WorkloadKey
 
@@ -200,3 +205,28 @@ class TestEngine:
     def test_an_address_that_cannot_be_used(self, url: str) -> None:
         with pytest.raises(SettingsError, match="DOCKER_HOST"):
             Engine(url)
+
+
+async def test_a_helper_that_cannot_be_removed_keeps_no_other() -> None:
+    removed: list[str] = []
+
+    class Helper(dict[str, Any]):
+        def __init__(self, name: str) -> None:
+            super().__init__(Labels={HELPER: "a process that is gone"}, Created=0)
+            self.id = name
+
+    class BusyEngine:
+        @asynccontextmanager
+        async def call(self) -> AsyncIterator[Any]:
+            async def helpers(**_: Any) -> list[Helper]:
+                return [Helper("stuck"), Helper("other")]
+
+            yield SimpleNamespace(containers=SimpleNamespace(list=helpers))
+
+        async def remove_container(self, name: str) -> None:
+            if name == "stuck":
+                raise Refusal("device or resource busy", 500)
+            removed.append(name)
+
+    await Cleaner(cast(Engine, BusyEngine()), cast(Images, None), "ours").remove_leftovers()
+    assert removed == ["other"]

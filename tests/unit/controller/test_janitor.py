@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from ci_common.errors import RuntimeUnavailable
 from ci_common.ids import new_job_id
 from ci_common.jobs import Attempt, Conclusion, Job, State
 from ci_common.layout import DataDirectory
@@ -83,3 +84,23 @@ async def test_an_orphan_goes_once_it_has_been_one_for_a_while_whatever_the_cloc
     uptime.seconds += ORPHAN_SECONDS
     await janitor.sweep_orphans(cast(Runtime, Removing()), [orphan])
     assert removed == [orphan.key]
+
+
+async def test_an_orphan_that_cannot_be_removed_keeps_no_other(tmp_path: Path) -> None:
+    uptime, removed = SetUptime(), list[WorkloadKey]()
+    writer = Writer(SQLiteJobRepository(tmp_path / "jobs.db"), Lease(this_process(), 1), utc_now, uptime)
+    janitor = Janitor(DataDirectory(tmp_path), writer, lambda _: None)
+    stuck, other = (Sighting(WorkloadKey(new_job_id(), 1), utc_now()) for _ in range(2))
+
+    class Busy:
+        name = "busy"
+
+        async def remove(self, key: WorkloadKey) -> None:
+            if key == stuck.key:
+                raise RuntimeUnavailable("device or resource busy")
+            removed.append(key)
+
+    for passing in (0.0, ORPHAN_SECONDS):
+        uptime.seconds += passing
+        await janitor.sweep_orphans(cast(Runtime, Busy()), [stuck, other])
+    assert removed == [other.key]

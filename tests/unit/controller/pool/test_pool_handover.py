@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from ci_common.errors import RuntimeUnavailable
 from ci_common.ids import new_job_id
 from ci_controller.runtime.protocol import WAITING, WorkloadKey, WorkloadSpec
 from tests.helpers.pools import PLAN, Place, take, used
@@ -73,6 +74,35 @@ async def test_what_waits_no_more_when_the_next_controller_comes_is_removed(plac
     assert await place.sort(place.another()) == ([], [])
     assert key not in place.runtime.specs
     assert not place.data.waiting_run(key.job_id).path.exists()
+
+
+async def test_one_that_cannot_be_removed_holds_nothing_up(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    await used(place, PLAN, PLAN)
+    await place.waiting(2)
+    place.pool.note_load(busy=True)  # So that no other is made meanwhile.
+    taken = await take(place.pool, PLAN)
+    assert taken is not None
+    job = await place.starting(taken)
+    (stuck,) = (key for key in place.runtime.created if key.job_id != taken)
+    place.runtime.die(stuck)
+    lonely = place.data.waiting_run(new_job_id()).path
+    lonely.mkdir()
+    remove = place.runtime.remove
+
+    async def busy(key: WorkloadKey) -> None:
+        if key == stuck:
+            raise RuntimeUnavailable("device or resource busy")
+        await remove(key)
+
+    following = place.another()
+    with monkeypatch.context() as while_busy:
+        while_busy.setattr(place.runtime, "remove", busy)
+        held, _ = await place.sort(following)
+        assert [each.id for each in held] == [job.id]
+        assert not await place.handover(following).sweep()
+    assert not lonely.exists()
+    assert await place.handover(following).sweep()
+    assert [path.name for path in place.data.pool.iterdir()] == [taken]
 
 
 async def test_what_the_engine_is_still_removing_is_not_taken_over(
