@@ -154,6 +154,10 @@ class RunDirectory:
         """Tell whether the script has reached its gate."""
         return os.path.lexists(self.waiting)
 
+    def is_doomed(self) -> bool:
+        """Tell whether what waits here is being removed, or was to be."""
+        return os.path.lexists(self.doomed)
+
     def is_gate_read(self) -> bool:
         """Tell whether a process, which can only be the script, waits at the gate at this moment."""
         try:

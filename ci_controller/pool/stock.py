@@ -1,7 +1,6 @@
 """The workloads of one pool, by how far each has come, and what is done to one: making, checking, removing."""
 
 import asyncio
-import os
 from contextlib import suppress
 
 from ci_common.errors import CiError, ImageFault, StartFault
@@ -50,7 +49,7 @@ class Stock:
     async def waits(self, workload: str) -> bool:
         """Tell whether the workload is at its gate. Raises RuntimeUnavailable."""
         run = self.data.waiting_run(workload)
-        if not run.is_waiting() or run.is_started() or os.path.lexists(run.doomed):
+        if not run.is_waiting() or run.is_started() or run.is_doomed():
             return False
         # It is not read for a moment after somebody has looked there.
         return run.is_gate_read() or (await self.runtime.look(_key(workload))).phase is Phase.RUNNING

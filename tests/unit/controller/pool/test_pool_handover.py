@@ -202,5 +202,5 @@ async def test_one_that_leads_no_more_touches_nothing(place: Place) -> None:
     place.leads = False
     await place.handover(place.pool).close()
     assert WorkloadKey(key.job_id, WAITING) in place.runtime.specs
-    assert not place.data.waiting_run(key.job_id).doomed.exists()
+    assert not place.data.waiting_run(key.job_id).is_doomed()
     assert place.data.waiting_run(key.job_id).is_gate_read()
