@@ -3,12 +3,9 @@
 import asyncio
 import os
 import re
-import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
-from random import SystemRandom
 
 from ci_client.aio import CiClient
 from ci_client.errors import ClientError
@@ -27,7 +24,6 @@ _UP_WITHIN_SECONDS = 60.0
 _LEADS = re.compile(rb"this controller leads \(term (\d+)\)")
 _OURS = re.compile(r"(CI|MAX)_.*|PORT|XDG_STATE_HOME|TMPDIR")
 _KEPT = frozenset({"CI_CA_BUNDLE", "CI_PASS_ENV"})
-_EPHEMERAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 class PartsNotUp(CiError):
@@ -37,11 +33,13 @@ class PartsNotUp(CiError):
 class Installation:
     """The parts, all on one scratch directory."""
 
-    def __init__(self, scratch: Scratch, *, runtime: str, image: str) -> None:
-        ports = _free_ports(2)
+    def __init__(self, scratch: Scratch, *, runtime: str, image: str, ports: Sequence[int]) -> None:
+        """`ports` are those of the servers, which are two; they stay the same whenever a server is started again."""
         self.urls = [f"http://127.0.0.1:{port}" for port in ports]
         self._environment = _environment(scratch, runtime=runtime, image=image)
-        self.apis = [self._part(scratch, f"api-{number}", "serve", PORT=port) for number, port in enumerate(ports, 1)]
+        self.apis = [
+            self._part(scratch, f"api-{number}", "serve", PORT=str(port)) for number, port in enumerate(ports, 1)
+        ]
         self.controllers = [self._part(scratch, f"controller-{number}", "controller") for number in (1, 2)]
 
     def _part(self, scratch: Scratch, name: str, command: str, **settings: str) -> Part:
@@ -125,22 +123,3 @@ def _environment(scratch: Scratch, *, runtime: str, image: str) -> dict[str, str
 def _last_term(controller: Part) -> int:
     terms = _LEADS.findall(controller.log.read_bytes()) if controller.log.exists() else []
     return int(terms[-1]) if terms else 0
-
-
-def _free_ports(number: int) -> list[str]:
-    """Return ports of the loopback interface that nobody uses, and that no connection gets for its own end."""
-    try:
-        first_ephemeral = int(_EPHEMERAL_PORTS.read_text().split()[0])
-    except (OSError, ValueError):
-        first_ephemeral = 32768
-    choice = SystemRandom()
-    found: set[int] = set()
-    while len(found) < number:
-        port = choice.randrange(min(10_000, first_ephemeral - 2_000), first_ephemeral)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        found.add(port)
-    return [str(port) for port in sorted(found)]

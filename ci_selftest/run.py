@@ -17,6 +17,7 @@ from ci_common.tasks import uninterrupted
 from ci_selftest import leaks
 from ci_selftest.evidence import Promise
 from ci_selftest.faults import FaultInjector
+from ci_selftest.held_ports import held_ports
 from ci_selftest.installation import SLOTS, Installation
 from ci_selftest.jobrun import Surroundings
 from ci_selftest.load import Load
@@ -30,6 +31,7 @@ SETTLE_SECONDS = 120.0
 """How long the jobs may take to complete after the last fault."""
 CALM_JOBS = 8
 """How many jobs a run without faults has."""
+_SERVERS = 2
 _FIRST_JOB_SECONDS = 1800.0
 """How long the first job may take, whose image may have to be pulled."""
 
@@ -85,9 +87,9 @@ class Run:
         Raises CiError where it could not begin.
         """
         options = self._options
-        with scratch_directory(options.parent, options.runtime) as scratch:
+        with scratch_directory(options.parent, options.runtime) as scratch, held_ports(_SERVERS) as ports:
             with (scratch.logs / "selftest.log").open("w", buffering=1) as self._timeline:
-                installation = Installation(scratch, runtime=options.runtime, image=options.image)
+                installation = Installation(scratch, runtime=options.runtime, image=options.image, ports=ports)
                 try:
                     async with installation.running():
                         await self._on(scratch, installation)

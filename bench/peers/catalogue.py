@@ -11,7 +11,7 @@ import httpx
 
 from bench.peers.environments import environment_of, redis_server, redis_version, version_of
 from bench.peers.process import INSIDE, Peer, started
-from tests.helpers.service import free_port
+from ci_selftest.held_ports import held_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,27 +70,34 @@ async def buildbot(place: Path) -> AsyncIterator[Peer]:
     """Start Buildbot's master with a worker in its own process."""
     python = environment_of("buildbot")
     ends = place / "ends"
-    async with started(place, {"BENCH_PORT": free_port(), "BENCH_ENDS": str(ends)}) as peer:
-        os.mkfifo(ends)
-        command = str(python.with_name("buildbot"))
-        master = place / "master"
-        await peer.prepare(command, "create-master", str(master))
-        shutil.copy(INSIDE / "buildbot_master.py", master / "master.cfg")
-        await peer.launch(command, "start", "--nodaemon", str(master))
-        # The driver opens the FIFO for reading, which waits for a writer; this one stays until it has.
-        holder = os.open(ends, os.O_RDWR)
-        try:
-            await peer.drive(str(python), str(INSIDE / "buildbot_driver.py"))
-            yield peer
-        finally:
-            os.close(holder)
+    with held_port() as port:
+        async with started(place, {"BENCH_PORT": str(port), "BENCH_ENDS": str(ends)}) as peer:
+            os.mkfifo(ends)
+            command = str(python.with_name("buildbot"))
+            master = place / "master"
+            await peer.prepare(command, "create-master", str(master))
+            shutil.copy(INSIDE / "buildbot_master.py", master / "master.cfg")
+            await peer.launch(command, "start", "--nodaemon", str(master))
+            # The driver opens the FIFO for reading, which waits for a writer; this one stays until it has.
+            holder = os.open(ends, os.O_RDWR)
+            try:
+                await peer.drive(str(python), str(INSIDE / "buildbot_driver.py"))
+                yield peer
+            finally:
+                os.close(holder)
 
 
 @asynccontextmanager
 async def prefect(place: Path) -> AsyncIterator[Peer]:
     """Start Prefect's server and a worker of a process pool."""
+    with held_port() as port:
+        async with _prefect_on(place, port) as peer:
+            yield peer
+
+
+@asynccontextmanager
+async def _prefect_on(place: Path, port: int) -> AsyncIterator[Peer]:
     python = environment_of("prefect")
-    port = free_port()
     environment = {
         "DO_NOT_TRACK": "1",
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
@@ -103,7 +110,7 @@ async def prefect(place: Path) -> AsyncIterator[Peer]:
     }
     async with started(place, environment) as peer:
         command = str(python.with_name("prefect"))
-        await peer.launch(command, "server", "start", "--host", "127.0.0.1", "--port", port, "--no-ui")
+        await peer.launch(command, "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui")
         await peer.until(lambda: _answers(f"{environment['PREFECT_API_URL']}/health"), "Prefect's server answered")
         await peer.prepare(command, "work-pool", "create", "bench", "--type", "process")
         await peer.launch(command, "worker", "start", "--pool", "bench")

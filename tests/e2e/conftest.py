@@ -1,12 +1,14 @@
 """Fixtures of the end-to-end tests: the real service as a process, once per runtime."""
 
+import secrets
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.service import Service, containers, free_port
+from ci_selftest.held_ports import held_port
+from tests.helpers.service import Service, containers
 
 Starter = Callable[..., Service]
 
@@ -24,12 +26,19 @@ def shell_image(request: pytest.FixtureRequest, runtime: str) -> str:
 
 
 @pytest.fixture
+def port() -> Iterator[str]:
+    """A port of the loopback interface for a service that is to come back on it."""
+    with held_port() as port:
+        yield str(port)
+
+
+@pytest.fixture
 def environment(request: pytest.FixtureRequest, runtime: str, tmp_path: Path) -> Iterator[dict[str, str]]:
     """The settings of an installation on temporary paths. Its containers are removed with the test."""
     values = {
         "CI_DB_PATH": str(tmp_path / "ci_jobs.db"),
         "CI_RUNTIME": runtime,
-        "CI_CONTAINER_PREFIX": f"e2e-{free_port()}-",
+        "CI_CONTAINER_PREFIX": f"e2e-{secrets.token_hex(4)}-",
         "CI_RECONCILE_INTERVAL": "1",
         "CI_STOP_GRACE": "3",
         "CI_POOL_SIZE": "0",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.scripted_server import wait_until
-from tests.helpers.service import Service, free_port, tree
+from tests.helpers.service import Service, tree
 from tests.helpers.terminals import Start, Terminal, ended, next_line, said, terminals
 
 NOISY = r"printf 'caf\351 \377\000\n'; i=0; while [ $i -lt 20 ]; do i=$((i+1)); echo line $i; sleep 0.2; done; exit 3"
@@ -48,8 +48,7 @@ def test_waits_before_during_and_after_see_the_same(
     assert [(code, hashlib.sha256(log).hexdigest()) for code, log in readers] == [(3, job["log_sha256"])] * 3
 
 
-def test_wait_follows_across_the_death_of_the_server(ci: Start, shell_image: str, environment: dict[str, str]) -> None:
-    port = free_port()
+def test_wait_follows_across_the_death_of_the_server(ci: Start, shell_image: str, port: str) -> None:
     server = serving(ci, PORT=port)
     submitted = ci("exec", shell_image, "--", "sh", "-c", NOISY)
     job_id = said(submitted, "ci: job ").split()[-1]

@@ -13,7 +13,7 @@ from ci_controller.runtime.docker.certificates import find_bundle
 from tests.engine.packages import install_packages
 from tests.helpers.following import answers, finished, says, text_of, until
 from tests.helpers.installation import ROOT
-from tests.helpers.service import free_port, tree
+from tests.helpers.service import tree
 from tests.helpers.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
@@ -58,9 +58,9 @@ def base_image(python_image: str, tmp_path: Path) -> str:
 class Deployment:
     """The services of the compose file, on a data directory and a port of their own."""
 
-    def __init__(self, data: Path, base_image: str, job_image: str) -> None:
-        self.url = f"http://127.0.0.1:{free_port()}"
-        project = f"ci-test-{self.url.rpartition(':')[2]}"
+    def __init__(self, data: Path, port: str, base_image: str, job_image: str) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        project = f"ci-test-{port}"
         self._command = [*compose_command(), "--project-name", project]
         socket = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
         self._environment = {
@@ -68,7 +68,7 @@ class Deployment:
             "CI_DATA_DIR": str(data),
             "CI_DEFAULT_IMAGE": job_image,
             "DOCKER_SOCKET": socket,
-            "PORT": self.url.rpartition(":")[2],
+            "PORT": port,
         }
 
     def __call__(self, *arguments: str) -> str:
@@ -76,8 +76,8 @@ class Deployment:
 
 
 @pytest.fixture
-def deployment(tmp_path: Path, base_image: str, busybox_image: str) -> Iterator[Deployment]:
-    made = Deployment(tmp_path / "data", base_image, busybox_image)
+def deployment(tmp_path: Path, port: str, base_image: str, busybox_image: str) -> Iterator[Deployment]:
+    made = Deployment(tmp_path / "data", port, base_image, busybox_image)
     try:
         made("up", "--build", "--detach")
         yield made

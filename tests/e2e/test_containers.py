@@ -14,7 +14,7 @@ from tests.helpers.following import finished, says, text_of, until, waits_for
 from tests.helpers.images import served_image
 from tests.helpers.registry import Registry, serve_registry
 from tests.helpers.relay import serve_relay
-from tests.helpers.service import Service, free_port
+from tests.helpers.service import Service
 
 pytestmark = pytest.mark.docker
 
@@ -67,8 +67,8 @@ async def test_a_slow_pull_delays_no_other_job(
         assert (await finished(client, pulling))["conclusion"] == "succeeded"
 
 
-async def test_two_installations_on_one_engine(start: Starter, tmp_path: Path, shell_image: str) -> None:
-    first, second = start(PORT=free_port()), start(CI_DB_PATH=str(tmp_path / "other.db"))
+async def test_two_installations_on_one_engine(start: Starter, port: str, tmp_path: Path, shell_image: str) -> None:
+    first, second = start(PORT=port), start(CI_DB_PATH=str(tmp_path / "other.db"))
     async with CiClient(first.url) as one, CiClient(second.url) as two:
         ids = [
             await client.create_job({"image": shell_image, "command": f"echo up; sleep 4; echo {name}"})

@@ -11,7 +11,7 @@ from ci_common.layout import DataDirectory
 from ci_common.settings import Settings
 from tests.e2e.conftest import Starter
 from tests.helpers.following import answers, finished, says, text_of, until
-from tests.helpers.service import Service, containers, free_port
+from tests.helpers.service import Service, containers
 from tests.helpers.waiting import eventually
 
 UNTIL_TOLD = "echo up; while [ ! -e go ]; do sleep 0.05; done; echo down; exit 6"
@@ -26,9 +26,9 @@ def nothing_left(environment: dict[str, str], runtime: str) -> bool:
 
 
 @pytest.fixture
-def environment(environment: dict[str, str]) -> dict[str, str]:
+def environment(environment: dict[str, str], port: str) -> dict[str, str]:
     """With a port that stays, so that clients find the service again."""
-    return environment | {"MAX_CONCURRENCY": "2", "PORT": free_port()}
+    return environment | {"MAX_CONCURRENCY": "2", "PORT": port}
 
 
 async def submit_in_every_state(client: CiClient, image: str) -> list[str]:

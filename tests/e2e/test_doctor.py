@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from ci_controller.runtime.docker import probing
 from ci_persistence.sqlite import SQLiteJobRepository
 from tests.engine.api import EngineAPI
 from tests.helpers.installation import ROOT
-from tests.helpers.service import containers, free_port
+from tests.helpers.service import containers
 
 pytestmark = pytest.mark.docker
 
@@ -42,7 +43,7 @@ def settings(tmp_path: Path, busybox_image: str) -> Settings:
 
 @pytest.fixture
 def prefix() -> str:
-    return f"doctor-{free_port()}-"
+    return f"doctor-{secrets.token_hex(4)}-"
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from tests.e2e.conftest import Starter
 from tests.e2e.test_deaths import nothing_left
 from tests.helpers.following import finished, says, text_of, until
 from tests.helpers.installation import ROOT
-from tests.helpers.service import Service, free_port
+from tests.helpers.service import Service
 from tests.helpers.waiting import PATIENCE, eventually
 
 WAITING = "echo up; until [ -e go ]; do sleep 0.1; done; echo down; exit 7"
@@ -29,9 +29,9 @@ WAITING = "echo up; until [ -e go ]; do sleep 0.1; done; echo down; exit 7"
 
 
 @pytest.fixture
-def environment(environment: dict[str, str]) -> dict[str, str]:
+def environment(environment: dict[str, str], port: str) -> dict[str, str]:
     """With a port that stays, so that the service is found again."""
-    return environment | {"MAX_CONCURRENCY": "3", "PORT": free_port()}
+    return environment | {"MAX_CONCURRENCY": "3", "PORT": port}
 
 
 def command(environment: dict[str, str], *words: str) -> subprocess.Popen[bytes]:

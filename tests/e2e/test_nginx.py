@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ import pytest
 
 from ci_client.aio import CiClient
 from ci_client.stream import complete_event_of
+from ci_selftest.held_ports import held_port
 from tests.helpers.following import finished, says, until
 from tests.helpers.markdown import Page
 from tests.helpers.nginx import Nginx
@@ -34,17 +36,16 @@ def runtime() -> str:
 @pytest.fixture
 async def proxy(service: Service, tmp_path: Path) -> AsyncIterator[Callable[[str], Awaitable[Nginx]]]:
     """A function that starts nginx before the service, with these directives."""
-    started: list[Nginx] = []
+    with ExitStack() as stack:
 
-    async def start(directives: str = "") -> Nginx:
-        nginx = Nginx(tmp_path / f"nginx-{len(started)}", service.url, directives)
-        started.append(nginx)
-        await nginx.start()
-        return nginx
+        async def start(directives: str = "") -> Nginx:
+            port = stack.enter_context(held_port())
+            nginx = Nginx(tmp_path / f"nginx-{port}", port, service.url, directives)
+            stack.callback(nginx.kill)
+            await nginx.start()
+            return nginx
 
-    yield start
-    for nginx in started:
-        nginx.kill()
+        yield start
 
 
 def documented() -> str:

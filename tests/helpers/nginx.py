@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.helpers.programs import provide
-from tests.helpers.service import free_port
 from tests.helpers.waiting import eventually
 
 _CONFIGURATION = """
@@ -35,16 +34,15 @@ http {{
 
 
 class Nginx:
-    """A proxy before `upstream`, a URL, with the same port whenever it is started.
+    """A proxy on `port` before `upstream`, a URL.
 
     `directives` stand in its location beside `proxy_pass`; by default there are none.
     """
 
-    def __init__(self, directory: Path, upstream: str, directives: str = "") -> None:
+    def __init__(self, directory: Path, port: int, upstream: str, directives: str = "") -> None:
         provide("nginx")
         directory.mkdir()
         self._stored = directory / "proxy"
-        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._configuration = directory / "nginx.conf"
         self._errors = directory / "error.log"

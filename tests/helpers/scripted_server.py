@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from ci_common.cursors import Cursor
+from ci_selftest.held_ports import held_port
 from tests.helpers.scripted_job import ScriptedJob, framed
 from tests.helpers.waiting import PATIENCE
 
@@ -37,9 +38,9 @@ class Cut(Exception):
 
 
 class ScriptedServer:
-    """The server and its jobs. `start` and `stop` may be called again: it keeps its port."""
+    """The server and its jobs. `start` and `stop` may be called again: the server keeps its port."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int) -> None:
         self.jobs: dict[str, ScriptedJob] = {}
         self.uploads: list[bytes] = []
         self.specs: list[Any] = []
@@ -47,7 +48,7 @@ class ScriptedServer:
         """What the next submissions are answered with: status, problem and headers."""
         self.break_submissions = False
         self.next_job = ScriptedJob()
-        self._port = 0
+        self._port = port
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -63,7 +64,6 @@ class ScriptedServer:
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", self._port))
-        self._port = listener.getsockname()[1]
         config = uvicorn.Config(self._app(), log_level="critical", lifespan="off", timeout_graceful_shutdown=0)
         self._server = server = uvicorn.Server(config)
         self._thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
@@ -224,11 +224,12 @@ def _not_found() -> Response:
 @contextmanager
 def running_server() -> Iterator[ScriptedServer]:
     """A server that runs until the block is left."""
-    server = ScriptedServer()
-    server.start()
-    try:
-        yield server
-    finally:
-        for job in server.jobs.values():
-            job.release()
-        server.stop()
+    with held_port() as port:
+        server = ScriptedServer(port)
+        server.start()
+        try:
+            yield server
+        finally:
+            for job in server.jobs.values():
+                job.release()
+            server.stop()

@@ -4,7 +4,6 @@ import io
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -84,13 +83,6 @@ class Service:
     def client(self, **more: Any) -> httpx.Client:
         """Return an HTTP client of the service."""
         return httpx.Client(base_url=self.url, timeout=60, **more)
-
-
-def free_port() -> str:
-    """Return a port of the loopback interface that nobody uses, for a service that is to come back on it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 def containers(prefix: str) -> list[str]:

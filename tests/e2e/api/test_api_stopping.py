@@ -197,13 +197,13 @@ UVICORN = [sys.executable, "-m", "uvicorn", "ci_server.app:app", "--log-level", 
     ],
     ids=["serve-term", "serve-int", "uvicorn", "uvicorn-workers"],
 )
-async def test_a_process_that_is_told_to_stop(tmp_path: Path, command: list[str], number: signal.Signals) -> None:
+async def test_a_process_that_is_told_to_stop(
+    tmp_path: Path, port: str, command: list[str], number: signal.Signals
+) -> None:
     """With a stream and an upload open, under our own server and under one that knows nothing of us."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     environment = os.environ | {"CI_DB_PATH": str(tmp_path / "jobs.db"), "CI_CONTROLLER": "off"}
     process = await asyncio.create_subprocess_exec(
-        *command, str(port), env=environment, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+        *command, port, env=environment, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
     )
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False) as client:
 

@@ -1,0 +1,26 @@
+"""Ports of the loopback interface that stay with one server, also while that server is down."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+
+@contextmanager
+def held_port() -> Iterator[int]:
+    """Yield a free port of 127.0.0.1 for a server that sets SO_REUSEADDR, as servers do.
+
+    A socket that is bound and does not listen holds the port until the end of the context. While it does, Linux gives
+    the port neither to another `bind` to port 0 nor to the local end of a connection; only a server that asks for this
+    port can have it.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
+@contextmanager
+def held_ports(number: int) -> Iterator[list[int]]:
+    """Yield so many ports as `held_port` yields one."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(held_port()) for _ in range(number)]
