@@ -1,5 +1,6 @@
 # Everything is done in .venv, which is made as needed: no other preparation than Python 3.11 or newer.
-# PYTHON=... chooses the Python; PYTEST_ARGS="..." is passed on to pytest, BENCH_ARGS="..." to the benchmark.
+# PYTHON=... chooses the Python; PYTEST_ARGS="..." is passed on to pytest, BENCH_ARGS="..." to the benchmark,
+# FUZZ_ARGS="..." to the fuzzers (FUZZ_ARGS=--help says what they take).
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +12,7 @@ DEV := $(VENV)/.dev-$(CONTENT)
 
 export PYTHON
 
-.PHONY: help demo serve check test static bench overload endurance clean
+.PHONY: help demo serve check test static bench overload endurance fuzz clean
 
 help:
 	@echo "make demo    submit an example project, follow its log, show the verdict"
@@ -21,6 +22,7 @@ help:
 	@echo "make bench   measure everything against the engine and against peers; writes docs/performance.md (15 minutes)"
 	@echo "make overload   measure 10,000 queued jobs, 1,000 readers of one, 100 containers at once (docs/capacity.md)"
 	@echo "make endurance  run 5,000 jobs as processes and 5,000 in containers; fails if memory, files or tasks grow"
+	@echo "make fuzz    send 20,000 generated requests; fails at a 5xx, a hang, growth, or a blocked event loop"
 	@echo "make clean   remove what the other targets made here"
 
 demo: $(SERVER)
@@ -50,6 +52,9 @@ overload: $(SERVER)
 endurance: $(SERVER)
 	@$(BIN)/python -m bench.endurance --runtime process
 	@$(BIN)/python -m bench.endurance --runtime docker
+
+fuzz: $(DEV)
+	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -15,8 +15,26 @@ pytest.register_assert_rewrite("tests.contracts", "tests.helpers")
 from tests.engine import images  # noqa: E402
 from tests.engine.api import EngineAPI, find_engine, require_engine  # noqa: E402
 from tests.engine.leftovers import remove_containers_of  # noqa: E402
+from tests.helpers.leftovers import Left, kill, mark_this_run, processes_left  # noqa: E402
 
 _LEFT_OUT = pytest.StashKey[int]()
+_LEFT_BEHIND = pytest.StashKey[list[Left]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    mark_this_run()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run that leaves processes behind, and kill these. Those that carry out parts of a run leave it to it."""
+    if hasattr(session.config, "workerinput"):
+        return
+    directory = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+    left = session.config.stash[_LEFT_BEHIND] = processes_left(mark_this_run(), directory)
+    if left:
+        kill(left)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -41,6 +59,10 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if left := config.stash.get(_LEFT_BEHIND, []):
+        terminalreporter.section("PROCESSES LEFT BEHIND", sep="!", red=True, bold=True)
+        for process in left:
+            terminalreporter.line(f"{process.pid}: {process.words}")
     number = config.stash.get(_LEFT_OUT, 0)
     if number:
         terminalreporter.section("DOCKER TESTS LEFT OUT", sep="!", red=True, bold=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ci_selftest.held_ports import held_port
+from ci_selftest.scratch import Scratch, kill_processes_of
 from tests.helpers.service import Service, containers
 
 Starter = Callable[..., Service]
@@ -34,7 +35,7 @@ def port() -> Iterator[str]:
 
 @pytest.fixture
 def environment(request: pytest.FixtureRequest, runtime: str, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The settings of an installation on temporary paths. Its containers are removed with the test."""
+    """The settings of an installation on temporary paths. Its jobs end with the test."""
     values = {
         "CI_DB_PATH": str(tmp_path / "ci_jobs.db"),
         "CI_RUNTIME": runtime,
@@ -49,6 +50,7 @@ def environment(request: pytest.FixtureRequest, runtime: str, tmp_path: Path) ->
     if runtime == "docker":
         values["CI_DEFAULT_IMAGE"] = str(request.getfixturevalue("python_image"))
     yield values
+    kill_processes_of(Scratch(tmp_path))  # Jobs outlive the servers that were killed.
     if runtime == "docker" and (left := containers(values["CI_CONTAINER_PREFIX"])):
         subprocess.run(["docker", "rm", "--force", *left], capture_output=True, check=False)
 

@@ -1,0 +1,149 @@
+"""The service under test: a process of its own, with a watch inside and looks from outside."""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ci_selftest.scratch import Scratch, kill_processes_of
+from tests.fuzz.client import Answer, Enough, send
+from tests.fuzz.message import COMPLETED, RUNNING, Message
+from tests.fuzz.usage import Usage, processor_seconds, usage_of
+from tests.helpers.service import Service
+from tests.helpers.waiting import PATIENCE
+
+LINES = 200
+"""How many lines the completed job's log has."""
+_TOOL = "#!/bin/sh\nexit 0\n"
+_INTERPRETER = '#!/bin/sh\nmkdir -p "$3/bin"\nfor tool in python pip; do cp "${0%/*}/pip" "$3/bin/$tool"; done\n'
+_LOG_SECONDS = 1.0
+
+
+class WatchedServer:
+    """`ci serve` with the process runtime, below one directory; started again on new paths where it had to be killed.
+
+    Python and pip are stand-ins for its jobs: what strangers' projects name is never installed.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._tools = directory / "tools"
+        self._tools.mkdir(parents=True)
+        for name, text in {"python": _TOOL, "python3": _TOOL, "pip": _TOOL, "interpreter": _INTERPRETER}.items():
+            (self._tools / name).write_text(text)
+            (self._tools / name).chmod(0o755)
+        self._lives = 0
+        self._service: Service | None = None
+        self.names: dict[str, str] = {}
+        """The ids of the jobs that inputs name by placeholders."""
+
+    @property
+    def place(self) -> Path:
+        """The directory of the present life."""
+        return self._directory / f"life-{self._lives}"
+
+    @property
+    def service(self) -> Service:
+        assert self._service is not None, "the server has not been started"
+        return self._service
+
+    @property
+    def address(self) -> tuple[str, int]:
+        url = urlsplit(self.service.url)
+        assert url.hostname is not None
+        assert url.port is not None
+        return url.hostname, url.port
+
+    def start(self) -> None:
+        """Start the server, or another one where one lives. Both jobs are there when this returns."""
+        self.close()
+        self._lives += 1
+        self.place.mkdir()
+        self._watched, self._told, self._heard = self.place / "watch", 0, 0
+        self._service = Service(
+            {
+                "CI_DB_PATH": str(self.place / "ci_jobs.db"),
+                "CI_RUNTIME": "process",
+                "CI_LOG_LEVEL": "warning",
+                "CI_RECONCILE_INTERVAL": "1",
+                "CI_STOP_GRACE": "1",
+                "MAX_CONCURRENCY": "8",
+                "MAX_QUEUED": "100000",
+                "PATH": f"{self._tools}:/usr/local/bin:/usr/bin:/bin",
+                "PIP_NO_INDEX": "1",
+                "PORT": "0",
+                "XDG_STATE_HOME": str(self.place / "state"),
+            }
+        )
+        self._service.start("-m", "tests.fuzz.watched", str(self._watched), str(self._tools / "interpreter"))
+        text = f"i=0; while [ $i -lt {LINES} ]; do i=$((i+1)); echo line $i; done"
+        ticks = "while :; do echo tick; sleep 0.05; done"
+        self.names = {COMPLETED: self.submitted(text), RUNNING: self.submitted(ticks)}
+        self._await_end(self.names[COMPLETED])
+
+    def close(self) -> None:
+        """Kill the server, and the jobs of its present life."""
+        if self._service is not None:
+            self._service.close()
+            kill_processes_of(Scratch(self.place))
+            subprocess.run(["rm", "-rf", self.place], check=True)  # Too deep for what Python removes by recursion.
+
+    def submitted(self, command: str) -> str:
+        """Submit a shell command and return the job's id."""
+        body = json.dumps({"command": command, "timeout": "1d"}).encode()
+        answer = self.ask(Message("POST", "/jobs", (), body))
+        assert answer.status == 202, answer
+        return str(answer.document()["job_id"])
+
+    def _await_end(self, job_id: str) -> None:
+        answer = self.ask(Message("GET", f"/jobs/{job_id}/stream"))
+        assert b'"complete"' in answer.body, answer
+
+    def ask(self, message: Message, enough: Enough | None = None) -> Answer:
+        """Send an input and return the answer."""
+        host, port = self.address
+        data = message.encoded(f"{host}:{port}", self.names)
+        return send(self.address, data, may_be_half=message.raw is not None, enough=enough)
+
+    def get(self, target: str) -> Answer:
+        return self.ask(Message("GET", target))
+
+    @property
+    def lives(self) -> bool:
+        return self.service.process.poll() is None
+
+    def slow(self) -> list[tuple[float, str]]:
+        """Return the callbacks that were too long since the last call: seconds, and what it was."""
+        with self._watched.open("rb") as file:
+            file.seek(self._told)
+            lines = file.read().splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith(b"\n")]
+        self._told += sum(map(len, whole))
+        return [tuple(json.loads(line)) for line in whole]
+
+    def complaints(self, *, expected: bool = False) -> str:
+        """Return what the server wrote to its log since the last call; where some is `expected`, wait for it."""
+        deadline = time.monotonic() + (_LOG_SECONDS if expected else 0)
+        written = self._heard
+        while time.monotonic() < deadline and (written == self._heard or len(self.service.said) > written):
+            written = len(self.service.said)
+            time.sleep(_LOG_SECONDS / 10)
+        lines = self.service.said[self._heard :]
+        self._heard += len(lines)
+        return "".join(lines)
+
+    def processor_seconds(self) -> float:
+        return processor_seconds(self.service.process.pid)
+
+    def usage(self) -> Usage:
+        return usage_of(self.service.process.pid, self.place / "ci_jobs.data" / "incoming")
+
+    def settled(self, before: Usage) -> list[str]:
+        """Return what has grown since `before` and does not go back."""
+        deadline = time.monotonic() + PATIENCE / 4
+        while grown := self.usage().grown(before):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+        return grown

@@ -1,0 +1,63 @@
+"""Which processes a run of the tests has left: those that have its mark among their variables, or name its directory.
+
+Jobs of the process runtime get few variables, and outlive their servers; their words and working directories tell.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+VARIABLE = "CI_TEST_RUN_MARK"
+_ENDS_WITHIN_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Left:
+    """A process that lives."""
+
+    pid: int
+    words: str
+
+
+def mark_this_run() -> str:
+    """Return the mark of this run, which all processes that it starts inherit."""
+    return os.environ.setdefault(VARIABLE, uuid4().hex)
+
+
+def processes_left(mark: str, directory: Path) -> list[Left]:
+    """Return the processes of the run that still live, having given them time to end; none outside of Linux."""
+    deadline = time.monotonic() + _ENDS_WITHIN_SECONDS
+    while (found := list(_of_run(mark, directory))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
+def kill(left: list[Left]) -> None:
+    for process in left:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+
+
+def _of_run(mark: str, directory: Path) -> Iterator[Left]:
+    ours = _with_ancestors(os.getpid())
+    for entry in Path("/proc").glob("[0-9]*"):
+        if int(entry.name) in ours:
+            continue
+        with suppress(OSError):  # It has ended, or is another user's.
+            words = (entry / "cmdline").read_bytes()
+            named = b"\0".join([words, os.readlink(entry / "cwd").encode() + b"/"])
+            if f"{directory}/".encode() in named or f"{VARIABLE}={mark}".encode() in (entry / "environ").read_bytes():
+                yield Left(int(entry.name), words.replace(b"\0", b" ").decode(errors="replace").strip())
+
+
+def _with_ancestors(pid: int) -> set[int]:
+    found = {pid}
+    while pid > 1:
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        found.add(pid)
+    return found
