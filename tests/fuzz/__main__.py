@@ -24,6 +24,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=COUNT, help=f"inputs of all kinds together, by default {COUNT}")
     parser.add_argument("--kind", action="append", choices=tuple(GENERATORS), help="only these; may be repeated")
     parser.add_argument("--first", type=int, default=0, help="the number of the first input of each kind")
+    parser.add_argument("--shrink", type=float, default=20.0, metavar="SECONDS", help="spent on each fault's input")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="send one input that failed before")
     return parser.parse_args()
 
@@ -34,7 +35,7 @@ def fuzz(asked: argparse.Namespace, server: WatchedServer) -> list[Failure]:
     each = max(1, asked.count // len(kinds))
     failures: list[Failure] = []
     for kind in kinds:
-        campaign = Campaign(server, kind, asked.seed, 0, FAILED, say=say)
+        campaign = Campaign(server, kind, asked.seed, 0, FAILED, shrink_seconds=asked.shrink, say=say)
         for first in range(asked.first, asked.first + each, _STRETCH):
             campaign.first, campaign.count = first, min(_STRETCH, asked.first + each - first)
             campaign.run()

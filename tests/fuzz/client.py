@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from http.client import HTTPException, HTTPResponse
 from typing import Any
 
-HANG_SECONDS = 20.0
+from tests.helpers.waiting import PATIENCE
+
+HANG_SECONDS = PATIENCE
 """How long an answer may take on a busy machine; what takes longer counts as none."""
 _PATIENCE_SECONDS = 0.2
 """How long the answer to a request that may be half a request is waited for before the connection is half closed."""

@@ -8,10 +8,11 @@ from typing import Any
 from tests.fuzz.checks import Fault
 from tests.fuzz.message import Message
 from tests.fuzz.server import WatchedServer
+from tests.helpers.waiting import PATIENCE
 
 _PROGRESS_SECONDS = 2.0
 """How long nothing may complete before jobs that are meant to take long are cancelled."""
-_STUCK_SECONDS = 25.0
+_STUCK_SECONDS = PATIENCE
 _PENDING = 32
 """How many jobs may be under way while more inputs are sent."""
 

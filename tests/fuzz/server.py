@@ -141,7 +141,7 @@ class WatchedServer:
 
     def settled(self, before: Usage) -> list[str]:
         """Return what has grown since `before` and does not go back."""
-        deadline = time.monotonic() + PATIENCE / 4
+        deadline = time.monotonic() + PATIENCE
         while grown := self.usage().grown(before):
             if time.monotonic() > deadline:
                 break

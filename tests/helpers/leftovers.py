@@ -29,9 +29,9 @@ def mark_this_run() -> str:
     return os.environ.setdefault(VARIABLE, uuid4().hex)
 
 
-def processes_left(mark: str, directory: Path) -> list[Left]:
-    """Return the processes of the run that still live, having given them time to end; none outside of Linux."""
-    deadline = time.monotonic() + _ENDS_WITHIN_SECONDS
+def processes_left(mark: str, directory: Path, *, within: float = _ENDS_WITHIN_SECONDS) -> list[Left]:
+    """Return the processes of the run that do not end within so many seconds; none outside of Linux."""
+    deadline = time.monotonic() + within
     while (found := list(_of_run(mark, directory))) and time.monotonic() < deadline:
         time.sleep(0.05)
     return found

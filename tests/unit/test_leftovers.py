@@ -1,0 +1,38 @@
+"""What a run of the tests leaves is found, and nothing else is."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.leftovers import VARIABLE, kill, processes_left
+
+MARK = "the mark of this test"
+WAIT = ["/bin/sh", "-c", "read never"]
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    directory = tmp_path / "elsewhere"
+    directory.mkdir()
+    return directory
+
+
+def left_by(tmp_path: Path, words: list[str], cwd: Path, mark: str) -> Iterator[bool]:
+    environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    with subprocess.Popen(words, stdin=subprocess.PIPE, cwd=cwd, env=environment | {VARIABLE: mark}) as process:
+        left = processes_left(MARK, tmp_path / "run", within=0)
+        kill(left)
+        process.kill()
+        yield from (one.pid == process.pid for one in left)
+
+
+@pytest.mark.parametrize("how", ["mark", "words", "directory", "none"])
+def test_what_a_run_leaves(tmp_path: Path, elsewhere: Path, how: str) -> None:
+    inside = tmp_path / "run" / "test"
+    inside.mkdir(parents=True)
+    words = [*WAIT, f"{inside}/script" if how == "words" else f"{tmp_path}/running"]
+    found = left_by(tmp_path, words, inside if how == "directory" else elsewhere, MARK if how == "mark" else "another")
+    assert list(found) == ([] if how == "none" else [True])
