@@ -1,6 +1,7 @@
 """The long run: `make fuzz`, with FUZZ_ARGS for these options."""
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -61,6 +62,7 @@ def say(text: str) -> None:
 
 def main() -> int:
     """Return the exit status: 1 where something failed."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # The server ends with this process.
     asked = options()
     if asked.replay is None:
         say(f"seed {asked.seed}, {asked.count} inputs")

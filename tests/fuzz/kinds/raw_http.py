@@ -65,7 +65,9 @@ _SIZES = (100, 5_000, 70_000, 1_000_000)
 
 def generate(choices: Choices) -> Message:
     framing, body = choices.pick(_FRAMING)
-    lines = [choices.pick(_LINES), choices.pick(_HOSTS), framing, *choices.several(2, _header)]
+    line = choices.pick(_LINES if choices.chance(40) else _LINES[:2])
+    host = choices.pick(_HOSTS if choices.chance(30) else _HOSTS[:1])
+    lines = [line, host, framing, *(choices.several(2, _header) if choices.chance(50) else ())]
     end = choices.pick(_ENDS) if choices.chance(20) else b"\r\n"
     data = end.join(line for line in lines if line) + end + end + body
     if choices.chance(15):
