@@ -23,7 +23,7 @@ def read_ci_yaml(directory: Path, *, root: Path) -> Spec | None:
     path = directory / NAME
     if not os.path.lexists(path):
         return None
-    real = path.resolve()
+    real = Path(os.path.realpath(path))  # Unlike `resolve`, it takes links that lead in a circle.
     raw = read_capped(real, _MAX_BYTES + 1) if real.is_relative_to(root.resolve()) else None
     if raw is None:
         raise _invalid("it is not a file of the project")

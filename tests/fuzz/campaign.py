@@ -113,8 +113,8 @@ class Campaign:
         server, spent = self.server, self.server.processor_seconds()
         self._others_read = True
         answer = server.ask(message, self._enough(message))
-        failed = answer.hung or answer.status >= 500
-        faults = list(faults_of(message, answer, server.complaints(expected=failed), str(server.place)))
+        sound = not answer.hung and server.lives and server.get("/health").status == 200
+        faults = list(faults_of(message, answer, server.complaints(), str(server.place)))
         if not server.lives:
             faults = [Fault("the server's process ended", f"status {server.service.process.returncode}")]
         if answer.hung or not server.lives:
@@ -122,6 +122,8 @@ class Campaign:
             self._jobs.forget()
             server.start()
             return answer, faults
+        if not sound:
+            faults.append(Fault("the server does not answer the next request"))
         spent = server.processor_seconds() - spent
         if spent > PROCESSOR_SECONDS:
             faults.append(Fault("too much processor time", f"{spent:.1f} s"))
@@ -163,8 +165,6 @@ class Campaign:
             self._jobs.forget()
             self.server.start()  # They get nothing until the job ends, which it does not.
             return [Fault("the readers of a running job get nothing any more")]
-        if message.raw is not None and self.server.get("/health").status != 200:
-            return [Fault("the server does not answer the next request")]
         job_id = _job_id(answer)
         if job_id is None:
             return []

@@ -40,7 +40,11 @@ class Answer:
 
 def send(address: tuple[str, int], data: bytes, *, may_be_half: bool = False, enough: Enough | None = None) -> Answer:
     """Send the request and read its answer, to the end or until there is `enough` of the body."""
-    with socket.create_connection(address, HANG_SECONDS) as connection:
+    try:
+        opened = socket.create_connection(address, HANG_SECONDS)
+    except ConnectionRefusedError:
+        return Answer()
+    with opened as connection:
         try:
             connection.sendall(data)
         except (BrokenPipeError, ConnectionResetError):

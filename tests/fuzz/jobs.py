@@ -33,7 +33,7 @@ class Jobs:
         for target in (f"/jobs/{job_id}", "/jobs?limit=1"):
             answer = self._server.get(target)
             if answer.status != 200 or answer.document() is None:
-                log = self._server.complaints(expected=True)
+                log = self._server.complaints()
                 self._server.ask(Message("DELETE", f"/jobs/{job_id}"))
                 return Fault(f"GET {target.replace(job_id, 'ID')} of a new job: {answer.status}", log[-2000:])
         return None

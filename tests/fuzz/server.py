@@ -17,7 +17,6 @@ LINES = 200
 """How many lines the completed job's log has."""
 _TOOL = "#!/bin/sh\nexit 0\n"
 _INTERPRETER = '#!/bin/sh\nmkdir -p "$3/bin"\nfor tool in python pip; do cp "${0%/*}/pip" "$3/bin/$tool"; done\n'
-_LOG_SECONDS = 1.0
 
 
 class WatchedServer:
@@ -60,7 +59,7 @@ class WatchedServer:
         self.close()
         self._lives += 1
         self.place.mkdir()
-        self._watched, self._told, self._heard = self.place / "watch", 0, 0
+        self._told, self._heard = 0, 0
         self._service = Service(
             {
                 "CI_DB_PATH": str(self.place / "ci_jobs.db"),
@@ -76,7 +75,7 @@ class WatchedServer:
                 "XDG_STATE_HOME": str(self.place / "state"),
             }
         )
-        self._service.start("-m", "tests.fuzz.watched", str(self._watched), str(self._tools / "interpreter"))
+        self._service.start("-m", "tests.fuzz.watched", str(self.place), str(self._tools / "interpreter"))
         text = f"i=0; while [ $i -lt {LINES} ]; do i=$((i+1)); echo line $i; done"
         ticks = "while :; do echo tick; sleep 0.05; done"
         self.names = {COMPLETED: self.submitted(text), RUNNING: self.submitted(ticks)}
@@ -117,23 +116,13 @@ class WatchedServer:
 
     def slow(self) -> list[tuple[float, str]]:
         """Return the callbacks that were too long since the last call: seconds, and what it was."""
-        with self._watched.open("rb") as file:
-            file.seek(self._told)
-            lines = file.read().splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith(b"\n")]
-        self._told += sum(map(len, whole))
-        return [tuple(json.loads(line)) for line in whole]
+        told, self._told = _read_on(self.place / "watch", self._told)
+        return [tuple(json.loads(line)) for line in told.splitlines()]
 
-    def complaints(self, *, expected: bool = False) -> str:
-        """Return what the server wrote to its log since the last call; where some is `expected`, wait for it."""
-        deadline = time.monotonic() + (_LOG_SECONDS if expected else 0)
-        written = self._heard
-        while time.monotonic() < deadline and (written == self._heard or len(self.service.said) > written):
-            written = len(self.service.said)
-            time.sleep(_LOG_SECONDS / 10)
-        lines = self.service.said[self._heard :]
-        self._heard += len(lines)
-        return "".join(lines)
+    def complaints(self) -> str:
+        """Return what the server wrote to its log since the last call."""
+        text, self._heard = _read_on(self.place / "log", self._heard)
+        return text.decode(errors="replace")
 
     def processor_seconds(self) -> float:
         return processor_seconds(self.service.process.pid)
@@ -149,3 +138,12 @@ class WatchedServer:
                 break
             time.sleep(0.1)
         return grown
+
+
+def _read_on(path: Path, place: int) -> tuple[bytes, int]:
+    """Return the whole lines of a file from a place in it on, and the place behind them."""
+    with path.open("rb") as file:
+        file.seek(place)
+        text = file.read()
+    whole = text[: text.rfind(b"\n") + 1]
+    return whole, place + len(whole)

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 LIMIT_SECONDS = 0.005
 _BEAT_SECONDS = 0.02
@@ -74,7 +75,7 @@ class Watch:
         look()
 
 
-def telling(path: str) -> Tell:
+def telling(path: Path) -> Tell:
     """Return a function that appends a line of JSON to a file for each callback that was too long."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 

@@ -31,9 +31,9 @@ def uploaded(archive: bytes, spec: str | None = None) -> Message:
 def zipped(files: Mapping[str, bytes], links: Mapping[str, str] | None = None) -> bytes:
     """Return an archive of files, and of links to other paths."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in files.items():
-            archive.writestr(name, content)
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)  # With the same date each time.
         for name, target in (links or {}).items():
             info = zipfile.ZipInfo(name)
             info.create_system = 3

@@ -269,6 +269,14 @@ def test_a_ci_yaml_that_links_out_of_the_tree(tmp_path: Path) -> None:
         resolve(workspace, Spec(), SETTINGS)
 
 
+@pytest.mark.parametrize("links", [{"ci.yaml": "ci.yaml"}, {"ci.yaml": "a", "a": "b", "b": "ci.yaml"}])
+def test_a_ci_yaml_that_links_in_a_circle(tmp_path: Path, links: dict[str, str]) -> None:
+    for name, target in links.items():
+        (tmp_path / name).symlink_to(target)
+    with pytest.raises(InvalidRequest, match="not a file of the project"):
+        resolve(tmp_path, Spec(), SETTINGS)
+
+
 def test_a_ci_yaml_that_links_inside_the_tree(tmp_path: Path) -> None:
     write_tree(tmp_path, {"config/ci.yaml": "command: x"})
     (tmp_path / "ci.yaml").symlink_to("config/ci.yaml")
