@@ -88,7 +88,7 @@ def bare(directory: Path) -> Iterator[Service]:
 def posting(path: str, document: object) -> bytes:
     """Return a request that posts the document as JSON."""
     body = json.dumps(document).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     return f"{head}\r\n\r\n".encode() + body
 
 

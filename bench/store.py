@@ -105,7 +105,7 @@ def million_rows(*, rounds: int = 7, rows: int = 1_000_000, calls: int = 200) ->
             taken: tuple[list[Sample], list[Sample]] = ([], [])
             for _ in range(rounds):
                 for place, service in enumerate((full, empty)):
-                    listed[place].append(loaded(service, b"GET /jobs HTTP/1.1\r\nHost: bench\r\n\r\n", calls, 4))
+                    listed[place].append(loaded(service, b"GET /jobs HTTP/1.1\r\nHost: localhost\r\n\r\n", calls, 4))
                     used = processor_seconds(service.process.pid)
                     seconds = picked_up(service, PICKED_UP)
                     used = processor_seconds(service.process.pid) - used

@@ -3,15 +3,21 @@
 CiError
 ├── RequestError              the caller asked for something wrong or impossible; `code` and `status` say what
 │   ├── InvalidRequest        400  a field is missing, unknown or of the wrong form
+│   ├── InvalidHttp           400  the request is not written as HTTP wants it, or has not exactly one Host
 │   ├── InvalidUpload         400  the uploaded file is no zip, or one we do not unpack
 │   ├── UnrecognisedProject   400  nothing says how to run this project
 │   ├── TooLarge              413  over a limit on size, member count or compression ratio
+│   ├── UrlTooLong            414
+│   ├── HeadersTooLarge       431  the headers are too long or too many
+│   ├── RequestStalled        408  the headers or the body come too slowly
+│   ├── MisdirectedRequest    421  the request is for a host that this server does not answer for
 │   ├── CrossSite             403  a web page of another site asked for it
 │   ├── JobNotFound           404
 │   ├── AttemptNotFound       404
 │   ├── JobAlreadyCompleted   409  a transition that is not possible any more
 │   ├── NotRetryable          409  a retry of a job whose upload is gone
 │   ├── QueueFull             429
+│   ├── TooManyConnections    503  as many connections are open as the server takes at once
 │   ├── TooManyUploads        503  as many uploads are under way as the server takes at once
 │   ├── DiskLow               503  the disk has less room than is to stay free
 │   └── Unavailable           503  shutting down, or the database or disk cannot take it
@@ -68,6 +74,13 @@ class InvalidRequest(RequestError):
     """A field is missing, unknown or of the wrong form."""
 
 
+class InvalidHttp(RequestError):
+    """The request is not written as HTTP wants it, or has not exactly one usable Host."""
+
+    code = "invalid_http"
+    title = "The request is not valid HTTP"
+
+
 class InvalidUpload(RequestError):
     """The uploaded file is not a zip archive, or one that is not safe to unpack."""
 
@@ -90,8 +103,32 @@ class TooLarge(RequestError):
     title = "Over a limit"
 
 
+class UrlTooLong(RequestError):
+    """The URL is longer than the server takes."""
+
+    status = 414
+    code = "url_too_long"
+    title = "The URL is too long"
+
+
+class HeadersTooLarge(RequestError):
+    """The headers are more, or longer, than the server takes."""
+
+    status = 431
+    code = "headers_too_large"
+    title = "The headers are too large"
+
+
+class MisdirectedRequest(RequestError):
+    """The request names a host that this server does not answer for, as DNS rebinding makes a browser do."""
+
+    status = 421
+    code = "misdirected_request"
+    title = "The request is for another host"
+
+
 class RequestStalled(RequestError):
-    """The client sends its request's body too slowly to be waited for."""
+    """The client sends its request too slowly to be waited for."""
 
     status = 408
     code = "request_timeout"
@@ -150,6 +187,15 @@ class QueueFull(RequestError):
     def beyond(cls, limit: int) -> Self:
         """Return the error for a queue that has its `limit` of jobs."""
         return cls(f"{limit} jobs are queued already, and no more are accepted; try again later (MAX_QUEUED)")
+
+
+class TooManyConnections(RequestError):
+    """As many connections are open as the server takes at once."""
+
+    status = 503
+    code = "too_many_connections"
+    title = "Too many connections are open"
+    retry_after = 5
 
 
 class TooManyUploads(RequestError):

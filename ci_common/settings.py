@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ci_common.errors import CiError
+from ci_common.hosts import Hosts
 from ci_common.quantities import ByteSize, Duration, NonNegativeByteSize, StopGrace
 from ci_common.retention import Ages, Number, Numbers
 
@@ -79,6 +80,16 @@ class Settings(BaseModel):
     port: int = Field(
         8000, ge=0, le=65535, description="the port `ci serve` listens on; 0: any free one",
         json_schema_extra={"env": "PORT", "unit": ""},
+    )  # fmt: skip
+    allowed_hosts: Hosts = _setting(
+        "CI_ALLOWED_HOSTS", "",
+        "names that requests may give as their Host, besides the loopback names and the address listened on: "
+        "ci.example.org, *.example.org, or * for every name", "names",
+    )  # fmt: skip
+    max_connections: int = Field(
+        10_000, gt=0,
+        description="connections that a server process has at once; fewer where its limit of open files is low",
+        json_schema_extra={"env": "CI_MAX_CONNECTIONS", "unit": "connections"},
     )  # fmt: skip
     max_concurrency: int = Field(
         4,

@@ -9,6 +9,7 @@ from ci_common.disk import Disk
 from ci_common.settings import Settings
 from ci_persistence.sqlite import SQLiteJobRepository
 from ci_server.application import Application
+from ci_server.hosts import HostCheck
 from ci_server.leaving import Leaving
 from ci_server.routes import ROUTES
 from ci_server.services import open_repository, open_services
@@ -40,6 +41,6 @@ def create_api(settings: Settings, *, companions: Sequence[Companion] = (), disk
             finally:
                 leaving.begin()
 
-    app = Application(routes=ROUTES, lifespan=lifespan)
+    app = Application(hosts=HostCheck.of(settings), routes=ROUTES, lifespan=lifespan)
     app.router.redirect_slashes = False
     return app

@@ -2,11 +2,13 @@
 
 import asyncio
 import time
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ci_server.handover import handed_over
+from ci_server.hosts import HostCheck
 from ci_server.middleware import Boundary
 from ci_server.request_log import log_request
 
@@ -14,9 +16,13 @@ from ci_server.request_log import log_request
 class Application(Starlette):
     """An application whose routes may hand answers over, with one layer of its own between the server and them."""
 
+    def __init__(self, *, hosts: HostCheck, **starlette: Any) -> None:
+        super().__init__(**starlette)
+        self._hosts = hosts
+
     def build_middleware_stack(self) -> ASGIApp:
         """Return the boundary alone: it does all that Starlette's own layers would, once for each request."""
-        return Boundary(self.router)
+        return Boundary(self.router, self._hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = time.monotonic()

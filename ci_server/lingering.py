@@ -14,6 +14,9 @@ from ci_server.leaving import Leaving
 _LINGER_SECONDS = 30.0
 _REQUEST_TIMEOUT = 408
 
+NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+"""The header that keeps browsers from taking text that a job wrote for a page."""
+
 
 def header_of(scope: Scope, name: bytes) -> str | None:
     """Return the request's first header of that name, which is in lower case, or None where there is none."""
@@ -44,6 +47,7 @@ class Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            message["headers"].append(NO_SNIFFING)
             if self._body_is_coming and self.status >= 400:
                 MutableHeaders(raw=message["headers"])["Connection"] = "close"
                 self._lingers = self.status != _REQUEST_TIMEOUT  # Its client has been waited for long enough.

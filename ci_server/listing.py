@@ -73,4 +73,4 @@ def read_list_query(request: Request) -> ListQuery:
 def next_link(request: Request, last: Job) -> str:
     """Return the Link header (RFC 8288) to the page behind `last`."""
     query = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
-    return f'<{request.url.path}?{urlencode([*query, ("cursor", last.id)])}>; rel="next"'
+    return f'<{request.scope["path"]}?{urlencode([*query, ("cursor", last.id)])}>; rel="next"'

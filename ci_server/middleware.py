@@ -11,11 +11,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ci_common.errors import CrossSite, RequestError, Unavailable
+from ci_common.errors import CrossSite, InvalidHttp, RequestError, Unavailable
 from ci_server.handover import handed_over
+from ci_server.hosts import HostCheck
 from ci_server.leaving import Grace, Leaving
 from ci_server.lingering import Exchange, header_of
-from ci_server.problems import disk_problem, internal_problem, problem_of, routing_problem
+from ci_server.problems import internal_problem, problem_of, routing_problem, shortage_problem
 from ci_server.request_log import log_request, path_of
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -27,8 +28,9 @@ logger = logging.getLogger(__name__)
 class Boundary:
     """The one layer between the server and the routes; nothing but cancellation leaves it as an exception."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, hosts: HostCheck) -> None:
         self._app = app
+        self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -36,20 +38,26 @@ class Boundary:
             return
         begun = time.monotonic()
         exchange = Exchange(scope, receive, send, scope["app"].state.leaving)
-        answer = await self._answer(scope, exchange)
-        if answer is not None and exchange.status == 0:
-            await answer(scope, exchange.receive, exchange.send)
-        if handed_over(scope) is None:
-            log_request(scope, exchange.status or _CLIENT_GONE, time.monotonic() - begun)
+        try:
+            answer = await self._answer(scope, exchange)
+            if answer is not None and exchange.status == 0:
+                await answer(scope, exchange.receive, exchange.send)
+        except Exception as exc:
+            # Of what answers errors.
+            if exchange.status != 0:
+                raise
+            await _internal(scope, exc)(scope, exchange.receive, exchange.send)
+        finally:
+            if handed_over(scope) is None:
+                log_request(scope, exchange.status or _CLIENT_GONE, time.monotonic() - begun)
 
     async def _answer(self, scope: Scope, exchange: Exchange) -> Response | None:
         """Run the application; return the answer to give in its place where it failed before its own began."""
-        if _is_foreign(scope):
-            return problem_of(CrossSite("a page of another web site sent this request; it was not carried out"))
         leaving: Leaving = scope["app"].state.leaving
         grace = Grace(leaving)
         try:
             with grace:
+                self._examine(scope)
                 await self._app(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
             return None
@@ -64,13 +72,25 @@ class Boundary:
                 return refusal
             if grace.is_over:
                 return _shutting_down()
-            if isinstance(exc, OSError) and (answer := disk_problem(exc)) is not None:
-                logger.warning("the disk cannot take a request: %s", exc)
+            if isinstance(exc, OSError) and (answer := shortage_problem(exc)) is not None:
+                logger.warning("a request cannot be taken: %s", exc)
                 return answer
-            error_id = uuid4().hex
-            logger.exception("error %s at %s %s", error_id, scope["method"], path_of(scope))
-            return internal_problem(error_id)
+            return _internal(scope, exc)
         return None
+
+    def _examine(self, scope: Scope) -> None:
+        """Raise what is wrong with where a request comes from, and with whom it is for."""
+        refused = self._hosts.refusal(scope)
+        if refused is not None:
+            raise refused
+        if _is_foreign(scope):
+            raise CrossSite("a page of another web site sent this request; it was not carried out")
+
+
+def _internal(scope: Scope, error: Exception) -> Response:
+    error_id = uuid4().hex
+    logger.error("error %s at %s %s", error_id, scope["method"], path_of(scope), exc_info=error)
+    return internal_problem(error_id)
 
 
 def _shutting_down() -> Response:
@@ -80,6 +100,10 @@ def _shutting_down() -> Response:
 def _refusal(scope: Scope, error: Exception) -> Response | None:
     """Return the answer where the error tells of a mistake in the request, or of what the server will not do."""
     match error:
+        case InvalidHttp():
+            answer = problem_of(error)
+            answer.headers["Connection"] = "close"  # Where its requests end may not be what it believes.
+            return answer
         case RequestError():
             return problem_of(error)
         case HTTPException():
@@ -88,11 +112,21 @@ def _refusal(scope: Scope, error: Exception) -> Response | None:
 
 
 def _is_foreign(scope: Scope) -> bool:
-    """Tell whether a browser says that a page of another site wants something changed here."""
+    """Tell whether a browser says that a page of another site wants something changed here.
+
+    The request's host is one that the server answers for, so it tells what this site is.
+    """
     if scope["method"] in _SAFE_METHODS:
         return False
     fetch_site = header_of(scope, b"sec-fetch-site")
     if fetch_site is not None:
         return fetch_site not in ("same-origin", "none")
     origin = header_of(scope, b"origin")
-    return origin is not None and urlsplit(origin).netloc != header_of(scope, b"host")
+    return origin is not None and _host_in(origin) != header_of(scope, b"host")
+
+
+def _host_in(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None

@@ -15,6 +15,7 @@ from ci_common.errors import FieldError, RequestError, Unavailable
 from ci_common.wire import PROBLEM_MEDIA_TYPE
 
 _ROUTE_CODES = {404: "not_found", 405: "method_not_allowed"}
+_NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
@@ -49,19 +50,21 @@ def internal_problem(error_id: str) -> Response:
     return problem(500, "internal_error", "Internal error", detail, error_id=error_id)
 
 
-def disk_problem(error: OSError) -> Response | None:
-    """Return the answer for a disk that takes no more, or None where the error is another."""
-    if error.errno not in _DISK_FULL:
-        return None
-    return problem_of(Unavailable(f"the server's disk cannot take the request: {error.strerror}"))
+def shortage_problem(error: OSError) -> Response | None:
+    """Return the answer for a disk or a process that has no room for more, or None where the error is another."""
+    if error.errno in _DISK_FULL:
+        return problem_of(Unavailable(f"the server's disk cannot take the request: {error.strerror}"))
+    if error.errno in _NO_DESCRIPTORS:
+        return problem_of(Unavailable(f"the server has as many files open as it may: {error.strerror}"))
+    return None
 
 
 def routing_problem(request: Request, error: HTTPException) -> Response:
     """Return the answer for a request that no route takes."""
     status = HTTPStatus(error.status_code)
     detail = {
-        404: f"there is nothing at {request.url.path}",
-        405: f"{request.method} is not possible at {request.url.path}",
+        404: f"there is nothing at {request.scope['path']}",
+        405: f"{request.method} is not possible at {request.scope['path']}",
     }.get(status, error.detail)
     headers = dict(error.headers or {})
     if status == HTTPStatus.METHOD_NOT_ALLOWED:

@@ -20,6 +20,7 @@ from ci_common.validation import validated
 from ci_common.wire import CleanupRequest, pool_on_wire
 from ci_server.deletion import clean_up, delete_or_cancel
 from ci_server.documents import Document
+from ci_server.front_page import front_page
 from ci_server.listing import next_link, read_list_query
 from ci_server.metrics.answer import metrics_answer
 from ci_server.ranges import ranged_response
@@ -156,6 +157,11 @@ async def get_metrics(request: Request) -> Response:
     return await metrics_answer(services_of(request), request)
 
 
+async def root(request: Request) -> Response:
+    read_query(request, NoQuery)
+    return front_page(request)
+
+
 async def health(request: Request) -> Response:
     read_query(request, NoQuery)
     return Document({"status": "ok"})
@@ -221,6 +227,7 @@ ROUTES = [
     _route("/jobs/{job_id}/log", get_log, "GET"),
     _route("/jobs/{job_id}/cancel", cancel_job, "POST"),
     _route("/jobs/{job_id}/retry", retry_job, "POST"),
+    _route("/", root, "GET"),
     _route("/metrics", get_metrics, "GET"),
     _route("/pool", get_pool, "GET"),
     _route("/health", health, "GET"),

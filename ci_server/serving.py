@@ -13,6 +13,9 @@ import uvicorn
 from starlette.applications import Starlette
 
 from ci_common.errors import CiError
+from ci_server.door import Protocol
+from ci_server.door.door import open_door
+from ci_server.door.limits import MOST_CONNECTIONS
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _STOP_SECONDS = 2
@@ -32,21 +35,24 @@ async def serve(
     uds: Path | None = None,
     on_ready: Callable[[str], None],
     install_signal_handlers: bool = True,
+    max_connections: int = MOST_CONNECTIONS,
 ) -> None:
     """Serve `app` on `host` and `port` (default 127.0.0.1, any free port) or on the Unix socket `uds`.
 
+    At most `max_connections` are open at once.
     Calls `on_ready` with the URL once requests are answered. Runs until SIGINT or SIGTERM, then returns, or until it is
     cancelled: streams end at once, other requests have a second. Raises CannotListen, and whatever the application's
     lifespan raises.
     """
     with contextlib.ExitStack() as stack:
         listener, url = stack.enter_context(_listening(host or "127.0.0.1", port or 0, uds))
-        await _run(app, listener, lambda: on_ready(url), install_signal_handlers)
+        server = _Server(_config(app), lambda: on_ready(url), lambda: app.state.leaving.begin())
+        open_door(server.server_state, max_connections)
+        await _run(app, listener, server, install_signal_handlers)
 
 
-async def _run(app: Starlette, listener: socket.socket, on_ready: Callable[[], None], signals: bool) -> None:
+async def _run(app: Starlette, listener: socket.socket, server: "_Server", signals: bool) -> None:
     async with app.router.lifespan_context(app):
-        server = _Server(_config(app), on_ready, app.state.leaving.begin)
         with _stopped_by_signals(server) if signals else contextlib.nullcontext():
             serving = asyncio.create_task(server.serve([listener]), name="serve")
             try:
@@ -60,6 +66,7 @@ async def _run(app: Starlette, listener: socket.socket, on_ready: Callable[[], N
 def _config(app: Starlette) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=Protocol,
         lifespan="off",  # It is entered by `_run`, so that its errors arrive there.
         ws="none",
         log_config=None,

@@ -8,6 +8,7 @@ from ci_common.events import JOB_ID
 from ci_common.jobs import Job
 from ci_server.framing import frame
 from ci_server.handover import Held, hand_over
+from ci_server.lingering import NO_SNIFFING
 from ci_server.narration import Place
 from ci_server.readers import Reader
 from ci_server.shared_tail import SharedTail
@@ -38,7 +39,9 @@ class JobStream(Response):
 
     async def begin(self, send: Send) -> Held:
         """Begin to stream; what has been told by then is sent, and the rest as it comes, up to the verdict."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send(
+            {"type": "http.response.start", "status": self.status_code, "headers": [*self.raw_headers, NO_SNIFFING]}
+        )
         reader = Reader(send)
         return _Seat(reader, self._tails.join(self._job, reader, self._place, self._first))
 

@@ -54,7 +54,13 @@ async def run_server(settings: Settings) -> None:
                 say(f"other commands must be told where it is, with --server {url} ({exc})")
             say("submit a project from another terminal: ci submit .    (Ctrl-C stops; jobs go on)")
 
-        await serve(create_app(settings), host=settings.host, port=settings.port, on_ready=tell)
+        await serve(
+            create_app(settings),
+            host=settings.host,
+            port=settings.port,
+            on_ready=tell,
+            max_connections=settings.max_connections,
+        )
 
 
 def _reachable(url: str) -> str:

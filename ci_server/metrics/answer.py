@@ -1,11 +1,11 @@
 """Writes the metrics as whoever asks wants them: JSON unless `Accept` asks for one of the text formats."""
 
-from collections.abc import Callable, Iterable, Iterator
-from email.message import Message
+from collections.abc import Callable, Iterable
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ci_server.accepting import accepted_types
 from ci_server.documents import Document
 from ci_server.metrics.exposition import OPEN_METRICS, PROMETHEUS, open_metrics_text, prometheus_text
 from ci_server.metrics.model import Metric
@@ -33,7 +33,7 @@ async def metrics_answer(services: Services, request: Request) -> Response:
 
 def chosen_type(accept: Iterable[str]) -> str | None:
     """Return the text format that these `Accept` headers like best, None where that is JSON or nothing there is."""
-    for kind, version in _by_liking(accept):
+    for kind, version in accepted_types(accept):
         if kind in _JSON:
             return None
         if kind == "text/*":
@@ -41,21 +41,3 @@ def chosen_type(accept: Iterable[str]) -> str | None:
         if kind in _TYPES and version in ("", _TYPES[kind][0]):
             return _TYPES[kind][1]
     return None
-
-
-def _by_liking(accept: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield type and version of what is accepted, the most liked first."""
-    liked: list[tuple[float, str, str]] = []
-    for header in accept:
-        for text in header.split(","):
-            one = Message()
-            one["Content-Type"] = text.strip()
-            try:
-                quality = float(str(one.get_param("q", "1")))
-            except ValueError:
-                quality = 0.0
-            if quality > 0:
-                kind = text.partition(";")[0].strip().lower()
-                liked.append((quality, kind, str(one.get_param("version", ""))))
-    for _, kind, version in sorted(liked, key=lambda each: -each[0]):
-        yield kind, version

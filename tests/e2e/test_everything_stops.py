@@ -49,7 +49,7 @@ def command(environment: dict[str, str], *words: str) -> subprocess.Popen[bytes]
 async def half_an_upload(url: str) -> AsyncIterator[asyncio.StreamReader]:
     reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
     writer.write(
-        b"POST /submit-async HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+        b"POST /submit-async HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
         b"Content-Length: 9000000\r\n\r\n"
         b'--x\r\nContent-Disposition: form-data; name="file"; filename="p.zip"\r\n\r\n' + bytes(100_000)
     )

@@ -28,7 +28,7 @@ def head_of(path: str, size: int) -> bytes:
     """Return the head of a request that announces `size` bytes, and the beginning of its form."""
     form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="p.zip"\r\n\r\n'
     return (
-        b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+        b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
         b"Content-Length: %d\r\n\r\n" % (path.encode(), size) + form
     )
 

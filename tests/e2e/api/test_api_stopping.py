@@ -21,7 +21,7 @@ from tests.helpers.sse import Seen, events_of
 from tests.helpers.waiting import PATIENCE, eventually
 
 HEAD = (
-    b"POST /submit-async HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    b"POST /submit-async HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
     b'Content-Length: 1000000\r\n\r\n--x\r\nContent-Disposition: form-data; name="file"; filename="p.zip"\r\n\r\n'
 )
 SERVE = """
@@ -67,7 +67,7 @@ async def test_a_reader_that_does_not_read_holds_up_nobody(api: Api, caplog: pyt
     api.controller.write(job_id, b"x" * 20_000_000)
     host, port = urlsplit(api.url).hostname, urlsplit(api.url).port
     reader, writer = await asyncio.open_connection(host, port, limit=1024)
-    writer.write(b"GET /jobs/%s/stream?from_beginning=true HTTP/1.1\r\nHost: x\r\n\r\n" % job_id.encode())
+    writer.write(b"GET /jobs/%s/stream?from_beginning=true HTTP/1.1\r\nHost: localhost\r\n\r\n" % job_id.encode())
     await reader.readuntil(b"\r\n")
     api.serving.cancel()
     ended, _ = await asyncio.wait([api.serving], timeout=PATIENCE)
@@ -83,7 +83,7 @@ async def test_new_work_is_refused_while_the_server_leaves(api: Api) -> None:
         await anext(lines)
         reader, writer = await asyncio.open_connection(urlsplit(api.url).hostname, urlsplit(api.url).port)
         body = b'{"type": "echo"}'
-        writer.write(b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body))
+        writer.write(b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body))
         api.serving.cancel()
         async for _ in lines:
             pass

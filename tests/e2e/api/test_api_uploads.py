@@ -135,7 +135,7 @@ async def test_an_upload_of_two_gigabytes_is_refused_at_once(api: Api) -> None:
     head, length = form_of(2 * 1024**3)
     reader, writer = await asyncio.open_connection(urlsplit(api.url).hostname, urlsplit(api.url).port)
     writer.write(
-        b"POST /submit-async HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+        b"POST /submit-async HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
         b"Content-Length: %d\r\n\r\n" % length + head
     )
     answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
@@ -170,7 +170,7 @@ async def test_a_connection_that_is_cut_leaves_nothing(api: Api) -> None:
     head, length = form_of(50 * 1024**2)
     _, writer = await asyncio.open_connection(urlsplit(api.url).hostname, urlsplit(api.url).port)
     writer.write(
-        b"POST /submit HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+        b"POST /submit HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
         b"Content-Length: %d\r\n\r\n" % length + head + bytes(5 * 1024**2)
     )
     await writer.drain()
@@ -186,7 +186,7 @@ async def test_a_client_that_hardly_sends_anything(api: Api, monkeypatch: pytest
     head, length = form_of(5_000_000)
     reader, writer = await asyncio.open_connection(urlsplit(api.url).hostname, urlsplit(api.url).port)
     writer.write(
-        b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+        b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
         b"Content-Length: %d\r\n\r\n" % (path.encode(), length) + head
     )
 
@@ -236,7 +236,7 @@ async def test_a_client_that_leaves_while_its_upload_is_unpacked(api: Api) -> No
     tail = b"\r\n--x--\r\n"
     _, writer = await asyncio.open_connection(urlsplit(api.url).hostname, urlsplit(api.url).port)
     writer.write(
-        b"POST /submit HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+        b"POST /submit HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
         b"Content-Length: %d\r\n\r\n" % (length + len(tail)) + head + content + tail
     )
     await writer.drain()

@@ -6,7 +6,9 @@ from types import SimpleNamespace
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from ci_common.settings import Settings
 from ci_server import leaving as departure
+from ci_server.hosts import HostCheck
 from ci_server.leaving import Leaving
 from ci_server.middleware import Boundary
 
@@ -20,7 +22,10 @@ class Request:
         self._begins = begins
         app = SimpleNamespace(state=SimpleNamespace(leaving=leaving))
         scope = {"type": "http", "method": "GET", "path": "/jobs", "query_string": b"", "headers": [], "app": app}
-        self.task = asyncio.create_task(Boundary(self._wait)(scope, self._receive, self._send))
+        scope["http_version"] = "1.0"
+        self.task = asyncio.create_task(
+            Boundary(self._wait, HostCheck.of(Settings()))(scope, self._receive, self._send)
+        )
 
     async def _wait(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         if self._begins:
