@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 
 from ci_common.errors import CiError
 from ci_server.door import Protocol
-from ci_server.door.door import open_door
+from ci_server.door.door import open_door, spare_descriptors
 from ci_server.door.limits import MOST_CONNECTIONS
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -75,7 +75,6 @@ def _config(app: Starlette) -> uvicorn.Config:
         proxy_headers=False,  # Nobody asks who the client is, and a layer costs every request that waits.
         server_header=False,
         timeout_graceful_shutdown=_STOP_SECONDS,
-        backlog=_BACKLOG,
     )
 
 
@@ -89,6 +88,8 @@ class _Server(uvicorn.Server):
         self._told = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        # What has come at once is accepted at once, and one that is refused has its descriptor for a moment longer.
+        self.config.backlog = min(_BACKLOG, max(1, spare_descriptors() // 2))
         await super().startup(sockets)
         self._on_ready()
 

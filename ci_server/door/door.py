@@ -5,7 +5,9 @@ import errno
 import logging
 import os
 import resource
+import sys
 from collections.abc import Sized
+from functools import cached_property
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
@@ -19,7 +21,7 @@ _CLOSED_AT_ONCE = 16
 _SPARE_DESCRIPTORS = 64
 _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("ci_server.door")
 
 
 class Caller(Protocol):
@@ -40,7 +42,7 @@ class Door:
     """
 
     def __init__(self, most: int, connections: Sized) -> None:
-        self._most = min(most, _most_by_descriptors())
+        self._asked_for = most
         self._connections = connections
         self._now = 0
         self._idle: dict[Caller, int] = {}
@@ -63,6 +65,11 @@ class Door:
                 return False
         self._heads[caller] = self._now
         return True
+
+    @cached_property
+    def _most(self) -> int:
+        """How many connections there may be; known once the process has opened what it has open all the time."""
+        return min(self._asked_for, _most_by_descriptors())
 
     def hear(self, caller: Caller) -> None:
         """Begin to wait for the rest of a request's headers where nothing of it was there before."""
@@ -135,13 +142,19 @@ def _waiting_since(waiting: dict[Caller, int], latest: int) -> list[Caller]:
     return found
 
 
+def spare_descriptors() -> int:
+    """Return how many of the free descriptors connections leave to the rest: a quarter, or some if that is few."""
+    free = _free_descriptors()
+    return max(free // 4, min(_SPARE_DESCRIPTORS, free // 2))
+
+
 def _most_by_descriptors() -> int:
-    """Return how many connections leave a quarter of the free descriptors, and some in any case, to everything else."""
+    return _free_descriptors() - spare_descriptors()
+
+
+def _free_descriptors() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return MOST_CONNECTIONS
-    free = max(2, soft - len(os.listdir("/dev/fd")))
-    return free - max(free // 4, min(_SPARE_DESCRIPTORS, free // 2))
+    return sys.maxsize if soft == resource.RLIM_INFINITY else max(2, soft - len(os.listdir("/dev/fd")))
 
 
 _doors: WeakKeyDictionary[ServerState, Door] = WeakKeyDictionary()

@@ -2,16 +2,18 @@
 
 import secrets
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from ci_selftest.held_ports import held_port
 from ci_selftest.scratch import Scratch, kill_processes_of
+from tests.helpers.raw_http import Wire
 from tests.helpers.service import Service, containers
 
 Starter = Callable[..., Service]
+Connect = Callable[[str], Awaitable[Wire]]
 
 
 @pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.docker)])
@@ -68,6 +70,20 @@ def start(environment: dict[str, str]) -> Iterator[Starter]:
     yield starter
     for service in started:
         service.close()
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Connect]:
+    """A function that connects to a URL's server. What it connected is closed with the test."""
+    wires: list[Wire] = []
+
+    async def connect(url: str) -> Wire:
+        wires.append(await Wire.to(url))
+        return wires[-1]
+
+    yield connect
+    for wire in wires:
+        wire.close()
 
 
 @pytest.fixture

@@ -1,0 +1,101 @@
+"""HTTP as bytes over a socket, for what no client library sends."""
+
+import asyncio
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import httptools
+
+from tests.helpers.waiting import PATIENCE
+
+GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+LAST_GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+@dataclass
+class Answer:
+    """One answer to a request."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    complete: bool = False
+
+
+class _Reading:
+    """What the parser calls."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+        self.parser = httptools.HttpResponseParser(self)
+
+    def on_message_begin(self) -> None:
+        self.answers.append(Answer())
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.answers[-1].headers[name.decode().lower()] = value.decode()
+
+    def on_headers_complete(self) -> None:
+        self.answers[-1].status = self.parser.get_status_code()
+
+    def on_body(self, body: bytes) -> None:
+        self.answers[-1].body += body
+
+    def on_message_complete(self) -> None:
+        self.answers[-1].complete = True
+
+
+def answers_in(raw: bytes) -> list[Answer]:
+    """Return the answers that these bytes are, in their order."""
+    reading = _Reading()
+    reading.parser.feed_data(raw)
+    return reading.answers
+
+
+class Wire:
+    """One connection to a server."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def to(cls, url: str) -> "Wire":
+        address = urlsplit(url)
+        return cls(*await asyncio.open_connection(address.hostname, address.port))
+
+    async def send(self, *parts: bytes) -> None:
+        """Send the parts, each once the one before has left."""
+        for part in parts:
+            self.writer.write(part)
+            await self.writer.drain()
+
+    async def head(self) -> bytes:
+        """Return the next answer's head."""
+        return await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), PATIENCE)
+
+    async def rest(self) -> bytes:
+        """Return all that comes until the server ends the connection."""
+        received = b""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while chunk := await self.reader.read(65_536):
+                    received += chunk
+        except ConnectionResetError:
+            pass  # Which ends it as well.
+        return received
+
+    def close(self) -> None:
+        self.writer.transport.abort()
+
+
+async def exchange(url: str, *parts: bytes, half_close: bool = False) -> list[Answer]:
+    """Send the parts over a connection, and return the answers that come until the server ends it."""
+    wire = await Wire.to(url)
+    try:
+        await wire.send(*parts)
+        if half_close:
+            wire.writer.write_eof()
+        return answers_in(await wire.rest())
+    finally:
+        wire.close()
