@@ -31,7 +31,12 @@ class Application(Starlette):
         answer = handed_over(inner)
         if answer is None:
             return
-        job_id, status, held = answer.job_id, answer.status_code, await answer.begin(send)
+        job_id, status = answer.job_id, answer.status_code
+        try:
+            held = await answer.begin(send)
+        except Exception:
+            log_request(scope, status, time.monotonic() - begun, job_id)
+            raise  # Its head has gone, so that only the connection's end can tell.
         del inner, answer, send  # Thousands may wait here.
         try:
             while (await receive())["type"] != "http.disconnect":

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import MAX_BOUNDARY_LENGTH, MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from ci_common.errors import FieldError, InvalidRequest, InvalidUpload, TooLarge
 from ci_server.blocks import BLOCK_BYTES, BlockWriter
 from ci_server.bodies import body_of
+from ci_server.preamble import Preamble
 from ci_server.reading import MAX_JSON_BYTES
 
 _FORM_BYTES = MAX_JSON_BYTES + 64 * 1024
@@ -43,6 +44,8 @@ class _Form:
 
     def __init__(self, boundary: bytes, max_file_bytes: int) -> None:
         self._max_file_bytes = max_file_bytes
+        self._preamble = Preamble(boundary)
+        self._received = 0
         self._part = _Part()
         self.complete = False
         self.filename: str | None = None
@@ -51,7 +54,7 @@ class _Form:
         self.spec: bytearray | None = None
         self.pending: list[bytes] = []
         """What of the file is still to be written; whole chunks are not copied."""
-        self.parser = MultipartParser(
+        self._parser = MultipartParser(
             boundary,
             {
                 "on_part_begin": self._begin,
@@ -63,6 +66,19 @@ class _Form:
                 "on_end": self._end,
             },
         )
+
+    def write(self, chunk: bytes) -> None:
+        """Take the next bytes of the body. Raises InvalidRequest, InvalidUpload, TooLarge and FormParserError."""
+        self._received += len(chunk)
+        if self._received > self._max_file_bytes + _FORM_BYTES:
+            raise upload_too_large(self._max_file_bytes)
+        self._parser.write(self._preamble.leave_out(chunk))
+
+    def finish(self) -> None:
+        """Take note of the body's end. Raises InvalidUpload and FormParserError."""
+        if not self._preamble.is_over:
+            raise InvalidUpload("the body has no line that begins with the form's boundary")
+        self._parser.finalize()
 
     def _begin(self) -> None:
         self._part = _Part()
@@ -116,7 +132,7 @@ class _Form:
 def announced_bytes(request: Request, max_bytes: int) -> int:
     """Return how long the request's form says it is, 0 where it does not. Raises TooLarge."""
     length = request.headers.get("content-length", "")
-    announced = int(length) if length.isdigit() else 0
+    announced = int(length) if length.isdecimal() else 0
     if announced > max_bytes + _FORM_BYTES:
         raise upload_too_large(max_bytes)
     return announced
@@ -136,6 +152,8 @@ async def receive_upload(
     boundary = options.get(b"boundary")
     if content_type != b"multipart/form-data" or not boundary:
         raise InvalidUpload("send the project as multipart/form-data, with a zip archive in the field file")
+    if len(boundary) > MAX_BOUNDARY_LENGTH:
+        raise InvalidUpload(f"the form's boundary has {len(boundary)} characters, and may have {MAX_BOUNDARY_LENGTH}")
     form = _Form(boundary, max_bytes)
     with destination.open("xb", buffering=0) as file:
         try:
@@ -158,11 +176,11 @@ async def _write(chunks: AsyncIterator[bytes], form: _Form, writer: BlockWriter)
     taken = 0
     async with writer:
         async for chunk in chunks:
-            form.parser.write(chunk)
+            form.write(chunk)
             if form.size - taken >= BLOCK_BYTES:
                 taken = form.size
                 await writer.write(form.take())
-        form.parser.finalize()
+        form.finish()
         await writer.write(form.take())
         await writer.finish()
 

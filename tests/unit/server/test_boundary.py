@@ -16,16 +16,15 @@ from ci_server.middleware import Boundary
 class Request:
     """A request that waits for ever, after its answer's head where `begins` says so."""
 
-    def __init__(self, leaving: Leaving, *, begins: bool = False) -> None:
+    def __init__(self, leaving: Leaving, *, begins: bool = False, hosts: HostCheck | None = None) -> None:
         self.waits = asyncio.Event()
         self.sent: list[Message] = []
         self._begins = begins
         app = SimpleNamespace(state=SimpleNamespace(leaving=leaving))
-        scope = {"type": "http", "method": "GET", "path": "/jobs", "query_string": b"", "headers": [], "app": app}
-        scope["http_version"] = "1.0"
-        self.task = asyncio.create_task(
-            Boundary(self._wait, HostCheck.of(Settings()))(scope, self._receive, self._send)
-        )
+        scope: Scope = {"type": "http", "http_version": "1.0", "method": "GET", "path": "/jobs"}
+        scope |= {"query_string": b"", "headers": [], "app": app}
+        boundary = Boundary(self._wait, hosts or HostCheck.of(Settings()))
+        self.task = asyncio.create_task(boundary(scope, self._receive, self._send))
 
     async def _wait(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         if self._begins:
@@ -59,6 +58,20 @@ async def test_a_server_that_waits_no_longer_says_so() -> None:
 async def test_any_other_cancellation_stays_one() -> None:
     with pytest.raises(asyncio.CancelledError):
         await cut_off(Leaving())
+
+
+async def test_an_error_before_the_application_is_answered_like_any_other(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(HostCheck):
+        def refusal(self, scope: Scope) -> None:
+            raise ValueError("a header that nothing was prepared for")
+
+    caplog.set_level("INFO", "ci_server")
+    request = Request(Leaving(), hosts=Broken.of(Settings()))
+    await request.task
+    assert request.sent[0]["status"] == 500
+    assert (b"content-type", b"application/problem+json") in request.sent[0]["headers"]
+    assert "a header that nothing was prepared for" in caplog.text
+    assert "GET /jobs 500" in caplog.text
 
 
 @pytest.fixture
