@@ -11,26 +11,32 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ci_common.errors import (
-    HeadersTooLarge,
     InvalidHttp,
     RequestError,
     RequestStalled,
     TooManyConnections,
-    UrlTooLong,
 )
 from ci_server.door.door import Door, door_of
+from ci_server.door.heads import (
+    body_length,
+    check_headers,
+    check_size,
+    check_url,
+    in_origin_form,
+    is_upload,
+    is_without_version,
+    reason_of,
+    without_upgrade,
+)
 from ci_server.door.limits import (
     HEAD_BYTES,
     HEAD_SECONDS,
-    HEADER_BYTES,
-    HEADERS,
     PIECE_BYTES,
     PIECE_EFFORT,
     TURN_EFFORT,
     URL_BYTES,
 )
 from ci_server.door.refusals import refusal
-from ci_server.door.targets import in_origin_form, without_upgrade
 
 _END = b"\r\n\r\n"
 """What headers end with, and chunked bodies. Nothing is parsed beyond it before it is known what it ended."""
@@ -79,6 +85,7 @@ class DoorProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self.pipeline = _NO_PIPELINE
         self._door: Door = door_of(self.server_state)
+        self.url = b""
         self._stage = Stage.HEAD
         self._head_bytes = 0
         """How much of the present request's head has been parsed."""
@@ -118,6 +125,8 @@ class DoorProtocol(HttpToolsProtocol):
         cycle = self.cycle
         if cycle.response_started and cycle.chunked_encoding:
             return False  # An answer without a length may be a stream, whose reader has gone.
+        if is_upload(self.headers):
+            return False  # So that no work is done for a client that has gone.
         self._half_closed = True
         if not self._held:
             cycle.keep_alive = False
@@ -143,7 +152,7 @@ class DoorProtocol(HttpToolsProtocol):
         if self.parser is None or self.transport.is_closing():
             self._held = b""
             return
-        if self._stage is Stage.HEAD and self._head_bytes == 0 and _is_without_version(self._held):
+        if self._stage is Stage.HEAD and self._head_bytes == 0 and is_without_version(self._held):
             self._refuse(InvalidHttp("the request names no version of HTTP, as in GET / HTTP/1.1"))
         held, done, effort = memoryview(self._held), 0, 0
         while done < len(held) and self._stage in _PARSED:
@@ -194,12 +203,13 @@ class DoorProtocol(HttpToolsProtocol):
                 self.parser.feed_data(piece)
             except httptools.HttpParserUpgrade:
                 self._parse_without_upgrade()
-            if self._stage is Stage.HEAD and self._head_bytes >= HEAD_BYTES:
-                raise HeadersTooLarge(f"request line and headers have more than the {HEAD_BYTES} bytes that are taken")
+            if self._stage is Stage.HEAD and self._head_bytes > URL_BYTES:
+                check_url(self.url)
+                check_size(self._head_bytes)
         except RequestError as exc:
             self._refuse(exc)
         except httptools.HttpParserError as exc:
-            self._refuse(_reason_of(exc))
+            self._refuse(reason_of(exc))
 
     def _parse_without_upgrade(self) -> None:
         """Go on with a request that asks for another protocol, which a server may ignore (RFC 9110, 7.8)."""
@@ -216,29 +226,18 @@ class DoorProtocol(HttpToolsProtocol):
             raise InvalidHttp("the request is longer than it says")
         super().on_message_begin()
 
-    def on_url(self, url: bytes) -> None:
-        super().on_url(url)
-        if len(self.url) > URL_BYTES:
-            raise UrlTooLong(f"the URL has more than the {URL_BYTES} bytes that are taken")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if len(self.headers) >= HEADERS:
-            raise HeadersTooLarge(f"the request has more than the {HEADERS} headers that are taken")
-        if len(name) + len(value) > HEADER_BYTES:
-            shown = name[:100].decode("latin-1")
-            raise HeadersTooLarge(f"the header {shown!r} has more than the {HEADER_BYTES} bytes that are taken")
-        super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
             return  # They come again, without.
+        check_url(self.url)
+        check_headers(self.headers, self._head_bytes)
         if not self.url.startswith(b"/"):
             self.url, self.headers = in_origin_form(self.url, self.headers)
             self.scope["headers"] = self.headers
         super().on_headers_complete()
         self._door.expect_nothing(self)
         self._stage = Stage.BODY
-        self._body_left = _body_length(self.headers)
+        self._body_left = body_length(self.headers)
 
     def on_message_complete(self) -> None:
         if self._stage is not Stage.BODY:
@@ -257,7 +256,8 @@ class DoorProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if self._stage is Stage.WHOLE:
             self._begin_next()
-            self._advance()
+            if self._held:
+                self._advance()
             if self._half_closed and self._stage is not Stage.WHOLE:
                 self.transport.close()
         else:
@@ -298,29 +298,3 @@ class DoorProtocol(HttpToolsProtocol):
             self.flow.resume_reading()
         else:
             self.transport.close()
-
-
-def _is_without_version(held: bytes) -> bool:
-    """Tell whether the first line is a request of HTTP/0.9, after which no headers would come."""
-    end = held.find(b"\r\n")
-    return end > 0 and held.count(b" ", 0, end) == 1
-
-
-def _reason_of(error: httptools.HttpParserError) -> RequestError:
-    """Return what to answer to a request that the parser, or what it calls, has refused."""
-    if isinstance(error.__context__, RequestError):
-        return error.__context__
-    if isinstance(error, httptools.HttpParserCallbackError):
-        return InvalidHttp("the request's target is not a path that can be used")
-    return InvalidHttp(f"the request cannot be parsed: {error}")
-
-
-def _body_length(headers: list[tuple[bytes, bytes]]) -> int:
-    """Return how long the body is, or -1 where it is sent in chunks. The parser has checked both."""
-    length = 0
-    for name, value in headers:
-        if name == b"transfer-encoding":
-            return -1
-        if name == b"content-length":
-            length = int(value)
-    return length

@@ -96,7 +96,7 @@ async def test_a_process_without_descriptors_says_so_and_recovers(start: Starter
     service = start(CI_CONTROLLER="off")
     await exchange(service.url, LAST_GET)
     limit_descriptors(service, descriptors(service) + 4)
-    for _ in range(8):
+    for _ in range(40):
         await connect(service.url)
     await eventually(lambda: any("new connections cannot be taken" in line for line in service.said))
 
