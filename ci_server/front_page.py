@@ -84,7 +84,9 @@ def front_page(request: Request) -> Response:
 
 
 def _page(request: Request) -> Response:
-    origin = f"{request.scope['scheme']}://{request.headers.get('host', 'localhost')}"
+    # A proxy may say that the browser's own connection is encrypted.
+    scheme = "https" if request.headers.get("x-forwarded-proto") == "https" else request.scope["scheme"]
+    origin = f"{scheme}://{request.headers.get('host', 'localhost')}"
     text = _PAGE.substitute(
         style=_STYLE,
         about=_ABOUT,

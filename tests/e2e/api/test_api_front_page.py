@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tests.helpers.played_api import Api
+from tests.helpers.played_api import Api, StartApi
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 
@@ -41,6 +41,12 @@ async def test_a_browser_is_told_what_this_is_and_where_to_go(api: Api) -> None:
     assert "default-src 'none'" in policy
     assert "frame-ancestors 'none'" in policy
     assert "unsafe" not in policy
+
+
+async def test_the_command_has_the_address_that_the_browser_has(start_api: StartApi) -> None:
+    api = await start_api(allowed_hosts="ci.example.org")
+    headers = {"accept": BROWSER, "host": "ci.example.org", "x-forwarded-proto": "https"}
+    assert "CI_SERVER_URL=https://ci.example.org<" in (await api.client.get("/", headers=headers)).text
 
 
 async def test_its_style_is_the_one_that_its_policy_lets_through(api: Api) -> None:

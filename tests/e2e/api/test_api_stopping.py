@@ -184,7 +184,17 @@ async def test_a_part_that_fails_ends_the_process(tmp_path: Path) -> None:
     assert b"the controller has a bug" in log
 
 
-UVICORN = [sys.executable, "-m", "uvicorn", "ci_server.app:app", "--log-level", "info", "--port"]
+UVICORN = [
+    sys.executable,
+    "-m",
+    "uvicorn",
+    "ci_server.app:app",
+    "--http",
+    "ci_server.door:Protocol",
+    "--log-level",
+    "info",
+    "--port",
+]
 
 
 @pytest.mark.parametrize(
