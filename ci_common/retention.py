@@ -12,6 +12,7 @@ from pydantic import PlainValidator
 
 from ci_common.jobs import Conclusion
 from ci_common.quantities import parse_duration
+from ci_common.scalars import decimal_number
 
 FAILURES = frozenset({Conclusion.FAILED, Conclusion.TIMED_OUT, Conclusion.ERRORED})
 """The conclusions of jobs that somebody may still want to look into, and that are kept for longer."""
@@ -75,9 +76,10 @@ def _age(text: str) -> float | None:
 def _number(text: str) -> int | None:
     if text == _UNLIMITED:
         return None
-    if not text.isdecimal() or not 0 < int(text) <= _MOST_JOBS:
+    number = decimal_number(text)
+    if not isinstance(number, int) or not 0 < number <= _MOST_JOBS:
         raise ValueError(f"{text!r} is no number of jobs to keep; write one (1000) or {_UNLIMITED}")
-    return int(text)
+    return number
 
 
 def _one_number(value: object) -> Limit[int]:

@@ -6,12 +6,24 @@ is stored, so that a job never changes its meaning afterwards.
 """
 
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    field_validator,
+    model_validator,
+)
 
+from ci_common.arguments import check_argument, check_variable
+from ci_common.asked import MAX_ERRORS, Asked, Place, at_most, refused
 from ci_common.jobs import Conclusion
-from ci_common.quantities import ByteSize, Duration, StopGrace
+from ci_common.quantities import ByteSize, Duration, Integer, Number, StopGrace
+from ci_common.texts import Line, Text, check_text, shown
 
 _IMAGE = re.compile(
     r"(?:(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?"
@@ -26,7 +38,7 @@ _RETRIED: Final = (Conclusion.FAILED, Conclusion.ERRORED, Conclusion.TIMED_OUT)
 def _check_image(text: str) -> str:
     if len(text) > 512 or not _IMAGE.fullmatch(text):
         raise ValueError(
-            f"{text!r} is not an image reference; write it as in python:3.12-slim, "
+            f"{shown(text)} is not an image reference; write it as in python:3.12-slim, "
             "ghcr.io/owner/name:tag or name@sha256:<64 hexadecimal digits>"
         )
     return text
@@ -34,7 +46,9 @@ def _check_image(text: str) -> str:
 
 def _check_retried(value: object) -> object:
     if value not in _RETRIED:
-        raise ValueError(f"{value!r} is not a conclusion after which a job is tried again; name {_listed(_RETRIED)}")
+        raise ValueError(
+            f"{shown(value)} is not a conclusion after which a job is tried again; name {_listed(_RETRIED)}"
+        )
     return value
 
 
@@ -42,10 +56,53 @@ def _listed(names: tuple[str, ...]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-def _check_text(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("a NUL byte cannot be part of a command, a variable or a path")
-    return text
+def _as_text(value: object) -> str:
+    """Return the text that is meant. JSON has numbers where people mean text; YAML keeps what they wrote."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and shown(value) == repr(value):
+        return repr(value)
+    if not isinstance(value, str):
+        raise ValueError(f"{shown(value)} is not text; write it in quotes")
+    return check_text(str(value))
+
+
+def _check_variables(value: object) -> object:
+    if not isinstance(value, dict):
+        return value
+    texts: dict[Any, str] = {}
+    found: list[tuple[Place, str]] = []
+    for name, given in value.items():
+        try:
+            texts[name] = _as_text(given)
+            check_variable(str(name), texts[name])
+        except ValueError as exc:
+            found.append(((str(name),), str(exc)))
+            if len(found) == MAX_ERRORS:
+                break
+    if found:
+        raise refused(found)
+    return texts
+
+
+def _check_command(value: object) -> object:
+    if isinstance(value, str):
+        words = [value]
+        check_text(value)
+    elif isinstance(value, list | tuple):
+        words = list(value)
+        for number, word in enumerate(words):
+            try:
+                if not isinstance(word, str):
+                    raise ValueError(f"{shown(word)} is not text; write it in quotes")
+                check_argument(check_text(word))
+            except ValueError as exc:
+                raise refused([((number,), str(exc))]) from None
+    elif value is None:
+        return None
+    else:
+        raise ValueError(f"{shown(value)} is neither text nor a list of texts")
+    if not words or not words[0]:
+        raise ValueError("the command is empty; give shell text, or a program and its arguments")
+    return value
 
 
 MAX_ATTEMPTS = 100
@@ -54,37 +111,39 @@ Retried = Annotated[
 ]
 Pause = Annotated[Duration, Field(le=7 * 86_400)]
 """Seconds, more than none and no more than a week."""
+Name = Annotated[Line, Field(min_length=1, max_length=200)]
+Priority = Annotated[Integer, Field(ge=-1_000_000, le=1_000_000)]
+Labels = Annotated[dict[Line, Line], at_most(64)]
 
 ImageReference = Annotated[str, AfterValidator(_check_image)]
-ShellText = Annotated[str, AfterValidator(_check_text)]
+Command = Annotated[str | list[str], BeforeValidator(_check_command)]
+Variables = Annotated[dict[str, str], BeforeValidator(_check_variables)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Step(_Strict):
+class Step(Asked):
     """One step: shell text, run by /bin/sh, stopping at the first command that fails (`set -e`)."""
 
-    name: str | None = Field(None, min_length=1, max_length=200)
-    run: ShellText = Field(min_length=1)
+    name: Name | None = None
+    run: Annotated[Text, Field(min_length=1)]
 
 
-class Limits(_Strict):
+class Limits(Asked):
     """What a job may use; None is no limit."""
 
-    cpus: float | None = Field(None, gt=0, le=1024, description="processors, fractions allowed")
+    cpus: Number | None = Field(None, gt=0, le=1024, description="processors, fractions allowed")
     memory: ByteSize | None = Field(None, description="bytes of memory, as in 512m")
-    pids: int | None = Field(None, gt=0, description="processes and threads at once")
+    pids: Integer | None = Field(None, gt=0, lt=2**63, description="processes and threads at once")
     log: ByteSize | None = Field(None, description="bytes of its log, as in 100m")
     workspace: ByteSize | None = Field(None, description="bytes of its workspace on disk, as in 10g")
 
 
-class Retry(_Strict):
+class Retry(Asked):
     """Whether a job that ends in certain ways is tried again by itself. By default it is not."""
 
-    max_attempts: int = Field(1, ge=1, le=MAX_ATTEMPTS, description="the first attempt counts")
-    on: tuple[Retried, ...] = Field(_RETRIED, description="the conclusions after which another attempt follows")
+    max_attempts: Integer = Field(1, ge=1, le=MAX_ATTEMPTS, description="the first attempt counts")
+    on: Annotated[tuple[Retried, ...], FailFast()] = Field(
+        _RETRIED, description="the conclusions after which another attempt follows"
+    )
     backoff: Pause = Field(1.0, description="seconds from the end of the first attempt to the second; then doubled")
     max_backoff: Pause = Field(300.0, description="the longest pause in seconds; not shorter than the first")
 
@@ -101,32 +160,22 @@ class Retry(_Strict):
         return min(max(self.backoff, self.max_backoff), self.backoff * 2.0 ** (attempt - 1))
 
 
-class Spec(_Strict):
+class Spec(Asked):
     """What to run and how. Every field may be left out."""
 
     image: ImageReference | None = None
-    command: ShellText | list[ShellText] | None = Field(
-        None, description="shell text, or a program and its arguments; instead of `steps`"
-    )
-    steps: list[Step] | None = Field(None, min_length=1, max_length=100)
-    env: dict[str, ShellText] = Field(default_factory=dict)
+    command: Command | None = Field(None, description="shell text, or a program and its arguments; instead of `steps`")
+    steps: Annotated[list[Step], at_most(100), Field(min_length=1)] | None = None
+    env: Variables = Field(default_factory=dict)
     timeout: Duration | None = Field(None, description="seconds from the start of the job's own code")
     no_output_timeout: Duration | None = Field(None, description="seconds without any output")
     stop_grace: StopGrace | None = Field(None, description="seconds from SIGTERM to SIGKILL where the job is stopped")
     limits: Limits = Limits()
     retry: Retry = Retry()
     network: bool | None = Field(None, description="false: no network at all")
-    priority: int | None = Field(None, ge=-1_000_000, le=1_000_000)
-    project: str | None = Field(None, min_length=1, max_length=200)
-    labels: dict[str, str] = Field(default_factory=dict, max_length=64)
-
-    @field_validator("env", mode="before")
-    @classmethod
-    def _plain_values(cls, value: object) -> object:
-        """YAML reads `DEBUG: 1` as a number; people mean the text."""
-        if not isinstance(value, dict):
-            return value
-        return {k: str(v) if isinstance(v, int | float) and not isinstance(v, bool) else v for k, v in value.items()}
+    priority: Priority | None = None
+    project: Name | None = None
+    labels: Labels = Field(default_factory=dict)
 
     @field_validator("env")
     @classmethod
@@ -134,16 +183,9 @@ class Spec(_Strict):
         for name in value:
             if not _VARIABLE.fullmatch(name) or _RESERVED_VARIABLES.fullmatch(name):
                 raise ValueError(
-                    f"{name!r} is not a variable a shell can export; use letters, digits and _, "
+                    f"{shown(name)} is not a variable a shell can export; use letters, digits and _, "
                     "not starting with a digit or __ci_"
                 )
-        return value
-
-    @field_validator("command")
-    @classmethod
-    def _not_empty(cls, value: str | list[str] | None) -> str | list[str] | None:
-        if value is not None and (not value or not value[0]):
-            raise ValueError("the command is empty; give shell text, or a program and its arguments")
         return value
 
     @model_validator(mode="after")
@@ -153,7 +195,11 @@ class Spec(_Strict):
         return self
 
 
-class PlannedStep(_Strict):
+class _Stored(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PlannedStep(_Stored):
     """One step as the script runs it: exactly one of `shell` and `argv`."""
 
     name: str
@@ -163,7 +209,7 @@ class PlannedStep(_Strict):
     """Run shell text under `set -e`."""
 
 
-class ExecutionPlan(_Strict):
+class ExecutionPlan(_Stored):
     """A container job, resolved: nothing in it depends on a default any more."""
 
     version: Literal[1] = 1

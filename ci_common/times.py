@@ -5,12 +5,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
+from ci_common.texts import shown
+
 Clock = Callable[[], datetime]
 """A source of the present instant; injected wherever a decision depends on it."""
 
 Uptime = Callable[[], float]
 """A source of the machine's uptime in seconds, which nobody sets; injected as a clock is."""
 
+_INSTANT_CHARACTERS = 64
+"""More than the longest form of an instant has."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
@@ -42,11 +46,16 @@ def _to_seconds(seconds: int) -> str:
 
 
 def from_rfc3339(text: str) -> datetime:
-    """Parse an RFC 3339 instant. Raises ValueError where the text is none or names no offset."""
-    instant = datetime.fromisoformat(text)
-    if instant.tzinfo is None:
-        raise ValueError(f"{text!r} names no offset from UTC; write it as in 2025-01-31T09:30:00Z")
-    return instant.astimezone(UTC)
+    """Parse an RFC 3339 instant. Raises ValueError where the text is none, or none of the years 1 to 9999 in UTC."""
+    try:
+        instant = datetime.fromisoformat(text if len(text) <= _INSTANT_CHARACTERS else "")
+        if instant.tzinfo is not None:
+            return instant.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{shown(text)} is outside of the years 1 to 9999 in UTC") from None
+    except ValueError:
+        raise ValueError(f"{shown(text)} is not an instant; write it as in 2025-01-31T09:30:00Z") from None
+    raise ValueError(f"{shown(text)} names no offset from UTC; write it as in 2025-01-31T09:30:00Z")
 
 
 def to_micros(instant: datetime) -> int:

@@ -4,51 +4,69 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, FailFast, Field
 
+from ci_common.asked import Asked, Place, refused
 from ci_common.events import ATTEMPT, COMPLETE, STATUS, Event
 from ci_common.jobs import Attempt, Conclusion, Job, Reason, State, StepResult
 from ci_common.pool import PoolState
-from ci_common.quantities import NonNegativeDuration
+from ci_common.quantities import Integer, NonNegativeDuration
 from ci_common.retention import LONGEST_AGE
+from ci_common.spec import Labels, Name, Priority
 from ci_common.stations import in_order
+from ci_common.texts import check_text
 from ci_common.times import micros_to_rfc3339, to_rfc3339
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 
-class SleepPayload(BaseModel):
+class SleepPayload(Asked):
     """The payload of a `sleep` job."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    ms: int = Field(ge=0, le=86_400_000, description="milliseconds")
+    ms: Integer = Field(ge=0, le=86_400_000, description="milliseconds")
 
 
-class BuiltinRequest(BaseModel):
+def _check_texts(payload: dict[str, Any]) -> dict[str, Any]:
+    """Check all texts and names in a JSON object, however deep."""
+    waiting: list[tuple[Place, Any]] = [((), payload)]
+    while waiting:
+        place, value = waiting.pop()
+        try:
+            match value:
+                case str():
+                    check_text(value)
+                case dict():
+                    waiting += [((*place, check_text(name)), entry) for name, entry in value.items()]
+                case list():
+                    waiting += [((*place, number), entry) for number, entry in enumerate(value)]
+        except ValueError as exc:
+            raise refused([(place, str(exc))]) from None
+    return payload
+
+
+class BuiltinRequest(Asked):
     """The body of `POST /jobs` for the types the controller carries out itself: `echo` and `sleep`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     type: Literal["echo", "sleep"]
-    payload: dict[str, Any] = Field(default_factory=dict)
-    priority: int = Field(0, ge=-1_000_000, le=1_000_000)
-    project: str | None = Field(None, min_length=1, max_length=200)
-    labels: dict[str, str] = Field(default_factory=dict, max_length=64)
+    payload: Annotated[dict[str, Any], AfterValidator(_check_texts)] = Field(default_factory=dict)
+    priority: Priority = 0
+    project: Name | None = None
+    labels: Labels = Field(default_factory=dict)
 
 
 def _as_list(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-class CleanupRequest(BaseModel):
+class CleanupRequest(Asked):
     """The body of `POST /jobs/cleanup`: which completed jobs to delete. All conditions have to hold."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     older_than: Annotated[NonNegativeDuration, Field(le=LONGEST_AGE)] | None = None
     """Ended longer ago than so many seconds."""
-    keep: int | None = Field(None, ge=0, lt=2**31)
+    keep: Integer | None = Field(None, ge=0, lt=2**31)
     """Not among the newest so many of those that project and conclusion narrow to."""
-    project: str | None = Field(None, min_length=1, max_length=200)
-    conclusion: Annotated[list[Conclusion], BeforeValidator(_as_list)] = Field(default_factory=list)
+    project: Name | None = None
+    conclusion: Annotated[list[Conclusion], FailFast(), BeforeValidator(_as_list)] = Field(default_factory=list)
     dry_run: bool = False
     """Only tell which jobs these are."""
 

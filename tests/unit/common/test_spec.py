@@ -1,11 +1,19 @@
 """What people write, and what the controller makes of it."""
 
+import re
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from ci_common.errors import InvalidRequest
+from ci_common.scalars import Plain
 from ci_common.spec import ExecutionPlan, PlannedStep, Spec, plan_steps
+from ci_common.validation import validated
 
 DIGEST = "sha256:" + "0" * 64
 
@@ -59,6 +67,32 @@ def test_variables_a_shell_cannot_export(name: str) -> None:
         Spec(env={name: "x"})
 
 
+WRITTEN = [
+    *("3.10", "010", "0o17", "0x1F", "0b11", "1_000", "+5", "-0", "1e3", "1.0", ".5", "5.", "1:30", "2025-01-31"),
+    *("2025-01-31T09:30:00Z", "yes", "off", "true", "False", "null", "~", ".inf", ".nan", "9" * 100, ""),
+]
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_text_is_what_was_written(text: str) -> None:
+    plain = Plain(text)
+    assert Spec.model_validate({"env": {"A": plain}}).env == {"A": text}
+    assert Spec.model_validate({"labels": {plain: plain}}).labels == {text: text}
+    assert Spec.model_validate({"command": ["echo", plain]}).command == ["echo", text]
+    if not plain.is_null:
+        assert Spec.model_validate({"command": plain}).command == text
+        assert Spec.model_validate({"project": plain}).project == text
+    if text:
+        (step,) = Spec.model_validate({"steps": [{"run": plain, "name": Plain("1.10")}]}).steps or []
+        assert (step.run, step.name) == (text, "1.10")
+
+
+@pytest.mark.parametrize("name", Spec.model_fields)
+def test_a_field_that_is_left_empty_is_left_out(name: str) -> None:
+    for text in ("", "~", "null"):
+        assert Spec.model_validate({name: Plain(text)}).model_fields_set == set()
+
+
 def test_numbers_in_env_are_taken_as_written_and_booleans_are_not() -> None:
     assert Spec.model_validate({"env": {"DEBUG": 1, "RATE": 0.5}}).env == {"DEBUG": "1", "RATE": "0.5"}
     with pytest.raises(ValidationError):
@@ -93,6 +127,15 @@ def test_numbers_in_env_are_taken_as_written_and_booleans_are_not() -> None:
         {"labels": {f"l{n}": "x" for n in range(65)}},
         {"labels": {"a": 1}},
         {"unknown": 1},
+        {"command": [1]},
+        {"command": 1},
+        {"command": "a" * 10, "env": {"A": "x" * 131_070}},
+        {"command": ["a", "x" * 131_072]},
+        {"env": {"A": 10**400}},
+        {"priority": True},
+        {"retry": {"max_attempts": True}},
+        {"limits": {"cpus": True, "pids": 5}},
+        {"limits": {"pids": 2**63}},
     ],
     ids=str,
 )
@@ -126,3 +169,49 @@ def test_a_plan_survives_storage() -> None:
     assert steps is not None
     plan = ExecutionPlan(image="busybox", steps=steps, env=spec.env, timeout=1.5, limits=spec.limits)
     assert ExecutionPlan.model_validate(plan.model_dump(mode="json")) == plan
+
+
+BAD_TEXT = ["\ud800", "\udfff", "a\0", "\x1b[31m", "\x7f", "\x9b", "\r"]
+TEXT_FIELDS: list[tuple[str, Any]] = [
+    ("command", lambda text: {"command": text}),
+    ("command.1", lambda text: {"command": ["a", text]}),
+    ("steps.1.run", lambda text: {"steps": [{"run": "a"}, {"run": text}]}),
+    ("steps.0.name", lambda text: {"steps": [{"run": "a", "name": text}]}),
+    ("env.A", lambda text: {"env": {"A": text}}),
+    ("env", lambda text: {"env": {text: "a"}}),
+    ("project", lambda text: {"project": text}),
+    ("labels.a", lambda text: {"labels": {"a": text}}),
+    ("image", lambda text: {"image": text}),
+]
+
+
+@pytest.mark.parametrize(("path", "data"), TEXT_FIELDS, ids=[path for path, _ in TEXT_FIELDS])
+def test_text_that_cannot_be_carried_is_refused_with_its_path(path: str, data: Callable[[str], dict[str, Any]]) -> None:
+    for text in BAD_TEXT:
+        with pytest.raises(InvalidRequest) as caught:
+            validated(Spec, data(text), source="the body")
+        assert [error.path for error in caught.value.errors] == [path]
+    for lines in ("a\nb", "a\tb"):
+        if path in ("command", "command.1", "steps.1.run", "env.A"):
+            assert validated(Spec, data(lines), source="the body")
+        else:
+            with pytest.raises(InvalidRequest):
+                validated(Spec, data(lines), source="the body")
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*Spec.model_fields, "x"]), inner),
+        max_leaves=10,
+    ).filter(lambda data: isinstance(data, dict))
+)
+@settings(deadline=None)
+def test_errors_name_paths_of_the_document(data: dict[str, Any]) -> None:
+    with suppress(ValidationError):
+        Spec.model_validate(data)
+        return
+    with pytest.raises(InvalidRequest) as caught:
+        validated(Spec, data, source="the body")
+    assert all(re.fullmatch(r"[\w.]*", error.path) for error in caught.value.errors)
+    assert 0 < len(caught.value.errors) <= 20

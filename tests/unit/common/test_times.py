@@ -37,5 +37,19 @@ def test_forms() -> None:
 
 @pytest.mark.parametrize("text", ["", "now", "2025-01-31", "2025-01-31T09:30:00", "2025-02-30T09:30:00Z", "1738315800"])
 def test_refuses_what_is_no_instant(text: str) -> None:
-    with pytest.raises(ValueError, match=r".+"):
+    with pytest.raises(ValueError, match=r"write it as in 2025-01-31T09:30:00Z"):
         from_rfc3339(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "9999-12-31T23:59:59-23:59"]
+)
+def test_refuses_what_utc_has_no_year_for(text: str) -> None:
+    with pytest.raises(ValueError, match="is outside of the years 1 to 9999 in UTC"):
+        from_rfc3339(text)
+
+
+def test_does_not_repeat_long_texts() -> None:
+    with pytest.raises(ValueError, match="is not an instant") as caught:
+        from_rfc3339("2025-01-31T09:30:00." + "0" * 100_000 + "Z")
+    assert len(str(caught.value)) < 300

@@ -1,9 +1,12 @@
 """From pydantic's findings to InvalidRequest."""
 
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from ci_common.asked import Place
 from ci_common.errors import FieldError, InvalidRequest
 from ci_common.spec import Spec
 from ci_common.validation import validated
@@ -40,3 +43,46 @@ def test_names_every_field_at_fault() -> None:
 
 def test_returns_the_model() -> None:
     assert validated(Spec, {"timeout": "1m"}, source="spec").timeout == 60
+
+
+def test_only_the_first_errors_are_named() -> None:
+    data = {"steps": [{"run": "x", "colour": "red"}] * 50}
+    with pytest.raises(InvalidRequest, match=r"; and 30 more$") as caught:
+        validated(Spec, data, source="spec")
+    assert [error.path for error in caught.value.errors] == [f"steps.{number}.colour" for number in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("data", "path"),
+    [
+        ({f"field{number}": 1 for number in range(10_000)}, ""),
+        ({"env": {f"V{number}": [] for number in range(10_000)}}, "env.V0"),
+        ({"labels": {f"l{number}": 1 for number in range(10_000)}}, "labels"),
+        ({"command": [1] * 10_000}, "command.0"),
+        ({"retry": {"on": [1] * 10_000}}, "retry.on.0"),
+        ({"steps": [1] * 10_000}, "steps"),
+        ({"x" * 1_000_000: 1}, "x" * 100 + "…"),
+        ({"env": {"x" * 1_000_000: []}}, "env." + "x" * 100 + "…"),
+        ({"image": "x" * 1_000_000}, "image"),
+        ({"timeout": "x" * 1_000_000}, "timeout"),
+        ({"steps": [{"run": "x", "name": "x" * 1_000_000}]}, "steps.0.name"),
+        ({"labels": {"a\x1b[31mb": 1}}, "labels.a\\x1b[31mb"),
+    ],
+    ids=lambda value: value[:20] if isinstance(value, str) else "",
+)
+def test_errors_are_short_however_large_the_input(data: Any, path: str) -> None:
+    begun = time.thread_time()
+    with pytest.raises(InvalidRequest) as caught:
+        validated(Spec, data, source="spec")
+    assert time.thread_time() - begun < 0.1
+    assert caught.value.errors[0].path == path
+    assert len(str(caught.value)) < 4096
+    assert str(caught.value).isprintable()
+
+
+def test_names_where_a_field_stands() -> None:
+    def locate(places: Sequence[Place]) -> list[str]:
+        return [f"place {place}" for place in places]
+
+    with pytest.raises(InvalidRequest, match=r"\(place \('limits', 'memory'\)\)"):
+        validated(Spec, {"limits": {"memory": "much"}}, source="spec", locate=locate)

@@ -1,0 +1,85 @@
+"""Text that people, programs and files hand in: one check for all of it, and how error messages show it.
+
+Refused are characters that a shell, a terminal, JSON or UTF-8 cannot carry unharmed: NUL and the other control
+characters, and halves of surrogate pairs, which are no characters at all.
+"""
+
+import re
+from typing import Annotated, Final
+
+from pydantic import AfterValidator
+
+_REFUSED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_REFUSED_IN_LINES = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_CONTROL_CHARACTERS = tuple(chr(code) for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n")
+_LONG: Final = 4096
+"""Characters from which on a text is searched for each refused character in turn, which is faster then."""
+_SHOWN_CHARACTERS: Final = 100
+_SHOWN_BITS: Final = 128
+
+
+def check_text(text: str) -> str:
+    """Return `text`. Raises ValueError where it has a control character other than tab and line end, or no UTF-8."""
+    if len(text) < _LONG or not _is_clean(text):
+        _check(text, _REFUSED, "tabs and line ends (\\n) are the only control characters that text may have")
+    return text
+
+
+def check_line(text: str) -> str:
+    """Return `text`. Raises ValueError where it has any control character, line ends included, or no UTF-8."""
+    _check(text, _REFUSED_IN_LINES, "it is one line of text, without control characters")
+    return text
+
+
+def _is_clean(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return not any(character in text for character in _CONTROL_CHARACTERS)
+
+
+def _check(text: str, refused: re.Pattern[str], rule: str) -> None:
+    found = refused.search(text)
+    if found is not None:
+        raise ValueError(f"{_name_of(found[0])} at character {found.start() + 1} is not allowed; {rule}")
+
+
+def _name_of(character: str) -> str:
+    code = ord(character)
+    if code == 0:
+        return "a NUL byte"
+    if 0xD800 <= code <= 0xDFFF:
+        return f"half of a surrogate pair (U+{code:04X})"
+    return f"the control character U+{code:04X}"
+
+
+def shown(value: object) -> str:
+    """Return how an error message shows a value that was handed in: as Python writes it, at most a line.
+
+    It takes no longer than that, however large the value is.
+    """
+    match value:
+        case str():
+            return repr(str(value)) if len(value) <= _SHOWN_CHARACTERS else f"{value[:_SHOWN_CHARACTERS]!r}…"
+        case int() if not isinstance(value, bool) and value.bit_length() > _SHOWN_BITS:
+            return "a number with too many digits"
+        case None | bool() | int() | float():
+            return repr(value)
+        case list() | tuple():
+            return "a list"
+        case dict():
+            return "an object"
+    return f"a {type(value).__name__}"
+
+
+def printable(text: str) -> str:
+    """Return the beginning of `text` with what cannot be printed escaped, for paths and names in messages."""
+    start = text[:_SHOWN_CHARACTERS]
+    return (start if start.isprintable() else ascii(start)[1:-1]) + ("…" if len(text) > _SHOWN_CHARACTERS else "")
+
+
+Text = Annotated[str, AfterValidator(check_text)]
+"""Text of any number of lines, as shell text is."""
+Line = Annotated[str, AfterValidator(check_line)]
+"""Text of one line, as names, labels and projects are."""
