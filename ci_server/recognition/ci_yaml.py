@@ -1,15 +1,15 @@
 """Reads a project's `ci.yaml` into a `Spec`."""
 
 import os
+from functools import partial
 from pathlib import Path
-
-import yaml
 
 from ci_common.errors import FieldError, InvalidRequest
 from ci_common.layout import read_capped
+from ci_common.scalars import Plain
 from ci_common.spec import Spec
-from ci_common.validation import validated
-from ci_server.recognition.plain_yaml import load_plain
+from ci_common.validation import path_of, validated
+from ci_server.recognition.plain_yaml import NotPlain, load_plain, locate
 
 NAME = "ci.yaml"
 _MAX_BYTES = 256 * 1024
@@ -30,17 +30,18 @@ def read_ci_yaml(directory: Path, *, root: Path) -> Spec | None:
     if len(raw) > _MAX_BYTES:
         raise _invalid(f"it is longer than {_MAX_BYTES} bytes")
     try:
-        document = load_plain(raw.decode("utf-8-sig"))
+        text = raw.decode("utf-8-sig")
+        document = load_plain(text)
     except UnicodeDecodeError as exc:
         raise _invalid(f"it is not UTF-8: {exc.reason} at byte {exc.start}") from exc
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        raise _invalid(f"it is not valid YAML: {' '.join(str(exc).split()) or 'it is nested too deeply'}") from exc
-    if document is None:
+    except NotPlain as exc:
+        raise _invalid(f"it is not valid YAML: {exc}", path_of(exc.place)) from exc
+    if document is None or (isinstance(document, Plain) and document.is_null):
         return Spec()
     if not isinstance(document, dict):
         raise _invalid("it does not hold a mapping of fields, as in `image: python:3.12-slim`")
-    return validated(Spec, document, source=NAME)
+    return validated(Spec, document, source=NAME, locate=partial(locate, text))
 
 
-def _invalid(message: str) -> InvalidRequest:
-    return InvalidRequest(f"{NAME} cannot be used: {message}", FieldError(NAME, message))
+def _invalid(message: str, path: str = "") -> InvalidRequest:
+    return InvalidRequest(f"{NAME} cannot be used: {message}", FieldError(path or NAME, message))

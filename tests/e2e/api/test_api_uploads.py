@@ -81,7 +81,7 @@ async def test_a_project_that_nothing_recognises(api: Api) -> None:
 
 
 async def test_a_ci_yaml_that_is_not_valid(api: Api) -> None:
-    answer = await api.upload(zipped(ci__yaml="steps: [{run: 1}]"))
+    answer = await api.upload(zipped(ci__yaml="steps: [{run: [1]}]"))
     await refused(api, answer, 400, "invalid_request")
     assert answer.json()["errors"][0]["path"] == "steps.0.run"
 
@@ -110,6 +110,7 @@ async def test_bodies_that_are_no_form(api: Api) -> None:
         (b"--x\r\nnonsense", "multipart/form-data; boundary=x"),
         (b'--x\r\ncontent-disposition: form-data; name="file"\r\n\r\nPK', "multipart/form-data; boundary=x"),
         (b"", "multipart/form-data; boundary=x"),
+        (PYTHON, "multipart/form-data; boundary=" + "x" * 257),
     ):
         answer = await api.client.post("/submit-async", content=content, headers={"content-type": content_type})
         await refused(api, answer, 400, "invalid_upload")
