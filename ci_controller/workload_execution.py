@@ -134,12 +134,12 @@ class WorkloadExecution:
         await fill_workspace(run, self._data.upload(job.id), self._unpack_limits)
 
     def _script(self, run: RunDirectory, plan: ExecutionPlan) -> bytes:
-        return write_script(
-            plan,
-            base=str(self._runtime.base_directory(run)),
-            environment=self._runtime.environment(),
-            setup=self._runtime.setup(run, plan),
-        )
+        base, environment = str(self._runtime.base_directory(run)), self._runtime.environment()
+        setup = self._runtime.setup(run, plan)
+        try:
+            return write_script(plan, base=base, environment=environment, setup=setup)
+        except ValueError as exc:  # In plans that were stored before their texts were checked.
+            raise StartFault(f"the job's script cannot be written, since one of its texts is not valid: {exc}") from exc
 
     async def move_in(self, job: Job) -> bool:
         run, waiting_run = self._run(job), self._waiting_run(job)

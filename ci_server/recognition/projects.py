@@ -5,8 +5,10 @@ from pathlib import Path
 
 from ci_common.errors import FieldError, InvalidRequest, UnrecognisedProject
 from ci_common.settings import Settings
-from ci_common.spec import ExecutionPlan, Limits, PlannedStep, Retry, Spec, plan_steps
+from ci_common.spec import ExecutionPlan, PlannedStep, Spec, plan_steps
+from ci_common.validation import validated
 from ci_server.recognition.ci_yaml import NAME, read_ci_yaml
+from ci_server.recognition.plan_checks import check_plan
 from ci_server.recognition.python_project import looks_like_python, python_environment, python_steps
 
 _JUNK = frozenset({"__MACOSX", ".DS_Store", "Thumbs.db"})
@@ -61,7 +63,10 @@ def find_project(workspace: Path) -> Path:
 
 
 def merged(requested: Spec, file: Spec) -> Spec:
-    """Return both in one, `requested` winning; variables, labels and the fields of `limits` and `retry` one by one."""
+    """Return both in one, `requested` winning; variables, labels and the fields of `limits` and `retry` one by one.
+
+    Raises InvalidRequest where both together have more than either may.
+    """
     fields = {name: value for name, value in file if value is not None}
     wanted = {name: value for name, value in requested if value is not None}
     if plan_steps(requested) is not None:
@@ -71,10 +76,10 @@ def merged(requested: Spec, file: Spec) -> Spec:
     combined = {
         "env": file.env | requested.env,
         "labels": file.labels | requested.labels,
-        "limits": Limits(**limits),
-        "retry": Retry(**retry),
+        "limits": limits,
+        "retry": retry,
     }
-    return Spec(**fields | wanted | combined)
+    return validated(Spec, fields | wanted | combined, source=f"the request together with {NAME}")
 
 
 def _is_project(directory: Path) -> bool:
@@ -93,7 +98,7 @@ def _plan(
     if spec.limits.log is not None and spec.limits.log > longest:
         message = f"{spec.limits.log} bytes are more than CI_MAX_LOG_BYTES allows here; ask for at most {longest}"
         raise InvalidRequest(f"the request is not valid: limits.log: {message}", FieldError("limits.log", message))
-    return ExecutionPlan(
+    plan = ExecutionPlan(
         image=spec.image or settings.default_image,
         steps=steps,
         env=environment | spec.env,
@@ -106,3 +111,5 @@ def _plan(
         network=True if spec.network is None else spec.network,
         python_environment=python,
     )
+    check_plan(plan, spec)
+    return plan
