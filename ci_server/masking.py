@@ -1,24 +1,82 @@
-"""Keeps secrets out of what a job shows of its request."""
+"""Keeps secrets out of what a job shows of its request: variables that sound like secrets, and logins in URLs."""
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 MASK = "***"
 
-_SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|KEY|AUTH|COOKIE|SIGNATURE", re.IGNORECASE)
-_SECRET_VALUE = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_SECRET_NAME = re.compile(
+    r"TOKEN|SECRET|PASS|PWD|CREDENTIAL|KEY|AUTH|COOKIE|SIGNATURE|JWT|BEARER|PRIVATE|DSN|WEBHOOK|CONN"
+    r"|(?<![A-Z])PAT(?![A-Z])",  # Not PATH or PATTERN.
+    re.IGNORECASE,
+)
+_MOST_URLS: Final = 1000
+"""URLs of one text that are looked at; a text with more is masked whole, since looking takes long."""
+_SPACE = " \t\n\r"
+_SHELL = _SPACE + "\"'`<>|"
+"""What ends a URL in shell text; in a variable, which mostly is one URL, only space does."""
+_AUTHORITY_END = "/?#"
 
 
 def masked_env(env: Mapping[str, Any]) -> dict[str, Any]:
     """Return `env` with the values of variables that sound like secrets masked, and logins in addresses too."""
-    return {
-        name: MASK if _SECRET_NAME.search(name) else _SECRET_VALUE.sub(MASK, value) if isinstance(value, str) else value
-        for name, value in env.items()
-    }
+    return {name: MASK if _SECRET_NAME.search(name) else _masked(value, _SPACE) for name, value in env.items()}
 
 
 def masked_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a spec in its JSON form with the secrets among its variables masked."""
-    env = spec.get("env")
-    return {**spec, "env": masked_env(env)} if isinstance(env, Mapping) else dict(spec)
+    """Return a spec in its JSON form with the secrets among its variables masked, and logins in its URLs too."""
+    shown = dict(spec)
+    for name in ("command", "steps", "image"):
+        if name in spec:
+            shown[name] = _masked(spec[name], _SHELL)
+    if isinstance(spec.get("env"), Mapping):
+        shown["env"] = masked_env(spec["env"])
+    return shown
+
+
+def _masked(value: Any, url_ends: str) -> Any:
+    """Return a value of JSON with the logins masked in the URLs of all its texts."""
+    match value:
+        case str():
+            return _masked_text(value, url_ends)
+        case list():
+            return [_masked(item, url_ends) for item in value]
+        case dict():
+            return {name: _masked(item, url_ends) for name, item in value.items()}
+    return value
+
+
+def _masked_text(text: str, url_ends: str) -> str:
+    if "://" not in text:
+        return text
+    start, *rest = text.split("://", _MOST_URLS + 1)
+    return MASK if len(rest) > _MOST_URLS else "://".join([start, *(_without_login(part, url_ends) for part in rest)])
+
+
+def _without_login(behind: str, url_ends: str) -> str:
+    """Return what stands behind `://`, with the login masked where there is one.
+
+    A password may have a `/` or an `@` that should have been escaped, so a login with a colon ends at the last `@` of
+    the URL: rather is a part of the address masked than a part of the password shown.
+    """
+    url = behind[: _first(behind, url_ends)]
+    authority = url[: _first(url, _AUTHORITY_END)]
+    if ":" in authority.rpartition("@")[0] or _has_no_port(authority, url):
+        login_end = url.rfind("@")
+    else:
+        login_end = authority.rfind("@")
+    return behind if login_end < 0 else MASK + behind[login_end:]
+
+
+def _first(text: str, characters: str) -> int:
+    """Return where the first of some characters stands in `text`, or its length where there is none."""
+    return min((found for character in characters if (found := text.find(character)) >= 0), default=len(text))
+
+
+def _has_no_port(authority: str, url: str) -> bool:
+    """Tell whether what stands behind a colon belongs to a password that goes on, as `pa` of `user:pa/ss@host`."""
+    if "@" in authority or ":" not in authority or authority.endswith("]"):
+        return False
+    port = authority.rpartition(":")[2]
+    return not port.isdecimal() or not url[: url.rfind("@") + 1].endswith("/@")
