@@ -21,7 +21,8 @@ CiError
 │   ├── TooManyUploads        503  as many uploads are under way as the server takes at once
 │   ├── DiskLow               503  the disk has less room than is to stay free
 │   └── Unavailable           503  shutting down, or the database or disk cannot take it
-│       └── Locked                 another program keeps the database locked
+│       └── DatabaseUnavailable    the database cannot be used
+│           └── Locked             another program keeps it locked
 ├── StaleWrite                a compare-and-set write met another version
 │   └── LeadershipLost        this controller does not lead any more, or cannot be sure that it does
 └── RuntimeFault              what a runtime (Docker, processes) reports
@@ -68,6 +69,11 @@ class RequestError(CiError):
         self.errors = errors
         self.figures: dict[str, int] = {}
         """Numbers for programs, by the names they have in the problem document."""
+
+    @property
+    def detail(self) -> str:
+        """What is told over HTTP: `str()`, unless that says more of the server's machine than callers need to know."""
+        return str(self)
 
 
 class InvalidRequest(RequestError):
@@ -225,6 +231,10 @@ class DiskLow(RequestError):
         self.floor = floor
         self.figures = {"free_bytes": free, "min_free_bytes": floor, "wanted_bytes": wanted}
 
+    @property
+    def detail(self) -> str:
+        return str(self).replace(f"the disk under {self.path}", "the server's disk", 1)
+
 
 class Unavailable(RequestError):
     """The server is shutting down, or its database or disk cannot take the request."""
@@ -235,8 +245,20 @@ class Unavailable(RequestError):
     retry_after = 2
 
 
-class Locked(Unavailable):
+class DatabaseUnavailable(Unavailable):
+    """The database cannot be used. `str()` names its path and what SQLite says, which the server's log has."""
+
+    @property
+    def detail(self) -> str:
+        return "the server's database cannot be used at present; the server's log says why"
+
+
+class Locked(DatabaseUnavailable):
     """Another program keeps the database locked; it will be free again once that is done."""
+
+    @property
+    def detail(self) -> str:
+        return "another program keeps the server's database locked; try again once it is done"
 
 
 class StaleWrite(CiError):

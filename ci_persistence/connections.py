@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import aiosqlite
 
-from ci_common.errors import Locked, Unavailable
+from ci_common.errors import DatabaseUnavailable, Locked
 
 Result = TypeVar("Result")
 Query = Callable[[sqlite3.Connection], Result]
@@ -36,7 +36,7 @@ def translated(path: Path) -> Iterator[None]:
     except (sqlite3.Error, OSError) as exc:
         if getattr(exc, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise Locked(f"another program keeps the database {path} locked") from exc
-        raise Unavailable(f"the database {path} cannot be used: {exc}") from exc
+        raise DatabaseUnavailable(f"the database {path} cannot be used: {exc}") from exc
 
 
 class _Connection(aiosqlite.Connection):
@@ -75,7 +75,7 @@ class Lane:
         A query whose caller is cancelled is still carried to its end.
         """
         if self._connection is None:
-            raise Unavailable(f"the database {self._path} is closed")
+            raise DatabaseUnavailable(f"the database {self._path} is closed")
         with translated(self._path):
             return await self._connection.carry_out(query)
 

@@ -18,7 +18,7 @@ from ci_common.times import from_micros, to_micros
 from ci_persistence import filters, queries
 from ci_persistence.figures import STAGE_BOUNDS, Figures, StageTimes
 from ci_persistence.repository import Held, Installation, JobFilter, Lease
-from ci_persistence.rows import controller_columns, to_job, to_json
+from ci_persistence.rows import controller_columns, new_row, to_job, to_json
 
 _ROWS_AT_ONCE = 64
 _NO_BOUND = 2**63 - 1
@@ -46,8 +46,6 @@ class Addition:
     """One more queued job, unless there are `max_queued`."""
 
     job: Job
-    row: tuple[object, ...]
-    """The job's values of `queries.NEW_JOB_COLUMNS`."""
     max_queued: int
 
     def __call__(self, connection: sqlite3.Connection) -> Job:
@@ -65,7 +63,7 @@ def add_together(connection: sqlite3.Connection, additions: Sequence[Addition]) 
         fits = length + len(rows) < addition.max_queued
         outcomes.append(addition.job if fits else QueueFull.beyond(addition.max_queued))
         if fits:
-            rows.append(addition.row)
+            rows.append(new_row(addition.job))
     begin = 0
     for count in _powers_of_two(len(rows)):
         values = [value for row in rows[begin : begin + count] for value in row]

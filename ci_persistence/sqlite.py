@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ci_common.errors import Locked, Unavailable
+from ci_common.errors import DatabaseUnavailable, Locked
 from ci_common.jobs import Job, NewJob
 from ci_common.pool import PoolState
 from ci_common.processes import ProcessIdentity
@@ -22,7 +22,7 @@ from ci_persistence.lookout import Lookout
 from ci_persistence.news import News
 from ci_persistence.repository import Held, Installation, JobFilter, JobRepository, LeaderLease, Lease
 from ci_persistence.retention import Ended, JobRetention, Removal
-from ci_persistence.rows import CONTROLLER_FIELDS, first_version, new_row
+from ci_persistence.rows import CONTROLLER_FIELDS, first_version
 from ci_persistence.schema import bring_up_to_date, check_version
 from ci_persistence.writing import Writer
 
@@ -77,8 +77,7 @@ class SQLiteJobRepository(JobRepository, JobRetention, JobFigures, LeaderLease):
         await self._use().writer.run(partial(operations.bind, lease=lease, installation=installation))
 
     async def add(self, job: NewJob, *, max_queued: int) -> Job:
-        stored = first_version(job)
-        return await self._use().writer.run_certainly(operations.Addition(stored, new_row(stored), max_queued))
+        return await self._use().writer.run_certainly(operations.Addition(first_version(job), max_queued))
 
     async def queue_length(self) -> int:
         return await self._use().quick.run(operations.queue_length)
@@ -172,7 +171,7 @@ class SQLiteJobRepository(JobRepository, JobRetention, JobFigures, LeaderLease):
 
     def _use(self) -> "_Connected":
         if self._connected is None:
-            raise Unavailable(f"the database {self._path} is not open")
+            raise DatabaseUnavailable(f"the database {self._path} is not open")
         return self._connected
 
 

@@ -17,18 +17,18 @@ async def small_body(request: Request, most: int, too_large: Callable[[], Except
 
     Raises what `too_large` returns, RequestStalled, and ClientDisconnect.
     """
-    body = b""
+    body = bytearray()
     try:
         async with asyncio.timeout(STALL_SECONDS):
             while True:
                 message = await request.receive()
                 if message["type"] == "http.disconnect":
                     raise ClientDisconnect
-                body += bytes(message.get("body", b""))
+                body += message.get("body", b"")
                 if len(body) > most:
                     raise too_large()
                 if not message.get("more_body", False):
-                    return body
+                    return bytes(body)
     except TimeoutError:
         raise _stalled() from None
 

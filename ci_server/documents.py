@@ -1,14 +1,52 @@
 """Answers in JSON."""
 
-from typing import Any
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any, Final
 
-from pydantic_core import to_json
-from starlette.responses import JSONResponse
+from pydantic_core import PydanticSerializationError, to_json
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+_TURN_BYTES: Final = 64 * 1024
+"""After so many bytes of a list other requests have their turn."""
+_SMALL_BYTES: Final = 1024 * 1024
 
 
 class Document(JSONResponse):
     """A JSON answer, written four times as fast as by the standard library."""
 
     def render(self, content: Any) -> bytes:
-        """Return `content` as compact JSON. Raises ValueError for half of a surrogate pair."""
+        """Return `content` as compact JSON."""
+        return _render(content)
+
+
+async def list_document(entries: Iterable[Any], headers: Mapping[str, str]) -> Response:
+    """Return the answer that is a list of these entries, which together may be large."""
+    parts = [b"["]
+    pending = 0
+    for entry in entries:
+        parts += [_render(entry), b","]
+        pending += len(parts[-2])
+        if pending > _TURN_BYTES:
+            pending = 0
+            await asyncio.sleep(0)
+    parts[-1:] = [b"]"] if len(parts) > 1 else [b"[]"]
+    size = sum(map(len, parts))
+    if size <= _SMALL_BYTES:
+        return Response(b"".join(parts), headers=dict(headers), media_type=Document.media_type)
+    headers = {**headers, "Content-Length": str(size)}
+    return StreamingResponse(_each(parts), headers=headers, media_type=Document.media_type)
+
+
+async def _each(parts: list[bytes]) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+def _render(content: Any) -> bytes:
+    try:
         return to_json(content)
+    except PydanticSerializationError:
+        # Halves of surrogate pairs, in jobs from before they were refused; as escapes they are valid JSON.
+        return json.dumps(content, separators=(",", ":")).encode()

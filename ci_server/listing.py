@@ -8,6 +8,8 @@ from starlette.requests import Request
 
 from ci_common.ids import is_job_id
 from ci_common.jobs import Conclusion, Job, State
+from ci_common.quantities import Integer
+from ci_common.texts import Line, Text
 from ci_common.times import from_rfc3339
 from ci_common.wire import WIRE_STATUS
 from ci_persistence.repository import JobFilter
@@ -15,6 +17,7 @@ from ci_server.reading import read_query
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 100
+MAX_SEARCH_CHARACTERS = 1000
 _REPEATABLE = frozenset({"status", "label"})
 
 
@@ -25,6 +28,12 @@ def _instant(text: Any) -> Any:
 def _label(text: str) -> str:
     if ":" not in text:
         raise ValueError("write it as key:value")
+    return text
+
+
+def _short(text: str) -> str:
+    if len(text) > MAX_SEARCH_CHARACTERS:
+        raise ValueError(f"it has {len(text)} characters; a text to search for may have {MAX_SEARCH_CHARACTERS}")
     return text
 
 
@@ -43,13 +52,13 @@ class ListQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
     status: list[Literal["queued", "running", "completed"]] = Field(default_factory=list)
     conclusion: Conclusion | None = None
-    type: str | None = None
-    project: str | None = None
-    label: list[Annotated[str, AfterValidator(_label)]] = Field(default_factory=list)
-    q: str | None = None
+    type: Line | None = None
+    project: Line | None = None
+    label: list[Annotated[Line, AfterValidator(_label)]] = Field(default_factory=list)
+    q: Annotated[Text, AfterValidator(_short)] | None = None
     since: Instant = None
     before: Instant = None
-    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
+    limit: Integer = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
     cursor: Annotated[str, AfterValidator(_cursor)] | None = None
 
     def to_filter(self) -> JobFilter:

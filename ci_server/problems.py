@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -11,12 +12,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from ci_common.errors import FieldError, RequestError, Unavailable
+from ci_common.asked import MAX_ERRORS
+from ci_common.errors import DatabaseUnavailable, FieldError, RequestError, Unavailable
+from ci_common.texts import printable
 from ci_common.wire import PROBLEM_MEDIA_TYPE
 
+_LONGEST_DETAIL = 8192
 _ROUTE_CODES = {404: "not_found", 405: "method_not_allowed"}
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+
+logger = logging.getLogger(__name__)
 
 
 def problem(
@@ -30,9 +36,10 @@ def problem(
     **more: Any,
 ) -> Response:
     """Return an `application/problem+json` answer; `more` are further members of the document."""
+    detail = detail[:_LONGEST_DETAIL]
     document: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
     if errors:
-        document["errors"] = [{"path": e.path, "message": e.message} for e in errors]
+        document["errors"] = [{"path": e.path, "message": e.message} for e in errors[:MAX_ERRORS]]
     body = json.dumps(document | more).encode()
     return Response(body, status, dict(headers or {}), PROBLEM_MEDIA_TYPE)
 
@@ -40,7 +47,9 @@ def problem(
 def problem_of(error: RequestError) -> Response:
     """Return the answer for an error that a request met."""
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-    detail = str(error)
+    detail = error.detail
+    if isinstance(error, DatabaseUnavailable):
+        logger.warning("a request cannot be taken: %s", error)
     return problem(error.status, error.code, error.title, detail, errors=error.errors, headers=headers, **error.figures)
 
 
@@ -63,8 +72,8 @@ def routing_problem(request: Request, error: HTTPException) -> Response:
     """Return the answer for a request that no route takes."""
     status = HTTPStatus(error.status_code)
     detail = {
-        404: f"there is nothing at {request.scope['path']}",
-        405: f"{request.method} is not possible at {request.scope['path']}",
+        404: f"there is nothing at {printable(request.scope["path"])}",
+        405: f"{request.method} is not possible at {printable(request.scope["path"])}",
     }.get(status, error.detail)
     headers = dict(error.headers or {})
     if status == HTTPStatus.METHOD_NOT_ALLOWED:

@@ -33,7 +33,7 @@ async def _database(services: Services) -> FieldError | None:
     except TimeoutError:
         return FieldError("database", f"it has not answered for {_PING_SECONDS:g} s")
     except Unavailable as exc:
-        return FieldError("database", str(exc))
+        return FieldError("database", exc.detail)
     return None
 
 
@@ -42,7 +42,7 @@ def _data_directory(services: Services) -> FieldError | None:
         with tempfile.TemporaryFile(dir=services.data.incoming):
             pass
     except OSError as exc:
-        return FieldError("data_directory", f"{services.data.path} cannot be written to: {exc.strerror}")
+        return FieldError("data_directory", f"it cannot be written to: {exc.strerror}")
     return None
 
 
@@ -50,5 +50,5 @@ def _disk(services: Services) -> FieldError | None:
     try:
         services.disk.check()
     except DiskLow as exc:
-        return FieldError("disk", str(exc))
+        return FieldError("disk", exc.detail)
     return None

@@ -1,6 +1,7 @@
 """Receives an upload: a multipart form streamed to disk as it arrives."""
 
 import hashlib
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,13 +11,17 @@ from python_multipart.multipart import MAX_BOUNDARY_LENGTH, MultipartParser, par
 from starlette.requests import Request
 
 from ci_common.errors import FieldError, InvalidRequest, InvalidUpload, TooLarge
+from ci_common.texts import check_line, printable
 from ci_server.blocks import BLOCK_BYTES, BlockWriter
 from ci_server.bodies import body_of
 from ci_server.preamble import Preamble
 from ci_server.reading import MAX_JSON_BYTES
 
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _FORM_BYTES = MAX_JSON_BYTES + 64 * 1024
 """What a form may have around its file."""
+_LONGEST_NAME = 1024
+"""Characters of the name of the uploaded file."""
 
 
 @dataclass(slots=True)
@@ -100,13 +105,13 @@ class _Form:
             case "file":
                 if self.filename is not None:
                     raise _form_error("file", "given more than once; pack everything into one zip archive")
-                self.filename = options.get(b"filename", b"").decode(errors="replace")
+                self.filename = _checked_name(options.get(b"filename", b"").decode(errors="replace"))
             case "spec":
                 if self.spec is not None:
                     raise _form_error("spec", "given more than once")
                 self.spec = bytearray()
             case name:
-                raise _form_error(name, "unknown field; known are file, spec")
+                raise _form_error(printable(name), "unknown field; known are file, spec")
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._part.name == "spec":
@@ -132,7 +137,7 @@ class _Form:
 def announced_bytes(request: Request, max_bytes: int) -> int:
     """Return how long the request's form says it is, 0 where it does not. Raises TooLarge."""
     length = request.headers.get("content-length", "")
-    announced = int(length) if length.isdecimal() else 0
+    announced = int(length) if _LENGTH.fullmatch(length) else 0
     if announced > max_bytes + _FORM_BYTES:
         raise upload_too_large(max_bytes)
     return announced
@@ -154,12 +159,12 @@ async def receive_upload(
         raise InvalidUpload("send the project as multipart/form-data, with a zip archive in the field file")
     if len(boundary) > MAX_BOUNDARY_LENGTH:
         raise InvalidUpload(f"the form's boundary has {len(boundary)} characters, and may have {MAX_BOUNDARY_LENGTH}")
-    form = _Form(boundary, max_bytes)
-    with destination.open("xb", buffering=0) as file:
-        try:
+    try:
+        form = _Form(boundary, max_bytes)
+        with destination.open("xb", buffering=0) as file:
             await _write(body_of(request), form, BlockWriter(file.fileno(), form.digest, on_written))
-        except FormParserError as exc:
-            raise InvalidUpload(f"the body is not a form that can be read: {exc}") from exc
+    except FormParserError as exc:
+        raise InvalidUpload(f"the body is not a form that can be read: {exc}") from exc
     if not form.complete:
         raise InvalidUpload("the form breaks off before its end")
     if form.filename is None:
@@ -188,6 +193,15 @@ async def _write(chunks: AsyncIterator[bytes], form: _Form, writer: BlockWriter)
 def upload_too_large(limit: int) -> TooLarge:
     """Return the error for an upload of more than `limit` bytes."""
     return TooLarge(f"the upload is larger than the {limit} bytes that the server takes (CI_MAX_UPLOAD_BYTES)")
+
+
+def _checked_name(filename: str) -> str:
+    if len(filename) > _LONGEST_NAME:
+        raise _form_error("file", f"its file name has {len(filename)} characters; at most {_LONGEST_NAME} are taken")
+    try:
+        return check_line(filename)
+    except ValueError as exc:
+        raise _form_error("file", f"its file name: {exc}") from None
 
 
 def _form_error(path: str, message: str) -> InvalidRequest:

@@ -15,17 +15,19 @@ from ci_common.errors import JobNotFound
 from ci_common.ids import is_job_id
 from ci_common.jobs import Job, State
 from ci_common.layout import open_regular
+from ci_common.quantities import Integer
+from ci_common.texts import shown
 from ci_common.times import utc_now
 from ci_common.validation import validated
 from ci_common.wire import CleanupRequest, pool_on_wire
 from ci_server.deletion import clean_up, delete_or_cancel
-from ci_server.documents import Document
+from ci_server.documents import Document, list_document
 from ci_server.front_page import front_page
 from ci_server.listing import next_link, read_list_query
 from ci_server.metrics.answer import metrics_answer
 from ci_server.ranges import ranged_response
 from ci_server.readiness import readiness
-from ci_server.reading import NoQuery, read_json_object, read_query
+from ci_server.reading import NoQuery, apart, read_json_object, read_query
 from ci_server.services import Services, services_of
 from ci_server.shown import attempt_of, job_document, log_excerpt
 from ci_server.starting_points import starting_point
@@ -44,7 +46,7 @@ class LogQuery(BaseModel):
     """What `GET /jobs/{id}/log` may be asked."""
 
     model_config = ConfigDict(extra="forbid")
-    attempt: int | None = Field(None, ge=1)
+    attempt: Integer | None = Field(None, ge=1)
 
 
 async def submit(request: Request) -> Response:
@@ -64,7 +66,8 @@ async def submit_async(request: Request) -> Response:
 async def submit_job(request: Request) -> Response:
     read_query(request, NoQuery)
     services = services_of(request)
-    return _accepted(services, await submit_body(services, request))
+    job, size = await submit_body(services, request)
+    return await apart(size, _accepted, services, job)
 
 
 async def list_jobs(request: Request) -> Response:
@@ -73,7 +76,7 @@ async def list_jobs(request: Request) -> Response:
     found = await services.repository.list_jobs(query.to_filter(), limit=query.limit + 1, older_than=query.cursor)
     jobs = found[: query.limit]
     headers = {"Link": next_link(request, jobs[-1])} if len(found) > len(jobs) else {}
-    return Document([job_document(services, job) for job in jobs], headers=headers)
+    return await list_document((job_document(services, job) for job in jobs), headers)
 
 
 async def get_job(request: Request) -> Response:
@@ -186,7 +189,7 @@ async def _job_of(request: Request) -> tuple[Services, Job]:
     services = services_of(request)
     job_id = request.path_params["job_id"]
     if not is_job_id(job_id):
-        raise JobNotFound(f"there is no job {job_id!r}")
+        raise JobNotFound(f"there is no job {shown(job_id)}")
     return services, await services.repository.get(job_id)
 
 

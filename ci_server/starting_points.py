@@ -11,6 +11,7 @@ from ci_common.errors import FieldError, InvalidRequest
 from ci_common.jobs import Job, State
 from ci_common.layout import RunDirectory, open_regular
 from ci_common.logs import LogTimes
+from ci_common.quantities import Integer
 from ci_server.listing import Instant
 from ci_server.reading import read_query
 from ci_server.tail import character_start, last_lines
@@ -23,7 +24,7 @@ class StreamQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     from_beginning: bool = False
-    tail: int | None = Field(None, ge=0, le=1_000_000)
+    tail: Integer | None = Field(None, ge=0, le=1_000_000)
     since: Instant = None
 
 

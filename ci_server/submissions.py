@@ -8,16 +8,18 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from ci_common.errors import FieldError, InvalidRequest, NotRetryable, RequestError
+from ci_common.errors import FieldError, InvalidRequest, NotRetryable
 from ci_common.ids import new_job_id
 from ci_common.jobs import BUILTIN_TYPES, CONTAINER_TYPE, Job, NewJob, State
+from ci_common.settings import Settings
 from ci_common.spec import Spec
 from ci_common.stations import Station, Trace, gone_on
+from ci_common.texts import printable, shown
 from ci_common.times import utc_now
-from ci_common.validation import validated
+from ci_common.validation import invalid, validated
 from ci_common.wire import BuiltinRequest, SleepPayload
 from ci_server.masking import masked_spec
-from ci_server.reading import parse_json_object, read_json_object
+from ci_server.reading import apart, as_written, parse_json_object, read_json_body
 from ci_server.receiving import announced_bytes, receive_upload
 from ci_server.recognition.projects import Resolved, resolve, resolve_command
 from ci_server.request_log import note_job
@@ -37,34 +39,27 @@ async def submit_upload(services: Services, request: Request) -> Job:
     async with services.admission.upload(announced) as place, staged(services.data, job_id) as staging:
         upload = await receive_upload(request, staging.upload, max_bytes, on_written=place.count)
         trace.note(Station.RECEIVED)
-        wanted = {} if upload.spec is None else parse_json_object(upload.spec, source="the field spec")
-        spec = validated(Spec, wanted, source="the field spec")
+        raw = upload.spec or b"{}"
+        spec, masked = await apart(len(raw), _read_spec, raw)
         async with _while_connected(request), services.unpacking:
             await staging.unpack(services.unpack_limits, place.check_room)
             resolved = await asyncio.to_thread(resolve, staging.workspace, spec, services.settings)
         described = {"filename": upload.filename, "size": upload.size, "sha256": upload.sha256}
         trace.note(Station.UNPACKED)
-        payload = {"upload": described, **masked_spec(wanted)}
+        payload = {"upload": described, **masked}
         job = _container_job(job_id, resolved, payload, has_upload=True, arrival=trace.times())
         note_job(request.scope, job_id)
         return await staging.commit(services.repository, job, max_queued=services.settings.max_queued)
 
 
-async def submit_body(services: Services, request: Request) -> Job:
-    """Store the job that a JSON body asks for. Raises RequestError."""
+async def submit_body(services: Services, request: Request) -> tuple[Job, int]:
+    """Store the job that a JSON body asks for; return it, and the body's size. Raises RequestError."""
     arrival = gone_on({}, Station.ACCEPTED)
-    body = await read_json_object(request)
+    body = await read_json_body(request)
+    job = await apart(len(body), _asked_job, body, services.settings, arrival)
     services.admission.check()
-    kind = body.get("type", CONTAINER_TYPE)
-    if kind == CONTAINER_TYPE:
-        job = _from_spec(body, services, arrival)
-    elif isinstance(kind, str) and kind in BUILTIN_TYPES:
-        job = _builtin_job(body, arrival)
-    else:
-        message = f"{kind!r} is not a type of job; there are {', '.join(JOB_TYPES)}"
-        raise InvalidRequest(f"the body is not valid: type: {message}", FieldError("type", message))
     note_job(request.scope, job.id)
-    return await services.repository.add(job, max_queued=services.settings.max_queued)
+    return await services.repository.add(job, max_queued=services.settings.max_queued), len(body)
 
 
 async def retry(services: Services, request: Request, job: Job) -> Job:
@@ -115,23 +110,39 @@ def _accepted() -> Trace:
     return trace
 
 
-def _from_spec(body: dict[str, Any], services: Services, arrival: dict[str, int]) -> NewJob:
+def _read_spec(raw: bytes) -> tuple[Spec, dict[str, Any]]:
+    """Return the form's field `spec`, and how it is shown."""
+    wanted = parse_json_object(raw, source="the field spec")
+    return validated(Spec, as_written(wanted, raw), source="the field spec"), masked_spec(wanted)
+
+
+def _asked_job(raw: bytes, settings: Settings, arrival: dict[str, int]) -> NewJob:
+    body = parse_json_object(raw, source="the body")
+    kind = body.get("type", CONTAINER_TYPE)
+    if kind == CONTAINER_TYPE:
+        return _from_spec(body, raw, settings, arrival)
+    if isinstance(kind, str) and kind in BUILTIN_TYPES:
+        return _builtin_job(body, arrival)
+    raise _invalid_field("type", f"{shown(kind)} is not a type of job; there are {', '.join(JOB_TYPES)}")
+
+
+def _from_spec(body: dict[str, Any], raw: bytes, settings: Settings, arrival: dict[str, int]) -> NewJob:
     """Return the job for a body with the fields of a spec beside `type`, below `payload`, or some here, some there."""
     outer = {name: value for name, value in body.items() if name not in ("type", "payload")}
     inner = body.get("payload", {})
     if not isinstance(inner, dict):
         raise _invalid_field("payload", "it is not an object")
     for name in inner.keys() & outer.keys():
-        raise _invalid_field(name, "given both at the top and in payload")
+        raise _invalid_field(printable(name), "given both at the top and in payload")
     try:
-        spec = validated(Spec, outer | inner, source="the body")
+        spec = validated(Spec, as_written(outer | inner, raw), source="the body")
     except InvalidRequest as exc:
         raise InvalidRequest(
             str(exc),
             *(FieldError(f"payload.{e.path}" if e.path.partition(".")[0] in inner else e.path, e.message)
               for e in exc.errors),
         ) from exc  # fmt: skip
-    resolved = resolve_command(spec, services.settings)
+    resolved = resolve_command(spec, settings)
     return _container_job(new_job_id(), resolved, masked_spec(outer | inner), arrival=arrival)
 
 
@@ -175,8 +186,8 @@ def _builtin_job(body: dict[str, Any], arrival: dict[str, int]) -> NewJob:
     )
 
 
-def _invalid_field(path: str, message: str) -> RequestError:
-    return InvalidRequest(f"the body is not valid: {path}: {message}", FieldError(path, message))
+def _invalid_field(path: str, message: str) -> InvalidRequest:
+    return invalid("the body", FieldError(path, message))
 
 
 @asynccontextmanager
