@@ -55,7 +55,7 @@ def _name_of(character: str) -> str:
 
 
 def shown(value: object) -> str:
-    """Return how an error message shows a value that was handed in: as Python writes it, at most a line.
+    """Return how an error message shows a value that was handed in, in at most a line.
 
     It takes no longer than that, however large the value is.
     """
@@ -64,7 +64,11 @@ def shown(value: object) -> str:
             return repr(str(value)) if len(value) <= _SHOWN_CHARACTERS else f"{value[:_SHOWN_CHARACTERS]!r}…"
         case int() if not isinstance(value, bool) and value.bit_length() > _SHOWN_BITS:
             return "a number with too many digits"
-        case None | bool() | int() | float():
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case int() | float():
             return repr(value)
         case list() | tuple():
             return "a list"

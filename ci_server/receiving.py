@@ -17,7 +17,7 @@ from ci_server.bodies import body_of
 from ci_server.preamble import Preamble
 from ci_server.reading import MAX_JSON_BYTES
 
-_LENGTH = re.compile(r"[0-9]{1,18}")
+_LENGTH = re.compile(r"[0-9]{1,20}")
 _FORM_BYTES = MAX_JSON_BYTES + 64 * 1024
 """What a form may have around its file."""
 _LONGEST_NAME = 1024

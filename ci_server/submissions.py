@@ -39,7 +39,7 @@ async def submit_upload(services: Services, request: Request) -> Job:
     async with services.admission.upload(announced) as place, staged(services.data, job_id) as staging:
         upload = await receive_upload(request, staging.upload, max_bytes, on_written=place.count)
         trace.note(Station.RECEIVED)
-        raw = upload.spec or b"{}"
+        raw = b"{}" if upload.spec is None else upload.spec
         spec, masked = await apart(len(raw), _read_spec, raw)
         async with _while_connected(request), services.unpacking:
             await staging.unpack(services.unpack_limits, place.check_room)

@@ -113,6 +113,14 @@ async def test_the_field_of_a_form_costs_as_little(api: Api, name: str) -> None:
     assert api.left_over() == []
 
 
+async def test_a_large_field_of_a_form_keeps_nobody_waiting(api: Api) -> None:
+    for spec in (TAKEN["script"], TAKEN["words"], TAKEN["script of line ends"]):
+        answer = await sent(
+            api, "POST", "/submit-async", files={"file": ("p.zip", zipped({"x": ""}))}, data={"spec": spec.decode()}
+        )
+        assert answer.status_code == 202, answer.text
+
+
 async def test_conditions_of_a_cleanup(api: Api) -> None:
     for body in (filled('{"keep":5,"conclusion":[', "1", "]}"), filled('{"keep":5,"conclusion":[', "1", "]}", 15_000)):
         answer = await sent(api, "POST", "/jobs/cleanup", content=body)
