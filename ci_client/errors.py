@@ -13,6 +13,7 @@ CiError
     ├── NobodyServes            69  a command needs a server that goes on after it, and none is configured
     ├── StateUnavailable        70  the state directory cannot be used
     ├── OutputFailed            70  standard output takes no more, as on a full disk
+    ├── ArchiveNotWritten       70  the disk for temporary files cannot take the project's archive
     ├── NoSuchJob               64  no job, or more than one, begins with what was given
     └── PackingError            64  the project cannot be packed; nothing has been sent
 
@@ -112,6 +113,10 @@ class StateUnavailable(ClientError):
 
 class OutputFailed(ClientError):
     """Standard output cannot be written, for another reason than that its reader has gone away."""
+
+
+class ArchiveNotWritten(ClientError):
+    """The archive of a project cannot be written. Nothing has been sent."""
 
 
 class NoSuchJob(ClientError):

@@ -15,11 +15,11 @@ below the packed directory count; what it lies in does not matter.
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+from ci_client.wildmatch import translate_name, translate_path
 
 LEFT_OUT = frozenset(
     {
@@ -30,118 +30,165 @@ LEFT_OUT = frozenset(
 )
 """Names that are left out at any depth, files or directories."""
 
-_MARKER_GROUP = re.compile(r"\(\?P<\w+>")
+_GITIGNORE, _CIIGNORE, _ENVIRONMENT_MARK = ".gitignore", ".ciignore", "pyvenv.cfg"
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    regex: re.Pattern[str]
+    regex: str
     leave_out: bool
+    for_names: bool
+    """It is held against the last part of a path, not against all of it."""
+    for_directories: bool
+    """It holds for directories alone."""
     name: str
     """The last part of the pattern."""
+    number: int
+    """Its line in the file."""
+
+
+class _Matcher:
+    """Finds the last of some rules that matches a text, by one search."""
+
+    def __init__(self, rules: Iterable[_Rule]) -> None:
+        self._rules = tuple(rules)[::-1]
+        self._match = re.compile("|".join(f"({rule.regex})" for rule in self._rules), re.DOTALL).fullmatch
+
+    def last(self, text: str) -> _Rule | None:
+        found = self._match(text)
+        return self._rules[found.lastindex - 1] if found is not None and found.lastindex else None
 
 
 class IgnoreFile:
-    """The rules of one ignore file; paths are relative to the directory it rules, with a `/` after directories.
+    """The rules of one ignore file; paths are relative to the directory it rules.
 
-    Git matches bytes, not characters: patterns and paths are bytes here, in the form of text (`_as_bytes`).
+    Git matches bytes, not characters: patterns, names and paths are bytes here, in the form of text (`as_bytes`).
     """
 
     def __init__(self, lines: Iterable[str]) -> None:
-        self._rules = tuple(rule for line in lines if (rule := _parse(line)) is not None)[::-1]
-        # One search tells for most paths that no rule fits them.
-        self._any = re.compile("|".join(f"(?:{rule.regex.pattern})" for rule in self._rules) or r"(?!)", re.DOTALL)
+        rules = [rule for number, line in enumerate(lines) if (rule := _parse(line, number)) is not None]
+        files = [rule for rule in rules if not rule.for_directories]
+        self._of_files, self._of_directories = _matchers(files), _matchers(rules)
 
     @classmethod
-    def read(cls, path: Path) -> "IgnoreFile | None":
-        """Read a file; None where there is none. Raises OSError where it cannot be read."""
+    def read(cls, path: str, *, follow: bool = False) -> "IgnoreFile | None":
+        """Read a file; None where there is none. Raises OSError where it cannot be read.
+
+        A file of rules in the project that is a symbolic link counts as none, as in git.
+        """
         try:
-            raw = path.read_bytes()
+            if not follow and os.path.islink(path):
+                return None
+            with open(path, "rb") as file:
+                raw = file.read()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
+        return cls.of_bytes(raw)
+
+    @classmethod
+    def of_bytes(cls, raw: bytes) -> "IgnoreFile":
+        """Return the rules that the bytes of a file mean."""
         lines = raw.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-        return cls(line.removesuffix(b"\r").decode("latin-1") for line in lines)
+        # Git's lines are C's strings, which a NUL byte ends.
+        return cls(line.removesuffix(b"\r").split(b"\0", 1)[0].decode("latin-1") for line in lines)
 
-    def verdict(self, path: str) -> _Rule | None:
-        """Return the last rule that fits the path itself (not one of its parents), or None. Takes bytes as text."""
-        if not self._any.search(path):
-            return None
-        return next((rule for rule in self._rules if rule.regex.search(path)), None)
+    def verdict(self, name: str, path: str, *, is_directory: bool) -> _Rule | None:
+        """Return the last rule that fits an entry itself (not one of its parents), or None. Takes bytes as text."""
+        names, paths = self._of_directories if is_directory else self._of_files
+        by_name = names.last(name) if names is not None else None
+        by_path = paths.last(path) if paths is not None else None
+        if by_name is None or by_path is None:
+            return by_name or by_path
+        return max(by_name, by_path, key=lambda rule: rule.number)
 
 
-def _parse(line: str) -> _Rule | None:
-    pattern = line if line.endswith("\\ ") else line.rstrip(" ")
-    # pathspec lets `x/**` fit x itself, where git means only what is below it.
-    if pattern.endswith("/**"):
-        pattern += "/*"
-    elif pattern.endswith("/**/"):
-        pattern += "*/"
-    # It also drops any white space from the end, where git drops blanks alone.
-    if pattern[-1:].isspace() and pattern[-1:] != " ":
-        pattern = f"{pattern[:-1]}[{pattern[-1]}]"
-    try:
-        regex, leave_out = GitIgnoreSpecPattern.pattern_to_regex(pattern)
-    except ValueError:
-        return None  # As git does, pass over a pattern that means nothing.
-    if regex is None or leave_out is None:
+def _matchers(rules: list[_Rule]) -> tuple[_Matcher | None, _Matcher | None]:
+    names = [rule for rule in rules if rule.for_names]
+    paths = [rule for rule in rules if not rule.for_names]
+    return _Matcher(names) if names else None, _Matcher(paths) if paths else None
+
+
+def _parse(line: str, number: int) -> _Rule | None:
+    """Return the rule of a line; None for one without, or with a pattern that matches nothing."""
+    if line.startswith("#"):
         return None
-    # pathspec's expressions fit whatever lies below, too; ended here, they fit the path itself alone.
-    whole = re.compile(_MARKER_GROUP.sub("(?:", f"(?:{regex})\\Z"), re.DOTALL)
-    return _Rule(whole, leave_out, pattern.rstrip("/").rpartition("/")[2].lstrip("!"))
+    pattern = _without_spaces_at_end(line)
+    brings_back = pattern.startswith("!")
+    pattern = pattern[brings_back:]
+    for_directories = pattern.endswith("/")
+    pattern = pattern.removesuffix("/")
+    for_names = "/" not in pattern
+    regex = translate_name(pattern) if for_names else translate_path(pattern.removeprefix("/"))
+    if not regex:
+        return None
+    name = _ESCAPE.sub(r"\1", pattern.rpartition("/")[2])
+    return _Rule(regex, not brings_back, for_names, for_directories, name, number)
+
+
+def _without_spaces_at_end(line: str) -> str:
+    """Cut spaces from the end, but none behind a backslash."""
+    cut = line.rstrip(" ")
+    backslashes = len(cut) - len(cut.rstrip("\\"))
+    return line[: len(cut) + 1] if backslashes % 2 else cut
 
 
 class Rules:
     """The rules that hold in one directory of a tree. Begin with `Rules.of_root`, go down with `below`."""
 
     def __init__(
-        self, directory: Path, git: tuple[tuple[str, IgnoreFile], ...], ci: tuple[tuple[str, IgnoreFile], ...]
+        self, directory: str, git: tuple[tuple[str, IgnoreFile], ...], ci: tuple[tuple[str, IgnoreFile], ...]
     ) -> None:
+        """Each file comes with the path of this directory below the one that it rules; the strongest is first."""
         self._directory = directory
         self._git = git
         self._ci = ci
 
     @classmethod
-    def of_root(cls, root: Path) -> "Rules":
-        """Return the rules of the directory that is packed. Raises OSError where a file of rules cannot be read."""
-        return cls(root, tuple(_rules_file("", _git_info(root) / "exclude")), ())._with_own_files("")
+    def of_root(cls, root: Path, names: frozenset[str]) -> "Rules":
+        """Return the rules of the directory that is packed, with these names in it. Raises OSError as `below` does."""
+        exclude = IgnoreFile.read(str(_git_info(root) / "exclude"), follow=True)
+        return cls(str(root), (("", exclude),) if exclude else (), ())._with_own_files(names)
 
-    def below(self, name: str, path: str) -> "Rules":
-        """Return the rules of the directory `name` in this one; `path` is its path below the root, ending with `/`."""
-        return Rules(self._directory / name, self._git, self._ci)._with_own_files(path)
+    def below(self, name: str, names: frozenset[str]) -> "Rules":
+        """Return the rules of the directory `name` in this one, with these names in it.
 
-    def leaves_out(self, name: str, path: str) -> bool:
-        """Tell whether an entry is left out; `path` is its path below the root, with a `/` after a directory's."""
-        asked_for = _strongest(self._ci, path)
-        if name in LEFT_OUT or (path.endswith("/") and _is_environment(self._directory / name)):
-            return asked_for is None or asked_for.leave_out or asked_for.name != _as_bytes(name)
-        rule = asked_for or _strongest(self._git, path)
+        Raises OSError where a file of rules cannot be read.
+        """
+        step = f"{as_bytes(name)}/"
+        git = tuple((path + step, file) for path, file in self._git)
+        ci = tuple((path + step, file) for path, file in self._ci)
+        return Rules(f"{self._directory}/{name}", git, ci)._with_own_files(names)
+
+    def leaves_out(self, name: str, *, is_directory: bool) -> bool:
+        """Tell whether an entry of this directory is left out."""
+        text = as_bytes(name)
+        asked_for = _strongest(self._ci, text, is_directory)
+        if name in LEFT_OUT or (is_directory and os.path.lexists(f"{self._directory}/{name}/{_ENVIRONMENT_MARK}")):
+            return asked_for is None or asked_for.leave_out or asked_for.name != text
+        rule = asked_for or _strongest(self._git, text, is_directory)
         return rule is not None and rule.leave_out
 
-    def _with_own_files(self, path: str) -> "Rules":
-        git = tuple(_rules_file(path, self._directory / ".gitignore"))
-        ci = tuple(_rules_file(path, self._directory / ".ciignore"))
-        return Rules(self._directory, git + self._git, ci + self._ci)
+    def _with_own_files(self, names: frozenset[str]) -> "Rules":
+        git = self._own_file(_GITIGNORE) if _GITIGNORE in names else ()
+        ci = self._own_file(_CIIGNORE) if _CIIGNORE in names else ()
+        return Rules(self._directory, git + self._git, ci + self._ci) if git or ci else self
+
+    def _own_file(self, name: str) -> tuple[tuple[str, IgnoreFile], ...]:
+        file = IgnoreFile.read(f"{self._directory}/{name}")
+        return (("", file),) if file is not None else ()
 
 
-def _as_bytes(path: str) -> str:
-    return os.fsencode(path).decode("latin-1")
+def as_bytes(name: str) -> str:
+    """Return a name's bytes, each as the character of its number."""
+    return name if name.isascii() else os.fsencode(name).decode("latin-1")
 
 
-def _strongest(files: tuple[tuple[str, IgnoreFile], ...], path: str) -> _Rule | None:
-    for base, file in files:
-        if (rule := file.verdict(_as_bytes(path[len(base) :]))) is not None:
+def _strongest(files: tuple[tuple[str, IgnoreFile], ...], name: str, is_directory: bool) -> _Rule | None:
+    for path, file in files:
+        if (rule := file.verdict(name, path + name, is_directory=is_directory)) is not None:
             return rule
     return None
-
-
-def _rules_file(base: str, path: Path) -> Iterator[tuple[str, IgnoreFile]]:
-    file = None if path.is_symlink() else IgnoreFile.read(path)
-    if file is not None:
-        yield base, file
-
-
-def _is_environment(path: Path) -> bool:
-    return os.path.lexists(path / "pyvenv.cfg")
 
 
 def _git_info(root: Path) -> Path:

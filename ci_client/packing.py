@@ -2,29 +2,35 @@
 
 The archive keeps permission bits, empty directories and symbolic links that stay in the tree; the same tree gives the
 same bytes. It has no name in the file system, so nothing of it is left behind, however the process ends.
+
+Small files are read and compressed by threads, a batch at a time, and written in the order of the tree. Large ones are
+compressed as they are read, by the thread that writes.
 """
 
+import errno
 import os
 import stat
 import tempfile
-import time
-import zipfile
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path, PurePosixPath
+from itertools import islice
+from pathlib import Path
 from typing import BinaryIO
 
-from ci_client.errors import PackingError
-from ci_client.ignore import Rules
+from ci_client.errors import ArchiveNotWritten, PackingError
+from ci_client.escapes import visible
+from ci_client.tree import LIST_IT, Leaf, Left, Tree
+from ci_client.zipwriter import DEFLATED, STORED, About, Content, ZipWriter, is_worth_compressing
 
 _CHUNK = 1024 * 1024
-_EARLIEST = (1980, 1, 1, 0, 0, 0)
-_LATEST = (2107, 12, 31, 23, 59, 58)
-_UNIX = 3
-_DOS_DIRECTORY = 0x10
-_LIST_IT = "list it in .ciignore to leave it out"
+_SMALL = 256 * 1024
+_BATCH = 32
+_MOST_THREADS = 4
+_MAY_BE_LARGE = 1024**3
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Progress = Callable[[int, int], None]
 """Takes how many files and how many of their bytes have been packed so far."""
@@ -36,10 +42,10 @@ class Archive:
 
     file: BinaryIO
     files: int | None = None
-    """How many files and links it holds; None for an archive somebody else made."""
+    """How many files and links it holds; None for an archive that was a zip file before."""
     unpacked_bytes: int | None = None
     notes: list[str] = field(default_factory=list)
-    """What was passed over and may be missed: sockets, files that vanished meanwhile."""
+    """What was passed over and may be missed: sockets, files that vanished while packing."""
 
     @property
     def size(self) -> int:
@@ -51,178 +57,236 @@ class Archive:
 def open_project(path: Path, progress: Progress | None = None) -> Iterator[Archive]:
     """Give the project at `path` as an archive: a directory packed, a zip archive as it is.
 
-    Raises PackingError.
+    Raises PackingError and ArchiveNotWritten.
     """
-    archive = pack_directory(path, progress) if path.is_dir() else _open_archive(path)
+    archive = pack_directory(path, progress) if _is_directory(path) else _open_archive(path)
     with archive.file:
         yield archive
 
 
 def pack_directory(root: Path, progress: Progress | None = None) -> Archive:
-    """Pack a directory. Raises PackingError, naming the file and what to do, where something cannot be packed."""
-    # Unlinked from the start, where the system can; it is closed by whoever gets the archive.
-    file = tempfile.TemporaryFile(prefix="ci-project-", suffix=".zip")  # noqa: SIM115
+    """Pack a directory. Raises PackingError, naming the file and what to do, where something cannot be packed.
+
+    Raises ArchiveNotWritten where the disk for temporary files cannot take the archive.
+    """
+    try:
+        # Unlinked from the start, where the system can; the caller closes it.
+        file = tempfile.TemporaryFile(prefix="ci-project-", suffix=".zip")  # noqa: SIM115
+    except OSError as exc:
+        raise ArchiveNotWritten(_not_written(exc)) from exc
     try:
         packer = _Packer(root, file, progress)
         packer.pack()
+        file.seek(0)
     except OSError as exc:
-        file.close()
-        raise PackingError(f"cannot pack {_shown(str(root))}: {exc.strerror or exc}") from exc
+        with suppress(OSError):
+            file.close()  # What is still in its buffer does not fit either.
+        if exc.errno in _NO_ROOM:
+            raise ArchiveNotWritten(_not_written(exc)) from exc
+        raise PackingError(f"cannot pack {visible(str(root))}: {exc.strerror or exc}") from exc
     except BaseException:
-        file.close()
+        with suppress(OSError):
+            file.close()
         raise
-    file.seek(0)
     return Archive(file, packer.files, packer.bytes, packer.notes)
 
 
+def _not_written(error: OSError) -> str:
+    directory = tempfile.tempdir or "the directory for temporary files"
+    return (
+        f"cannot write the project's archive to {visible(str(directory))}: {error.strerror or error}; "
+        "free some space, or name another directory with TMPDIR"
+    )
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        if not path.is_symlink():
+            raise PackingError(f"{visible(str(path))} does not exist") from exc
+        raise PackingError(
+            f"{visible(str(path))} is a link to {visible(os.readlink(path))}, which does not exist"
+        ) from exc
+    except OSError as exc:
+        why = "it is a link that leads back to itself" if exc.errno == errno.ELOOP else exc.strerror
+        raise PackingError(f"cannot read {visible(str(path))}: {why}") from exc
+
+
 def _open_archive(path: Path) -> Archive:
-    if not path.exists():
-        raise PackingError(f"{_shown(str(path))} does not exist")
     if path.suffix.lower() != ".zip" or not path.is_file():
-        raise PackingError(f"{_shown(str(path))} is neither a directory nor a .zip file")
+        raise PackingError(f"{visible(str(path))} is neither a directory nor a .zip file")
     try:
         return Archive(path.open("rb"))
     except OSError as exc:
-        raise PackingError(f"cannot read {_shown(str(path))}: {exc.strerror}") from exc
+        raise PackingError(f"cannot read {visible(str(path))}: {exc.strerror}") from exc
+
+
+@dataclass(frozen=True, slots=True)
+class _Small:
+    """A file or a link as it was read."""
+
+    about: About
+    content: Content
+
+
+_Outcome = _Small | OSError | None
+"""None stands for a file that is too large to be read at once."""
+_Batch = list[tuple[Leaf | Left, _Outcome]]
 
 
 class _Packer:
     def __init__(self, root: Path, file: BinaryIO, progress: Progress | None) -> None:
         self._root = root
-        self._real_root = root.resolve()
-        self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, allowZip64=True, compresslevel=1)
+        self._zip = ZipWriter(file)
         self._progress = progress
+        self._last = ""
         self.files = 0
         self.bytes = 0
         self.notes: list[str] = []
+        self._tree = Tree(root, self.notes)
 
     def pack(self) -> None:
-        with self._zip:
-            self._directory(self._root, "", lambda: Rules.of_root(self._root))
+        threads = min(_MOST_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="pack")
+        try:
+            self._pack_all(pool, 2 * threads)
+        finally:
+            pool.shutdown(cancel_futures=True)
         if self.files == 0:
-            raise PackingError(f"{_shown(str(self._root))} holds no files to send, apart from what is ignored")
+            raise PackingError(f"{visible(str(self._root))} holds no files to send, apart from what is ignored")
+        self._zip.close()
 
-    def _directory(self, directory: Path, path: str, read_rules: Callable[[], Rules]) -> int:
-        """Pack what is in a directory; `path` is empty for the root, else ends with `/`. Return how many entries."""
-        entries = 0
-        listed = self._listed(directory, path)
-        rules = self._rules(read_rules)
-        for entry in listed:
-            is_directory = entry.is_dir(follow_symlinks=False)
-            inner = path + entry.name + ("/" if is_directory else "")
-            if rules.leaves_out(entry.name, inner):
-                continue
-            if is_directory:
-                self._check_name(inner)
-                if self._directory(Path(entry.path), inner, partial(rules.below, entry.name, inner)) == 0:
-                    self._empty_directory(entry, inner)
-                entries += 1
-            else:
-                entries += self._leaf(entry, inner)
-        return entries
+    def _pack_all(self, pool: ThreadPoolExecutor, ahead: int) -> None:
+        walk = self._tree.walk()
+        batches: deque[Future[_Batch]] = deque()
+        while True:
+            while len(batches) < ahead and (batch := list(islice(walk, _BATCH))):
+                batches.append(pool.submit(_read_batch, batch))
+            if not batches:
+                return
+            for item, outcome in batches.popleft().result():
+                self._put(item, outcome)
 
-    def _listed(self, directory: Path, path: str) -> list[os.DirEntry[str]]:
+    def _put(self, item: Leaf | Left, outcome: _Outcome) -> None:
+        if isinstance(item, Left):
+            if not self._last.startswith(item.path):
+                self._empty_directory(item)
+            return
         try:
-            with os.scandir(directory) as entries:
-                return sorted(entries, key=lambda entry: entry.name)
-        except FileNotFoundError:
-            self.notes.append(f"{_shown(path)} vanished while packing")
-            return []
-        except OSError as exc:
-            raise PackingError(f"cannot read {_shown(path or str(directory))}: {exc.strerror}; {_LIST_IT}") from exc
-
-    def _rules(self, read: Callable[[], Rules]) -> Rules:
-        try:
-            return read()
-        except OSError as exc:
-            raise PackingError(f"cannot read {_shown(str(exc.filename))}: {exc.strerror}") from exc
-
-    def _leaf(self, entry: os.DirEntry[str], path: str) -> bool:
-        try:
-            if entry.is_symlink():
-                self._check_name(path)
-                self._link(entry, path)
-            elif entry.is_file(follow_symlinks=False):
-                self._check_name(path)
-                self._file(entry, path)
-            else:
-                self.notes.append(f"{_shown(path)} is a socket, a pipe or a device, and was passed over")
-                return False
-        except FileNotFoundError:
-            self.notes.append(f"{_shown(path)} vanished while packing")
-            return False
-        except PermissionError as exc:
-            raise PackingError(f"cannot read {_shown(path)}: {exc.strerror}; {_LIST_IT}") from exc
+            if isinstance(outcome, OSError):
+                raise outcome
+            self._leaf(item, outcome)
+        except (FileNotFoundError, NotADirectoryError):
+            self.notes.append(f"{visible(item.path)} vanished while packing")
+            return
+        except _ReadError as exc:
+            raise PackingError(f"cannot read {visible(item.path)}: {exc}; {LIST_IT}") from exc
         self.files += 1
+        self._last = item.path
         self._report()
-        return True
 
-    def _empty_directory(self, entry: os.DirEntry[str], path: str) -> None:
-        with suppress(FileNotFoundError):
-            info = _member(path, entry.stat(follow_symlinks=False))
-            info.external_attr |= _DOS_DIRECTORY
-            self._zip.writestr(info, b"")
+    def _leaf(self, leaf: Leaf, outcome: _Small | None) -> None:
+        if outcome is None:
+            self._large(leaf)
+            return
+        if leaf.is_link:
+            self._tree.check_link(leaf.path, os.fsdecode(outcome.content.data))
+        else:
+            self.bytes += outcome.content.size
+        self._zip.add(outcome.about, outcome.content)
 
-    def _link(self, entry: os.DirEntry[str], path: str) -> None:
-        target = os.readlink(entry.path)
-        if not self._stays_inside(path, target):
-            raise PackingError(
-                f"the link {_shown(path)} leads out of the project, to {_shown(target)}, which a job cannot follow; "
-                f"{_LIST_IT}"
-            )
-        self._zip.writestr(_member(path, entry.stat(follow_symlinks=False)), os.fsencode(target))
+    def _empty_directory(self, left: Left) -> None:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            status = os.lstat(left.location)
+            self._zip.add(About(left.path, status.st_mode, status.st_mtime), Content.of(b""))
+            self._last = left.path
 
-    def _stays_inside(self, path: str, target: str) -> bool:
-        """By name, since the server looks at no more, and really, since a link on the way may change the meaning."""
-        by_name = os.path.normpath(PurePosixPath(path).parent / target)
-        if os.path.isabs(target) or by_name.split("/", 1)[0] == "..":
-            return False
-        return (self._root / path).parent.joinpath(target).resolve().is_relative_to(self._real_root)
-
-    def _file(self, entry: os.DirEntry[str], path: str) -> None:
-        descriptor = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb", buffering=0) as source:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise FileNotFoundError(path)  # It was one when it was listed.
-            info = _member(path, status)
-            info.compress_type = zipfile.ZIP_DEFLATED
-            # It may grow while it is read: what is read is what is sent.
-            with self._zip.open(info, "w", force_zip64=status.st_size > 1024**3) as member:
-                while chunk := source.read(_CHUNK):
+    def _large(self, leaf: Leaf) -> None:
+        """Pack a file as it is read. It may grow while it is: what is read is what is sent."""
+        with _opened(leaf) as (descriptor, status):
+            about = About(leaf.path, status.st_mode, status.st_mtime)
+            chunk = _read(descriptor, _CHUNK)
+            method = DEFLATED if is_worth_compressing(chunk) else STORED
+            member = self._zip.begin(about, may_be_large=status.st_size > _MAY_BE_LARGE, method=method)
+            try:
+                while chunk:
                     member.write(chunk)
                     self.bytes += len(chunk)
                     self._report()
+                    chunk = _read(descriptor, _CHUNK)
+            except OverflowError as exc:
+                raise PackingError(f"{visible(leaf.path)} grows too quickly to be packed; {LIST_IT}") from exc
+            member.close()
 
     def _report(self) -> None:
         if self._progress is not None:
             self._progress(self.files, self.bytes)
 
-    def _check_name(self, path: str) -> None:
-        try:
-            path.encode()
-        except UnicodeEncodeError:
-            raise PackingError(
-                f"the name of {_shown(path)} is not valid UTF-8, which an archive cannot carry; "
-                f"rename it, or {_LIST_IT}"
-            ) from None
+
+class _ReadError(OSError):
+    """A file of the project cannot be read. `str()` says why."""
 
 
-def _member(path: str, status: os.stat_result) -> zipfile.ZipInfo:
-    info = zipfile.ZipInfo(path, _dos_time(status.st_mtime))
-    info.create_system = _UNIX
-    info.external_attr = status.st_mode << 16
-    return info
+def _read_batch(items: list[Leaf | Left]) -> _Batch:
+    """Read and compress what is small. Runs in a thread of its own."""
+    return [(item, None if isinstance(item, Left) else _read_leaf(item)) for item in items]
 
 
-def _dos_time(mtime: float) -> tuple[int, int, int, int, int, int]:
+def _read_leaf(leaf: Leaf) -> _Outcome:
     try:
-        moment = time.gmtime(mtime)[:6]
-    except (OverflowError, ValueError, OSError):
-        return _LATEST if mtime > 0 else _EARLIEST
-    return min(max(moment, _EARLIEST), _LATEST)
+        return _read_link(leaf) if leaf.is_link else _read_small(leaf)
+    except (FileNotFoundError, NotADirectoryError, _ReadError) as exc:
+        return exc
+    except OSError as exc:
+        return _ReadError(exc.strerror or str(exc))
 
 
-def _shown(path: str) -> str:
-    """Return a path for a message, with bytes that are no text made visible."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+def _read_link(leaf: Leaf) -> _Outcome:
+    status = os.lstat(leaf.location)
+    try:
+        target = os.fsencode(os.readlink(leaf.location))
+    except OSError as exc:
+        if exc.errno == errno.EINVAL:
+            raise FileNotFoundError(leaf.path) from exc  # It was a link when it was listed.
+        raise
+    return _Small(About(leaf.path, status.st_mode, status.st_mtime), Content.stored(target))
+
+
+def _read_small(leaf: Leaf) -> _Outcome:
+    with _opened(leaf) as (descriptor, status):
+        if status.st_size > _SMALL:
+            return None
+        raw = os.read(descriptor, status.st_size + 1)
+        while len(raw) <= _SMALL and (more := os.read(descriptor, _SMALL)):
+            raw += more
+        if len(raw) > _SMALL:
+            return None
+        return _Small(About(leaf.path, status.st_mode, status.st_mtime), Content.of(raw))
+
+
+@contextmanager
+def _opened(leaf: Leaf) -> Iterator[tuple[int, os.stat_result]]:
+    """Open a file for reading. Raises FileNotFoundError where it is no regular file any more, and _ReadError."""
+    try:
+        descriptor = os.open(leaf.location, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as exc:
+        if exc.errno in (errno.ELOOP, errno.ENXIO):  # A link or a socket now.
+            raise FileNotFoundError(leaf.path) from exc
+        raise _ReadError(exc.strerror) from exc
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise FileNotFoundError(leaf.path)
+        yield descriptor, status
+    finally:
+        os.close(descriptor)
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    try:
+        return os.read(descriptor, size)
+    except OSError as exc:
+        raise _ReadError(exc.strerror) from exc

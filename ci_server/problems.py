@@ -71,9 +71,10 @@ def shortage_problem(error: OSError) -> Response | None:
 def routing_problem(request: Request, error: HTTPException) -> Response:
     """Return the answer for a request that no route takes."""
     status = HTTPStatus(error.status_code)
+    path = printable(request.scope["path"])
     detail = {
-        404: f"there is nothing at {printable(request.scope["path"])}",
-        405: f"{request.method} is not possible at {printable(request.scope["path"])}",
+        404: f"there is nothing at {path}",
+        405: f"{request.method} is not possible at {path}",
     }.get(status, error.detail)
     headers = dict(error.headers or {})
     if status == HTTPStatus.METHOD_NOT_ALLOWED:

@@ -1,9 +1,12 @@
 """What belongs to a project: git's own answer on generated trees, and what differs from git on purpose."""
 
 import os
+import re
 import subprocess
 import tempfile
+import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci_client.errors import PackingError
+from ci_client.ignore import IgnoreFile, as_bytes
 from ci_client.packing import pack_directory
+from ci_client.wildmatch import translate_name, translate_path
 
 GIT = {
     **os.environ,
@@ -93,6 +98,93 @@ def test_ciignore_alone_reads_as_gitignore(files: set[str], ignore: dict[str, li
             file.rename(file.with_name(".ciignore"))
         ours = {name for name in packed(root) if not name.endswith(".ciignore")}
         assert ours == {name for name in expected if not name.endswith(".gitignore")}
+
+
+ATOMS = (
+    *("a", "b", "x", "A", "1", ".", " ", "-", "]", "^", "!", ":", "é", "\t", "\v"),
+    *("*", "*", "?", "**", "***", "\\ ", "\\a", "\\]", "\\*", "\\\\", "\\", "\\/"),
+    *("[[:alpha:]]", "[[:digit:]]", "[![:upper:]]", "[[:space:]x]", "[[:punct:]]", "[[:foo:]]", "[[:alpha]", "[[:]]"),
+    *("[!a]", "[^a]", "[]a]", "[!]a]", "[^]-a]", "[a-x]", "[x-a]", "[a-]", "[-a]", "[\\]a]", "[a\\-x]", "[\\a-x]"),
+    *("[", "[a", "[!", "[]", "[a-", "[[:alpha:", "[a/b]", "[[:alpha:]-x]", "[a-[:digit:]]", "[--1]", "[é]"),
+)
+ODD_NAMES = st.lists(
+    st.sampled_from([atom for atom in ATOMS if len(atom) == 1 and atom not in "*?["]), min_size=1, max_size=3
+).map("".join)
+# Newer releases of git take a `**` behind plain characters, as in `a**/b`, for a `*`; up to 2.52 it is one.
+VARIES_WITH_GIT = re.compile(r"!?/?[^*?\[\\]*[^*?\[\\/]\*\*")
+
+
+@st.composite
+def odd_patterns(draw: st.DrawFn) -> str:
+    parts = draw(
+        st.lists(st.lists(st.sampled_from(ATOMS), min_size=1, max_size=4).map("".join), min_size=1, max_size=3)
+    )
+    start, end = (
+        draw(st.sampled_from(["", "!", "/", "!/", "**/", "#"])),
+        draw(st.sampled_from(["", "", "/", " ", "/**"])),
+    )
+    return start + "/".join(parts) + end
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    files=st.sets(st.lists(ODD_NAMES, min_size=1, max_size=3).map("/".join), min_size=4, max_size=20),
+    lines=st.lists(odd_patterns().filter(lambda line: not VARIES_WITH_GIT.match(line)), min_size=1, max_size=5),
+)
+def test_sets_classes_and_escapes_as_in_git(files: set[str], lines: list[str]) -> None:
+    # A name like a drive's is refused, whatever the rules.
+    files = {path for path in files if not {".", ".."} & set(path.split("/")) and ":\\" not in path}
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory)
+        grow(root, files, {"": lines})
+        assert packed(root) == git_files(root)
+
+
+CLASSES = ("alnum", "alpha", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "xdigit")
+
+
+@pytest.mark.parametrize("pattern", [*(f"[[:{name}:]]" for name in CLASSES), "[!a-\xff]", "?", "[\x80-\xc3]"])
+def test_every_byte_is_in_the_same_classes_as_in_git(tmp_path: Path, pattern: str) -> None:
+    raw = pattern.encode("latin-1")
+    (tmp_path / ".gitignore").write_bytes(raw)
+    names = [os.fsdecode(bytes([code])) for code in range(1, 256) if code not in b"/."]
+    for name in names:
+        (tmp_path / name).touch()
+    rules = IgnoreFile.of_bytes(raw)
+    kept = {name for name in names if not rules.verdict(as_bytes(name), as_bytes(name), is_directory=False)}
+    assert kept == git_files(tmp_path) - {".gitignore"}
+
+
+def test_stars_behind_plain_characters(tmp_path: Path) -> None:
+    """As in the releases of git that people have; see VARIES_WITH_GIT."""
+    expression = translate_path("a**/b")
+    assert expression is not None
+    assert [path for path in ("ab", "a/b", "ax/b", "a/x/b", "b") if re.fullmatch(expression, path)] == [
+        *("ab", "a/b", "ax/b", "a/x/b")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("translate", "pattern", "text"),
+    [
+        (translate_name, "*a" * 60 + "b", "a" * 255),
+        (translate_path, "**/a/" * 60 + "b", "a/" * 1000),
+        (translate_path, "/" + "*a*" * 30 + "/" + "**/*a*/" * 20 + "b", "aaaa/" * 400),
+    ],
+)
+def test_no_pattern_takes_long(translate: Callable[[str], str | None], pattern: str, text: str) -> None:
+    expression = translate(pattern)
+    assert expression is not None
+    begun = time.process_time()
+    assert not re.fullmatch(expression, text, re.DOTALL)
+    assert time.process_time() - begun < 1
+
+
+def test_nothing_is_said_about_odd_patterns(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    tree(tmp_path, "core.1", "core.c", "a.py")
+    (tmp_path / ".gitignore").write_text("core.[[:digit:]]*\n[[:foo:]]*\n[[a]]\n[a--b]\n[a||b]\n[a&&b]\n")
+    assert packed(tmp_path) == {".gitignore", "core.c", "a.py"}
+    assert list(recwarn) == []
 
 
 def tree(root: Path, *files: str, **contents: str) -> None:

@@ -169,24 +169,35 @@ def test_neither_directory_nor_zip(tmp_path: Path, name: str) -> None:
         pass
 
 
-def test_files_that_vanish_and_grow_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("a", "b", "c", "d"):
+def test_files_that_vanish_and_grow_while_packing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b", "c", "d", "e", "f"):
         (tmp_path / name).write_bytes(name.encode() * 10)
+    (tmp_path / "g").symlink_to("a")
+    (tmp_path / "h").mkdir()
+    (tmp_path / "h" / "only").touch()
+    read = packing._read_leaf
 
-    def meddle(files: int, size: int) -> None:
-        if files == 1:
-            (tmp_path / "b").unlink(missing_ok=True)
+    def meddle(leaf: packing.Leaf) -> object:
+        if leaf.path == "a":  # All have been listed, and none has been read.
+            (tmp_path / "b").unlink()
             (tmp_path / "c").write_bytes(b"c" * 5_000_000)
-            if not (tmp_path / "d").is_symlink():
-                (tmp_path / "d").unlink()
-                os.mkfifo(tmp_path / "d")
+            (tmp_path / "d").unlink()
+            os.mkfifo(tmp_path / "d")
+            (tmp_path / "e").unlink()
+            (tmp_path / "e").symlink_to("a")
+            (tmp_path / "f").write_bytes(b"")
+            (tmp_path / "g").unlink()
+            (tmp_path / "g").touch()
+            (tmp_path / "h" / "only").unlink()
+        return read(leaf)
 
-    archive = pack_directory(tmp_path, meddle)
+    monkeypatch.setattr(packing, "_read_leaf", meddle)
+    archive = pack_directory(tmp_path)
     with archive.file, zipfile.ZipFile(archive.file) as packed:
-        assert packed.namelist() == ["a", "c"]
+        assert packed.namelist() == ["a", "c", "f", "h/"]
         assert len(packed.read("c")) == 5_000_000
         assert packed.testzip() is None
-    assert archive.notes == ["b vanished while packing", "d vanished while packing"]
+    assert archive.notes == [f"{name} vanished while packing" for name in ("b", "d", "e", "g", "h/only")]
     assert archive.unpacked_bytes == 5_000_010
 
 
