@@ -12,10 +12,20 @@ from ci_common.processes import ProcessIdentity, this_process
 
 
 def state_directory() -> Path:
-    """Return `$XDG_STATE_HOME/ci-server` (by default `~/.local/state/ci-server`), which need not exist yet."""
+    """Return `$XDG_STATE_HOME/ci-server` (by default `~/.local/state/ci-server`), which need not exist yet.
+
+    Raises StateUnavailable where neither that nor a home directory is known.
+    """
     named = os.environ.get("XDG_STATE_HOME", "")
-    base = Path(named) if os.path.isabs(named) else Path.home() / ".local" / "state"
-    return base / "ci-server"
+    if os.path.isabs(named):
+        return Path(named) / "ci-server"
+    home = os.path.expanduser("~")
+    if not os.path.isabs(home):
+        raise StateUnavailable(
+            "there is no home directory to keep anything in (HOME is unset or not absolute, and this user has none): "
+            "set HOME or XDG_STATE_HOME to the absolute path of a directory"
+        )
+    return Path(home) / ".local" / "state" / "ci-server"
 
 
 def make_state_directory() -> Path:
@@ -62,5 +72,5 @@ def find_announced() -> str | None:
 def _read() -> str:
     try:
         return _file().read_text()
-    except OSError:
+    except (OSError, UnicodeError, StateUnavailable):
         return ""

@@ -12,6 +12,7 @@ CiError
     ├── ServerPartsMissing      69  a command needs the server's parts, which are not installed
     ├── NobodyServes            69  a command needs a server that goes on after it, and none is configured
     ├── StateUnavailable        70  the state directory cannot be used
+    ├── OutputClosed           141  nothing reads standard output (any more)
     ├── OutputFailed            70  standard output takes no more, as on a full disk
     ├── ArchiveNotWritten       70  the disk for temporary files cannot take the project's archive
     ├── NoSuchJob               64  no job, or more than one, begins with what was given
@@ -27,6 +28,7 @@ from ci_common.errors import CiError, FieldError
 EX_USAGE = 64
 EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
+EX_BROKEN_PIPE = 141
 
 
 class ClientError(CiError):
@@ -117,6 +119,12 @@ class OutputFailed(ClientError):
 
 class ArchiveNotWritten(ClientError):
     """The archive of a project cannot be written. Nothing has been sent."""
+
+
+class OutputClosed(ClientError):
+    """Standard output is closed, or its reader has gone away. `str()` is empty where that needs no word."""
+
+    exit_status = EX_BROKEN_PIPE
 
 
 class NoSuchJob(ClientError):

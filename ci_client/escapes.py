@@ -6,6 +6,7 @@ colours (`TerminalFilter`).
 """
 
 import codecs
+import json
 import re
 import unicodedata
 
@@ -35,6 +36,17 @@ def _visible(char: str) -> str:
     if code <= 0xFF:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def visible_json(text: str) -> str:
+    """Return a JSON document that means the same, with what `visible` writes out written as JSON does."""
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return "".join(char if char == "\n" or _visible(char) == char else _json_escape(char) for char in text)
+
+
+def _json_escape(char: str) -> str:
+    return "\\u007f" if char == "\x7f" else json.dumps(char)[1:-1]
 
 
 _KEPT = "\n\r\t"

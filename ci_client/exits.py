@@ -8,7 +8,7 @@ A job's own exit code where its own code ended by itself; else, so that a script
     75  the job errored: it could not be run, or was lost (also where it had an exit code by then)
    124  the job timed out
    130  the job was cancelled, or the command was interrupted
-   141  the reader of standard output went away (`ci logs` only; the others follow the job to its end)
+   141  nothing reads standard output any more (commands that follow a job do so to its end all the same)
 """
 
 from ci_client.errors import EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, ClientError
@@ -20,7 +20,6 @@ from ci_common.settings import SettingsError
 EX_ERRORED = 75
 EX_TIMED_OUT = 124
 EX_INTERRUPTED = 130
-EX_BROKEN_PIPE = 141
 
 _BY_CONCLUSION: dict[str, int] = {
     Conclusion.SUCCEEDED: 0,

@@ -26,12 +26,12 @@ _BRIEF_SECONDS = 1.0
 class JobFollower:
     """Shows one job until it ends, and turns its end into an exit status."""
 
-    def __init__(self, connection: Connection, job_id: str, *, as_json: bool) -> None:
+    def __init__(self, connection: Connection, job_id: str, *, as_json: bool, raw: bool = False) -> None:
         self._connection = connection
         self._client = connection.client
         self._job_id = job_id
         self._as_json = as_json
-        self._output = LogOutput()
+        self._output = LogOutput(raw=raw)
         self._waits_for = ""
         self._notice: asyncio.TimerHandle | None = None
         self._is_running = False
@@ -73,12 +73,13 @@ class JobFollower:
             elif kind == ATTEMPT:
                 self._show_attempt(event)
             elif kind == COMPLETE:
+                await self._output.end()
                 await self._show_verdict(event)
                 return status_of_job(event)
         raise AssertionError("a stream ends with `complete` or an error")
 
     async def _write_json(self, event: Event) -> None:
-        await self._output.write(json.dumps(event).encode() + b"\n")
+        await self._output.write_exactly(json.dumps(event).encode() + b"\n")
 
     async def _show_status(self, event: Event) -> None:
         reason = (event.get("reason") or {}).get("message", "")

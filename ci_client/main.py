@@ -1,6 +1,9 @@
 """The command line, `ci`. What a command ends with is documented in `ci_client.exits`."""
 
 import errno
+import io
+import os
+import re
 import sys
 
 import click
@@ -10,7 +13,10 @@ from ci_client.commands import deleting, keeping, serving, submitting, testing, 
 EX_USAGE = 64
 EX_SOFTWARE = 70
 EX_INTERRUPTED = 130
+EX_BROKEN_PIPE = 141
 
+_AS_REPR = re.compile(r"\\udc([89a-f][0-9a-f])")
+"""A byte that is no text, as `repr` shows it in click's messages."""
 _EXIT_STATUS = """\b
 Exit status: the job's own exit code where its own code ended by itself; else
    64  wrong usage, or the server refused the request
@@ -54,19 +60,43 @@ for _command in (
 
 def main() -> None:
     """Run the command line and end the process with its exit status."""
-    sys.exit(run_cli(sys.argv[1:]))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # Not every terminal's encoding has every character.
+    sys.exit(_flushed(run_cli(sys.argv[1:])))
 
 
 def run_cli(args: list[str]) -> int:
-    """Run the command line with these arguments and return its exit status; messages go to standard error."""
+    """Run the command line with these arguments and return its exit status; messages go to standard error.
+
+    This is the one boundary for errors: those that are raised on purpose say what was wrong, any other is an error of
+    ours, which is kept in a report and never shown as a traceback.
+    """
     try:
         return _run_click(args)
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nci: interrupted", err=True)
         return EX_INTERRUPTED
+    except Exception as exc:
+        return _unexpected(exc, args)
+
+
+def _flushed(status: int) -> int:
+    """Write what is left in the buffers, so that the interpreter has nothing to complain of at its end."""
+    for stream, failed in ((sys.stdout, EX_BROKEN_PIPE), (sys.stderr, status)):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError as exc:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            status = status or (failed if isinstance(exc, BrokenPipeError) else EX_SOFTWARE)
+        except ValueError:
+            pass  # Closed before.
+    return status
 
 
 def _run_click(args: list[str]) -> int:
+    streams = sys.stdout, sys.stderr
     try:
         status = cli.main(args, prog_name="ci", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as exc:
@@ -75,35 +105,57 @@ def _run_click(args: list[str]) -> int:
     except click.ClickException as exc:
         _show_misuse(exc)
         return EX_USAGE
+    except SystemExit:
+        if sys.stdout is streams[0]:
+            raise
+        sys.stdout, sys.stderr = streams  # Click puts others in their place where a pipe is closed.
+        return EX_BROKEN_PIPE
     except Exception as exc:
         status = _status_of_error(exc)
         if status is None:
             raise
+    return _number(status)
+
+
+def _number(status: object) -> int:
     return status if isinstance(status, int) else 0
+
+
+def _unexpected(error: Exception, args: list[str]) -> int:
+    from ci_client.console import say
+    from ci_client.unexpected import report
+
+    command = next((arg for arg in args if arg in cli.commands), "")
+    for line in report(error, f"ci {command}".strip()):
+        say(line, problem=True)
+    return EX_SOFTWARE
 
 
 def _show_misuse(error: click.ClickException) -> None:
     from ci_client.console import say
 
     message = error.format_message().rstrip(".")
-    message = message[:1].lower() + message[1:]
+    message = _AS_REPR.sub(r"\\x\1", message[:1].lower() + message[1:])
     context = getattr(error, "ctx", None)
     say(f"{message}; see: {context.command_path if context else 'ci'} --help", problem=True)
 
 
 def _status_of_error(error: Exception) -> int | None:
-    """Say what was wrong and return the exit status, or None for an error nobody raised on purpose."""
+    """Say what was wrong and return the exit status, or None for an error that was not raised on purpose."""
     from ci_client.console import say
     from ci_client.errors import ServerError
     from ci_client.exits import status_of_error
     from ci_common.errors import CiError
 
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         say(f"cannot write: {error.strerror}", problem=True)
         return EX_SOFTWARE
     if not isinstance(error, CiError):
         return None
-    say(str(error), problem=True)
+    if str(error):
+        say(str(error), problem=True)
     for field in getattr(error, "errors", ()):
         if field.message not in str(error):
             say(f"  {field.path}: {field.message}", problem=True)

@@ -5,8 +5,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ci_client.console import size, span
+from ci_client.escapes import visible
+from ci_common.wire import WITHOUT_CONTAINER
 
 _GAP = "  "
+_RUNS = {
+    "docker": "in a container",
+    WITHOUT_CONTAINER: "as a process, without a container",
+    "builtin": "inside the controller",
+}
 _START_WAYS = {
     "warm": "warm, in a container that waited for it",
     "cold": "cold, in a container made for it",
@@ -15,7 +22,8 @@ _START_WAYS = {
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as lines with aligned columns."""
+    """Return rows as lines with aligned columns; what a cell has in it cannot make a line of its own."""
+    rows = [[visible(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         _GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -35,8 +43,15 @@ def _row(job: dict[str, Any]) -> tuple[str, ...]:
         _local(job.get("submit_time")),
         _took(job),
         job.get("project") or "",
-        job.get("image") or job.get("type") or "",
+        _what(job),
     )
+
+
+def _what(job: dict[str, Any]) -> str:
+    """Return what the job runs in, in short."""
+    if job.get("runtime") == WITHOUT_CONTAINER:
+        return "process"
+    return job.get("image") or job.get("type") or ""
 
 
 def pool_table(pool: dict[str, Any]) -> str:
@@ -79,9 +94,7 @@ def _details(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "not before", _local(job.get("not_before"))
     yield "exit code", "" if job.get("exit_code") is None else str(job["exit_code"])
     yield "type", job.get("type") or ""
-    yield "image", job.get("image") or ""
-    yield "runs as", job.get("runtime") or ""
-    yield "start", _START_WAYS.get(job.get("start_way") or "", "")
+    yield from _surroundings(job)
     yield "project", job.get("project") or ""
     yield "labels", ", ".join(f"{key}={value}" for key, value in (job.get("labels") or {}).items())
     for name in ("submit", "start", "end", "cancel_requested"):
@@ -93,6 +106,15 @@ def _details(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"step {step['name']}", ", ".join([step["status"], *_ending(step)])
     yield "log", "" if job.get("log_bytes") is None else size(job["log_bytes"])
     yield "log sha256", job.get("log_sha256") or ""
+
+
+def _surroundings(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what the job runs in. The image that its plan names means nothing where it runs as a process."""
+    runtime = job.get("runtime") or ""
+    yield "runs", _RUNS.get(runtime, runtime)
+    if runtime != WITHOUT_CONTAINER:
+        yield "image", job.get("image") or ""
+        yield "start", _START_WAYS.get(job.get("start_way") or "", "")
 
 
 def _attempts(job: dict[str, Any]) -> str:

@@ -114,7 +114,7 @@ class Tree:
         """
         by_name = os.path.normpath(os.path.join(os.path.dirname(path), target))
         if not os.path.isabs(target) and by_name.split("/", 1)[0] != "..":
-            # `realpath` ends with what it has where links lead in a circle; such a link leads nowhere, but stays inside.
+            # Links in a circle lead nowhere, but stay inside: `realpath` ends with what it has.
             end = os.path.realpath(os.path.join(self._root, os.path.dirname(path), target))
             if end == self._real_root or end.startswith(self._real_root.rstrip("/") + "/"):
                 return

@@ -60,7 +60,7 @@ def translate_path(pattern: str) -> str | None:
 def _translated(pattern: str, begin: int, *, is_path: bool) -> str | None:
     groups = [_Group("")]
     try:
-        for part in _parts(pattern, begin, is_path=is_path):
+        for part in _tokens(pattern, begin, is_path=is_path):
             if part == "*":
                 groups[-1].chunks.append("")
             elif part in ("**", "**/"):

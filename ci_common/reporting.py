@@ -5,15 +5,26 @@ import contextlib
 import logging
 import sys
 import time
+from collections.abc import Callable
+from types import TracebackType
 
+_ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 ROOMS = ("ci_client", "ci_common", "ci_controller", "ci_persistence", "ci_selftest", "ci_server")
 
 
-def log_to_stderr(level: str, *, form: str = "%(asctime)s %(levelname)s %(name)s: %(message)s") -> None:
-    """Write log lines to standard error: our own from `level` on, those of libraries from warnings on."""
+def log_to_stderr(
+    level: str,
+    *,
+    form: str = "%(asctime)s %(levelname)s %(name)s: %(message)s",
+    instead_of_traceback: Callable[[BaseException], str] | None = None,
+) -> None:
+    """Write log lines to standard error: our own from `level` on, those of libraries from warnings on.
+
+    `instead_of_traceback` turns an error that comes with a line into the text that follows it.
+    """
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # No line tells of these.
     handler = _Together()
-    handler.setFormatter(_Formatter(form))
+    handler.setFormatter(_Formatter(form, instead_of_traceback))
     logging.basicConfig(handlers=[handler])
     for room in ROOMS:
         logging.getLogger(room).setLevel(level.upper())
@@ -57,6 +68,15 @@ class _Formatter(logging.Formatter):
     """Writes times as `logging` does, working out each second once."""
 
     _second = (0, "")
+
+    def __init__(self, form: str, instead_of_traceback: Callable[[BaseException], str] | None = None) -> None:
+        super().__init__(form)
+        self._instead_of_traceback = instead_of_traceback
+
+    def formatException(self, ei: _ExceptionInfo) -> str:  # noqa: N802
+        if self._instead_of_traceback is None or ei[1] is None:
+            return super().formatException(ei)
+        return self._instead_of_traceback(ei[1])
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802, ARG002
         second = int(record.created)

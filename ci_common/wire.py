@@ -18,6 +18,8 @@ from ci_common.texts import check_text
 from ci_common.times import micros_to_rfc3339, to_rfc3339
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
+WITHOUT_CONTAINER = "process"
+"""The runtime that runs jobs as processes, so that neither image nor container is theirs."""
 
 
 class SleepPayload(Asked):
@@ -106,6 +108,11 @@ def timing_on_wire(*traces: Mapping[str, int]) -> list[dict[str, str]]:
     return [{"station": name, "time": micros_to_rfc3339(instant)} for name, instant in passed]
 
 
+def _start_way(run: Job | Attempt) -> str | None:
+    """Return how a container was got; None where the job had none."""
+    return None if run.runtime == WITHOUT_CONTAINER else run.start_way
+
+
 def attempt_on_wire(attempt: Attempt) -> dict[str, Any]:
     """Return an earlier attempt as the job's `attempts` list shows it."""
     return {
@@ -116,7 +123,7 @@ def attempt_on_wire(attempt: Attempt) -> dict[str, Any]:
         "start_time": _instant(attempt.start_time),
         "end_time": _instant(attempt.end_time),
         "runtime": attempt.runtime,
-        "start_way": attempt.start_way,
+        "start_way": _start_way(attempt),
         "timing": timing_on_wire(attempt.trace),
         "log_bytes": attempt.log_bytes,
         "log_sha256": attempt.log_sha256,
@@ -163,7 +170,7 @@ def job_on_wire(
         "cancel_requested_time": _instant(job.cancel_requested_time),
         "retry_of": job.retry_of,
         "runtime": job.runtime,
-        "start_way": job.start_way,
+        "start_way": _start_way(job),
         "timing": timing_on_wire(job.arrival, job.trace if trace is None else trace),
         "image": job.image,
     }

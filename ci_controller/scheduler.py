@@ -103,8 +103,9 @@ class Scheduler:
         except ImageFault as fault:
             return Verdict(Conclusion.ERRORED, Reason(fault.reason_code, str(fault)))
         if reason is None:
-            starting = Reason(ReasonCode.STARTING, "its container is being started")
             runtime = self.execution_of(job).runtime_name
+            what = "its container" if runtime == "docker" else "the job"
+            starting = Reason(ReasonCode.STARTING, f"{what} is being started")
             way = {} if wanted is None else self._way_in(job, wanted, kind)
             return {"state": State.STARTING, "reason": starting, "runtime": runtime, "not_before": None, **way}
         return {"reason": reason} if reason != job.reason else None

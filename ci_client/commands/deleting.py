@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ci_client.commands.options import echo_json, json_option, server_option, with_connection
+from ci_client.commands.options import command, echo_json, json_option, server_option, with_connection
 
 if TYPE_CHECKING:
     from ci_client.connection import Connection
@@ -14,7 +14,7 @@ _STUCK_SECONDS = 10.0
 """How long files may take to become fewer, before the command ends without them."""
 
 
-@click.command()
+@command()
 @click.argument("jobs", metavar="JOB...", nargs=-1, required=True)
 @server_option
 @json_option
@@ -40,7 +40,7 @@ def delete(jobs: tuple[str, ...], server: str | None, as_json: bool) -> int:
     return with_connection(server, work, carries_jobs=True)
 
 
-@click.command()
+@command()
 @click.option("--older-than", metavar="DURATION", help="Jobs that ended longer ago than this, such as 7d or 12h.")
 @click.option("--keep", metavar="N", type=click.IntRange(0), help="All but the newest N.")
 @click.option("--project", metavar="NAME", help="Only this project's jobs.")
@@ -74,14 +74,14 @@ def cleanup(server: str | None, as_json: bool, conclusion: tuple[str, ...], dry_
 
 
 def _tell(job_ids: list[str], *, as_json: bool, dry_run: bool) -> None:
-    from ci_client.console import say
+    from ci_client.console import say, show
 
     if as_json:
         echo_json({"deleted": 0 if dry_run else len(job_ids), "job_ids": job_ids})
         return
     if dry_run:
         for job_id in job_ids:
-            click.echo(job_id)
+            show(job_id)
     jobs = "1 job" if len(job_ids) == 1 else f"{len(job_ids)} jobs"
     say(f"{jobs} would be deleted" if dry_run else f"deleted {jobs}")
 

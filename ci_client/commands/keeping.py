@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
-from ci_client.commands.options import echo_json, json_option
+from ci_client.commands.options import FilePath, command, echo_json, json_option
 
 
-@click.command()
-@click.argument("target", type=click.Path(path_type=Path))
+@command()
+@click.argument("target", type=FilePath())
 @json_option
 def backup(target: Path, as_json: bool) -> int:
     """Copy database, uploads and logs, while everything runs.
@@ -51,8 +51,8 @@ def _tell_damaged(damaged: list[str], status: int) -> int:
     return status
 
 
-@click.command()
-@click.argument("source", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@command()
+@click.argument("source", type=FilePath(exists=True, file_okay=False))
 @click.option(
     "--keep-queue",
     is_flag=True,

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -11,6 +13,46 @@ if TYPE_CHECKING:
     from ci_client.interrupts import Interrupts
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Command(click.Command):
+    """A command whose names and texts are text: what is not UTF-8 is refused here. Paths may be any bytes."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, args)
+        for param in self.params:
+            given = ctx.params.get(param.name or "")
+            for value in given if isinstance(given, tuple) else (given,):
+                if isinstance(value, str) and not is_text(value):
+                    from ci_client.escapes import visible
+
+                    raise click.BadParameter(f"{visible(value)} is not valid UTF-8", ctx, param)
+        return rest
+
+
+class FilePath(click.Path):
+    """A path that is not empty: an unset variable of a shell's does not mean the current directory."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(path_type=Path, **kwargs)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("it is empty; give a path, such as . for the current directory", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+command = partial(click.command, cls=Command)
+
+
+def is_text(value: str) -> bool:
+    """Tell whether a text that came from outside was valid UTF-8."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
 
 server_option = click.option(
     "--server",
@@ -28,10 +70,13 @@ detach_option = click.option(
 )
 
 
+raw_option = click.option(
+    "--raw", is_flag=True, help="Write the log to a terminal as it is, with all its control sequences."
+)
 image_option = click.option("--image", metavar="IMAGE", help="The image to run in, such as python:3.12-slim.")
 
 
-class TailCommand(click.Command):
+class TailCommand(Command):
     """A command that takes everything after the first `--` as it is, in `ctx.meta["tail"]` (None without `--`)."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -39,10 +84,23 @@ class TailCommand(click.Command):
         if "--" in args:
             cut = args.index("--")
             args, ctx.meta["tail"] = args[:cut], args[cut + 1 :]
+            _check_tail(ctx.meta["tail"], ctx)
         return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]
+
+
+def _check_tail(tail: list[str], ctx: click.Context) -> None:
+    for number, value in enumerate(tail, start=1):
+        if not is_text(value):
+            from ci_client.escapes import visible
+
+            raise click.UsageError(
+                f"the command's word {number}, {visible(value)}, is not valid UTF-8, which a job's command has to be; "
+                "let a shell in the job make such bytes, as in: sh -c 'printf \"\\\\377\"'",
+                ctx,
+            )
 
 
 _PLAIN = ("image", "timeout", "no_output_timeout", "stop_grace", "priority", "project")
@@ -117,6 +175,8 @@ def _variables(given: tuple[str, ...]) -> dict[str, str]:
             if name not in os.environ:
                 raise click.UsageError(f"--env {name}: no such variable is set here; give a value with --env {name}=…")
             value = os.environ[name]
+            if not is_text(value):
+                raise click.UsageError(f"--env {name}: its value here is not valid UTF-8; give one with --env {name}=…")
         variables[name] = value
     return variables
 
@@ -131,7 +191,10 @@ def _labels(given: tuple[str, ...]) -> dict[str, str]:
 
 def echo_json(value: Any) -> None:
     """Write a value to standard output as JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    from ci_client.console import show_raw
+    from ci_client.escapes import visible_json
+
+    show_raw(visible_json(json.dumps(value, indent=2, ensure_ascii=False)) + "\n")
 
 
 def with_connection(

@@ -4,10 +4,10 @@ from typing import Any
 
 import click
 
-from ci_client.commands.options import echo_json, json_option, server_option
+from ci_client.commands.options import command, echo_json, json_option, server_option
 
 
-@click.command()
+@command()
 @click.option("--host", metavar="ADDRESS", help="The address to listen on. By default CI_HOST, or 127.0.0.1.")
 @click.option(
     "--port",
@@ -33,7 +33,7 @@ def serve(host: str | None, port: int | None) -> int:
     return 0
 
 
-@click.command()
+@command()
 def controller() -> int:
     """Run the controller alone, beside a server that has none.
 
@@ -49,10 +49,11 @@ def controller() -> int:
     return 0
 
 
-@click.command()
+@command()
 @json_option
 def settings(as_json: bool) -> int:
     """Show every setting: its value, default, unit and meaning."""
+    from ci_client.console import show
     from ci_client.tables import columns
     from ci_common.settings import Settings
 
@@ -61,7 +62,7 @@ def settings(as_json: bool) -> int:
         echo_json(rows)
         return 0
     head = ("SETTING", "VALUE", "DEFAULT", "UNIT", "MEANING")
-    click.echo(columns([head, *(tuple(_shown(row[name.lower()]) for name in head) for row in rows)]))
+    show(columns([head, *(tuple(_shown(row[name.lower()]) for name in head) for row in rows)]))
     return 0
 
 
@@ -81,7 +82,7 @@ def _shown(value: Any) -> str:
     return "-" if value is None else str(value)
 
 
-@click.command()
+@command()
 @server_option
 @json_option
 def doctor(server: str | None, as_json: bool) -> int:
@@ -92,6 +93,7 @@ def doctor(server: str | None, as_json: bool) -> int:
     import asyncio
     from dataclasses import asdict
 
+    from ci_client.console import show
     from ci_client.doctor import examine_all, exit_status
 
     findings = asyncio.run(examine_all(server))
@@ -101,8 +103,11 @@ def doctor(server: str | None, as_json: bool) -> int:
         marks = {True: ("ok", "green"), None: ("warning", "yellow"), False: ("failed", "red")}
         width = max(len(finding.name) for finding in findings)
         for finding in findings:
-            word, colour = marks[finding.ok]
-            click.echo(f"{click.style(word.ljust(7), fg=colour)}  {finding.name.ljust(width)}  {finding.message}")
+            (word, colour), name = marks[finding.ok], finding.name
+            mark = click.style(word.ljust(7), fg=colour)
+            for line in finding.message.split("\n"):
+                show(f"  {name.ljust(width)}  {line}", mark=mark)
+                mark, name = " " * 7, ""
             if finding.remedy and finding.ok is not True:
-                click.echo(f"{'':7}  {'':{width}}  {finding.remedy}")
+                show(f"  {'':{width}}  {finding.remedy}", mark=" " * 7)
     return exit_status(findings)

@@ -2,17 +2,21 @@
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ci_client.commands.options import (
+    FilePath,
     TailCommand,
+    command,
     detach_option,
     echo_json,
     events_option,
     image_option,
+    raw_option,
     server_option,
     spec_of,
     spec_options,
@@ -22,17 +26,18 @@ if TYPE_CHECKING:
     from ci_client.connection import Connection
     from ci_client.packing import Archive
 
-_PATH = click.argument("path", default=".", metavar="[PATH]", type=click.Path(path_type=Path))
+_PATH = click.argument("path", default=".", metavar="[PATH]", type=FilePath())
 
 
-@click.command(cls=TailCommand)
+@command(cls=TailCommand)
 @_PATH
 @image_option
 @spec_options
+@raw_option
 @server_option
 @events_option
 @click.pass_context
-def run(ctx: click.Context, /, path: Path, server: str | None, as_json: bool, **options: Any) -> int:
+def run(ctx: click.Context, /, path: Path, server: str | None, as_json: bool, raw: bool, **options: Any) -> int:
     """Run a project's tests and follow them to their end.
 
     PATH is a directory, by default this one, or a zip file. The directory is sent as it is, without what .gitignore
@@ -41,34 +46,38 @@ def run(ctx: click.Context, /, path: Path, server: str | None, as_json: bool, **
 
     The exit status is the job's own. Ctrl-C leaves the job alone and says how to come back; a second one cancels it.
     """
-    return _submit_project(ctx, path, server, as_json=as_json, detach=False, options=options)
+    return _submit_project(ctx, path, Way(server, as_json=as_json, raw=raw), options)
 
 
-@click.command(cls=TailCommand)
+@command(cls=TailCommand)
 @_PATH
 @image_option
 @spec_options
 @detach_option
+@raw_option
 @server_option
 @events_option
 @click.pass_context
-def submit(ctx: click.Context, /, path: Path, server: str | None, as_json: bool, detach: bool, **options: Any) -> int:
+def submit(
+    ctx: click.Context, /, path: Path, server: str | None, as_json: bool, raw: bool, detach: bool, **options: Any
+) -> int:
     """Submit a project and follow it, or leave it to a server.
 
     Like `ci run`, but --detach leaves the job to a server (see `ci serve`) and ends at once.
     """
-    return _submit_project(ctx, path, server, as_json=as_json, detach=detach, options=options)
+    return _submit_project(ctx, path, Way(server, as_json=as_json, raw=raw, detach=detach), options)
 
 
-@click.command("exec", cls=TailCommand)
+@command("exec", cls=TailCommand)
 @click.argument("image")
 @spec_options
 @detach_option
+@raw_option
 @server_option
 @events_option
 @click.pass_context
 def exec_command(
-    ctx: click.Context, /, image: str, server: str | None, as_json: bool, detach: bool, **options: Any
+    ctx: click.Context, /, image: str, server: str | None, as_json: bool, raw: bool, detach: bool, **options: Any
 ) -> int:
     """Run one command in an image, without a project.
 
@@ -77,15 +86,18 @@ def exec_command(
     if ctx.meta["tail"] is None:
         raise click.UsageError("give the command after --, as in: ci exec busybox -- echo hello")
     request = {"type": "container", **spec_of(options | {"image": image}, ctx.meta["tail"])}
-    return _make_job(lambda connection: connection.client.create_job(request), server, as_json=as_json, detach=detach)
+    return _make_job(
+        lambda connection: connection.client.create_job(request), Way(server, as_json=as_json, raw=raw, detach=detach)
+    )
 
 
-@click.command()
+@command()
 @click.argument("job")
 @detach_option
+@raw_option
 @server_option
 @events_option
-def retry(job: str, server: str | None, as_json: bool, detach: bool) -> int:
+def retry(job: str, server: str | None, as_json: bool, raw: bool, detach: bool) -> int:
     """Run a completed job again, as a new job.
 
     JOB is a job's id, or the beginning of one. The new job has the same upload and the same options.
@@ -94,12 +106,20 @@ def retry(job: str, server: str | None, as_json: bool, detach: bool) -> int:
     async def submit_again(connection: "Connection") -> str:
         return await connection.client.retry_job(await connection.resolve(job))
 
-    return _make_job(submit_again, server, as_json=as_json, detach=detach)
+    return _make_job(submit_again, Way(server, as_json=as_json, raw=raw, detach=detach))
 
 
-def _submit_project(
-    ctx: click.Context, path: Path, server: str | None, *, as_json: bool, detach: bool, options: dict[str, Any]
-) -> int:
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where a job goes, and how it is followed."""
+
+    server: str | None
+    as_json: bool
+    raw: bool
+    detach: bool = False
+
+
+def _submit_project(ctx: click.Context, path: Path, way: Way, options: dict[str, Any]) -> int:
     from ci_client.console import say, size
 
     spec = spec_of(options, ctx.meta["tail"])
@@ -111,7 +131,7 @@ def _submit_project(
         else:
             files = f"{archive.files} file" + ("" if archive.files == 1 else "s")
             say(f"packed {files}, {size(archive.unpacked_bytes)}, into {size(archive.size)}")
-        return _make_job(lambda connection: _upload(connection, archive, spec), server, as_json=as_json, detach=detach)
+        return _make_job(lambda connection: _upload(connection, archive, spec), way)
 
 
 @contextmanager
@@ -160,27 +180,26 @@ async def _upload(connection: "Connection", archive: "Archive", spec: dict[str, 
         progress.done()
 
 
-def _make_job(
-    make: "Callable[[Connection], Awaitable[str]]", server: str | None, *, as_json: bool, detach: bool
-) -> int:
+def _make_job(make: "Callable[[Connection], Awaitable[str]]", way: Way) -> int:
     from ci_client.connection import connected
-    from ci_client.console import say
+    from ci_client.console import say, show
     from ci_client.follow import JobFollower
     from ci_client.interrupts import Interrupts, run_command
 
-    async def command(interrupts: Interrupts) -> int:
-        outlives = "nobody would run the job once this command has ended" if detach else None
-        async with connected(server, carries_jobs=True, outlives=outlives) as connection:
+    async def work(interrupts: Interrupts) -> int:
+        outlives = "the job would not run once this command has ended" if way.detach else None
+        async with connected(way.server, carries_jobs=True, outlives=outlives) as connection:
             say(f"server {connection.where}")
             job_id = await make(connection)
             say(f"job {job_id}")
-            if not detach:
-                return await JobFollower(connection, job_id, as_json=as_json).follow(interrupts, from_beginning=True)
+            if not way.detach:
+                follower = JobFollower(connection, job_id, as_json=way.as_json, raw=way.raw)
+                return await follower.follow(interrupts, from_beginning=True)
             say(f"follow it with: {connection.advice('wait', job_id, '--all')}")
-            if as_json:
+            if way.as_json:
                 echo_json({"job_id": job_id})
             else:
-                click.echo(job_id)
+                show(job_id)
             return 0
 
-    return run_command(command)
+    return run_command(work)

@@ -2,10 +2,10 @@
 
 import click
 
-from ci_client.commands.options import echo_json, json_option
+from ci_client.commands.options import command, echo_json, json_option
 
 
-@click.command()
+@command()
 @click.option("--chaos", is_flag=True, help="Kill, pause and lock parts at random while jobs run.")
 @click.option(
     "--minutes", type=click.FloatRange(0, min_open=True), metavar="N", help="How long to do so. By default 1."
@@ -30,6 +30,7 @@ def selftest(
     and ends with a table of broken promises. It touches nothing but what it has started. Without --chaos it only runs
     a few jobs. The exit status is 0 if no promise was broken, else 70.
     """
+    from ci_client.console import show
     from ci_client.errors import EX_SOFTWARE
     from ci_client.interrupts import Interrupts, run_command
     from ci_client.roots.selftest import selftest as carry_out
@@ -43,7 +44,7 @@ def selftest(
         if as_json:
             echo_json(outcome.to_json())
         else:
-            click.echo(outcome.table())
+            show(outcome.table())
         return EX_SOFTWARE if outcome.violations else 0
 
     return run_command(command)

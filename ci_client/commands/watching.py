@@ -5,18 +5,27 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ci_client.commands.options import echo_json, events_option, json_option, server_option, with_connection
+from ci_client.commands.options import (
+    command,
+    echo_json,
+    events_option,
+    json_option,
+    raw_option,
+    server_option,
+    with_connection,
+)
 
 if TYPE_CHECKING:
     from ci_client.connection import Connection
 
 
-@click.command()
+@command()
 @click.argument("job")
 @click.option("--all", "from_beginning", is_flag=True, help="Show the log from its beginning, not only what is new.")
+@raw_option
 @server_option
 @events_option
-def wait(job: str, from_beginning: bool, server: str | None, as_json: bool) -> int:
+def wait(job: str, from_beginning: bool, raw: bool, server: str | None, as_json: bool) -> int:
     """Follow a job to its end, from any terminal.
 
     JOB is a job's id, or the beginning of one. The exit status is the job's own. Ctrl-C leaves the job alone and says
@@ -26,15 +35,15 @@ def wait(job: str, from_beginning: bool, server: str | None, as_json: bool) -> i
     from ci_client.follow import JobFollower
     from ci_client.interrupts import Interrupts, run_command
 
-    async def command(interrupts: Interrupts) -> int:
+    async def work(interrupts: Interrupts) -> int:
         async with connected(server, carries_jobs=True) as connection:
-            follower = JobFollower(connection, await connection.resolve(job), as_json=as_json)
+            follower = JobFollower(connection, await connection.resolve(job), as_json=as_json, raw=raw)
             return await follower.follow(interrupts, from_beginning=from_beginning)
 
-    return run_command(command)
+    return run_command(work)
 
 
-@click.command()
+@command()
 @click.argument("job")
 @click.option("--follow", "-f", is_flag=True, help="Keep going until the job ends, with the logs of all attempts.")
 @click.option(
@@ -43,10 +52,11 @@ def wait(job: str, from_beginning: bool, server: str | None, as_json: bool) -> i
     type=click.IntRange(1),
     help="The log of this attempt, from 1; by default of the last. With --follow, begin with this one.",
 )
+@raw_option
 @server_option
 @events_option
-def logs(job: str, follow: bool, attempt: int | None, server: str | None, as_json: bool) -> int:
-    """Write a job's log to standard output, byte for byte.
+def logs(job: str, follow: bool, attempt: int | None, raw: bool, server: str | None, as_json: bool) -> int:
+    """Write a job's log to standard output, byte for byte; to a terminal, its text and colours.
 
     JOB is a job's id, or the beginning of one. Without --follow, this is the log as it stands now. The exit status does
     not depend on how the job ended.
@@ -55,8 +65,9 @@ def logs(job: str, follow: bool, attempt: int | None, server: str | None, as_jso
     async def work(connection: "Connection") -> int:
         job_id = await connection.resolve(job)
         if follow or as_json:
-            return await _write(_followed(connection, job_id, follow=follow, attempt=attempt, as_json=as_json))
-        return await _write(connection.client.log(job_id, attempt=attempt))
+            chunks = _followed(connection, job_id, follow=follow, attempt=attempt, as_json=as_json)
+            return await _write(chunks, raw=raw or as_json)
+        return await _write(connection.client.log(job_id, attempt=attempt), raw=raw)
 
     return with_connection(server, work, carries_jobs=follow)
 
@@ -89,22 +100,23 @@ async def _followed(
                 return
 
 
-async def _write(chunks: AsyncGenerator[bytes, None]) -> int:
+async def _write(chunks: AsyncGenerator[bytes, None], *, raw: bool) -> int:
     from contextlib import aclosing
 
     from ci_client.console import LogOutput
-    from ci_client.exits import EX_BROKEN_PIPE
+    from ci_client.errors import EX_BROKEN_PIPE
 
-    output = LogOutput()
+    output = LogOutput(raw=raw)
     async with aclosing(chunks):
         async for chunk in chunks:
             await output.write(chunk)
             if output.broken:
                 return EX_BROKEN_PIPE
+    await output.end()
     return 0
 
 
-@click.command("list")
+@command("list")
 @click.option("--status", type=click.Choice(["queued", "running", "completed"]), help="Only jobs with this status.")
 @click.option(
     "--conclusion", metavar="NAME", help="Only jobs that ended so: succeeded, failed, cancelled, timed_out, errored."
@@ -120,6 +132,7 @@ async def _write(chunks: AsyncGenerator[bytes, None]) -> int:
 @json_option
 def list_command(server: str | None, as_json: bool, limit: int, pool: bool, **filters: str | None) -> int:
     """List jobs, newest first."""
+    from ci_client.console import show
     from ci_client.tables import job_table, pool_table
 
     given = {name: value for name, value in filters.items() if value is not None}
@@ -138,19 +151,19 @@ def list_command(server: str | None, as_json: bool, limit: int, pool: bool, **fi
             if as_json:
                 echo_json(state)
             else:
-                click.echo(pool_table(state))
+                show(pool_table(state))
             return 0
         jobs = await connection.client.list_jobs(limit=limit, **given)
         if as_json:
             echo_json(jobs)
         else:
-            click.echo(job_table(jobs) if jobs else "no jobs")
+            show(job_table(jobs) if jobs else "no jobs")
         return 0
 
     return with_connection(server, work)
 
 
-@click.command()
+@command()
 @click.argument("job")
 @click.option("--timing", is_flag=True, help="Show instead when the job passed which station on its path.")
 @server_option
@@ -160,6 +173,7 @@ def status(job: str, timing: bool, server: str | None, as_json: bool) -> int:
 
     JOB is a job's id, or the beginning of one. With --timing and --json, this is the part `timing` of the job.
     """
+    from ci_client.console import show
     from ci_client.tables import job_details
     from ci_client.timing import timing_document, timing_table
 
@@ -168,13 +182,13 @@ def status(job: str, timing: bool, server: str | None, as_json: bool) -> int:
         if as_json:
             echo_json(timing_document(record) if timing else record)
         else:
-            click.echo(timing_table(record) if timing else job_details(record))
+            show(timing_table(record) if timing else job_details(record))
         return 0
 
     return with_connection(server, work)
 
 
-@click.command()
+@command()
 @click.argument("job")
 @server_option
 @json_option

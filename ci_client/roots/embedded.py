@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ci_client.announcement import make_state_directory
+from ci_client.escapes import visible
 from ci_client.roots.parts import server_parts
+from ci_client.unexpected import is_debugging, keep
 from ci_common.reporting import log_to_stderr
 from ci_common.settings import Settings
 from ci_common.tasks import alongside
@@ -47,7 +49,9 @@ async def embedded_server(*, carries_jobs: bool) -> AsyncIterator[str]:
         from ci_server.serving import serve
 
     settings = embedded_settings(carries_jobs=carries_jobs)
-    log_to_stderr(settings.log_level, form="ci: %(message)s")
+    log_to_stderr(
+        settings.log_level, form="ci: %(message)s", instead_of_traceback=None if is_debugging() else _kept_report
+    )
     with _private_directory() as directory:
         socket = directory / "api.sock"
         ready = asyncio.Event()
@@ -60,6 +64,10 @@ async def embedded_server(*, carries_jobs: bool) -> AsyncIterator[str]:
         async with alongside(serving, name="embedded server"):
             await ready.wait()
             yield f"unix://{socket}"
+
+
+def _kept_report(error: BaseException) -> str:
+    return "ci: " + visible(keep(error, "embedded server"))
 
 
 @contextmanager
