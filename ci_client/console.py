@@ -155,8 +155,7 @@ class Progress:
 
     def __init__(self) -> None:
         self._terminal = is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
-        self._next = time.monotonic() + (_TERMINAL_SECONDS if self._terminal else _COLOURS_AT_END = re.compile(rb"(?:\x1b\[[0-9;:]*m)+\Z")
-_FIRST_LINE_SECONDS)
+        self._next = time.monotonic() + (_TERMINAL_SECONDS if self._terminal else _FIRST_LINE_SECONDS)
         self._shown = False
 
     def show(self, text: str) -> None:

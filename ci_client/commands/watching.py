@@ -56,10 +56,10 @@ def wait(job: str, from_beginning: bool, raw: bool, server: str | None, as_json:
 @server_option
 @events_option
 def logs(job: str, follow: bool, attempt: int | None, raw: bool, server: str | None, as_json: bool) -> int:
-    """Write a job's log to standard output, byte for byte; to a terminal, its text and colours.
+    """Write a job's log to standard output, byte for byte.
 
-    JOB is a job's id, or the beginning of one. Without --follow, this is the log as it stands now. The exit status does
-    not depend on how the job ended.
+    A terminal gets its text and colours alone. JOB is a job's id, or the beginning of one. Without --follow, this is
+    the log as it stands now. The exit status does not depend on how the job ended.
     """
 
     async def work(connection: "Connection") -> int:

@@ -27,6 +27,10 @@ class ScriptedJob:
     exit_code: int | None = 0
     reason: dict[str, str] | None = None
     runtime: str = "docker"
+    start_way: str | None = None
+    image: str | None = None
+    project: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
     cuts: list[tuple[int, bool]] = field(default_factory=list)
     """For each connection in turn: after how many bytes of the body it ends, and whether in good order."""
     hold_at: int | None = None
@@ -69,13 +73,15 @@ class ScriptedJob:
             "max_attempts": max(self.attempt, 3 if self.earlier else 1),
             "attempts": [self._ended(number) for number in range(1, self.attempt)],
             "not_before": None,
-            "project": None,
-            "labels": {},
+            "project": self.project,
+            "labels": self.labels,
             "payload": {"image": "python:3.12-slim"},
             "steps": [step for _, step in self.steps if step["status"] != "running"],
             "log_bytes": len(self.log) if done else self.hold_at,
             "log_sha256": (self.sha256 or sha256(self.log).hexdigest()) if done else None,
             "runtime": self.runtime,
+            "start_way": self.start_way,
+            "image": self.image,
         }
 
     @property

@@ -69,7 +69,7 @@ def packed(root: Path) -> set[str]:
 
 
 def git_files(root: Path) -> set[str]:
-    subprocess.run(["git", "init", "-q", root], check=True, env=GIT)
+    subprocess.run(["git", "init", "-q", "--template=", root], check=True, env=GIT)
     listing = subprocess.run(
         ["git", "-C", root, "ls-files", "-coz", "--exclude-standard"], check=True, env=GIT, capture_output=True
     )

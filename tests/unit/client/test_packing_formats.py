@@ -5,6 +5,7 @@ import shutil
 import stat
 import subprocess
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -75,16 +76,22 @@ def test_the_server_takes_whatever_is_packed(
     assert described(target) == described(root)
 
 
-def test_directories_deeper_than_calls_can_be(tmp_path: Path) -> None:
-    here = tmp_path / "root"
+@pytest.fixture
+def deep(tmp_path: Path) -> Iterator[Path]:
+    """A directory for a tree that is too deep for Python's own `mkdir` and `rmtree`, which call themselves."""
+    yield tmp_path / "root"
+    subprocess.run(["rm", "-r", tmp_path / "root"], check=True)
+
+
+def test_directories_deeper_than_calls_can_be(deep: Path) -> None:
     deepest = Path(*["d"] * 1000)
-    subprocess.run(["mkdir", "-p", here / deepest], check=True)  # Python's own calls itself for each.
-    (here / deepest / "f").write_text("deep")
-    with pack_directory(here).file as file:
+    subprocess.run(["mkdir", "-p", deep / deepest], check=True)
+    (deep / deepest / "f").write_text("deep")
+    with pack_directory(deep).file as file:
         assert zipfile.ZipFile(file).namelist() == [f"{deepest}/f"]
-    subprocess.run(["mkdir", "-p", here / deepest / "e" / ("n" * 100)], check=True)
+    subprocess.run(["mkdir", "-p", deep / deepest / "e" / ("n" * 100)], check=True)
     with pytest.raises(PackingError, match=r"too long a path.* 2048 .*\.ciignore"):
-        pack_directory(here)
+        pack_directory(deep)
 
 
 @pytest.mark.parametrize("name", ["C:/f", "c:/sub/", "D:\\f"])
