@@ -11,6 +11,7 @@ A job's own exit code where its own code ended by itself; else, so that a script
    141  nothing reads standard output any more (commands that follow a job do so to its end all the same)
 """
 
+from ci_client.errors import EX_BROKEN_PIPE as EX_BROKEN_PIPE
 from ci_client.errors import EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, ClientError
 from ci_common.errors import CiError, RequestError, RuntimeFault, Unavailable
 from ci_common.events import Event
