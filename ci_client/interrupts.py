@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from ci_client.exits import EX_INTERRUPTED
+from ci_client.unexpected import spare_the_terminal
 
 
 class Interrupts:
@@ -77,6 +78,8 @@ def held_back() -> Iterator[Callable[[], None]]:
 
 def run_command(command: Callable[[Interrupts], Awaitable[int]]) -> int:
     """Run a command in an event loop of its own and return its exit status, 130 where a signal ended it."""
+
+    spare_the_terminal()
 
     async def main() -> int:
         interrupts = Interrupts()

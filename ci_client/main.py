@@ -15,6 +15,11 @@ EX_SOFTWARE = 70
 EX_INTERRUPTED = 130
 EX_BROKEN_PIPE = 141
 
+_OF_THE_MACHINE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EIO),
+)
+"""Errors of the system's that are no fault of ours, and that a report would not help with."""
 _AS_REPR = re.compile(r"\\udc([89a-f][0-9a-f])")
 """A byte that is no text, as `repr` shows it in click's messages."""
 _EXIT_STATUS = """\b
@@ -63,6 +68,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # Not every terminal's encoding has every character.
+    sys.unraisablehook = _unraisable
     sys.exit(_flushed(run_cli(sys.argv[1:])))
 
 
@@ -79,6 +85,16 @@ def run_cli(args: list[str]) -> int:
         return EX_INTERRUPTED
     except Exception as exc:
         return _unexpected(exc, args)
+
+
+def _unraisable(failure: "sys.UnraisableHookArgs") -> None:
+    """Keep a report of an error that no code could catch, as in a finalizer, instead of showing its traceback."""
+    from ci_client.unexpected import is_debugging, keep
+
+    if is_debugging() or failure.exc_value is None:
+        sys.__unraisablehook__(failure)
+    else:
+        keep(failure.exc_value, "beside the command")
 
 
 def _flushed(status: int) -> int:
@@ -149,8 +165,9 @@ def _status_of_error(error: Exception) -> int | None:
 
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        say(f"cannot write: {error.strerror}", problem=True)
+    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+        place = f" ({error.filename})" if error.filename else ""
+        say(f"this machine does not let the command go on: {error.strerror}{place}", problem=True)
         return EX_SOFTWARE
     if not isinstance(error, CiError):
         return None

@@ -1,5 +1,6 @@
 """What becomes of an error that was not foreseen: a report in a file, and a message that says where it is."""
 
+import logging
 import os
 import platform
 import secrets
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from ci_client.announcement import make_state_directory
 from ci_client.errors import StateUnavailable
+from ci_client.escapes import visible
+from ci_common.reporting import LineFormatter
 
 DEBUG_VARIABLE = "CI_DEBUG"
 _HINT = f"{DEBUG_VARIABLE}=1 shows the traceback here"
@@ -36,6 +39,18 @@ def keep(error: BaseException, command: str) -> str:
         return f"report {report_id}, with the traceback: {_keep(report_id, _text(error, command, report_id))}"
     except (OSError, StateUnavailable) as exc:
         return f"report {report_id} could not be kept: {exc}"
+
+
+def spare_the_terminal() -> None:
+    """Keep reports instead of the tracebacks that asyncio logs, as of a task that nothing waits for."""
+    if is_debugging():
+        return
+
+    def kept(error: BaseException) -> str:
+        return f"ci: {visible(keep(error, 'beside the command'))}"
+
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(LineFormatter("ci: %(message)s", kept))
 
 
 def is_debugging() -> bool:

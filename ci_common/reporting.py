@@ -24,7 +24,7 @@ def log_to_stderr(
     """
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # No line tells of these.
     handler = _Together()
-    handler.setFormatter(_Formatter(form, instead_of_traceback))
+    handler.setFormatter(LineFormatter(form, instead_of_traceback))
     logging.basicConfig(handlers=[handler])
     for room in ROOMS:
         logging.getLogger(room).setLevel(level.upper())
@@ -64,8 +64,8 @@ class _Together(logging.Handler):
                 sys.stderr.flush()
 
 
-class _Formatter(logging.Formatter):
-    """Writes times as `logging` does, working out each second once."""
+class LineFormatter(logging.Formatter):
+    """Writes times as `logging` does, working out each second once, and something else than tracebacks, if asked."""
 
     _second = (0, "")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ci_client.announcement import make_state_directory
+from ci_client.errors import StateUnavailable
 from ci_client.escapes import visible
 from ci_client.roots.parts import server_parts
 from ci_client.unexpected import is_debugging, keep
@@ -76,7 +77,7 @@ def _private_directory() -> Iterator[Path]:
 
     It is locked for as long as its process lives, so that those of processes that were killed can be told and removed.
     """
-    usual = tempfile.gettempdir()
+    usual = _usual_place()
     parent = Path("/tmp" if len(usual) > _LONGEST_PARENT else usual)  # noqa: S108
     _remove_abandoned(parent)
     with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent, ignore_cleanup_errors=True) as directory:
@@ -86,6 +87,13 @@ def _private_directory() -> Iterator[Path]:
             yield Path(directory)
         finally:
             os.close(lock)
+
+
+def _usual_place() -> str:
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError as exc:
+        raise StateUnavailable(f"there is no directory for temporary files: {exc}; TMPDIR names another place") from exc
 
 
 def _remove_abandoned(parent: Path) -> None:

@@ -190,3 +190,23 @@ def test_delete_and_cleanup(ci: Start, shell_image: str, tmp_path: Path) -> None
 def test_cleanup_that_says_too_little_is_refused(ci: Start, options: list[str], told: str) -> None:
     code, _, err = ended(ci("cleanup", *options))
     assert (code, told in err) == (64, True), err
+
+
+def test_a_strangers_project(ci: Start, service: Service, shell_image: str, runtime: str, tmp_path: Path) -> None:
+    """Links in circles and odd ignore rules go through; logs are exact, and what is said is so for its runtime."""
+    log = b"\x1b[31mred\x1b]52;c;aGk=\x07\n"
+    command = r"printf '\033[31mred\033]52;c;aGk=\007\n'; readlink circle; ls"
+    files = {"ci.yaml": json.dumps({"image": shell_image, "command": command}), ".gitignore": "core.[[:digit:]]*\n"}
+    project = tree(tmp_path / "project", {**files, "core.1": "", "core.c": "", "sub/C:/f": ""})
+    (project / "circle").symlink_to("circle")
+    code, out, err = ended(ci("run", project))
+    assert (code, out) == (0, log + b"circle\nci.yaml\ncircle\ncore.c\nsub\n"), err
+    job_id = next(line.split()[-1] for line in err.splitlines() if line.startswith("ci: job "))
+    shown = ended(ci("status", job_id))[1].decode()
+    assert ("as a process, without a container" in shown) is (runtime == "process")
+    assert ("in a container made for it" in shown) is (runtime == "docker")
+    assert ("\nimage:" in shown) is (runtime == "docker")
+    (project / "C:").mkdir()
+    (project / "C:" / "f").touch()
+    code, _, err = ended(ci("run", project))
+    assert (code, "C:/" in err) == (64, True)

@@ -215,3 +215,48 @@ def test_every_result_goes_through_the_doors() -> None:
     others = [path for path in root.rglob("*.py") if path.name != "console.py"]
     pattern = re.compile(r"click\.echo\((?!\"\\nci: interrupted)|sys\.stdout\.(write|buffer)")
     assert [str(path) for path in others if pattern.search(path.read_text())] == []
+
+
+def test_errors_that_no_code_can_catch_show_no_traceback() -> None:
+    code = """
+import asyncio, gc, sys
+from ci_client import main
+from ci_client.interrupts import run_command
+
+class Fragile:
+    def __del__(self):
+        raise RuntimeError("of a finalizer")
+
+async def fail():
+    raise RuntimeError("of a task")
+
+async def work(_):
+    task = asyncio.create_task(fail())
+    await asyncio.wait({task})
+    del task
+    Fragile()
+    gc.collect()
+    return 7
+
+main.run_cli = lambda _: run_command(work)
+main.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 7
+    assert "Traceback" not in done.stderr
+    assert "report " in done.stderr
+    kept = "".join(path.read_text() for path in (state_directory() / "reports").iterdir())
+    assert "of a task" in kept
+    assert "of a finalizer" in kept
+
+
+def test_what_the_machine_refuses_is_no_error_of_ours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**_: object) -> int:
+        raise PermissionError(13, "Permission denied", "/a/place\x1b")
+
+    monkeypatch.setattr(cli.commands["status"], "callback", fail)
+    assert run_cli(["status", "x"]) == 70
+    assert r"Permission denied (/a/place\x1b)" in capsys.readouterr().err
+    assert not (state_directory() / "reports").exists()
