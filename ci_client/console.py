@@ -115,7 +115,7 @@ def say(message: str, *, problem: bool = False) -> None:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Tell whether somebody may be looking."""
+    """Tell whether a stream is a terminal."""
     try:
         return stream is not None and stream.isatty()
     except ValueError:
