@@ -23,11 +23,10 @@ _PACK = "import sys; from pathlib import Path; from ci_client.packing import pac
 )
 _RULES = "*.py[cod]\n__pycache__/\n/build\n/dist/\n*.egg-info/\n*.o\n*.so\n.venv\n*.log\n!keep.log\ndocs/_build/\n"
 _TREES = {
-    "source": ("source code", 0.0),
-    "mixed": ("source code, a quarter already compressed", 0.25),
-    "compressed": ("files that are compressed already", 1.0),
+    "source": "source code",
+    "compressed": "files that are compressed already",
+    "repetitive": "files that repeat one line, which compress most quickly",
 }
-"""What is in each tree, and which share of the files no compression makes smaller."""
 
 
 async def measure(lab: Lab) -> list[Figure]:
@@ -36,10 +35,10 @@ async def measure(lab: Lab) -> list[Figure]:
     if zip_program is None:
         raise LeftOut("there is no `zip`: apt-get install zip")
     figures = []
-    for key, (what, share) in _TREES.items():
+    for key, what in _TREES.items():
         lab.say(f"a tree of {what}")
         tree = lab.directory / key
-        await asyncio.to_thread(make_tree, tree, files=lab.samples(FILES, 2000), incompressible=share)
+        await asyncio.to_thread(make_tree, tree, key, files=lab.samples(FILES, 2000))
         archive = lab.directory / "x.zip"
 
         async def zipped(tree: Path = tree, archive: Path = archive) -> float:
@@ -49,7 +48,7 @@ async def measure(lab: Lab) -> list[Figure]:
         async def ours(tree: Path = tree) -> float:
             return await _seconds(sys.executable, "-c", _PACK, tree, directory=Path.cwd())
 
-        taken = await in_turns(lab.samples(7, 2), {"ours": ours, "zip": zipped})
+        taken = await in_turns(lab.samples(5, 2), {"ours": ours, "zip": zipped})
         series = (Series(name, tuple(taken[of])) for name, of in (("ci-server", "ours"), ("`zip -qr`", "zip")))
         figures.append(Figure(f"packing.{key}", f"packing {what}", "s", Better.LESS, *series))
         await asyncio.to_thread(shutil.rmtree, tree)
@@ -60,8 +59,8 @@ async def measure(lab: Lab) -> list[Figure]:
     return figures
 
 
-def make_tree(root: Path, *, files: int, incompressible: float) -> None:
-    """Make a tree of as many files as named, always the same one."""
+def make_tree(root: Path, kind: str, *, files: int) -> None:
+    """Make a tree with so many files of this kind, always the same one."""
     chance = random.Random(1)
     library = Path(sysconfig.get_paths()["stdlib"])
     text = b"".join(path.read_bytes() for path in sorted(library.glob("*.py")))
@@ -71,10 +70,17 @@ def make_tree(root: Path, *, files: int, incompressible: float) -> None:
         directory = root / f"package{number % 200}" / f"part{number % 7}"
         directory.mkdir(parents=True, exist_ok=True)
         length = int(size * scale)
-        start = chance.randrange(len(text) - length)
-        content = chance.randbytes(length) if chance.random() < incompressible else text[start : start + length]
-        (directory / f"file{number}.py").write_bytes(content)
+        (directory / f"file{number}.py").write_bytes(_content(kind, chance, text, number, length))
     (root / ".gitignore").write_text(_RULES)
+
+
+def _content(kind: str, chance: random.Random, text: bytes, number: int, length: int) -> bytes:
+    if kind == "compressed":
+        return chance.randbytes(length)
+    if kind == "repetitive":
+        return (b"one line of file %d\n" % number * length)[:length]
+    start = chance.randrange(len(text) - length)
+    return text[start : start + length]
 
 
 async def _seconds(*command: str | Path, directory: Path) -> float:

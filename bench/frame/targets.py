@@ -75,8 +75,8 @@ TARGETS = (
     Target("`GET /jobs` with 1,000,000 rows, against none", "store.list", ratio=0.9),
     Target("job pick-up with 1,000,000 rows, against none", "store.pickup", ratio=0.9),
     Target("packing 20,000 files of 195 MB: source code", "packing.source", ratio=1 / 1.2),
-    Target("the same, a quarter compressed already", "packing.mixed", ratio=1 / 1.2),
-    Target("the same, all compressed already", "packing.compressed", ratio=1 / 1.2),
+    Target("the same, compressed already", "packing.compressed", ratio=1 / 1.2),
+    Target("the same, one line repeated", "packing.repetitive", ratio=1 / 1.2),
     Target("submit to verdict of a one-second pytest job, against {}", "peers.pytest.*", ratio=1),
 )
 

@@ -110,7 +110,7 @@ ATOMS = (
 ODD_NAMES = st.lists(
     st.sampled_from([atom for atom in ATOMS if len(atom) == 1 and atom not in "*?[:"]), min_size=1, max_size=3
 ).map("".join)
-# Newer releases of git take a `**` behind plain characters, as in `a**/b`, for a `*`; up to 2.52 it is one.
+# Git of 2026 takes a `**` behind plain characters, as in `a**/b`, for a `*`; before, it was one.
 VARIES_WITH_GIT = re.compile(r"!?/?[^*?\[\\]*[^*?\[\\/]\*\*")
 
 
