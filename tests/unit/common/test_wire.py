@@ -1,0 +1,22 @@
+"""The job as the API shows it."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ci_common.jobs import Attempt, Conclusion, Job, Reason, ReasonCode, StartWay, State
+from ci_common.wire import job_on_wire
+from tests.helpers.jobs import NOON
+
+
+@pytest.mark.parametrize(("runtime", "shown"), [("docker", "cold"), ("process", None)])
+def test_what_runs_as_a_process_has_got_no_container(runtime: str, shown: str | None) -> None:
+    reason = Reason(ReasonCode.EXIT_CODE, "1")
+    ended: dict[str, Any] = {"conclusion": Conclusion.FAILED, "reason": reason, "exit_code": 1, "end_time": NOON}
+    ended |= {"start_time": NOON, "runtime": runtime, "steps": (), "log_bytes": 0, "log_sha256": "0" * 64}
+    attempt = replace(Attempt(number=1, **ended), start_way=StartWay.COLD)
+    job = Job(id="x", type="container", submit_time=NOON, state=State.RUNNING, runtime=runtime)
+    job = replace(job, start_way=StartWay.COLD, attempt=2, max_attempts=2, earlier_attempts=(attempt,))
+    wire = job_on_wire(job)
+    assert (wire["start_way"], wire["attempts"][0]["start_way"]) == (shown, shown)
