@@ -10,6 +10,7 @@ compressed as they are read, by the thread that writes.
 import errno
 import os
 import stat
+import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -203,10 +204,11 @@ class _Packer:
             self._last = left.path
 
     def _large(self, leaf: Leaf) -> None:
-        """Pack a file as it is read. It may grow while it is: what is read is what is sent."""
+        """Pack a file as it is read, so much of it as was there at first: it may grow as quickly as it is read."""
         with _opened(leaf) as (descriptor, status):
             about = About(leaf.path, status.st_mode, status.st_mtime)
-            chunk = _read(descriptor, _CHUNK)
+            left = status.st_size or sys.maxsize  # Of some file systems' files the size is not known before.
+            chunk = _read(descriptor, min(_CHUNK, left))
             method = DEFLATED if is_worth_compressing(chunk) else STORED
             member = self._zip.begin(about, may_be_large=status.st_size > _MAY_BE_LARGE, method=method)
             try:
@@ -214,10 +216,13 @@ class _Packer:
                     member.write(chunk)
                     self.bytes += len(chunk)
                     self._report()
-                    chunk = _read(descriptor, _CHUNK)
+                    left -= len(chunk)
+                    chunk = _read(descriptor, min(_CHUNK, left))
             except OverflowError as exc:
                 raise PackingError(f"{visible(leaf.path)} grows too quickly to be packed; {LIST_IT}") from exc
             member.close()
+            if left == 0 and os.fstat(descriptor).st_size > status.st_size:
+                self.notes.append(f"{visible(leaf.path)} grew while packing; what came later is left out")
 
     def _report(self) -> None:
         if self._progress is not None:

@@ -201,6 +201,24 @@ def test_files_that_vanish_and_grow_while_packing(tmp_path: Path, monkeypatch: p
     assert archive.unpacked_bytes == 5_000_010
 
 
+def test_a_file_that_grows_as_quickly_as_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"x" * 3_000_000)
+    read, rounds = packing._read, iter(range(20))
+
+    def grow(descriptor: int, size: int) -> bytes:
+        next(rounds)  # Ends a test that would not end.
+        with path.open("ab") as file:
+            file.write(b"y" * 1_500_000)
+        return read(descriptor, size)
+
+    monkeypatch.setattr(packing, "_read", grow)
+    archive = pack_directory(tmp_path)
+    with archive.file, zipfile.ZipFile(archive.file) as packed:
+        assert packed.read("log") == b"x" * 3_000_000
+    assert archive.notes == ["log grew while packing; what came later is left out"]
+
+
 @needs_other_user
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("x")
