@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -11,6 +11,11 @@ from ci_common.errors import CiError
 from ci_common.hosts import Hosts
 from ci_common.quantities import ByteSize, Duration, NonNegativeByteSize, StopGrace
 from ci_common.retention import Ages, Number, Numbers
+
+ProcessorSeconds = Annotated[Duration, Field(ge=1, le=600)]
+"""Seconds as the system can limit them."""
+ReadMemory = Annotated[ByteSize, Field(ge=64 * 1024**2)]
+"""Bytes, and enough for the list of an archive's members."""
 
 
 class SettingsError(CiError):
@@ -124,9 +129,16 @@ class Settings(BaseModel):
         json_schema_extra={"env": "CI_MAX_MEMBERS", "unit": "members"},
     )  # fmt: skip
     max_compression_ratio: float = Field(
-        200.0, gt=1, description="the most an upload of over 16 MiB unpacked may grow by",
+        200.0, gt=1, description="the most an upload of over 256 MiB unpacked may grow by",
         json_schema_extra={"env": "CI_MAX_COMPRESSION_RATIO", "unit": "times"},
     )  # fmt: skip
+    read_timeout: ProcessorSeconds = _setting(
+        "CI_READ_TIMEOUT", 5.0, "the longest that the files of one upload may keep a processor busy until it is known "
+        "what to run; at most 10m", "s",
+    )  # fmt: skip
+    read_memory: ReadMemory = _setting(
+        "CI_READ_MEMORY", 512 * 1024**2, "the most memory that this may take, or unpacking; at least 64 MiB", "bytes"
+    )
     default_timeout: Duration = _setting("CI_DEFAULT_TIMEOUT", 3600.0, "the timeout of jobs that name none", "s")
     default_no_output_timeout: Duration | None = _setting(
         "CI_DEFAULT_NO_OUTPUT_TIMEOUT", None, "the no_output_timeout of jobs that name none; by default none", "s"

@@ -5,7 +5,8 @@ from pathlib import Path
 from ci_common.errors import InvalidUpload, StartFault, TooLarge
 from ci_common.ids import new_job_id
 from ci_common.layout import RunDirectory
-from ci_common.unpack import UnpackLimits, unpack_beside
+from ci_common.readers.unpacking import unpack_apart
+from ci_common.unpack import UnpackLimits
 
 
 async def fill_workspace(run: RunDirectory, upload: Path, limits: UnpackLimits) -> None:
@@ -19,7 +20,7 @@ async def fill_workspace(run: RunDirectory, upload: Path, limits: UnpackLimits) 
     draft = run.workspace.with_name(f"{run.workspace.name}.{new_job_id()}")
     draft.mkdir(parents=True)
     try:
-        await unpack_beside(upload, draft, limits)
+        await unpack_apart(upload, draft, limits)
     except (InvalidUpload, TooLarge) as exc:
         raise StartFault(f"what was uploaded cannot be unpacked again: {exc}") from exc
     draft.rename(run.workspace)

@@ -12,6 +12,8 @@ from starlette.requests import Request
 from ci_common.disk import Disk
 from ci_common.jobs import Job
 from ci_common.layout import DataDirectory, RunDirectory
+from ci_common.readers.confinement import ReadingLimits
+from ci_common.readers.pool import Readers
 from ci_common.settings import Settings
 from ci_common.unpack import UnpackLimits
 from ci_common.watch import FileWatcher
@@ -23,11 +25,11 @@ from ci_server.admission import Admission
 from ci_server.batches import RecentBatches
 from ci_server.feed import JobFeed
 from ci_server.leaving import Leaving
+from ci_server.recognition.tasks import MODULE
 from ci_server.shared_tail import Sources
 from ci_server.sweeping import sweep_for_ever
 from ci_server.tails import Tails
 
-_UNPACKING_AT_ONCE = 4
 _RECENT_BYTES = 8 * 1024**2
 """How much of what streams have just brought is held for readers that are a little behind."""
 
@@ -47,7 +49,7 @@ class Services:
     leaving: Leaving
     disk: Disk
     admission: Admission
-    unpacking: asyncio.Semaphore
+    readers: Readers
 
     @property
     def unpack_limits(self) -> UnpackLimits:
@@ -88,7 +90,7 @@ async def open_services(
 ) -> AsyncIterator[Services]:
     """Open what there is besides the repository, and close it. Raises OSError."""
     data = DataDirectory(settings.data_path)
-    async with FileWatcher() as watcher:
+    async with FileWatcher() as watcher, Readers(MODULE, ReadingLimits.of(settings)) as readers:
         feed = JobFeed(repository)
         tasks = [
             asyncio.create_task(feed.run(), name="job-feed"),
@@ -98,7 +100,6 @@ async def open_services(
             task.add_done_callback(_report_end)
         try:
             admission = Admission(settings, repository, disk, leaving)
-            unpacking = asyncio.Semaphore(_UNPACKING_AT_ONCE)
             recent = RecentBatches(_RECENT_BYTES)
             tails = Tails(Sources(repository, watcher, feed, leaving, partial(run_of, data), recent))
             with tails.ending_with_the_server():
@@ -112,7 +113,7 @@ async def open_services(
                     leaving=leaving,
                     disk=disk,
                     admission=admission,
-                    unpacking=unpacking,
+                    readers=readers,
                 )
         finally:
             for task in tasks:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from ci_common.jobs import Job, NewJob
 from ci_common.layout import UNCONFIRMED, DataDirectory, RunDirectory
+from ci_common.readers.pool import Readers
+from ci_common.readers.unpacking import unpack_with
 from ci_common.tasks import in_thread
-from ci_common.unpack import UnpackLimits, unpack_beside
+from ci_common.unpack import UnpackLimits
 from ci_persistence.repository import JobRepository
 
 
@@ -41,16 +43,15 @@ class Staging:
         except OSError:
             shutil.copyfile(source, self.upload)
 
-    async def unpack(self, limits: UnpackLimits, check_room: Callable[[], None]) -> None:
-        """Unpack the upload into the workspace, in a thread that ends soon after a cancellation, and synchronise it.
+    async def unpack(self, readers: Readers, limits: UnpackLimits, check_room: Callable[[], None]) -> None:
+        """Have the upload unpacked into the workspace, and synchronise it. A cancellation ends that.
 
-        `check_room` is called in that thread before every block that is written, and may raise. Further raises
-        InvalidUpload, TooLarge, OSError.
+        `check_room` is called before every MiB that is written, and may raise. Further raises what `unpack_with` does.
         """
         self.workspace.mkdir(parents=True)
         syncing = asyncio.create_task(asyncio.to_thread(sync, self.upload), name="upload to disk")
         try:
-            await unpack_beside(self.upload, self.workspace, limits, check_room=check_room)
+            await unpack_with(readers, self.upload, self.workspace, limits, check_room=check_room)
         finally:
             await asyncio.gather(syncing, return_exceptions=True)
         syncing.result()

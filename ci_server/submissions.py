@@ -21,7 +21,8 @@ from ci_common.wire import BuiltinRequest, SleepPayload
 from ci_server.masking import masked_spec
 from ci_server.reading import apart, as_written, parse_json_object, read_json_body
 from ci_server.receiving import announced_bytes, receive_upload
-from ci_server.recognition.projects import Resolved, resolve, resolve_command
+from ci_server.recognition.projects import Resolved, resolve_command
+from ci_server.recognition.tasks import resolve_with
 from ci_server.request_log import note_job
 from ci_server.services import Services
 from ci_server.staging import staged
@@ -41,9 +42,9 @@ async def submit_upload(services: Services, request: Request) -> Job:
         trace.note(Station.RECEIVED)
         raw = b"{}" if upload.spec is None else upload.spec
         spec, masked = await apart(len(raw), _read_spec, raw)
-        async with _while_connected(request), services.unpacking:
-            await staging.unpack(services.unpack_limits, place.check_room)
-            resolved = await asyncio.to_thread(resolve, staging.workspace, spec, services.settings)
+        async with _while_connected(request):
+            await staging.unpack(services.readers, services.unpack_limits, place.check_room)
+            resolved = await resolve_with(services.readers, staging.workspace, spec, services.settings)
         described = {"filename": upload.filename, "size": upload.size, "sha256": upload.sha256}
         trace.note(Station.UNPACKED)
         payload = {"upload": described, **masked}
@@ -96,8 +97,8 @@ async def retry(services: Services, request: Request, job: Job) -> Job:
                 f"what was uploaded for job {job.id} is not kept any longer (CI_UPLOAD_RETENTION); "
                 "submit the project again"
             ) from exc
-        async with _while_connected(request), services.unpacking:
-            await staging.unpack(services.unpack_limits, place.check_room)
+        async with _while_connected(request):
+            await staging.unpack(services.readers, services.unpack_limits, place.check_room)
         trace.note(Station.UNPACKED)
         again = replace(again, arrival=trace.times())
         return await staging.commit(services.repository, again, max_queued=max_queued)
