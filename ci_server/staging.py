@@ -3,17 +3,17 @@
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from ci_common.jobs import Job, NewJob
 from ci_common.layout import UNCONFIRMED, DataDirectory, RunDirectory
-from ci_common.readers.pool import Readers
-from ci_common.readers.unpacking import unpack_with
 from ci_common.tasks import in_thread
-from ci_common.unpack import UnpackLimits
 from ci_persistence.repository import JobRepository
+
+T = TypeVar("T")
 
 
 class Staging:
@@ -43,18 +43,19 @@ class Staging:
         except OSError:
             shutil.copyfile(source, self.upload)
 
-    async def unpack(self, readers: Readers, limits: UnpackLimits, check_room: Callable[[], None]) -> None:
-        """Have the upload unpacked into the workspace, and synchronise it. A cancellation ends that.
+    async def fill(self, read: Callable[[Path, Path], Awaitable[T]]) -> T:
+        """Make the workspace, have it filled by `read` from the upload, which is synchronised, and return its result.
 
-        `check_room` is called before every MiB that is written, and may raise. Further raises what `unpack_with` does.
+        `read` takes the paths of both. Raises what it raises, and OSError.
         """
         self.workspace.mkdir(parents=True)
         syncing = asyncio.create_task(asyncio.to_thread(sync, self.upload), name="upload to disk")
         try:
-            await unpack_with(readers, self.upload, self.workspace, limits, check_room=check_room)
+            result = await read(self.upload, self.workspace)
         finally:
             await asyncio.gather(syncing, return_exceptions=True)
         syncing.result()
+        return result
 
     async def commit(self, repository: JobRepository, job: NewJob, *, max_queued: int) -> Job:
         """Make this the job's directory, durably, and then store its row. Raises QueueFull, Unavailable, OSError.

@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from ci_common.errors import FieldError, InvalidRequest, NotRetryable
 from ci_common.ids import new_job_id
 from ci_common.jobs import BUILTIN_TYPES, CONTAINER_TYPE, Job, NewJob, State
+from ci_common.readers.unpacking import unpack_with
 from ci_common.settings import Settings
 from ci_common.spec import Spec
 from ci_common.stations import Station, Trace, gone_on
@@ -22,7 +23,7 @@ from ci_server.masking import masked_spec
 from ci_server.reading import apart, as_written, parse_json_object, read_json_body
 from ci_server.receiving import announced_bytes, receive_upload
 from ci_server.recognition.projects import Resolved, resolve_command
-from ci_server.recognition.tasks import resolve_with
+from ci_server.recognition.tasks import read_with
 from ci_server.request_log import note_job
 from ci_server.services import Services
 from ci_server.staging import staged
@@ -43,8 +44,11 @@ async def submit_upload(services: Services, request: Request) -> Job:
         raw = b"{}" if upload.spec is None else upload.spec
         spec, masked = await apart(len(raw), _read_spec, raw)
         async with _while_connected(request):
-            await staging.unpack(services.readers, services.unpack_limits, place.check_room)
-            resolved = await resolve_with(services.readers, staging.workspace, spec, services.settings)
+            resolved = await staging.fill(
+                lambda upload, workspace: read_with(
+                    services.readers, upload, workspace, spec, services.settings, check_room=place.check_room
+                )
+            )
         described = {"filename": upload.filename, "size": upload.size, "sha256": upload.sha256}
         trace.note(Station.UNPACKED)
         payload = {"upload": described, **masked}
@@ -98,7 +102,11 @@ async def retry(services: Services, request: Request, job: Job) -> Job:
                 "submit the project again"
             ) from exc
         async with _while_connected(request):
-            await staging.unpack(services.readers, services.unpack_limits, place.check_room)
+            await staging.fill(
+                lambda upload, workspace: unpack_with(
+                    services.readers, upload, workspace, services.unpack_limits, check_room=place.check_room
+                )
+            )
         trace.note(Station.UNPACKED)
         again = replace(again, arrival=trace.times())
         return await staging.commit(services.repository, again, max_queued=max_queued)

@@ -1,4 +1,4 @@
 """Processes that read what strangers wrote: confined, killed when they take too much, and replaced when they die.
 
-The program is `child`. All else runs in the process that asks: `pool` for its many requests, `unpacking` for one archive.
+The program is `child`. All else runs in the process that asks: `pool` for many requests, `unpacking` for one archive.
 """

@@ -61,28 +61,36 @@ class Allowance:
     """The limits that hold for this process while it does one task."""
 
     def __init__(self) -> None:
-        self._seconds = 0.0
+        self._limits: ReadingLimits | None = None
+        self._size = memory_size()
+        self._seconds = 0
         self._renewed = -1
 
-    def begin(self, limits: ReadingLimits, *, writes: bool) -> None:
-        """Let the limits hold from now on. A task that does not write cannot make a file longer."""
-        self._seconds = limits.seconds
+    def begin(self, limits: ReadingLimits) -> None:
+        """Let the limits hold from now on."""
+        if self._size is not None and limits != self._limits:
+            _soft(resource.RLIMIT_AS, self._size + limits.memory)
+        self._limits = limits
+        self._seconds = max(1, math.ceil(limits.seconds))
+        self.start_over(writes=True)
+
+    def start_over(self, *, writes: bool) -> None:
+        """Count the time from now on. Where it does not write, no file can be made longer."""
         self._renewed = -1
         self.renew()
         _soft(resource.RLIMIT_FSIZE, resource.RLIM_INFINITY if writes else 0)
-        if (size := memory_size()) is not None:
-            _soft(resource.RLIMIT_AS, size + limits.memory)
 
     def renew(self) -> None:
-        """Count the processor time from now on. Cheap enough to be called for every file."""
+        """Give the task its processor time another time. Cheap enough to be called for every file."""
         used = math.ceil(time.process_time())
         if used != self._renewed:
             self._renewed = used
-            _soft(resource.RLIMIT_CPU, used + max(1, math.ceil(self._seconds)))
+            _soft(resource.RLIMIT_CPU, used + self._seconds)
 
-    def lift_memory(self) -> None:
-        """Let a task that has used its memory up say so."""
-        _soft(resource.RLIMIT_AS, resource.RLIM_INFINITY)
+
+def lift_memory() -> None:
+    """Let a task that has used its memory up say so."""
+    _soft(resource.RLIMIT_AS, resource.RLIM_INFINITY)
 
 
 def memory_size() -> int | None:

@@ -2,58 +2,54 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
-from ci_common.errors import RequestError
 from ci_common.readers.confinement import ReadingLimits
 from ci_common.readers.process import Reader
-from ci_common.readers.verdicts import ReaderLost, judged, result_of
+from ci_common.readers.verdicts import ReaderLost, Task, judged, result_of
 
 AT_ONCE = 4
-_SLOW_SECONDS = 0.25
+"""Tasks that are done at once, without those that have given way."""
+_SLOW_SECONDS = 0.2
+_WAITING_SECONDS = 0.1
 _IDLE_SECONDS = 600.0
-_NAMES = 8
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """A task for a reader."""
+class Pace:
+    """When something takes long, in seconds."""
 
-    task: str
-    """Its name in the module's TASKS."""
-    argument: dict[str, Any]
-    root: Path
-    """The directory whose files are read or written."""
-    refusal: type[RequestError]
-    """What is raised where the upload is at fault, with the names of its files."""
-    writes: bool = False
-    """Whether it writes files. Such a task keeps its place to its end, and is sure of the file that it is at."""
+    slow: float = _SLOW_SECONDS
+    """A task that has only read for so long goes on beside the others, at a low priority."""
+    waiting: float = _WAITING_SECONDS
+    """Another reader is started for a task that has waited so long for one."""
+    idle: float = _IDLE_SECONDS
+    """A reader that has had nothing to do for so long is ended, unless it is the only one."""
 
 
 class Readers:
     """A pool of readers, as an asynchronous context. For one event loop.
 
-    AT_ONCE tasks are done at once. One that only reads and takes longer than others gives its place away: it goes on
-    at a low priority, and those behind it do not wait for it.
+    AT_ONCE tasks are done at once, first come, first served. A task that only reads, and takes longer than they usually
+    do, gives way: its reader is no longer counted, so that those behind it do not wait for it.
     """
 
-    def __init__(self, tasks: str, limits: ReadingLimits, *, slow_seconds: float = _SLOW_SECONDS) -> None:
+    def __init__(self, tasks: str, limits: ReadingLimits, *, pace: Pace | None = None) -> None:
         """`tasks` is the name of a module."""
         self._tasks = tasks
         self._limits = limits
-        self._slow_seconds = slow_seconds
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._pace = pace or Pace()
         self._idle: list[Reader] = []
         self._busy: set[Reader] = set()
-        self._starting: asyncio.Task[None] | None = None
-        self._letting_go: asyncio.TimerHandle | None = None
+        self._starting: set[asyncio.Task[None]] = set()
         self._ending: set[asyncio.Task[None]] = set()
+        self._waiting: deque[asyncio.Future[Reader]] = deque()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
         self._is_closed = False
 
     async def __aenter__(self) -> Self:
@@ -62,154 +58,174 @@ class Readers:
 
     async def __aexit__(self, *_: object) -> None:
         self._is_closed = True
-        if self._letting_go is not None:
-            self._letting_go.cancel()
-        if self._starting is not None:
-            self._starting.cancel()
-            await asyncio.gather(self._starting, return_exceptions=True)
+        for timer in self._timers.values():
+            timer.cancel()
+        for task in self._starting:
+            task.cancel()
         ends = [*(self._end(reader) for reader in self._idle), *(reader.end() for reader in self._busy)]
-        await asyncio.gather(*ends, *self._ending)
+        await asyncio.gather(*ends, *self._starting, *self._ending, return_exceptions=True)
         self._idle.clear()
 
     @property
     def pids(self) -> list[int]:
-        """The processes there are, for those who watch them."""
+        """The processes that are ready or at work."""
         return [reader.pid for reader in [*self._idle, *self._busy]]
 
     async def ready(self) -> None:
-        """Wait until the first reader can take a task."""
-        if self._starting is not None:
-            await asyncio.shield(self._starting)
+        """Wait until a reader can take a task. Raises Unavailable, ReaderLost."""
+        self._offer(await self._take())
 
-    async def do(self, work: Work, *, on_advance: Callable[[], None] = lambda: None) -> Any:
-        """Return the result of a task, for which nothing runs any longer once this has ended, in whatever way.
+    async def do(self, task: Task, *, on_advance: Callable[[], None] = lambda: None) -> Any:
+        """Return the result of a task. Once this has ended, in whatever way, nothing of it runs any longer.
 
         `on_advance` is called once in a while, and before every MiB that is written; what it raises ends the task.
-        Raises the work's `refusal` where the files take more than the limits allow or cannot be read; what the task
-        itself raises; Unavailable where no process can be started; and ReaderLost where two readers in turn have died
-        of something else.
+        Raises what the task raises; InvalidUpload or InvalidRequest where the upload's files cannot be read or take
+        more than the limits allow; Unavailable where no process can be started; and ReaderLost where two readers in
+        turn have died of something else.
         """
-        async with self._place() as place:
-            try:
-                return await self._try(work, place, on_advance, again=False)
-            except ReaderLost as exc:
-                log.warning("a reader is lost, another one takes over: %s", exc)
-            return await self._try(work, place, on_advance, again=True)
-
-    async def _try(self, work: Work, place: "_Place", on_advance: Callable[[], None], *, again: bool) -> Any:
-        reader = await (Reader.start(self._tasks) if again else self._take())
-        self._busy.add(reader)
         try:
-            with place.lent_to(reader, None if work.writes else self._slow_seconds):
-                answer = await self._answer(reader, work, on_advance, again=again)
-            return result_of(answer, work.root, reader.files(work.root), self._limits, work.refusal)
+            return await self._do(task, await self._take(), on_advance, again=False)
+        except ReaderLost as exc:
+            log.warning("a reader is lost, another one takes over: %s", exc)
+        return await self._do(task, await Reader.start(self._tasks), on_advance, again=True)
+
+    async def _do(self, task: Task, reader: Reader, on_advance: Callable[[], None], *, again: bool) -> Any:
+        self._busy.add(reader)
+        watch = _Watch(reader, self._pace.slow, self._grow)
+        try:
+            answer = await self._answer(task, reader, on_advance, again=again)
+            return result_of(answer, task, reader.files(task.root), self._limits)
         finally:
+            watch.stop()
             self._busy.discard(reader)
             await self._give_back(reader)
 
     async def _answer(
-        self, reader: Reader, work: Work, on_advance: Callable[[], None], *, again: bool
+        self, task: Task, reader: Reader, on_advance: Callable[[], None], *, again: bool
     ) -> dict[str, Any]:
         request = {
-            "task": work.task,
-            "argument": work.argument | {"again": again},
-            "root": str(work.root),
-            "names": 1 if work.writes else _NAMES,
-            "writes": work.writes,
+            "task": task.name,
+            "argument": task.argument,
+            "root": str(task.root),
+            "again": again,
             "seconds": self._limits.seconds,
             "memory": self._limits.memory,
         }
-        before = reader.processor_seconds()
         try:
             return await reader.ask(request, silence=self._limits.longest_silence, on_advance=on_advance)
         except (TimeoutError, OSError, EOFError) as exc:
-            spent, status = reader.processor_seconds() - before, await reader.end()
-            silent = isinstance(exc, TimeoutError)
-            files = reader.files(work.root)
-            raise judged(status, spent, files, self._limits, work.refusal, silent=silent) from exc
+            status = await reader.end()
+            raise judged(status, reader.silence, reader.files(task.root), self._limits) from exc
         except BaseException:
             await reader.end()
             raise
 
     async def _take(self) -> Reader:
-        await self.ready()
         while self._idle:
             reader = self._idle.pop()
             if reader.can_work:
                 return reader
             await self._end(reader)
-        return await Reader.start(self._tasks)
+        waiting: asyncio.Future[Reader] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        self._grow_later()
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            if not waiting.cancelled() and waiting.exception() is None:
+                self._offer(waiting.result())
+            raise
+
+    def _offer(self, reader: Reader) -> None:
+        """Hand a reader that is free to the task that has waited the longest."""
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_result(reader)
+                return
+        self._idle.append(reader)
+        if len(self._idle) > 1:
+            self._later("idle", self._pace.idle, self._let_go)
 
     async def _give_back(self, reader: Reader) -> None:
-        if not reader.is_worn and not self._is_closed:
-            self._idle.append(reader)
-            self._let_go_later()
+        if not self._is_closed and not reader.is_worn:
+            self._offer(reader)
             return
         await self._end(reader)
-        if not self._idle:
+        if self._counted == 0:
             self._start_one()
 
     async def _end(self, reader: Reader) -> None:
         await reader.end()
         reader.forget()
 
+    @property
+    def _counted(self) -> int:
+        return len(self._idle) + len(self._starting) + sum(not reader.gives_way for reader in self._busy)
+
+    def _grow_later(self) -> None:
+        """See to it that tasks do not wait for long: readers take a while to start, so one may be free before."""
+        if self._counted == 0:
+            self._start_one()
+        self._later("waiting", self._pace.waiting, self._grow)
+
+    def _grow(self) -> None:
+        if any(not waiting.done() for waiting in self._waiting):
+            if self._counted < AT_ONCE and not self._starting:
+                self._start_one()
+            self._later("waiting", self._pace.waiting, self._grow)
+
+    def _let_go(self) -> None:
+        if len(self._idle) > 1:
+            ending = asyncio.create_task(self._end(self._idle.pop(0)), name="reader's end")
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+            self._later("idle", self._pace.idle, self._let_go)
+
+    def _later(self, what: str, seconds: float, call: Callable[[], None]) -> None:
+        """Make the call after so many seconds, unless it is to be made already."""
+
+        def now() -> None:
+            del self._timers[what]
+            call()
+
+        if what not in self._timers and not self._is_closed:
+            self._timers[what] = asyncio.get_running_loop().call_later(seconds, now)
+
     def _start_one(self) -> None:
-        if not self._is_closed and (self._starting is None or self._starting.done()):
-            self._starting = asyncio.create_task(self._start(), name="reader")
+        if not self._is_closed:
+            starting = asyncio.create_task(self._start(), name="reader's start")
+            self._starting.add(starting)
+            starting.add_done_callback(self._starting.discard)
 
     async def _start(self) -> None:
         try:
-            self._idle.append(await Reader.start(self._tasks))
+            self._offer(await Reader.start(self._tasks))
         except Exception as exc:
-            log.warning("no reader can be started before it is needed: %s", exc)
-
-    def _let_go_later(self) -> None:
-        if len(self._idle) > 1 and self._letting_go is None:
-            self._letting_go = asyncio.get_running_loop().call_later(_IDLE_SECONDS, self._let_go)
-
-    def _let_go(self) -> None:
-        """End the readers beyond one that have had nothing to do; of those that are used, the last one is."""
-        self._letting_go = None
-        if len(self._idle) > 1:
-            reader = self._idle.pop(0)
-            self._ending.add(task := asyncio.create_task(self._end(reader), name="reader's end"))
-            task.add_done_callback(self._ending.discard)
-        self._let_go_later()
-
-    @asynccontextmanager
-    async def _place(self) -> AsyncIterator["_Place"]:
-        await self._places.acquire()
-        place = _Place(self._places)
-        try:
-            yield place
-        finally:
-            place.leave()
+            log.warning("a reader cannot be started: %s", exc)
+            while self._counted == 1 and self._waiting:  # Nothing else would ever come to them.
+                waiting = self._waiting.popleft()
+                if not waiting.done():
+                    waiting.set_exception(exc)
 
 
-class _Place:
-    """One of the places at once, until it is left or given away."""
+class _Watch:
+    """Has a reader give way once it has only read for too long, and says so."""
 
-    def __init__(self, places: asyncio.Semaphore) -> None:
-        self._places = places
-        self._is_held = True
+    def __init__(self, reader: Reader, seconds: float, on_giving_way: Callable[[], None]) -> None:
+        self._reader = reader
+        self._seconds = seconds
+        self._on_giving_way = on_giving_way
+        self._has_read = False
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
 
-    def leave(self) -> None:
-        if self._is_held:
-            self._is_held = False
-            self._places.release()
-
-    @contextmanager
-    def lent_to(self, reader: Reader, slow_seconds: float | None) -> Iterator[None]:
-        """Give the place away, and the reader's priority, once the context has lasted that long."""
-        if slow_seconds is None:
-            yield
+    def _look(self) -> None:
+        if self._has_read:
+            self._reader.give_way()
+            self._on_giving_way()
             return
-        timer = asyncio.get_running_loop().call_later(slow_seconds, self._give_away, reader)
-        try:
-            yield
-        finally:
-            timer.cancel()
+        self._has_read = self._reader.only_reads
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._look)
 
-    def _give_away(self, reader: Reader) -> None:
-        reader.give_way()
-        self.leave()
+    def stop(self) -> None:
+        self._timer.cancel()

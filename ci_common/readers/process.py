@@ -13,7 +13,7 @@ from ci_common.errors import Unavailable
 from ci_common.process_start import state_and_start_of
 from ci_common.readers.board import Board
 from ci_common.readers.frames import encoded, next_frame
-from ci_common.readers.verdicts import ReaderLost
+from ci_common.readers.verdicts import Files, ReaderLost, Silence
 
 _PROGRAM = "import sys; sys.path[:] = {path}; from ci_common.readers.child import main; main()"
 _KEPT_VARIABLES = ("DYLD_LIBRARY_PATH", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
@@ -32,6 +32,10 @@ class Reader:
         self._board = board
         self.is_worn = False
         """Whether it is to do no other task."""
+        self.gives_way = False
+        """Whether everything else goes first."""
+        self.silence: Silence | None = None
+        """Set where it has said nothing for too long."""
 
     @classmethod
     async def start(cls, tasks: str) -> "Reader":
@@ -85,27 +89,48 @@ class Reader:
         """
         self._requests.write(encoded(request))
         while True:
-            async with asyncio.timeout(silence):
-                answer = await next_frame(self._answers)
+            answer = await self._next_answer(silence)
             if "advances" not in answer:
                 self.is_worn = self.is_worn or bool(answer.get("worn", True))
                 return answer
             on_advance()
             self._requests.write(encoded({}))
 
-    def files(self, root: Path) -> list[str]:
-        """Return the files below `root` that it has opened last, the newest first."""
-        return [name for name in self._board.read() if os.path.lexists(root / name)]
+    async def _next_answer(self, silence: float) -> dict[str, Any]:
+        half, loop = 0.0, asyncio.get_running_loop()
+
+        def look() -> None:
+            nonlocal half
+            half = self._processor_seconds()
+
+        looking = loop.call_later(silence / 2, look)
+        try:
+            async with asyncio.timeout(silence):
+                return await next_frame(self._answers)
+        except TimeoutError:
+            self.silence = Silence(self._processor_seconds() - half)
+            raise
+        finally:
+            looking.cancel()
+
+    @property
+    def only_reads(self) -> bool:
+        """Whether its task does not write any more."""
+        return self._board.flag
+
+    def files(self, root: Path) -> Files:
+        """Return the files below `root` that it has opened last."""
+        return Files([name for name in self._board.read() if os.path.lexists(root / name)], self._board.flag)
 
     def give_way(self) -> None:
         """Let everything else go first from now on. It is worn then, since there is no way back."""
-        self.is_worn = True
+        self.is_worn = self.gives_way = True
         try:
             os.setpriority(os.PRIO_PROCESS, self.pid, _LOW_PRIORITY)
         except OSError:
             pass  # It has ended.
 
-    def processor_seconds(self) -> float:
+    def _processor_seconds(self) -> float:
         """Return how long it has used a processor; 0 where the system does not tell."""
         try:
             fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()

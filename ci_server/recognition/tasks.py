@@ -1,43 +1,61 @@
-"""What readers do with uploads: unpack them, and find out how to run the project."""
+"""What readers do with an upload: unpack it, and find out how to run the project."""
 
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ci_common.errors import InvalidRequest
-from ci_common.readers.child import Caller, Task
-from ci_common.readers.pool import Readers, Work
-from ci_common.readers.unpacking import unpack_task
+from ci_common.readers.child import Caller, TaskFunction
+from ci_common.readers.pool import Readers
+from ci_common.readers.unpacking import unpack_argument, unpack_task
+from ci_common.readers.verdicts import Task
 from ci_common.retention import Limit
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan, Spec
+from ci_common.unpack import UnpackLimits
 from ci_server.recognition.projects import Resolved, resolve
 
 MODULE = __name__
 
 
-def resolve_task(argument: dict[str, Any], _: Caller) -> dict[str, Any]:
-    """Return how to run an unpacked project, as JSON."""
+def read_task(argument: dict[str, Any], caller: Caller) -> dict[str, Any]:
+    """Unpack an archive, and return how to run the project in it."""
+    unpack_task(argument, caller)
+    workspace = Path(argument["target"])
     requested = Spec.model_validate(argument["requested"])
-    resolved = resolve(Path(argument["workspace"]), requested, Settings(**argument["settings"]))
+    settings = _settings(*argument["settings"].items())
+    caller.only_read(workspace)
+    resolved = resolve(workspace, requested, settings)
     return {
         "spec": resolved.spec.model_dump(mode="json", exclude_unset=True),
         "plan": resolved.plan.model_dump(mode="json"),
     }
 
 
-TASKS: dict[str, Task] = {"unpack": unpack_task, "resolve": resolve_task}
+TASKS: dict[str, TaskFunction] = {"unpack": unpack_task, "read": read_task}
 
 
-async def resolve_with(readers: Readers, workspace: Path, requested: Spec, settings: Settings) -> Resolved:
-    """Return how to run the project in `workspace`, as `resolve` does, found out by a reader.
+async def read_with(
+    readers: Readers,
+    archive: Path,
+    workspace: Path,
+    requested: Spec,
+    settings: Settings,
+    *,
+    check_room: Callable[[], None],
+) -> Resolved:
+    """Have `archive` unpacked into the empty directory `workspace`, and return how to run the project in it.
 
-    Raises what `resolve` and `Readers.do` raise, and
-    InvalidRequest where the project's files cannot be read or take more than they may.
+    Raises what `unpack_with` and `resolve` raise, and InvalidRequest where the project's files cannot be read or take more than they may.
     """
-    argument = {
-        "workspace": str(workspace),
+    argument = unpack_argument(archive, workspace, UnpackLimits.of(settings)) | {
         "requested": requested.model_dump(mode="json", exclude_unset=True),
         "settings": {name: str(value) if isinstance(value, Path | Limit) else value for name, value in settings},
     }
-    answer = await readers.do(Work("resolve", argument, workspace, InvalidRequest))
+    answer = await readers.do(Task("read", argument, workspace), on_advance=check_room)
     return Resolved(Spec.model_validate(answer["spec"]), ExecutionPlan.model_validate(answer["plan"]))
+
+
+@lru_cache(maxsize=1)
+def _settings(*fields: tuple[str, Any]) -> Settings:
+    return Settings(**dict(fields))
