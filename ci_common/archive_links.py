@@ -16,8 +16,8 @@ _PARTS = 255
 _HOPS = 40
 """Linux follows no more links than this on the way to one file."""
 _PATH_CHARACTERS = 4096
-_STEPS = 3_000_000
-"""For all links of an archive together: 30 names for each of 100,000."""
+_STEPS = 2_000_000
+"""For all links of an archive together: 20 names for each of 100,000."""
 
 
 def check_links(links: Mapping[str, str], advance: Callable[[], None]) -> None:

@@ -170,9 +170,10 @@ class Readers:
         self._later("waiting", self._pace.waiting, self._grow)
 
     def _grow(self) -> None:
-        if any(not waiting.done() for waiting in self._waiting):
-            if self._counted < AT_ONCE and not self._starting:
-                self._start_one()
+        waiting = sum(not future.done() for future in self._waiting)
+        for _ in range(min(waiting - len(self._starting), AT_ONCE - self._counted)):
+            self._start_one()
+        if waiting:
             self._later("waiting", self._pace.waiting, self._grow)
 
     def _let_go(self) -> None:

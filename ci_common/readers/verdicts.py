@@ -11,8 +11,8 @@ from ci_common.errors import FieldError, InvalidRequest, InvalidUpload, RequestE
 from ci_common.readers.confinement import ReadingLimits
 from ci_common.readers.faults import as_error
 
-_IDLE_SHARE = 0.1
-"""A reader that has used less than this of its processor time was not kept from answering by what it read."""
+_IDLE_SHARE = 0.005
+"""A reader that used a processor for less of the time was not kept from answering by what it read."""
 _MIB = 1024**2
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ def judged(status: int | None, silence: Silence | None, files: Files, limits: Re
         return _over("time", files, limits)
     if silence is None:
         return ReaderLost(f"it ended with {status}, having opened {files}")
-    if silence.spent >= _IDLE_SHARE * limits.seconds:
+    if silence.spent >= _IDLE_SHARE * limits.longest_silence / 2:
         return _over("silence", files, limits)
     return ReaderLost(f"it said nothing for {limits.longest_silence:g} seconds, having opened {files}")
 

@@ -3,19 +3,18 @@
 import asyncio
 import errno
 import os
-import threading
 from pathlib import Path
 
 import pytest
 
-from ci_common import unpack as unpacking
 from ci_common.errors import StartFault
 from ci_common.ids import new_job_id
 from ci_common.layout import RunDirectory
+from ci_controller import renewal
 from ci_controller.renewal import fill_workspace
 from tests.helpers.archives import LIMITS, UnpackLimits
 from tests.helpers.service import zipped
-from tests.helpers.waiting import PATIENCE
+from tests.helpers.waiting import eventually
 
 
 @pytest.fixture
@@ -51,24 +50,19 @@ async def test_what_another_controller_has_begun_is_left_alone(run: RunDirectory
     assert entries(run) == ["workspace", half.name]
 
 
-async def test_what_is_interrupted_is_no_workspace(
-    run: RunDirectory, upload: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begun, ended = threading.Event(), threading.Event()
-
-    def slow(*_: object, stopped: threading.Event, **__: object) -> None:
-        begun.set()
-        assert stopped.wait(PATIENCE), "a cancellation stops the thread"
-        ended.set()
-
-    monkeypatch.setattr(unpacking, "unpack", slow)
-    filling = asyncio.create_task(fill_workspace(run, upload, LIMITS))
-    await asyncio.to_thread(begun.wait, PATIENCE)
+async def test_what_is_interrupted_is_no_workspace(run: RunDirectory, tmp_path: Path) -> None:
+    upload = tmp_path / "large.zip"
+    upload.write_bytes(zipped({f"folder/{number}": "" for number in range(20_000)}))
+    limits = UnpackLimits(bytes=1000, members=30_000, ratio=200)
+    filling = asyncio.create_task(fill_workspace(run, upload, limits))
+    (draft,) = await eventually(lambda: list(run.path.glob("workspace.*/folder/*"))[:1])
     filling.cancel()
     with pytest.raises(asyncio.CancelledError):
         await filling
-    assert ended.is_set()
+    written = len(os.listdir(draft.parent))
+    assert written < 20_000
     assert not run.workspace.exists()
+    assert len(os.listdir(draft.parent)) == written, "nothing goes on writing"
 
 
 async def test_an_upload_that_cannot_be_used_any_more(run: RunDirectory, upload: Path) -> None:
@@ -86,10 +80,10 @@ async def test_an_upload_that_cannot_be_used_any_more(run: RunDirectory, upload:
 async def test_a_full_disk_is_not_the_uploads_fault(
     run: RunDirectory, upload: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object, **__: object) -> None:
+    async def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(unpacking, "unpack", full)
+    monkeypatch.setattr(renewal, "unpack_apart", full)
     with pytest.raises(OSError, match="No space"):
         await fill_workspace(run, upload, LIMITS)
     assert not run.workspace.exists()

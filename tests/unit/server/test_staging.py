@@ -11,7 +11,7 @@ from ci_common.ids import new_job_id
 from ci_common.jobs import Job, NewJob
 from ci_common.layout import DataDirectory
 from ci_common.settings import Settings
-from ci_common.unpack import UnpackLimits
+from ci_common.unpack import UnpackLimits, unpack
 from ci_persistence.repository import JobRepository
 from ci_persistence.rows import first_version
 from ci_server.staging import Staging, staged
@@ -55,8 +55,11 @@ def data(tmp_path: Path) -> DataDirectory:
 
 
 async def unpacked(staging: Staging, content: bytes) -> None:
+    async def read(upload: Path, workspace: Path) -> None:
+        unpack(upload, workspace, LIMITS)
+
     staging.upload.write_bytes(content)
-    await staging.unpack(LIMITS, lambda: None)
+    await staging.fill(read)
 
 
 async def test_the_upload_and_its_names_are_on_the_disk_before_the_row(data: DataDirectory, synced: list[Path]) -> None:
