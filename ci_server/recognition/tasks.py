@@ -46,7 +46,8 @@ async def read_with(
 ) -> Resolved:
     """Have `archive` unpacked into the empty directory `workspace`, and return how to run the project in it.
 
-    Raises what `unpack_with` and `resolve` raise, and InvalidRequest where the project's files cannot be read or take more than they may.
+    Raises what `unpack_with` and `resolve` raise, and InvalidRequest where the project's
+    files cannot be read or take more than they may.
     """
     argument = unpack_argument(archive, workspace, UnpackLimits.of(settings)) | {
         "requested": requested.model_dump(mode="json", exclude_unset=True),
