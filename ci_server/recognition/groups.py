@@ -3,62 +3,119 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ci_server.recognition.poetry import poetry_requirements
-from ci_server.recognition.requirements import normal_name, strings, table_at
+from ci_server.recognition.poetry import poetry_local_names, poetry_requirements
+from ci_server.recognition.requirements import MAX_REQUIREMENTS, is_identifier, normal_name, strings, table_at
 
 _HATCH = {"hatch-test": "test", "test": "test", "tests": "test", "testing": "test", "default": "dev"}
 """Hatch's environments that people test and develop in."""
+_MAX_DEPTH = 100
 
 
 class GroupError(ValueError):
-    """A dependency group includes one that does not exist, or itself."""
+    """A dependency group is not of the standard's form: it includes one that does not exist, or itself."""
 
 
 class Groups(Mapping[str, list[str]]):
     """The requirements of each group, by its normal name. Looking one up raises GroupError where it is not sound."""
 
-    def __init__(self, document: Mapping[str, Any]) -> None:
+    def __init__(self, document: Mapping[str, Any], hatch: Mapping[str, Any], own_name: str) -> None:
+        """`hatch` is the table of Hatch's settings, `own_name` the project's name."""
         self._standard = {normal_name(key): value for key, value in table_at(document, "dependency-groups").items()}
-        self._others: dict[str, list[str]] = {}
-        for name, requirements in _of_tools(document):
-            self._others.setdefault(normal_name(name), []).extend(requirements)
+        self._instead: dict[str, list[Any]] = {}
+        self._beside: dict[str, list[Any]] = {}
+        for name, entries in _of_older_tables(document):
+            self._instead.setdefault(normal_name(name), []).extend(entries)
+        if development := strings(table_at(document, "tool", "uv").get("dev-dependencies")):
+            self._beside.setdefault("dev", []).extend(development)
+        for name, entries in _of_hatch(table_at(hatch, "envs"), own_name):
+            self._beside.setdefault(name, []).extend(entries)
+        self._resolved: dict[str, list[str]] = {}
+        poetry_groups = table_at(document, "tool", "poetry", "group")
+        self.optional = {normal_name(n) for n in poetry_groups if table_at(poetry_groups, n).get("optional") is True}
+        """Poetry's groups that are not installed unless somebody asks for them."""
 
     def __getitem__(self, name: str) -> list[str]:
-        return self._resolved(name, ()) if name in self._standard else self._others[name]
+        if name not in self:
+            raise KeyError(name)
+        found = self._of_standard(name, ()) if name in self._standard else self._flat(name, self._instead.get(name))
+        return list(dict.fromkeys([*found, *self._flat(name, self._beside.get(name))]))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._standard or name in self._instead or name in self._beside
 
     def __iter__(self) -> Iterator[str]:
-        return iter({**self._standard, **self._others})
+        return iter({**self._standard, **self._instead, **self._beside})
 
     def __len__(self) -> int:
-        return len({**self._standard, **self._others})
+        return len({**self._standard, **self._instead, **self._beside})
 
-    def _resolved(self, name: str, including: tuple[str, ...]) -> list[str]:
+    def _of_standard(self, name: str, including: tuple[str, ...]) -> list[str]:
+        if name in self._resolved:
+            return self._resolved[name]
         if name in including:
             raise GroupError(f"the dependency group {name!r} includes itself")
         if name not in self._standard:
             raise GroupError(f"the dependency group {including[-1]!r} includes {name!r}, which does not exist")
-        entries = self._standard[name] if isinstance(self._standard[name], list) else []
-        requirements: list[str] = []
-        for entry in entries:
+        if len(including) > _MAX_DEPTH:
+            raise GroupError(f"dependency groups include others more than {_MAX_DEPTH} deep")
+        self._resolved[name] = self._flat(name, self._standard[name], including)
+        return self._resolved[name]
+
+    def _flat(self, name: str, entries: Any, including: tuple[str, ...] = ()) -> list[str]:
+        """Return the requirements of a group's entries, each once, and those of groups that it includes."""
+        found: dict[str, None] = {}
+        included: set[str] = set()
+        if not isinstance(entries, list | None):
+            raise GroupError(f"the dependency group {name!r} is not a list")
+        for entry in entries or ():
             if isinstance(entry, str):
-                requirements.append(entry)
-            elif isinstance(entry, dict) and isinstance(entry.get("include-group"), str):
-                requirements += self._resolved(normal_name(entry["include-group"]), (*including, name))
-        return requirements
+                found[entry] = None
+                continue
+            other = _included(name, entry)
+            if other not in included:
+                included.add(other)
+                found |= dict.fromkeys(self._of_standard(other, (*including, name)))
+            if len(found) > MAX_REQUIREMENTS:
+                break
+        if len(found) > MAX_REQUIREMENTS:
+            raise GroupError(f"the dependency group {name!r} has more than {MAX_REQUIREMENTS} requirements")
+        return list(found)
 
 
-def _of_tools(document: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+def _included(name: str, entry: Any) -> str:
+    other = entry.get("include-group") if isinstance(entry, dict) and len(entry) == 1 else None
+    if not isinstance(other, str):
+        raise GroupError(
+            f"the dependency group {name!r} has an entry that is neither a requirement nor "
+            'a group to include, as in {include-group = "other"}'
+        )
+    return normal_name(other)
+
+
+def _of_older_tables(document: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     poetry_groups = table_at(document, "tool", "poetry", "group")
-    for name in poetry_groups:
-        yield name, poetry_requirements(table_at(poetry_groups, name, "dependencies"))
-    if old := table_at(document, "tool", "poetry", "dev-dependencies"):
-        yield "dev", poetry_requirements(old)
+    tables = {name: table_at(poetry_groups, name, "dependencies") for name in poetry_groups}
+    for name, table in [*tables.items(), ("dev", table_at(document, "tool", "poetry", "dev-dependencies"))]:
+        if table:
+            yield name, poetry_requirements(table) + poetry_local_names(table)
     for name, requirements in table_at(document, "tool", "pdm", "dev-dependencies").items():
-        yield name, [requirement for requirement in strings(requirements) if not requirement.startswith("-e")]
-    if development := strings(table_at(document, "tool", "uv").get("dev-dependencies")):
+        yield name, strings(requirements)
+    if development := strings(table_at(document, "tool", "rye").get("dev-dependencies")):
         yield "dev", development
-    environments = table_at(document, "tool", "hatch", "envs")
+
+
+def _of_hatch(environments: Mapping[str, Any], own_name: str) -> Iterator[tuple[str, list[Any]]]:
     for name, group in _HATCH.items():
-        environment = table_at(environments, name)
-        if requirements := strings(environment.get("dependencies")) + strings(environment.get("extra-dependencies")):
-            yield group, requirements
+        own = table_at(environments, name)
+        if not own:
+            continue
+        # Every environment has the settings of `default` that it does not set itself; Hatch's own ones have not.
+        template = str(own.get("template", name if name == "hatch-test" or own.get("detached") else "default"))
+        settings = {**table_at(environments, template), **own}
+        entries: list[Any] = strings(settings.get("dependencies")) + strings(settings.get("extra-dependencies"))
+        features = [feature for feature in strings(settings.get("features")) if is_identifier(feature)]
+        if features and own_name:
+            entries.append(f"{own_name}[{','.join(features)}]")
+        entries += [{"include-group": other} for other in strings(settings.get("dependency-groups"))]
+        if entries:
+            yield group, entries

@@ -3,11 +3,15 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
-from ci_server.recognition.pyproject import PythonProject
+from ci_server.recognition.pyproject import PYPROJECT, PythonProject
+from ci_server.recognition.pytest_config import required_plugins
 from ci_server.recognition.requirement_files import RequirementFiles
 from ci_server.recognition.requirements import name_pytest, normal_name
 from ci_server.recognition.tox_ini import read_tox
+
+_T = TypeVar("_T")
 
 TEST = ("test", "tests", "testing")
 DEVELOPMENT = ("dev", "develop", "development")
@@ -20,7 +24,8 @@ class Needs:
     files: list[tuple[str, str]] = field(default_factory=list)
     """Pip's option, -r or -c, and the path."""
     extras: list[str] = field(default_factory=list)
-    requirements: list[str] = field(default_factory=list)
+    requirements: list[tuple[str, str]] = field(default_factory=list)
+    """Each requirement, and the file that declares it."""
 
 
 def find_needs(project: PythonProject, files: RequirementFiles) -> Needs:
@@ -31,38 +36,47 @@ def find_needs(project: PythonProject, files: RequirementFiles) -> Needs:
     search = _Search(project)
     if not search.take_tests(files):
         search.take_development(files)
+    search.take_plugins()
     needs = search.needs
-    return Needs(list(dict.fromkeys(needs.files)), _unique(needs.extras), _unique(needs.requirements))
+    return Needs(_unique(needs.files), _unique(needs.extras), _unique(needs.requirements))
 
 
 class _Search:
     def __init__(self, project: PythonProject) -> None:
         self._project = project
-        self._extras = project.extras
+        self._extras = project.extras.names
         self._groups = project.groups
         self.needs = Needs()
 
     def take_tests(self, files: RequirementFiles) -> bool:
         """Take what is named for tests, and what tox installs. Return whether that says where pytest comes from."""
         self._take(_first(TEST, self._extras), _first(TEST, self._groups), files.tests)
-        tox = read_tox(
-            self._project.text_of("tox.ini"), self._project.text_of("setup.cfg"), self._project.table("tool", "tox")
-        )
+        text, table = self._project.files.text, self._project.table("tool", "tox")
+        tox = read_tox(text("tox.ini"), text("setup.cfg"), table, self._project.files.toml("tox.toml"))
         self.needs.extras += [name for name in map(normal_name, tox.extras) if name in self._extras]
         for name in map(normal_name, tox.groups):
             self._take(None, name if name in self._groups else None, ())
-        self.needs.files += [(option, path) for option, path in tox.files if self._project.has(path)]
+        self.needs.files += [(option, path) for option, path in tox.files if self._project.files.inside(path)]
         named = bool(self.needs.extras or self.needs.files or self.needs.requirements)
-        self.needs.requirements += self._project.tests_require + tox.requirements
-        return named or name_pytest(self.needs.requirements)
+        for file, requirements in (*self._project.tests_require, (tox.file, tox.requirements)):
+            self.needs.requirements += [(requirement, file) for requirement in requirements]
+        return named or name_pytest(requirement for requirement, _ in self.needs.requirements)
 
     def take_development(self, files: RequirementFiles) -> None:
-        extras = {name: partial(self._project.requirements_of, name) for name in self._extras}
-        self._take(_for_development(extras), _for_development(self._groups), files.development)
+        """Take what is named for development, or has pytest in it."""
+        extras = {name: partial(self._project.extras.requirements_of, name) for name in self._extras}
+        asked = {name: group for name, group in self._groups.items() if name not in self._project.optional_groups}
+        self._take(_for_development(extras), _for_development(asked), files.development)
+
+    def take_plugins(self) -> None:
+        """Take the plugins without which pytest refuses to run."""
+        for file, plugins in required_plugins(self._project):
+            self.needs.requirements += [(plugin, file) for plugin in plugins]
 
     def _take(self, extra: str | None, group: str | None, files: Iterable[str]) -> None:
         self.needs.extras += [extra] if extra else []
-        self.needs.requirements += self._groups[group]() if group else []
+        file = self._project.group_file(group) if group else PYPROJECT
+        self.needs.requirements += [(text, file) for text in self._groups[group]()] if group else []
         self.needs.files += [("-r", path) for path in list(files)[:1]]
 
 
@@ -78,5 +92,5 @@ def _first(wanted: Iterable[str], given: Iterable[str]) -> str | None:
     return next((name for name in wanted if name in present), None)
 
 
-def _unique(names: Iterable[str]) -> list[str]:
+def _unique(names: Iterable[_T]) -> list[_T]:
     return list(dict.fromkeys(names))

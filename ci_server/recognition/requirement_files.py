@@ -4,8 +4,6 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ci_server.recognition.requirements import read_beginning
-
 _PLACES = (".", "requirements", "reqs", "tests", "test", "testing")
 _SUFFIXES = (".txt", ".in", ".pip")
 _REQUIREMENTS = frozenset({"requirements", "requirement", "reqs", "req", "pip"})
@@ -37,11 +35,6 @@ def find_requirement_files(directory: Path) -> RequirementFiles:
     ]
     found.sort(key=lambda entry: entry[:3])
     return RequirementFiles(*([path for _, kind, _, path in found if kind == wanted] for wanted in range(3)))
-
-
-def has_hashes(directory: Path, name: str) -> bool:
-    """Tell whether a requirement file names hashes. Pip then wants them of everything that it installs with it."""
-    return b"--hash=" in read_beginning(directory / name)
 
 
 def _meaning(path: Path, place: str) -> tuple[int, int] | None:

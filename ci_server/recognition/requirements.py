@@ -1,15 +1,73 @@
-"""Small things about requirements, and the files and tables that hold them."""
+"""Requirements as the standard writes them (PEP 508), and tables that hold them."""
 
-import os
 import re
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
-from ci_common.layout import read_capped
+from packaging.requirements import InvalidRequirement, Requirement
 
-_MAX_BYTES = 1024 * 1024
+from ci_common.errors import FieldError, InvalidRequest
+
+MAX_REQUIREMENTS = 1000
+"""How many requirements a project may name in one place, and how many are handed to pip."""
+_MAX_CHARACTERS = 1000
 _PYTEST = re.compile(r"pytest(?![A-Za-z0-9])", re.IGNORECASE)
+_IDENTIFIER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+
+
+def invalid(file: str, message: str) -> InvalidRequest:
+    """Return the error for a file of the project that says something that cannot be."""
+    return InvalidRequest(f"{file} is not valid: {message}", FieldError(file, message))
+
+
+def unusable(file: str, message: str) -> InvalidRequest:
+    """Return the error for a file of the project that is valid, but asks for what pip cannot do here."""
+    message += "; name `steps` in ci.yaml that install what the tests need"
+    return InvalidRequest(f"{file} cannot be followed: {message}", FieldError(file, message))
+
+
+def parse_requirement(text: str, file: str) -> Requirement:
+    """Return a requirement that stands in `file`. Raises InvalidRequest where the standard has no such form."""
+    parsed = _parsed(text)
+    if isinstance(parsed, str):
+        shown = text if len(text) <= 100 else f"{text[:100]}…"
+        raise invalid(file, f"{shown!r} is not a requirement, as in 'pytest>=8': {parsed}")
+    return parsed
+
+
+@lru_cache(4096)
+def _parsed(text: str) -> Requirement | str:
+    if len(text) > _MAX_CHARACTERS:
+        return f"it is longer than {_MAX_CHARACTERS} characters"
+    if not text.isprintable():
+        return "it has characters in it that cannot be printed"
+    try:
+        return Requirement(text)
+    except InvalidRequirement as exc:
+        return str(exc).partition("\n")[0]
+    except (ValueError, RecursionError) as exc:
+        return " ".join(str(exc).split())
+
+
+def with_marker(text: str, requirement: Requirement, marker: str) -> str:
+    """Return the text of `requirement` with a further condition; as it is where there is none."""
+    if not marker:
+        return text
+    own = f"({requirement.marker}) and ({marker})" if requirement.marker else marker
+    plain = Requirement(str(requirement))
+    plain.marker = None
+    return f"{plain} ; {own}"
+
+
+def at_most(requirements: Iterable[str], file: str) -> list[str]:
+    """Return the requirements, each once. Raises InvalidRequest where there are too many."""
+    found: dict[str, None] = {}
+    for requirement in requirements:
+        found[requirement] = None
+        if len(found) > MAX_REQUIREMENTS:
+            raise invalid(file, f"it names more than {MAX_REQUIREMENTS} requirements together")
+    return list(found)
 
 
 def normal_name(name: str) -> str:
@@ -17,9 +75,38 @@ def normal_name(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def is_identifier(name: object) -> bool:
+    """Tell whether this can be the name of a package, an extra or a group."""
+    return isinstance(name, str) and len(name) <= _MAX_CHARACTERS and _IDENTIFIER.fullmatch(name) is not None
+
+
 def name_pytest(requirements: Iterable[str]) -> bool:
     """Tell whether one of the requirements is pytest or one of its plugins."""
     return any(_PYTEST.match(requirement.strip()) for requirement in requirements)
+
+
+def setuptools_lines(value: str | Iterable[str], separator: str = "\n") -> list[str]:
+    """Return the requirements in a text or list as setuptools reads them.
+
+    One stands on each line, or between separators where there is one line only. Comments go; lines that end in a
+    backslash are continued.
+    """
+    if isinstance(value, str):
+        value = value.splitlines() if "\n" in value else value.split(separator)
+    stripped = (line.strip() for text in value for line in text.splitlines())
+    return list(_continued(line.partition(" #")[0].strip() for line in stripped if line and not line.startswith("#")))
+
+
+def _continued(lines: Iterator[str]) -> Iterator[str]:
+    for line in lines:
+        whole = line
+        while whole.endswith("\\"):
+            following = next(lines, None)
+            whole = whole[:-2].strip() + (following or "")
+            if following is None:
+                break
+        if whole:
+            yield whole
 
 
 def strings(value: Any) -> list[str]:
@@ -32,11 +119,3 @@ def table_at(value: Any, *path: str) -> dict[str, Any]:
     for part in path:
         value = value.get(part) if isinstance(value, dict) else None
     return value if isinstance(value, dict) else {}
-
-
-def read_beginning(path: Path) -> bytes:
-    """Return the beginning of a project's file; empty where there is none.
-
-    Links are followed: none of an unpacked archive leads out of it, and no job has been at it yet.
-    """
-    return read_capped(Path(os.path.realpath(path)), _MAX_BYTES) or b""

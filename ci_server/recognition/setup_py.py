@@ -1,9 +1,16 @@
 """What a setup.py says in so many words. It is read, never run."""
 
 import ast
+import warnings
+from collections import ChainMap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+from ci_server.recognition.literals import Evaluator, Names, TooMuch, texts
+from ci_server.recognition.requirements import invalid
+
+NAME = "setup.py"
 
 
 @dataclass(slots=True)
@@ -13,72 +20,120 @@ class SetupArguments:
     extras: dict[str, list[str]] = field(default_factory=dict)
     """`extras_require`: name → requirements, as far as they can be read."""
     tests_require: list[str] = field(default_factory=list)
+    name: str = ""
 
 
 def read_setup_py(text: str) -> SetupArguments:
-    """Return the arguments that are literals, or names and sums of literals. The rest counts as not said."""
+    """Return the arguments that are put together from literals. The rest counts as not said.
+
+    Raises InvalidRequest where they would become too large.
+    """
+    reader = _Reader()
     try:
-        module = ast.parse(text)
-        reader = _Reader()
-        for statement in module.body:
-            reader.take(statement)
-        return reader.found
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module = ast.parse(text)
+        reader.take(module.body, ChainMap({}))
+    except TooMuch as exc:
+        raise invalid(NAME, str(exc)) from exc
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return SetupArguments()
+    return reader.found
 
 
 class _Reader:
     def __init__(self) -> None:
-        self._names: dict[str, Any] = {}
+        self._evaluator = Evaluator()
         self.found = SetupArguments()
 
-    def take(self, statement: ast.stmt) -> None:
+    def take(self, statements: list[ast.stmt], names: Names, *, certain: bool = True) -> None:
+        """Follow the statements. Of those that may not run, only what names nothing known counts."""
+        for statement in statements:
+            for value in _expressions(statement):
+                for call in ast.walk(value):
+                    self._call(call, names, certain=certain)
+            if certain or not _targets(statement) & names.keys():
+                self._assign(statement, names)
+            self._enter(statement, names, certain=certain)
+
+    def _enter(self, statement: ast.stmt, names: Names, *, certain: bool) -> None:
         match statement:
-            case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                self._names[name] = self._value(value)
-            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
-                self._names[name] = self._value(value)
-            case ast.Assign(targets=[ast.Subscript(value=ast.Name(id=name), slice=key)], value=value):
-                if isinstance(self._names.get(name), dict):
-                    self._names[name][self._value(key)] = self._value(value)
-        for call in _setup_calls(statement):
-            self._setup(call)
+            case ast.FunctionDef(body=body) | ast.AsyncFunctionDef(body=body):
+                self.take(body, names.new_child(), certain=certain)
+            case ast.If(test=test, body=body, orelse=otherwise):
+                self.take(body, names, certain=certain and _is_main(test))
+                self.take(otherwise, names, certain=False)
+            case ast.Try(body=body, handlers=handlers, orelse=otherwise, finalbody=final):
+                self.take([*body, *otherwise, *final], names, certain=certain)
+                for handler in handlers:
+                    self.take(handler.body, names, certain=False)
+            case ast.With(body=body) | ast.For(body=body) | ast.While(body=body):
+                self.take(body, names, certain=certain and isinstance(statement, ast.With))
 
-    def _setup(self, call: ast.Call) -> None:
-        arguments: dict[Any, Any] = {}
-        for keyword in call.keywords:
-            value = self._value(keyword.value)
-            arguments |= value if keyword.arg is None and isinstance(value, dict) else {keyword.arg: value}
-        extras = arguments.get("extras_require")
-        if isinstance(extras, dict):
-            self.found.extras |= {name: _strings(value) for name, value in extras.items() if isinstance(name, str)}
-        self.found.tests_require += _strings(arguments.get("tests_require"))
+    def _assign(self, statement: ast.stmt, names: Names) -> None:
+        evaluate = self._evaluator.value
+        match statement:
+            case ast.Assign(targets=targets, value=value):
+                for target in targets:
+                    self._bind(target, evaluate(value, names), names)
+            case ast.AnnAssign(target=target, value=ast.expr() as value):
+                self._bind(target, evaluate(value, names), names)
+            case ast.AugAssign(target=ast.Name(id=name) as target, op=operator, value=value):
+                before = ast.Name(id=name, ctx=ast.Load())
+                self._bind(target, evaluate(ast.BinOp(left=before, op=operator, right=value), names), names)
 
-    def _value(self, node: ast.expr) -> Any:
-        match node:
-            case ast.Constant(value=value):
-                return value
+    def _bind(self, target: ast.expr, value: Any, names: Names) -> None:
+        match target:
             case ast.Name(id=name):
-                return self._names.get(name)
-            case ast.List(elts=elements) | ast.Tuple(elts=elements):
-                return [self._value(element) for element in elements]
-            case ast.Dict(keys=keys, values=values):
-                return {key.value: self._value(value) for key, value in zip(keys, values, strict=True)
-                        if isinstance(key, ast.Constant)}  # fmt: skip
-            case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords):
-                return {keyword.arg: self._value(keyword.value) for keyword in keywords if keyword.arg}
-            case ast.BinOp(left=left, op=ast.Add(), right=right):
-                return _strings(self._value(left)) + _strings(self._value(right))
-        return None
+                names[name] = value
+            case ast.Subscript(value=ast.Name(id=name), slice=key):
+                held, text = names.get(name), self._evaluator.value(key, names)
+                if isinstance(held, dict) and isinstance(text, str):
+                    names[name] = self._evaluator.counted({**held, text: value})
+            case ast.Tuple(elts=targets) | ast.List(elts=targets) if isinstance(value, list):
+                for one, part in zip(targets, value, strict=False):
+                    self._bind(one, part, names)
 
-
-def _setup_calls(statement: ast.stmt) -> Iterator[ast.Call]:
-    for node in ast.walk(statement):
+    def _call(self, node: ast.AST, names: Names, *, certain: bool) -> None:
         match node:
             case ast.Call(func=ast.Name(id="setup") | ast.Attribute(attr="setup")):
-                yield node
+                self._setup(node, names)
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=method)) if certain and name in names:
+                names[name] = self._evaluator.changed(names[name], method, node, names)
+
+    def _setup(self, call: ast.Call, names: Names) -> None:
+        arguments = self._evaluator.keywords(call.keywords, names)
+        extras = arguments.get("extras_require")
+        if isinstance(extras, dict):
+            self.found.extras |= {name: texts(value) for name, value in extras.items()}
+        self.found.tests_require += texts(arguments.get("tests_require"))
+        if isinstance(arguments.get("name"), str):
+            self.found.name = arguments["name"]
 
 
-def _strings(value: Any) -> list[str]:
-    lines = value.splitlines() if isinstance(value, str) else value if isinstance(value, list) else []
-    return [line.strip() for line in lines if isinstance(line, str) and line.strip()]
+def _expressions(statement: ast.stmt) -> Iterator[ast.expr]:
+    """Yield the expressions of a statement without those of the statements in it."""
+    for child in ast.iter_child_nodes(statement):
+        if isinstance(child, ast.expr):
+            yield child
+
+
+def _targets(statement: ast.stmt) -> set[str]:
+    match statement:
+        case ast.Assign(targets=targets):
+            pass
+        case ast.AnnAssign(target=target) | ast.AugAssign(target=target):
+            targets = [target]
+        case _:
+            return set()
+    return {node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)}
+
+
+def _is_main(test: ast.expr) -> bool:
+    """Tell whether a condition holds where setup.py is run."""
+    match test:
+        case ast.Constant(value=value):
+            return bool(value)
+        case ast.Compare(left=ast.Name(id="__name__"), ops=[ast.Eq()]):
+            return True
+    return False

@@ -1,16 +1,27 @@
 """What a project's tox configuration says its tests need, whatever the Python."""
 
-import configparser
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from ci_server.recognition.requirements import invalid, strings, table_at
+from ci_server.recognition.setup_cfg import ini_sections
 
 _ROOT = re.compile(r"\{(?:toxinidir|tox_root)\}[/\\]?|\{/\}")
 _FACTOR = re.compile(r"[A-Za-z0-9_.,!{}-]+:(?:\s|$)")
 _FILE = re.compile(r"(?:-r|-c|--requirement|--constraint)(?:[ =]\s*)?(\S+)")
 _SELF = re.compile(r"(?:-e\s*)?\.(?:\[([^\]]*)\])?")
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*\s*(?:\[[^\]]*\])?\s*(?:[<>=!~;(].*)?")
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*\s*(?:\[[^\]]*\])?\s*(?:[<>=!~;(@].*)?")
+_REFERENCE = re.compile(r"\{\[([^\[\]{}]+)\]([\w.-]+)\}")
+_VARIABLE = re.compile(r"\{env:[^{}:]*:([^{}:]*)\}")
+_OPTION_AFTER = re.compile(r"(?<=[^\s-])\s+--[A-Za-z]")
+_MAX_DEPTH = 20
+_MAX_CHARACTERS = 64 * 1024
+
+_OPTIONS = ("deps", "extras", "dependency_groups")
+
+Sections = Mapping[str, Mapping[str, str]]
 
 
 @dataclass(slots=True)
@@ -22,22 +33,38 @@ class ToxEnvironment:
     """Pip's option, -r or -c, and a path relative to the project."""
     extras: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
+    file: str = field(default="tox.ini", compare=False)
+    """The file that it is from."""
 
 
-def read_tox(tox_ini: str, setup_cfg: str, table: Mapping[str, Any]) -> ToxEnvironment:
-    """Return the environment of tox.ini, of setup.cfg, or of the table tool.tox of pyproject.toml.
+def read_tox(
+    tox_ini: str, setup_cfg: str, table: Mapping[str, Any], tox_toml: Mapping[str, Any] | None = None
+) -> ToxEnvironment:
+    """Return the environment of tox.ini, of setup.cfg, of the table tool.tox of pyproject.toml, or of tox.toml.
 
-    What holds only for some Pythons or platforms, and what is put together from other settings, is left out.
+    tox reads the first of them that is there. What holds only for some Pythons or platforms, and what depends on the
+    machine, is left out.
     """
-    found = ToxEnvironment()
     legacy = table.get("legacy_tox_ini")
-    for text in (tox_ini, legacy if isinstance(legacy, str) else "", setup_cfg):
-        settings = _testenv(text)
-        if settings:
-            break
-    else:
-        base = table.get("env_run_base")
-        settings = base if isinstance(base, dict) else {}
+    inis = (
+        ("tox.ini", tox_ini),
+        ("setup.cfg", setup_cfg),
+        ("pyproject.toml", legacy if isinstance(legacy, str) else ""),
+    )
+    for file, text in inis:
+        sections = ini_sections(text, comment="#")
+        if "testenv" in sections:
+            options = {name: _resolved(sections["testenv"].get(name, ""), sections, file) for name in _OPTIONS}
+            return _read(options, ToxEnvironment(file=file))
+    for file, settings in (("pyproject.toml", table), ("tox.toml", tox_toml or {})):
+        base = settings.get("env_run_base")
+        if isinstance(base, dict):
+            options = {name: _References(settings).without(base.get(name)) for name in _OPTIONS}
+            return _read(options, ToxEnvironment(file=file))
+    return ToxEnvironment()
+
+
+def _read(settings: Mapping[str, Any], found: ToxEnvironment) -> ToxEnvironment:
     for line in _lines(settings.get("deps")):
         _take(line, found)
     found.extras += _names(settings.get("extras"))
@@ -45,17 +72,56 @@ def read_tox(tox_ini: str, setup_cfg: str, table: Mapping[str, Any]) -> ToxEnvir
     return found
 
 
-def _testenv(text: str) -> Mapping[str, str]:
-    parser = configparser.RawConfigParser(strict=False, inline_comment_prefixes=("#",))
-    try:
-        parser.read_string(text)
-    except configparser.Error:
-        return {}
-    return dict(parser["testenv"]) if parser.has_section("testenv") else {}
+def _resolved(text: str, sections: Sections, file: str) -> str:
+    """Return a value with the values of other sections in the place of references to them."""
+    for _ in range(_MAX_DEPTH):
+        room = [_MAX_CHARACTERS]
+
+        def referred(found: re.Match[str], room: list[int] = room) -> str:
+            value = sections.get(found[1], {}).get(found[2], found[0])
+            room[0] -= len(value)
+            if room[0] < 0:
+                raise invalid(file, f"a setting of [testenv] stands for more than {_MAX_CHARACTERS} characters")
+            return value
+
+        changed = _VARIABLE.sub(r"\1", _REFERENCE.sub(referred, text))
+        if changed == text:
+            break
+        text = changed
+    return text
+
+
+class _References:
+    """Puts what references stand for in their place, in settings that are TOML. Each is followed once."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = settings
+        self._followed: set[tuple[str, ...]] = set()
+
+    def without(self, value: Any) -> Any:
+        """Return a value of the settings; a list with the elements that its references stand for."""
+        found, waiting = [], list(reversed(value)) if isinstance(value, list) else []
+        while waiting:
+            part = waiting.pop()
+            if isinstance(part, str):
+                found.append(part)
+            elif isinstance(part, dict) and part.get("replace") == "ref":
+                waiting += reversed(self._meaning(part))
+        return found if isinstance(value, list) else value
+
+    def _meaning(self, reference: Mapping[str, Any]) -> list[Any]:
+        path = strings(reference.get("of"))
+        if not path and "env" in reference:
+            path = ["env", str(reference["env"]), str(reference.get("key"))]
+        if not path or tuple(path) in self._followed:
+            return []
+        self._followed.add(tuple(path))
+        meant = table_at(self._settings, *path[:-1]).get(path[-1])
+        return meant if isinstance(meant, list) else []
 
 
 def _take(line: str, found: ToxEnvironment) -> None:
-    line = _ROOT.sub("", line)
+    line = _OPTION_AFTER.split(_ROOT.sub("", line), maxsplit=1)[0].strip()
     if file := _FILE.fullmatch(line):
         path = file[1].removeprefix("./")
         if "{" not in path and ".." not in path.split("/") and not path.startswith("/"):
@@ -66,10 +132,12 @@ def _take(line: str, found: ToxEnvironment) -> None:
         found.requirements.append(line)
 
 
-def _lines(value: Any) -> Iterable[str]:
+def _lines(value: Any) -> list[str]:
     """Return the lines that hold for every environment: those with factors before a colon do not."""
-    lines = value.splitlines() if isinstance(value, str) else value if isinstance(value, list) else []
-    stripped = (line.strip() for line in lines if isinstance(line, str))
+    lines = (
+        value.replace("\\\n", "").splitlines() if isinstance(value, str) else value if isinstance(value, list) else []
+    )
+    stripped = (line.strip() for text in lines if isinstance(text, str) for line in text.splitlines())
     return [line for line in stripped if line and not line.startswith("#") and not _FACTOR.match(line)]
 
 

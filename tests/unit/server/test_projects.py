@@ -105,9 +105,14 @@ def test_dependency_groups_that_cannot_be_resolved(resolved: Make, groups: str) 
 
 
 def test_requirements_cannot_break_out_of_the_command(resolved: Make) -> None:
-    evil = "x; rm -rf / #'\\\"$(id)"
-    install = install_of(resolved({"pyproject.toml": f"[project]\nname='x'\ndependencies = ['''{evil}''']\n"}))
+    evil = "x @ https://example.org/'$(id)'#;rm"
+    install = install_of(resolved({"pyproject.toml": f"[project]\nname='y'\ndependencies = ['''{evil}''']\n"}))
     assert install == [evil, "pytest"]
+
+
+def test_what_is_no_requirement_is_refused(resolved: Make) -> None:
+    with pytest.raises(InvalidRequest, match=r"pyproject\.toml is not valid: 'x; rm -rf /' is not a requirement"):
+        resolved({"pyproject.toml": "[project]\nname='y'\ndependencies = ['x; rm -rf /']\n"})
 
 
 @pytest.mark.parametrize(
