@@ -191,6 +191,19 @@ trap '__ci_finish "$?"' EXIT
 Where that has the FIFO `console`, which is /dev/stdout and /dev/stderr then, it is alone with its job in a container.
 """
 
+_TRUST = rb"""
+# Git refuses a directory of another user's, as an upload is where its container has another user than the server. The
+# settings stand behind those that are there, and only where they are needed.
+__ci_count=${GIT_CONFIG_COUNT:-0}
+[ -O . ] 2>/dev/null || case $__ci_count in 0|[1-9]|[1-9][0-9])
+    for __ci_value in "$PWD" "$PWD/*"; do
+        command export "GIT_CONFIG_KEY_$__ci_count=safe.directory" "GIT_CONFIG_VALUE_$__ci_count=$__ci_value"
+        __ci_count=$((__ci_count + 1))
+    done
+    command export "GIT_CONFIG_COUNT=$__ci_count" ;;
+esac
+"""
+
 _STEP = b"""
 [ -z "$__ci_stopped" ] || __ci_finish 143
 __ci_before_step
@@ -241,6 +254,7 @@ def write_script(
 def _parts(plan: ExecutionPlan, *, base: str, environment: Mapping[str, str], setup: Setup | None) -> Iterator[bytes]:
     yield from _exports({**environment, **plan.env})
     yield b"cd -- %s || __ci_finish 1\n" % quote(b"%s/workspace/%s" % (os.fsencode(base), _encode(plan.directory)))
+    yield _TRUST
     if setup is not None:
         yield b'( exec %s ) || __ci_finish "$?"\n' % _words(setup.program)
         yield from _exports(setup.environment)
