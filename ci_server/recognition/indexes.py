@@ -31,8 +31,8 @@ class Indexes:
         for file, address in self.first:
             raise unusable(
                 file,
-                f"the index {address} comes before the public one, and pip would take the newest version of both, "
-                "a stranger's perhaps",
+                f"packages come from the index {address} before the public one, and pip, which knows no such order, "
+                "could take a stranger's package of the same name",
             )
         if len(self.default) > 1:
             file, address = self.default[1]
@@ -53,6 +53,8 @@ def read_indexes(document: Mapping[str, Any], uv: Mapping[str, Any], pipfile: Ma
     _take_merged(found, _tables(table_at(tools, "pdm").get("source")))
     _take_merged(found, _tables(table_at(tools, "rye").get("sources")))
     sources = _tables(pipfile.get("source"))
+    every = [*_tables((uv or table_at(tools, "uv")).get("index")), *_tables(table_at(tools, "poetry").get("source"))]
+    found.public_names -= {_name(source) for source in every if _address(source) and not _is_public(source)}
     for place, source in enumerate(sources):
         if _is_public(source):
             found.public_names.add(_name(source))

@@ -47,18 +47,23 @@ class _Installation:
             yield from self._calls_without_isolation(files)
             return
         beside = self._beside_project() if self._project.is_installable else self._of_project()
-        yield from self._call([*files, *self._itself(), *self._words([*beside, *self._needed()])])
+        words = self._words([*beside, *self._beside_files(), *self._needed()])
+        yield from self._call([*files, *self._itself(), *words])
 
     def _calls_without_isolation(self, files: list[str]) -> Iterator[list[str]]:
         """Yield the calls for a project that is built with what is installed, so that this stays for its tests."""
         option, itself = "--no-build-isolation", self._itself()
         tools = self._locator.located(build_tools(self._project), PYPROJECT)
         if self._by_file is None:
-            yield from self._call([*files, *self._words([*tools, *self._of_project(), *self._needed()])])
-            yield from self._call([option, *itself])
+            words = self._words([*tools, *self._of_project(), *self._beside_files(), *self._needed()])
+            yield from self._call([*files, *words])
+            # What it needs is there, and if that does not suit it, pip must not look for another of the same name.
+            alone = ["--no-deps"] if self._project.has_static_dependencies else []
+            yield from self._call([option, *alone, *itself])
         else:
+            words = self._words([*self._beside_project(), *self._beside_files(), *self._needed()])
             yield from self._call(list(self._words(tools)))
-            yield from self._call([option, *files, *itself, *self._words([*self._beside_project(), *self._needed()])])
+            yield from self._call([option, *files, *itself, *words])
 
     def _call(self, words: list[str]) -> Iterator[list[str]]:
         if len(words) > 2 * MAX_REQUIREMENTS:
@@ -97,6 +102,12 @@ class _Installation:
         """Yield what the project takes from private places: pip must not look for it in the public index."""
         for file, requirements in self._declared():
             yield from self._locator.of_metadata(requirements, file)
+
+    def _beside_files(self) -> Iterator[Arguments]:
+        """Yield the private places of what files name, but for those with hashes, which fit nothing of a stranger's."""
+        for (_, path), contents in self._contents.items():
+            if not contents.has_hashes:
+                yield from self._locator.of_metadata(sorted(contents.asked), path)
 
     def _of_project(self) -> Iterator[Arguments]:
         """Yield what a project needs that is not installed, or not yet."""

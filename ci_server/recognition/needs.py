@@ -1,15 +1,16 @@
 """What a project's tests need, put together from all the places where projects say so."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
+from ci_server.recognition.nox import read_nox
 from ci_server.recognition.pyproject import PYPROJECT, PythonProject
 from ci_server.recognition.pytest_config import required_plugins
 from ci_server.recognition.requirement_files import RequirementFiles
 from ci_server.recognition.requirements import name_pytest, normal_name
-from ci_server.recognition.tox_ini import read_tox
+from ci_server.recognition.tox_ini import ToxEnvironment, read_tox
 
 _T = TypeVar("_T")
 
@@ -49,18 +50,27 @@ class _Search:
         self.needs = Needs()
 
     def take_tests(self, files: RequirementFiles) -> bool:
-        """Take what is named for tests, and what tox installs. Return whether that says where pytest comes from."""
+        """Take what is named for tests, and what tox and Nox install. Return whether that says where pytest comes from."""
         self._take(_first(TEST, self._extras), _first(TEST, self._groups), files.tests)
-        text, table = self._project.files.text, self._project.table("tool", "tox")
-        tox = read_tox(text("tox.ini"), text("setup.cfg"), table, self._project.files.toml("tox.toml"))
-        self.needs.extras += [name for name in map(normal_name, tox.extras) if name in self._extras]
-        for name in map(normal_name, tox.groups):
-            self._take(None, name if name in self._groups else None, ())
-        self.needs.files += [(option, path) for option, path in tox.files if self._project.files.inside(path)]
+        found = list(self._environments())
+        for environment in found:
+            self._take_environment(environment)
         named = bool(self.needs.extras or self.needs.files or self.needs.requirements)
-        for file, requirements in (*self._project.tests_require, (tox.file, tox.requirements)):
+        single = [(environment.file, environment.requirements) for environment in found]
+        for file, requirements in (*self._project.tests_require, *single):
             self.needs.requirements += [(requirement, file) for requirement in requirements]
         return named or name_pytest(requirement for requirement, _ in self.needs.requirements)
+
+    def _environments(self) -> Iterator[ToxEnvironment]:
+        text, table = self._project.files.text, self._project.table("tool", "tox")
+        yield read_tox(text("tox.ini"), text("setup.cfg"), table, self._project.files.toml("tox.toml"))
+        yield read_nox(text("noxfile.py"))
+
+    def _take_environment(self, found: ToxEnvironment) -> None:
+        self.needs.extras += [name for name in map(normal_name, found.extras) if name in self._extras]
+        for name in map(normal_name, found.groups):
+            self._take(None, name if name in self._groups else None, ())
+        self.needs.files += [(option, path) for option, path in found.files if self._project.files.inside(path)]
 
     def take_development(self, files: RequirementFiles) -> None:
         """Take what is named for development, or has pytest in it."""

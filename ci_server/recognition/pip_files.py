@@ -27,6 +27,8 @@ class Contents:
 
     named: dict[str, bool] = field(default_factory=dict)
     """The packages that it installs whatever the machine, by normal names; whether it says which version."""
+    asked: set[str] = field(default_factory=set)
+    """The packages that pip looks for in an index, whatever the condition."""
     paths: set[str] = field(default_factory=set)
     """The folders and files of the project that it installs."""
     pins: dict[str, str] = field(default_factory=dict)
@@ -144,5 +146,7 @@ def _name(text: str, found: Contents) -> None:
         elif "://" not in text:
             found.paths.add(_path_of(text))
         return
+    if requirement.url is None:
+        found.asked.add(normal_name(requirement.name))
     if requirement.marker is None and not requirement.extras:
         found.named[normal_name(requirement.name)] = bool(requirement.specifier or requirement.url)

@@ -111,6 +111,12 @@ class PythonProject:
         ]
 
     @property
+    def has_static_dependencies(self) -> bool:
+        """Whether pyproject.toml has all that the project needs, its extras too."""
+        dynamic = {"dependencies", "optional-dependencies"} & set(strings(self.table("project").get("dynamic")))
+        return "project" in self.document and not dynamic
+
+    @property
     def build_requirements(self) -> list[str]:
         """What its build needs."""
         return strings((self.build_system or {}).get("requires"))

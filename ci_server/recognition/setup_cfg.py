@@ -81,8 +81,10 @@ class SetupCfg:
         percent, other = found.groups()
         if percent:
             return "%"
+        if other is None:
+            raise invalid(NAME, f"the option {name} has a % that is neither %% nor the beginning of %(name)s")
         if other not in options:
-            raise invalid(NAME, f"the option {name} refers to {other or 'no option'!r} with %, which is not there")
+            raise invalid(NAME, f"the option {name} refers to %({other})s, which is not in its section")
         return self._interpolated(options, other, depth + 1)
 
 

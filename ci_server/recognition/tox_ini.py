@@ -11,7 +11,7 @@ from ci_server.recognition.setup_cfg import ini_sections
 _ROOT = re.compile(r"\{(?:toxinidir|tox_root)\}[/\\]?|\{/\}")
 _FACTOR = re.compile(r"[A-Za-z0-9_.,!{}-]+:(?:\s|$)")
 _FILE = re.compile(r"(?:-r|-c|--requirement|--constraint)(?:[ =]\s*)?(\S+)")
-_SELF = re.compile(r"(?:-e\s*)?\.(?:\[([^\]]*)\])?")
+_SELF = re.compile(r"(?:(?:-e|--editable)[\s=]*)?\./?(?:\[([^\]]*)\])?")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*\s*(?:\[[^\]]*\])?\s*(?:[<>=!~;(@].*)?")
 _REFERENCE = re.compile(r"\{\[([^\[\]{}]+)\]([\w.-]+)\}")
 _VARIABLE = re.compile(r"\{env:[^{}:]*:([^{}:]*)\}")
@@ -66,7 +66,7 @@ def read_tox(
 
 def _read(settings: Mapping[str, Any], found: ToxEnvironment) -> ToxEnvironment:
     for line in _lines(settings.get("deps")):
-        _take(line, found)
+        take_line(line, found)
     found.extras += _names(settings.get("extras"))
     found.groups += _names(settings.get("dependency_groups"))
     return found
@@ -120,12 +120,13 @@ class _References:
         return meant if isinstance(meant, list) else []
 
 
-def _take(line: str, found: ToxEnvironment) -> None:
+def take_line(line: str, found: ToxEnvironment) -> None:
+    """Add what a line of a requirement file says; what depends on the machine is left out."""
     line = _OPTION_AFTER.split(_ROOT.sub("", line), maxsplit=1)[0].strip()
     if file := _FILE.fullmatch(line):
         path = file[1].removeprefix("./")
         if "{" not in path and ".." not in path.split("/") and not path.startswith("/"):
-            found.files.append(("-r" if line.lstrip("-").startswith("r") else "-c", path))
+            found.files.append((f"-{line.lstrip('-')[0]}", path))
     elif itself := _SELF.fullmatch(line):
         found.extras += _names((itself[1] or "").replace(",", "\n"))
     elif _NAME.fullmatch(line) and "{" not in line:

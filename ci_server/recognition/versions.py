@@ -70,7 +70,7 @@ def _without_program(tool: _Tool, program: str) -> Iterator[str]:
         return
     yield f'if [ -z "${{{tool.variable}:-}}" ]; then\n'
     yield f"export {tool.variable}={NO_VERSION}\n"
-    yield _say(f"{lacks}. The version is {NO_VERSION} for now: set {tool.variable}, or {instead}")
+    yield _say(f"{lacks}. The version is set to {NO_VERSION}: set {tool.variable}, or {instead}")
     yield "fi\n"
 
 

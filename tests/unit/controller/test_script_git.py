@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -44,12 +44,6 @@ def run_in_repository(shell: Path, folder: Path, environment: Mapping[str, str],
     finally:
         one.kill()
     return one.log()
-
-
-@pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.delenv("GIT_CONFIG_COUNT", raising=False)
-    yield
 
 
 def test_git_takes_a_workspace_of_another_user(shell: Path, tmp_path: Path, home: Mapping[str, str]) -> None:
