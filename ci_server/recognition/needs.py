@@ -50,7 +50,7 @@ class _Search:
         self.needs = Needs()
 
     def take_tests(self, files: RequirementFiles) -> bool:
-        """Take what is named for tests, and what tox and Nox install. Return whether that says where pytest comes from."""
+        """Take what is named for tests, or tox and Nox install. Return whether that says where pytest comes from."""
         self._take(_first(TEST, self._extras), _first(TEST, self._groups), files.tests)
         found = list(self._environments())
         for environment in found:

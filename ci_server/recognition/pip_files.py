@@ -100,8 +100,8 @@ def _take(line: str, found: Contents, files: ProjectFiles, path: str, *, constra
         _pin(line, found)
         return []
     editable = _EDITABLE.match(line)
-    what = (editable["what"] if editable else line).strip().strip("\"'")
-    if itself := _SELF.fullmatch(what):
+    what = (editable["what"] if editable else line).strip()
+    if itself := _SELF.fullmatch(what.strip("\"'")):
         if os.path.normpath(itself["path"]) == ".":
             found.itself = "-e" if editable else ""
     elif not line.startswith("-") or editable:

@@ -26,7 +26,7 @@ def read_setup_py(text: str) -> SetupArguments:
     """
     evaluator, found = Evaluator(), SetupArguments()
 
-    def on_call(call: ast.Call, names: Names, function: ast.FunctionDef | None) -> None:
+    def on_call(call: ast.Call, names: Names, _: ast.FunctionDef | None) -> None:
         match call.func:
             case ast.Name(id="setup") | ast.Attribute(attr="setup"):
                 arguments = evaluator.keywords(call.keywords, names)

@@ -1,0 +1,225 @@
+"""No name that a project takes from a private place is asked of the public index."""
+
+from pathlib import Path
+
+import pytest
+
+from ci_common.errors import InvalidRequest
+from tests.helpers.pip_calls import BUILT, pip_calls
+
+FOO = {"libs/foo/pyproject.toml": BUILT.replace("thing", "foo")}
+GROUP = BUILT + '[dependency-groups]\ntest = ["foo[x]>=1"]\n[tool.uv.sources]\n'
+POETRY = '[build-system]\nrequires = ["poetry-core"]\n[tool.poetry]\nname = "thing"\n'
+INDEX = '[[tool.uv.index]]\nname = "internal"\nurl = "https://pkgs.example.org/simple"\n'
+
+
+@pytest.mark.parametrize(
+    ("source", "given"),
+    [
+        ('{path = "libs/foo"}', ["./libs/foo[x]"]),
+        ('{path = "./libs/../libs/foo/", editable = true}', ["-e", "./libs/foo[x]"]),
+        ('{git = "https://example.org/foo"}', ["foo[x] @ git+https://example.org/foo"]),
+        ('{git = "https://example.org/foo", rev = "1a"}', ["foo[x] @ git+https://example.org/foo@1a"]),
+        ('{git = "git@example.org:a/foo.git"}', ["foo[x] @ git+ssh://git@example.org/a/foo.git"]),
+        (
+            '{git = "https://example.org/foo", tag = "v1", subdirectory = "py"}',
+            ["foo[x] @ git+https://example.org/foo@v1#subdirectory=py"],
+        ),
+        ('{url = "https://example.org/foo.whl"}', ["foo[x] @ https://example.org/foo.whl"]),
+        (
+            """[{url = "https://e.org/foo.whl", marker = "sys_platform == 'linux'"},
+                {path = "libs/foo", marker = "sys_platform != 'linux'"}]""",
+            [
+                "foo[x] @ https://e.org/foo.whl ; sys_platform == 'linux'",
+                "./libs/foo[x] ; (sys_platform != 'linux')",
+            ],
+        ),
+        ('{index = "pypi"}', ["foo[x]>=1"]),
+    ],
+)
+def test_sources_of_uv(tmp_path: Path, source: str, given: list[str]) -> None:
+    files = FOO | {"pyproject.toml": f"{GROUP}FOO = {source}\n".replace("\n                ", " ")}
+    assert pip_calls(tmp_path, files) == [["-e", ".", *given, "pytest"]]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ('{path = "../foo"}', "'../foo', which is not in the upload"),
+        ('{path = "/srv/foo"}', "'/srv/foo', which is not in the upload"),
+        ('{path = "libs/gone"}', "'libs/gone', which is not in the upload"),
+        ('{path = "libs"}', "neither a pyproject.toml nor a setup.py"),
+        ("{workspace = true}", "there is none of this name in the upload"),
+        ('{git = "../foo"}', "no address"),
+        ('{index = "internal"}', "index 'internal'"),
+    ],
+)
+def test_sources_that_pip_cannot_be_given(tmp_path: Path, source: str, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"pyproject\.toml cannot be followed.*ci\.yaml") as refused:
+        pip_calls(tmp_path, FOO | {"pyproject.toml": f"{GROUP}foo = {source}\n"})
+    assert message in str(refused.value)
+    assert "foo" in str(refused.value) or "libs" in str(refused.value)
+
+
+def test_what_the_project_itself_needs(tmp_path: Path) -> None:
+    text = 'dependencies = ["foo"]\n[project.optional-dependencies]\ntest = ["bar"]\n[tool.uv.sources]\n'
+    sources = 'foo = {path = "libs/foo"}\nbar = {url = "https://e.org/bar.whl"}\n'
+    assert pip_calls(tmp_path, FOO | {"pyproject.toml": BUILT + text + sources}) == [
+        ["-e", ".[test]", "./libs/foo", "bar @ https://e.org/bar.whl", "pytest"]
+    ]
+
+
+def test_what_a_requirement_file_names(tmp_path: Path) -> None:
+    files = {
+        "pyproject.toml": f'{BUILT}[tool.uv.sources]\nfoo = {{path = "libs/foo"}}\n',
+        "requirements.txt": "foo>1\n",
+    }
+    assert pip_calls(tmp_path, FOO | files) == [["-r", "requirements.txt", "-e", ".", "./libs/foo", "pytest"]]
+
+
+def test_what_a_build_needs_is_installed_before(tmp_path: Path) -> None:
+    text = '[build-system]\nrequires = ["foo", "setuptools"]\n[project]\nname = "thing"\n[tool.uv.sources]\n'
+    assert pip_calls(tmp_path, FOO | {"pyproject.toml": f'{text}foo = {{path = "libs/foo"}}\n'}) == [
+        ["./libs/foo", "setuptools", "pytest"],
+        ["--no-build-isolation", "--no-deps", "-e", "."],
+    ]
+
+
+def test_a_workspace_of_uv(tmp_path: Path) -> None:
+    workspace = "[tool.uv.sources]\nfoo = {workspace = true}\nbar = {workspace = true}\nthing = {workspace = true}\n"
+    files = {
+        "pyproject.toml": f'{BUILT}dependencies = ["foo"]\n{workspace}[tool.uv.workspace]\n'
+        'members = ["libs/*"]\nexclude = ["libs/x*"]\n',
+        "libs/foo/pyproject.toml": FOO["libs/foo/pyproject.toml"] + 'dependencies = ["bar", "thing"]\n',
+        "libs/bar/pyproject.toml": BUILT.replace("thing", "Bar"),
+        "libs/xbar/pyproject.toml": BUILT.replace("thing", "bar"),
+        "libs/notes.txt": "",
+    }
+    assert pip_calls(tmp_path, files) == [["-e", ".", "-e", "./libs/foo", "-e", "./libs/bar", "pytest"]]
+
+
+def test_what_a_folder_needs_in_its_turn(tmp_path: Path) -> None:
+    source = '[tool.uv.sources]\nbar = {path = "../bar"}\n'
+    files = {
+        "pyproject.toml": f'{GROUP}foo = {{path = "libs/foo"}}\n',
+        "libs/foo/pyproject.toml": f'{FOO["libs/foo/pyproject.toml"]}dependencies = ["bar"]\n{source}',
+        "libs/bar/setup.py": "",
+    }
+    assert pip_calls(tmp_path, files) == [["-e", ".", "./libs/foo[x]", "./libs/bar", "pytest"]]
+
+
+def test_a_folder_that_is_no_package_gives_what_it_needs(tmp_path: Path) -> None:
+    files = {"pyproject.toml": f'{GROUP}foo = {{path = "libs/foo"}}\n',
+             "libs/foo/pyproject.toml": '[project]\nname = "foo"\ndependencies = ["public"]\n'}  # fmt: skip
+    assert pip_calls(tmp_path, files) == [["-e", ".", "public", "pytest"]]
+
+
+def test_folders_that_need_each_other(tmp_path: Path) -> None:
+    one = 'dependencies = ["{}"]\n[tool.uv.sources]\n{} = {{path = "../{}"}}\n'
+    files = {
+        "pyproject.toml": f'{GROUP}foo = {{path = "libs/foo"}}\n',
+        "libs/foo/pyproject.toml": BUILT.replace("thing", "foo") + one.format(*["bar"] * 3),
+        "libs/bar/pyproject.toml": BUILT.replace("thing", "bar") + one.format(*["foo"] * 3),
+    }
+    assert pip_calls(tmp_path, files) == [["-e", ".", "./libs/foo[x]", "./libs/bar", "./libs/foo", "pytest"]]
+
+
+@pytest.mark.parametrize(
+    "reference", ["thing[a]; python_version > '3'", "Thing[a] ;python_version>'3'", "thing [a] ; python_version > '3'"]
+)
+@pytest.mark.parametrize("head", ['[project]\nname = "thing"\n', BUILT])
+def test_a_reference_to_itself_with_a_marker(tmp_path: Path, head: str, reference: str) -> None:
+    extra = """[project.optional-dependencies]\na = ["x>1", "y ; os_name == 'nt'"]\n"""
+    text = f'{extra}[dependency-groups]\ntest = ["{reference}"]\n'
+    (call,) = pip_calls(tmp_path, {"pyproject.toml": head + text})
+    assert call[-3:] == [
+        'x>1 ; python_version > "3"',
+        'y ; (os_name == "nt") and (python_version > "3")',
+        "pytest",
+    ]
+    assert not any(word.lower().startswith("thing") for word in call)
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        (
+            "pyproject.toml",
+            POETRY + '[tool.poetry.group.test.dependencies]\nfoo = {path = "libs/foo", develop = true}\n',
+        ),
+        ("pyproject.toml", POETRY + '[tool.poetry.dev-dependencies]\nfoo = {path = "libs/foo"}\n'),
+        ("pyproject.toml", BUILT + '[tool.pdm.dev-dependencies]\ntest = ["foo @ file:///${PROJECT_ROOT}/libs/foo"]\n'),
+        ("pyproject.toml", BUILT + '[dependency-groups]\ntest = ["foo @ file:///${PROJECT_ROOT}/libs/foo"]\n'),
+        ("pyproject.toml", BUILT + '[tool.hatch.envs.test]\ndependencies = ["foo @ {root:uri}/libs/foo"]\n'),
+        ("hatch.toml", '[envs.test]\ndependencies = ["foo@{root:uri}/libs/foo"]\n'),
+        ("Pipfile", '[dev-packages]\nfoo = {path = "./libs/foo"}\n'),
+    ],
+)
+def test_folders_in_the_words_of_other_tools(tmp_path: Path, name: str, table: str) -> None:
+    assert pip_calls(tmp_path, FOO | {"pyproject.toml": BUILT, name: table}) == [["-e", ".", "./libs/foo", "pytest"]]
+
+
+@pytest.mark.parametrize(
+    ("entry", "given"),
+    [
+        ("-e file:///${PROJECT_ROOT}/libs/foo#egg=foo", ["-e", "./libs/foo"]),
+        ("-e ./libs/foo", ["-e", "./libs/foo"]),
+        (
+            "-e git+https://example.org/q.git@v1#egg=q&subdirectory=s",
+            ["q @ git+https://example.org/q.git@v1#subdirectory=s"],
+        ),
+    ],
+)
+def test_what_is_editable_for_pdm(tmp_path: Path, entry: str, given: list[str]) -> None:
+    files = FOO | {"pyproject.toml": f'{BUILT}[tool.pdm.dev-dependencies]\ntest = ["{entry}"]\n'}
+    assert pip_calls(tmp_path, files) == [["-e", ".", *given, "pytest"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("pyproject.toml", POETRY + '[tool.poetry.dependencies]\nfoo = {version = "^1", source = "internal"}\n'),
+        ("pyproject.toml", POETRY + '[tool.poetry.group.test.dependencies]\nfoo = {source = "internal"}\n'),
+        ("pyproject.toml", POETRY + '[tool.poetry.group.test.dependencies]\nfoo = {path = "../foo"}\n'),
+        ("pyproject.toml", POETRY + '[tool.poetry.group.test.dependencies]\nfoo = {git = "../foo"}\n'),
+        ("Pipfile", '[packages]\nfoo = {version = "*", index = "internal"}\n'),
+        ("pyproject.toml", BUILT + '[tool.hatch.envs.test]\ndependencies = ["foo @ {root:parent:uri}/foo"]\n'),
+        ("pyproject.toml", BUILT + '[tool.hatch.envs.test]\ndependencies = ["foo @ {root:uri}/../foo"]\n'),
+        (
+            "pyproject.toml",
+            BUILT + '[dependency-groups]\ntest = ["foo-a"]\n[[tool.pdm.source]]\nname = "internal"\n'
+            'url = "https://pkgs.example.org/simple"\ninclude_packages = ["foo", "foo-*"]\n',
+        ),
+        ("pyproject.toml", BUILT + INDEX),
+        ("uv.toml", INDEX.replace("tool.uv.", "")),
+        ("pyproject.toml", BUILT + INDEX.replace("internal", "pypi") + 'explicit = true\n[dependency-groups]\n'
+         'test = ["foo"]\n[tool.uv.sources]\nfoo = {index = "pypi"}\n'),
+        ("pyproject.toml", BUILT + '[tool.uv]\nextra-index-url = ["https://pkgs.example.org/simple"]\n'),
+        ("pyproject.toml", BUILT + INDEX.replace("example.org", "$HOST") + "default = true\n"),
+    ],
+)  # fmt: skip
+def test_what_only_another_index_or_folder_has_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    with pytest.raises(InvalidRequest, match=rf"{name.replace('.', '[.]')} cannot be followed.*ci\.yaml"):
+        pip_calls(tmp_path, {"pyproject.toml": BUILT, name: text})
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        (BUILT + INDEX + "default = true\n", ["--index-url", "https://pkgs.example.org/simple"]),
+        (BUILT + INDEX + "explicit = true\n", []),
+        (BUILT + INDEX.replace("pkgs.example", "pypi"), []),
+        (BUILT + INDEX.replace("uv.index", "poetry.source"), ["--index-url", "https://pkgs.example.org/simple"]),
+        (BUILT + INDEX.replace("uv.index", "poetry.source") + 'priority = "supplemental"\n', []),
+        (BUILT + INDEX.replace("uv.index", "pdm.source"), ["--extra-index-url", "https://pkgs.example.org/simple"]),
+    ],
+)
+def test_indexes_for_all_packages(tmp_path: Path, text: str, options: list[str]) -> None:
+    assert pip_calls(tmp_path, {"pyproject.toml": text}) == [[*options, "-e", ".", "pytest"]]
+
+
+def test_a_pipfile_with_an_index_of_its_own(tmp_path: Path) -> None:
+    text = '[[source]]\nname = "x"\nurl = "https://pkgs.example.org/simple"\n[packages]\nfoo = "*"\n'
+    assert pip_calls(tmp_path, {"Pipfile": text}) == [
+        ["--index-url", "https://pkgs.example.org/simple", "foo", "pytest"]
+    ]

@@ -1,0 +1,117 @@
+"""What setup.cfg says, against setuptools' own reading."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from packaging.requirements import Requirement
+from setuptools.dist import Distribution
+
+from ci_common.errors import InvalidRequest
+from ci_server.recognition.extras import read_extras
+from ci_server.recognition.project_files import ProjectFiles
+from ci_server.recognition.requirements import parse_requirement
+from ci_server.recognition.setup_cfg import SetupCfg
+from ci_server.recognition.setup_py import SetupArguments
+from tests.helpers.pip_calls import pip_calls
+from tests.helpers.service import tree
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+FILES = {"a.txt": "one>1  # why\n\n# not\ntwo ; python_version > '3'\n", "inner/b.txt": "three \\\n>=2\nfour"}
+PIECES = st.sampled_from(
+    [
+        *("one", "two>1", "three[x]", "four ; os_name == 'posix'", ";", "; ", "\n  ", "\n  # note\n  ", "\n\n  ", ","),
+        *("file: a.txt", "file:a.txt, inner/b.txt", "file: gone.txt", "file: ../a.txt", " # why", " \\"),
+        *("%(base)s", "%(gone)s", "%%", "%"),
+    ]
+)
+VALUES = st.one_of(
+    st.sampled_from(
+        ["one; two>1", "file: a.txt", "file:a.txt, inner/b.txt", "%(base)s", "\n  one\n  %(base)s", "one;"]
+    ),
+    st.lists(PIECES, max_size=4).map("".join),
+)
+
+
+def outcome(function: Callable[[], Any]) -> Any:
+    """Return what a function returns, None for any error."""
+    try:
+        return function()
+    except (InvalidRequest, Exception):
+        return None
+
+
+def by_setuptools() -> dict[str, list[str]]:
+    distribution = Distribution()
+    distribution.parse_config_files(["setup.cfg"])
+    extras = {name: [str(Requirement(each)) for each in values] for name, values in distribution.extras_require.items()}
+    return {**extras, "": [str(Requirement(each)) for each in distribution.install_requires]}
+
+
+def by_us() -> dict[str, list[str]]:
+    files = ProjectFiles(Path())
+    setup_cfg = SetupCfg(files)
+    found = {name: extra.requirements for name, extra in read_extras({}, files, setup_cfg, SetupArguments()).items()}
+    found[""] = setup_cfg.install_requires
+    return {name: [str(parse_requirement(each, "x")) for each in values] for name, values in found.items()}
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(VALUES, VALUES)
+@example("file: a.txt", "one; two")
+@example("%(base)s", "\n  file: a.txt")
+def test_it_is_read_as_setuptools_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: str, requires: str
+) -> None:
+    monkeypatch.chdir(tree(tree(tmp_path, {"a.txt": "outside"}) / "project", FILES))
+    text = f"[metadata]\nname = thing\n[options]\nbase = five\ninstall_requires = {requires}\n"
+    text += f"[options.extras_require]\nbase = six\ntest = {extra}\n"
+    Path("setup.cfg").write_text(text)
+    assert outcome(by_us) == outcome(by_setuptools)
+
+
+@pytest.mark.parametrize(
+    ("value", "requirements"),
+    [
+        (" pytest; pytest-mock", ["pytest", "pytest-mock"]),
+        (" pytest-mock; pytest ;", ["pytest-mock", "pytest"]),
+        (" file: needs.txt", ["mock>1", "cov"]),
+        (" %(more)s", ["more"]),
+        ("\n  mock # why\n  # not\n  %(more)s", ["mock", "more"]),
+    ],
+)
+@pytest.mark.parametrize("option", ["tests_require", "tests-require"])
+def test_tests_require(tmp_path: Path, option: str, value: str, requirements: list[str]) -> None:
+    cfg = f"[options]\nmore = more\n{option} ={value}\n[tool:pytest]\nlog_format = %(asctime)s\n"
+    files = {"setup.py": "", "setup.cfg": cfg, "needs.txt": "mock>1  # why\n\n# not\ncov\n"}
+    expected = [*requirements, *([] if "pytest" in requirements else ["pytest"])]
+    assert pip_calls(tmp_path, files) == [["-e", ".", *expected]]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("file: ../needs.txt", "outside of the project"),
+        ("file: /etc/passwd", "outside of the project"),
+        ("%(gone)s", "gone"),
+        ("100%", "neither %%"),
+        ("%(tests_require)s", "deep"),
+        ("-r needs.txt", "'-r needs.txt' is not a requirement"),
+        ("mock ; python_version < '4'", "is not a requirement"),
+    ],
+)
+def test_what_setuptools_does_not_take(tmp_path: Path, value: str, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"setup\.cfg is not valid: ") as refused:
+        pip_calls(tmp_path, {"setup.py": "", "setup.cfg": f"[options]\ntests_require = {value}\n"})
+    assert message in str(refused.value)
+    assert [error.path for error in refused.value.errors] == ["setup.cfg"]
+
+
+def test_references_that_double_each_time(tmp_path: Path) -> None:
+    lines = [f"a{n} = %(a{n + 1})s" + f"%(a{n + 1})s" * 30 for n in range(9)]
+    cfg = "\n".join(["[options]", "tests_require = %(a0)s", *lines, "a9 = x", ""])
+    with pytest.raises(InvalidRequest, match="longer than"):
+        pip_calls(tmp_path, {"setup.py": "", "setup.cfg": cfg})
