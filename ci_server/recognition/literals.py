@@ -10,7 +10,7 @@ Names = ChainMap[str, Any]
 
 _MAX_ELEMENTS = 2000
 _MAX_CHARACTERS = 64 * 1024
-_MAX_WORK = 200_000
+_MAX_WORK = 100_000
 _COPIES = frozenset({"list", "set", "tuple", "sorted", "frozenset", "chain", "from_iterable", "copy", "deepcopy"})
 
 

@@ -39,8 +39,8 @@ def resolve(workspace: Path, requested: Spec, settings: Settings) -> Resolved:
     if steps is None:
         raise UnrecognisedProject(
             f"neither the request nor {NAME} at the project's root names a command or steps, and it is no Python "
-            "project: there is no pyproject.toml, setup.py, setup.cfg, requirements.txt, Pipfile, pytest.ini, "
-            "tox.ini, conftest.py, test_*.py or tests/*.py"
+            "project: there is no pyproject.toml, setup.py, setup.cfg, requirements.txt, Pipfile, pytest.toml, "
+            "pytest.ini, tox.ini, tox.toml, conftest.py, test_*.py or tests/*.py"
         )
     return Resolved(spec, _plan(spec, steps, settings, environment, str(directory.relative_to(workspace)), recognised))
 

@@ -9,6 +9,8 @@ from typing import Any
 from ci_server.recognition.literals import Evaluator, Names, TooMuch
 from ci_server.recognition.requirements import invalid
 
+_MAX_CHARACTERS = 256 * 1024
+
 OnCall = Callable[[ast.Call, Names, "ast.FunctionDef | None"], None]
 """Is told of each call, the names that it sees, and the function that it is in."""
 
@@ -18,6 +20,8 @@ def follow(text: str, file: str, evaluator: Evaluator, on_call: OnCall) -> None:
 
     Raises InvalidRequest where what it puts together becomes too large.
     """
+    if len(text) > _MAX_CHARACTERS:
+        raise invalid(file, f"it is longer than {_MAX_CHARACTERS} characters")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

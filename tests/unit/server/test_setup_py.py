@@ -95,7 +95,7 @@ def test_dictionaries_in_dictionaries(text: str) -> None:
         "x = ['a']\n" + "x += x\n" * 40,
         "x = ['a']\n" + "x.extend(x)\n" * 40,
         "x = ['a'] * 2\nx = ['a', 'b']\n" + "x = [*x, *x]\n" * 40,
-        "x = {'a': 1}\n" + "y = {**x}\n" * 200_000,
+        "x = {'a': 1}\n" + "y = {**x}\n" * 25_000,
         "x = ['a', 'b']\nx = [1" + " for i in x" * 40 + "]",
         "x = [1" + " for i in ['a', 'b']" * 40 + "]",
         "x = [" + "'a'," * 3000 + "]",
