@@ -93,6 +93,7 @@ class OwnExtras:
         steps = 0
         while stack:
             text, file, marker = stack.pop()
+            text = " ".join(text.split())
             requirement = parse_requirement(text, file)
             steps += 1
             if steps > _MAX_STEPS or len(found) > MAX_REQUIREMENTS:

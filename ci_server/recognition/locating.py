@@ -48,8 +48,9 @@ class Locator:
                 yield from self._from_sources(requirement, sources, base)
 
     def _located(self, texts: Iterable[str], file: str, project: PythonProject, base: str) -> Iterator[Arguments]:
-        plain = [text for text in texts if not text.startswith(_EDITABLE)]
-        for text in (text for text in texts if text.startswith(_EDITABLE)):
+        words = [" ".join(text.split()) for text in texts]
+        plain = [text for text in words if not text.startswith(_EDITABLE)]
+        for text in (text for text in words if text.startswith(_EDITABLE)):
             yield from self._editable(text, file, base)
         for text in project.extras.without_own(plain, file):
             requirement = parse_requirement(text, file)
@@ -160,7 +161,7 @@ class Locator:
         named = parse_requirement(parts.get("egg", "unnamed") or "unnamed", file)
         path = path_below_root(address)
         if path is None and "://" not in address:
-            path = address
+            path = address.partition("[")[0]
         if path is not None:
             yield from self._local(Source(file, path=path, editable=True), named, base)
         elif not address.startswith("file:"):

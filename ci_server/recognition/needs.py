@@ -70,7 +70,7 @@ class _Search:
         self.needs.extras += [name for name in map(normal_name, found.extras) if name in self._extras]
         for name in map(normal_name, found.groups):
             self._take(None, name if name in self._groups else None, ())
-        self.needs.files += [(option, path) for option, path in found.files if self._project.files.inside(path)]
+        self.needs.files += [(option, path) for option, path in found.files if self._project.files.has(path)]
 
     def take_development(self, files: RequirementFiles) -> None:
         """Take what is named for development, or has pytest in it."""

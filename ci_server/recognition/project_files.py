@@ -22,7 +22,8 @@ class ProjectFiles:
         self.directory = directory
 
     def has(self, name: str) -> bool:
-        return (self.directory / name).is_file()
+        """Tell whether this is a file of the project."""
+        return not self.leads_out(name) and (self.directory / name).is_file()
 
     def text(self, name: str) -> str:
         """Return a file's text; empty where there is none. Raises InvalidRequest where it is too long."""

@@ -10,7 +10,7 @@ from ci_server.recognition.groups import GroupError, Groups
 from ci_server.recognition.indexes import Indexes, read_indexes
 from ci_server.recognition.poetry import poetry_local_names, poetry_requirements
 from ci_server.recognition.project_files import ProjectFiles
-from ci_server.recognition.requirements import invalid, strings, table_at
+from ci_server.recognition.requirements import invalid, setuptools_lines, strings, table_at
 from ci_server.recognition.setup_cfg import SetupCfg
 from ci_server.recognition.setup_py import read_setup_py
 from ci_server.recognition.sources import Sources, read_sources
@@ -90,7 +90,10 @@ class PythonProject:
     @property
     def tests_require(self) -> list[tuple[str, list[str]]]:
         """What setuptools once installed for `setup.py test`, by the files that say so."""
-        return [("setup.cfg", self.setup_cfg.tests_require), ("setup.py", self._setup_py.tests_require)]
+        return [
+            ("setup.cfg", self.setup_cfg.tests_require),
+            ("setup.py", setuptools_lines(self._setup_py.tests_require)),
+        ]
 
     @cached_property
     def dependencies(self) -> list[tuple[str, list[str]]]:

@@ -29,7 +29,7 @@ def unusable(file: str, message: str) -> InvalidRequest:
 
 def parse_requirement(text: str, file: str) -> Requirement:
     """Return a requirement that stands in `file`. Raises InvalidRequest where the standard has no such form."""
-    parsed = _parsed(text)
+    parsed = _parsed(" ".join(text.split()))
     if isinstance(parsed, str):
         shown = text if len(text) <= 100 else f"{text[:100]}…"
         raise invalid(file, f"{shown!r} is not a requirement, as in 'pytest>=8': {parsed}")
