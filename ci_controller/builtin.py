@@ -87,6 +87,9 @@ class BuiltinExecution:
 
     async def discard(self, job: Job) -> None: ...
 
+    async def has_gone(self, job: Job) -> bool:
+        return True
+
     async def clear(self, job: Job, *, has_ended: bool) -> None: ...
 
 

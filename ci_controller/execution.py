@@ -73,8 +73,11 @@ class Execution(Protocol):
     async def discard(self, job: Job) -> None:
         """Remove the workload if it has exited before its gate, and nothing else."""
 
+    async def has_gone(self, job: Job) -> bool:
+        """Tell whether what runs the job says that nothing of it runs any more."""
+
     async def clear(self, job: Job, *, has_ended: bool) -> None:
-        """Remove the workload, and all the job's files but its log and its upload.
+        """Remove the workload, and then all the job's files but its log and its upload.
 
         `has_ended`: the workload is known not to run any more.
         """

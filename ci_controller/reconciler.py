@@ -109,6 +109,7 @@ class Reconciler:
             runtimes=self._runtimes,
             watcher=watcher,
             is_supervised=self._supervisors.hurry,
+            holders=writer.repository.get_holders,
         )
         able = max(self._runtimes.values(), key=lambda runtime: runtime.isolated)
         strays = Strays(data, writer.repository, able)

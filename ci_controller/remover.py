@@ -7,13 +7,14 @@ Every step may be repeated.
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 
 from ci_common.errors import CiError, RuntimeFault, RuntimeUnavailable
+from ci_common.jobs import Job
 from ci_common.layout import DataDirectory
 from ci_common.watch import FileWatcher
-from ci_controller.runtime.protocol import Runtime, WorkloadKey
+from ci_controller.runtime.protocol import WAITING, Runtime, WorkloadKey
 from ci_persistence.repository import Lease
 from ci_persistence.retention import JobRetention, Removal
 
@@ -26,6 +27,8 @@ LONGEST_WAIT = 60.0
 SHORTEST_PAUSE = 0.1
 _LOAD = 4
 """Passes take at most one part in this many, and one, of the time."""
+
+Holders = Callable[[Iterable[str]], Awaitable[Mapping[str, Job]]]
 
 
 class Remover:
@@ -40,8 +43,13 @@ class Remover:
         runtimes: Mapping[str, Runtime],
         watcher: FileWatcher,
         is_supervised: Callable[[str], bool],
+        holders: Holders,
     ) -> None:
-        """`is_supervised` tells whether a job still has a supervisor: that one finishes before anything is removed."""
+        """`is_supervised` tells whether a job still has a supervisor: that one finishes before anything is removed.
+
+        `holders` returns the jobs that hold some of these workloads, by workload.
+        """
+        self._holders = holders
         self._data = data
         self._retention = retention
         self._lease = lease
@@ -116,18 +124,31 @@ class Remover:
         for name in names & self._runtimes.keys():
             runtime = self._runtimes[name]
             try:
-                for sighting in await runtime.list_workloads():
-                    workloads.setdefault(sighting.key.job_id, []).append((runtime, sighting.key))
+                sightings = await runtime.list_workloads()
+                await self._remove_unheld(runtime, {s.key.job_id for s in sightings if s.key.attempt == WAITING})
             except RuntimeUnavailable:
                 unseen.add(name)
+                continue
+            for sighting in sightings:
+                workloads.setdefault(sighting.key.job_id, []).append((runtime, sighting.key))
         return unseen, workloads
+
+    async def _remove_unheld(self, runtime: Runtime, waiting: set[str]) -> None:
+        """Remove the workloads that had waited, were taken by a job and are held by none: deleted jobs may have them.
+
+        Their names do not tell which job took them. One that has not been taken has its directory in the pool.
+        """
+        taken = {workload for workload in waiting if not os.path.lexists(self._data.waiting_run(workload).path)}
+        unheld = taken - (await self._holders(taken)).keys() if taken else set()
+        for workload in unheld:
+            await runtime.remove(WorkloadKey(workload, WAITING))
 
     async def _reclaim(self, removal: Removal) -> None:
         """Delete the job's directory, by a runtime that can delete what the job wrote there."""
         used = [runtime for runtime in self._runtimes.values() if runtime.name in removal.runtimes]
         # The files of another user's that an isolated one leaves, only it can delete.
         runtime = max(used or self._runtimes.values(), key=lambda runtime: runtime.isolated)
-        await runtime.reclaim(self._data.job(removal.job_id), removal.image)
+        await runtime.reclaim(self._data.job(removal.job_id))
 
 
 def _sync(folder: Path) -> None:

@@ -6,6 +6,7 @@ from ci_common.errors import InvalidUpload, StartFault, TooLarge
 from ci_common.ids import new_job_id
 from ci_common.layout import RunDirectory
 from ci_common.readers.unpacking import unpack_apart
+from ci_common.trees import Folder
 from ci_common.unpack import UnpackLimits
 
 
@@ -23,4 +24,5 @@ async def fill_workspace(run: RunDirectory, upload: Path, limits: UnpackLimits) 
         await unpack_apart(upload, draft, limits)
     except (InvalidUpload, TooLarge) as exc:
         raise StartFault(f"what was uploaded cannot be unpacked again: {exc}") from exc
-    draft.rename(run.workspace)
+    with Folder.opened(run.path) as folder:
+        folder.move(draft.name, folder, run.workspace.name)

@@ -7,53 +7,68 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ci_common.ids import new_job_id
 from ci_common.layout import RunDirectory
+from ci_common.trees import Folder, delete_tree
 from ci_controller.script import GATE_SCRIPT
-from ci_controller.trees import delete_tree
 
 
 def prepare(run: RunDirectory, script: bytes, *, has_console: bool) -> None:
     """Put all that the job of `script` needs into the run directory. May be repeated until the workload is started.
 
-    `has_console` as the runtime says it.
+    `has_console` as the runtime says it. A workload that ended before its gate may have left anything in the place of
+    these files, and the engine follows a link that it is to mount: what is not of the right kind is made again.
     """
     prepare_gate(run, has_console=has_console)
-    run.workspace.mkdir(exist_ok=True)
-    _replace(run.job, script)
+    with Folder.opened(run.path) as folder:
+        folder.make_folder(run.workspace.name)
+        folder.write(run.job.name, script)
 
 
 def prepare_gate(run: RunDirectory, *, has_console: bool) -> None:
     """Put into the run directory all that a workload needs to wait at its gate. May be repeated until it is started."""
     run.path.mkdir(parents=True, exist_ok=True)
-    for fifo in (run.gate, run.console) if has_console else (run.gate,):
-        with suppress(FileExistsError):
-            os.mkfifo(fifo)
-    run.log.touch()
-    _replace(run.script, GATE_SCRIPT)
+    with Folder.opened(run.path) as folder:
+        for fifo in (run.gate, run.console) if has_console else (run.gate,):
+            folder.make_fifo(fifo.name)
+        folder.make_file(run.log.name)
+        folder.write(run.script.name, GATE_SCRIPT)
 
 
-def _replace(path: Path, content: bytes) -> None:
-    # A name of its own: a controller that was stopped in here may go on beside the one that followed it.
-    draft = path.with_name(f"{path.name}.{new_job_id()}")
-    draft.write_bytes(content)
-    draft.replace(path)
+def has_workspace(run: RunDirectory) -> bool:
+    """Tell whether the run directory has a workspace, which a link to one is not."""
+    return (state := _state(run.workspace)) is not None and stat.S_ISDIR(state.st_mode)
+
+
+def is_there(run: RunDirectory) -> bool:
+    """Tell whether there is a run directory, which a link to one is not."""
+    return (state := _state(run.path)) is not None and stat.S_ISDIR(state.st_mode)
+
+
+def _state(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def move_in(run: RunDirectory, waiting: RunDirectory, script: bytes) -> bool:
     """Make `waiting`, where a workload waits at its gate, the run directory `run` of the job of `script`.
 
     The workspace that the job has already goes along. May be repeated, wherever it broke off. Returns False, with
-    nothing lost, where something else of the job's is in the way.
+    nothing lost, where something else of the job's is in the way. The image's own programs run in there meanwhile.
     """
-    if run.workspace.is_dir():
-        run.workspace.rename(waiting.workspace)
-    waiting.workspace.mkdir(exist_ok=True)
-    _replace(waiting.job, script)
-    if waiting.path.stat().st_mode & stat.S_IWOTH:
+    workspace = run.workspace.name
+    with Folder.opened(waiting.path) as folder:
+        if has_workspace(run):
+            with Folder.opened(run.path) as project:
+                project.move(workspace, folder, workspace)
+        folder.make_folder(workspace)
+        is_open = bool(os.fstat(folder.descriptor).st_mode & stat.S_IWOTH)
         # What the script has made meanwhile may be another user's, who has it open already.
-        _open_to_everyone(waiting.job)
-        _open_tree_to_everyone(waiting.workspace)
+        folder.write(waiting.job.name, script, for_everyone=is_open)
+        if is_open:
+            with folder.folder(workspace) as opened:
+                opened.open_to_everyone()
     run.path.parent.mkdir(exist_ok=True)
     try:
         waiting.path.rename(run.path)
@@ -67,8 +82,8 @@ def move_in(run: RunDirectory, waiting: RunDirectory, script: bytes) -> bool:
 def doom(waiting: RunDirectory) -> None:
     """Note that what waits here is being removed, for a controller that finds it before it is gone."""
     # Where it is gone already, or the disk is full, its removal helps all the same.
-    with suppress(OSError):
-        waiting.doomed.touch()
+    with suppress(OSError), Folder.opened(waiting.path) as folder:
+        folder.make_file(waiting.doomed.name)
 
 
 def is_free(run: RunDirectory) -> bool:
@@ -80,10 +95,14 @@ def is_free(run: RunDirectory) -> bool:
 
 
 def move_out(run: RunDirectory, waiting: RunDirectory) -> None:
-    """Undo `move_in`, as far as it went, for a job whose code has not begun. May be repeated."""
-    if waiting.workspace.is_dir():
+    """Undo `move_in`, as far as it went, for a job whose code has not begun. May be repeated.
+
+    To be called once the workload is gone.
+    """
+    if has_workspace(waiting):
         run.path.mkdir(parents=True, exist_ok=True)
-        waiting.workspace.rename(run.workspace)
+        with Folder.opened(waiting.path) as folder, Folder.opened(run.path) as project:
+            folder.move(waiting.workspace.name, project, run.workspace.name)
     delete_tree(waiting.path)
 
 
@@ -92,19 +111,8 @@ def open_to_everyone(run: RunDirectory) -> None:
 
     The data directory above is closed to others, so only whoever is given this directory by a mount gets at it.
     """
-    _open_tree_to_everyone(run.path)
-
-
-def _open_tree_to_everyone(top: Path) -> None:
-    for folder, folders, files in os.walk(top):
-        for name in [".", *folders, *files]:
-            _open_to_everyone(Path(folder, name))
-
-
-def _open_to_everyone(path: Path) -> None:
-    mode = path.lstat().st_mode
-    if not stat.S_ISLNK(mode):
-        path.chmod(stat.S_IMODE(mode) | (0o777 if stat.S_ISDIR(mode) else (mode & 0o100) // 0o100 * 0o111 | 0o666))
+    with Folder.opened(run.path) as folder:
+        folder.open_to_everyone()
 
 
 @contextmanager
@@ -124,19 +132,26 @@ def opened_gate(run: RunDirectory) -> Iterator[None]:
 
 
 def clear(run: RunDirectory) -> list[Path]:
-    """Delete the files of a run directory, but its log, that can be deleted at once; return the directories left.
+    """Delete the files of a run directory, but its log, that can be deleted at once; return what is left.
 
-    The gate goes first: from then on the directory tells that its attempt is over (`RunDirectory.is_spent`).
+    The gate goes first: from then on the directory tells that its attempt is over (`RunDirectory.is_spent`). To be
+    called once the workload is gone.
     """
+    if not is_there(run):
+        # A process can put something else in its place, which holds no log.
+        with suppress(FileNotFoundError), Folder.opened(run.path.parent) as job:
+            job.delete(run.path.name)
+        return []
     left: list[Path] = []
-    with suppress(FileNotFoundError):
-        run.gate.unlink()
-    with suppress(FileNotFoundError), os.scandir(run.path) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                left.append(Path(entry.path))
-            elif entry.name != run.log.name:
-                os.unlink(entry.path)
+    with Folder.opened(run.path) as folder:
+        for name in sorted(folder.names() - {run.log.name}, key=lambda name: name != run.gate.name):
+            try:
+                if folder.has_folder(name):
+                    left.append(run.path / name)
+                else:
+                    folder.delete(name)
+            except PermissionError:
+                left.append(run.path / name)
     return left
 
 

@@ -3,6 +3,7 @@
 The task can be cancelled anywhere; that means that this process is leaving, and touches neither job nor workload.
 """
 
+import asyncio
 import errno
 import logging
 from contextlib import nullcontext
@@ -33,6 +34,8 @@ LEAVING_SECONDS = 1.0
 
 An engine that is busy takes its time to tell; a stop would only give it more to do.
 """
+ASK_SECONDS = 0.2
+"""How long to wait for the engine to tell of that, before it is asked: what it tells may be lost."""
 STALE_SECONDS = 0.05
 """How long to wait before the next look when somebody else has written the row."""
 
@@ -128,15 +131,24 @@ class Supervisor:
         return False
 
     async def _has_gone(self, job: Job, seen: Observed) -> bool:
-        """Tell whether nothing runs any more. What has said that its job has ended is let go; then the engine tells."""
+        """Tell whether the engine says that nothing runs any more.
+
+        What has said that its job has ended is let go for that. A job can write what its script writes, and the engine
+        tells of other things than an end: a wake-up is only the moment to ask it.
+        """
         if seen.sight is not Sight.FINISHED:
             return seen.sight in (Sight.EXITED, Sight.ABSENT)
-        told = self._attention.was_woken
+        clock, told = asyncio.get_running_loop().time, self._attention.was_woken
+        until = clock() + LEAVING_SECONDS
         if job.stop_code is None:  # Else it has been waited for already.
             told.clear()
         with self._execution.letting_go(job):
-            await self._attention.until(told.is_set, LEAVING_SECONDS)
-        return told.is_set()
+            while clock() < until:
+                await self._attention.until(told.is_set, min(ASK_SECONDS, until - clock()))
+                told.clear()
+                if await self._execution.has_gone(job):
+                    return True
+        return False
 
     def _note_progress(self, job: Job, seen: Observed) -> None:
         """Note how far the job that runs has come."""

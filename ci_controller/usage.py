@@ -17,6 +17,7 @@ from ci_common.errors import LeadershipLost
 from ci_common.layout import RunDirectory
 from ci_common.logs import TIMES_SECONDS, LogTimes
 from ci_common.times import Clock, uptime
+from ci_common.trees import Folder
 from ci_common.watch import FileWatcher, Watched
 from ci_controller.limits import Bounds
 from ci_controller.runtime.guarded import Check
@@ -139,13 +140,13 @@ async def measure(path: Path, *, enough: int, seconds: float = LONGEST_MEASUREME
 
     def add_up() -> int:
         total, linked = 0, set()
-        for count, state in enumerate(_states_below(path)):
+        for state in _states_below(path):
             if state.st_nlink > 1 and not stat.S_ISDIR(state.st_mode):
                 if (state.st_dev, state.st_ino) in linked:
                     continue
                 linked.add((state.st_dev, state.st_ino))
             total += state.st_blocks * 512
-            if total > enough or (count % 256 == 0 and (given_up.is_set() or time.monotonic() > deadline)):
+            if total > enough or given_up.is_set() or time.monotonic() > deadline:
                 break
         return total
 
@@ -156,11 +157,12 @@ async def measure(path: Path, *, enough: int, seconds: float = LONGEST_MEASUREME
 
 
 def _states_below(top: Path) -> Iterator[os.stat_result]:
-    folders = [os.fspath(top)]
-    while folders:
-        with suppress(OSError), os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                with suppress(FileNotFoundError):  # The job runs meanwhile.
-                    yield entry.stat(follow_symlinks=False)
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.path)
+    """Yield the state of everything below the directory, which a job may be changing."""
+    try:
+        with Folder.opened(top) as opened:
+            for folder in opened.walk(lenient=True):
+                for entry in folder.entries():
+                    with suppress(FileNotFoundError):
+                        yield entry.stat(follow_symlinks=False)
+    except OSError:
+        return  # It is gone, or no directory any more.

@@ -63,7 +63,7 @@ class WorkloadExecution:
 
     def watched(self, job: Job) -> Path | None:
         path = self._run(job).path
-        return path if self._waiting_run(job) is None and path.is_dir() else None
+        return path if self._waiting_run(job) is None and rundir.is_there(self._run(job)) else None
 
     async def look(self, job: Job) -> Observed:
         waiting_run = self._waiting_run(job)
@@ -121,7 +121,7 @@ class WorkloadExecution:
 
     async def create(self, job: Job) -> None:
         run, plan = self._run(job), _plan_of(job)
-        if job.has_upload and not run.workspace.is_dir():
+        if job.has_upload and not rundir.has_workspace(run):
             await self._fill_workspace(job, run)
         self._check()
         await in_thread(rundir.prepare, run, self._script(run, plan), has_console=self._runtime.has_console)
@@ -237,21 +237,22 @@ class WorkloadExecution:
         if mark is not None and _identity(run.waiting) == mark:
             run.waiting.unlink(missing_ok=True)
 
+    async def has_gone(self, job: Job) -> bool:
+        return (await self._runtime.look(_key(job))).phase in (Phase.EXITED, Phase.ABSENT)
+
     async def clear(self, job: Job, *, has_ended: bool) -> None:
         run = self._run(job)
         if not has_ended:
-            # As one that was cancelled at its gate; what it may write has to end before its files go.
+            # As one that was cancelled at its gate.
             await self._runtime.stop(_key(job), 0)
-        if job.workload is not None:
-            # Once another attempt has followed, no row tells whose it was, but the workspace does, which is looked for.
-            await self._runtime.remove(_key(job))
+        # Whatever the job left running can replace its files while they are removed. Once the engine says that the
+        # workload is gone, nothing can.
+        await self._runtime.remove(_key(job))
         self._check()
         for entry in await in_thread(self._clear_files, job, run):
-            await self._runtime.reclaim(entry, job.image)
+            await self._runtime.reclaim(entry)
         if waiting_run := self._waiting_run(job):
-            await self._runtime.reclaim(waiting_run.path, job.image)
-        if job.workload is None:
-            await self._runtime.remove(_key(job))
+            await self._runtime.reclaim(waiting_run.path)
 
     def _clear_files(self, job: Job, run: RunDirectory) -> list[Path]:
         note_end_of_log(job, self._data)
@@ -263,7 +264,7 @@ class WorkloadExecution:
     def _waiting_run(self, job: Job) -> RunDirectory | None:
         """Return the run directory of the waiting workload that the job took, until it is the job's own."""
         run = None if job.workload is None else self._data.waiting_run(job.workload)
-        return run if run is not None and run.path.is_dir() else None
+        return run if run is not None and rundir.is_there(run) else None
 
 
 def _key(job: Job) -> WorkloadKey:
@@ -276,7 +277,7 @@ def _plan_of(job: Job) -> ExecutionPlan:
 
 def _has_files(job: Job, run: RunDirectory, waiting_run: RunDirectory) -> bool:
     """Tell whether what was uploaded for the job is unpacked."""
-    return not job.has_upload or run.workspace.is_dir() or waiting_run.workspace.is_dir()
+    return not job.has_upload or rundir.has_workspace(run) or rundir.has_workspace(waiting_run)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

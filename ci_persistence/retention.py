@@ -39,8 +39,6 @@ class Removal:
     """What a deleted job has left behind."""
 
     job_id: str
-    image: str | None
-    """The one it ran in; it can delete what the job wrote as another user."""
     runtimes: frozenset[str]
     """Where its attempts ran; empty where none got so far."""
 

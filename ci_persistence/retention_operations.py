@@ -34,7 +34,7 @@ def delete(connection: sqlite3.Connection, *, job_ids: list[str], lease: Lease |
 
 def removals(connection: sqlite3.Connection, *, after: str, limit: int) -> list[Removal]:
     rows = connection.execute(queries.LIST_REMOVALS, {"after": after, "limit": limit})
-    return [Removal(row["job_id"], row["image"], frozenset(json.loads(row["runtimes"]))) for row in rows]
+    return [Removal(row["job_id"], frozenset(json.loads(row["runtimes"]))) for row in rows]
 
 
 def count_removals(connection: sqlite3.Connection) -> int:

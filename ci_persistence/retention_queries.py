@@ -17,7 +17,7 @@ DELETE_JOBS = _DELETE_JOBS % "true"
 DELETE_JOBS_AS_LEADER = _DELETE_JOBS % LEADS
 
 # What deleted jobs have left behind, some at a time.
-LIST_REMOVALS = "SELECT job_id, image, runtimes FROM removals WHERE job_id > :after ORDER BY job_id LIMIT :limit"
+LIST_REMOVALS = "SELECT job_id, runtimes FROM removals WHERE job_id > :after ORDER BY job_id LIMIT :limit"
 
 # How many jobs have left something.
 COUNT_REMOVALS = "SELECT count(*) AS number FROM removals"

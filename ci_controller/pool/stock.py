@@ -113,7 +113,7 @@ class Stock:
             self._check()
             rundir.doom(self.data.waiting_run(workload))
             await self.runtime.remove(_key(workload))
-            await self.runtime.reclaim(self.data.waiting_run(workload).path, None)
+            await self.runtime.reclaim(self.data.waiting_run(workload).path)
         finally:
             self._removing.discard(workload)
 

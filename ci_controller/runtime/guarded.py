@@ -88,6 +88,6 @@ class GuardedRuntime:
         self._check()
         await self._runtime.remove(key)
 
-    async def reclaim(self, path: Path, image: str | None) -> None:
+    async def reclaim(self, path: Path) -> None:
         self._check()
-        await self._runtime.reclaim(path, image)
+        await self._runtime.reclaim(path)

@@ -17,6 +17,7 @@ from ci_common.errors import RuntimeUnavailable, StartFault
 from ci_common.layout import DataDirectory, RunDirectory
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
+from ci_common.trees import delete_tree
 from ci_common.watch import FileWatcher, Watched
 from ci_controller.runtime import process_supervisor
 from ci_controller.runtime.enforcement import KERNEL_LIMITS, check_enforceable
@@ -24,7 +25,6 @@ from ci_controller.runtime.process_environment import job_environment, python_se
 from ci_controller.runtime.process_record import ProcessRecord, unreadable_is_unavailable
 from ci_controller.runtime.protocol import Phase, Progress, Sighting, Workload, WorkloadKey, WorkloadSpec
 from ci_controller.script import Setup
-from ci_controller.trees import delete_tree
 
 KILL_SECONDS = 30.0
 """How long killed processes may take to be gone."""
@@ -237,7 +237,7 @@ class ProcessRuntime:
         keys = [sighting.key for sighting in await self.list_workloads()]
         return {key for key in keys if (await self.look(key)).phase is Phase.EXITED}
 
-    async def reclaim(self, path: Path, image: str | None) -> None:  # noqa: ARG002
+    async def reclaim(self, path: Path) -> None:
         await asyncio.to_thread(delete_tree, path)
 
     def _record(self, key: WorkloadKey) -> ProcessRecord:

@@ -179,8 +179,8 @@ class Runtime(Protocol):
         goes; the caller begins again. Close it with `aclose`.
         """
 
-    async def reclaim(self, path: Path, image: str | None) -> None:
-        """Delete the tree at `path`, including files that belong to other users because a job wrote them.
+    async def reclaim(self, path: Path) -> None:
+        """Delete what is at `path` in the data directory, including files of other users, since jobs write such.
 
-        `image` is the one the job ran in. Raises OSError or RuntimeFault where something is left.
+        Nothing that runs may be able to write there. Raises OSError or RuntimeFault where something is left.
         """

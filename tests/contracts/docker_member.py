@@ -1,6 +1,6 @@
 """A controller that is an unprivileged member of the engine's group; run as a program of its own.
 
-`docker_member SOCKET DATA IMAGE CLEANING_IMAGE` runs a job whose files belong to root, and deletes them. Run by root,
+`docker_member SOCKET DATA IMAGE` runs a job whose files belong to root, and deletes them. Run by root,
 it becomes another user first, once everything is imported.
 """
 
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from ci_common.layout import DataDirectory
-from ci_controller.runtime.docker.cleaning import delete_tree
+from ci_common.trees import delete_tree
 from ci_controller.runtime.protocol import Phase
 from tests.contracts.docker_bench import docker_runtime
 from tests.contracts.runtime_suite.trial import Trial, make_spec
@@ -31,20 +31,20 @@ def become_member(socket: Path, data: Path) -> None:
     os.setuid(MEMBER)
 
 
-async def main(socket: str, path: str, image: str, cleaning_image: str) -> None:
+async def main(socket: str, path: str, image: str) -> None:
     data = DataDirectory(Path(path))
     data.create()
-    runtime = docker_runtime(data, docker_url=f"unix://{socket}", default_image=cleaning_image)
+    runtime = docker_runtime(data, docker_url=f"unix://{socket}")
     await runtime.open()
-    one = Trial(runtime, make_spec(runtime, data, cleaning_image, WRITES))
+    one = Trial(runtime, make_spec(runtime, data, image, WRITES))
     assert (await one.execute()).exit_code == 0
     assert await one.phase() is Phase.EXITED
     await runtime.remove(one.key)
     try:
-        await delete_tree(one.run.path)
+        delete_tree(one.run.path)
     except PermissionError:
         print("cannot be deleted by itself")
-    await runtime.reclaim(one.run.path, image)
+    await runtime.reclaim(one.run.path)
     assert not os.path.lexists(one.run.path)
     print("reclaimed")
     await runtime.close()

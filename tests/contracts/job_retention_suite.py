@@ -96,7 +96,7 @@ class Deleting(Base):
         with pytest.raises(JobNotFound):
             await repository.get(job.id)
         assert await repository.list_jobs(JobFilter(), limit=9) == [other]
-        assert await repository.removals(limit=9) == [Removal(job.id, "busybox", frozenset({"process"}))]
+        assert await repository.removals(limit=9) == [Removal(job.id, frozenset({"process"}))]
         assert await repository.count_removals() == 1
         assert await repository.delete([job.id]) == []
         assert await repository.count_removals() == 1

@@ -1,17 +1,22 @@
 """Deleting what jobs wrote, by a controller that may not delete it itself."""
 
+import json
+import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from ci_common.errors import ImageFault
+from ci_common.errors import RuntimeFault, StartFault
 from ci_common.layout import DataDirectory
+from ci_controller.runtime.docker import DockerRuntime
+from ci_controller.runtime.docker.cleaning import EMPTY_IMAGE
 from ci_controller.runtime.docker.containers import HELPER
+from ci_controller.runtime.docker.engine import Refusal
 from ci_controller.runtime.protocol import Runtime
 from tests.contracts import docker_member
 from tests.contracts.docker_bench import DockerBench, containers_labelled, installation_of
@@ -32,17 +37,9 @@ def open_place() -> Iterator[Path]:
 
 @pytest.mark.docker
 class TestMemberOfTheGroup:
-    @pytest.mark.parametrize("kind", ["the job's image", "an image without rm", "an image that is gone"])
-    def test_nothing_is_left(
-        self, engine: EngineAPI, open_place: Path, busybox_image: str, no_shell_image: str, kind: str
-    ) -> None:
-        image = {
-            "the job's image": busybox_image,
-            "an image without rm": no_shell_image,
-            "an image that is gone": "ci-test-no-such-image:v1",
-        }[kind]
+    def test_nothing_is_left(self, engine: EngineAPI, open_place: Path, busybox_image: str) -> None:
         socket = urlsplit(engine.url).path
-        command = [sys.executable, "-m", docker_member.__name__, socket, str(open_place), image, busybox_image]
+        command = [sys.executable, "-m", docker_member.__name__, socket, str(open_place), busybox_image]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines() == ["cannot be deleted by itself", "reclaimed"]
@@ -50,33 +47,79 @@ class TestMemberOfTheGroup:
 
 
 class TestReclaim(DockerBench):
-    async def test_what_is_gone_already(self, runtime: Runtime, tmp_path: Path) -> None:
-        await runtime.reclaim(tmp_path / "never was", None)
+    """What this process may not delete, the engine deletes; a root process is kept from doing it itself here."""
 
-    async def test_what_cannot_be_deleted_is_told(
-        self, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: EngineAPI, data: DataDirectory
-    ) -> None:
+    @pytest.fixture
+    async def unable(self, data: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DockerRuntime]:
         def refuse(path: Path) -> None:
             raise PermissionError(f"cannot delete {path}")
 
-        for place in ("runtime", "cleaning"):
-            monkeypatch.setattr(f"ci_controller.runtime.docker.{place}.delete_tree", refuse)
-        tree = tmp_path / "tree"
+        monkeypatch.setattr("ci_controller.runtime.docker.runtime.delete_tree", refuse)
+        runtime = await self.open_runtime(data)
+        yield runtime
+        await runtime.close()
+
+    async def test_what_is_gone_already(self, runtime: Runtime, data: DataDirectory) -> None:
+        await runtime.reclaim(data.job("never was"))
+
+    @pytest.mark.parametrize("place", ["jobs/j/1/workspace", "jobs/j/1/a\nb\udcff", "jobs/j/1", "jobs/j", "pool/w"])
+    async def test_the_engine_deletes_a_tree_of_any_depth(
+        self, unable: DockerRuntime, data: DataDirectory, tmp_path: Path, engine: EngineAPI, place: str
+    ) -> None:
+        canary = tmp_path / "canary"
+        (canary / "inner").mkdir(parents=True)
+        tree = data.path / place
         (tree / "inner").mkdir(parents=True)
-        with pytest.raises(PermissionError):
-            await runtime.reclaim(tree, self.image)
-        assert list(tree.iterdir()) == [], "the helper did its part"
+        (tree / "inner" / "link").symlink_to(canary)
+        os.mkfifo(tree / "pipe")
+        beside = tree.with_name("beside")
+        beside.mkdir()
+        await unable.reclaim(tree)
+        assert os.listdir(tree.parent) == ["beside"]
+        assert (canary / "inner").is_dir()
         assert containers_labelled(engine, f"ci-server.installation={installation_of(data)}", HELPER) == []
 
-    async def test_without_any_image_that_could(
-        self, data: DataDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    async def test_a_link_is_deleted_and_not_followed(
+        self, unable: DockerRuntime, data: DataDirectory, tmp_path: Path
     ) -> None:
-        def refuse(path: Path) -> None:
-            raise PermissionError(f"cannot delete {path}")
+        (tmp_path / "canary" / "inner").mkdir(parents=True)
+        run = data.run("j", 1)
+        run.path.mkdir(parents=True)
+        run.workspace.symlink_to(tmp_path / "canary")
+        await unable.reclaim(run.workspace)
+        assert not os.path.lexists(run.workspace)
+        assert (tmp_path / "canary" / "inner").is_dir()
 
-        runtime = await self.open_runtime(data)
-        monkeypatch.setattr("ci_controller.runtime.docker.runtime.delete_tree", refuse)
-        monkeypatch.setattr(runtime, "_settings", runtime._settings.model_copy(update={"default_image": "no-such:v1"}))
-        with pytest.raises(ImageFault, match="no image is here"):
-            await runtime.reclaim(tmp_path, None)
-        await runtime.close()
+    async def test_a_run_directory_that_is_a_link_leads_nowhere(
+        self, unable: DockerRuntime, data: DataDirectory, tmp_path: Path
+    ) -> None:
+        (tmp_path / "canary" / "workspace" / "inner").mkdir(parents=True)
+        data.job("j").mkdir(parents=True)
+        data.run("j", 1).path.symlink_to(tmp_path / "canary")
+        with pytest.raises((OSError, RuntimeFault)):
+            await unable.reclaim(data.run("j", 1).workspace)
+        assert (tmp_path / "canary" / "workspace" / "inner").is_dir()
+
+    async def test_another_image_of_that_name_is_not_used(
+        self, unable: DockerRuntime, data: DataDirectory, engine: EngineAPI
+    ) -> None:
+        """A user of the engine, or a registry, could give the name to anything."""
+        repository, _, tag = EMPTY_IMAGE.partition(":")
+        engine.request("POST", f"/images/{self.image}/tag", {"repo": repository, "tag": tag})
+        data.job("j").mkdir(parents=True)
+        await unable.reclaim(data.job("j"))
+        assert not data.job("j").exists()
+        inspected = json.loads(engine.request("GET", f"/images/{EMPTY_IMAGE}/json"))
+        assert inspected["Size"] == 0
+        assert EMPTY_IMAGE not in json.loads(engine.request("GET", f"/images/{self.image}/json"))["RepoTags"]
+
+    async def test_what_the_engine_refuses_is_told(
+        self, unable: DockerRuntime, data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def refuse(*args: object, **more: object) -> None:
+            raise Refusal("not today", 500)
+
+        monkeypatch.setattr(unable._cleaner._engine, "send", refuse)
+        data.job("j").mkdir(parents=True)
+        with pytest.raises(StartFault, match=r"the engine cannot delete .*: not today"):
+            await unable.reclaim(data.job("j"))

@@ -31,7 +31,7 @@ READS = frozenset(
             "pool",
             "removals",
         ),
-        *("look", "list_workloads", "has_image", "kind_of", "is_cleared"),
+        *("look", "list_workloads", "has_image", "kind_of", "is_cleared", "is_there", "has_workspace"),
         *("open", "close"),
     }
 )

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ci_common.layout import RunDirectory
 from ci_common.spec import ExecutionPlan
+from ci_common.trees import delete_tree
 from ci_controller.runtime.protocol import Phase, Sighting, Workload, WorkloadKey, WorkloadSpec
-from ci_controller.trees import delete_tree
 
 
 @dataclass
@@ -57,7 +57,7 @@ class WaitingRuntime:
         self.die(key)
         self.specs.pop(key, None)
 
-    async def reclaim(self, path: Path, image: str | None) -> None:
+    async def reclaim(self, path: Path) -> None:
         delete_tree(path)
 
     async def list_workloads(self) -> list[Sighting]:

@@ -118,11 +118,11 @@ async def test_what_cannot_be_removed_holds_up_nothing_else(
         runtime = parts.runtimes[installation.runtime]
         reclaim, refused = runtime.reclaim, []
 
-        async def refuse(path: Path, image: str | None) -> None:
+        async def refuse(path: Path) -> None:
             if path == installation.data.job(stuck.id):
                 refused.append(path)
                 raise PermissionError("not yet")
-            await reclaim(path, image)
+            await reclaim(path)
 
         monkeypatch.setattr(runtime, "reclaim", refuse)
         await repository.delete([stuck.id, job.id])

@@ -1,67 +1,87 @@
-"""Deleting what a job wrote, also where its files belong to users that this process is not."""
+"""Deleting what a job wrote, also where its files belong to users that this process is not.
+
+The engine itself does that, which is root or can do as much: it is told to unpack an archive into a container that has
+the directory mounted, and puts a file of the archive into the place of what has its name. No program runs: the
+container is never started, and its image is an empty one of our own.
+"""
 
 import asyncio
+import hashlib
+import io
 import json
 import logging
+import os
+import tarfile
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
-import aiohttp
-
-from ci_common.errors import ImageFault, StartFault
+from ci_common.errors import RuntimeUnavailable, StartFault
 from ci_common.processes import ProcessIdentity
+from ci_common.trees import Folder
 from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, Mount, helper_config
 from ci_controller.runtime.docker.engine import Absent, Engine, Refusal, Traits
-from ci_controller.runtime.docker.images import Images
-from ci_controller.trees import delete_tree
 
 log = logging.getLogger(__name__)
 
+EMPTY_IMAGE = "ci-server-empty:1"
+"""An image without a single file. What has this name counts only if it is that."""
 _MOUNTED = "/ci-reclaim"
 _LONGEST_USE_SECONDS = 600.0
 
 
 class Cleaner:
-    """Deletes trees through helper containers, for a process that may not delete them itself."""
+    """Deletes what this process may not delete itself, by the engine."""
 
-    def __init__(self, engine: Engine, images: Images, installation_id: str) -> None:
+    def __init__(self, engine: Engine, installation_id: str) -> None:
         self._engine = engine
-        self._images = images
         self._installation_id = installation_id
+        self._importing = asyncio.Lock()
 
-    async def delete_as_root(self, path: Path, images: Iterable[str], traits: Traits) -> None:
-        """Delete the tree at `path` with `rm` of the first of `images` that the engine has and that can do it.
+    async def delete(self, home: Path, name: Path, traits: Traits) -> None:
+        """Delete `name` below `home`, a directory that no job can replace or put another one in the place of.
 
-        The image is anybody's, so its program sees nothing but the tree, and what it says is not believed. Raises
-        OSError where something is left, RuntimeFault where none of the images could be used.
+        A link on the way leads nowhere but to somewhere below `home`. Raises OSError where something is left,
+        RuntimeFault where the engine refuses.
         """
-        problem: Exception = ImageFault(f"no image is here whose rm could delete {path}")
-        for image in images:
-            if not await self._images.exists(image):
-                continue
-            try:
-                await self._empty(path, image, traits)
-                return await asyncio.to_thread(delete_tree, path)
-            except Refusal as exc:
-                problem = StartFault(f"{image} cannot be used to delete {path}: {exc}")
-            except OSError as exc:
-                problem = exc
-        raise problem
+        try:
+            async with self._importing:
+                image = await self._empty_image()
+            await self._replace(home, name, image, traits)
+        except Refusal as exc:
+            raise StartFault(f"the engine cannot delete {home / name}: {exc}") from exc
+        with Folder.opened((home / name).parent) as parent:
+            parent.delete(name.name)
 
-    async def _empty(self, path: Path, image: str, traits: Traits) -> None:
-        # rm empties the directory and then fails to remove the mount itself, so its exit status tells nothing.
-        command = ["rm", "-rf", _MOUNTED]
-        config = helper_config(image, self._installation_id, command, [Mount(path, _MOUNTED)], traits)
+    async def _empty_image(self) -> str:
+        """Return the id of an image that has no file, which is made where the engine has none."""
+        try:
+            return await self._known_image()
+        except Absent:
+            params = {"fromSrc": "-", "repo": EMPTY_IMAGE.partition(":")[0], "tag": EMPTY_IMAGE.partition(":")[2]}
+            async for line in self._engine.stream("POST", "images/create", params=params, data=_archive()):
+                if "error" in line:
+                    raise StartFault(f"the engine cannot make an empty image: {line['error']}") from None
+            try:
+                return await self._known_image()
+            except Absent as exc:
+                raise RuntimeUnavailable(f"the engine has made an empty image and does not have it: {exc}") from exc
+
+    async def _known_image(self) -> str:
+        async with self._engine.call() as docker:
+            inspected = await docker.images.inspect(EMPTY_IMAGE)
+        if inspected["RootFS"].get("Layers") != [f"sha256:{hashlib.sha256(_archive()).hexdigest()}"]:
+            raise Absent(f"what is named {EMPTY_IMAGE} is another image", 404)
+        identity: str = inspected["Id"]
+        return identity
+
+    async def _replace(self, home: Path, name: Path, image: str, traits: Traits) -> None:
+        """Have the engine put an empty file of ours into the place of what is there."""
+        config = helper_config(image, self._installation_id, ["/none"], [Mount(home, _MOUNTED)], traits)
         async with self._engine.call() as docker:
             helper = await docker.containers.create(config)
         try:
-            async with self._engine.call() as docker:
-                await helper.start()
-            async with self._engine.call(patience=None) as docker:
-                await docker.containers.container(helper.id).wait(timeout=aiohttp.ClientTimeout())
-        except Absent:
-            pass  # It has ended and the engine has removed it already.
+            params = {"path": _MOUNTED}
+            await self._engine.send(f"containers/{helper.id}/archive", params=params, data=_archive(str(name)))
         finally:
             await self._engine.remove_container(helper.id)
 
@@ -76,6 +96,17 @@ class Cleaner:
                     await self._engine.remove_container(container.id)
                 except Refusal as exc:
                     log.warning("a container that has helped cannot be removed: %s", exc)
+
+
+def _archive(*names: str) -> bytes:
+    """Return an archive of empty files with these names."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for name in names:
+            file = tarfile.TarInfo(name)
+            file.uid, file.gid = os.geteuid(), os.getegid()
+            archive.addfile(file)
+    return content.getvalue()
 
 
 def _is_in_use(maker: str, created: float) -> bool:

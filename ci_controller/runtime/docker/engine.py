@@ -9,7 +9,7 @@ import json
 import os
 import platform
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -174,17 +174,35 @@ class Engine:
         except Absent:
             pass
 
+    async def send(self, path: str, *, params: Mapping[str, str], data: bytes) -> None:
+        """PUT an archive, for which the engine may take as long as it needs."""
+        async with aclosing(self.stream("PUT", path, params=params, data=data)) as answers:
+            async for _ in answers:
+                pass
+
     async def stream(
-        self, method: str, path: str, *, params: Mapping[str, str], headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str],
+        headers: Mapping[str, str] | None = None,
+        data: bytes | None = None,
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the JSON objects of a streamed answer until the engine ends it. Closing it ends the request.
+
+        `data` is an archive to be sent.
 
         aiodocker's own streams take a broken connection for the end, and a request that is cancelled stays open.
         """
         async with self.call(patience=None) as docker:
             url = f"{docker.docker_host}/{docker.api_version}/{path}"
             endless = aiohttp.ClientTimeout(total=None, sock_connect=self._patience)
-            async with docker.session.request(method, url, params=params, headers=headers, timeout=endless) as response:
+            if data is not None:
+                headers = {"Content-Type": "application/x-tar"}
+            async with docker.session.request(
+                method, url, params=params, headers=headers, data=data, timeout=endless
+            ) as response:
                 if response.status >= 400:
                     raise aiodocker.DockerError(response.status, _message(await response.read()))
                 async for line in response.content:

@@ -18,6 +18,7 @@ from ci_common.layout import DataDirectory, RunDirectory
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
 from ci_common.tasks import in_thread
+from ci_common.trees import delete_tree
 from ci_controller.rundir import open_to_everyone
 from ci_controller.runtime.docker import certificates
 from ci_controller.runtime.docker.cleaning import Cleaner
@@ -40,7 +41,6 @@ from ci_controller.runtime.docker.pulls import pull_image
 from ci_controller.runtime.enforcement import check_enforceable
 from ci_controller.runtime.protocol import Phase, Progress, Sighting, Workload, WorkloadKey, WorkloadSpec
 from ci_controller.script import GATE_SCRIPT
-from ci_controller.trees import delete_tree
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +74,10 @@ class DockerRuntime:
         self._installation_id = installation_id
         self._engine = Engine(settings.docker_url, patience=patience)
         self._images = Images(self._engine, installation_id)
-        self._cleaner = Cleaner(self._engine, self._images, installation_id)
+        self._cleaner = Cleaner(self._engine, installation_id)
         self._patience = patience
         self._bundle_source = certificates.find_bundle(settings.ca_bundle, os.environ)
+        self._data = data
         self._bundle = data.ca_bundle
         self._bundle_digest = ""
         self._known_traits: Traits | None = None
@@ -259,12 +260,22 @@ class DockerRuntime:
                     yield key
         raise RuntimeUnavailable("the Docker engine has ended its stream of events")
 
-    async def reclaim(self, path: Path, image: str | None) -> None:
+    async def reclaim(self, path: Path) -> None:
         try:
             await asyncio.to_thread(delete_tree, path)
         except PermissionError:
-            images = dict.fromkeys(name for name in (image, self._settings.default_image) if name is not None)
-            await self._cleaner.delete_as_root(path, images, self._traits)
+            home = self._home_of(path)
+            await self._cleaner.delete(home, path.relative_to(home), self._traits)
+
+    def _home_of(self, path: Path) -> Path:
+        """Return a directory above `path` that is mounted into no job, as narrow a one as there is.
+
+        What lies directly in jobs/ or pool/ no container can replace: it sees its own run directory at most.
+        """
+        for folder in (self._data.jobs, self._data.pool):
+            if folder in path.parents:
+                return folder if path.parent == folder else folder / path.relative_to(folder).parts[0]
+        raise ValueError(f"{path} is no job's")
 
     async def _inspect(self, key: WorkloadKey) -> dict[str, Any] | None:
         """Return what the engine says of our container, or None where it says that there is none of ours."""

@@ -90,6 +90,6 @@ class Jobs(RuntimeBench):
         )
         assert (await one.execute()).exit_code == 0
         await runtime.remove(one.key)
-        await runtime.reclaim(one.run.path, self.image)
+        await runtime.reclaim(one.run.path)
         assert not os.path.lexists(one.run.path)
-        await runtime.reclaim(one.run.path, self.image)
+        await runtime.reclaim(one.run.path)

@@ -18,7 +18,6 @@ from ci_controller.runtime.docker.certificates import copy_bundle, find_bundle
 from ci_controller.runtime.docker.cleaning import Cleaner
 from ci_controller.runtime.docker.containers import HELPER, Mount, job_config, key_of, workload_of
 from ci_controller.runtime.docker.engine import Engine, Refusal, Traits
-from ci_controller.runtime.docker.images import Images
 from ci_controller.runtime.docker.pulls import Transfer, registry_header
 from ci_controller.runtime.protocol import Phase, Workload, WorkloadKey
 
@@ -228,5 +227,5 @@ async def test_a_helper_that_cannot_be_removed_keeps_no_other() -> None:
                 raise Refusal("device or resource busy", 500)
             removed.append(name)
 
-    await Cleaner(cast(Engine, BusyEngine()), cast(Images, None), "ours").remove_leftovers()
+    await Cleaner(cast(Engine, BusyEngine()), "ours").remove_leftovers()
     assert removed == ["other"]

@@ -11,10 +11,10 @@ import pytest
 
 from ci_common.jobs import Conclusion, Job, State
 from ci_common.layout import DataDirectory
+from ci_common.trees import delete_tree
 from ci_common.watch import FileWatcher
 from ci_controller.remover import Remover
 from ci_controller.runtime.protocol import Sighting, WorkloadKey
-from ci_controller.trees import delete_tree
 from ci_persistence.repository import Lease
 from ci_persistence.retention import Removal
 from ci_persistence.sqlite import SQLiteJobRepository
@@ -41,7 +41,7 @@ class CountingRuntime:
         self.asked["remove"] += 1
         self.workloads.remove(key)
 
-    async def reclaim(self, path: Path, image: str | None) -> None:
+    async def reclaim(self, path: Path) -> None:
         self.asked["reclaim"] += 1
         assert not any(key.job_id == path.name for key in self.workloads), "its workloads go first"
         delete_tree(path)
@@ -78,6 +78,7 @@ class Bench:
                 runtimes={"process": self.runtime},
                 watcher=watcher,
                 is_supervised=is_supervised,
+                holders=self.repository.get_holders,
             )
             task = asyncio.create_task(remover.run())
             yield remover

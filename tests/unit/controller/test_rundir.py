@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 from ci_common.layout import ExitRecord, RunDirectory, open_regular
-from ci_controller.rundir import move_in, move_out, open_to_everyone, opened_gate, prepare, prepare_gate
+from ci_controller.rundir import (
+    clear,
+    doom,
+    has_workspace,
+    move_in,
+    move_out,
+    open_to_everyone,
+    opened_gate,
+    prepare,
+    prepare_gate,
+)
 
 
 @pytest.fixture
@@ -190,3 +200,83 @@ def test_a_directory_that_is_open_to_everyone_opens_what_moves_in_and_nothing_el
     assert move_in(run, waiting, b"the job")
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (run.workspace / "a", run.job, run.waiting)}
     assert modes == {"a": 0o777, "job": 0o666, "waiting": 0o600}
+
+
+@pytest.fixture
+def canary(tmp_path: Path) -> Path:
+    """A directory that is no job's, which links lead to."""
+    canary = tmp_path / "canary"
+    (canary / "workspace" / "inner").mkdir(parents=True)
+    (canary / "text").write_text("mine")
+    for place in (canary, canary / "workspace", canary / "text"):
+        place.chmod(0o700)
+    return canary
+
+
+def seen(canary: Path) -> list[tuple[str, int, int]]:
+    places = [canary, *sorted(canary.rglob("*"))]
+    return [(str(place), place.stat().st_mode, place.stat().st_mtime_ns) for place in places]
+
+
+def test_what_a_workload_left_before_its_gate_is_made_again(run: RunDirectory, canary: Path) -> None:
+    """The engine would mount what a link leads to, into the next one."""
+    before = seen(canary)
+    for place in (run.gate, run.console, run.log, run.script, run.job):
+        place.unlink(missing_ok=True)
+        place.symlink_to(canary / "text")
+    run.workspace.rmdir()
+    run.workspace.symlink_to(canary)
+    prepare(run, b"echo two", has_console=True)
+    assert [path for path in run.path.rglob("*") if path.is_symlink()] == []
+    assert all(stat.S_ISFIFO(fifo.lstat().st_mode) for fifo in (run.gate, run.console))
+    assert list(run.workspace.iterdir()) == []
+    assert seen(canary) == before
+
+
+def test_a_workload_that_waits_cannot_lead_a_project_elsewhere(
+    tmp_path: Path, waiting: RunDirectory, canary: Path
+) -> None:
+    waiting.path.chmod(0o777)
+    waiting.job.symlink_to(canary / "text")
+    waiting.workspace.symlink_to(canary)
+    waiting.doomed.symlink_to(canary / "doomed")
+    before = seen(canary)
+    doom(waiting)
+    run = RunDirectory(tmp_path / "jobs" / "j" / "1")
+    run.path.parent.mkdir(parents=True)
+    assert move_in(run, waiting, b"the job")
+    assert run.job.read_bytes() == b"the job"
+    assert has_workspace(run)
+    assert seen(canary) == before
+
+
+def test_a_link_in_the_place_of_a_workspace_is_not_moved_out(
+    tmp_path: Path, waiting: RunDirectory, canary: Path
+) -> None:
+    before = seen(canary)
+    waiting.workspace.symlink_to(canary)
+    run = RunDirectory(tmp_path / "jobs" / "j" / "1")
+    move_out(run, waiting)
+    assert not os.path.lexists(run.workspace)
+    assert not waiting.path.exists()
+    assert seen(canary) == before
+
+
+def test_a_run_directory_that_is_a_link_is_not_cleared_elsewhere(run: RunDirectory, canary: Path) -> None:
+    before = seen(canary)
+    run.path.rename(run.path.with_name("aside"))
+    run.path.symlink_to(canary)
+    assert clear(run) == []
+    assert not os.path.lexists(run.path)
+    assert seen(canary) == before
+
+
+def test_links_in_a_run_directory_are_cleared_themselves(run: RunDirectory, canary: Path) -> None:
+    before = seen(canary)
+    run.workspace.rmdir()
+    run.workspace.symlink_to(canary)
+    (run.path / "other").symlink_to(canary / "text")
+    (run.path / "folder").mkdir()
+    assert clear(run) == [run.path / "folder"]
+    assert {path.name for path in run.path.iterdir()} == {"log", "folder"}
+    assert seen(canary) == before
