@@ -40,6 +40,7 @@ UNCONFIRMED = "unconfirmed"
 
 _EXIT = re.compile(rb"(\d{1,3})( term)?(?: oom:(\d{1,18}))?(?: pids:(\d{1,18}))?(?: throttled:(\d{1,3}))?( last)?\n")
 _EXIT_BYTES = 80
+_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_FILE_FOR_US = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM})
 
 
@@ -62,13 +63,13 @@ class ExitRecord:
 
 
 def open_regular(path: Path) -> int:
-    """Open a regular file for reading and return its descriptor.
+    """Open a regular file for reading and return its descriptor. Neither the file nor its directory may be a link.
 
     Raises FileNotFoundError where there is no such file, and also where the path is anything but a regular file, or one
     that its owner has closed to us. Other troubles, such as too many open files, say nothing about the file: OSError.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = _opened(*os.path.split(path))
     except OSError as exc:
         if exc.errno not in _NO_FILE_FOR_US:
             raise
@@ -77,6 +78,14 @@ def open_regular(path: Path) -> int:
         os.close(descriptor)
         raise FileNotFoundError(f"{path} is not a regular file")
     return descriptor
+
+
+def _opened(folder: str, name: str) -> int:
+    parent = os.open(folder or ".", _FOLDER)
+    try:
+        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
+    finally:
+        os.close(parent)
 
 
 def read_capped(path: Path, limit: int) -> bytes | None:

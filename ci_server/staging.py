@@ -1,6 +1,7 @@
 """A submission's directory, from the first byte to the moment when its row stands."""
 
 import asyncio
+import logging
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,9 +12,12 @@ from typing import TypeVar
 from ci_common.jobs import Job, NewJob
 from ci_common.layout import UNCONFIRMED, DataDirectory, RunDirectory
 from ci_common.tasks import in_thread
+from ci_common.trees import delete_tree
 from ci_persistence.repository import JobRepository
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 class Staging:
@@ -81,7 +85,10 @@ class Staging:
     def remove(self) -> None:
         """Remove everything, wherever it has got to. Does nothing where there is nothing."""
         for path in (self.path, self._destination):
-            shutil.rmtree(path, ignore_errors=True)
+            try:
+                delete_tree(path)
+            except OSError as exc:  # The sweep finds it later.
+                logger.warning("what a submission left cannot be removed: %s", exc)
 
 
 @asynccontextmanager

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import aclosing
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from ci_common.errors import Unavailable
 from ci_common.layout import UNCONFIRMED, DataDirectory
+from ci_common.trees import delete_tree
 from ci_common.walking import walked
 from ci_persistence.repository import JobRepository
 
@@ -56,7 +56,10 @@ async def sweep_moved(data: DataDirectory, repository: JobRepository, *, before:
 async def _remove(paths: list[Path]) -> None:
     for path in paths:
         logger.info("removing the abandoned submission %s", path)
-        await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+        try:
+            await asyncio.to_thread(delete_tree, path)
+        except OSError as exc:
+            logger.warning("%s cannot be removed: %s", path, exc)
 
 
 def _unconfirmed(before: float, job: "os.DirEntry[str]") -> list[Path]:

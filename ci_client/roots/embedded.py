@@ -3,7 +3,6 @@
 import asyncio
 import fcntl
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -19,6 +18,7 @@ from ci_client.unexpected import is_debugging, keep
 from ci_common.reporting import log_to_stderr
 from ci_common.settings import Settings
 from ci_common.tasks import alongside
+from ci_common.trees import delete_tree
 
 _LONGEST_PARENT = 70
 _PREFIX = "ci-embedded-"
@@ -80,13 +80,17 @@ def _private_directory() -> Iterator[Path]:
     usual = _usual_place()
     parent = Path("/tmp" if len(usual) > _LONGEST_PARENT else usual)  # noqa: S108
     _remove_abandoned(parent)
-    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent, ignore_cleanup_errors=True) as directory:
+    directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+    try:
         lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            yield Path(directory)
+            yield directory
         finally:
             os.close(lock)
+    finally:
+        with suppress(OSError):
+            delete_tree(directory)
 
 
 def _usual_place() -> str:
@@ -105,6 +109,6 @@ def _remove_abandoned(parent: Path) -> None:
             lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(directory)
+                delete_tree(directory)
             finally:
                 os.close(lock)

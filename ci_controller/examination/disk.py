@@ -3,11 +3,13 @@
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ci_common.findings import Finding
 from ci_common.layout import DataDirectory
+from ci_common.trees import Folder
 
 LITTLE_SPACE = 1024**3
 _LITTLE_INODES = 10_000
@@ -103,22 +105,32 @@ def _files(data: DataDirectory) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
     for entry in _walk(data.incoming):
         yield "incoming", entry
     for job in _scan(data.jobs):
-        for entry in _scan(Path(job.path)) if job.is_dir(follow_symlinks=False) else ():
+        with suppress(OSError), Folder.opened(Path(job.path)) as folder:
+            yield from _files_of_job(folder)
+
+
+def _files_of_job(job: Folder) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
+    for entry in job.entries():
+        if not entry.is_dir(follow_symlinks=False):
+            yield ("uploads" if entry.name == "upload.zip" else "logs"), entry
+            continue
+        with suppress(OSError), job.folder(entry.name) as attempt:
+            for folder, found in _below(attempt):
+                yield ("logs" if folder is attempt and found.name == "log" else "workspaces"), found
+
+
+def _walk(path: Path) -> Iterator["os.DirEntry[str]"]:
+    with suppress(OSError), Folder.opened(path) as top:
+        for _, entry in _below(top):
+            yield entry
+
+
+def _below(top: Folder) -> Iterator[tuple[Folder, "os.DirEntry[str]"]]:
+    """Yield all files below, each with the directory that it is in, which is open until the next."""
+    for folder in top.walk(lenient=True):
+        for entry in folder.entries():
             if not entry.is_dir(follow_symlinks=False):
-                yield ("uploads" if entry.name == "upload.zip" else "logs"), entry
-                continue
-            for found in _walk(Path(entry.path)):
-                yield ("logs" if found.path == os.path.join(entry.path, "log") else "workspaces"), found
-
-
-def _walk(folder: Path) -> Iterator["os.DirEntry[str]"]:
-    folders = [folder]
-    while folders:
-        for entry in _scan(folders.pop()):
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(Path(entry.path))
-            else:
-                yield entry
+                yield folder, entry
 
 
 def _scan(folder: Path) -> list["os.DirEntry[str]"]:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import secrets
-import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -12,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ci_common.layout import read_capped
 from ci_common.spec import Limits
+from ci_common.trees import delete_tree
 from ci_common.watch import FileWatcher, Watched
 from ci_controller.runtime.docker.containers import Mount, probe_config
 from ci_controller.runtime.docker.engine import Engine, Traits
@@ -21,6 +22,7 @@ LIMITS = Limits(cpus=0.5, memory=64 * 1024**2, pids=32)
 """What the probe is started with."""
 ANSWER_SECONDS = 10.0
 """How long a probe may take to answer once it has been started."""
+_MOST_BYTES = 4096
 _MOUNTED = "/ci-probe"
 _FILES = {
     "memory": ("memory/memory.limit_in_bytes", "memory.max"),
@@ -81,7 +83,7 @@ async def _answer(directory: Path, changes: Any) -> tuple[bool, bool]:
     """Return whether the answer came, and whether a change was told of by then."""
     deadline = asyncio.get_running_loop().time() + ANSWER_SECONDS
     notified = False
-    while not (directory / "done").exists():
+    while not os.path.lexists(directory / "done"):
         if asyncio.get_running_loop().time() > deadline:
             return False, notified
         notified = await changes.wait(0.2) or notified
@@ -100,7 +102,8 @@ def _directory(folder: Path, token: str) -> Iterator[Path]:
         (directory / "gate").chmod(0o666)
         yield directory
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            delete_tree(directory)
 
 
 @contextmanager
@@ -132,9 +135,8 @@ async def _started(engine: Engine, name: str, config: dict[str, Any]) -> AsyncIt
 def _read(directory: Path, token: str, *, answered: bool, notified: bool) -> Probe:
     said: dict[str, str] = {}
     if answered:
-        with contextlib.suppress(OSError):
-            lines = (directory / "theirs").read_text(errors="replace").splitlines()
-            said = dict(line.split(" ", 1) for line in lines if " " in line)
+        lines = (read_capped(directory / "theirs", _MOST_BYTES) or b"").decode(errors="replace").splitlines()
+        said = dict(line.split(" ", 1) for line in lines if " " in line)
     quota = _number(said.get("quota"))
     return Probe(
         answered=answered,

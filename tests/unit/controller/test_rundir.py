@@ -271,6 +271,17 @@ def test_a_run_directory_that_is_a_link_is_not_cleared_elsewhere(run: RunDirecto
     assert seen(canary) == before
 
 
+def test_nothing_is_read_through_a_run_directory_that_is_a_link(run: RunDirectory, canary: Path) -> None:
+    (canary / "exit").write_text("0\n")
+    (canary / "log").write_text("of another job\n")
+    run.path.rename(run.path.with_name("aside"))
+    run.path.symlink_to(canary)
+    assert run.read_exit() is None
+    assert run.log_size() == 0
+    with pytest.raises(FileNotFoundError):
+        open_regular(run.log)
+
+
 def test_links_in_a_run_directory_are_cleared_themselves(run: RunDirectory, canary: Path) -> None:
     before = seen(canary)
     run.workspace.rmdir()

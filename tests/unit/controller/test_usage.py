@@ -167,3 +167,10 @@ async def test_a_measurement_that_is_cancelled_leaves_no_thread_at_work(
 
 async def test_a_tree_that_changes_meanwhile(tmp_path: Path) -> None:
     assert await measure(tmp_path / "gone", enough=PLENTY) == 0
+
+
+async def test_a_workspace_that_is_a_link_has_nothing(tmp_path: Path) -> None:
+    (tmp_path / "canary").mkdir()
+    (tmp_path / "canary" / "file").write_bytes(os.urandom(MIB))
+    (tmp_path / "workspace").symlink_to(tmp_path / "canary")
+    assert await measure(tmp_path / "workspace", enough=PLENTY) == 0
