@@ -81,7 +81,9 @@ def _verdict(evidence: Evidence, job: dict[str, Any]) -> _Found:
 def _own_end(plan: JobPlan, told: dict[str, Any]) -> _Found:
     exit_codes = [step["exit_code"] for step in told["steps"]]
     expected = [0] * (len(plan.steps) - 1) + [plan.exit_code]
-    if told["conclusion"] != plan.own_conclusion or told["exit_code"] != plan.exit_code or exit_codes != expected:
+    # One that said itself that it had ended was in its last step then.
+    allowed = [expected, [*expected[:-1], None]] if plan.kind is Kind.ESCAPING else [expected]
+    if told["conclusion"] != plan.own_conclusion or told["exit_code"] != plan.exit_code or exit_codes not in allowed:
         yield (
             Promise.WRONG_VERDICT,
             f"attempt {told['attempt']}: expected {plan.own_conclusion} with exit code {plan.exit_code} from steps "

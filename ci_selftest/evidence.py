@@ -27,6 +27,8 @@ class Promise(StrEnum):
     """A file is left that no completed job may leave."""
     LEAKED_SLOT = "leaked slot"
     """Less than MAX_CONCURRENCY jobs run at once, when all earlier ones have completed."""
+    ESCAPED = "escaped"
+    """A job has had something changed or removed that is not its own."""
 
 
 @dataclass(frozen=True, slots=True)

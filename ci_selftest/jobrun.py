@@ -53,7 +53,9 @@ class Surroundings:
 
     def spec(self, plan: JobPlan) -> dict[str, Any]:
         """Return the plan's spec in this run."""
-        return plan.spec(self.image, project=self.project, witness=str(self.witness(plan) or ""))
+        return plan.spec(
+            self.image, project=self.project, witness=str(self.witness(plan) or ""), canary=str(self.scratch.canary)
+        )
 
 
 class JobRun:

@@ -45,12 +45,27 @@ class Kind(StrEnum):
     """It never ends, and has a short timeout."""
     RETRIED = "retried"
     """It fails, and is to be tried again when it does."""
+    ESCAPING = "escaping"
+    """It succeeds, and while its files are removed it puts links to a directory outside in the place of its own."""
 
 
-ENDS_ITSELF = frozenset({Kind.PLAIN, Kind.RACING, Kind.RETRIED})
-_UNTOUCHED = frozenset({Kind.PLAIN, Kind.RETRIED})
+ENDS_ITSELF = frozenset({Kind.PLAIN, Kind.RACING, Kind.RETRIED, Kind.ESCAPING})
+_UNTOUCHED = frozenset({Kind.PLAIN, Kind.RETRIED, Kind.ESCAPING})
 """Nobody stops these."""
 _CANCELLED = frozenset({Kind.CANCELLED, Kind.STUBBORN, Kind.RACING})
+_ESCAPE = """
+i=0
+while [ "$i" -lt 20 ]; do mkdir -p "d$i/inner"; : >"d$i/inner/file"; i=$((i + 1)); done
+(
+    trap '' HUP INT TERM
+    while :; do
+        for d in d0 d1 d2 d3 ../workspace; do
+            mv "$d" "$d.aside" && ln -s "$SELFTEST_CANARY" "$d" && rm "$d"; [ ! -e "$d.aside" ] || mv "$d.aside" "$d"
+        done
+    done
+) >/dev/null 2>&1 &
+if [ -p ../console ]; then sleep 1; printf '0 last\\n' >../exit; while :; do sleep 0.1; done; fi"""
+"""Where the script would end what is left of the job before its files go, the job says itself that it has ended."""
 _CONCLUSION_OF_A_STOP = {
     Kind.CANCELLED: Conclusion.CANCELLED,
     Kind.STUBBORN: Conclusion.CANCELLED,
@@ -96,12 +111,17 @@ class JobPlan:
         """How it ends where it is stopped as planned; None where that is not planned."""
         return _CONCLUSION_OF_A_STOP.get(self.kind)
 
-    def spec(self, image: str, *, project: str, witness: str) -> dict[str, Any]:
-        """Return the job in the form of `ci_common.spec.Spec`. `witness` is a file that the job can write to, or ""."""
+    def spec(self, image: str, *, project: str, witness: str, canary: str) -> dict[str, Any]:
+        """Return the job in the form of `ci_common.spec.Spec`.
+
+        `witness` is a file that the job can write to, or "", and `canary` a directory that no job may change.
+        """
         texts = self.step_texts()
         steps = {"command": texts[0]} if len(texts) == 1 else {"steps": [{"run": text} for text in texts]}
         labels = {"number": str(self.number), "kind": str(self.kind)}
         environment = {"SELFTEST_WITNESS": witness}
+        if self.kind is Kind.ESCAPING:
+            environment["SELFTEST_CANARY"] = canary
         spec = {"image": image, "timeout": self.timeout, "project": project, "labels": labels, "env": environment}
         if self.max_attempts > 1:
             spec["retry"] = {"max_attempts": self.max_attempts, "on": [Conclusion.FAILED], "backoff": 0.3}
@@ -111,6 +131,8 @@ class JobPlan:
         """Return the shell text of each step."""
         texts = [shell_of(acts) for acts in self.steps]
         texts[0] = f'[ -z "$SELFTEST_WITNESS" ] || echo {self.token} >>"$SELFTEST_WITNESS"\n{texts[0]}'
+        if self.kind is Kind.ESCAPING:
+            texts[-1] += _ESCAPE
         texts[-1] += f"\nexit {self.exit_code}" if self.kind in ENDS_ITSELF else f"\n{_FOREVER}"
         if self.kind not in _UNTOUCHED:
             # What the shell says of its children when they are terminated is not the job's own output.
@@ -134,7 +156,7 @@ class JobPlan:
 def job_plan(seed: int, number: int) -> JobPlan:
     """Return the job with this number, from 1, of the run with this seed."""
     random = Random(f"{seed}/job/{number}")  # noqa: S311  # what is repeatable is no secret
-    kind = random.choices(list(Kind), weights=(12, 2, 1, 2, 2, 2))[0]
+    kind = random.choices(list(Kind), weights=(12, 2, 1, 2, 2, 2, 2))[0]
     # A process that comes back goes by the length of what it has, which tells no place among several logs.
     way = random.choices(list(Way), weights=(4, 4, 0, 0) if kind is Kind.RETRIED else (4, 4, 2, 2))[0]
     token = f"token-{number}-{random.getrandbits(64):016x}"
@@ -149,7 +171,7 @@ def job_plan(seed: int, number: int) -> JobPlan:
         way=way,
         steps=tuple(tuple(acts) for acts in steps),
         token=token,
-        exit_code=random.choice((3, 42) if kind is Kind.RETRIED else (0, 0, 3, 42)),
+        exit_code=0 if kind is Kind.ESCAPING else random.choice((3, 42) if kind is Kind.RETRIED else (0, 0, 3, 42)),
         timeout=random.uniform(0.5, 2.0) if kind is Kind.TIMED_OUT else PATIENT,
         cancel_after=random.uniform(0.0, 3.0) if kind in _CANCELLED else None,
         max_attempts=random.choice((2, 3)) if kind is Kind.RETRIED else 1,

@@ -157,6 +157,7 @@ class Run:
         endless = {"image": self._options.image, "command": "while :; do sleep 0.1; done", "timeout": 600}
         self.outcome.violations += await leaks.leaked_slots(client, SLOTS, endless)
         self._phase = "looking for what is left"
+        self._find(Promise.ESCAPED, scratch.what_escaped(), "a job has had it changed, and it is not the job's")
         left = await leaks.emptied(workloads.left)
         self._find(Promise.LEAKED_CONTAINER, left, "it is left, and all jobs have completed")
         # What was cut is kept for a while, and removed by servers and controllers that start later.

@@ -19,6 +19,7 @@ from ci_common.layout import DataDirectory
 _PREFIX = "run-"
 _KEPT_PREFIX = "kept-"
 _GONE_WITHIN_SECONDS = 10.0
+_IN_CANARY = ("inner/file", "d0/file", "workspace/file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,11 @@ class Scratch:
         return self.path / "witnesses"
 
     @property
+    def canary(self) -> Path:
+        """A directory that some jobs try to have changed from within their own."""
+        return self.path / "canary"
+
+    @property
     def temporary(self) -> Path:
         """The parts' TMPDIR."""
         return self.path / "tmp"
@@ -78,6 +84,18 @@ class Scratch:
         (self.path / "runtime").write_text(runtime)
         for folder in (self.logs, self.clients, self.projects, self.witnesses, self.temporary, self.state):
             folder.mkdir()
+        for name in _IN_CANARY:
+            (self.canary / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self.canary / name).write_text(name)
+
+    def what_escaped(self) -> list[str]:
+        """Return what is not as it was in the canary directory, relative to it."""
+        there = {str(path.relative_to(self.canary)): path.lstat() for path in self.canary.rglob("*")}
+        folders = {str(Path(name).parent) for name in _IN_CANARY}
+        wrong = there.keys() ^ {*_IN_CANARY, *folders}
+        wrong |= {name for name, state in there.items() if state.st_mode & 0o077 and name in folders}
+        wrong |= {name for name in _IN_CANARY if name in there and (self.canary / name).read_text() != name}
+        return sorted(wrong)
 
     def keep(self) -> Path:
         """Let the directory stay under another name, for people to look into, and return it."""
