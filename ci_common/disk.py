@@ -9,6 +9,8 @@ from typing import Protocol, Self
 from ci_common.errors import DiskLow
 from ci_common.settings import Settings
 
+MIN_FREE_BYTES = 64 * 1024
+"""With less room than this a disk counts as full."""
 RECENT_SECONDS = 0.02
 """How old a figure may be by which a submission is let in."""
 
@@ -96,3 +98,11 @@ class Disk:
             return None
         self._known[path] = self._clock(), usage
         return usage
+
+
+def is_full(path: Path) -> bool:
+    """Tell whether the disk under `path` is full; one that cannot be seen is not known to be."""
+    try:
+        return shutil.disk_usage(path).free < MIN_FREE_BYTES
+    except OSError:
+        return False

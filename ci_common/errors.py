@@ -253,6 +253,14 @@ class DatabaseUnavailable(Unavailable):
         return "the server's database cannot be used at present; the server's log says why"
 
 
+class NoRoom(DatabaseUnavailable):
+    """The disk that holds the database is full."""
+
+    @property
+    def detail(self) -> str:
+        return "the disk that holds the server's database is full; try again once there is room"
+
+
 class Locked(DatabaseUnavailable):
     """Another program keeps the database locked; it will be free again once that is done."""
 

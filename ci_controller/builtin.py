@@ -87,6 +87,12 @@ class BuiltinExecution:
 
     async def discard(self, job: Job) -> None: ...
 
+    async def make_room(self, job: Job) -> bool:
+        return False
+
+    async def taken(self, job: Job) -> int:
+        return 0
+
     async def has_gone(self, job: Job) -> bool:
         return True
 

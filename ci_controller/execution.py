@@ -73,6 +73,15 @@ class Execution(Protocol):
     async def discard(self, job: Job) -> None:
         """Remove the workload if it has exited before its gate, and nothing else."""
 
+    async def make_room(self, job: Job) -> bool:
+        """Remove the workspace of a job whose code has ended, and nothing else; return whether there was one.
+
+        For where its end cannot be written down for want of room.
+        """
+
+    async def taken(self, job: Job) -> int:
+        """Return how many bytes of the disk the files of the attempt take."""
+
     async def has_gone(self, job: Job) -> bool:
         """Tell whether what runs the job says that nothing of it runs any more."""
 

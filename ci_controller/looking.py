@@ -1,15 +1,9 @@
 """What the files of an attempt and the engine's word of its workload come to, and what room the disk has."""
 
-import shutil
-from pathlib import Path
-
 from ci_common.layout import RunDirectory
 from ci_controller.limits import Usage
 from ci_controller.runtime.protocol import Phase, Workload
 from ci_controller.verdicts import Sight
-
-MIN_FREE_BYTES = 64 * 1024
-"""With less room than this the disk counts as full."""
 
 
 def sight_of(workload: Workload, *, waiting: bool, started: bool) -> Sight:
@@ -34,11 +28,3 @@ def usage_of(run: RunDirectory, *, started: bool) -> Usage:
     size, written = run.log_growth()
     moments = (written, run.started_at()) if started else ()
     return Usage(size, max((moment for moment in moments if moment is not None), default=None))
-
-
-def is_full(path: Path) -> bool:
-    """Tell whether the disk under `path` is full; one that cannot be seen is not known to be."""
-    try:
-        return shutil.disk_usage(path).free < MIN_FREE_BYTES
-    except OSError:
-        return False

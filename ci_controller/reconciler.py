@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from datetime import timedelta
 
+from ci_common.ballast import Ballast
 from ci_common.disk import Disk
 from ci_common.errors import CiError, RuntimeUnavailable
 from ci_common.jobs import BUILTIN_TYPES, Job, State
@@ -30,6 +31,7 @@ from ci_controller.remover import Remover
 from ci_controller.retrying import Chance
 from ci_controller.runtime.guarded import GuardedRuntime
 from ci_controller.runtime.protocol import WAITING, Runtime, Sighting
+from ci_controller.scarcity import Scarcity
 from ci_controller.scheduler import Scheduler
 from ci_controller.strays import Strays
 from ci_controller.supervisors import Supervisors
@@ -82,9 +84,9 @@ class Reconciler:
             one_ended=self._note_supervisor_ended,
         )
         self._builtin = BuiltinExecution(writer.clock, writer.uptime)
-        limits, check = UnpackLimits.of(settings), leadership.check
+        limits, check, ballast = UnpackLimits.of(settings), leadership.check, Ballast(settings.db_path.absolute())
         self._executions = {
-            name: WorkloadExecution(runtime, data, writer.clock, limits=limits, check=check)
+            name: WorkloadExecution(runtime, data, writer.clock, limits=limits, check=check, ballast=ballast)
             for name, runtime in runtimes.items()
         }
         self._chosen = chosen
@@ -111,6 +113,7 @@ class Reconciler:
             is_supervised=self._supervisors.hurry,
             holders=writer.repository.get_holders,
         )
+        self._scarcity = Scarcity(data, ballast, self._supervisors.end_greediest)
         able = max(self._runtimes.values(), key=lambda runtime: runtime.isolated)
         strays = Strays(data, writer.repository, able)
         self._sweeper = Sweeper(
@@ -146,6 +149,7 @@ class Reconciler:
                 eternal.create_task(self._remover.run(), name="removals")
                 eternal.create_task(self._pool.run(), name="pool")
                 eternal.create_task(self._sweeper.run(), name="retention")
+                eternal.create_task(self._scarcity.run(), name="scarcity")
                 for runtime in self._runtimes.values():
                     eternal.create_task(self._follow_workloads(runtime), name=f"workloads of {runtime.name}")
                     eternal.create_task(self._follow_events(runtime), name=f"events of {runtime.name}")

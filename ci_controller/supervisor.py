@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from ci_common.errors import ImageFault, LeadershipLost, RuntimeUnavailable, StaleWrite, StartFault, Unavailable
+from ci_common.errors import ImageFault, LeadershipLost, NoRoom, RuntimeUnavailable, StaleWrite, StartFault, Unavailable
 from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, StartWay, State
 from ci_common.spec import Retry
 from ci_common.stations import Station
@@ -72,12 +72,25 @@ class Supervisor:
         self._chance = chance
         self._booting_since: float | None = None
         self._output = OutputTime()
+        self._running: Job | None = None
+        """The row as last seen, while the job runs."""
+        self._is_starved = False
         self.is_clearing = False
         """Whether the attempt has ended, and only its remains are still to be removed."""
 
     def wake(self) -> None:
         """Make the supervisor look again soon: something has happened of which no file tells."""
         self._attention.wake()
+
+    async def taken(self) -> int:
+        """Return how many bytes the files of an attempt take whose code runs; 0 for one that does not."""
+        job = self._running
+        return 0 if job is None or self._execution.has_ended(job) else await self._execution.taken(job)
+
+    def end_for_room(self) -> None:
+        """Have the attempt end because the disk is full. The row says so only afterwards: there is no room for more."""
+        self._is_starved = True
+        self.wake()
 
     async def run(self) -> None:
         """Take step after step until the job rests. Raises JobNotFound where its row goes meanwhile, LeadershipLost."""
@@ -109,6 +122,9 @@ class Supervisor:
             seen, now = await self._execution.look(job), self._writer.now_of(job)
             seen = self._with_what_is_known_here(seen, now)
             self._note_progress(job, seen)
+            self._running = job if job.state is State.RUNNING else None
+            if self._is_starved and await self._end_starved(job):
+                return False
             if self._terms is None:
                 self._terms = self._execution.bounds_of(job), self._execution.retry_of(job)
             bounds, retry = self._terms
@@ -129,6 +145,18 @@ class Supervisor:
             await self._say_unavailable(job, exc)
             await self._attention.wait(self._interval)
         return False
+
+    async def _end_starved(self, job: Job) -> bool:
+        """End a job that runs and has most of a full disk; return whether it did not end by itself before that."""
+        self._is_starved = False
+        if job.state is not State.RUNNING or self._execution.has_ended(job):
+            return False
+        await self._execution.stop(job, 0)
+        after = await self._execution.look(job)
+        if after.exit is not None and not after.exit.terminated:
+            return False
+        await self._fail(job, ReasonCode.DISK_FULL, "the disk was full, and this job had taken most of it")
+        return True
 
     async def _has_gone(self, job: Job, seen: Observed) -> bool:
         """Tell whether the engine says that nothing runs any more.
@@ -232,6 +260,17 @@ class Supervisor:
 
     async def _end(self, job: Job, action: steps.Complete | steps.TryAgain) -> None:
         self._attention.stop_following_usage()
+        try:
+            await self._write_end(job, action)
+        except NoRoom as exc:
+            # What would make room is removed only after the end is written, which needs room.
+            log.error("job %s: %s; its workspace is removed before its end is written", job.id, exc)
+            if not await self._execution.make_room(job):
+                raise
+            await self._write_end(job, action)
+        self.is_clearing = True
+
+    async def _write_end(self, job: Job, action: steps.Complete | steps.TryAgain) -> None:
         match action:
             case steps.Complete(verdict):
                 self._completed = await complete(job, verdict, writer=self._writer, execution=self._execution)
@@ -240,7 +279,6 @@ class Supervisor:
                 await try_again(
                     job, verdict, retry, writer=self._writer, execution=self._execution, chance=self._chance
                 )
-        self.is_clearing = True
 
     async def _wait_until(self, until: datetime | None, now: datetime) -> None:
         limit = now + timedelta(seconds=self._interval)

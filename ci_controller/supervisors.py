@@ -16,6 +16,8 @@ from ci_controller.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
+GREEDY_BYTES = 1024**2
+"""A job whose files take less has not filled the disk."""
 CLEARING_SECONDS = 3.0
 """How long a controller that leaves still clears what completed jobs left."""
 
@@ -97,6 +99,15 @@ class Supervisors:
     def use(self, runtime: str) -> bool:
         """Tell whether some attempt runs there."""
         return any(supervisor.runtime_name == runtime for supervisor in self._supervisors.values())
+
+    async def end_greediest(self) -> bool:
+        """Have the running job ended whose files take most of the disk; tell whether there is one that takes some."""
+        taken = [(await supervisor.taken(), supervisor) for supervisor in list(self._supervisors.values())]
+        most, greediest = max(taken, key=lambda each: each[0], default=(0, None))
+        if greediest is None or most < GREEDY_BYTES:
+            return False
+        greediest.end_for_room()
+        return True
 
     async def _isolated(self, key: WorkloadKey, supervisor: Supervisor) -> None:
         """What goes wrong with one job stops no other; the next full look gives it a new supervisor."""

@@ -1,12 +1,15 @@
 """How jobs are carried out that run in containers or processes: `Execution` on a `Runtime`."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ci_common.ballast import Ballast
+from ci_common.disk import is_full
 from ci_common.errors import StartFault
 from ci_common.jobs import Job, State
 from ci_common.layout import DataDirectory, RunDirectory
@@ -18,13 +21,14 @@ from ci_common.unpack import UnpackLimits
 from ci_common.watch import FileWatcher
 from ci_controller import rundir
 from ci_controller.collecting import collect_files, note_end_of_log
+from ci_controller.job_parts import has_files, identity, key_of, plan_of
 from ci_controller.limits import Bounds
-from ci_controller.looking import is_full, sight_of, usage_of
+from ci_controller.looking import sight_of, usage_of
 from ci_controller.renewal import fill_workspace
 from ci_controller.runtime.guarded import Check, GuardedRuntime
-from ci_controller.runtime.protocol import WAITING, Phase, Runtime, Workload, WorkloadKey, WorkloadSpec
+from ci_controller.runtime.protocol import Phase, Runtime, Workload, WorkloadSpec
 from ci_controller.script import write_script
-from ci_controller.usage import UsageWatch
+from ci_controller.usage import UsageWatch, measure
 from ci_controller.verdicts import Observed, Sight, tells_all
 
 LOG_OVERRUN_BYTES = 64 * 1024**2
@@ -40,11 +44,19 @@ class WorkloadExecution:
     """Container jobs, on one runtime."""
 
     def __init__(
-        self, runtime: Runtime, data: DataDirectory, clock: Clock, *, limits: UnpackLimits, check: Check
+        self,
+        runtime: Runtime,
+        data: DataDirectory,
+        clock: Clock,
+        *,
+        limits: UnpackLimits,
+        check: Check,
+        ballast: Ballast,
     ) -> None:
         """`limits` are those of the uploads that the attempts after the first unpack again.
 
-        `check` is called before every change to a workload or a run directory, and may forbid it by raising.
+        `check` is called before every change to a workload or a run directory, and may forbid it by raising. `ballast`
+        is the room that is kept back for the database.
         """
         self._runtime = GuardedRuntime(runtime, check)
         self._check = check
@@ -52,14 +64,15 @@ class WorkloadExecution:
         self._run_of = lru_cache(_RUNS_KEPT)(data.run)
         self._clock = clock
         self._unpack_limits = limits
+        self._ballast = ballast
         self._measuring = asyncio.Lock()
         self.runtime_name = runtime.name
 
     def bounds_of(self, job: Job) -> Bounds:
-        return Bounds.of(_plan_of(job))
+        return Bounds.of(plan_of(job))
 
     def retry_of(self, job: Job) -> Retry | None:
-        return _plan_of(job).retry
+        return plan_of(job).retry
 
     def watched(self, job: Job) -> Path | None:
         path = self._run(job).path
@@ -85,14 +98,18 @@ class WorkloadExecution:
             workload_exit_code=workload.exit_code,
             out_of_memory=workload.out_of_memory,
             usage=usage_of(run, started=started),
-            disk_full=ended is None and is_full(self._data.path),
+            disk_full=ended is None and self._is_disk_full(),
             ready=waiting_run is not None and self._is_ready(job, waiting_run),
             cleared=job.state is not State.COMPLETED or (waiting_run is None and rundir.is_cleared(run)),
         )
 
+    def _is_disk_full(self) -> bool:
+        """Tell whether the disk has no room, or had none and has only been given some back."""
+        return is_full(self._data.path) or self._ballast.was_given_up_for(self._data.path)
+
     def _is_ready(self, job: Job, waiting_run: RunDirectory) -> bool:
         run = self._run(job)
-        return _has_files(job, run, waiting_run) and rundir.is_free(run)
+        return has_files(job, run, waiting_run) and rundir.is_free(run)
 
     def _finished(self, job: Job, run: RunDirectory) -> Observed | None:
         """Return what there is to see of an attempt whose script has said all there is to learn, else None."""
@@ -117,15 +134,15 @@ class WorkloadExecution:
             return Workload(Phase.ABSENT)
         if job.state is State.STARTING and run.is_waiting() and not run.is_started() and run.is_gate_read():
             return Workload(Phase.RUNNING)
-        return await self._runtime.look(_key(job))
+        return await self._runtime.look(key_of(job))
 
     async def create(self, job: Job) -> None:
-        run, plan = self._run(job), _plan_of(job)
+        run, plan = self._run(job), plan_of(job)
         if job.has_upload and not rundir.has_workspace(run):
             await self._fill_workspace(job, run)
         self._check()
         await in_thread(rundir.prepare, run, self._script(run, plan), has_console=self._runtime.has_console)
-        await self._runtime.create(WorkloadSpec(_key(job), run, plan))
+        await self._runtime.create(WorkloadSpec(key_of(job), run, plan))
 
     async def _fill_workspace(self, job: Job, run: RunDirectory) -> None:
         if job.attempt == 1:
@@ -145,25 +162,25 @@ class WorkloadExecution:
         run, waiting_run = self._run(job), self._waiting_run(job)
         if waiting_run is None:
             return True
-        if not _has_files(job, run, waiting_run):
+        if not has_files(job, run, waiting_run):
             await self._fill_workspace(job, run)
         self._check()
-        moved = await in_thread(rundir.move_in, run, waiting_run, self._script(run, _plan_of(job)))
+        moved = await in_thread(rundir.move_in, run, waiting_run, self._script(run, plan_of(job)))
         if not moved:
-            await self._runtime.remove(_key(job))
+            await self._runtime.remove(key_of(job))
         return moved
 
     async def move_out(self, job: Job) -> None:
         if job.workload is None:
             return
         run = self._run(job)
-        mark = _identity(run.waiting)
+        mark = identity(run.waiting)
         self._check()
         await in_thread(rundir.move_out, run, self._data.waiting_run(job.workload))
         self._unmark(run, mark)
 
     async def start(self, job: Job) -> None:
-        await self._runtime.start(_key(job))
+        await self._runtime.start(key_of(job))
 
     async def open_gate(self, job: Job) -> bool:
         run = self._run(job)
@@ -189,11 +206,11 @@ class WorkloadExecution:
         )
 
     async def stop(self, job: Job, grace: float) -> None:
-        own = _plan_of(job).stop_grace
+        own = plan_of(job).stop_grace
         ending_grace = asyncio.create_task(self._end_grace_of_a_flood(job))
         try:
             with self.letting_go(job):
-                await self._runtime.stop(_key(job), grace if own is None else own)
+                await self._runtime.stop(key_of(job), grace if own is None else own)
         finally:
             ending_grace.cancel()
             await asyncio.gather(ending_grace, return_exceptions=True)
@@ -203,7 +220,7 @@ class WorkloadExecution:
         limit = self.bounds_of(job).log
         while limit is not None:
             if self._run(job).log_size() > limit + LOG_OVERRUN_BYTES:
-                await self._runtime.stop(_key(job), 0)
+                await self._runtime.stop(key_of(job), 0)
                 break
             await asyncio.sleep(OVERRUN_SECONDS)
 
@@ -227,27 +244,40 @@ class WorkloadExecution:
 
     async def discard(self, job: Job) -> None:
         run = self._run(job)
-        mark = _identity(run.waiting)
-        await self._runtime.discard(_key(job))
+        mark = identity(run.waiting)
+        await self._runtime.discard(key_of(job))
         self._unmark(run, mark)
 
     def _unmark(self, run: RunDirectory, mark: tuple[int, int] | None) -> None:
         """Remove the mark of a workload that is gone from its gate; another one's is not this one's."""
         self._check()
-        if mark is not None and _identity(run.waiting) == mark:
+        if mark is not None and identity(run.waiting) == mark:
             run.waiting.unlink(missing_ok=True)
 
+    async def make_room(self, job: Job) -> bool:
+        workspace = self._run(job).workspace
+        with self.letting_go(job):
+            await self._runtime.stop(key_of(job), 0)
+        self._check()
+        if not rundir.has_workspace(self._run(job)):
+            return False
+        await self._runtime.reclaim(workspace)
+        return True
+
+    async def taken(self, job: Job) -> int:
+        return await measure(self._run(job).path, enough=sys.maxsize)
+
     async def has_gone(self, job: Job) -> bool:
-        return (await self._runtime.look(_key(job))).phase in (Phase.EXITED, Phase.ABSENT)
+        return (await self._runtime.look(key_of(job))).phase in (Phase.EXITED, Phase.ABSENT)
 
     async def clear(self, job: Job, *, has_ended: bool) -> None:
         run = self._run(job)
         if not has_ended:
             # As one that was cancelled at its gate.
-            await self._runtime.stop(_key(job), 0)
+            await self._runtime.stop(key_of(job), 0)
         # Whatever the job left running can replace its files while they are removed. Once the engine says that the
         # workload is gone, nothing can.
-        await self._runtime.remove(_key(job))
+        await self._runtime.remove(key_of(job))
         self._check()
         for entry in await in_thread(self._clear_files, job, run):
             await self._runtime.reclaim(entry)
@@ -265,24 +295,3 @@ class WorkloadExecution:
         """Return the run directory of the waiting workload that the job took, until it is the job's own."""
         run = None if job.workload is None else self._data.waiting_run(job.workload)
         return run if run is not None and rundir.is_there(run) else None
-
-
-def _key(job: Job) -> WorkloadKey:
-    return WorkloadKey(job.id, job.attempt) if job.workload is None else WorkloadKey(job.workload, WAITING)
-
-
-def _plan_of(job: Job) -> ExecutionPlan:
-    return ExecutionPlan.model_validate(job.plan)
-
-
-def _has_files(job: Job, run: RunDirectory, waiting_run: RunDirectory) -> bool:
-    """Tell whether what was uploaded for the job is unpacked."""
-    return not job.has_upload or rundir.has_workspace(run) or rundir.has_workspace(waiting_run)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        state = path.lstat()
-    except FileNotFoundError:
-        return None
-    return state.st_ino, state.st_mtime_ns

@@ -3,6 +3,7 @@
 This is the one door to aiosqlite, and the one place where SQLite's errors become the product's.
 """
 
+import errno
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,8 @@ from typing import TypeVar
 
 import aiosqlite
 
-from ci_common.errors import DatabaseUnavailable, Locked
+from ci_common.disk import is_full
+from ci_common.errors import DatabaseUnavailable, Locked, NoRoom
 
 Result = TypeVar("Result")
 Query = Callable[[sqlite3.Connection], Result]
@@ -36,7 +38,21 @@ def translated(path: Path) -> Iterator[None]:
     except (sqlite3.Error, OSError) as exc:
         if getattr(exc, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise Locked(f"another program keeps the database {path} locked") from exc
+        if _is_for_want_of_room(exc, path):
+            raise NoRoom(f"the disk that holds the database {path} is full") from exc
         raise DatabaseUnavailable(f"the database {path} cannot be used: {exc}") from exc
+
+
+def _is_for_want_of_room(error: sqlite3.Error | OSError, path: Path) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+        case sqlite3.SQLITE_FULL:
+            return True
+        case sqlite3.SQLITE_IOERR:  # SQLite does not say why, as where its shared memory cannot grow.
+            return is_full(path.parent)
+        case _:
+            return False
 
 
 class _Connection(aiosqlite.Connection):

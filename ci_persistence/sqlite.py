@@ -196,7 +196,9 @@ class _Connected:
         self.news = News(
             partial(self.writing.run, operations.data_version), partial(self.watcher.subscribe, (wal, Watched.CONTENT))
         )
-        self.writer = Writer(path, self.writing, self.news, {operations.Addition: operations.add_together})
+        self.writer = Writer(
+            path, self.writing, self.news, {operations.Addition: operations.add_together}, (operations.Addition,)
+        )
         self._closing = AsyncExitStack()
         for closing in (self.writer, self.search, self.quick):
             self._closing.push_async_callback(closing.close)

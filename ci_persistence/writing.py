@@ -8,11 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ci_common.errors import Unavailable
+from ci_common.ballast import Ballast
+from ci_common.errors import NoRoom, Unavailable
+from ci_common.times import uptime
 from ci_persistence import queries
 from ci_persistence.connections import Lane, Query, Result, translated
 from ci_persistence.news import News
 
+_ROOM_SECONDS = 10.0
+"""How often to see that room is kept back."""
 Together = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
 """Carries out several operations of one kind by a few statements; returns each one's result, or the error it alone met.
 
@@ -31,11 +35,17 @@ class _Waiting(asyncio.Future[Result]):
         self.operation = operation
         self._certainly = certainly
         self._claim = threading.Lock()
+        self._taken = False
 
     def cancel(self, msg: Any | None = None) -> bool:
         if self._certainly and not self.claim():
             return False
         return super().cancel(msg)
+
+    def take(self) -> bool:
+        """Tell whether the writer may carry it out, and may go on to where it has to be carried out once more."""
+        self._taken = self._taken or self.claim()
+        return self._taken
 
     def claim(self) -> bool:
         """Tell whether it was nobody's yet: the writer claims it to carry it out, its caller to take it back."""
@@ -48,14 +58,25 @@ class Writer:
     An operation writes with one statement at most, and fails before it or by it: so what fails has changed nothing.
     """
 
-    def __init__(self, path: Path, lane: Lane, news: News, groups: Mapping[type, Together] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        lane: Lane,
+        news: News,
+        groups: Mapping[type, Together] | None = None,
+        optional: tuple[type, ...] = (),
+    ) -> None:
         """`news` are told of every commit, before those who wait for it go on.
 
+        Operations of the types `optional` get none of the room that is kept back for a full disk.
         `groups` has, by the type of some operations, what carries out many of them at the cost of few.
         """
         self._path = path
         self._lane = lane
         self._groups = groups or {}
+        self._optional = optional
+        self._ballast = Ballast(path)
+        self._room_due = 0.0
         self._news = news
         self._waiting: list[_Waiting[Any]] = []
         self._work: asyncio.Task[None] | None = None
@@ -103,6 +124,7 @@ class Writer:
                     waiting.set_exception(outcome)
                 else:
                     waiting.set_result(outcome)
+            await self._keep_room_back()
         self._waiting.clear()
         self._work = None
 
@@ -110,15 +132,36 @@ class Writer:
         """Return each operation's result or error, once all that succeeded are durable."""
         try:
             return await self._lane.run(partial(self._commit_together, batch))
+        except NoRoom as exc:
+            return await self._outcomes_with_more_room(batch, exc)
         except Exception as exc:
             return [exc] * len(batch)
+
+    async def _outcomes_with_more_room(self, batch: list[_Waiting[Any]], error: NoRoom) -> list[Any]:
+        """Carry out what makes room again, now or later, with the room that was kept back for that."""
+        vital = [waiting for waiting in batch if not isinstance(waiting.operation, self._optional)]
+        outcomes: dict[_Waiting[Any], Any] = {}
+        if vital and self._ballast.give_up():
+            try:
+                done = await self._lane.run(partial(self._commit_together, vital))
+                outcomes = dict(zip(vital, done, strict=True))
+            except Exception as exc:
+                outcomes = dict.fromkeys(vital, exc)
+        return [outcomes.get(waiting, error) for waiting in batch]
+
+    async def _keep_room_back(self) -> None:
+        """Take again, now and then, what was given up. The first time is after the first commit."""
+        now = uptime()
+        if now >= self._room_due:
+            self._room_due = now + _ROOM_SECONDS
+            await asyncio.to_thread(self._ballast.take)
 
     def _commit_together(self, batch: list[_Waiting[Any]], connection: sqlite3.Connection) -> list[Any]:
         """Return each operation's result, or the error with which it alone failed. Runs in the connection's thread."""
         connection.execute(queries.BEGIN)
         try:
             # Whose caller went away while the transaction waited for other processes is left out.
-            claimed = [waiting for waiting in batch if not waiting.done() and waiting.claim()]
+            claimed = [waiting for waiting in batch if not waiting.done() and waiting.take()]
             outcomes = self._carry_out(claimed, connection)
             connection.execute(queries.COMMIT)
         except BaseException:

@@ -5,6 +5,7 @@ or to the run directory's module is one without anybody saying so here.
 """
 
 import inspect
+import os
 import re
 import sys
 from collections import Counter
@@ -45,6 +46,8 @@ FILE = "file: "
 """What the names of points begin with at which a file is about to be changed."""
 
 _FILE_EVENTS = frozenset({"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.chmod"})
+_DIRECTORY_ARGUMENTS = {"os.mkdir": 2, "os.rename": 2, "os.remove": 1, "os.rmdir": 1, "os.chmod": 2}
+"""Which argument of an event is the open directory that a relative path is looked for in."""
 _WRITES = re.compile(r"[wax+]")
 _UNIQUE = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|(?<=-)\d+-\d+$")
 
@@ -74,7 +77,7 @@ class Effects:
 
         def hook(event: str, arguments: tuple[Any, ...]) -> None:
             if event in _FILE_EVENTS and _changes(event, arguments):
-                path = str(arguments[0])
+                path = _path_of(event, arguments, folder)
                 if path.startswith(f"{folder}/"):
                     name = _UNIQUE.sub("*", Path(path).name)
                     self._tell(self._next(f"{FILE}{event.removeprefix('os.')} {name}") + "/before")
@@ -132,6 +135,18 @@ class _Told:
 def is_effect(point: str) -> bool:
     """Tell whether something lasting happens there, in every run alike."""
     return point.partition("/")[0] not in READS | TIMED
+
+
+def _path_of(event: str, arguments: tuple[Any, ...], folder: Path) -> str:
+    """Return the whole path of a file that is named by an open directory and its name there."""
+    path = str(arguments[0])
+    if path.startswith("/proc/self/fd/"):
+        return os.readlink(path)
+    if os.path.isabs(path):
+        return path
+    place = _DIRECTORY_ARGUMENTS.get(event)
+    # How a file is opened by an open directory is not told; in a controller, only the data directory's are.
+    return f"{folder}/{path}" if place is None else f"{os.readlink(f'/proc/self/fd/{arguments[place]}')}/{path}"
 
 
 def _changes(event: str, arguments: tuple[Any, ...]) -> bool:

@@ -3,10 +3,15 @@
 import asyncio
 import sqlite3
 import threading
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from ci_common.errors import JobNotFound, QueueFull
+import pytest
+
+from ci_common.ballast import Ballast
+from ci_common.errors import JobNotFound, NoRoom, QueueFull
 from ci_common.jobs import Job
 from ci_common.watch import FileWatcher
 from ci_persistence import connections
@@ -122,3 +127,57 @@ class TestWriter:
         assert all(isinstance(job, Job) for job in added)
         assert len(await repository.queued()) == 2
         await repository.close()
+
+
+class FullDisk(Lane):
+    """A connection to a database on a disk that has no room but for what is kept back."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, busy_timeout=1, setup=CONFIGURE_WRITER)
+        self.ballast = Ballast(path)
+        self.is_full = False
+
+    async def run(self, query: connections.Query[Any]) -> Any:
+        if self.is_full and self.ballast.is_kept():
+            raise NoRoom("full")
+        return await super().run(query)
+
+
+@pytest.fixture
+async def full_disk(path: Path) -> AsyncIterator[tuple[FullDisk, Writer]]:
+    lane = FullDisk(path)
+    await lane.open()
+    writer = Writer(path, lane, news_of(lane), optional=(Submission,))
+    await writer.run(lambda connection: connection.execute("CREATE TABLE t (a INTEGER)"))
+    await eventually(lane.ballast.is_kept, "room is kept back after the first commit")
+    lane.is_full = True
+    yield lane, writer
+    await writer.close()
+
+
+def insert(number: int) -> connections.Query[int]:
+    return lambda connection: connection.execute("INSERT INTO t VALUES (?)", [number]).rowcount
+
+
+class Submission:
+    """An operation that gets no room that is kept back."""
+
+    def __call__(self, connection: sqlite3.Connection) -> int:
+        return insert(0)(connection)
+
+
+async def test_a_full_disk_takes_what_makes_room_and_no_submission(full_disk: tuple[FullDisk, Writer]) -> None:
+    lane, writer = full_disk
+    outcomes = await asyncio.gather(
+        writer.run(Submission()), writer.run(insert(1)), writer.run(insert(2)), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in outcomes] == [NoRoom, int, int]
+    assert await lane.run(lambda connection: [row["a"] for row in connection.execute("SELECT a FROM t")]) == [1, 2]
+    assert not lane.ballast.is_kept()
+
+
+async def test_a_submission_alone_leaves_it_alone(full_disk: tuple[FullDisk, Writer]) -> None:
+    lane, writer = full_disk
+    with pytest.raises(NoRoom):
+        await writer.run(Submission())
+    assert lane.ballast.is_kept()
