@@ -6,6 +6,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from ci_common.jobs import Job
 from ci_common.layout import DataDirectory, open_regular
 from ci_common.logs import LogTimes
@@ -26,8 +28,15 @@ async def collect_files(job: Job, data: DataDirectory) -> dict[str, Any]:
         size, digest = _hash_log(run.log)
     else:
         size, digest = await asyncio.to_thread(_hash_log, run.log)
-    names = tuple(step.name for step in ExecutionPlan.model_validate(job.plan).steps)
-    return {"steps": read_steps(run, names, job.start_time), "log_bytes": size, "log_sha256": digest}
+    return {"steps": read_steps(run, _step_names(job), job.start_time), "log_bytes": size, "log_sha256": digest}
+
+
+def _step_names(job: Job) -> tuple[str, ...]:
+    """Return the names of the job's steps, as far as they are known: one whose plan cannot be read ends, too."""
+    try:
+        return tuple(step.name for step in ExecutionPlan.model_validate(job.plan).steps)
+    except ValidationError:
+        return ()
 
 
 def note_end_of_log(job: Job, data: DataDirectory) -> None:

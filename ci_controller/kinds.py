@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from pydantic import ValidationError
+
 from ci_common.errors import RuntimeUnavailable
 from ci_common.jobs import Job
 from ci_common.spec import ExecutionPlan
@@ -25,7 +27,10 @@ class Kinds:
         """Ask for a job that has just been stored, while the queue is still to be read."""
         if job.plan is None:
             return
-        plan = ExecutionPlan.model_validate(job.plan)
+        try:
+            plan = ExecutionPlan.model_validate(job.plan)
+        except ValidationError:
+            return  # Whoever starts the job meets that, and ends it.
         if self._asked.pop(_key(plan), None) is None:  # What was asked for another one was asked too early for this.
             self._ask(plan)
 

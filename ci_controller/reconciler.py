@@ -70,8 +70,6 @@ class Reconciler:
         self._settings = settings
         self._writer = writer
         self._runtimes = {name: GuardedRuntime(runtime, leadership.check) for name, runtime in runtimes.items()}
-        self._leadership = leadership
-        self._data = data
         self._watcher = watcher
         self._wakeups = watcher.subscribe()
         self._supervisors = Supervisors(
@@ -254,7 +252,7 @@ class Reconciler:
     def _execution_of(self, job: Job) -> Execution:
         if job.type in BUILTIN_TYPES:
             return self._builtin
-        return self._executions[job.runtime or self._chosen]
+        return self._executions.get(job.runtime or self._chosen, self._executions[self._chosen])
 
     async def _follow_database(self) -> None:
         while True:

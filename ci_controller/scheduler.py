@@ -1,21 +1,26 @@
 """The queue: who starts now, who waits and why. Jobs start in the queue's order as far as their images are there."""
 
 import asyncio
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ci_common.disk import Disk
-from ci_common.errors import DiskLow, ImageFault, RuntimeUnavailable, StaleWrite
+from ci_common.errors import CiError, DiskLow, ImageFault, RuntimeUnavailable, StaleWrite
 from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, StartWay, State
 from ci_common.spec import ExecutionPlan
 from ci_controller import plan as steps
 from ci_controller.completion import Writer, complete
 from ci_controller.execution import Execution
+from ci_controller.failures import Failures
 from ci_controller.images import Images
 from ci_controller.kinds import Kinds
 from ci_controller.plan import plan
+from ci_controller.runtime.protocol import WorkloadKey
 from ci_controller.verdicts import Observed, Sight, Verdict
+
+log = logging.getLogger(__name__)
 
 HELD_BELOW = 0.5
 """Jobs wait for room below this share of the watermark at which submissions are refused.
@@ -56,6 +61,7 @@ class Scheduler:
     pool: WaitingWorkloads
     kinds: Kinds
     """Of those workloads. Where a job can take one of a kind, its image is there."""
+    failures: Failures = field(default_factory=Failures)
 
     async def turn(self, queued: list[Job], active: int) -> list[Job]:
         """Take the next step of every job in `queued`, which is in starting order; return those that left the queue.
@@ -69,7 +75,7 @@ class Scheduler:
         for job in queued:
             if free <= 0 and _only_waits(job, no_slot):
                 continue  # Most of a long queue.
-            decision = await self._decide(job, slot_is_free=free > 0)
+            decision = await self._decide_or_end(job, slot_is_free=free > 0)
             free -= isinstance(decision, dict) and "state" in decision
             if decision is not None:
                 decided[job.id] = decision
@@ -85,6 +91,18 @@ class Scheduler:
     @property
     def _no_slot(self) -> Reason:
         return Reason(ReasonCode.WAITING_FOR_SLOT, f"all {self.slots} slots are taken")
+
+    async def _decide_or_end(self, job: Job, *, slot_is_free: bool) -> Decision:
+        """Decide, and end a job with which that goes wrong again and again: it must not hold up the queue."""
+        try:
+            decision = await self._decide(job, slot_is_free=slot_is_free)
+        except (CiError, OSError):
+            raise
+        except Exception:
+            return self.failures.note(WorkloadKey(job.id, job.attempt))
+        if isinstance(decision, dict) and "state" in decision:
+            self.failures.forget(WorkloadKey(job.id, job.attempt))
+        return decision
 
     async def _decide(self, job: Job, *, slot_is_free: bool) -> Decision:
         retry = None if job.not_before is None else self.execution_of(job).retry_of(job)
@@ -145,6 +163,11 @@ class Scheduler:
                 case _:
                     return await self._write(job, decision)
         except StaleWrite:
+            return job
+        except (CiError, OSError):
+            raise
+        except Exception:
+            log.exception("job %s: the scheduler failed to write what becomes of it", job.id)
             return job
 
     async def _write(self, job: Job, changes: dict[str, Any]) -> Job:

@@ -1,6 +1,6 @@
 """One attempt of a job: look, ask `plan` for the next step, take it, look again. One task per attempt not at rest.
 
-The task can be cancelled anywhere; that means that this process is leaving, and touches neither job nor workload.
+Cancelling the task means that this process is leaving: it touches neither job nor workload.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from ci_controller.completion import Writer, clear, complete, note_cleared, try_
 from ci_controller.execution import Execution
 from ci_controller.job_time import OutputTime
 from ci_controller.launching import Launch, Launching
-from ci_controller.limits import Bounds
+from ci_controller.limits import NO_BOUNDS, Bounds
 from ci_controller.plan import Action, conclude, plan
 from ci_controller.retrying import Chance
 from ci_controller.runtime.protocol import WorkloadKey
@@ -64,7 +64,6 @@ class Supervisor:
         self._execution = execution
         self.runtime_name = execution.runtime_name
         self._terms: tuple[Bounds, Retry | None] | None = None
-        """What the job has to keep to, and how it is tried again; read once, at its first step."""
         self._attention = Attention(execution, watcher)
         self._launch = Launch(writer, execution, self._attention, interval=interval)
         self._interval = interval
@@ -100,6 +99,22 @@ class Supervisor:
         finally:
             self._attention.close()
 
+    async def give_up(self, verdict: Verdict) -> None:
+        """End the attempt with `verdict`, after this supervisor has failed; what it left is for the next to remove.
+
+        Raises RuntimeUnavailable, JobNotFound and what else keeps it from being ended.
+        """
+        job = (await self._writer.repository.get(self._key.job_id)).as_of(self._key.attempt)
+        if job.state is State.COMPLETED:
+            return
+        try:
+            await self._execution.stop(job, 0)
+        except (RuntimeUnavailable, LeadershipLost):
+            raise
+        except Exception:  # It may be what keeps failing.
+            log.exception("job %s: what runs it cannot be stopped before its end is written", job.id)
+        await complete(job, verdict, writer=self._writer, execution=self._execution)
+
     async def _turn(self) -> bool:
         """Look and take one step, or wait until that is possible; return whether nothing is left to do here."""
         try:
@@ -125,9 +140,7 @@ class Supervisor:
             self._running = job if job.state is State.RUNNING else None
             if self._is_starved and await self._end_starved(job):
                 return False
-            if self._terms is None:
-                self._terms = self._execution.bounds_of(job), self._execution.retry_of(job)
-            bounds, retry = self._terms
+            bounds, retry = self._terms_of(job)
             action = plan(job, seen, now, bounds=bounds, retry=retry)
             if isinstance(action, steps.Rest | steps.MarkStarting):
                 return True  # Completed and cleared; or queued, and so the scheduler's.
@@ -145,6 +158,14 @@ class Supervisor:
             await self._say_unavailable(job, exc)
             await self._attention.wait(self._interval)
         return False
+
+    def _terms_of(self, job: Job) -> tuple[Bounds, Retry | None]:
+        """Return what the job has to keep to, and how it is tried again; neither matters once it has completed."""
+        if job.state is State.COMPLETED:
+            return NO_BOUNDS, None
+        if self._terms is None:
+            self._terms = self._execution.bounds_of(job), self._execution.retry_of(job)
+        return self._terms
 
     async def _end_starved(self, job: Job) -> bool:
         """End a job that runs and has most of a full disk; return whether it did not end by itself before that."""

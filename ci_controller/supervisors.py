@@ -10,6 +10,7 @@ from ci_common.settings import Settings
 from ci_common.watch import FileWatcher
 from ci_controller.completion import Writer
 from ci_controller.execution import Execution
+from ci_controller.failures import Failures
 from ci_controller.retrying import Chance
 from ci_controller.runtime.protocol import WorkloadKey
 from ci_controller.supervisor import Supervisor
@@ -47,6 +48,7 @@ class Supervisors:
         self._execution_of = execution_of
         self._lost_leadership = lost_leadership
         self._one_ended = one_ended
+        self._failures = Failures()
         self._supervisors: dict[WorkloadKey, Supervisor] = {}
         self._tasks: dict[WorkloadKey, asyncio.Task[None]] = {}
         self._holders: dict[str, WorkloadKey] = {}
@@ -120,11 +122,24 @@ class Supervisors:
         except LeadershipLost:
             self._lost_leadership()
         except Exception:
-            log.exception("job %s: its supervisor failed", key.job_id)
-            await asyncio.sleep(self._settings.reconcile_interval)
+            await self._failed(key, supervisor)
+        else:
+            self._failures.forget(key)
         finally:
             self._forget(key)
             self._one_ended(is_over)
+
+    async def _failed(self, key: WorkloadKey, supervisor: Supervisor) -> None:
+        """Leave the attempt alone for a while, and end it once it has failed too often."""
+        verdict = self._failures.note(key)
+        if verdict is not None:
+            try:
+                await supervisor.give_up(verdict)
+            except JobNotFound:
+                self._failures.forget(key)
+            except Exception:
+                log.exception("job %s cannot be ended", key.job_id)
+        await asyncio.sleep(self._failures.pause(key, self._settings.reconcile_interval))
 
     def _forget(self, key: WorkloadKey) -> None:
         self._supervisors.pop(key, None)

@@ -1,10 +1,12 @@
 """Between `Job` and its row: times become microseconds, structures JSON, a reason two columns."""
 
 import json
+import logging
 import sqlite3
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import datetime
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
@@ -12,6 +14,8 @@ from ci_common.jobs import Attempt, Conclusion, Job, NewJob, Reason, ReasonCode,
 from ci_common.stations import Station, gone_on
 from ci_common.times import from_micros, to_micros
 from ci_persistence.queries import NEW_JOB_COLUMNS
+
+log = logging.getLogger(__name__)
 
 _NEW_FIELDS = tuple(field.name for field in fields(NewJob))
 _new_values = attrgetter(*_NEW_FIELDS)
@@ -97,13 +101,40 @@ def controller_columns(job: Job) -> dict[str, Any]:
 
 
 def to_job(row: sqlite3.Row) -> Job:
-    """Return the job a row stands for."""
+    """Return the job a row stands for; of a row that cannot be read, what can be read of it.
+
+    Another version of the program may have written it, or somebody by hand. It must neither hide the other rows nor
+    pass for one that is not there, since what belongs to no row is removed.
+    """
     columns = {name: row[name] for name in row.keys()}  # noqa: SIM118  # a row iterates over its values
+    try:
+        return _decoded(columns, lambda _, decode, value: decode(value))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, IndexError) as exc:
+        _warn_of(row["id"], row["version"], f"{type(exc).__name__}: {exc}")
+        return _decoded(columns, _decoded_if_possible)
+
+
+@lru_cache(1000)
+def _warn_of(job_id: str, version: int, problem: str) -> None:
+    """Warn once of each row that cannot be read, which is read again and again."""
+    log.warning("the row of job %s, version %d, cannot be read whole: %s", job_id, version, problem)
+
+
+def _decoded(columns: dict[str, Any], decoded: Callable[[str, Callable[[Any], Any], Any], Any]) -> Job:
+    known = dict(columns)
     for name, decode in _DECODERS.items():
-        if columns[name] is not None:
-            columns[name] = decode(columns[name])
-    code, message = columns.pop("reason_code"), columns.pop("reason_message")
-    return Job(**columns, reason=None if code is None else Reason(ReasonCode(code), message))
+        if known[name] is not None:
+            known[name] = decoded(name, decode, known[name])
+    code, message = known.pop("reason_code"), known.pop("reason_message")
+    reason = None if code is None else Reason(decoded("reason_code", ReasonCode, code), message)
+    return Job(**known, reason=reason)
+
+
+def _decoded_if_possible(name: str, decode: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return decode(value)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, IndexError):
+        return _UNREADABLE.get(name)
 
 
 def _micros(instant: datetime | None) -> int | None:
@@ -170,6 +201,24 @@ def _to_attempts(text: str) -> tuple[Attempt, ...]:
     return tuple(_to_attempt(data) for data in json.loads(text))
 
 
+def _to_times(text: str) -> dict[str, int]:
+    times: dict[str, int] = json.loads(text)
+    if not all(isinstance(instant, int) for instant in times.values()):
+        raise TypeError(f"these are no instants: {text}")
+    return times
+
+
+_UNREADABLE: dict[str, Any] = {
+    "submit_time": from_micros(0),
+    "labels": {},
+    "payload": {},
+    "arrival": {},
+    "trace": {},
+    "steps": (),
+    "earlier_attempts": (),
+    "reason_code": ReasonCode.INTERNAL_ERROR,
+}
+"""What stands for a column's content that cannot be read; None for all others."""
 _DECODERS: dict[str, Callable[[Any], Any]] = {
     "submit_time": from_micros,
     "labels": json.loads,
@@ -181,9 +230,9 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
     "not_before": from_micros,
     "start_time": from_micros,
     "end_time": from_micros,
-    "arrival": json.loads,
+    "arrival": _to_times,
     "start_way": StartWay,
-    "trace": json.loads,
+    "trace": _to_times,
     "stop_code": ReasonCode,
     "conclusion": Conclusion,
     "steps": _to_steps,

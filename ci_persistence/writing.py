@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -154,7 +155,8 @@ class Writer:
         now = uptime()
         if now >= self._room_due:
             self._room_due = now + _ROOM_SECONDS
-            await asyncio.to_thread(self._ballast.take)
+            with suppress(Unavailable):  # As once it is closed.
+                await self._lane.run(lambda _: self._ballast.take())
 
     def _commit_together(self, batch: list[_Waiting[Any]], connection: sqlite3.Connection) -> list[Any]:
         """Return each operation's result, or the error with which it alone failed. Runs in the connection's thread."""

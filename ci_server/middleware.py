@@ -16,7 +16,7 @@ from ci_server.handover import handed_over
 from ci_server.hosts import HostCheck
 from ci_server.leaving import Grace, Leaving
 from ci_server.lingering import Exchange, header_of
-from ci_server.problems import internal_problem, problem_of, routing_problem, shortage_problem
+from ci_server.problems import internal_problem, problem_of, routing_problem, system_problem
 from ci_server.request_log import log_request, path_of
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -72,7 +72,7 @@ class Boundary:
                 return refusal
             if grace.is_over:
                 return _shutting_down()
-            if isinstance(exc, OSError) and (answer := shortage_problem(exc)) is not None:
+            if isinstance(exc, OSError) and (answer := system_problem(exc)) is not None:
                 logger.warning("a request cannot be taken: %s", exc)
                 return answer
             return _internal(scope, exc)

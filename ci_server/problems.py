@@ -20,7 +20,8 @@ from ci_common.wire import PROBLEM_MEDIA_TYPE
 _LONGEST_DETAIL = 8192
 _ROUTE_CODES = {404: "not_found", 405: "method_not_allowed"}
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
-_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NOT_WRITABLE = frozenset({errno.EPERM, errno.EACCES, errno.EROFS})
 
 logger = logging.getLogger(__name__)
 
@@ -59,13 +60,17 @@ def internal_problem(error_id: str) -> Response:
     return problem(500, "internal_error", "Internal error", detail, error_id=error_id)
 
 
-def shortage_problem(error: OSError) -> Response | None:
-    """Return the answer for a disk or a process that has no room for more, or None where the error is another."""
+def system_problem(error: OSError) -> Response | None:
+    """Return the answer where the disk or the process has no room, or may not write; None where the error is another."""
     if error.errno in _DISK_FULL:
-        return problem_of(Unavailable(f"the server's disk cannot take the request: {error.strerror}"))
-    if error.errno in _NO_DESCRIPTORS:
-        return problem_of(Unavailable(f"the server has as many files open as it may: {error.strerror}"))
-    return None
+        detail = f"the server's disk cannot take the request: {error.strerror}"
+    elif error.errno in _NO_DESCRIPTORS:
+        detail = f"the server has as many files open as it may: {error.strerror}"
+    elif error.errno in _NOT_WRITABLE:
+        detail = f"the server may not write to its data directory: {error.strerror}; its operator has to see to it"
+    else:
+        return None
+    return problem_of(Unavailable(detail))
 
 
 def routing_problem(request: Request, error: HTTPException) -> Response:

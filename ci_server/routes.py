@@ -29,7 +29,7 @@ from ci_server.ranges import ranged_response
 from ci_server.readiness import readiness
 from ci_server.reading import NoQuery, apart, read_json_object, read_query
 from ci_server.services import Services, services_of
-from ci_server.shown import attempt_of, job_document, log_excerpt
+from ci_server.shown import attempt_of, job_document, job_documents, log_excerpt
 from ci_server.starting_points import starting_point
 from ci_server.streams import JobStream
 from ci_server.submissions import retry, submit_body, submit_upload
@@ -76,7 +76,7 @@ async def list_jobs(request: Request) -> Response:
     found = await services.repository.list_jobs(query.to_filter(), limit=query.limit + 1, older_than=query.cursor)
     jobs = found[: query.limit]
     headers = {"Link": next_link(request, jobs[-1])} if len(found) > len(jobs) else {}
-    return await list_document((job_document(services, job) for job in jobs), headers)
+    return await list_document(job_documents(services, jobs), headers)
 
 
 async def get_job(request: Request) -> Response:

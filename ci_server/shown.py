@@ -1,6 +1,8 @@
 """Jobs as the API shows them, with what only the run directory of a running one can tell."""
 
+import logging
 import os
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ci_common.errors import AttemptNotFound
@@ -11,6 +13,8 @@ from ci_common.wire import job_on_wire
 from ci_server.live_steps import live_steps
 from ci_server.services import Services
 from ci_server.tail import character_start
+
+logger = logging.getLogger(__name__)
 
 EXCERPT_BYTES = 64 * 1024
 
@@ -29,6 +33,17 @@ def job_document(services: Services, job: Job) -> dict[str, Any]:
         return job_on_wire(job)
     run = services.run_of(job)
     return job_on_wire(job, log_bytes=run.log_size(), steps=live_steps(job, run), trace=_live_trace(job, run))
+
+
+def job_documents(services: Services, jobs: Iterable[Job]) -> Iterator[dict[str, Any]]:
+    """Yield the jobs in their JSON form, but for those that cannot be shown, which would hide the others."""
+    for job in jobs:
+        try:
+            document = job_document(services, job)
+        except Exception:
+            logger.exception("job %s cannot be shown, and is left out of the list", job.id)
+        else:
+            yield document
 
 
 def _live_trace(job: Job, run: RunDirectory) -> dict[str, int]:

@@ -1,7 +1,10 @@
 """What the engine knows of an image, and what its files say."""
 
 import asyncio
-from dataclasses import dataclass
+import posixpath
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -10,7 +13,7 @@ from ci_common.errors import ImageInvalid, ImageNotFound, RuntimeUnavailable
 from ci_common.spec import ImageReference
 from ci_common.times import uptime
 from ci_controller.runtime.docker.certificates import SYSTEM_BUNDLE
-from ci_controller.runtime.docker.containers import helper_config
+from ci_controller.runtime.docker.containers import BASE, helper_config
 from ci_controller.runtime.docker.engine import Absent, Engine, Traits
 
 LATELY_SECONDS = 1.0
@@ -35,6 +38,17 @@ class ImageFacts:
     runs_as_root: bool
     has_shell: bool
     has_certificates: bool
+    hidden: tuple[str, ...] = ()
+    """The paths in the run directory that volumes of the image would hide."""
+
+
+def hidden_by(volumes: Iterable[str]) -> tuple[str, ...]:
+    """Return those of an image's volumes that lie in the run directory: the engine mounts an empty one over it.
+
+    One at the run directory itself gives way to ours.
+    """
+    paths = (PurePosixPath(posixpath.normpath(f"/{volume.lstrip('/')}")) for volume in volumes)
+    return tuple(sorted(str(path) for path in paths if PurePosixPath(BASE) in path.parents))
 
 
 class Images:
@@ -89,8 +103,10 @@ class Images:
         identity: str = inspected["Id"]
         async with self._probing:
             if identity not in self._facts:
-                user = (inspected.get("Config") or {}).get("User") or "root"
-                self._facts[identity] = await self._probe(identity, user.partition(":")[0] in ("root", "0"), traits)
+                config = inspected.get("Config") or {}
+                user = (config.get("User") or "root").partition(":")[0]
+                facts = await self._probe(identity, user in ("root", "0"), traits)
+                self._facts[identity] = replace(facts, hidden=hidden_by(config.get("Volumes") or ()))
         return self._facts[identity]
 
     async def _probe(self, identity: str, runs_as_root: bool, traits: Traits) -> ImageFacts:

@@ -131,6 +131,8 @@ class DockerRuntime:
             facts = await self._images.facts(plan.image, self._traits)
         except (ImageNotFound, ImageInvalid):
             return None
+        if facts.hidden:
+            return None
         mounts = self._mounts(RunDirectory(BASE), facts)
         config = job_config(plan, {}, mounts, self._traits, limit_layer=self._limits_layer_of(plan))
         return name_of_kind(config, facts.identity, self._bundle_digest, GATE_SCRIPT.decode())
@@ -142,6 +144,11 @@ class DockerRuntime:
         facts = await self._images.facts(spec.plan.image, self._traits, lately=True)
         if not facts.has_shell:
             raise ImageWithoutShell(f"the image {spec.plan.image} has no /bin/sh, which runs the job's script")
+        if facts.hidden:
+            raise StartFault(
+                f"the image {spec.plan.image} has a volume at {', '.join(facts.hidden)}, where it hides the job's own "
+                f"files, which are below {BASE}; build the image without that VOLUME, or with one at another path"
+            )
         if self._traits.remapped or self._traits.rootless or not facts.runs_as_root:
             await in_thread(open_to_everyone, spec.run)
         if self._bundle_source is not None and not self._bundle.exists():

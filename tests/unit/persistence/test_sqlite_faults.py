@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ci_common.ballast import Ballast
 from ci_common.errors import Locked, Unavailable
 from ci_common.jobs import State
 from ci_common.processes import this_process
@@ -83,6 +84,7 @@ async def test_a_submission_given_up_while_the_database_is_locked_never_becomes_
 FULL_DISK = """
 import asyncio, resource, sys
 from pathlib import Path
+from ci_common.ballast import Ballast
 from ci_common.errors import Unavailable
 from ci_persistence.sqlite import SQLiteJobRepository
 from ci_persistence.writing import Writer
@@ -149,8 +151,9 @@ async def test_only_the_owner_may_read_the_database(path: Path) -> None:
     repository = SQLiteJobRepository(path)
     await repository.open()
     await repository.add(new_job(), max_queued=PLENTY)
+    await eventually(Ballast(path).is_kept, "room is kept back")
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
-    assert modes == dict.fromkeys(["jobs.db", "jobs.db-wal", "jobs.db-shm"], 0o600)
+    assert modes == dict.fromkeys(["jobs.db", "jobs.db-wal", "jobs.db-shm", "jobs.db-ballast"], 0o600)
     await repository.close()
 
 
@@ -185,7 +188,7 @@ async def test_closing_leaves_no_thread_and_no_file_open(path: Path) -> None:
     await changes.aclose()
     await repository.close()
     await eventually(lambda: threading.active_count() <= threads, "the connections' threads have ended")
-    assert sorted(file.name for file in path.parent.iterdir()) == ["jobs.db"]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["jobs.db", "jobs.db-ballast"]
     if sys.platform == "linux":
         # asyncio.to_thread wakes its loop through descriptors that were there before.
         assert set(os.listdir("/proc/self/fd")) <= before

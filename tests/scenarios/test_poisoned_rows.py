@@ -1,0 +1,81 @@
+"""Rows with which the controller itself goes wrong: they end, and stop neither the queue nor the list."""
+
+import re
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ci_common.jobs import Conclusion, Job, ReasonCode, State
+from ci_controller.failures import MOST_FAILURES
+from ci_persistence.repository import JobFilter
+from tests.helpers.installation import Installation, completed
+
+
+@pytest.fixture
+def installation(installation: Installation) -> Installation:
+    settings = {"CI_RECONCILE_INTERVAL": "0.1", "MAX_CONCURRENCY": "1"}
+    return replace(installation, environment={**installation.environment, **settings})
+
+
+def half_a_pair(plan: dict[str, Any]) -> dict[str, Any]:
+    return plan | {"steps": [step | {"shell": "\ud800"} for step in plan["steps"]]}
+
+
+POISONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "text that cannot be written": half_a_pair,
+    "no plan of this version": lambda plan: {"steps": "of another kind"},
+    "an empty plan": lambda plan: {},
+}
+
+
+@pytest.mark.parametrize("poison", POISONS)
+async def test_a_job_that_the_controller_fails_at_ends(
+    installation: Installation, poison: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with installation.repository() as repository:
+        jobs = []
+        for _ in range(2):
+            job = installation.shell_job("echo never")
+            assert job.plan is not None
+            jobs.append(await repository.add(replace(job, plan=POISONS[poison](job.plan)), max_queued=100))
+        good = await installation.submit("echo good")
+        async with installation.controller():
+            assert (await completed(repository, good.id)).conclusion is Conclusion.SUCCEEDED
+            for job in jobs:
+                ended = await completed(repository, job.id)
+                assert ended.conclusion is Conclusion.ERRORED
+                assert ended.reason is not None
+                assert ended.reason.code is ReasonCode.INTERNAL_ERROR
+                error_id = re.search(r"[0-9a-f]{32}", ended.reason.message)
+                assert error_id
+                said = [record for record in caplog.records if job.id in record.getMessage() and record.exc_info]
+                assert len(said) == MOST_FAILURES
+                assert error_id[0] in said[-1].getMessage(), "the report names the stack trace"
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("reason_code", "of_another_version"),
+        ("steps", '[{"name": "of another version"}]'),
+        ("trace", '{"starting": "soon"}'),
+        ("not_before", 2**62),
+    ],
+)
+async def test_a_row_that_cannot_be_read_whole_hides_no_other(
+    installation: Installation, column: str, value: object
+) -> None:
+    poisoned, good = await installation.submit("echo odd"), await installation.submit("echo good")
+    with closing(sqlite3.connect(installation.settings.db_path)) as database, database:
+        database.execute(f"UPDATE jobs SET {column} = ?, reason_message = 'x' WHERE id = ?", [value, poisoned.id])
+    async with installation.repository() as repository:
+        listed = {job.id: job for job in await repository.list_jobs(JobFilter(), limit=10)}
+        assert listed.keys() == {poisoned.id, good.id}
+        async with installation.controller():
+            assert (await completed(repository, good.id)).conclusion is Conclusion.SUCCEEDED
+            odd: Job = await completed(repository, poisoned.id)
+            assert odd.state is State.COMPLETED
