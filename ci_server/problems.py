@@ -21,7 +21,7 @@ _LONGEST_DETAIL = 8192
 _ROUTE_CODES = {404: "not_found", 405: "method_not_allowed"}
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_NOT_WRITABLE = frozenset({errno.EPERM, errno.EACCES, errno.EROFS})
+_NOT_WRITABLE = frozenset({errno.EPERM, errno.EACCES, errno.EROFS, errno.EIO})
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def system_problem(error: OSError) -> Response | None:
     elif error.errno in _NO_DESCRIPTORS:
         detail = f"the server has as many files open as it may: {error.strerror}"
     elif error.errno in _NOT_WRITABLE:
-        detail = f"the server may not write to its data directory: {error.strerror}; its operator has to see to it"
+        detail = f"the server cannot write to its data directory: {error.strerror}"
     else:
         return None
     return problem_of(Unavailable(detail))

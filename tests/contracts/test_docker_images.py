@@ -1,12 +1,21 @@
 """Images: how they are got from a registry, and each way in which they cannot be."""
 
 import asyncio
+import posixpath
+import re
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
 
-from ci_common.errors import ImageInvalid, ImageNotFound, ImagePullFailed, ImageWithoutShell, RuntimeUnavailable
+from ci_common.errors import (
+    ImageInvalid,
+    ImageNotFound,
+    ImagePullFailed,
+    ImageWithoutShell,
+    RuntimeUnavailable,
+    StartFault,
+)
 from ci_common.layout import DataDirectory
 from ci_controller.runtime.docker.images import Images
 from ci_controller.runtime.protocol import Phase, Runtime, Workload
@@ -14,6 +23,7 @@ from tests.contracts.docker_bench import DockerBench, containers_labelled, remov
 from tests.contracts.runtime_suite.bench import MakeTrial
 from tests.contracts.runtime_suite.trial import Trial, make_spec
 from tests.engine.api import EngineAPI
+from tests.engine.images import volume_image
 from tests.helpers.images import NOISE, NOISE_LAYER, served_image
 from tests.helpers.registry import Registry, digest_of, layer_with, serve_registry
 from tests.helpers.waiting import PATIENCE, eventually
@@ -149,6 +159,27 @@ class TestFaults(DockerBench):
                 await runtime.create(spec)
         assert await runtime.list_workloads() == []
         assert containers_labelled(engine, f"ci-server.job={spec.key.job_id}") == []
+
+    @pytest.mark.parametrize("path", ["/ci/workspace", "/ci/./workspace/", "/ci/log", "ci/workspace/deep"])
+    async def test_a_volume_that_would_hide_the_project_is_told(
+        self, runtime: Runtime, data: object, engine: EngineAPI, path: str
+    ) -> None:
+        spec = make_spec(runtime, data, volume_image(engine, path), "true")
+        where = posixpath.normpath(f"/{path.lstrip('/')}")
+        with pytest.raises(StartFault, match=f"has a volume at {re.escape(where)}, where it hides"):
+            await runtime.create(spec)
+        assert await runtime.list_workloads() == []
+        assert await runtime.kind_of(spec.plan) is None, "none waits for such a job either"
+
+    @pytest.mark.parametrize("path", ["/data", "/ci", "/cinema"])
+    async def test_a_volume_elsewhere_hides_nothing(
+        self, runtime: Runtime, data: object, engine: EngineAPI, path: str
+    ) -> None:
+        one = Trial(runtime, make_spec(runtime, data, volume_image(engine, path), "cat there"))
+        (one.workspace / "there").write_text("yes")
+        assert (await one.execute()).exit_code == 0
+        assert one.run.log.read_text() == "yes"
+        await runtime.remove(one.key)
 
     async def test_a_probe_that_is_removed_tells_nothing_of_the_image(
         self, runtime: Runtime, data: DataDirectory, engine: EngineAPI, monkeypatch: pytest.MonkeyPatch

@@ -39,6 +39,11 @@ def user_image(engine: EngineAPI) -> str:
     return _imported(engine, "ci-test-busybox-user", busybox_layer, ["USER 1000:1000"])
 
 
+def volume_image(engine: EngineAPI, path: str) -> str:
+    """Return the name of a busybox image that has a volume at `path`."""
+    return _imported(engine, "ci-test-busybox-volume", busybox_layer, [f"VOLUME {path}"])
+
+
 def no_shell_image(engine: EngineAPI) -> str:
     """Return the name of an image that holds one program, which is no shell."""
     return _imported(engine, "ci-test-no-shell", no_shell_layer, ['CMD ["/bin/true"]'])

@@ -1,6 +1,9 @@
 """What is answered where a request is cut off by the end of the server."""
 
 import asyncio
+import errno
+import json
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -101,3 +104,36 @@ async def test_an_answer_that_has_begun_is_only_broken_off() -> None:
     leaving.begin()
     await request.task
     assert [message["type"] for message in request.sent] == ["http.response.start"]
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "told"),
+    [
+        (errno.ENOSPC, 503, "the server's disk cannot take the request: No space left on device"),
+        (errno.EDQUOT, 503, "the server's disk cannot take the request: Disk quota exceeded"),
+        (errno.EPERM, 503, "the server cannot write to its data directory: Operation not permitted"),
+        (errno.EACCES, 503, "the server cannot write to its data directory: Permission denied"),
+        (errno.EROFS, 503, "the server cannot write to its data directory: Read-only file system"),
+        (errno.EIO, 503, "the server cannot write to its data directory: Input/output error"),
+        (errno.EBADF, 500, "the server met an error of its own"),
+    ],
+)
+async def test_a_disk_that_cannot_be_written_to_is_no_bug(number: int, status: int, told: str) -> None:
+    async def fail(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise OSError(number, os.strerror(number), "/data/secret/place")
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    app = SimpleNamespace(state=SimpleNamespace(leaving=Leaving()))
+    scope = {"type": "http", "method": "POST", "path": "/submit", "query_string": b"", "headers": [], "app": app}
+    await Boundary(fail)(scope, receive, send)
+    assert sent[0]["status"] == status
+    detail = json.loads(sent[1]["body"])["detail"]
+    assert detail.startswith(told)
+    assert "secret" not in detail
