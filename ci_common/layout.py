@@ -37,6 +37,7 @@ from pathlib import Path
 from ci_common.errors import Unavailable
 
 UNCONFIRMED = "unconfirmed"
+LOG = "log"
 
 _EXIT = re.compile(rb"(\d{1,3})( term)?(?: oom:(\d{1,18}))?(?: pids:(\d{1,18}))?(?: throttled:(\d{1,3}))?( last)?\n")
 _EXIT_BYTES = 80
@@ -124,7 +125,7 @@ class RunDirectory:
 
     @cached_property
     def log(self) -> Path:
-        return self.path / "log"
+        return self.path / LOG
 
     @cached_property
     def steps(self) -> Path:

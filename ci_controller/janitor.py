@@ -7,13 +7,14 @@ is an orphan; but it goes only once it has been one for a while.
 import logging
 import os
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 from ci_common.errors import RuntimeFault
 from ci_common.ids import is_job_id
 from ci_common.jobs import Job, State
-from ci_common.layout import DataDirectory
+from ci_common.layout import LOG, DataDirectory
+from ci_common.trees import Folder
 from ci_common.walking import walked
 from ci_controller.completion import Writer
 from ci_controller.runtime.protocol import Runtime, Sighting, WorkloadKey
@@ -49,8 +50,8 @@ class Janitor:
                     log.warning("it cannot be removed at present: %s", exc)
 
     async def sweep_directories(self) -> None:
-        """Have the workspaces of attempts that have ended cleared that a controller left which died just then."""
-        async with aclosing(walked(self._data.jobs, _with_workspace)) as found:
+        """Have cleared what attempts that have ended left, where a controller died before it could do that."""
+        async with aclosing(walked(self._data.jobs, _uncleared)) as found:
             async for uncleared in found:
                 jobs = await self._writer.repository.get_many({key.job_id for key in uncleared})
                 for key in uncleared:
@@ -61,12 +62,21 @@ class Janitor:
                         self._supervise(job.as_of(key.attempt))
 
 
-def _with_workspace(job: "os.DirEntry[str]") -> set[WorkloadKey]:
-    """Return those of the job's attempts that have a workspace."""
-    if not is_job_id(job.name):
-        return set()
-    return {
-        WorkloadKey(job.name, int(workspace.parent.name))
-        for workspace in Path(job.path).glob("*/workspace*")
-        if workspace.parent.name.isdecimal()
-    }
+def _uncleared(job: "os.DirEntry[str]") -> set[WorkloadKey]:
+    """Return those of the job's attempts whose run directory has more than a log, or is none."""
+    found: set[WorkloadKey] = set()
+    with suppress(OSError), Folder.opened(Path(job.path)) as folder:
+        for name in folder.names():
+            if name.isdecimal() and is_job_id(job.name) and _holds_more_than_a_log(folder, name):
+                found.add(WorkloadKey(job.name, int(name)))
+    return found
+
+
+def _holds_more_than_a_log(job: Folder, name: str) -> bool:
+    try:
+        with job.folder(name) as run:
+            return not run.names() <= {LOG}
+    except NotADirectoryError:
+        return True
+    except OSError:
+        return False  # It has just gone.

@@ -22,7 +22,7 @@ from tests.helpers.jobs import NOON, bring, new_job
 from tests.helpers.leading import leading
 
 
-async def test_workspaces_of_attempts_that_have_ended_are_cleared(tmp_path: Path) -> None:
+async def test_what_attempts_that_have_ended_left_is_cleared(tmp_path: Path) -> None:
     data = DataDirectory(tmp_path / "data")
     data.create()
     supervised: list[Job] = []
@@ -49,9 +49,16 @@ async def test_workspaces_of_attempts_that_have_ended_are_cleared(tmp_path: Path
             data.run(job.id, attempt).workspace.mkdir(parents=True)
         data.run(again.id, 2).workspace.with_name("workspace.new").mkdir(parents=True)
         data.run(ended.id, 1).path.mkdir(parents=True)
+        data.run(ended.id, 1).log.touch()
+        renamed = await stored(State.COMPLETED)
+        (data.run(renamed.id, 1).path / "aside").mkdir(parents=True)
+        replaced = await stored(State.COMPLETED)
+        data.job(replaced.id).mkdir(parents=True)
+        data.run(replaced.id, 1).path.symlink_to(tmp_path)
 
         await Janitor(data, Writer(repository, lease, utc_now), supervised.append).sweep_directories()
-    assert {(job.id, job.attempt) for job in supervised} == {(again.id, 1), (again.id, 2), (ended.id, 2)}
+    left = {(again.id, 1), (again.id, 2), (ended.id, 2), (renamed.id, 1), (replaced.id, 1)}
+    assert {(job.id, job.attempt) for job in supervised} == left
     assert all(job.state is State.COMPLETED for job in supervised)
 
 
