@@ -12,6 +12,12 @@ GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LAST_GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
+def get(target: bytes = b"/health", *headers: bytes) -> bytes:
+    """Return a request after which the server closes the connection, with these further headers."""
+    lines = [b"GET " + target + b" HTTP/1.1", b"Host: localhost", b"Connection: close", *headers]
+    return b"\r\n".join([*lines, b"", b""])
+
+
 @dataclass
 class Answer:
     """One answer to a request."""

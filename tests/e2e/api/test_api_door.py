@@ -6,10 +6,9 @@ import json
 import pytest
 
 from ci_server.door import door, limits, protocol
-from ci_server.door.fallback import FallbackProtocol
 from tests.e2e.conftest import Connect
 from tests.helpers.played_api import Api, StartApi
-from tests.helpers.raw_http import GET, LAST_GET, answers_in, exchange
+from tests.helpers.raw_http import GET, LAST_GET, answers_in, exchange, get
 from tests.helpers.waiting import PATIENCE, eventually
 
 ECHO = b'{"type": "echo"}'
@@ -17,22 +16,8 @@ POST = b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-
 CHUNKED = b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-def get(target: bytes = b"/health", *headers: bytes) -> bytes:
-    """Return a request after which the server closes the connection, with these further headers."""
-    lines = [b"GET " + target + b" HTTP/1.1", b"Host: localhost", b"Connection: close", *headers]
-    return b"\r\n".join([*lines, b"", b""])
-
-
 def code_of(body: bytes) -> str:
     return str(json.loads(body)["code"])
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time passes fifty times as fast at the door."""
-    monkeypatch.setattr(door, "TICK_SECONDS", 0.02)
-    monkeypatch.setattr(door, "HEAD_SECONDS", 0.2)
-    monkeypatch.setattr(door, "IDLE_SECONDS", 0.4)
 
 
 TOO_MUCH = {
@@ -275,36 +260,6 @@ async def test_as_many_connections_as_there_may_be(
     readers.pop().close()
     await eventually(lambda: _answers(api))
     assert len([record for record in caplog.records if "6 connections are open" in record.message]) == 1
-
-
-@pytest.fixture
-def fallback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The protocol of interpreters without httptools."""
-    monkeypatch.setattr("ci_server.serving.Protocol", FallbackProtocol)
-
-
-@pytest.mark.parametrize(
-    ("sent", "status"),
-    [
-        (GET * 3 + LAST_GET, 200),
-        (b"GET /health HTTP/1.1\r\n\r\n", 400),
-        (get(b"/health", b"X: " + b"x" * 200_000), 400),
-        (GET[:-2], 408),
-        (LAST_GET.replace(b"localhost", b"evil.example"), 421),
-    ],
-    ids=["pipelined", "no host", "large headers", "half a request", "another host"],
-)
-@pytest.mark.usefixtures("fallback", "quick")
-async def test_without_httptools(start_api: StartApi, sent: bytes, status: int) -> None:
-    api = await start_api()
-    answers = await exchange(api.url, sent)
-    assert {answer.status for answer in answers} == {status}
-    assert len(answers) == sent.count(b"GET ")
-
-
-@pytest.mark.usefixtures("fallback", "quick")
-async def test_readers_without_httptools(start_api: StartApi, connect: Connect) -> None:
-    await test_readers_of_a_quiet_stream_have_all_the_time_there_is(await start_api(), connect)
 
 
 async def _answers(api: Api) -> bool:
