@@ -91,6 +91,8 @@ async def open_services(
     """Open what there is besides the repository, and close it. Raises OSError."""
     data = DataDirectory(settings.data_path)
     async with FileWatcher() as watcher, Readers(MODULE, ReadingLimits.of(settings)) as readers:
+        if settings.controller != "off":  # A server that runs jobs is there to be given some.
+            readers.expect()
         feed = JobFeed(repository)
         tasks = [
             asyncio.create_task(feed.run(), name="job-feed"),

@@ -39,6 +39,7 @@ async def submit_upload(services: Services, request: Request) -> Job:
     max_bytes, job_id = services.settings.max_upload_bytes, new_job_id()
     announced = announced_bytes(request, max_bytes)
     async with services.admission.upload(announced) as place, staged(services.data, job_id) as staging:
+        services.readers.expect()
         upload = await receive_upload(request, staging.upload, max_bytes, on_written=place.count)
         trace.note(Station.RECEIVED)
         raw = b"{}" if upload.spec is None else upload.spec

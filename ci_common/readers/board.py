@@ -6,7 +6,6 @@ It outlives the reader, so that the file is known which a reader was killed over
 import mmap
 import os
 import struct
-import tempfile
 from collections.abc import Iterable
 
 _BYTES = 32 * 1024
@@ -29,6 +28,8 @@ class Board:
         if hasattr(os, "memfd_create"):
             descriptor = os.memfd_create("reader-board", os.MFD_CLOEXEC)
         else:
+            import tempfile
+
             with tempfile.TemporaryFile() as file:
                 descriptor = os.dup(file.fileno())
         os.ftruncate(descriptor, _BYTES)

@@ -1,6 +1,5 @@
 """Messages between a reader and the process that it reads for: JSON behind its length."""
 
-import asyncio
 import json
 import struct
 from typing import Any, BinaryIO
@@ -9,6 +8,7 @@ MAX_FRAME_BYTES = 8 * 1024**2
 """More than an answer may have, so that one that is longer comes from a reader that has gone wrong."""
 
 _LENGTH = struct.Struct(">I")
+HEAD_BYTES = _LENGTH.size
 
 
 class BrokenFrame(ConnectionError):
@@ -26,18 +26,19 @@ def read_frame(stream: BinaryIO) -> dict[str, Any] | None:
     head = stream.read(_LENGTH.size)
     if len(head) < _LENGTH.size:
         return None
-    return _decoded(stream.read(_LENGTH.unpack(head)[0]))
+    return decoded(stream.read(_LENGTH.unpack(head)[0]))
 
 
-async def next_frame(stream: asyncio.StreamReader) -> dict[str, Any]:
-    """Return the next message. Raises BrokenFrame, and IncompleteReadError at the end of the stream."""
-    (length,) = _LENGTH.unpack(await stream.readexactly(_LENGTH.size))
+def length_in(head: bytes) -> int:
+    """Return how long the message behind a head is. Raises BrokenFrame."""
+    (length,) = _LENGTH.unpack(head)
     if length > MAX_FRAME_BYTES:
         raise BrokenFrame(f"a message of {length} bytes")
-    return _decoded(await stream.readexactly(length))
+    return int(length)
 
 
-def _decoded(body: bytes) -> dict[str, Any]:
+def decoded(body: bytes) -> dict[str, Any]:
+    """Return the message behind a head. Raises BrokenFrame."""
     try:
         message = json.loads(body.decode(errors="surrogatepass"))
     except (ValueError, RecursionError) as exc:

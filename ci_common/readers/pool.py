@@ -16,6 +16,7 @@ AT_ONCE = 4
 _SLOW_SECONDS = 0.2
 _WAITING_SECONDS = 0.1
 _IDLE_SECONDS = 600.0
+_UNASKED_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ class Pace:
     """Another reader is started for a task that has waited so long for one."""
     idle: float = _IDLE_SECONDS
     """A reader that has had nothing to do for so long is ended, unless it is the only one."""
+    unasked: float = _UNASKED_SECONDS
+    """The first reader is started after so long, even if nothing has asked for one."""
 
 
 class Readers:
@@ -53,7 +56,7 @@ class Readers:
         self._is_closed = False
 
     async def __aenter__(self) -> Self:
-        self._start_one()
+        self._later("unasked", self._pace.unasked, self.expect)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -70,6 +73,11 @@ class Readers:
     def pids(self) -> list[int]:
         """The processes that are ready or at work."""
         return [reader.pid for reader in [*self._idle, *self._busy]]
+
+    def expect(self) -> None:
+        """Have a reader started for a task that will come, unless there is one."""
+        if self._counted == 0:
+            self._start_one()
 
     async def ready(self) -> None:
         """Wait until a reader can take a task. Raises Unavailable, ReaderLost."""
@@ -152,8 +160,7 @@ class Readers:
             self._offer(reader)
             return
         await self._end(reader)
-        if self._counted == 0:
-            self._start_one()
+        self.expect()
 
     async def _end(self, reader: Reader) -> None:
         await reader.end()
@@ -165,8 +172,7 @@ class Readers:
 
     def _grow_later(self) -> None:
         """See to it that tasks do not wait for long: readers take a while to start, so one may be free before."""
-        if self._counted == 0:
-            self._start_one()
+        self.expect()
         self._later("waiting", self._pace.waiting, self._grow)
 
     def _grow(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from ci_common.errors import Unavailable
 from ci_common.process_start import state_and_start_of
 from ci_common.readers.board import Board
-from ci_common.readers.frames import encoded, next_frame
+from ci_common.readers.frames import HEAD_BYTES, decoded, encoded, length_in
 from ci_common.readers.verdicts import Files, ReaderLost, Silence
 
 _PROGRAM = "import sys; sys.path[:] = {path}; from ci_common.readers.child import main; main()"
@@ -59,7 +59,7 @@ class Reader:
         reader = cls(process, board)
         try:
             async with asyncio.timeout(_START_SECONDS):
-                await next_frame(reader._answers)
+                await reader._next_frame()
         except (TimeoutError, OSError, EOFError) as exc:
             await reader.end()
             raise ReaderLost(f"it ended with {process.returncode} before it was ready") from exc
@@ -106,12 +106,16 @@ class Reader:
         looking = loop.call_later(silence / 2, look)
         try:
             async with asyncio.timeout(silence):
-                return await next_frame(self._answers)
+                return await self._next_frame()
         except TimeoutError:
             self.silence = Silence(self._processor_seconds() - half)
             raise
         finally:
             looking.cancel()
+
+    async def _next_frame(self) -> dict[str, Any]:
+        head = await self._answers.readexactly(HEAD_BYTES)
+        return decoded(await self._answers.readexactly(length_in(head)))
 
     @property
     def only_reads(self) -> bool:

@@ -4,12 +4,14 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ci_common.readers.child import Caller, TaskFunction
-from ci_common.readers.pool import Readers
 from ci_common.readers.verdicts import Task
 from ci_common.unpack import UnpackLimits, unpack
+
+if TYPE_CHECKING:
+    from ci_common.readers.pool import Readers  # A reader has no use for it, and would start later.
 
 
 def unpack_task(argument: dict[str, Any], caller: Caller) -> None:
@@ -31,7 +33,7 @@ def unpack_argument(archive: Path, target: Path, limits: UnpackLimits) -> dict[s
 
 
 async def unpack_with(
-    readers: Readers,
+    readers: "Readers",
     archive: Path,
     target: Path,
     limits: UnpackLimits,
@@ -49,6 +51,8 @@ async def unpack_with(
 
 async def unpack_apart(archive: Path, target: Path, limits: UnpackLimits) -> None:
     """Have an archive unpacked as `unpack_with` does, by a reader of its own."""
+    from ci_common.readers.pool import Readers
+
     async with Readers(__name__, limits.reading) as readers:
         await unpack_with(readers, archive, target, limits)
 

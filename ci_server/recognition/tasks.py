@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ci_common.readers.child import Caller, TaskFunction
-from ci_common.readers.pool import Readers
 from ci_common.readers.unpacking import unpack_argument, unpack_task
 from ci_common.readers.verdicts import Task
 from ci_common.retention import Limit
@@ -14,6 +13,9 @@ from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan, Spec
 from ci_common.unpack import UnpackLimits
 from ci_server.recognition.projects import Resolved, resolve
+
+if TYPE_CHECKING:
+    from ci_common.readers.pool import Readers  # A reader has no use for it, and would start later.
 
 MODULE = __name__
 
@@ -36,7 +38,7 @@ TASKS: dict[str, TaskFunction] = {"unpack": unpack_task, "read": read_task}
 
 
 async def read_with(
-    readers: Readers,
+    readers: "Readers",
     archive: Path,
     workspace: Path,
     requested: Spec,
