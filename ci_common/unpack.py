@@ -1,4 +1,4 @@
-"""Unpacks a zip archive that nobody vouches for.
+"""Unpacks a zip archive of an unknown sender.
 
 What is written stays inside the target: names are taken apart and checked, nothing is ever written through a link, and
 links are made last. Limits hold for what is really written; what the archive's headers claim is not believed.

@@ -74,7 +74,7 @@ class Reader:
 
     @property
     def can_work(self) -> bool:
-        """Whether it is there, and nobody has stopped it."""
+        """Whether it lives, and is not stopped."""
         if self.is_worn or self._process.returncode is not None:
             return False
         state = state_and_start_of(self.pid)

@@ -1,4 +1,4 @@
-"""Projects that are hostile to whoever reads them: refused by name, while everybody else is served."""
+"""Projects that are hostile to their reader: refused by name, while other requests are served."""
 
 import asyncio
 import os
@@ -55,7 +55,7 @@ async def spinning(start_api: StartApi, monkeypatch: pytest.MonkeyPatch) -> Api:
     return api
 
 
-async def test_eight_hostile_uploads_at_once_stop_nobody_else(spinning: Api) -> None:
+async def test_eight_hostile_uploads_at_once_leave_others_alone(spinning: Api) -> None:
     hostile = [asyncio.create_task(spinning.upload(SPINNING)) for _ in range(8)]
     await eventually(lambda: len(list(spinning.data.incoming.glob("*/1/workspace/spin"))) >= 4)
     async with asyncio.timeout(PATIENCE):
@@ -113,7 +113,7 @@ async def test_a_ci_yaml_that_links_to_itself(api: Api) -> None:
     assert str(api.data.path) not in document["detail"], "of the server's paths nothing is told"
 
 
-async def test_links_to_themselves_elsewhere_harm_nobody(api: Api) -> None:
+async def test_links_to_themselves_elsewhere_are_taken(api: Api) -> None:
     answer = await api.upload(zip_of((link("a"), "a"), ("test_a.py", "")))
     assert answer.status_code == 202, answer.text
 

@@ -110,7 +110,7 @@ async def test_an_answer_that_is_too_long_is_refused(readers: Readers, project: 
     assert await readers.do(task("echo", project))
 
 
-async def test_an_error_that_nobody_foresaw_is_the_uploads(
+async def test_an_unforeseen_error_is_the_uploads(
     readers: Readers, project: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(InvalidRequest, match=r"^setup.py cannot be read: RecursionError: too deep$"):
@@ -204,7 +204,7 @@ async def test_nothing_is_left_where_the_server_stops(project: Path, tmp_path: P
     await asyncio.gather(doing, return_exceptions=True)
 
 
-async def test_those_that_compute_for_long_hold_up_nobody(project: Path) -> None:
+async def test_those_that_compute_for_long_do_not_hold_up_others(project: Path) -> None:
     limits = ReadingLimits(seconds=60)
     async with Readers(MODULE, limits, pace=EAGER) as readers:
         spinning = [asyncio.create_task(readers.do(task("spin", project, opens=[]))) for _ in range(2 * AT_ONCE)]
