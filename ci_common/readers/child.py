@@ -110,8 +110,8 @@ def main() -> None:
     confine(int(parent))
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # What is printed must not come between the answers.
-    caller = Caller(requests, answers, Board(int(descriptor)))
     tasks: dict[str, TaskFunction] = importlib.import_module(module).TASKS
+    caller = Caller(requests, answers, Board(int(descriptor)))
     sys.addaudithook(lambda event, arguments: caller.opens(arguments[0]) if event == "open" else None)
     sys.dont_write_bytecode = True
     gc.freeze()

@@ -63,7 +63,8 @@ def result_of(answer: dict[str, Any], task: Task, files: Files, limits: ReadingL
         raise as_error(answer["refused"])
     if "over" in answer:
         raise _over(answer["over"], files, limits)
-    log.warning("an upload cannot be read (%s):\n%s", files, answer["trace"])
+    trace = "\n".join(f"    {_shown(line)}" for line in str(answer["trace"]).splitlines())
+    log.warning("an upload cannot be read (%s):\n%s", files, trace)
     reason = " ".join(str(answer["fault"]).replace(f"{task.root}/", "").split())
     raise files.refused(f"cannot be read: {reason}")
 

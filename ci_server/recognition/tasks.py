@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 MODULE = __name__
 
+_COLUMNS = {"labels", "priority", "project"}
+"""What the server does with a spec of its own; all else of it is in the plan."""
+
 
 def read_task(argument: dict[str, Any], caller: Caller) -> dict[str, Any]:
     """Unpack an archive, and return how to run the project in it."""
@@ -29,7 +32,7 @@ def read_task(argument: dict[str, Any], caller: Caller) -> dict[str, Any]:
     caller.only_read(workspace)
     resolved = resolve(workspace, requested, settings)
     return {
-        "spec": resolved.spec.model_dump(mode="json", exclude_unset=True),
+        "spec": resolved.spec.model_dump(mode="json", include=_COLUMNS),
         "plan": resolved.plan.model_dump(mode="json"),
     }
 
@@ -48,8 +51,10 @@ async def read_with(
 ) -> Resolved:
     """Have `archive` unpacked into the empty directory `workspace`, and return how to run the project in it.
 
-    Raises what `unpack_with` and `resolve` raise, and InvalidRequest where the project's
-    files cannot be read or take more than they may.
+    Of the `spec` that is returned there is only what the job's own columns hold.
+
+    Raises what `unpack_with` and `resolve` raise, and
+    InvalidRequest where the project's files cannot be read or take more than they may.
     """
     argument = unpack_argument(archive, workspace, UnpackLimits.of(settings)) | {
         "requested": requested.model_dump(mode="json", exclude_unset=True),

@@ -83,7 +83,7 @@ def refuse(argument: Any, _: Caller) -> NoReturn:
 def fail(argument: Any, caller: Caller) -> NoReturn:
     caller.only_read(Path(argument["root"]))
     open(f"{argument['root']}/{argument['opens']}").close()
-    raise RecursionError("too deep")
+    raise RecursionError("too deep\n2026-01-01 INFO forged \x1b[2J")
 
 
 def system_error(argument: Any, _: Caller) -> NoReturn:

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from ci_common.readers.confinement import ReadingLimits
 from tests.helpers.archives import link
 from tests.helpers.hostile_projects import HOSTILE, zip_of
 from tests.helpers.played_api import Api, StartApi, zipped
@@ -16,6 +17,12 @@ from tests.helpers.waiting import PATIENCE, eventually
 
 PYTHON = zipped(test_a__py="def test(): pass")
 SPINNING = zipped(test_a__py="", spin="")
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that is busy with other things, the time by the clock must not run out first."""
+    monkeypatch.setattr(ReadingLimits, "longest_silence", property(lambda _: 10 * PATIENCE))
 
 
 async def refusal(api: Api, answer: httpx.Response, code: str) -> dict[str, Any]:
@@ -28,7 +35,7 @@ async def refusal(api: Api, answer: httpx.Response, code: str) -> dict[str, Any]
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_what_would_take_for_ever_to_read_is_refused_by_name_or_cut_short(start_api: StartApi, name: str) -> None:
     api = await start_api(read_timeout=1)
-    api.client.timeout = PATIENCE
+    api.client.timeout = 5 * PATIENCE
     file, content = HOSTILE[name]
     answer = await api.upload(content)
     if name != "dotted key" and answer.status_code == 202:
@@ -40,7 +47,7 @@ async def test_what_would_take_for_ever_to_read_is_refused_by_name_or_cut_short(
 
 async def test_what_takes_too_much_memory_to_read_is_refused_by_name(start_api: StartApi) -> None:
     api = await start_api(read_timeout=60, read_memory=64 * 1024**2)
-    api.client.timeout = PATIENCE
+    api.client.timeout = 5 * PATIENCE
     content = zipped(pyproject__toml=".".join("a" * 12_000) + " = 1")
     document = await refusal(api, await api.upload(content), "invalid_request")
     assert document["detail"] == "pyproject.toml takes more than 64 MiB of memory to read (CI_READ_MEMORY)"
@@ -51,7 +58,7 @@ async def spinning(start_api: StartApi, monkeypatch: pytest.MonkeyPatch) -> Api:
     """A server that reads projects with a file `spin` for ever."""
     monkeypatch.setattr("ci_server.services.MODULE", "tests.helpers.spinning_tasks")
     api = await start_api(read_timeout=600)
-    api.client.timeout = PATIENCE
+    api.client.timeout = 5 * PATIENCE
     return api
 
 
