@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import httpx
 import httpx_sse
@@ -40,14 +40,10 @@ def open_http(server_url: str, *, idle_seconds: float) -> httpx.AsyncClient:
     `idle_seconds` is how long a connection may bring nothing at all before it counts as broken. Raises
     ServerUnreachable for a URL of another form.
     """
-    parts = urlsplit(server_url)
+    parts = _parts(server_url)
     uds = None
-    if parts.scheme == "unix" and parts.path:
+    if parts.scheme == "unix":
         uds, server_url = parts.path, "http://localhost"
-    elif parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ServerUnreachable(
-            f"{server_url!r} is not a server's URL; write http://HOST:PORT, https://HOST or unix:///PATH"
-        )
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=4)
     secure = parts.scheme == "https"
     local = uds is not None or _is_loopback(parts.hostname or "")
@@ -62,6 +58,20 @@ def open_http(server_url: str, *, idle_seconds: float) -> httpx.AsyncClient:
             headers={"User-Agent": "ci-server-client"},
             trust_env=not local,  # A proxy cannot see this machine's loopback.
         )
+
+
+def _parts(server_url: str) -> SplitResult:
+    """Take a server's URL apart. Raises ServerUnreachable for what is none."""
+    try:
+        parts = urlsplit(server_url)
+        is_one = bool(parts.path) if parts.scheme == "unix" else parts.scheme in ("http", "https") and parts.hostname
+        if is_one and parts.port != 0:  # Asking for the port checks it.
+            return parts
+    except ValueError:
+        pass  # Brackets without their like, or a port beyond 65535.
+    raise ServerUnreachable(
+        f"{server_url!r} is not a server's URL; write http://HOST:PORT, https://HOST or unix:///PATH"
+    )
 
 
 def _is_loopback(host: str) -> bool:

@@ -145,6 +145,14 @@ def test_paths_that_cannot_be(
     assert path[:50] in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "url", ["http://[", "http://[::1", "http://x:99999", "http://x:y", "http://", "unix:", "ftp://x", "x", "http://x:0"]
+)
+def test_what_is_no_url(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli(["list", "--server", url]) == 69
+    assert "is not a server's URL; write http" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["run", "submit", "backup", "restore"])
 def test_an_empty_path_is_not_the_current_directory(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli([command, ""]) == 64
