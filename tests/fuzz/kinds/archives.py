@@ -1,7 +1,6 @@
 """Archives whose names, links and headers are not what honest programs write."""
 
 import struct
-from collections.abc import Callable
 from functools import lru_cache
 
 from tests.fuzz.choices import Choices
@@ -93,8 +92,7 @@ _SPEC = '{"command": ":"}'
 
 
 def generate(choices: Choices) -> Message:
-    maker: Callable[[Choices], bytes] = choices.pick((_headers, _headers, _endings, _links, _bomb, _mutated))
-    return uploaded(maker(choices), _SPEC)
+    return uploaded(choices.pick(_MAKERS)(choices), _SPEC)
 
 
 def _headers(choices: Choices) -> bytes:
@@ -175,3 +173,6 @@ def _mutated(choices: Choices) -> bytes:
     for _ in range(choices.between(1, 4)):
         data[choices.below(len(data))] = choices.below(256)
     return bytes(data[: choices.below(len(data))] if choices.chance(20) else data)
+
+
+_MAKERS = (_headers, _headers, _headers, _mutated, _mutated, _endings, _endings, _links, _links, _bomb)

@@ -100,6 +100,8 @@ def generate(choices: Choices) -> Message:
     if choices.chance(4):
         data = choices.pick((data.decode("utf-8", "replace").encode("utf-16"), b"\xff" + data, data + b" " * 262_144))
     spec = specs.wrapped(specs.pairs(choices)) if choices.chance(15) else None
+    if choices.chance(2):
+        data, spec = _labels(64).encode(), '{"command": ":", "labels": {"other": ""}}'
     return uploaded(zipped({"ci.yaml": data}), spec)
 
 
@@ -111,7 +113,8 @@ def _line(choices: Choices) -> str:
     if way == 1:
         return f"{name}: {choices.pick(_SCALARS)}"
     if way == 2:
-        return f"{name}: !!{choices.pick(_TAGS)} {choices.pick(_TAGGED)}"
+        tag = choices.pick(_TAGS if choices.chance(30) else _TAGS[:5])
+        return f"{name}: !!{tag} {choices.pick(_TAGGED if choices.chance(50) else _TAGGED[:4])}"
     if way == 3:
         return choices.call(_large)
     if way == 4:
@@ -139,9 +142,13 @@ def _large(choices: Choices) -> str:
             "timeout: 0x" + "f" * digits,
             "env: " + "[" * depth + "]" * depth,
             "env: " + "{a: " * depth + "1" + "}" * depth,
-            "labels: {" + ", ".join(f"l{n}: a" for n in range(choices.pick((63, 64, 65, 5_000)))) + "}",
+            _labels(choices.pick((63, 64, 65, 5_000))),
             "\n".join(f"x{n}: 1" for n in range(depth)),
             "- " * depth,
             "? " * depth,
         )
     )
+
+
+def _labels(number: int) -> str:
+    return "labels: {" + ", ".join(f"l{n}: a" for n in range(number)) + "}"

@@ -24,7 +24,7 @@ _RIGHT = {
     "status": ("queued", "running", "completed"),
     "conclusion": ("succeeded", "failed"),
     "label": ("a:b", ":"),
-    "q": ("e", "%", "_", "\\"),
+    "q": ("e", "%", "_", "\\", "a" * 1_001, "a" * 50_000),
     "since": texts.TIMES[:3],
     "before": texts.TIMES[:3],
     "include": ("log",),

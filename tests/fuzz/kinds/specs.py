@@ -33,7 +33,7 @@ def pairs(choices: Choices) -> list[str]:
     names = ["command" if choices.chance(70) else "steps", *choices.several(3, lambda c: c.pick(tuple(FIELDS)))]
     found = [f"{json.dumps(name)}: {choices.pick(FIELDS[name])}" for name in dict.fromkeys(names)]
     if choices.chance(40):
-        found.append(choices.call(_wrong_value, _wrong_inside, _unknown, _many))
+        found.append(choices.call(_wrong_value, _wrong_inside, _unknown, _many, _quantity))
     return found
 
 
@@ -76,6 +76,13 @@ def _many(choices: Choices) -> str:
             ", ".join(f'"{n}": 1' for n in numbered),
         )
     )
+
+
+def _quantity(choices: Choices) -> str:
+    """Return a quantity of very many digits."""
+    digits = choices.pick(("9", "1", "0")) * choices.pick((20, 33, 400, 4_301, 100_000, 999_000))
+    written = choices.pick((f'"{digits}"', digits, f'"{digits}m"', f'"0.{digits}"'))
+    return choices.pick(('"limits": {"memory": {}}', '"limits": {"log": {}}', '"timeout": {}')).replace("{}", written)
 
 
 def _number(choices: Choices) -> str:
