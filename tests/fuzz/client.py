@@ -14,6 +14,7 @@ HANG_SECONDS = PATIENCE
 """How long an answer may take on a busy machine; what takes longer counts as none."""
 _PATIENCE_SECONDS = 0.2
 """How long the answer to a request that may be half a request is waited for before the connection is half closed."""
+_CONTINUE = b"HTTP/1.1 100 "
 _MOST_BYTES = 8 * 1024**2
 
 Enough = Callable[[bytes], bool]
@@ -57,9 +58,10 @@ def send(address: tuple[str, int], data: bytes, *, may_be_half: bool = False, en
 
 
 def _answers(connection: socket.socket) -> bool:
+    """Tell whether there is an answer, or an end; `100 Continue` only asks for the rest of the request."""
     connection.settimeout(_PATIENCE_SECONDS)
     try:
-        return bool(connection.recv(1, socket.MSG_PEEK))
+        return not connection.recv(len(_CONTINUE), socket.MSG_PEEK).startswith(_CONTINUE)
     except TimeoutError:
         return False
     except OSError:
