@@ -116,7 +116,7 @@ def test_processes_are_found_by_the_directory_and_no_others(tmp_path: Path) -> N
     sleep = ["sleep", "60"]
     by_directory = subprocess.Popen(sleep, cwd=ours.path)
     by_variable = subprocess.Popen(sleep, env={**os.environ, "CI_DB_PATH": str(ours.database)})
-    by_word = subprocess.Popen(["/bin/sh", "-c", "sleep 60; :", str(ours.path)])
+    by_word = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", str(ours.path)])
     other = subprocess.Popen(sleep, cwd=tmp_path)
     try:
         assert {by_directory.pid, by_variable.pid, by_word.pid} <= set(processes_of(ours))
