@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ci_server.recognition.indexes import patterns_of_private_names
 from ci_server.recognition.project_files import ProjectFiles
 from ci_server.recognition.pyproject import PYPROJECT, PythonProject
 from ci_server.recognition.requirements import invalid, normal_name, parse_requirement, strings, unusable, with_marker
-from ci_server.recognition.sources import Source, Sources, path_below_root
+from ci_server.recognition.sources import Source, path_below_root
 
 _MAX_LOCAL = 100
 _EDITABLE = ("-e ", "--editable ", "--editable=")
@@ -43,9 +44,9 @@ class Locator:
     def _private(self, texts: Iterable[str], file: str, project: PythonProject, base: str) -> Iterator[Arguments]:
         for text in texts:
             requirement = parse_requirement(text, file)
-            sources = self._sources_of(requirement, project)
+            sources = self._sources_of(requirement, project, base)
             if not project.extras.is_own(requirement.name) and sources and not all(s.by_backend for s in sources):
-                yield from self._from_sources(requirement, sources, base)
+                yield from self._from_sources(requirement, sources)
 
     def _located(self, texts: Iterable[str], file: str, project: PythonProject, base: str) -> Iterator[Arguments]:
         words = [" ".join(text.split()) for text in texts]
@@ -55,29 +56,32 @@ class Locator:
         for text in project.extras.without_own(plain, file):
             requirement = parse_requirement(text, file)
             path = path_below_root(requirement.url) if requirement.url else None
-            sources = self._sources_of(requirement, project)
+            sources = self._sources_of(requirement, project, base)
             if path is not None:
-                yield from self._local(Source(file, path=path), requirement, base)
+                yield from self._local(Source(file, path=path, base=base), requirement)
             elif requirement.url and "{" in requirement.url:
                 raise unusable(file, f"{text!r} is put together when Hatch runs")
             elif sources:
-                yield from self._from_sources(requirement, sources, base)
+                yield from self._from_sources(requirement, sources)
             else:
                 yield (text,)
 
-    def _sources_of(self, requirement: Requirement, project: PythonProject) -> list[Source]:
-        """Return the private places of a package, those that the project names before those of its workspace."""
+    def _sources_of(self, requirement: Requirement, project: PythonProject, base: str) -> list[Source]:
+        """Return the private places of a package: those that its project names, or else those of the root's."""
         if requirement.url is not None:
             return []
         name = normal_name(requirement.name)
-        declared = list(project.sources.get(name) or self._workspace_sources.get(name) or ())
+        declared = [replace(source, base=base) for source in project.sources.get(name, ())]
+        if not declared:
+            # What the root's build puts into its metadata is not in that of this project.
+            declared = [replace(source, by_backend=False) for source in self._project.sources.get(name, ())]
         for pattern, index in patterns_of_private_names(project.document):
             if pattern.fullmatch(name):
                 declared.append(Source(PYPROJECT, index=index))
         public = project.indexes.public_names | self._project.indexes.public_names
         return [source for source in declared if not source.index or normal_name(source.index) not in public]
 
-    def _from_sources(self, requirement: Requirement, sources: list[Source], base: str) -> Iterator[Arguments]:
+    def _from_sources(self, requirement: Requirement, sources: list[Source]) -> Iterator[Arguments]:
         for source in sources:
             if source.index:
                 raise unusable(
@@ -87,9 +91,9 @@ class Locator:
             if source.address:
                 yield (self._direct(requirement, source),)
             elif source.workspace:
-                yield from self._local(self._member(requirement.name, source), requirement, ".")
+                yield from self._local(self._member(requirement.name, source), requirement)
             else:
-                yield from self._local(source, requirement, base)
+                yield from self._local(source, requirement)
 
     def _direct(self, requirement: Requirement, source: Source) -> str:
         if "://" not in source.address:
@@ -102,9 +106,9 @@ class Locator:
         parse_requirement(direct, source.file)
         return direct
 
-    def _local(self, source: Source, requirement: Requirement, base: str) -> Iterator[Arguments]:
+    def _local(self, source: Source, requirement: Requirement) -> Iterator[Arguments]:
         """Yield a path of the upload, and what its project in turn takes from private places."""
-        path = self._root.inside(source.path, base)
+        path = self._root.inside(source.path, source.base)
         if path is None:
             raise unusable(source.file, f"{requirement.name} comes from {source.path!r}, which is not in the upload")
         if path == ".":
@@ -125,7 +129,7 @@ class Locator:
         yield ("-e", f"./{path}{extras}") if editable else (f"./{path}{extras}{marker}",)
         if project is not None and path not in self._entered:
             self._entered.add(path)
-            self._check_build(project)
+            self._check_build(project, path)
             wanted = [(file, texts) for file, texts in project.dependencies]
             wanted += [(PYPROJECT, project.extras.requirements_of(extra)) for extra in sorted(requirement.extras)]
             for file, texts in wanted:
@@ -143,12 +147,12 @@ class Locator:
 
     @staticmethod
     def _is_virtual(project: PythonProject, source: Source) -> bool:
-        return not source.by_backend and not project.is_installable
+        return source.virtual or not (source.by_backend or project.is_installable)
 
-    def _check_build(self, project: PythonProject) -> None:
+    def _check_build(self, project: PythonProject, path: str) -> None:
         for text in project.build_requirements:
             requirement = parse_requirement(text, PYPROJECT)
-            if self._sources_of(requirement, project):
+            if self._sources_of(requirement, project, path):
                 raise unusable(
                     PYPROJECT, f"the build of {project.name or 'a package'} needs {text!r}, which is private"
                 )
@@ -163,16 +167,12 @@ class Locator:
         if path is None and "://" not in address:
             path = address.partition("[")[0]
         if path is not None:
-            yield from self._local(Source(file, path=path, editable=True), named, base)
+            yield from self._local(Source(file, path=path, base=base, editable=True), named)
         elif not address.startswith("file:"):
             folder = f"#subdirectory={parts['subdirectory']}" if "subdirectory" in parts else ""
             direct = f"{named} @ {address}{folder}"
             parse_requirement(direct, file)
             yield (direct,)
-
-    @cached_property
-    def _workspace_sources(self) -> Sources:
-        return self._project.sources if self._workspace else {}
 
     @property
     def _workspace(self) -> dict[str, object]:

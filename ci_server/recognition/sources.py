@@ -20,13 +20,16 @@ class Source:
     file: str
     """The file that says so."""
     path: str = ""
-    """Relative to the directory of that file."""
+    base: str = "."
+    """The folder that the path is relative to."""
     address: str = ""
     index: str = ""
     workspace: bool = False
     editable: bool = False
     marker: str = ""
     subdirectory: str = ""
+    virtual: bool = False
+    """The folder is no package, but has what one needs."""
     by_backend: bool = False
     """What builds the project puts the place into its metadata."""
 
@@ -70,7 +73,7 @@ def _uv_source(entry: Mapping[str, Any]) -> Source | None:
     if "path" in entry:
         editable = entry.get("editable") is True
         path = os.path.join(str(entry["path"]), subdirectory) if subdirectory else str(entry["path"])
-        return Source(file, path=path, editable=editable, marker=marker)
+        return Source(file, path=path, editable=editable, marker=marker, virtual=entry.get("package") is False)
     if entry.get("workspace") is True:
         return Source(file, workspace=True, editable=entry.get("editable") is not False, marker=marker)
     if "index" in entry:

@@ -9,7 +9,8 @@ from tests.helpers.service import Service, tree
 
 MESON = {
     "pyproject.toml": '[build-system]\nrequires = ["meson-python"]\nbuild-backend = "mesonpy"\n'
-    '[project]\nname = "thing"\nversion = "1.0"\ndependencies = ["zz-private-part"]\n[project.optional-dependencies]\ntest = ["pytest-mock"]\n'
+    '[project]\nname = "thing"\nversion = "1.0"\ndependencies = ["zz-private-part"]\n[project.optional-dependencies]\n'
+    'test = ["pytest-mock"]\n'
     '[tool.uv.sources]\nzz-private-part = {path = "part"}\n',
     "meson.build": "project('thing', version: '1.0')\npy = import('python').find_installation()\n"
     "py.install_sources('thing/__init__.py', subdir: 'thing')\n"

@@ -114,6 +114,15 @@ def test_a_folder_that_is_no_package_gives_what_it_needs(tmp_path: Path) -> None
     assert pip_calls(tmp_path, files) == [["-e", ".", "public", "pytest"]]
 
 
+def test_what_the_root_names_holds_for_the_folders(tmp_path: Path) -> None:
+    files = {
+        "pyproject.toml": f'{GROUP}foo = {{path = "libs/foo", package = false}}\nbar = {{path = "libs/bar"}}\n',
+        "libs/foo/pyproject.toml": FOO["libs/foo/pyproject.toml"] + 'dependencies = ["bar"]\n',
+        "libs/bar/setup.py": "",
+    }
+    assert pip_calls(tmp_path, files) == [["-e", ".", "./libs/bar", "pytest"]]
+
+
 def test_folders_that_need_each_other(tmp_path: Path) -> None:
     one = 'dependencies = ["{}"]\n[tool.uv.sources]\n{} = {{path = "../{}"}}\n'
     files = {
