@@ -32,7 +32,7 @@ class Groups(Mapping[str, list[str]]):
         self._resolved: dict[str, list[str]] = {}
         poetry_groups = table_at(document, "tool", "poetry", "group")
         self.optional = {normal_name(n) for n in poetry_groups if table_at(poetry_groups, n).get("optional") is True}
-        """Poetry's groups that are not installed unless somebody asks for them."""
+        """Poetry's groups that it installs only on demand."""
 
     def __getitem__(self, name: str) -> list[str]:
         if name not in self:

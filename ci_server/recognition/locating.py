@@ -29,6 +29,7 @@ class Locator:
         self._project = project
         self._root = project.files
         self._entered: set[str] = set()
+        self._editable_paths: dict[str, bool] = {}
 
     def located(self, requirements: Iterable[str], file: str) -> Iterator[Arguments]:
         """Yield what stands for the requirements, each with what its own project takes from private places.
@@ -114,8 +115,10 @@ class Locator:
         if path == ".":
             return
         project = self._entered_project(path, source)
-        conditions = [f"({marker})" for marker in (str(requirement.marker or ""), source.marker) if marker]
-        marker = f" ; {' and '.join(conditions)}" if conditions else ""
+        condition = requirement.marker
+        if source.marker:
+            condition = parse_requirement(with_marker("", requirement, source.marker), source.file).marker
+        marker = f" ; {condition}" if condition else ""
         extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
         if project is not None and self._is_virtual(project, source):
             # A project that is no package is there for what it needs.
@@ -126,6 +129,8 @@ class Locator:
             return
         # pip knows no conditions on what is editable, and an import that rebuilds wants what was there to build with.
         editable = source.editable and project is not None and not marker and not needs_build_environment(project)
+        # Nor does it take both of one package.
+        editable = self._editable_paths.setdefault(path, editable)
         yield ("-e", f"./{path}{extras}") if editable else (f"./{path}{extras}{marker}",)
         if project is not None and path not in self._entered:
             self._entered.add(path)

@@ -11,7 +11,7 @@ import pytest
 from ci_common.layout import RunDirectory
 from tests.helpers.scripts import ENVIRONMENT, SHELLS, ScriptRun, as_sh, plan_of, shell_steps
 
-NOBODY = 65534
+OTHER = 65534
 pytestmark = [
     pytest.mark.skipif(shutil.which("git") is None, reason="there is no git here"),
     pytest.mark.skipif(os.getuid() != 0, reason="only root can give files to another user"),
@@ -47,19 +47,19 @@ def run_in_repository(shell: Path, folder: Path, environment: Mapping[str, str],
 
 
 def test_git_takes_a_workspace_of_another_user(shell: Path, tmp_path: Path, home: Mapping[str, str]) -> None:
-    log = run_in_repository(shell, tmp_path, home, "git rev-parse --is-inside-work-tree", NOBODY)
+    log = run_in_repository(shell, tmp_path, home, "git rev-parse --is-inside-work-tree", OTHER)
     assert log == b"true\n"
 
 
 def test_settings_of_the_users_own_stay(shell: Path, tmp_path: Path, home: Mapping[str, str]) -> None:
     own = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "user.name", "GIT_CONFIG_VALUE_0": "Ada"}
-    log = run_in_repository(shell, tmp_path, home | own, "git config user.name; git rev-parse --git-dir", NOBODY)
+    log = run_in_repository(shell, tmp_path, home | own, "git config user.name; git rev-parse --git-dir", OTHER)
     assert log == b"Ada\n.git\n"
 
 
 @pytest.mark.parametrize("count", ["1x", "08", "-1", "100000000000000000000"])
 def test_a_count_that_is_none_is_left_to_git(shell: Path, tmp_path: Path, home: Mapping[str, str], count: str) -> None:
-    log = run_in_repository(shell, tmp_path, home | {"GIT_CONFIG_COUNT": count}, 'echo "$GIT_CONFIG_COUNT"', NOBODY)
+    log = run_in_repository(shell, tmp_path, home | {"GIT_CONFIG_COUNT": count}, 'echo "$GIT_CONFIG_COUNT"', OTHER)
     assert log == f"{count}\n".encode()
 
 

@@ -31,7 +31,7 @@ INDEX = '[[tool.uv.index]]\nname = "internal"\nurl = "https://pkgs.example.org/s
                 {path = "libs/foo", marker = "sys_platform != 'linux'"}]""",
             [
                 "foo[x] @ https://e.org/foo.whl ; sys_platform == 'linux'",
-                "./libs/foo[x] ; (sys_platform != 'linux')",
+                './libs/foo[x] ; sys_platform != "linux"',
             ],
         ),
         ('{index = "pypi"}', ["foo[x]>=1"]),
@@ -51,14 +51,22 @@ def test_sources_of_uv(tmp_path: Path, source: str, given: list[str]) -> None:
         ('{path = "libs"}', "neither a pyproject.toml nor a setup.py"),
         ("{workspace = true}", "there is none of this name in the upload"),
         ('{git = "../foo"}', "no address"),
+        ('{path = "libs/foo", marker = "so --no-index"}', "is not valid"),
+        ('{url = "https://e.org/a b"}', "is not valid"),
         ('{index = "internal"}', "index 'internal'"),
     ],
 )
 def test_sources_that_pip_cannot_be_given(tmp_path: Path, source: str, message: str) -> None:
-    with pytest.raises(InvalidRequest, match=r"pyproject\.toml cannot be followed.*ci\.yaml") as refused:
+    with pytest.raises(InvalidRequest, match=r"pyproject\.toml (cannot be followed.*ci\.yaml|is not valid)") as refused:
         pip_calls(tmp_path, FOO | {"pyproject.toml": f"{GROUP}foo = {source}\n"})
     assert message in str(refused.value)
     assert "foo" in str(refused.value) or "libs" in str(refused.value)
+
+
+def test_one_package_is_installed_in_one_way(tmp_path: Path) -> None:
+    text = f"""{BUILT}dependencies = ["foo"]\n[dependency-groups]\ntest = ["foo ; os_name == 'posix'"]\n"""
+    files = FOO | {"pyproject.toml": f'{text}[tool.uv.sources]\nfoo = {{path = "libs/foo", editable = true}}\n'}
+    assert pip_calls(tmp_path, files) == [["-e", ".", "-e", "./libs/foo", "pytest"]]
 
 
 def test_what_the_project_itself_needs(tmp_path: Path) -> None:
