@@ -1,5 +1,6 @@
 """What setup.cfg says, against setuptools' own reading."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,6 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
-from setuptools.dist import Distribution
 
 from ci_common.errors import InvalidRequest
 from ci_server.recognition.extras import read_extras
@@ -18,6 +18,10 @@ from ci_server.recognition.setup_cfg import SetupCfg
 from ci_server.recognition.setup_py import SetupArguments
 from tests.helpers.pip_calls import pip_calls
 from tests.helpers.service import tree
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # It imports distutils, which is deprecated.
+    from setuptools.dist import Distribution
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 FILES = {"a.txt": "one>1  # why\n\n# not\ntwo ; python_version > '3'\n", "inner/b.txt": "three \\\n>=2\nfour"}
