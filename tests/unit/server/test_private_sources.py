@@ -88,7 +88,7 @@ def test_what_a_requirement_file_names(tmp_path: Path) -> None:
 def test_what_a_build_needs_is_installed_before(tmp_path: Path) -> None:
     text = '[build-system]\nrequires = ["foo", "setuptools"]\n[project]\nname = "thing"\n[tool.uv.sources]\n'
     assert pip_calls(tmp_path, FOO | {"pyproject.toml": f'{text}foo = {{path = "libs/foo"}}\n'}) == [
-        ["./libs/foo", "setuptools", "pytest"],
+        ["./libs/foo", "setuptools", "wheel", "pytest"],
         ["--no-build-isolation", "--no-deps", "-e", "."],
     ]
 

@@ -1,14 +1,15 @@
 """What setup.cfg says, against setuptools' own reading."""
 
-import warnings
-from collections.abc import Callable
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from packaging.requirements import Requirement
 
 from ci_common.errors import InvalidRequest
 from ci_server.recognition.extras import read_extras
@@ -19,16 +20,31 @@ from ci_server.recognition.setup_py import SetupArguments
 from tests.helpers.pip_calls import pip_calls
 from tests.helpers.service import tree
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # It imports distutils, which is deprecated.
-    from setuptools.dist import Distribution
+SETUPTOOLS = """
+import json, os, sys
+from packaging.requirements import Requirement
+from setuptools.dist import Distribution
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+def read():
+    distribution = Distribution()
+    distribution.parse_config_files(["setup.cfg"])
+    lists = {**distribution.extras_require, "": distribution.install_requires}
+    return {name: [str(Requirement(text)) for text in texts] for name, texts in lists.items()}
+
+for folder in sys.stdin:
+    os.chdir(folder.rstrip())
+    try:
+        found = read()
+    except Exception:
+        found = None
+    print(json.dumps(found), flush=True)
+"""
+"""Reads the setup.cfg of each folder on standard input. Apart from the tests, since setuptools changes imports."""
 FILES = {"a.txt": "one>1  # why\n\n# not\ntwo ; python_version > '3'\n", "inner/b.txt": "three \\\n>=2\nfour"}
 PIECES = st.sampled_from(
     [
         *("one", "two>1", "three[x]", "four ; os_name == 'posix'", ";", "; ", "\n  ", "\n  # note\n  ", "\n\n  ", ","),
-        *("file: a.txt", "file:a.txt, inner/b.txt", "file: gone.txt", "file: ../a.txt", " # why", " \\"),
+        *("file: a.txt", "file:a.txt, inner/b.txt", "file: gone.txt", " # why", " \\"),
         *("%(base)s", "%(gone)s", "%%", "%"),
     ]
 )
@@ -40,27 +56,32 @@ VALUES = st.one_of(
 )
 
 
-def outcome(function: Callable[[], Any]) -> Any:
-    """Return what a function returns, None for any error."""
+@pytest.fixture(scope="module")
+def setuptools() -> Iterator["subprocess.Popen[str]"]:
+    command = [sys.executable, "-W", "ignore", "-c", SETUPTOOLS]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+
+
+def by_setuptools(process: "subprocess.Popen[str]", folder: Path) -> Any:
+    """Return the requirements of each extra, and of the project by an empty name; None where it refuses them."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(f"{folder}\n")
+    process.stdin.flush()
+    return json.loads(process.stdout.readline())
+
+
+def by_us(folder: Path) -> dict[str, list[str]] | None:
+    """Return the same as we read it."""
+    files = ProjectFiles(folder)
     try:
-        return function()
-    except (InvalidRequest, Exception):
+        setup_cfg = SetupCfg(files)
+        extras = read_extras({}, files, setup_cfg, SetupArguments())
+        found = {name: extra.requirements for name, extra in extras.items()} | {"": setup_cfg.install_requires}
+        return {name: [str(parse_requirement(text, "x")) for text in texts] for name, texts in found.items()}
+    except InvalidRequest:
         return None
-
-
-def by_setuptools() -> dict[str, list[str]]:
-    distribution = Distribution()
-    distribution.parse_config_files(["setup.cfg"])
-    extras = {name: [str(Requirement(each)) for each in values] for name, values in distribution.extras_require.items()}
-    return {**extras, "": [str(Requirement(each)) for each in distribution.install_requires]}
-
-
-def by_us() -> dict[str, list[str]]:
-    files = ProjectFiles(Path())
-    setup_cfg = SetupCfg(files)
-    found = {name: extra.requirements for name, extra in read_extras({}, files, setup_cfg, SetupArguments()).items()}
-    found[""] = setup_cfg.install_requires
-    return {name: [str(parse_requirement(each, "x")) for each in values] for name, values in found.items()}
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -68,13 +89,12 @@ def by_us() -> dict[str, list[str]]:
 @example("file: a.txt", "one; two")
 @example("%(base)s", "\n  file: a.txt")
 def test_it_is_read_as_setuptools_reads_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: str, requires: str
+    tmp_path: Path, setuptools: "subprocess.Popen[str]", extra: str, requires: str
 ) -> None:
-    monkeypatch.chdir(tree(tree(tmp_path, {"a.txt": "outside"}) / "project", FILES))
     text = f"[metadata]\nname = thing\n[options]\nbase = five\ninstall_requires = {requires}\n"
     text += f"[options.extras_require]\nbase = six\ntest = {extra}\n"
-    Path("setup.cfg").write_text(text)
-    assert outcome(by_us) == outcome(by_setuptools)
+    folder = tree(tree(tmp_path, {"a.txt": "outside"}) / "project", FILES | {"setup.cfg": text})
+    assert by_us(folder) == by_setuptools(setuptools, folder)
 
 
 @pytest.mark.parametrize(
