@@ -61,7 +61,7 @@ def internal_problem(error_id: str) -> Response:
 
 
 def system_problem(error: OSError) -> Response | None:
-    """Return the answer where the disk or the process has no room, or may not write; None where the error is another."""
+    """Return the answer for a disk or process that has no room or may not write; None for any other error."""
     if error.errno in _DISK_FULL:
         detail = f"the server's disk cannot take the request: {error.strerror}"
     elif error.errno in _NO_DESCRIPTORS:

@@ -286,15 +286,23 @@ class DoorProtocol(HttpToolsProtocol):
         logger.info("a request is refused: %d %s", error.status, error)
         if answered:
             self.cycle.disconnected = True
+            self.cycle.waiting_for_100_continue = False  # The application may ask for the body after this answer.
             self.cycle.message_event.set()
             if self.cycle.response_started:
                 self.transport.abort()
                 return
         self.transport.write(refusal(error, self.server_state.default_headers))
-        if lingers and self.transport.can_write_eof():
-            self.transport.write_eof()
+        if lingers and self._end_answers():
             self._door.expect_head(self)
             self.flow.holds = False
             self.flow.resume_reading()
         else:
             self.transport.close()
+
+    def _end_answers(self) -> bool:
+        """Say that no answer follows; return whether the client may still be there to read what was said."""
+        try:
+            self.transport.write_eof()
+        except OSError:  # It has reset the connection.
+            return False
+        return True

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from ci_common.readers.child import Caller, TaskFunction
 from ci_common.readers.unpacking import unpack_argument, unpack_task
 from ci_common.readers.verdicts import Task
-from ci_common.retention import Limit
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan, Spec
 from ci_common.unpack import UnpackLimits
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
 MODULE = __name__
 
+_PLAIN = str | int | float | None
+"""What crosses as JSON; a setting of any other type is read again from its text."""
 _COLUMNS = {"labels", "priority", "project"}
 """What the server does with a spec of its own; all else of it is in the plan."""
 
@@ -58,7 +59,7 @@ async def read_with(
     """
     argument = unpack_argument(archive, workspace, UnpackLimits.of(settings)) | {
         "requested": requested.model_dump(mode="json", exclude_unset=True),
-        "settings": {name: str(value) if isinstance(value, Path | Limit) else value for name, value in settings},
+        "settings": {name: value if isinstance(value, _PLAIN) else str(value) for name, value in settings},
     }
     answer = await readers.do(Task("read", argument, workspace), on_advance=check_room)
     return Resolved(Spec.model_validate(answer["spec"]), ExecutionPlan.model_validate(answer["plan"]))

@@ -236,6 +236,24 @@ async def test_a_reader_that_says_that_it_is_done_is_let_go(api: Api, connect: C
     assert b'"complete"' not in await wire.rest()
 
 
+LONGER_THAN_SAID = b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n" + ECHO
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        LONGER_THAN_SAID,
+        CHUNKED.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n") + b"-1\r\n{}",
+    ],
+    ids=["a longer body", "a broken chunk where 100 Continue is expected"],
+)
+async def test_a_body_that_is_refused_leaves_no_error(api: Api, sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    answers = await exchange(api.url, sent)
+    assert answers[-1].status == 400
+    await exchange(api.url, LAST_GET)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 async def test_as_many_connections_as_there_may_be(
     start_api: StartApi, connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
