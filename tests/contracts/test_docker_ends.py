@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from ci_common.ballast import Ballast
 from ci_common.jobs import Job, State
 from ci_common.layout import DataDirectory, ExitRecord
 from ci_common.times import utc_now
@@ -32,7 +33,9 @@ async def ended(one: Trial) -> tuple[ExitRecord, int]:
 
 def execution_of(runtime: Runtime, data: DataDirectory) -> WorkloadExecution:
     limits = UnpackLimits(bytes=1000, members=10, ratio=10)
-    return WorkloadExecution(runtime, data, utc_now, limits=limits, check=lambda: None)
+    return WorkloadExecution(
+        runtime, data, utc_now, limits=limits, check=lambda: None, ballast=Ballast(data.path / "db")
+    )
 
 
 def job_of(one: Trial) -> Job:

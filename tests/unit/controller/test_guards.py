@@ -12,6 +12,7 @@ from unittest.mock import create_autospec
 
 import pytest
 
+from ci_common.ballast import Ballast
 from ci_common.errors import LeadershipLost
 from ci_common.ids import new_job_id
 from ci_common.jobs import Job, State
@@ -72,7 +73,12 @@ class Place:
         self.say = Say()
         limits = UnpackLimits(bytes=1000, members=10, ratio=10)
         self.execution = WorkloadExecution(
-            cast(Runtime, self.runtime), self.data, utc_now, limits=limits, check=self.say.check
+            cast(Runtime, self.runtime),
+            self.data,
+            utc_now,
+            limits=limits,
+            check=self.say.check,
+            ballast=Ballast(self.data.path / "db"),
         )
         self.job = Job(
             id=new_job_id(),

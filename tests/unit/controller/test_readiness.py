@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 
+from ci_common.ballast import Ballast
 from ci_common.jobs import Job, State
 from ci_common.layout import DataDirectory
 from ci_common.settings import Settings
@@ -37,7 +38,9 @@ async def is_ready(data: DataDirectory, *, has_upload: bool) -> bool:
     )
     limits = UnpackLimits.of(Settings.from_env({}))
     runtime = cast(Runtime, WaitingRuntime())
-    seen = await WorkloadExecution(runtime, data, utc_now, limits=limits, check=lambda: None).look(job)
+    ballast = Ballast(data.path / "db")
+    execution = WorkloadExecution(runtime, data, utc_now, limits=limits, check=lambda: None, ballast=ballast)
+    seen = await execution.look(job)
     assert seen.sight is Sight.POOLED
     return seen.ready
 
