@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from ci_common.jobs import Conclusion, Job, State
+from ci_common.jobs import Conclusion, Job, StartWay, State
 from ci_common.layout import DataDirectory
 from ci_common.trees import delete_tree
 from ci_common.watch import FileWatcher
 from ci_controller.remover import Remover
-from ci_controller.runtime.protocol import Sighting, WorkloadKey
+from ci_controller.runtime.protocol import WAITING, Sighting, WorkloadKey
 from ci_persistence.repository import Lease
 from ci_persistence.retention import Removal
 from ci_persistence.sqlite import SQLiteJobRepository
@@ -104,6 +104,27 @@ async def test_the_engine_is_asked_once_for_many(bench: Bench) -> None:
     assert bench.runtime.asked == {"list": 3, "remove": 2, "reclaim": 250}
     assert bench.runtime.workloads == {WorkloadKey("another", 1)}
     assert list(bench.data.jobs.iterdir()) == []
+
+
+async def test_a_container_that_had_waited_goes_before_the_files_of_the_deleted_job_that_took_it(bench: Bench) -> None:
+    """No row names it any more, and its own name is not the job's; others that wait, or are held, stay."""
+    job = await bench.completed()
+    held = await bench.repository.add(new_job(), max_queued=PLENTY)
+    taken: dict[str, Any] = {"start_way": StartWay.WARM, "workload": "held", "runtime": "process"}
+    await bench.repository.update(held, bench.lease, state=State.STARTING, **taken)
+    bench.data.waiting_run("waits").path.mkdir(parents=True)
+    bench.runtime.workloads = {WorkloadKey(name, WAITING) for name in ("taken", "held", "waits")}
+    reclaim, left = bench.runtime.reclaim, []
+
+    async def reclaimed(path: Path) -> None:
+        left.append({key.job_id for key in bench.runtime.workloads})
+        await reclaim(path)
+
+    bench.runtime.reclaim = reclaimed
+    await bench.repository.delete([job.id])
+    async with bench.remover():
+        await eventually(bench.nothing_pending)
+    assert left == [{"held", "waits"}]
 
 
 async def test_no_runtime_is_asked_where_nothing_was_deleted(bench: Bench) -> None:
