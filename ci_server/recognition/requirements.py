@@ -102,9 +102,9 @@ def _continued(lines: Iterator[str]) -> Iterator[str]:
         whole = line
         while whole.endswith("\\"):
             following = next(lines, None)
-            whole = whole[:-2].strip() + (following or "")
-            if following is None:
-                break
+            if following is None:  # setuptools leaves out a line that is continued by nothing.
+                return
+            whole = whole[:-2].strip() + following
         if whole:
             yield whole
 

@@ -103,6 +103,8 @@ def read_files(files: ProjectFiles, paths: Iterable[str], source: str) -> list[s
     """Return the texts of the files that `source` names, as setuptools does: those that are not there are left out."""
     texts = []
     for path in paths:
+        if not path.isprintable():
+            continue
         if files.leads_out(path):
             raise invalid(source, f"the file {path!r} is outside of the project")
         texts.append(files.text(path))

@@ -84,9 +84,10 @@ def by_us(folder: Path) -> dict[str, list[str]] | None:
         return None
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(VALUES, VALUES)
 @example("file: a.txt", "one; two")
+@example("one \\", "file: a.txt\n  one")
 @example("%(base)s", "\n  file: a.txt")
 def test_it_is_read_as_setuptools_reads_it(
     tmp_path: Path, setuptools: "subprocess.Popen[str]", extra: str, requires: str
