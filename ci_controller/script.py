@@ -6,11 +6,16 @@ job's own is read only once the gate has opened, so what waits there need not kn
 
 Its promises to the controller: where its job has been through the gate before, it ends at once. Else it makes the mark
 `waiting`, blocks until somebody writes `go` into `gate`, makes the mark `started`, and then runs the steps with their
-output in `log`, until one fails. SIGTERM at the gate ends it. Later, SIGTERM ends the running step but not the script,
-which lives on to write `exit`; no step begins after it. So it does where no further process can be started. Alone in a
-container, it adds to `exit` what the kernel refused the job, and whether it is the last of the job's processes, so that
-nothing writes into the log any more. If it is, and SIGTERM has not come, it stays until `gate` is opened once more: the
-engine has a lot to do once it has gone, and the verdict is to be out by then.
+output in `log`, until one fails. It writes `exit` at its end, also where no further process can be started.
+
+No signal that can be caught ends it behind the gate: a job's own signals reach it, too, by its process group or `$PPID`.
+Whether the job is to stop, the mark `stopping` says, which the controller makes before it signals; no step begins once
+the mark is there. Outside of containers, SIGTERM at the gate ends the script. In a container it is the first process,
+which no process in there can kill or stop, and the word `stop` in the FIFO of that name has SIGTERM sent to all others.
+
+Alone in a container, it adds to `exit` what the kernel refused the job, and whether it is the last of the job's
+processes, so that nothing writes into the log any more. If it is, and the job was not stopped, it stays until `gate` is
+opened once more: the engine has a lot to do once it has gone, and the verdict is to be out by then.
 """
 
 import os
@@ -27,10 +32,9 @@ _LONGEST_WORD = 64 * 1024
 GATE_SCRIPT = rb"""#!/bin/sh
 __ci_run=$1
 set --
-unset TINI_KILL_PROCESS_GROUP
-__ci_stopped=
 __ci_word=
 __ci_carrier=
+__ci_messenger=
 
 # Where a container sees the counters of its control groups: those of version 1 by controller, or of version 2, below
 # the group's own name, which is known once it is clear that this is in one.
@@ -57,11 +61,72 @@ __ci_record() {
         "$1" "$2" "$3" "$__ci_up" "$__ci_offset" >>"$__ci_run/steps.jsonl"
 }
 
-# Opening /dev/stderr anew would truncate the log, were it not a FIFO whose bytes come into the log by this.
+# Sets the same action for every signal that can be caught and would end or stop a shell, but SIGTERM. Not every shell
+# and system knows all of them.
+__ci_on_signals() {
+    for __ci_signal in HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM STKFLT TSTP TTIN TTOU XCPU XFSZ \
+        VTALRM PROF IO PWR SYS; do
+        command trap "$1" "$__ci_signal"
+    done 2>/dev/null
+    __ci_signal=34
+    while [ "$__ci_signal" -le 64 ]; do
+        command trap "$1" "$__ci_signal"
+        __ci_signal=$((__ci_signal + 1))
+    done 2>/dev/null
+}
+
+__ci_is_stopped() {
+    [ -e "$__ci_run/stopping" ]
+}
+
+# /dev/stdout and /dev/stderr are a FIFO, so that opening them does not open the log. This carries its bytes into the log.
 __ci_carry() {
     trap '' TERM
+    __ci_on_signals ''
     if command -v cat >/dev/null 2>&1; then exec cat; fi
     while IFS= read -r __ci_line; do printf '%s\n' "$__ci_line"; done
+}
+
+# The first process cannot be told by a signal while it waits for a step; this one, which waits for nothing else, can
+# signal all but the first.
+__ci_pass_on_stop() {
+    trap '' TERM
+    __ci_on_signals ''
+    while IFS= read -r __ci_word; do
+        [ "$__ci_word" != stop ] || kill -TERM -1
+    done
+}
+
+__ci_lives() {
+    [ -n "$1" ] && kill -0 "$1" 2>/dev/null
+}
+
+# Both are processes of the container like any other: `kill -9 -1` in a step ends them.
+__ci_help() {
+    __ci_lives "$__ci_carrier" || {
+        ( exec <"$__ci_run/console" >&"$1" 2>&1 8>&- 9>&-; __ci_carry ) &
+        __ci_carrier=$!
+    }
+    __ci_lives "$__ci_messenger" || {
+        ( exec <>"$__ci_run/stop" >/dev/null 2>&1 8>&- 9>&-; __ci_pass_on_stop ) &
+        __ci_messenger=$!
+    }
+}
+
+# Tells whether a process has ended and only has not been waited for, so that it writes nothing any more. Where its
+# first thread has ended, others may go on.
+__ci_has_ended() {
+    { IFS= read -r __ci_line <"$1/stat"; } 2>/dev/null || return 0
+    case ${__ci_line##*) } in
+    Z* | X*) ;;
+    *) return 1 ;;
+    esac
+    for __ci_thread in "$1"/task/*; do
+        case $__ci_thread in
+        "$1/task/${1#/proc/}" | "$1/task/*") ;;
+        *) return 1 ;;
+        esac
+    done
 }
 
 # Kills what the job has left, once, and counts what is there and what of it cannot be killed.
@@ -70,8 +135,9 @@ __ci_kill_others() {
     __ci_immune=0
     for __ci_process in /proc/[0-9]*; do
         case ${__ci_process#/proc/} in
-        1 | "$$" | "$__ci_carrier") continue ;;
+        1 | "$$" | "$__ci_carrier" | "$__ci_messenger") continue ;;
         esac
+        ! __ci_has_ended "$__ci_process" || continue
         __ci_others=$((__ci_others + 1))
         kill -9 "${__ci_process#/proc/}" 2>/dev/null || [ ! -e "$__ci_process" ] || __ci_immune=$((__ci_immune + 1))
     done
@@ -92,13 +158,13 @@ __ci_end_others() {
     done
 }
 
-# The FIFO ends once nobody holds it open, so what is left of the job's processes has to go first. A signal that comes
-# by now is too late, and would only end the waiting before everything is in the log.
+# The FIFO ends once no process holds it open, so what is left of the job's processes has to go first. A signal ends the
+# waiting, which then begins again.
 __ci_drain() {
-    trap '' TERM
+    __ci_help 1
     exec 9>&-
     if __ci_end_others; then __ci_last=" last"; fi
-    wait "$__ci_carrier"
+    while __ci_lives "$__ci_carrier"; do wait "$__ci_carrier"; done
 }
 
 # Sets __ci_found to the number that stands behind a word in the first of these files that is there, or to nothing.
@@ -119,6 +185,7 @@ __ci_count_refusals() {
 }
 
 __ci_before_step() {
+    [ -z "$__ci_carrier" ] || __ci_help 1
     [ -n "$__ci_cgroup" ] || return 0
     __ci_count_refusals
     __ci_kills_before=$__ci_kills
@@ -141,7 +208,6 @@ __ci_blame() {
 # `exit` could not be written, as on a full disk, nobody would come.
 __ci_stay() {
     { IFS= read -r __ci_word <"$__ci_run/exit"; } 2>/dev/null || return 0
-    trap - TERM
     while [ -p "$__ci_run/gate" ] && ! { IFS= read -r __ci_word <"$__ci_run/gate"; } 2>/dev/null; do :; done
 }
 
@@ -149,6 +215,8 @@ __ci_finish() {
     trap - EXIT
     __ci_blamed=
     __ci_last=
+    __ci_stopped=
+    ! __ci_is_stopped || __ci_stopped=" term"
     [ "$1" = 0 ] || __ci_blame
     [ -z "$__ci_carrier" ] || __ci_drain
     printf '%s%s%s%s\n' "$1" "$__ci_stopped" "$__ci_blamed" "$__ci_last" >"$__ci_run/exit"
@@ -163,18 +231,18 @@ __ci_contained() {
         case $__ci_line in 0::*) __ci_cgroup=${__ci_line#0::} ;; esac
     done </proc/self/cgroup; } 2>/dev/null
     exec 9<>"$__ci_run/console"
-    ( exec <"$__ci_run/console" >&8 2>&1 8>&- 9>&-; __ci_carry ) &
-    __ci_carrier=$!
+    __ci_help 8
 }
 
 exec 8>>"$__ci_run/log" || exit 1
 [ ! -p "$__ci_run/console" ] || __ci_contained
+__ci_on_signals :
 : >"$__ci_run/waiting"
 while [ "$__ci_word" != go ]; do
     [ -p "$__ci_run/gate" ] || exit 1
     { IFS= read -r __ci_word <"$__ci_run/gate"; } 2>/dev/null
 done
-trap '__ci_stopped=" term"' TERM
+trap : TERM
 # One passes this gate, and no second one, ever: the mark is only made where there is none.
 set -C
 { printf '' >"$__ci_run/started"; } 2>/dev/null || exit 1
@@ -192,10 +260,10 @@ Where that has the FIFO `console`, which is /dev/stdout and /dev/stderr then, it
 """
 
 _STEP = b"""
-[ -z "$__ci_stopped" ] || __ci_finish 143
+! __ci_is_stopped || __ci_finish 143
 __ci_before_step
 __ci_record %(number)d start ''
-( exec 9>&-; [ -z "$__ci_stopped" ] || exit 143; %(body)s )
+( exec 9>&-; ! __ci_is_stopped || exit 143; %(body)s )
 __ci_status=$?
 __ci_record %(number)d end "\\"code\\":$__ci_status,"
 [ "$__ci_status" = 0 ] || __ci_finish "$__ci_status"

@@ -115,6 +115,11 @@ def _judge_own_end(ended: ExitRecord, seen: Observed, bounds: Bounds) -> Verdict
     if killed and ended.code == SIGKILLED:
         return errored(ReasonCode.OUT_OF_MEMORY, bounds.why_killed(), ended.code)
     code, message = ReasonCode.EXIT_CODE, f"the job's command ended with exit code {ended.code}"
+    if ended.killed:
+        message = (
+            f"the shell that runs the job's steps was ended by signal {ended.code - 128}, as `kill -9 0` and "
+            "`kill -9 $PPID` in a step do, or from outside"
+        )
     if killed:
         code, message = ReasonCode.OUT_OF_MEMORY, f"{message} after {bounds.why_killed()}"
     elif ended.refused_forks:

@@ -18,7 +18,7 @@ from ci_common.layout import DataDirectory, RunDirectory
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
 from ci_common.tasks import in_thread
-from ci_controller.rundir import open_to_everyone
+from ci_controller.rundir import mark_stopping, open_to_everyone, send_stop
 from ci_controller.runtime.docker import certificates
 from ci_controller.runtime.docker.cleaning import Cleaner
 from ci_controller.runtime.docker.containers import (
@@ -77,6 +77,7 @@ class DockerRuntime:
         self._cleaner = Cleaner(self._engine, self._images, installation_id)
         self._patience = patience
         self._bundle_source = certificates.find_bundle(settings.ca_bundle, os.environ)
+        self._data = data
         self._bundle = data.ca_bundle
         self._bundle_digest = ""
         self._known_traits: Traits | None = None
@@ -202,10 +203,16 @@ class DockerRuntime:
         inspected = await self._inspect(key)
         return _ABSENT if inspected is None else workload_of(inspected)
 
-    async def stop(self, key: WorkloadKey, grace: float) -> None:
+    async def stop(self, key: WorkloadKey, grace: float, *, run: RunDirectory | None = None) -> None:
         if (await self.look(key)).phase is not Phase.RUNNING:
             return
-        # One request for both signals: once it is made, the engine carries it out even if we are gone.
+        run = run or self._data.run(key.job_id, key.attempt)
+        mark_stopping(run)
+        # The engine signals the first process, the script, which lives on. It kills whatever is left after the grace,
+        # even if we are gone by then; of a job that has not begun there is nothing to wait for.
+        grace = grace if run.is_started() else 0
+        if grace > 0:
+            send_stop(run)
         try:
             async with self._engine.call(grace + self._patience) as docker:
                 container = docker.containers.container(self._name(key))
