@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ci_common.append_only import unlink
 from ci_common.ids import new_job_id
 from ci_common.layout import RunDirectory
-from ci_controller.script import GATE_SCRIPT
+from ci_controller.gate_script import GATE_SCRIPT
 from ci_controller.trees import delete_tree
 
 
@@ -157,7 +158,7 @@ def clear(run: RunDirectory) -> list[Path]:
             if entry.is_dir(follow_symlinks=False):
                 left.append(Path(entry.path))
             elif entry.name != run.log.name:
-                os.unlink(entry.path)
+                unlink(entry.path)
     return left
 
 

@@ -5,6 +5,8 @@ import stat
 from itertools import count
 from pathlib import Path
 
+from ci_common.append_only import unlink
+
 
 def delete_tree(path: Path) -> None:
     """Delete the directory at `path` and all in it; does nothing where there is none. Follows no symbolic link.
@@ -23,7 +25,7 @@ def delete_tree(path: Path) -> None:
         _make_writable(folder)
         for entry in list(os.scandir(folder)):
             if not entry.is_dir(follow_symlinks=False):
-                os.unlink(entry.path)
+                unlink(entry.path)
             elif folder == path:
                 folders.append(Path(entry.path))
             else:

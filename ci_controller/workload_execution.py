@@ -1,12 +1,14 @@
 """How jobs are carried out that run in containers or processes: `Execution` on a `Runtime`."""
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ci_common.append_only import allow_changes
 from ci_common.errors import StartFault
 from ci_common.jobs import Job, State
 from ci_common.layout import DataDirectory, RunDirectory
@@ -19,6 +21,7 @@ from ci_common.watch import FileWatcher
 from ci_controller import rundir
 from ci_controller.collecting import collect_files, note_end_of_log
 from ci_controller.limits import Bounds
+from ci_controller.log_guard import damage_of, protect_log
 from ci_controller.looking import is_full, sight_of, usage_of
 from ci_controller.renewal import fill_workspace
 from ci_controller.runtime.guarded import Check, GuardedRuntime
@@ -75,6 +78,8 @@ class WorkloadExecution:
             return finished
         # The marks are read after the engine was asked: what has exited by then has left all it will ever leave.
         started, waiting, ended = run.is_started(), run.is_waiting(), run.read_exit()
+        if job.state is State.RUNNING and workload.phase is Phase.RUNNING and not os.path.lexists(run.gate):
+            started = True  # The job has removed the mark with the gate, which is there until it has completed.
         return Observed(
             Sight.POOLED
             if waiting_run and workload.phase is Phase.RUNNING
@@ -86,6 +91,7 @@ class WorkloadExecution:
             out_of_memory=workload.out_of_memory,
             usage=usage_of(run, started=started),
             disk_full=ended is None and is_full(self._data.path),
+            log_damage=damage_of(job, run, ended),
             ready=waiting_run is not None and self._is_ready(job, waiting_run),
             cleared=job.state is not State.COMPLETED or (waiting_run is None and rundir.is_cleared(run)),
         )
@@ -103,7 +109,8 @@ class WorkloadExecution:
         if ended is None or not tells_all(ended):
             return None
         started = run.is_started()
-        return Observed(Sight.FINISHED, exit=ended, started=started, usage=usage_of(run, started=started))
+        usage, damage = usage_of(run, started=started), damage_of(job, run, ended)
+        return Observed(Sight.FINISHED, exit=ended, started=started, usage=usage, log_damage=damage)
 
     def is_at_gate(self, job: Job) -> bool:
         return self._run(job).is_waiting()
@@ -170,6 +177,7 @@ class WorkloadExecution:
         if run.is_started():
             return False
         self._check()
+        protect_log(run)
         with rundir.opened_gate(run):
             delay = 0.0005  # The script needs less to make its mark than an inotify watch costs.
             while not run.is_started() and delay < GATE_SECONDS:
@@ -255,6 +263,7 @@ class WorkloadExecution:
 
     def _clear_files(self, job: Job, run: RunDirectory) -> list[Path]:
         note_end_of_log(job, self._data)
+        allow_changes(run.log)
         return rundir.clear(run)
 
     def _run(self, job: Job) -> RunDirectory:

@@ -1,6 +1,5 @@
 """Signals from within a container to all of its processes: the script, which is the first, outlives them."""
 
-
 import pytest
 
 from ci_controller.runtime.protocol import Runtime

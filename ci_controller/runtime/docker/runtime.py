@@ -18,6 +18,7 @@ from ci_common.layout import DataDirectory, RunDirectory
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
 from ci_common.tasks import in_thread
+from ci_controller.gate_script import GATE_SCRIPT
 from ci_controller.rundir import mark_stopping, open_to_everyone, send_stop
 from ci_controller.runtime.docker import certificates
 from ci_controller.runtime.docker.cleaning import Cleaner
@@ -39,7 +40,6 @@ from ci_controller.runtime.docker.images import ImageFacts, Images
 from ci_controller.runtime.docker.pulls import pull_image
 from ci_controller.runtime.enforcement import check_enforceable
 from ci_controller.runtime.protocol import Phase, Progress, Sighting, Workload, WorkloadKey, WorkloadSpec
-from ci_controller.script import GATE_SCRIPT
 from ci_controller.trees import delete_tree
 
 log = logging.getLogger(__name__)

@@ -36,10 +36,15 @@ class OwnSignals(RuntimeBench):
         assert end_of(one.run) == (code, False)
         assert b"never" not in one.run.log.read_bytes()
         steps = read_steps(one.run, ("a", "b", "c"), utc_now())
-        assert [(step.status, step.exit_code) for step in steps] == [(StepStatus.SUCCEEDED, 0), (StepStatus.FAILED, code)]
+        assert [(step.status, step.exit_code) for step in steps] == [
+            (StepStatus.SUCCEEDED, 0),
+            (StepStatus.FAILED, code),
+        ]
 
     async def test_a_stop_after_signals_of_its_own_is_still_a_stop(self, trial: MakeTrial) -> None:
-        one = trial("kill -TERM $PPID; trap 'echo tidy; exit 6' TERM; : >ready; while :; do sleep 0.02; done", "echo no")
+        one = trial(
+            "kill -TERM $PPID; trap 'echo tidy; exit 6' TERM; : >ready; while :; do sleep 0.02; done", "echo no"
+        )
         await one.running()
         await one.runtime.stop(one.key, 30)
         assert end_of(one.run) == (6, True)
