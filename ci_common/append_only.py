@@ -55,6 +55,12 @@ def allow_changes(path: Path) -> bool:
         os.close(descriptor)
 
 
+def allow_changes_to_logs(data: Path) -> None:
+    """Undo `make_append_only` for the logs of all jobs in a data directory that is to be deleted as a whole."""
+    for log in data.glob("jobs/*/*/log"):
+        allow_changes(log)
+
+
 def unlink(path: str | Path) -> None:
     """Remove a file, also one that may only grow. Raises OSError."""
     try:

@@ -10,8 +10,9 @@ output in `log`, until one fails. It writes `exit` at its end, also where no fur
 
 No signal that can be caught ends it behind the gate: a job's own signals reach it, too, by its process group and as
 `$PPID`. Whether the job is to stop, the mark `stopping` says, which is made before a stop is signalled; no step begins
-once the mark is there. Outside of containers, SIGTERM at the gate ends the script. In a container it is the first process,
-which no process in there can kill or stop, and the word `stop` in the FIFO of that name has SIGTERM sent to all others.
+once the mark is there. Outside of containers, SIGTERM at the gate ends the script. In a container it is the first
+process, which none in there can kill or stop, and the word `stop` in the FIFO of that name has SIGTERM sent to all
+others.
 
 Alone in a container, it adds to `exit` what the kernel refused the job, and whether it is the last of the job's
 processes, so that nothing writes into the log any more. If it is, and the job was not stopped, it stays until `gate` is

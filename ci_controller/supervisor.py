@@ -168,7 +168,7 @@ class Supervisor:
         damage = seen.log_damage
         if followed is not None and has_ended(seen):
             followed.guard.look()
-            damage = followed.guard.damage or damage
+            damage = damage or followed.guard.damage
         booting_since = self._first_seen_booting(seen, now)
         return replace(seen, booting_since=booting_since, starts=self._launch.starts, usage=usage, log_damage=damage)
 

@@ -201,7 +201,7 @@ class WorkloadExecution:
         ending_grace = asyncio.create_task(self._end_grace_of_a_flood(job))
         try:
             with self.letting_go(job):
-                await self._runtime.stop(_key(job), grace if own is None else own, run=self._run(job))
+                await self._runtime.stop(_key(job), grace if own is None else own, self._run(job))
         finally:
             ending_grace.cancel()
             await asyncio.gather(ending_grace, return_exceptions=True)
@@ -211,7 +211,7 @@ class WorkloadExecution:
         limit = self.bounds_of(job).log
         while limit is not None:
             if self._run(job).log_size() > limit + LOG_OVERRUN_BYTES:
-                await self._runtime.stop(_key(job), 0, run=self._run(job))
+                await self._runtime.stop(_key(job), 0, self._run(job))
                 break
             await asyncio.sleep(OVERRUN_SECONDS)
 
@@ -249,7 +249,7 @@ class WorkloadExecution:
         run = self._run(job)
         if not has_ended:
             # As one that was cancelled at its gate; what it may write has to end before its files go.
-            await self._runtime.stop(_key(job), 0, run=self._run(job))
+            await self._runtime.stop(_key(job), 0, self._run(job))
         if job.workload is not None:
             # Once another attempt has followed, no row tells whose it was, but the workspace does, which is looked for.
             await self._runtime.remove(_key(job))

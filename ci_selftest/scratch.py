@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ci_common.append_only import allow_changes_to_logs
 from ci_common.layout import DataDirectory
 
 _PREFIX = "run-"
@@ -98,7 +99,7 @@ def scratch_directory(parent: Path, runtime: str) -> Iterator[Scratch]:
         scratch.create(runtime)
         yield scratch
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        _delete(Scratch(path))
         os.close(lock)
 
 
@@ -118,10 +119,15 @@ def abandoned(parent: Path) -> Iterator[list[Scratch]]:
                     held.append((Scratch(path), lock))
         yield [scratch for scratch, _ in held]
         for scratch, _ in held:
-            shutil.rmtree(scratch.path, ignore_errors=True)
+            _delete(scratch)
     finally:
         for _, lock in held:
             os.close(lock)
+
+
+def _delete(scratch: Scratch) -> None:
+    allow_changes_to_logs(scratch.data.path)  # Those of jobs that ran until now.
+    shutil.rmtree(scratch.path, ignore_errors=True)
 
 
 def processes_of(scratch: Scratch) -> list[int]:

@@ -152,7 +152,7 @@ class ProcessRuntime:
     async def look(self, key: WorkloadKey) -> Workload:
         return self._record(key).look()
 
-    async def stop(self, key: WorkloadKey, grace: float, *, run: RunDirectory | None = None) -> None:
+    async def stop(self, key: WorkloadKey, grace: float, run: RunDirectory | None = None) -> None:
         if (await self.look(key)).phase is not Phase.RUNNING:
             return
         mark_stopping(run or self._data.run(key.job_id, key.attempt))

@@ -145,7 +145,7 @@ class Runtime(Protocol):
     async def look(self, key: WorkloadKey) -> Workload:
         """Return what the engine says of the workload; phase ABSENT where it says there is none."""
 
-    async def stop(self, key: WorkloadKey, grace: float, *, run: RunDirectory | None = None) -> None:
+    async def stop(self, key: WorkloadKey, grace: float, run: RunDirectory | None = None) -> None:
         """Send SIGTERM to the job's own processes, and SIGKILL to whatever is left after `grace` seconds.
 
         The mark `stopping` is made before, so that the job's script knows the signal from one of the job's own. `run`

@@ -203,7 +203,7 @@ class DockerRuntime:
         inspected = await self._inspect(key)
         return _ABSENT if inspected is None else workload_of(inspected)
 
-    async def stop(self, key: WorkloadKey, grace: float, *, run: RunDirectory | None = None) -> None:
+    async def stop(self, key: WorkloadKey, grace: float, run: RunDirectory | None = None) -> None:
         if (await self.look(key)).phase is not Phase.RUNNING:
             return
         run = run or self._data.run(key.job_id, key.attempt)

@@ -65,7 +65,7 @@ def test_without_proc_there_are_no_times_but_results(run: RunDirectory) -> None:
     )
 
 
-@pytest.mark.parametrize("uptime", ["nan", "inf", "-inf", "-5", "1e300", "1e15", "soon", "9" * 5000])
+@pytest.mark.parametrize("uptime", ["nan", "inf", "-inf", "-5", "1e300", "1e15", "soon", "9" * 100])
 def test_forged_uptimes(run: RunDirectory, uptime: str) -> None:
     write(run, start(0), end(0, 0, uptime))
     (step,) = read_steps(run, NAMES, NOON)
