@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from ci_common.jobs import Conclusion
-from ci_selftest.output import Act, Say, Show, output_of, shell_of, some_acts
+from ci_selftest.output import Act, Say, Show, disturbances, output_of, shell_of, some_acts
 
 LAST_WORD = b"last word\n"
 """What a job that heeds SIGTERM says when it comes."""
@@ -45,10 +45,12 @@ class Kind(StrEnum):
     """It never ends, and has a short timeout."""
     RETRIED = "retried"
     """It fails, and is to be tried again when it does."""
+    UNRULY = "unruly"
+    """It ends by itself, after signals to all that it can reach and attempts to truncate its log."""
 
 
-ENDS_ITSELF = frozenset({Kind.PLAIN, Kind.RACING, Kind.RETRIED})
-_UNTOUCHED = frozenset({Kind.PLAIN, Kind.RETRIED})
+ENDS_ITSELF = frozenset({Kind.PLAIN, Kind.RACING, Kind.RETRIED, Kind.UNRULY})
+_UNTOUCHED = frozenset({Kind.PLAIN, Kind.RETRIED, Kind.UNRULY})
 """Nobody stops these."""
 _CANCELLED = frozenset({Kind.CANCELLED, Kind.STUBBORN, Kind.RACING})
 _CONCLUSION_OF_A_STOP = {
@@ -96,12 +98,15 @@ class JobPlan:
         """How it ends where it is stopped as planned; None where that is not planned."""
         return _CONCLUSION_OF_A_STOP.get(self.kind)
 
-    def spec(self, image: str, *, project: str, witness: str) -> dict[str, Any]:
-        """Return the job in the form of `ci_common.spec.Spec`. `witness` is a file that the job can write to, or ""."""
+    def spec(self, image: str, *, project: str, witness: str, reopens: bool = False) -> dict[str, Any]:
+        """Return the job in the form of `ci_common.spec.Spec`. `witness` is a file that the job can write to, or "".
+
+        `reopens`: a job that is unruly may try to truncate its log, which is refused.
+        """
         texts = self.step_texts()
         steps = {"command": texts[0]} if len(texts) == 1 else {"steps": [{"run": text} for text in texts]}
         labels = {"number": str(self.number), "kind": str(self.kind)}
-        environment = {"SELFTEST_WITNESS": witness}
+        environment = {"SELFTEST_WITNESS": witness, "SELFTEST_REOPENS": "1" if reopens else ""}
         spec = {"image": image, "timeout": self.timeout, "project": project, "labels": labels, "env": environment}
         if self.max_attempts > 1:
             spec["retry"] = {"max_attempts": self.max_attempts, "on": [Conclusion.FAILED], "backoff": 0.3}
@@ -134,7 +139,7 @@ class JobPlan:
 def job_plan(seed: int, number: int) -> JobPlan:
     """Return the job with this number, from 1, of the run with this seed."""
     random = Random(f"{seed}/job/{number}")  # noqa: S311  # what is repeatable is no secret
-    kind = random.choices(list(Kind), weights=(12, 2, 1, 2, 2, 2))[0]
+    kind = random.choices(list(Kind), weights=(12, 2, 1, 2, 2, 2, 2))[0]
     # A process that comes back goes by the length of what it has, which tells no place among several logs.
     way = random.choices(list(Way), weights=(4, 4, 0, 0) if kind is Kind.RETRIED else (4, 4, 2, 2))[0]
     token = f"token-{number}-{random.getrandbits(64):016x}"
@@ -143,6 +148,8 @@ def job_plan(seed: int, number: int) -> JobPlan:
         _add_files(random, steps)
         if kind in _UNTOUCHED and random.random() < 0.5:
             steps.append(some_acts(random, longest_pause=4))
+    if kind is Kind.UNRULY:
+        steps = [[*acts, *disturbances(random), Say(b"still here\n")] for acts in steps]
     return JobPlan(
         number=number,
         kind=kind,

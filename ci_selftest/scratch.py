@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ci_common.append_only import allow_changes_to_logs
+from ci_common.append_only import allow_changes_to_logs, make_append_only, unlink
 from ci_common.layout import DataDirectory
 
 _PREFIX = "run-"
@@ -73,6 +73,16 @@ class Scratch:
     def runtime(self) -> str:
         """Return which runtime the run's jobs have, as it was created with."""
         return (self.path / "runtime").read_text()
+
+    def keeps_logs(self) -> bool:
+        """Tell whether no job here can truncate its log, for which file system or user see to that."""
+        if self.runtime() == "process" and os.geteuid() != 0:
+            return True
+        probe = self.path / "probe"
+        probe.touch()
+        kept = make_append_only(probe)
+        unlink(probe)
+        return kept
 
     def create(self, runtime: str) -> None:
         """Make all folders but the product's own."""

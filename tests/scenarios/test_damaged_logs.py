@@ -96,7 +96,9 @@ async def test_a_log_that_has_as_many_other_bytes_is_noticed(installation: Insta
 
 
 @pytest.mark.usefixtures("unprotected")
-@pytest.mark.parametrize("text", ["rm ../log", "rm ../log; : >../log", "mv ../log ../other; ln -s /etc/hostname ../log"])
+@pytest.mark.parametrize(
+    "text", ["rm ../log", "rm ../log; : >../log", "mv ../log ../other; ln -s /etc/hostname ../log"]
+)
 async def test_a_log_that_was_removed_is_put_back(installation: Installation, text: str) -> None:
     job = await installation.submit(f"echo one; while [ ! -e go ]; do sleep 0.02; done; {text}; echo two")
     async with installation.repository() as repository, installation.controller():
