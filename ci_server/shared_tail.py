@@ -255,12 +255,24 @@ class SharedTail:
         if self._then is Then.END or place.attempt < head.attempt:
             return self._narration.next(place)
         if place.cursor <= head.cursor:
-            return self._narration.up_to(place, head)
+            batch = self._narration.up_to(place, head)
+            if batch is None:
+                self._move_back(self._narration)
+            return batch
+        if (end := self._narration.within_log(place)) != place:
+            return Batch(b"", end, Then.WAIT)  # No place of the log's is where this reader says that it is.
         if self._at_head or place.attempt > self._follower.job.attempt:
             self.wake()
             return None
         self._head, self._then = place, Then.MORE  # Nobody else is there, so the head is where this reader is.
         return Batch(b"", place, Then.WAIT)
+
+    def _move_back(self, narration: Narration) -> None:
+        """Move the head to the end of the log, where the job has truncated that."""
+        end = narration.within_log(self._head)
+        if end != self._head:
+            self._head = end
+            self._tell_moved()
 
     def _remember(self, place: Place, batch: Batch) -> None:
         if len(self._readers) > 1 and batch.frames and batch.then is not Then.END and not batch.short:
