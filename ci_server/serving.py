@@ -105,7 +105,7 @@ class _Server(uvicorn.Server):
         self.force_exit = self.should_exit
         self.should_exit = True
         self._told.set()
-        # Before the requests themselves are ended, so that they find their clients gone and not their answers broken off.
+        # Before the requests are ended, so that they find their clients gone instead of breaking off their answers.
         asyncio.get_running_loop().call_later(GRACE_SECONDS, self._abort_unread)
         self._on_leave()
 
