@@ -32,18 +32,15 @@ __ci_record() {
         "$1" "$2" "$3" "$__ci_up" "$__ci_offset" >>"$__ci_run/steps.jsonl"
 }
 
-# Sets the same action for every signal that can be caught and would end or stop a shell, but SIGTERM. Not every shell
-# and system knows all of them.
+# Sets the same action for every signal that can be caught and would end or stop a shell, but SIGTERM. Where a shell or a
+# system does not know all of them, each by itself. 16 is SIGSTKFLT, which dash has no name for.
 __ci_on_signals() {
-    for __ci_signal in HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM STKFLT TSTP TTIN TTOU XCPU XFSZ \
-        VTALRM PROF IO PWR SYS; do
-        command trap "$1" "$__ci_signal"
-    done 2>/dev/null
-    __ci_signal=34
-    while [ "$__ci_signal" -le 64 ]; do
-        command trap "$1" "$__ci_signal"
-        __ci_signal=$((__ci_signal + 1))
-    done 2>/dev/null
+    set -- "$1" HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TSTP TTIN TTOU XCPU XFSZ VTALRM PROF IO PWR \
+        SYS 16 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63 64
+    { command trap "$@"; } 2>/dev/null && return
+    __ci_action=$1
+    shift
+    for __ci_signal in "$@"; do command trap "$__ci_action" "$__ci_signal"; done 2>/dev/null
 }
 
 __ci_is_stopped() {
