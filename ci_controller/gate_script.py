@@ -6,6 +6,7 @@ set --
 __ci_word=
 __ci_carrier=
 __ci_messenger=
+__ci_status=
 
 # Where a container sees the counters of its control groups: those of version 1 by controller, or of version 2, below
 # the group's own name, which is known once it is clear that this is in one.
@@ -32,11 +33,11 @@ __ci_record() {
         "$1" "$2" "$3" "$__ci_up" "$__ci_offset" >>"$__ci_run/steps.jsonl"
 }
 
-# Sets the same action for every signal that can be caught and would end or stop a shell, but SIGTERM. Where a shell or a
-# system does not know all of them, each by itself. 16 is SIGSTKFLT, which dash has no name for.
+# Sets the same action for every signal but SIGTERM that can be caught and would end or stop a shell. Where a shell does
+# not know all of them, each by itself. 16 is SIGSTKFLT, which dash has no name for.
 __ci_on_signals() {
-    set -- "$1" HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TSTP TTIN TTOU XCPU XFSZ VTALRM PROF IO PWR \
-        SYS 16 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63 64
+    set -- "$1" HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TSTP TTIN TTOU XCPU XFSZ VTALRM PROF IO \
+        PWR SYS 16 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63 64
     { command trap "$@"; } 2>/dev/null && return
     __ci_action=$1
     shift
@@ -65,8 +66,19 @@ __ci_pass_on_stop() {
     done
 }
 
-__ci_lives() {
+__ci_is_there() {
     [ -n "$1" ] && kill -0 "$1" 2>/dev/null
+}
+
+# What was killed is there until it has had its turn on a processor. The 3rd field is the state, and the 31st the set of
+# signals that wait, in which 256 is SIGKILL.
+__ci_lives() {
+    __ci_is_there "$1" || return 1
+    { IFS=' ' read -r __ci_x __ci_x __ci_state \
+        __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x \
+        __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x \
+        __ci_pending __ci_x <"/proc/$1/stat"; } 2>/dev/null || return 1
+    [ "$__ci_state" != Z ] && [ "$((${__ci_pending:-0} & 256))" = 0 ]
 }
 
 # Both are processes of the container like any other: `kill -9 -1` in a step ends them.
@@ -129,10 +141,10 @@ __ci_end_others() {
 # The FIFO ends once no process holds it open, so what is left of the job's processes has to go first. A signal ends the
 # waiting, which then begins again.
 __ci_drain() {
-    __ci_help 1
+    __ci_is_there "$__ci_carrier" || __ci_help 1
     exec 9>&-
     if __ci_end_others; then __ci_last=" last"; fi
-    while __ci_lives "$__ci_carrier"; do wait "$__ci_carrier"; done
+    while __ci_is_there "$__ci_carrier"; do wait "$__ci_carrier"; done
 }
 
 # Sets __ci_found to the number that stands behind a word in the first of these files that is there, or to nothing.
@@ -153,7 +165,7 @@ __ci_count_refusals() {
 }
 
 __ci_before_step() {
-    [ -z "$__ci_carrier" ] || __ci_help 1
+    [ -z "$__ci_carrier" ] || [ -z "$__ci_status" ] || __ci_help 1
     [ -n "$__ci_cgroup" ] || return 0
     __ci_count_refusals
     __ci_kills_before=$__ci_kills

@@ -36,6 +36,15 @@ class TestSignals(DockerBench):
         await runtime.stop(one.key, 30)
         assert end_of(one.run) == (6, True)
 
+    @pytest.mark.parametrize("text", ["rm -rf /ci/stop /ci/gate", "rm /ci/stop; : >/ci/stop", "kill -9 -1"])
+    async def test_a_stop_reaches_a_job_that_has_removed_the_way(
+        self, trial: MakeTrial, runtime: Runtime, text: str
+    ) -> None:
+        one = trial(f"{text}; trap 'exit 6' TERM; {READY}; {FOREVER}")
+        await one.running()
+        await runtime.stop(one.key, 30)
+        assert end_of(one.run) == (6, True)
+
     async def test_a_stop_reaches_processes_in_sessions_of_their_own(self, trial: MakeTrial, runtime: Runtime) -> None:
         heard = "setsid sh -c \"trap 'echo heard; exit' TERM; : >ready; while :; do sleep 0.02; done\" & wait"
         one = trial(f"trap 'wait; exit 6' TERM; {heard}; wait")

@@ -211,14 +211,26 @@ class DockerRuntime:
         # The engine signals the first process, the script, which lives on. It kills whatever is left after the grace,
         # even if we are gone by then; of a job that has not begun there is nothing to wait for.
         grace = grace if run.is_started() else 0
-        if grace > 0:
-            send_stop(run)
+        if grace > 0 and not send_stop(run):
+            await self._signal_all(key)
         try:
             async with self._engine.call(grace + self._patience) as docker:
                 container = docker.containers.container(self._name(key))
                 await container.stop(t=math.ceil(grace), timeout=aiohttp.ClientTimeout())
         except Absent:
             pass
+
+    async def _signal_all(self, key: WorkloadKey) -> None:
+        """Send SIGTERM to all processes but the first where none in the container can be told to; if it can be done."""
+        try:
+            async with self._engine.call() as docker:
+                shell = await docker.containers.container(self._name(key)).exec(
+                    ["/bin/sh", "-c", "kill -TERM -1"], user="0"
+                )
+            async with self._engine.call():
+                await shell.start(detach=True)
+        except (Absent, Conflict, Refusal) as exc:
+            log.warning("job %s: its processes get no SIGTERM: %s", key.job_id, exc)
 
     async def discard(self, key: WorkloadKey) -> None:
         inspected = await self._inspect(key)
