@@ -164,7 +164,8 @@ class JobStream:
         if job.get("status") == "completed":
             for event in step_events_of(job)[len(self._steps) :]:
                 yield event
-            yield self._complete(complete_event_of(job))
+            self._check_log(complete := complete_event_of(job))
+            yield complete
 
     @asynccontextmanager
     async def _lines(self) -> AsyncIterator[Lines | None]:
@@ -250,13 +251,10 @@ class JobStream:
         return event
 
     def _check_log(self, ended: Mapping[str, Any]) -> None:
-        """Raise LogMismatch where what was received is not the whole log of an attempt that has ended.
-
-        Of one whose job has damaged the log, more may have been received than is left; its reason says so.
-        """
+        """Raise LogMismatch where what was received is not the whole log of an attempt that has ended."""
         length, digest = ended.get("log_bytes"), ended.get("log_sha256")
         if (ended.get("reason") or {}).get("code") == ReasonCode.LOG_DAMAGED:
-            return
+            return  # More may have been received than its job has left of it.
         offset = self._cursor.offset
         if length is not None and length != offset and digest:
             raise LogMismatch(f"{self._log_name} has {length} bytes, but {offset} were received")

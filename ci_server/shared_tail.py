@@ -256,8 +256,9 @@ class SharedTail:
             return self._narration.next(place)
         if place.cursor <= head.cursor:
             batch = self._narration.up_to(place, head)
-            if batch is None:
-                self._move_back(self._narration)
+            if batch is None and (end := self._narration.within_log(head)) != head:
+                self._head = end  # The job has truncated its log.
+                self._tell_moved()
             return batch
         if (end := self._narration.within_log(place)) != place:
             return Batch(b"", end, Then.WAIT)  # No place of the log's is where this reader says that it is.
@@ -266,13 +267,6 @@ class SharedTail:
             return None
         self._head, self._then = place, Then.MORE  # Nobody else is there, so the head is where this reader is.
         return Batch(b"", place, Then.WAIT)
-
-    def _move_back(self, narration: Narration) -> None:
-        """Move the head to the end of the log, where the job has truncated that."""
-        end = narration.within_log(self._head)
-        if end != self._head:
-            self._head = end
-            self._tell_moved()
 
     def _remember(self, place: Place, batch: Batch) -> None:
         if len(self._readers) > 1 and batch.frames and batch.then is not Then.END and not batch.short:

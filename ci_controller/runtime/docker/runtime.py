@@ -19,7 +19,7 @@ from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
 from ci_common.tasks import in_thread
 from ci_controller.gate_script import GATE_SCRIPT
-from ci_controller.rundir import mark_stopping, open_to_everyone, send_stop
+from ci_controller.rundir import open_to_everyone
 from ci_controller.runtime.docker import certificates
 from ci_controller.runtime.docker.cleaning import Cleaner
 from ci_controller.runtime.docker.containers import (
@@ -38,6 +38,7 @@ from ci_controller.runtime.docker.containers import (
 from ci_controller.runtime.docker.engine import PATIENCE, PING_PATIENCE, Absent, Conflict, Engine, Refusal, Traits
 from ci_controller.runtime.docker.images import ImageFacts, Images
 from ci_controller.runtime.docker.pulls import pull_image
+from ci_controller.runtime.docker.signalling import signal_stop
 from ci_controller.runtime.enforcement import check_enforceable
 from ci_controller.runtime.protocol import Phase, Progress, Sighting, Workload, WorkloadKey, WorkloadSpec
 from ci_controller.trees import delete_tree
@@ -207,30 +208,16 @@ class DockerRuntime:
         if (await self.look(key)).phase is not Phase.RUNNING:
             return
         run = run or self._data.run(key.job_id, key.attempt)
-        mark_stopping(run)
-        # The engine signals the first process, the script, which lives on. It kills whatever is left after the grace,
-        # even if we are gone by then; of a job that has not begun there is nothing to wait for.
+        await signal_stop(self._engine, self._name(key), run)
+        # The engine kills whatever is left after the grace, even if we are gone by then; of a job that has not begun there
+        # is nothing to wait for.
         grace = grace if run.is_started() else 0
-        if grace > 0 and not send_stop(run):
-            await self._signal_all(key)
         try:
             async with self._engine.call(grace + self._patience) as docker:
                 container = docker.containers.container(self._name(key))
                 await container.stop(t=math.ceil(grace), timeout=aiohttp.ClientTimeout())
         except Absent:
             pass
-
-    async def _signal_all(self, key: WorkloadKey) -> None:
-        """Send SIGTERM to all processes but the first where none in the container can be told to; if it can be done."""
-        try:
-            async with self._engine.call() as docker:
-                shell = await docker.containers.container(self._name(key)).exec(
-                    ["/bin/sh", "-c", "kill -TERM -1"], user="0"
-                )
-            async with self._engine.call():
-                await shell.start(detach=True)
-        except (Absent, Conflict, Refusal) as exc:
-            log.warning("job %s: its processes get no SIGTERM: %s", key.job_id, exc)
 
     async def discard(self, key: WorkloadKey) -> None:
         inspected = await self._inspect(key)
