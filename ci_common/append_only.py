@@ -37,16 +37,17 @@ def make_append_only(path: Path) -> bool:
         os.close(descriptor)
 
 
-def allow_changes(path: Path) -> bool:
+def allow_changes(path: str | Path, *, dir_fd: int | None = None) -> bool:
     """Undo `make_append_only`, and what a job may have done of that kind; return whether the file can be changed.
 
-    Of anything but a regular file or a directory, nothing is undone: opening a device may do something.
+    `path` is relative to the directory that is open as `dir_fd`, where that is given. Of anything but a regular file or
+    a directory, nothing is undone: opening a device may do something.
     """
     try:
-        mode = path.lstat().st_mode
+        mode = os.lstat(path, dir_fd=dir_fd).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             return False
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
     except OSError:
         return False
     try:
@@ -61,14 +62,14 @@ def allow_changes_to_logs(data: Path) -> None:
         allow_changes(log)
 
 
-def unlink(path: str | Path) -> None:
-    """Remove a file, also one that may only grow. Raises OSError."""
+def unlink(path: str | Path, *, dir_fd: int | None = None) -> None:
+    """Remove a file, also one that may only grow; `dir_fd` as in `allow_changes`. Raises OSError."""
     try:
-        os.unlink(path)
+        os.unlink(path, dir_fd=dir_fd)
     except PermissionError as exc:
-        if exc.errno != errno.EPERM or not allow_changes(Path(path)):
+        if exc.errno != errno.EPERM or not allow_changes(path, dir_fd=dir_fd):
             raise
-        os.unlink(path)
+        os.unlink(path, dir_fd=dir_fd)
 
 
 def _change(descriptor: int, *, on: int = 0, off: int = 0) -> bool:

@@ -209,8 +209,8 @@ class DockerRuntime:
             return
         run = run or self._data.run(key.job_id, key.attempt)
         await signal_stop(self._engine, self._name(key), run)
-        # The engine kills whatever is left after the grace, even if we are gone by then; of a job that has not begun there
-        # is nothing to wait for.
+        # The engine kills whatever is left after the grace, even if we are gone by then. What a job that has not begun
+        # does is not waited for.
         grace = grace if run.is_started() else 0
         try:
             async with self._engine.call(grace + self._patience) as docker:
