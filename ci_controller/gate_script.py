@@ -78,10 +78,10 @@ __ci_lives() {
         __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x \
         __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x \
         __ci_pending __ci_x <"/proc/$1/stat"; } 2>/dev/null || return 1
-    [ "$__ci_state" != Z ] && [ "$((${__ci_pending:-0} & 256))" = 0 ]
+    [ "$__ci_state" != Z ] && [ "$((${__ci_pending:-0} & 256))" = 0 ] && kill -CONT "$1" 2>/dev/null
 }
 
-# Both are processes of the container like any other: `kill -9 -1` in a step ends them.
+# Both are processes of the container like any other: `kill -9 -1` in a step ends them, and `kill -STOP -1` stops them.
 __ci_help() {
     __ci_lives "$__ci_carrier" || {
         ( exec <"$__ci_run/console" >&"$1" 2>&1 8>&- 9>&-; __ci_carry ) &
@@ -141,7 +141,7 @@ __ci_end_others() {
 # The FIFO ends once no process holds it open, so what is left of the job's processes has to go first. A signal ends the
 # waiting, which then begins again.
 __ci_drain() {
-    __ci_is_there "$__ci_carrier" || __ci_help 1
+    __ci_is_there "$__ci_carrier" && kill -CONT "$__ci_carrier" || __ci_help 1
     exec 9>&-
     if __ci_end_others; then __ci_last=" last"; fi
     while __ci_is_there "$__ci_carrier"; do wait "$__ci_carrier"; done

@@ -4,7 +4,7 @@
 
 It takes the record's lock, writes its identity, runs `/bin/sh run <run directory>` in a process group of its own, with
 that soft limit of open files, passes signals on, kills whatever of the job is left once the script has ended, and
-writes how that ended. SIGTERM means: send SIGTERM to the job's process group. SIGUSR1 means: kill all of the job at
+writes how that ended. SIGTERM means: send SIGTERM to all of the job. SIGUSR1 means: kill all of the job at
 once. A script that the job stops is sent on, and for one that the job kills the end is written here.
 
 The first process returns once the job's script runs, with status 0; with status BUSY where another supervisor has or
@@ -103,7 +103,7 @@ def _wait(script: int) -> tuple[int, bool]:
     while True:
         heard = signal.sigwait(_HEARD)
         if heard == signal.SIGTERM:
-            os.killpg(script, signal.SIGTERM)
+            _terminate(script)
         elif heard == signal.SIGUSR1:
             on_request = True
             os.killpg(script, signal.SIGKILL)
@@ -113,6 +113,31 @@ def _wait(script: int) -> tuple[int, bool]:
             if not os.WIFSTOPPED(changed[1]):
                 return changed[1], on_request
             os.kill(script, signal.SIGCONT)
+
+
+def _terminate(script: int) -> None:
+    """Send SIGTERM to the job's process group, and to what has left that."""
+    os.killpg(script, signal.SIGTERM)
+    found = [os.getpid()]
+    for parent in found:
+        found += _children_of(parent)
+    for pid in found[1:]:
+        try:
+            if os.getpgid(pid) != script:
+                os.kill(pid, signal.SIGTERM)
+        except (ProcessLookupError, PermissionError):
+            pass  # It has ended, or runs as another user.
+
+
+def _children_of(pid: int) -> list[int]:
+    found = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children") as file:
+                found += [int(word) for word in file.read().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # It has ended, or this is no Linux.
+    return found
 
 
 def _kill_the_rest(script: int) -> None:
