@@ -10,7 +10,7 @@ import hashlib
 import json
 import random
 from bisect import bisect_left
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, cast
 
@@ -30,6 +30,7 @@ from ci_client.errors import (
 from ci_client.transport import checked, job_path, translated
 from ci_common.cursors import BEGINNING, Cursor
 from ci_common.events import ATTEMPT, COMPLETE, JOB_ID, LOG, STATUS, STEP, Event
+from ci_common.jobs import ReasonCode
 
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
@@ -163,7 +164,8 @@ class JobStream:
         if job.get("status") == "completed":
             for event in step_events_of(job)[len(self._steps) :]:
                 yield event
-            yield self._complete(complete_event_of(job))
+            self._check_log(complete := complete_event_of(job))
+            yield complete
 
     @asynccontextmanager
     async def _lines(self) -> AsyncIterator[Lines | None]:
@@ -195,7 +197,7 @@ class JobStream:
         if kind == ATTEMPT:
             return self._attempt(event)
         if kind == COMPLETE:
-            return self._complete(event)
+            self._check_log(event)
         if kind == STATUS:
             news = event != self._status
             self._status = event
@@ -243,17 +245,16 @@ class JobStream:
             return None
         if number > self._cursor.attempt + 1:
             raise LogMismatch(f"the stream of job {self._job_id} skips attempt {self._cursor.attempt + 1}")
-        self._check_log(previous.get("log_bytes"), previous.get("log_sha256"))
+        self._check_log(previous)
         self._begin(Cursor(number, 0))
         event["id"] = str(self._cursor)
         return event
 
-    def _complete(self, event: Event) -> Event:
-        self._check_log(event.get("log_bytes"), event.get("log_sha256"))
-        return event
-
-    def _check_log(self, length: int | None, digest: str | None) -> None:
+    def _check_log(self, ended: Mapping[str, Any]) -> None:
         """Raise LogMismatch where what was received is not the whole log of an attempt that has ended."""
+        length, digest = ended.get("log_bytes"), ended.get("log_sha256")
+        if (ended.get("reason") or {}).get("code") == ReasonCode.LOG_DAMAGED:
+            return  # More may have been received than its job has left of it.
         offset = self._cursor.offset
         if length is not None and length != offset and digest:
             raise LogMismatch(f"{self._log_name} has {length} bytes, but {offset} were received")

@@ -78,6 +78,7 @@ class ReasonCode(StrEnum):
     LIMIT_UNENFORCEABLE = "limit_unenforceable"
     OUT_OF_MEMORY = "out_of_memory"
     DISK_FULL = "disk_full"
+    LOG_DAMAGED = "log_damaged"
     RESTORED = "restored"
     INTERNAL_ERROR = "internal_error"
 

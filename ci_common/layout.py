@@ -11,6 +11,8 @@
       job                    the job as a POSIX sh script, which `run` goes on with
       gate                   a FIFO; the script blocks on it until the controller writes `go`
       console                a FIFO that stands for /dev/stdout and /dev/stderr where the runtime mounts it there
+      stop                   a FIFO; the word `stop` in it has SIGTERM sent to all of the job's processes in a container
+      stopping               a mark: the job is to stop; made before its processes are signalled
       waiting                a mark: the script has reached its gate
       started                a mark: the gate has opened; holds the uptime in seconds then, for the steps' times
       log                    stdout and stderr merged, in the order written
@@ -39,7 +41,9 @@ from ci_common.errors import Unavailable
 UNCONFIRMED = "unconfirmed"
 LOG = "log"
 
-_EXIT = re.compile(rb"(\d{1,3})( term)?(?: oom:(\d{1,18}))?(?: pids:(\d{1,18}))?(?: throttled:(\d{1,3}))?( last)?\n")
+_EXIT = re.compile(
+    rb"(\d{1,3})( term)?(?: oom:(\d{1,18}))?(?: pids:(\d{1,18}))?(?: throttled:(\d{1,3}))?( last)?( killed)?\n"
+)
 _EXIT_BYTES = 80
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_FILE_FOR_US = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM})
@@ -52,7 +56,7 @@ class ExitRecord:
     code: int
     """Exit status, 0 to 255."""
     terminated: bool
-    """Whether the script had been sent SIGTERM by then."""
+    """Whether the job was to stop by then (the mark `stopping`)."""
     oom_kills: int | None = None
     """How many processes the kernel killed for want of memory during the last step; None where it does not tell."""
     refused_forks: int | None = None
@@ -61,6 +65,8 @@ class ExitRecord:
     """In how many of 100 scheduling periods the job was held back by its limit on processors; None: not known."""
     last: bool = False
     """Whether nothing else of the job ran any more, so that the log was complete."""
+    killed: bool = False
+    """Whether a signal ended the script, so that the runtime wrote this in its place."""
 
 
 def open_regular(path: Path) -> int:
@@ -122,6 +128,15 @@ class RunDirectory:
     @cached_property
     def console(self) -> Path:
         return self.path / "console"
+
+    @cached_property
+    def stop(self) -> Path:
+        return self.path / "stop"
+
+    @cached_property
+    def stopping(self) -> Path:
+        """Made before the job's processes are signalled: a signal alone may be the job's own."""
+        return self.path / "stopping"
 
     @cached_property
     def log(self) -> Path:
@@ -208,7 +223,9 @@ class RunDirectory:
         if match is None or int(match[1]) > 255:
             return None
         oom_kills, refused_forks, throttled = (None if text is None else int(text) for text in match.groups()[2:5])
-        return ExitRecord(int(match[1]), match[2] is not None, oom_kills, refused_forks, throttled, bool(match[6]))
+        return ExitRecord(
+            int(match[1]), bool(match[2]), oom_kills, refused_forks, throttled, bool(match[6]), bool(match[7])
+        )
 
     def log_size(self) -> int:
         """Return the log's length in bytes; 0 where there is none."""

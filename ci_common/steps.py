@@ -12,7 +12,9 @@ from pydantic import BaseModel, Field, ValidationError
 from ci_common.jobs import StepResult, StepStatus
 from ci_common.layout import RunDirectory, read_capped
 
-_MAX_BYTES = 1024 * 1024
+_RECORDS_PER_STEP = 2
+_RECORD_BYTES = 160
+"""More than any record of the script's has."""
 
 
 class _Record(BaseModel):
@@ -23,17 +25,22 @@ class _Record(BaseModel):
     offset: str = ""
 
 
+def most_bytes(steps: int) -> int:
+    """Return how many bytes the records of so many steps have at most; what lies behind them is not the script's."""
+    return steps * _RECORDS_PER_STEP * _RECORD_BYTES
+
+
 def read_steps(run: RunDirectory, names: tuple[str, ...], start_time: datetime | None) -> tuple[StepResult, ...]:
     """Return the steps of an attempt that have begun, in order.
 
     `names` are the plan's step names; `start_time` is when the job's own code could start.
     """
-    raw = read_capped(run.steps, _MAX_BYTES)
+    raw = read_capped(run.steps, most_bytes(len(names)))
     if not raw or start_time is None:
         return ()
     base = run.started_uptime()
     results: dict[int, StepResult] = {}
-    for line in raw.splitlines():
+    for line in raw.split(b"\n", _RECORDS_PER_STEP * len(names))[: _RECORDS_PER_STEP * len(names)]:
         try:
             record = _Record.model_validate_json(line)
         except ValidationError:

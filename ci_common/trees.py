@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Self
 
+from ci_common.append_only import unlink
 from ci_common.ids import new_job_id
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -174,7 +175,7 @@ class Folder:
             if self.has_folder(name):
                 os.rmdir(name, dir_fd=self.descriptor)
             else:
-                os.unlink(name, dir_fd=self.descriptor)
+                unlink(name, dir_fd=self.descriptor)
 
     def _empty(self) -> None:
         # Folders are moved to the top before they are emptied, so that neither recursion nor descriptors limit depth.

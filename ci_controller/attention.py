@@ -67,6 +67,8 @@ class Attention:
         """Measure nothing more."""
         if self._following is not None:
             self._following.cancel()
+        if self.usage is not None:
+            self.usage.close()
 
     async def until(self, has_come: Callable[[], bool], seconds: float) -> None:
         """Wait until something has come, of which files or the engine tell, for so many seconds at most."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ci_common.layout import RunDirectory
 from ci_common.trees import Folder, delete_tree
-from ci_controller.script import GATE_SCRIPT
+from ci_controller.gate_script import GATE_SCRIPT
 
 
 def prepare(run: RunDirectory, script: bytes, *, has_console: bool) -> None:
@@ -28,7 +28,7 @@ def prepare_gate(run: RunDirectory, *, has_console: bool) -> None:
     """Put into the run directory all that a workload needs to wait at its gate. May be repeated until it is started."""
     run.path.mkdir(parents=True, exist_ok=True)
     with Folder.opened(run.path) as folder:
-        for fifo in (run.gate, run.console) if has_console else (run.gate,):
+        for fifo in (run.gate, run.console, run.stop) if has_console else (run.gate,):
             folder.make_fifo(fifo.name)
         folder.make_file(run.log.name)
         folder.write(run.script.name, GATE_SCRIPT)
@@ -127,6 +127,27 @@ def opened_gate(run: RunDirectory) -> Iterator[None]:
         if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
             os.write(descriptor, b"go\n")
         yield
+    finally:
+        os.close(descriptor)
+
+
+def mark_stopping(run: RunDirectory) -> None:
+    """Note that the job is to stop, for its script, before any of its processes is signalled."""
+    # Without the mark, as where the disk takes no further file, the job is stopped all the same.
+    with suppress(OSError):
+        os.close(os.open(run.stopping, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644))
+
+
+def send_stop(run: RunDirectory) -> bool:
+    """Have SIGTERM sent to all of the job's processes in a container; return whether a process there has been told."""
+    try:
+        descriptor = os.open(run.stop, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return stat.S_ISFIFO(os.fstat(descriptor).st_mode) and os.write(descriptor, b"stop\n") > 0
+    except OSError:
+        return False
     finally:
         os.close(descriptor)
 

@@ -6,11 +6,17 @@ job's own is read only once the gate has opened, so what waits there need not kn
 
 Its promises to the controller: where its job has been through the gate before, it ends at once. Else it makes the mark
 `waiting`, blocks until somebody writes `go` into `gate`, makes the mark `started`, and then runs the steps with their
-output in `log`, until one fails. SIGTERM at the gate ends it. Later, SIGTERM ends the running step but not the script,
-which lives on to write `exit`; no step begins after it. So it does where no further process can be started. Alone in a
-container, it adds to `exit` what the kernel refused the job, and whether it is the last of the job's processes, so that
-nothing writes into the log any more. If it is, and SIGTERM has not come, it stays until `gate` is opened once more: the
-engine has a lot to do once it has gone, and the verdict is to be out by then.
+output in `log`, until one fails. It writes `exit` at its end, also where no further process can be started.
+
+No signal that can be caught ends it behind the gate: a job's own signals reach it, too, by its process group and as
+`$PPID`. Whether the job is to stop, the mark `stopping` says, which is made before a stop is signalled; no step begins
+once the mark is there. Outside of containers, SIGTERM at the gate ends the script. In a container it is the first
+process, which none in there can kill or stop, and the word `stop` in the FIFO of that name has SIGTERM sent to all
+others.
+
+Alone in a container, it adds to `exit` what the kernel refused the job, and whether it is the last of the job's
+processes, so that nothing writes into the log any more. If it is, and the job was not stopped, it stays until `gate` is
+opened once more: the engine has a lot to do once it has gone, and the verdict is to be out by then.
 """
 
 import os
@@ -23,173 +29,6 @@ SHELL = "/bin/sh"
 """What runs the steps. The script itself is run by whatever the runtime runs it with, which is the same."""
 _LONGEST_WORD = 64 * 1024
 """Bytes of shell text that are handed to a shell as a word; Linux takes 128 KiB at most, less with a small stack."""
-
-GATE_SCRIPT = rb"""#!/bin/sh
-__ci_run=$1
-set --
-unset TINI_KILL_PROCESS_GROUP
-__ci_stopped=
-__ci_word=
-__ci_carrier=
-
-# Where a container sees the counters of its control groups: those of version 1 by controller, or of version 2, below
-# the group's own name, which is known once it is clear that this is in one.
-__ci_cgroups=/sys/fs/cgroup
-__ci_cgroup=
-
-# An engine may run what has ended again, on behalf of a controller that does not know what has happened since.
-for __ci_mark in started exit; do
-    [ ! -e "$__ci_run/$__ci_mark" ] || exit 1
-done
-
-__ci_uptime() {
-    { IFS=' ' read -r __ci_up __ci_rest </proc/uptime; } 2>/dev/null || __ci_up=
-}
-
-# Descriptor 1 is the log, opened for appending once and shared by all that write: its position is the log's length.
-__ci_record() {
-    __ci_uptime
-    __ci_offset=
-    { while IFS=' 	' read -r __ci_key __ci_value; do
-        [ "$__ci_key" != pos: ] || { __ci_offset=$__ci_value; break; }
-    done </proc/self/fdinfo/1; } 2>/dev/null
-    printf '{"step":%s,"event":"%s",%s"uptime":"%s","offset":"%s"}\n' \
-        "$1" "$2" "$3" "$__ci_up" "$__ci_offset" >>"$__ci_run/steps.jsonl"
-}
-
-# Opening /dev/stderr anew would truncate the log, were it not a FIFO whose bytes come into the log by this.
-__ci_carry() {
-    trap '' TERM
-    if command -v cat >/dev/null 2>&1; then exec cat; fi
-    while IFS= read -r __ci_line; do printf '%s\n' "$__ci_line"; done
-}
-
-# Kills what the job has left, once, and counts what is there and what of it cannot be killed.
-__ci_kill_others() {
-    __ci_others=0
-    __ci_immune=0
-    for __ci_process in /proc/[0-9]*; do
-        case ${__ci_process#/proc/} in
-        1 | "$$" | "$__ci_carrier") continue ;;
-        esac
-        __ci_others=$((__ci_others + 1))
-        kill -9 "${__ci_process#/proc/}" 2>/dev/null || [ ! -e "$__ci_process" ] || __ci_immune=$((__ci_immune + 1))
-    done
-}
-
-# What was killed is there until it has ended, and what it made meanwhile may stand before it in the list: so all are
-# gone once the list is empty twice. Fails where some do not go.
-__ci_end_others() {
-    __ci_uptime
-    [ -n "$__ci_up" ] || return 1
-    __ci_since=${__ci_up%%.*}
-    __ci_empty=0
-    while [ "$__ci_empty" -lt 2 ]; do
-        __ci_kill_others
-        if [ "$__ci_others" = 0 ]; then __ci_empty=$((__ci_empty + 1)); else __ci_empty=0; fi
-        __ci_uptime
-        [ "$__ci_immune" = 0 ] && [ "${__ci_up%%.*}" -le $((__ci_since + 2)) ] || return 1
-    done
-}
-
-# The FIFO ends once nobody holds it open, so what is left of the job's processes has to go first. A signal that comes
-# by now is too late, and would only end the waiting before everything is in the log.
-__ci_drain() {
-    trap '' TERM
-    exec 9>&-
-    if __ci_end_others; then __ci_last=" last"; fi
-    wait "$__ci_carrier"
-}
-
-# Sets __ci_found to the number that stands behind a word in the first of these files that is there, or to nothing.
-__ci_count() {
-    __ci_found=
-    for __ci_file in "$2" "$3"; do
-        { while IFS=' ' read -r __ci_key __ci_value; do
-            [ "$__ci_key" != "$1" ] || { __ci_found=$__ci_value; break 2; }
-        done <"$__ci_file"; } 2>/dev/null
-    done
-}
-
-__ci_count_refusals() {
-    __ci_count oom_kill "$__ci_cgroups/memory/memory.oom_control" "$__ci_cgroups$__ci_cgroup/memory.events"
-    __ci_kills=$__ci_found
-    __ci_count max "$__ci_cgroups/pids/pids.events" "$__ci_cgroups$__ci_cgroup/pids.events"
-    __ci_refusals=$__ci_found
-}
-
-__ci_before_step() {
-    [ -n "$__ci_cgroup" ] || return 0
-    __ci_count_refusals
-    __ci_kills_before=$__ci_kills
-    __ci_refusals_before=$__ci_refusals
-}
-
-# What the kernel did to the job during its last step.
-__ci_blame() {
-    [ -n "$__ci_cgroup" ] || return 0
-    __ci_count_refusals
-    [ -z "$__ci_kills" ] || __ci_blamed=" oom:$((__ci_kills - ${__ci_kills_before:-0}))"
-    [ -z "$__ci_refusals" ] || __ci_blamed="$__ci_blamed pids:$((__ci_refusals - ${__ci_refusals_before:-0}))"
-    __ci_count nr_throttled "$__ci_cgroups/cpu/cpu.stat" "$__ci_cgroups$__ci_cgroup/cpu.stat"
-    __ci_throttled=$__ci_found
-    __ci_count nr_periods "$__ci_cgroups/cpu/cpu.stat" "$__ci_cgroups$__ci_cgroup/cpu.stat"
-    [ "${__ci_found:-0}" = 0 ] || __ci_blamed="$__ci_blamed throttled:$((100 * ${__ci_throttled:-0} / __ci_found))"
-}
-
-# Until somebody writes, or the gate has gone; whoever opened it for the job may be about to close it just now. Where
-# `exit` could not be written, as on a full disk, nobody would come.
-__ci_stay() {
-    { IFS= read -r __ci_word <"$__ci_run/exit"; } 2>/dev/null || return 0
-    trap - TERM
-    while [ -p "$__ci_run/gate" ] && ! { IFS= read -r __ci_word <"$__ci_run/gate"; } 2>/dev/null; do :; done
-}
-
-__ci_finish() {
-    trap - EXIT
-    __ci_blamed=
-    __ci_last=
-    [ "$1" = 0 ] || __ci_blame
-    [ -z "$__ci_carrier" ] || __ci_drain
-    printf '%s%s%s%s\n' "$1" "$__ci_stopped" "$__ci_blamed" "$__ci_last" >"$__ci_run/exit"
-    [ -z "$__ci_last" ] || [ -n "$__ci_stopped" ] || __ci_stay
-    exit "$1"
-}
-
-# Alone in a container. What it needs there is done before the gate, where nobody waits for it yet.
-__ci_contained() {
-    __ci_cgroup=/
-    { while IFS= read -r __ci_line; do
-        case $__ci_line in 0::*) __ci_cgroup=${__ci_line#0::} ;; esac
-    done </proc/self/cgroup; } 2>/dev/null
-    exec 9<>"$__ci_run/console"
-    ( exec <"$__ci_run/console" >&8 2>&1 8>&- 9>&-; __ci_carry ) &
-    __ci_carrier=$!
-}
-
-exec 8>>"$__ci_run/log" || exit 1
-[ ! -p "$__ci_run/console" ] || __ci_contained
-: >"$__ci_run/waiting"
-while [ "$__ci_word" != go ]; do
-    [ -p "$__ci_run/gate" ] || exit 1
-    { IFS= read -r __ci_word <"$__ci_run/gate"; } 2>/dev/null
-done
-trap '__ci_stopped=" term"' TERM
-# One passes this gate, and no second one, ever: the mark is only made where there is none.
-set -C
-{ printf '' >"$__ci_run/started"; } 2>/dev/null || exit 1
-set +C
-__ci_uptime
-printf '%s' "$__ci_up" >>"$__ci_run/started"
-exec </dev/null >&8 2>&1 8>&-
-# A shell that cannot start a process ends.
-trap '__ci_finish "$?"' EXIT
-. "$__ci_run/job"
-"""
-"""What a workload runs, with the run directory as its argument.
-
-Where that has the FIFO `console`, which is /dev/stdout and /dev/stderr then, it is alone with its job in a container.
-"""
 
 _TRUST = rb"""
 # Git refuses a directory of another user's, as an upload is where its container has another user than the server. The
@@ -205,10 +44,10 @@ esac
 """
 
 _STEP = b"""
-[ -z "$__ci_stopped" ] || __ci_finish 143
+! __ci_is_stopped || __ci_finish 143
 __ci_before_step
 __ci_record %(number)d start ''
-( exec 9>&-; [ -z "$__ci_stopped" ] || exit 143; %(body)s )
+( exec 9>&-; ! __ci_is_stopped || exit 143; %(body)s )
 __ci_status=$?
 __ci_record %(number)d end "\\"code\\":$__ci_status,"
 [ "$__ci_status" = 0 ] || __ci_finish "$__ci_status"

@@ -25,7 +25,7 @@ from ci_controller.limits import NO_BOUNDS, Bounds
 from ci_controller.plan import Action, conclude, plan
 from ci_controller.retrying import Chance
 from ci_controller.runtime.protocol import WorkloadKey
-from ci_controller.verdicts import Observed, Sight, Verdict, tells_all
+from ci_controller.verdicts import Observed, Sight, Verdict, has_ended, tells_all
 
 log = logging.getLogger(__name__)
 
@@ -209,7 +209,7 @@ class Supervisor:
             trace.note(Station.FIRST_OUTPUT, usage.first_output)
         elif seen.usage.log_bytes > 0:
             trace.note(Station.FIRST_OUTPUT)
-        if seen.exit is not None or seen.sight is Sight.EXITED:
+        if has_ended(seen):
             trace.note(Station.EXIT_SEEN)
 
     async def _say_unavailable(self, job: Job, exc: RuntimeUnavailable) -> None:
@@ -226,7 +226,12 @@ class Supervisor:
             last_output=self._output.last(seen.usage.last_output, now, self._writer.clock()),
             workspace_bytes=None if followed is None else followed.workspace_bytes,
         )
-        return replace(seen, booting_since=self._first_seen_booting(seen, now), starts=self._launch.starts, usage=usage)
+        damage = seen.log_damage
+        if followed is not None and has_ended(seen):
+            followed.guard.look()
+            damage = damage or followed.guard.damage
+        booting_since = self._first_seen_booting(seen, now)
+        return replace(seen, booting_since=booting_since, starts=self._launch.starts, usage=usage, log_damage=damage)
 
     def _first_seen_booting(self, seen: Observed, now: datetime) -> datetime | None:
         if seen.sight is not Sight.BOOTING:
@@ -280,6 +285,7 @@ class Supervisor:
         await self._end(job, conclude(job, verdict, self._execution.retry_of(job)))
 
     async def _end(self, job: Job, action: steps.Complete | steps.TryAgain) -> None:
+        self._restore_log(job)
         self._attention.stop_following_usage()
         try:
             await self._write_end(job, action)
@@ -300,6 +306,14 @@ class Supervisor:
                 await try_again(
                     job, verdict, retry, writer=self._writer, execution=self._execution, chance=self._chance
                 )
+
+    def _restore_log(self, job: Job) -> None:
+        """Put a log that the job has removed or replaced back in its place."""
+        if self._attention.usage is not None:
+            try:
+                self._attention.usage.guard.restore()
+            except OSError as exc:
+                log.warning("job %s: the log that it removed cannot be put back: %s", job.id, exc)
 
     async def _wait_until(self, until: datetime | None, now: datetime) -> None:
         limit = now + timedelta(seconds=self._interval)

@@ -20,6 +20,7 @@ from ci_common.times import Clock, uptime
 from ci_common.trees import Folder
 from ci_common.watch import FileWatcher, Watched
 from ci_controller.limits import Bounds
+from ci_controller.log_guard import LogGuard
 from ci_controller.runtime.guarded import Check
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class UsageWatch:
     """Follows one running attempt, in `run`, until it is cancelled.
 
     It keeps the log's index of times, and calls `exceeded` as soon as the log or the workspace is over its limit.
+    `close` lets go of the log.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class UsageWatch:
         self._measuring = measuring
         self._exceeded = exceeded
         self._check = check
+        self.guard = LogGuard(run)
         self.workspace_bytes: int | None = None
         """What the workspace had when it was last measured; None before that, or where it has no limit."""
         self.first_output: float | None = None
@@ -86,7 +89,7 @@ class UsageWatch:
         due = math.inf
         with self._watcher.subscribe((self._run_directory.log, Watched.CONTENT)) as writes:
             while True:
-                size = self._run_directory.log_size()
+                size = self.guard.look()
                 self._see_first_output(size)
                 if limit is not None and size > limit and not told:
                     self._exceeded()
@@ -98,8 +101,11 @@ class UsageWatch:
                     seen, due = (self._clock(), size), now() + TIMES_SECONDS
                 await writes.wait(60.0 if seen is None else max(0.0, due - now()))
                 if self.first_output is None:  # The pause would be in it.
-                    self._see_first_output(self._run_directory.log_size())
+                    self._see_first_output(self.guard.look())
                 await asyncio.sleep(_pause(None if told or limit is None else limit - size))
+
+    def close(self) -> None:
+        self.guard.close()
 
     def _see_first_output(self, size: int) -> None:
         if size > 0 and self.first_output is None:

@@ -8,6 +8,8 @@ from ci_common.jobs import STOP_CONCLUSIONS, Conclusion, Job, Reason, ReasonCode
 from ci_common.layout import ExitRecord
 from ci_controller.limits import NO_BOUNDS, NOTHING_USED, Bounds, Usage
 
+_LAST_OWN_CODE = 128
+"""Above it lie the exit codes of what a signal has ended."""
 SIGKILLED = 137
 """What a shell makes of the end of a process that was killed."""
 
@@ -56,6 +58,8 @@ class Observed:
     """When the job will end by itself, where that is known (built-in types)."""
     ready: bool = False
     """Of a POOLED one: whether nothing else is left to do for the job than to move it in, which takes no time."""
+    log_damage: str | None = None
+    """What the job has done to its log or the record of its steps; None where nothing shows that."""
     cleared: bool = True
     """Whether nothing but the log is left of a completed job's files."""
 
@@ -67,6 +71,11 @@ class Verdict:
     conclusion: Conclusion
     reason: Reason | None
     exit_code: int | None = None
+
+
+def has_ended(seen: Observed) -> bool:
+    """Tell whether the job's own code is known to have ended."""
+    return seen.exit is not None or seen.sight is Sight.EXITED
 
 
 def tells_all(ended: ExitRecord) -> bool:
@@ -96,6 +105,13 @@ def judge(job: Job, seen: Observed, bounds: Bounds = NO_BOUNDS) -> Verdict:
             "the job ran to its end, and the database is an older copy that does not know how it ended; it is not run "
             "again by itself",
         )
+    if seen.started and seen.workload_exit_code is not None and seen.workload_exit_code <= _LAST_OWN_CODE:
+        return errored(
+            ReasonCode.LOG_DAMAGED,
+            f"the job's script ended with exit code {seen.workload_exit_code} and could not write that down: the job "
+            "has removed or replaced files in its run directory; leave those alone",
+            seen.workload_exit_code,
+        )
     if seen.sight in (Sight.ABSENT, Sight.CREATED):
         return errored(ReasonCode.CONTAINER_LOST, "what ran the job was removed from outside before the job ended")
     return errored(
@@ -109,12 +125,19 @@ def _judge_own_end(ended: ExitRecord, seen: Observed, bounds: Bounds) -> Verdict
 
     The script's own count is of the step that failed; the engine's word, of any time, counts where that is missing.
     """
+    if seen.log_damage is not None:
+        return errored(ReasonCode.LOG_DAMAGED, seen.log_damage, ended.code)
     if ended.code == 0:
         return Verdict(Conclusion.SUCCEEDED, None, 0)
     killed = seen.out_of_memory if ended.oom_kills is None else ended.oom_kills > 0
     if killed and ended.code == SIGKILLED:
         return errored(ReasonCode.OUT_OF_MEMORY, bounds.why_killed(), ended.code)
     code, message = ReasonCode.EXIT_CODE, f"the job's command ended with exit code {ended.code}"
+    if ended.killed:
+        message = (
+            f"the shell that runs the job's steps was ended by signal {ended.code - 128}, as `kill -9 0` and "
+            "`kill -9 $PPID` in a step do, or from outside"
+        )
     if killed:
         code, message = ReasonCode.OUT_OF_MEMORY, f"{message} after {bounds.why_killed()}"
     elif ended.refused_forks:

@@ -1,6 +1,7 @@
 """How jobs are carried out that run in containers or processes: `Execution` on a `Runtime`."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -8,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ci_common.append_only import allow_changes
 from ci_common.ballast import Ballast
 from ci_common.disk import is_full
 from ci_common.errors import StartFault
@@ -23,6 +25,7 @@ from ci_controller import rundir
 from ci_controller.collecting import collect_files, note_end_of_log
 from ci_controller.job_parts import has_files, identity, key_of, plan_of
 from ci_controller.limits import Bounds
+from ci_controller.log_guard import damage_of, protect_log
 from ci_controller.looking import sight_of, usage_of
 from ci_controller.renewal import fill_workspace
 from ci_controller.runtime.guarded import Check, GuardedRuntime
@@ -88,6 +91,8 @@ class WorkloadExecution:
             return finished
         # The marks are read after the engine was asked: what has exited by then has left all it will ever leave.
         started, waiting, ended = run.is_started(), run.is_waiting(), run.read_exit()
+        if job.state is State.RUNNING and workload.phase is Phase.RUNNING and not os.path.lexists(run.gate):
+            started = True  # The job has removed the mark with the gate, which is there until it has completed.
         return Observed(
             Sight.POOLED
             if waiting_run and workload.phase is Phase.RUNNING
@@ -99,6 +104,7 @@ class WorkloadExecution:
             out_of_memory=workload.out_of_memory,
             usage=usage_of(run, started=started),
             disk_full=ended is None and self._is_disk_full(),
+            log_damage=damage_of(job, run, ended),
             ready=waiting_run is not None and self._is_ready(job, waiting_run),
             cleared=job.state is not State.COMPLETED or (waiting_run is None and rundir.is_cleared(run)),
         )
@@ -120,7 +126,8 @@ class WorkloadExecution:
         if ended is None or not tells_all(ended):
             return None
         started = run.is_started()
-        return Observed(Sight.FINISHED, exit=ended, started=started, usage=usage_of(run, started=started))
+        usage, damage = usage_of(run, started=started), damage_of(job, run, ended)
+        return Observed(Sight.FINISHED, exit=ended, started=started, usage=usage, log_damage=damage)
 
     def is_at_gate(self, job: Job) -> bool:
         return self._run(job).is_waiting()
@@ -187,6 +194,7 @@ class WorkloadExecution:
         if run.is_started():
             return False
         self._check()
+        protect_log(run)
         with rundir.opened_gate(run):
             delay = 0.0005  # The script needs less to make its mark than an inotify watch costs.
             while not run.is_started() and delay < GATE_SECONDS:
@@ -210,7 +218,7 @@ class WorkloadExecution:
         ending_grace = asyncio.create_task(self._end_grace_of_a_flood(job))
         try:
             with self.letting_go(job):
-                await self._runtime.stop(key_of(job), grace if own is None else own)
+                await self._runtime.stop(key_of(job), grace if own is None else own, self._run(job))
         finally:
             ending_grace.cancel()
             await asyncio.gather(ending_grace, return_exceptions=True)
@@ -220,7 +228,7 @@ class WorkloadExecution:
         limit = self.bounds_of(job).log
         while limit is not None:
             if self._run(job).log_size() > limit + LOG_OVERRUN_BYTES:
-                await self._runtime.stop(key_of(job), 0)
+                await self._runtime.stop(key_of(job), 0, self._run(job))
                 break
             await asyncio.sleep(OVERRUN_SECONDS)
 
@@ -257,7 +265,7 @@ class WorkloadExecution:
     async def make_room(self, job: Job) -> bool:
         workspace = self._run(job).workspace
         with self.letting_go(job):
-            await self._runtime.stop(key_of(job), 0)
+            await self._runtime.stop(key_of(job), 0, self._run(job))
         self._check()
         if not rundir.has_workspace(self._run(job)):
             return False
@@ -274,7 +282,7 @@ class WorkloadExecution:
         run = self._run(job)
         if not has_ended:
             # As one that was cancelled at its gate.
-            await self._runtime.stop(key_of(job), 0)
+            await self._runtime.stop(key_of(job), 0, self._run(job))
         # Whatever the job left running can replace its files while they are removed. Once the engine says that the
         # workload is gone, nothing can.
         await self._runtime.remove(key_of(job))
@@ -286,6 +294,7 @@ class WorkloadExecution:
 
     def _clear_files(self, job: Job, run: RunDirectory) -> list[Path]:
         note_end_of_log(job, self._data)
+        allow_changes(run.log)
         return rundir.clear(run)
 
     def _run(self, job: Job) -> RunDirectory:

@@ -44,6 +44,8 @@ class Surroundings:
     environment: dict[str, str]
     has_witnesses: bool
     """Whether jobs see the machine's file system."""
+    keeps_logs: bool
+    """Whether jobs are kept from truncating their logs."""
     processes: dict[int, ClientProcess] = field(default_factory=dict)
     """The client processes that live, by the number of their job."""
 
@@ -54,7 +56,11 @@ class Surroundings:
     def spec(self, plan: JobPlan) -> dict[str, Any]:
         """Return the plan's spec in this run."""
         return plan.spec(
-            self.image, project=self.project, witness=str(self.witness(plan) or ""), canary=str(self.scratch.canary)
+            self.image,
+            project=self.project,
+            witness=str(self.witness(plan) or ""),
+            canary=str(self.scratch.canary),
+            reopens=self.keeps_logs,
         )
 
 

@@ -79,7 +79,31 @@ class Pause:
         return b""
 
 
-Act = Say | Count | LongLine | Show | Pause
+@dataclass(frozen=True, slots=True)
+class Disturb:
+    """Signals to the step's process group and to the shell that runs the steps, and the log opened by another name.
+
+    Nothing is written. The log is opened only where SELFTEST_REOPENS says that it is kept from being truncated.
+    """
+
+    signal: str
+
+    def shell(self) -> str:
+        return "\n".join(
+            (
+                f"trap '' {self.signal}",
+                f"kill -{self.signal} 0",
+                f"kill -{self.signal} $PPID",
+                f"trap - {self.signal}",
+                '[ -z "$SELFTEST_REOPENS" ] || { echo lost >/dev/fd/1; } 2>/dev/null || :',
+            )
+        )
+
+    def output(self) -> bytes:
+        return b""
+
+
+Act = Say | Count | LongLine | Show | Pause | Disturb
 
 
 def shell_of(acts: Iterable[Act]) -> str:
@@ -102,6 +126,11 @@ def some_acts(random: Random, *, longest_pause: int) -> list[Act]:
         acts += random.choice((_burst, _few_lines, _long_line, _binary))(random, turn)
         acts.append(Pause(random.randint(0, longest_pause)))
     return acts
+
+
+def disturbances(random: Random) -> list[Act]:
+    """Return acts by which a job might hit what runs it."""
+    return [Disturb(signal) for signal in random.sample(("HUP", "INT", "PIPE", "TERM", "USR1"), 2)]
 
 
 def _burst(random: Random, turn: int) -> list[Act]:

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from ci_common.jobs import Conclusion
-from ci_selftest.output import Act, Say, Show, output_of, shell_of, some_acts
+from ci_selftest.output import Act, Say, Show, disturbances, output_of, shell_of, some_acts
 
 LAST_WORD = b"last word\n"
 """What a job that heeds SIGTERM says when it comes."""
@@ -47,10 +47,12 @@ class Kind(StrEnum):
     """It fails, and is to be tried again when it does."""
     ESCAPING = "escaping"
     """It succeeds, and while its files are removed it puts links to a directory outside in the place of its own."""
+    UNRULY = "unruly"
+    """It ends by itself, after signals to all that it can reach and attempts to truncate its log."""
 
 
-ENDS_ITSELF = frozenset({Kind.PLAIN, Kind.RACING, Kind.RETRIED, Kind.ESCAPING})
-_UNTOUCHED = frozenset({Kind.PLAIN, Kind.RETRIED, Kind.ESCAPING})
+ENDS_ITSELF = frozenset({Kind.PLAIN, Kind.RACING, Kind.RETRIED, Kind.ESCAPING, Kind.UNRULY})
+_UNTOUCHED = frozenset({Kind.PLAIN, Kind.RETRIED, Kind.ESCAPING, Kind.UNRULY})
 """Nobody stops these."""
 _CANCELLED = frozenset({Kind.CANCELLED, Kind.STUBBORN, Kind.RACING})
 _ESCAPE = """
@@ -111,15 +113,16 @@ class JobPlan:
         """How it ends where it is stopped as planned; None where that is not planned."""
         return _CONCLUSION_OF_A_STOP.get(self.kind)
 
-    def spec(self, image: str, *, project: str, witness: str, canary: str) -> dict[str, Any]:
+    def spec(self, image: str, *, project: str, witness: str, canary: str, reopens: bool = False) -> dict[str, Any]:
         """Return the job in the form of `ci_common.spec.Spec`.
 
         `witness` is a file that the job can write to, or "", and `canary` a directory that no job may change.
+        `reopens`: a job that is unruly may try to truncate its log, which is refused.
         """
         texts = self.step_texts()
         steps = {"command": texts[0]} if len(texts) == 1 else {"steps": [{"run": text} for text in texts]}
         labels = {"number": str(self.number), "kind": str(self.kind)}
-        environment = {"SELFTEST_WITNESS": witness}
+        environment = {"SELFTEST_WITNESS": witness, "SELFTEST_REOPENS": "1" if reopens else ""}
         if self.kind is Kind.ESCAPING:
             environment["SELFTEST_CANARY"] = canary
         spec = {"image": image, "timeout": self.timeout, "project": project, "labels": labels, "env": environment}
@@ -165,6 +168,8 @@ def job_plan(seed: int, number: int) -> JobPlan:
         _add_files(random, steps)
         if kind in _UNTOUCHED and random.random() < 0.5:
             steps.append(some_acts(random, longest_pause=4))
+    if kind is Kind.UNRULY:
+        steps = [[*acts, *disturbances(random), Say(b"still here\n")] for acts in steps]
     return JobPlan(
         number=number,
         kind=kind,

@@ -118,6 +118,7 @@ class Run:
                 reader_urls=urls,
                 environment=installation.client_environment,
                 has_witnesses=self._options.runtime == "process",
+                keeps_logs=scratch.keeps_logs(),
             )
             self._phase = "running a first job"
             await _first_job(clients[0], self._options.image)

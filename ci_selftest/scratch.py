@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ci_common.append_only import allow_changes_to_logs, make_append_only, unlink
 from ci_common.layout import DataDirectory
 
 _PREFIX = "run-"
@@ -79,6 +80,16 @@ class Scratch:
         """Return which runtime the run's jobs have, as it was created with."""
         return (self.path / "runtime").read_text()
 
+    def keeps_logs(self) -> bool:
+        """Tell whether no job here can truncate its log, for which file system or user see to that."""
+        if self.runtime() == "process" and os.geteuid() != 0:
+            return True
+        probe = self.path / "probe"
+        probe.touch()
+        kept = make_append_only(probe)
+        unlink(probe)
+        return kept
+
     def create(self, runtime: str) -> None:
         """Make all folders but the product's own."""
         (self.path / "runtime").write_text(runtime)
@@ -116,7 +127,7 @@ def scratch_directory(parent: Path, runtime: str) -> Iterator[Scratch]:
         scratch.create(runtime)
         yield scratch
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        _delete(Scratch(path))
         os.close(lock)
 
 
@@ -136,10 +147,15 @@ def abandoned(parent: Path) -> Iterator[list[Scratch]]:
                     held.append((Scratch(path), lock))
         yield [scratch for scratch, _ in held]
         for scratch, _ in held:
-            shutil.rmtree(scratch.path, ignore_errors=True)
+            _delete(scratch)
     finally:
         for _, lock in held:
             os.close(lock)
+
+
+def _delete(scratch: Scratch) -> None:
+    allow_changes_to_logs(scratch.data.path)  # Those of jobs that ran until now.
+    shutil.rmtree(scratch.path, ignore_errors=True)
 
 
 def processes_of(scratch: Scratch) -> list[int]:

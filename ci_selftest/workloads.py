@@ -118,7 +118,8 @@ class Processes:
         return sorted(path.name.rpartition(".")[0] for path in self._paths() if _process(path / "script") is not None)
 
     async def kill(self, job_id: str) -> bool:
-        """Kill the job's script and its group, as the kernel does for want of memory."""
+        """Kill all of the job: its supervisor, which would tell of the script's end, then the script and its group."""
+        self._signal(job_id, "supervisor")
         return self._signal(job_id, "script")
 
     async def remove(self, job_id: str) -> bool:

@@ -28,10 +28,13 @@ class AttemptFiles:
         self._end = 0
         """The length of the log when its end was last seen."""
         self._end_seen = -math.inf
+        self.is_short = False
+        """Whether the log, when it was last read, ended before the place from which it was to be read."""
 
     def read(self, position: int, size: int) -> bytes:
         """Return so many bytes of the log, and at most one chunk; less or nothing where there is no more (yet)."""
         size = min(size, CHUNK_BYTES)
+        self.is_short = False
         if size <= 0:
             return b""
         try:
@@ -40,6 +43,7 @@ class AttemptFiles:
             return b""
         try:
             data = os.pread(descriptor, size, position)
+            self.is_short = not data and os.fstat(descriptor).st_size < position
         finally:
             os.close(descriptor)
         if len(data) < size:

@@ -83,13 +83,26 @@ class Narration:
 
     def end_of_log(self) -> Place:
         """Return the place behind what the present attempt has written; a character that is open lies behind it."""
+        return Place(self._job().attempt, self._end_of_log() or 0)
+
+    def within_log(self, place: Place) -> Place:
+        """Return `place`, or the log's end where that lies before it: the job has truncated its log, or never had more.
+
+        Of the present attempt, while it runs.
+        """
         job = self._job()
+        if place.attempt != job.attempt or job.state is State.COMPLETED:
+            return place
+        end = self._end_of_log()
+        return place if end is None or end >= place.position else place._replace(position=end)
+
+    def _end_of_log(self) -> int | None:
         try:
-            descriptor = open_regular(self._files_of(job).log)
+            descriptor = open_regular(self._files_of(self._job()).log)
         except FileNotFoundError:
-            return Place(job.attempt, 0)
+            return None
         try:
-            return Place(job.attempt, character_start(descriptor, os.fstat(descriptor).st_size))
+            return character_start(descriptor, os.fstat(descriptor).st_size)
         finally:
             os.close(descriptor)
 
@@ -101,6 +114,8 @@ class Narration:
         ended = job.state is State.COMPLETED
         instant = _time_of(job, files, place.position)
         data = files.read(place.position, (job.log_bytes or 0) - place.position if ended else CHUNK_BYTES)
+        if files.is_short and not ended:
+            place = self.within_log(place)
         # The log before the steps, so that none is missed that begins in what was read. Those of an attempt that has
         # ended are in the row, which came first.
         changed = files.take_steps(job) and not ended

@@ -16,6 +16,7 @@ from ci_common.errors import CiError
 from ci_server.door import Protocol
 from ci_server.door.door import open_door, spare_descriptors
 from ci_server.door.limits import MOST_CONNECTIONS
+from ci_server.leaving import GRACE_SECONDS
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _STOP_SECONDS = 2
@@ -112,7 +113,15 @@ class _Server(uvicorn.Server):
         self.force_exit = self.should_exit
         self.should_exit = True
         self._told.set()
+        # Before the requests are ended, so that they find their clients gone instead of breaking off their answers.
+        asyncio.get_running_loop().call_later(GRACE_SECONDS, self._abort_unread)
         self._on_leave()
+
+    def _abort_unread(self) -> None:
+        """Give up the connections whose clients have not read what was sent to them."""
+        for connection in tuple(self.server_state.connections):
+            if connection.transport.get_write_buffer_size() > 0:
+                connection.transport.abort()
 
 
 @contextlib.contextmanager

@@ -255,7 +255,13 @@ class SharedTail:
         if self._then is Then.END or place.attempt < head.attempt:
             return self._narration.next(place)
         if place.cursor <= head.cursor:
-            return self._narration.up_to(place, head)
+            batch = self._narration.up_to(place, head)
+            if batch is None and (end := self._narration.within_log(head)) != head:
+                self._head = end  # The job has truncated its log.
+                self._tell_moved()
+            return batch
+        if (end := self._narration.within_log(place)) != place:
+            return Batch(b"", end, Then.WAIT)  # No place of the log's is where this reader says that it is.
         if self._at_head or place.attempt > self._follower.job.attempt:
             self.wake()
             return None

@@ -42,13 +42,13 @@ def starting_point(request: Request, job: Job, run: RunDirectory) -> Cursor | No
         raise InvalidRequest(f"the query is not valid: {given[1]}: {message}", FieldError(given[1], message))
     seen = request.headers.get(_HEADER, "")
     if seen:
-        return _resumed(seen, job)
+        return _resumed(seen, job, run)
     if query.from_beginning:
         return BEGINNING
     return Cursor(job.attempt, _located(query.tail, query.since, job, run))
 
 
-def _resumed(seen: str, job: Job) -> Cursor | None:
+def _resumed(seen: str, job: Job, run: RunDirectory) -> Cursor | None:
     try:
         cursor = Cursor.parse(seen.strip())
     except ValueError as exc:
@@ -56,8 +56,10 @@ def _resumed(seen: str, job: Job) -> Cursor | None:
     if cursor.attempt > job.attempt:
         raise _not_an_id(f"it is of attempt {cursor.attempt}, and the job has not come further than {job.attempt}")
     # A reader that was cut between the last byte of the log and the verdict is told so as well: it asks for the job.
-    end = Cursor(job.attempt, job.log_bytes or 0)
-    return None if job.state is State.COMPLETED and cursor >= end else cursor
+    if job.state is State.COMPLETED:
+        return None if cursor >= Cursor(job.attempt, job.log_bytes or 0) else cursor
+    # Where the log is shorter, be it that the job has truncated it, the reader goes on at its end.
+    return min(cursor, Cursor(job.attempt, run.log_size()))
 
 
 def _not_an_id(message: str) -> InvalidRequest:

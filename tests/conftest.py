@@ -12,6 +12,7 @@ import pytest
 
 pytest.register_assert_rewrite("tests.contracts", "tests.helpers")
 
+from ci_common.append_only import allow_changes_to_logs  # noqa: E402
 from tests.engine import images  # noqa: E402
 from tests.engine.api import EngineAPI, find_engine, require_engine  # noqa: E402
 from tests.engine.leftovers import remove_containers_of  # noqa: E402
@@ -80,6 +81,19 @@ def _leaves_no_containers(request: pytest.FixtureRequest) -> Iterator[None]:
     directory = request.getfixturevalue("tmp_path")
     yield
     remove_containers_of(directory, require_engine())
+
+
+@pytest.fixture(autouse=True)
+def _leaves_no_file_that_cannot_be_removed(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A log may only grow until its attempt is cleared, which those of controllers that were killed never are."""
+    if "tmp_path" not in request.fixturenames:
+        yield
+        return
+    directory = request.getfixturevalue("tmp_path")
+    yield
+    for data in (directory, *directory.glob("*/"), *directory.glob("*/*/")):
+        if data.joinpath("jobs").is_dir():
+            allow_changes_to_logs(data)
 
 
 @pytest.fixture(scope="session")

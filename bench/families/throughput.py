@@ -63,7 +63,7 @@ async def measure(lab: Lab) -> list[Figure]:
     lab.note(
         f"The engine's own best: create, start, wait and remove by its HTTP API, {width} at a time, the best of "
         f"{', '.join(f'{n}: {rate:.1f}/s' for n, rate in widths.items())}. Its containers have the HostConfig of one "
-        "of the product's: init process, bind mounts, no log driver, the bridge network."
+        "of the product's: bind mounts, no log driver, the bridge network."
     )
     lab.note(
         f"Without a pool: {jobs} jobs submitted at once, `CI_POOL_SIZE=0`, `MAX_CONCURRENCY={width}`; the time ends "

@@ -148,7 +148,7 @@ def _about_rq() -> str:
 def _about_buildbot() -> str:
     return (
         f"Buildbot {version_of('buildbot', 'buildbot')}, sendchange over a connection made for it, no stable timer, no "
-        "collapsing, a worker inside the master's process, `docker run --rm --init` as the one step, the end told "
+        "collapsing, a worker inside the master's process, `docker run --rm` as the one step, the end told "
         "by the master itself."
     )
 

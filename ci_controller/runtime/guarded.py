@@ -76,9 +76,9 @@ class GuardedRuntime:
         self._check()
         await self._runtime.start(key)
 
-    async def stop(self, key: WorkloadKey, grace: float) -> None:
+    async def stop(self, key: WorkloadKey, grace: float, run: RunDirectory | None = None) -> None:
         self._check()
-        await self._runtime.stop(key, grace)
+        await self._runtime.stop(key, grace, run)
 
     async def discard(self, key: WorkloadKey) -> None:
         self._check()

@@ -19,6 +19,7 @@ from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
 from ci_common.trees import delete_tree
 from ci_common.watch import FileWatcher, Watched
+from ci_controller.rundir import mark_stopping
 from ci_controller.runtime import process_supervisor
 from ci_controller.runtime.enforcement import KERNEL_LIMITS, check_enforceable
 from ci_controller.runtime.process_environment import job_environment, python_setup
@@ -151,9 +152,10 @@ class ProcessRuntime:
     async def look(self, key: WorkloadKey) -> Workload:
         return self._record(key).look()
 
-    async def stop(self, key: WorkloadKey, grace: float) -> None:
+    async def stop(self, key: WorkloadKey, grace: float, run: RunDirectory | None = None) -> None:
         if (await self.look(key)).phase is not Phase.RUNNING:
             return
+        mark_stopping(run or self._data.run(key.job_id, key.attempt))
         self._record(key).send(signal.SIGTERM)
         if not await self._leaves(key, Phase.RUNNING, grace):
             await self._kill(key)

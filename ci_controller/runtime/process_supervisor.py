@@ -4,8 +4,8 @@
 
 It takes the record's lock, writes its identity, runs `/bin/sh run <run directory>` in a process group of its own, with
 that soft limit of open files, passes signals on, kills whatever of the job is left once the script has ended, and
-writes how that ended. SIGTERM means: send SIGTERM to the job's process group. SIGUSR1 means: kill all of the job at
-once.
+writes how that ended. SIGTERM means: send SIGTERM to all of the job. SIGUSR1 means: kill all of the job at
+once. A script that the job stops is sent on, and for one that the job kills the end is written here.
 
 The first process returns once the job's script runs, with status 0; with status BUSY where another supervisor has or
 had this record; or with another, having said why on standard error. A job waits for this, so little is imported.
@@ -65,9 +65,13 @@ def _keep(run: str, ready: int) -> None:
         raise
     os.write(ready, b"ok")
     os.close(ready)
-    status = _wait(script)
+    status, on_request = _wait(script)
     _kill_the_rest(script)
     code = os.waitstatus_to_exitcode(status)
+    if code < 0 and not on_request:
+        from ci_controller.runtime.killed_script import write_end
+
+        write_end(run, -code)
     _write("exit", f"{code if code >= 0 else 128 - code}\n")
     os.close(os.open("../ended", os.O_WRONLY | os.O_CREAT, 0o600))  # Wakes whoever watches the directory of records.
 
@@ -90,17 +94,50 @@ def _begin(run: str) -> int:
     return script
 
 
-def _wait(script: int) -> int:
-    """Return the script's wait status. Signals are taken one by one, so none falls between a look and a wait."""
+def _wait(script: int) -> tuple[int, bool]:
+    """Return the script's wait status, and whether it was to be killed.
+
+    Signals are taken one by one, so none falls between a look and a wait.
+    """
+    on_request = False
     while True:
         heard = signal.sigwait(_HEARD)
         if heard == signal.SIGTERM:
-            os.killpg(script, signal.SIGTERM)
+            _terminate(script)
         elif heard == signal.SIGUSR1:
+            on_request = True
             os.killpg(script, signal.SIGKILL)
-        while (ended := _reap(os.WNOHANG)) is not None:
-            if ended[0] == script:
-                return ended[1]
+        while (changed := _reap(os.WNOHANG | os.WUNTRACED)) is not None:
+            if changed[0] != script:
+                continue
+            if not os.WIFSTOPPED(changed[1]):
+                return changed[1], on_request
+            os.kill(script, signal.SIGCONT)
+
+
+def _terminate(script: int) -> None:
+    """Send SIGTERM to the job's process group, and to what has left that."""
+    os.killpg(script, signal.SIGTERM)
+    found = [os.getpid()]
+    for parent in found:
+        found += _children_of(parent)
+    for pid in found[1:]:
+        try:
+            if os.getpgid(pid) != script:
+                os.kill(pid, signal.SIGTERM)
+        except (ProcessLookupError, PermissionError):
+            pass  # It has ended, or runs as another user.
+
+
+def _children_of(pid: int) -> list[int]:
+    found = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children") as file:
+                found += [int(word) for word in file.read().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # It has ended, or this is no Linux.
+    return found
 
 
 def _kill_the_rest(script: int) -> None:

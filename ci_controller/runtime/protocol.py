@@ -145,10 +145,12 @@ class Runtime(Protocol):
     async def look(self, key: WorkloadKey) -> Workload:
         """Return what the engine says of the workload; phase ABSENT where it says there is none."""
 
-    async def stop(self, key: WorkloadKey, grace: float) -> None:
+    async def stop(self, key: WorkloadKey, grace: float, run: RunDirectory | None = None) -> None:
         """Send SIGTERM to the job's own processes, and SIGKILL to whatever is left after `grace` seconds.
 
-        Returns once the workload has exited or is absent.
+        The mark `stopping` is made before, so that the job's script knows the signal from one of the job's own. `run`
+        is the run directory of a workload that has waited for a job, which its key does not tell. A workload at its
+        gate is ended at once. Returns once the workload has exited or is absent.
         """
 
     async def discard(self, key: WorkloadKey) -> None:

@@ -27,7 +27,7 @@ async def test_a_copy_leaves_the_running_jobs_of_the_original_alone(installation
             closing(sqlite3.connect(copy.settings.db_path)) as target,
         ):
             source.backup(target)
-        ignored = shutil.ignore_patterns("gate", "console")  # Not even `cp -r` reads from a FIFO.
+        ignored = shutil.ignore_patterns("gate", "console", "stop")  # Not even `cp -r` reads from a FIFO.
         shutil.copytree(original.data.path, copy.data.path, ignore=ignored)
 
         async with copy.repository() as copied, copy.controller() as others:

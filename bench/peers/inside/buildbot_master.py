@@ -28,7 +28,7 @@ class Teller(service.BuildbotService):
 def docker_run(properties):
     task = json.loads(properties.getProperty("task"))
     mount = ["--volume", f"{task['project']}:/project", "--workdir", "/project"] if task["project"] else []
-    return ["docker", "run", "--rm", "--init", "--label", "ci-server.bench", *mount, task["image"], *task["command"]]
+    return ["docker", "run", "--rm", "--label", "ci-server.bench", *mount, task["image"], *task["command"]]
 
 
 _step = steps.ShellCommand(command=docker_run, logEnviron=False, usePTY=False)

@@ -13,7 +13,6 @@ def run_container(image: str, command: list[str], project: str | None) -> tuple[
     host = api.create_host_config(
         auto_remove=True,
         binds=[f"{project}:/project"] if project else [],
-        init=True,
         log_config={"Type": "none", "Config": {}},
     )
     created = api.create_container(

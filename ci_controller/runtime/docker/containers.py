@@ -25,10 +25,10 @@ BASE = Path("/ci")
 """The run directory as the job sees it."""
 
 CONSOLE_DEVICES = ("/dev/stdout", "/dev/stderr")
-"""Usually links to the descriptors, which are the log; opening it anew by them would truncate it."""
+"""Usually links to the descriptors, which are the log."""
 
 OWN_PROCESSES = 3
-"""The init process, the script and its carrier: a limit on processes is on the job's own."""
+"""The script, and what carries its console and passes a stop on: a limit on processes is on the job's own."""
 _LEAST_CPUS = 0.01  # The engine refuses less.
 _PHASES = {"created": Phase.CREATED, "exited": Phase.EXITED, "dead": Phase.EXITED, "removing": Phase.EXITED}
 
@@ -72,10 +72,11 @@ def job_config(
         "WorkingDir": "/",
         "StopSignal": "SIGTERM",
         "Healthcheck": {"Test": ["NONE"]},
-        # With the init process, so that SIGTERM reaches every process of the job.
-        "Env": ["TINI_KILL_PROCESS_GROUP=1"],
+        # The script is the first process, so that nothing in the container can kill or stop it. Signals from outside do
+        # not end it either, so an engine that ends all containers has nothing to wait for.
+        "StopTimeout": 0,
         "HostConfig": {
-            "Init": True,
+            "Init": False,
             "LogConfig": {"Type": "none"},
             "RestartPolicy": {"Name": "no"},
             **({} if plan.network else {"NetworkMode": "none"}),

@@ -19,6 +19,7 @@ from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
 from ci_common.tasks import in_thread
 from ci_common.trees import delete_tree
+from ci_controller.gate_script import GATE_SCRIPT
 from ci_controller.rundir import open_to_everyone
 from ci_controller.runtime.docker import certificates
 from ci_controller.runtime.docker.cleaning import Cleaner
@@ -38,9 +39,9 @@ from ci_controller.runtime.docker.containers import (
 from ci_controller.runtime.docker.engine import PATIENCE, PING_PATIENCE, Absent, Conflict, Engine, Refusal, Traits
 from ci_controller.runtime.docker.images import ImageFacts, Images
 from ci_controller.runtime.docker.pulls import pull_image
+from ci_controller.runtime.docker.signalling import signal_stop
 from ci_controller.runtime.enforcement import check_enforceable
 from ci_controller.runtime.protocol import Phase, Progress, Sighting, Workload, WorkloadKey, WorkloadSpec
-from ci_controller.script import GATE_SCRIPT
 
 log = logging.getLogger(__name__)
 
@@ -210,10 +211,14 @@ class DockerRuntime:
         inspected = await self._inspect(key)
         return _ABSENT if inspected is None else workload_of(inspected)
 
-    async def stop(self, key: WorkloadKey, grace: float) -> None:
+    async def stop(self, key: WorkloadKey, grace: float, run: RunDirectory | None = None) -> None:
         if (await self.look(key)).phase is not Phase.RUNNING:
             return
-        # One request for both signals: once it is made, the engine carries it out even if we are gone.
+        run = run or self._data.run(key.job_id, key.attempt)
+        await signal_stop(self._engine, self._name(key), run)
+        # The engine kills whatever is left after the grace, even if we are gone by then. What a job that has not begun
+        # does is not waited for.
+        grace = grace if run.is_started() else 0
         try:
             async with self._engine.call(grace + self._patience) as docker:
                 container = docker.containers.container(self._name(key))

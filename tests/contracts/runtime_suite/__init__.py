@@ -7,8 +7,9 @@ Subclass `RuntimeContract` in a test module and give it `image` and `open_runtim
 from tests.contracts.runtime_suite.jobs import Jobs
 from tests.contracts.runtime_suite.phases import Phases
 from tests.contracts.runtime_suite.restarts import Restarts
+from tests.contracts.runtime_suite.signals import OwnSignals
 from tests.contracts.runtime_suite.stopping import Stopping
 
 
-class RuntimeContract(Phases, Stopping, Restarts, Jobs):
+class RuntimeContract(Phases, Stopping, OwnSignals, Restarts, Jobs):
     """What every runtime promises."""

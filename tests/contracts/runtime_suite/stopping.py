@@ -44,6 +44,14 @@ class Stopping(RuntimeBench):
         assert b"never" not in one.run.log.read_bytes()
         assert end_of(one.run) == (143, True)
 
+    async def test_a_stop_reaches_processes_in_sessions_of_their_own(self, trial: MakeTrial, runtime: Runtime) -> None:
+        heard = "setsid sh -c \"trap 'echo heard; exit' TERM; : >ready; while :; do sleep 0.02; done\" & wait"
+        one = trial(f"trap 'wait; exit 6' TERM; {heard}; wait")
+        await one.running()
+        await runtime.stop(one.key, 30)
+        assert end_of(one.run) == (6, True)
+        assert b"heard\n" in one.run.log.read_bytes()
+
     async def test_a_job_without_a_handler_ends_at_once(self, trial: MakeTrial, runtime: Runtime) -> None:
         one = trial(f"{READY}; sleep 600")
         await one.running()

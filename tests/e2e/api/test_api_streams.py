@@ -254,3 +254,24 @@ async def test_the_log_in_ranges(api: Api) -> None:
     several = await api.client.get(path, headers={"range": "bytes=0-1,3-4"})
     changed = await api.client.get(path, headers={"range": "bytes=0-1", "if-range": '"other"'})
     assert (several.status_code, changed.status_code, changed.content) == (200, 200, b"0123456789")
+
+
+async def test_an_id_behind_the_end_of_the_log_goes_on_at_its_end(api: Api) -> None:
+    """Also where the job has truncated its log; what other readers are told does not depend on it."""
+    job_id = await api.submit()
+    await api.controller.start(job_id)
+    api.controller.write(job_id, b"one\n")
+    far, near = Seen(last_id="100000"), Seen()
+    path = f"/jobs/{job_id}/stream?from_beginning=true"
+    async with api.client.stream("GET", path, headers={"Last-Event-ID": far.last_id}) as response:
+        events = events_of(response, far)
+        await anext(events)
+        reading = asyncio.create_task(read_stream(api.client, path, near))
+        await eventually(lambda: near.text == "one\n")
+        api.controller.write(job_id, b"two\n")
+        await eventually(lambda: near.text == "one\ntwo\n")
+        await api.controller.finish(job_id)
+        async for _ in events:
+            pass
+        await reading
+    assert (far.text, far.completed, near.completed) == ("two\n", True, True)

@@ -187,6 +187,13 @@ async def test_unknown_job(server: ScriptedServer) -> None:
     assert (raised.value.status, raised.value.code) == (404, "http_404")
 
 
+async def test_a_log_that_its_job_has_damaged_ends_with_the_jobs_own_reason(server: ScriptedServer) -> None:
+    reason = {"code": "log_damaged", "message": "the job has truncated its log"}
+    job = server.add(ScriptedJob(LOG, sha256="0" * 64, conclusion="errored", reason=reason))
+    events = await collect(server.url, job.job_id)
+    assert (events[-1]["type"], events[-1]["reason"]) == ("complete", reason)
+
+
 @pytest.mark.parametrize("from_beginning", [True, False])
 async def test_changed_bytes_are_told(server: ScriptedServer, from_beginning: bool) -> None:
     job = server.add(ScriptedJob(LOG, sha256="0" * 64, hold_at=10, chunk=10))

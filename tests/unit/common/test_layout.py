@@ -95,6 +95,8 @@ def test_reads_are_capped(run: RunDirectory) -> None:
         (b"143 term oom:0 pids:2 throttled:100\n", ExitRecord(143, True, 0, 2, 100)),
         (b"0 last\n", ExitRecord(0, terminated=False, last=True)),
         (b"143 term oom:0 pids:2 throttled:100 last\n", ExitRecord(143, True, 0, 2, 100, last=True)),
+        (b"137 killed\n", ExitRecord(137, terminated=False, killed=True)),
+        (b"137 term killed\n", ExitRecord(137, terminated=True, killed=True)),
         (b"2 pids:3\n", ExitRecord(2, terminated=False, refused_forks=3)),
         (b"2 pids:-3\n", None),
         (b"2 pids:3 oom:1\n", None),

@@ -165,6 +165,11 @@ def test_sigterm_from_elsewhere_is_no_cancel() -> None:
         (seen(Sight.EXITED, started=True, out_of_memory=True), ReasonCode.OUT_OF_MEMORY),
         (seen(Sight.EXITED, 137, started=True, out_of_memory=True), ReasonCode.OUT_OF_MEMORY),
         (seen(Sight.EXITED, started=True, disk_full=True), ReasonCode.DISK_FULL),
+        (seen(Sight.EXITED, started=True, workload_exit_code=3, disk_full=True), ReasonCode.DISK_FULL),
+        (seen(Sight.EXITED, started=True, workload_exit_code=3), ReasonCode.LOG_DAMAGED),
+        (seen(Sight.EXITED, started=True, workload_exit_code=0), ReasonCode.LOG_DAMAGED),
+        (seen(Sight.FINISHED, 0, started=True, log_damage="it did"), ReasonCode.LOG_DAMAGED),
+        (seen(Sight.EXITED, 3, started=True, log_damage="it did"), ReasonCode.LOG_DAMAGED),
     ],
 )
 def test_what_vanished_is_errored_with_its_reason(observed: Observed, code: ReasonCode) -> None:
@@ -172,3 +177,18 @@ def test_what_vanished_is_errored_with_its_reason(observed: Observed, code: Reas
     assert ended.conclusion is Conclusion.ERRORED
     assert ended.reason is not None
     assert ended.reason.code is code
+
+
+@pytest.mark.parametrize("stopping", STOP_CONCLUSIONS)
+def test_a_stopped_job_that_has_damaged_its_log_was_stopped_all_the_same(stopping: ReasonCode) -> None:
+    observed = seen(Sight.EXITED, 143, terminated=True, log_damage="it did")
+    assert verdict(decide(job(RUNNING, stopping=stopping), observed)).conclusion is STOP_CONCLUSIONS[stopping]
+
+
+def test_a_job_that_has_killed_the_shell_of_its_steps_is_told_so() -> None:
+    killed = Observed(Sight.EXITED, exit=ExitRecord(137, terminated=False, killed=True), started=True)
+    ended = verdict(decide(job(RUNNING), killed))
+    assert (ended.conclusion, ended.exit_code) == (Conclusion.FAILED, 137)
+    assert ended.reason is not None
+    assert ended.reason.code is ReasonCode.EXIT_CODE
+    assert "signal 9" in ended.reason.message

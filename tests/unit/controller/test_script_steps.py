@@ -15,7 +15,7 @@ from ci_common.layout import RunDirectory
 from ci_common.spec import ExecutionPlan, PlannedStep
 from ci_common.steps import read_steps
 from ci_common.times import uptime
-from ci_controller.rundir import opened_gate
+from ci_controller.rundir import mark_stopping, opened_gate
 from ci_controller.script import Setup
 from tests.helpers.scripts import ENVIRONMENT, SHELLS, ScriptRun, as_sh, end_of, plan_of, shell_steps
 
@@ -203,19 +203,20 @@ def test_a_job_that_empties_its_log_goes_on_at_its_beginning(of: MakeRun) -> Non
     assert (one.execute(), one.log()) == (0, b"after\n")
 
 
-def test_sigterm_ends_the_step_and_not_the_script(of: MakeRun) -> None:
+def test_a_stop_ends_the_step_and_not_the_script(of: MakeRun) -> None:
     one = of(plan_of(*shell_steps(f"trap 'exit 7' TERM; {WAIT}", "echo never")))
     one.prepare()
     process = one.to_gate()
     one.through_gate()
     one.until((one.run.workspace / "ready").exists)
+    mark_stopping(one.run)
     os.killpg(process.pid, signal.SIGTERM)
     assert one.end() == 7
     assert end_of(one.run) == (7, True)
     assert b"never" not in one.log()
 
 
-def test_sigterm_between_two_steps_stops_the_rest(of: MakeRun) -> None:
+def test_a_stop_between_two_steps_stops_the_rest(of: MakeRun) -> None:
     one = of(plan_of(*shell_steps(f"exec 9>../lifeline; {WAIT}", "echo never")))
     one.prepare()
     os.mkfifo(one.run.path / "lifeline")
@@ -230,6 +231,7 @@ def test_sigterm_between_two_steps_stops_the_rest(of: MakeRun) -> None:
     os.set_blocking(lifeline, True)
     assert os.read(lifeline, 1) == b"", "the first step has ended, and the script waits for a reader of its record"
     os.close(lifeline)
+    mark_stopping(one.run)
     os.killpg(process.pid, signal.SIGTERM)
     # The signal may end the waiting by itself, and then nobody comes to write.
     with open(os.open(one.run.steps, os.O_RDONLY | os.O_NONBLOCK), "rb") as remaining:
@@ -239,10 +241,32 @@ def test_sigterm_between_two_steps_stops_the_rest(of: MakeRun) -> None:
     assert b"never" not in one.log()
 
 
-def test_a_step_that_signals_its_group_stops_the_rest(of: MakeRun) -> None:
+@pytest.mark.parametrize("number", ["HUP", "INT", "QUIT", "USR1", "PIPE", "ALRM", "TERM", "XCPU", "34", "64"])
+@pytest.mark.parametrize("target", ["0", "$PPID"], ids=["group", "parent"])
+def test_a_signal_of_the_jobs_own_is_no_stop(of: MakeRun, number: str, target: str) -> None:
+    caught = "" if number.isdecimal() else f"trap : {number}; "
+    own = "trap '' 34 64; " if number.isdecimal() else ""
+    one = of(plan_of(*shell_steps(f"{caught}{own}kill -{number} {target}; echo one", "echo two")))
+    assert (one.execute(), one.log()) == (0, b"one\ntwo\n")
+    assert end_of(one.run) == (0, False)
+
+
+@pytest.mark.parametrize("number", ["TSTP", "TTIN", "TTOU"])
+def test_a_step_cannot_stop_the_script_by_a_signal_that_can_be_caught(of: MakeRun, number: str) -> None:
+    one = of(plan_of(*shell_steps(f"kill -{number} $PPID; echo one", "echo two")))
+    assert (one.execute(), one.log()) == (0, b"one\ntwo\n")
+
+
+def test_the_common_way_to_clean_up_is_no_stop(of: MakeRun) -> None:
+    text = "trap exit INT TERM; trap 'kill 0' EXIT; sleep 30 & : >ready; echo done"
+    one = of(plan_of(*shell_steps(text, "echo next")))
+    assert (one.execute(), one.log()) == (0, b"done\nnext\n")
+
+
+def test_a_step_that_ends_its_group_is_the_last_by_its_own_fault(of: MakeRun) -> None:
     one = of(plan_of(*shell_steps("kill -TERM 0; sleep 60", "echo never")))
     assert one.execute() == 143
-    assert end_of(one.run) == (143, True)
+    assert end_of(one.run) == (143, False)
 
 
 def test_sigterm_at_the_gate_ends_the_script_at_once(of: MakeRun) -> None:

@@ -145,6 +145,36 @@ async def test_a_reader_that_knows_more_than_the_tail_waits_for_it(world: World)
     assert first.log == LINE * 3
 
 
+@pytest.mark.parametrize("others", [0, 1])
+@pytest.mark.parametrize("far", [1, 100_000, 10**17])
+async def test_a_reader_of_a_place_that_the_log_never_had_holds_up_nobody(world: World, far: int, others: int) -> None:
+    world.write(LINE)
+    before = [world.join()[0] for _ in range(others)]
+    await all_at_head(before)
+    lost, _ = world.join(len(LINE) + far)
+    await all_at_head([lost])
+    after, _ = world.join()
+    await all_at_head([after])
+    world.write(LINE)
+    await eventually(lambda: all(reader.log == LINE * 2 for reader in (*before, after)))
+    await eventually(lambda: lost.log == LINE)
+    world.finish()
+    await eventually(lambda: all(reader.over for reader in (*before, lost, after)))
+
+
+@pytest.mark.parametrize("left", [b"", LINE])
+async def test_a_log_that_is_truncated_is_read_on_from_its_end(world: World, left: bytes) -> None:
+    world.write(LINE * 10)
+    before, _ = world.join()
+    await eventually(lambda: before.log == LINE * 10)
+    world.run.log.write_bytes(left)
+    after, _ = world.join()
+    await all_at_head([before, after])
+    world.write(b"more\n")
+    await eventually(lambda: before.log == LINE * 10 + b"more\n")
+    await eventually(lambda: after.log == left + b"more\n")
+
+
 async def test_all_streams_end_where_the_job_is_deleted_or_the_server_leaves(world: World) -> None:
     for end in (lambda: world.database.followers[0].see(None), world.leaving.begin):
         world.write(LINE)

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from ci_common.errors import RuntimeUnavailable, StartFault
-from ci_common.layout import DataDirectory
+from ci_common.layout import DataDirectory, ExitRecord
 from ci_common.processes import this_process
 from ci_common.settings import Settings
+from ci_common.steps import read_steps
+from ci_common.times import utc_now
 from ci_controller.runtime import process, process_supervisor
 from ci_controller.runtime.process import ProcessRuntime
 from ci_controller.runtime.protocol import Phase, Workload
@@ -104,6 +106,27 @@ async def test_a_job_whose_supervisor_was_killed_can_be_stopped(
     await runtime.stop(one.key, 0.3)
     assert await runtime.look(one.key) == Workload(Phase.EXITED)
     assert end_of(one.run) == ((6, True) if "6" in text else None)
+
+
+async def test_the_end_of_a_script_that_the_job_kills_is_written_for_it(trial: MakeTrial) -> None:
+    one = trial("echo one", "kill -9 $PPID; sleep 60", "echo never")
+    assert await one.execute() == Workload(Phase.EXITED, exit_code=137)
+    assert one.run.read_exit() == ExitRecord(137, terminated=False, killed=True)
+    steps = read_steps(one.run, ("a", "b", "c"), utc_now())
+    assert [step.exit_code for step in steps] == [0, 137]
+    assert one.run.log.read_bytes() == b"one\n"
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "directory"])
+async def test_what_a_job_has_put_in_the_way_of_its_end_is_left_alone(
+    trial: MakeTrial, tmp_path: Path, kind: str
+) -> None:
+    (tmp_path / "other").write_text("untouched")
+    make = {"link": f"ln -s {tmp_path}/other", "fifo": "mkfifo", "directory": "mkdir"}[kind]
+    one = trial(f"rm -f ../steps.jsonl; {make} ../exit; {make} ../steps.jsonl; kill -9 $PPID; sleep 60")
+    assert await one.execute() == Workload(Phase.EXITED, exit_code=137)
+    assert one.run.read_exit() is None
+    assert (tmp_path / "other").read_text() == "untouched"
 
 
 async def test_a_frozen_supervisor_is_woken_for_a_stop(
