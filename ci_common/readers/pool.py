@@ -17,6 +17,8 @@ _SLOW_SECONDS = 0.2
 _WAITING_SECONDS = 0.1
 _IDLE_SECONDS = 600.0
 _UNASKED_SECONDS = 1.0
+_LOOKS = 10
+"""After so many looks, each `Pace.slow` apart, a reader gives way even if it waits for something."""
 
 log = logging.getLogger(__name__)
 
@@ -217,21 +219,29 @@ class Readers:
 
 
 class _Watch:
-    """Has a reader give way once it has only read for too long, and says so."""
+    """Has a reader give way once it has only read for too long, and says so.
+
+    What counts is the time of a processor, since all readers are slow on a machine that is busy with other things.
+    """
 
     def __init__(self, reader: Reader, seconds: float, on_giving_way: Callable[[], None]) -> None:
         self._reader = reader
         self._seconds = seconds
         self._on_giving_way = on_giving_way
-        self._has_read = False
+        self._looks = 0
+        self._used = 0.0
         self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
 
     def _look(self) -> None:
-        if self._has_read:
-            self._reader.give_way()
-            self._on_giving_way()
-            return
-        self._has_read = self._reader.only_reads
+        if self._reader.only_reads:
+            self._looks += 1
+            used = self._reader.processor_seconds()
+            if self._looks == 1:
+                self._used = used
+            elif used - self._used >= self._seconds or self._looks > _LOOKS:
+                self._reader.give_way()
+                self._on_giving_way()
+                return
         self._timer = asyncio.get_running_loop().call_later(self._seconds, self._look)
 
     def stop(self) -> None:

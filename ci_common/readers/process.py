@@ -101,14 +101,14 @@ class Reader:
 
         def look() -> None:
             nonlocal half
-            half = self._processor_seconds()
+            half = self.processor_seconds()
 
         looking = loop.call_later(silence / 2, look)
         try:
             async with asyncio.timeout(silence):
                 return await self._next_frame()
         except TimeoutError:
-            self.silence = Silence(self._processor_seconds() - half)
+            self.silence = Silence(self.processor_seconds() - half)
             raise
         finally:
             looking.cancel()
@@ -134,7 +134,7 @@ class Reader:
         except OSError:
             pass  # It has ended.
 
-    def _processor_seconds(self) -> float:
+    def processor_seconds(self) -> float:
         """Return how long it has used a processor; 0 where the system does not tell."""
         try:
             fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
