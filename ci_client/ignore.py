@@ -25,7 +25,7 @@ LEFT_OUT = frozenset(
     {
         *(".git", ".hg", ".svn"),
         *("__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", ".tox", ".nox"),
-        *("ci_jobs.db", "ci_jobs.db-wal", "ci_jobs.db-shm", "ci_jobs.data"),
+        *("ci_jobs.db", "ci_jobs.db-wal", "ci_jobs.db-shm", "ci_jobs.db-ballast", "ci_jobs.data"),
     }
 )
 """Names that are left out at any depth, files or directories."""

@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 _LEASE_SECONDS = 600.0
 _DRAFT = "restoring"
 _SIDE_FILES = ("", "-wal", "-shm", "-journal")
+_BALLAST = "-ballast"
+"""Room that is kept back: no obstacle, and nothing that a draft leaves."""
 _NO_OBSTACLES = frozenset({_DRAFT, "lost+found"})
 
 
@@ -122,7 +124,7 @@ def _draft(data: DataDirectory, database: Path) -> Iterator[_Draft]:
 
 
 def _remove(draft: _Draft) -> None:
-    for suffix in _SIDE_FILES:
+    for suffix in (*_SIDE_FILES, _BALLAST):
         draft.database.with_name(draft.database.name + suffix).unlink(missing_ok=True)
     if draft.data.path.exists():
         shutil.rmtree(draft.data.path)

@@ -11,7 +11,7 @@ from ci_controller.examination.disk import nearest_existing
 
 def examine_permissions(database: Path, data: DataDirectory) -> list[Finding]:
     """Look at owners and modes. One finding for each that is not as it is made, or one that says that all are."""
-    beside = [database.with_name(database.name + suffix) for suffix in ("-wal", "-shm")]
+    beside = [database.with_name(database.name + suffix) for suffix in ("-wal", "-shm", "-ballast")]
     findings = [
         *_of(database.absolute(), *beside, forbidden=0o077, remedy="chmod 600"),
         *_of(data.jobs, data.incoming, data.processes, forbidden=0o077, remedy="chmod 700"),
