@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from ci_common.errors import ImageFault, StartFault
+from ci_common.errors import ImageFault, LeadershipLost, RuntimeUnavailable, StartFault
 from ci_common.jobs import Attempt, Conclusion, Job, Reason, ReasonCode, State
 from ci_common.spec import Retry
 from ci_common.stations import Station
@@ -46,6 +46,17 @@ class Writer:
 async def complete(job: Job, verdict: Verdict, *, writer: Writer, execution: Execution) -> Job:
     """End `job` with `verdict` and return it. Raises StaleWrite where its row changed meanwhile, RuntimeUnavailable."""
     return await write_end(job, verdict, await _collected(job, writer, execution), writer)
+
+
+async def end_anyway(job: Job, verdict: Verdict, *, writer: Writer, execution: Execution) -> None:
+    """End `job` with `verdict`, whether what runs it can be stopped before that or not. Raises as `complete` does."""
+    try:
+        await execution.stop(job, 0)
+    except (RuntimeUnavailable, LeadershipLost):
+        raise
+    except Exception:  # It may be what keeps failing.
+        log.exception("job %s: what runs it cannot be stopped before its end is written", job.id)
+    await complete(job, verdict, writer=writer, execution=execution)
 
 
 async def _collected(job: Job, writer: Writer, execution: Execution) -> dict[str, Any]:

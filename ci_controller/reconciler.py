@@ -90,12 +90,7 @@ class Reconciler:
         self._chosen = chosen
         self._images = Images(runtimes[chosen], self.wake)
         self._pool = Pool(
-            settings,
-            runtime=self._runtimes[chosen],
-            data=data,
-            writer=writer,
-            watcher=watcher,
-            check=leadership.check,
+            settings, runtime=self._runtimes[chosen], data=data, writer=writer, watcher=watcher, check=leadership.check
         )
         self._handover = Handover(self._pool, writer)
         self._kinds = Kinds(self._pool.kind_of)

@@ -17,7 +17,7 @@ from ci_common.stations import Station
 from ci_common.watch import FileWatcher
 from ci_controller import plan as steps
 from ci_controller.attention import Attention
-from ci_controller.completion import Writer, clear, complete, note_cleared, try_again
+from ci_controller.completion import Writer, clear, complete, end_anyway, note_cleared, try_again
 from ci_controller.execution import Execution
 from ci_controller.job_time import OutputTime
 from ci_controller.launching import Launch, Launching
@@ -105,15 +105,8 @@ class Supervisor:
         Raises RuntimeUnavailable, JobNotFound and what else keeps it from being ended.
         """
         job = (await self._writer.repository.get(self._key.job_id)).as_of(self._key.attempt)
-        if job.state is State.COMPLETED:
-            return
-        try:
-            await self._execution.stop(job, 0)
-        except (RuntimeUnavailable, LeadershipLost):
-            raise
-        except Exception:  # It may be what keeps failing.
-            log.exception("job %s: what runs it cannot be stopped before its end is written", job.id)
-        await complete(job, verdict, writer=self._writer, execution=self._execution)
+        if job.state is not State.COMPLETED:
+            await end_anyway(job, verdict, writer=self._writer, execution=self._execution)
 
     async def _turn(self) -> bool:
         """Look and take one step, or wait until that is possible; return whether nothing is left to do here."""
