@@ -47,7 +47,7 @@ async def test_looking_changes_nothing(settings: Settings, data: DataDirectory, 
     before = snapshot(tmp_path)
     await examine.examine(settings)
     assert snapshot(tmp_path) == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ci_jobs.data", "ci_jobs.db"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ci_jobs.data", "ci_jobs.db", "ci_jobs.db-ballast"]
 
 
 async def test_all_is_well_beside_a_database_in_use(settings: Settings, repository: SQLiteJobRepository) -> None:
