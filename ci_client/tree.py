@@ -18,6 +18,7 @@ _PATH_BYTES, _NAME_BYTES = 2048, 255
 """What servers take. Linux takes longer paths."""
 _ORDINARY_LENGTH = 200
 _DRIVE = re.compile(r"[A-Za-z]:[/\\]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ def _read_rules(read: Callable[[], Rules]) -> Rules:
 def _check_name(path: str) -> None:
     """Raise PackingError for a name that an archive cannot carry, or that servers refuse."""
     is_drive = _DRIVE.match(path)
-    if not is_drive and path.isascii() and len(path) < _ORDINARY_LENGTH:
+    if not is_drive and path.isascii() and path.isprintable() and len(path) < _ORDINARY_LENGTH:
         return
     try:
         raw = path.encode()
@@ -142,6 +143,10 @@ def _check_name(path: str) -> None:
         raise PackingError(
             f"the name of {visible(path)} is not valid UTF-8, which an archive cannot carry; rename it, or {LIST_IT}"
         ) from None
+    if _CONTROL.search(path):
+        raise PackingError(
+            f"the name of {visible(path)} has a control character, which servers refuse; rename it, or {LIST_IT}"
+        )
     if is_drive:
         raise PackingError(
             f"{visible(path)} begins like a drive of Windows, which servers refuse; rename it, or {LIST_IT}"

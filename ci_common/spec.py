@@ -23,7 +23,8 @@ from ci_common.arguments import check_argument, check_variable
 from ci_common.asked import MAX_ERRORS, Asked, Place, at_most, refused
 from ci_common.jobs import Conclusion
 from ci_common.quantities import ByteSize, Duration, Integer, Number, StopGrace
-from ci_common.texts import Line, Text, check_text, shown
+from ci_common.text_fields import Line, Text
+from ci_common.texts import check_text, shown
 
 _IMAGE = re.compile(
     r"(?:(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?"

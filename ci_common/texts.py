@@ -5,9 +5,7 @@ characters, and halves of surrogate pairs, which are no characters at all.
 """
 
 import re
-from typing import Annotated, Final
-
-from pydantic import AfterValidator
+from typing import Final
 
 _REFUSED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _REFUSED_IN_LINES = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -81,9 +79,3 @@ def printable(text: str) -> str:
     """Return the beginning of `text` with what cannot be printed escaped, for paths and names in messages."""
     start = text[:_SHOWN_CHARACTERS]
     return (start if start.isprintable() else ascii(start)[1:-1]) + ("…" if len(text) > _SHOWN_CHARACTERS else "")
-
-
-Text = Annotated[str, AfterValidator(check_text)]
-"""Text of any number of lines, as shell text is."""
-Line = Annotated[str, AfterValidator(check_line)]
-"""Text of one line, as names, labels and projects are."""

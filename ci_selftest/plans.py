@@ -159,7 +159,7 @@ class JobPlan:
 def job_plan(seed: int, number: int) -> JobPlan:
     """Return the job with this number, from 1, of the run with this seed."""
     random = Random(f"{seed}/job/{number}")  # noqa: S311  # what is repeatable is no secret
-    kind = random.choices(list(Kind), weights=(12, 2, 1, 2, 2, 2, 2))[0]
+    kind = random.choices(list(Kind), weights=(12, 2, 1, 2, 2, 2, 2, 2))[0]
     # A process that comes back goes by the length of what it has, which tells no place among several logs.
     way = random.choices(list(Way), weights=(4, 4, 0, 0) if kind is Kind.RETRIED else (4, 4, 2, 2))[0]
     token = f"token-{number}-{random.getrandbits(64):016x}"

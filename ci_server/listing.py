@@ -9,7 +9,7 @@ from starlette.requests import Request
 from ci_common.ids import is_job_id
 from ci_common.jobs import Conclusion, Job, State
 from ci_common.quantities import Integer
-from ci_common.texts import Line, Text
+from ci_common.text_fields import Line, Text
 from ci_common.times import from_rfc3339
 from ci_common.wire import WIRE_STATUS
 from ci_persistence.repository import JobFilter

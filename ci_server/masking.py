@@ -1,7 +1,7 @@
 """Keeps secrets out of what a job shows of its request: variables that sound like secrets, and logins in URLs."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 MASK = "***"
@@ -51,7 +51,28 @@ def _masked_text(text: str, url_ends: str) -> str:
     if "://" not in text:
         return text
     start, *rest = text.split("://", _MOST_URLS + 1)
-    return MASK if len(rest) > _MOST_URLS else "://".join([start, *(_without_login(part, url_ends) for part in rest)])
+    if len(rest) > _MOST_URLS:
+        return MASK
+    return "://".join([start, *(_without_login(part, url_ends) for part in _joined(rest, url_ends))])
+
+
+def _joined(parts: list[str], url_ends: str) -> Iterator[str]:
+    """Yield what stands behind each `://` that begins a URL: a password may have one, too."""
+    login: list[str] = []
+    for part in parts:
+        login.append(part)
+        if not _may_be_within_login(part, url_ends):
+            yield "://".join(login)
+            login = []
+    if login:
+        yield "://".join(login)
+
+
+def _may_be_within_login(part: str, url_ends: str) -> bool:
+    if "@" in part or _first(part, url_ends) < len(part):
+        return False
+    authority = part[: _first(part, _AUTHORITY_END)]
+    return authority == part or _has_no_port(authority, part)
 
 
 def _without_login(behind: str, url_ends: str) -> str:

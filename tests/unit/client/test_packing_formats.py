@@ -105,6 +105,14 @@ def test_names_that_servers_take_for_drives(tmp_path: Path, name: str) -> None:
     pack_directory(tmp_path).file.close()
 
 
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[1m", "\x7f", "\x85é"])
+def test_names_with_control_characters(tmp_path: Path, name: str) -> None:
+    (tmp_path / "f").touch()
+    (tmp_path / name).touch()
+    with pytest.raises(PackingError, match=r"\\(x[0-9a-f]{2}|n).* control character.*rename.*\.ciignore"):
+        pack_directory(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["C:", "C:f", "sub/C:/f", "CC:/f", "1:/f"])
 def test_names_that_only_look_like_drives(tmp_path: Path, name: str) -> None:
     root = tmp_path / "root"

@@ -131,8 +131,15 @@ async def test_a_disk_that_cannot_be_written_to_is_no_bug(number: int, status: i
         return {"type": "http.request", "body": b"", "more_body": False}
 
     app = SimpleNamespace(state=SimpleNamespace(leaving=Leaving()))
-    scope = {"type": "http", "method": "POST", "path": "/submit", "query_string": b"", "headers": [], "app": app}
-    await Boundary(fail)(scope, receive, send)
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/submit",
+        "query_string": b"",
+        "headers": [(b"host", b"localhost")],
+        "app": app,
+    }
+    await Boundary(fail, HostCheck.of(Settings()))(scope, receive, send)
     assert sent[0]["status"] == status
     detail = json.loads(sent[1]["body"])["detail"]
     assert detail.startswith(told)
