@@ -223,13 +223,15 @@ def _has_begun(seen: Observed) -> bool:
 def _plan_running(job: Job, seen: Observed, now: datetime, bounds: Bounds) -> Action:
     if seen.sight in (Sight.FINISHED, Sight.EXITED, Sight.ABSENT, Sight.CREATED):
         return Complete(judge(job, seen, bounds))
+    exceeded = bounds.exceeded(seen.usage, job.start_time, now)
     if seen.exit is not None:
-        return Wait(now + timedelta(seconds=SETTLE_SECONDS))
+        # Its code has ended, by what a file says that the job can write itself. That puts off no stop.
+        is_stopped = job.stop_code is not None or job.cancel_requested_time is not None or exceeded is not None
+        return Stop() if is_stopped else Wait(now + timedelta(seconds=SETTLE_SECONDS))
     if job.stop_code is not None:
         return Stop()
     if job.cancel_requested_time is not None:
         return MarkStopping(ReasonCode.CANCELLED)
-    exceeded = bounds.exceeded(seen.usage, job.start_time, now)
     if exceeded is not None:
         return MarkStopping(exceeded)
     if seen.sight is Sight.POOLED:

@@ -9,6 +9,7 @@ import pytest
 from ci_common.jobs import STOP_CONCLUSIONS, Conclusion, ReasonCode, State
 from ci_common.layout import ExitRecord
 from ci_common.spec import Retry
+from ci_controller.limits import Bounds
 from ci_controller.plan import (
     BOOT_SECONDS,
     MAX_STARTS,
@@ -125,7 +126,12 @@ def test_the_exit_file_is_the_result(code: int, conclusion: Conclusion, sight: S
 
 
 def test_a_script_that_has_ended_is_waited_for_until_its_workload_has() -> None:
-    assert decide(job(RUNNING, cancelled=True), seen(Sight.RUNNING, 0), after=5) == Wait(T0 + timedelta(seconds=5.05))
+    assert decide(job(RUNNING), seen(Sight.RUNNING, 0), after=5) == Wait(T0 + timedelta(seconds=5.05))
+
+
+def test_a_job_that_says_its_end_and_goes_on_is_stopped_all_the_same() -> None:
+    assert decide(job(RUNNING, cancelled=True), seen(Sight.RUNNING, 0), after=5) == Stop()
+    assert decide(job(RUNNING), seen(Sight.RUNNING, 0), after=5, bounds=Bounds(timeout=4)) == Stop()
 
 
 @pytest.mark.parametrize(
