@@ -127,6 +127,16 @@ class Step(Asked):
     name: Name | None = None
     run: Annotated[Text, Field(min_length=1)]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _text_alone(cls, value: object) -> object:
+        """A step that has no name may be written as its shell text."""
+        if isinstance(value, str):
+            return {"run": value}
+        if not isinstance(value, dict | Step):
+            raise ValueError(f"{shown(value)} is no step; write shell text, or an object with `run` and a `name`")
+        return value
+
 
 class Limits(Asked):
     """What a job may use; None is no limit."""

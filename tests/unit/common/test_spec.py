@@ -110,6 +110,9 @@ def test_numbers_in_env_are_taken_as_written_and_booleans_are_not() -> None:
         {"env": {"A": "\0"}},
         {"steps": []},
         {"steps": [{"run": ""}]},
+        {"steps": [""]},
+        {"steps": ["a\0b"]},
+        {"steps": [["a"]]},
         {"steps": [{"run": "x", "name": ""}]},
         {"steps": [{"name": "x"}]},
         {"steps": [{"run": "x"}] * 101},
@@ -151,10 +154,11 @@ def test_refuses(data: dict[str, Any]) -> None:
         ({"command": "make; ls"}, (PlannedStep(name="command", shell="make; ls"),)),
         ({"command": ["a", ""]}, (PlannedStep(name="command", argv=("a", "")),)),
         (
-            {"steps": [{"run": "a"}, {"name": "b", "run": "c"}]},
+            {"steps": [{"run": "a"}, {"name": "b", "run": "c"}, "d"]},
             (
                 PlannedStep(name="step 1", shell="a", stop_at_failure=True),
                 PlannedStep(name="b", shell="c", stop_at_failure=True),
+                PlannedStep(name="step 3", shell="d", stop_at_failure=True),
             ),
         ),
     ],
