@@ -123,7 +123,7 @@ __ci_kill_others() {
     done
 }
 
-# What was killed is there until it has ended, and what it made meanwhile may stand before it in the list: so all are
+# What was killed is there until it has ended, and what it made until then may stand before it in the list: so all are
 # gone once the list is empty twice. Fails where some do not go.
 __ci_end_others() {
     __ci_uptime
@@ -184,8 +184,8 @@ __ci_blame() {
     [ "${__ci_found:-0}" = 0 ] || __ci_blamed="$__ci_blamed throttled:$((100 * ${__ci_throttled:-0} / __ci_found))"
 }
 
-# Until somebody writes, or the gate has gone; whoever opened it for the job may be about to close it just now. Where
-# `exit` could not be written, as on a full disk, nobody would come.
+# Until somebody writes, or the gate has gone; the controller that opened it for the job may be about to close it. Where
+# `exit` could not be written, as on a full disk, no controller would come.
 __ci_stay() {
     { IFS= read -r __ci_word <"$__ci_run/exit"; } 2>/dev/null || return 0
     while [ -p "$__ci_run/gate" ] && ! { IFS= read -r __ci_word <"$__ci_run/gate"; } 2>/dev/null; do :; done
@@ -204,7 +204,7 @@ __ci_finish() {
     exit "$1"
 }
 
-# Alone in a container. What it needs there is done before the gate, where nobody waits for it yet.
+# Alone in a container. What it needs there is done before the gate, where no job waits for it yet.
 __ci_contained() {
     __ci_cgroup=/
     { while IFS= read -r __ci_line; do

@@ -30,7 +30,7 @@ class Kinds:
         try:
             plan = ExecutionPlan.model_validate(job.plan)
         except ValidationError:
-            return  # Whoever starts the job meets that, and ends it.
+            return  # The start of the job meets that, and ends it.
         if self._asked.pop(_key(plan), None) is None:  # What was asked for another one was asked too early for this.
             self._ask(plan)
 

@@ -103,7 +103,7 @@ def controller_columns(job: Job) -> dict[str, Any]:
 def to_job(row: sqlite3.Row) -> Job:
     """Return the job a row stands for; of a row that cannot be read, what can be read of it.
 
-    Another version of the program may have written it, or somebody by hand. It must neither hide the other rows nor
+    Another version of the program may have written it, or a person by hand. It must neither hide the other rows nor
     pass for one that is not there, since what belongs to no row is removed.
     """
     columns = {name: row[name] for name in row.keys()}  # noqa: SIM118  # a row iterates over its values

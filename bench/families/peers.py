@@ -63,7 +63,7 @@ async def measure(lab: Lab) -> list[Figure]:
     if pool.trouble:
         lab.leave_out("some of our warm starts", f"the pool was {pool.trouble}")
     lab.note(
-        f"Everybody runs `echo hello` and `{' '.join(PYTEST)}` in the same image, without an init process, on "
+        f"All of them run `echo hello` and `{' '.join(PYTEST)}` in the same image, without an init process, on "
         "the bridge network. For pytest ours gets the project as an upload over HTTP; the others have its directory "
         "mounted. A verdict is the exit status, and but for Buildbot and Prefect the whole output. Submission begins "
         "in a program that runs already."

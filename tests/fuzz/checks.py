@@ -22,7 +22,7 @@ class Fault:
 
 
 def faults_of(message: Message, answer: Answer, log: str, place: str) -> Iterator[Fault]:
-    """Yield what is wrong with an answer. `log` is what the server wrote meanwhile, `place` its directory."""
+    """Yield what is wrong with an answer. `log` is what the server wrote in that time, `place` its directory."""
     if answer.hung:
         yield Fault("no answer", log[-2000:])
     elif answer.status >= 500:
