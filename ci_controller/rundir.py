@@ -55,7 +55,7 @@ def move_in(run: RunDirectory, waiting: RunDirectory, script: bytes) -> bool:
     """Make `waiting`, where a workload waits at its gate, the run directory `run` of the job of `script`.
 
     The workspace that the job has already goes along. May be repeated, wherever it broke off. Returns False, with
-    nothing lost, where something else of the job's is in the way. The image's own programs run in there at the same time.
+    nothing lost, where something else of the job's is in the way. The image's own programs run in there, too.
     """
     workspace = run.workspace.name
     with Folder.opened(waiting.path) as folder:

@@ -79,7 +79,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="limits of other proc
 async def test_connections_leave_descriptors_for_the_rest(
     environment: dict[str, str], connect: Connect, request: pytest.FixtureRequest
 ) -> None:
-    """With a limit of 64 open files, 36 connections that sent nothing once shut all others out, without a word in the log."""
+    """With a limit of 64 open files, 36 silent connections once shut all others out, and the log did not say so."""
     service = Service(environment).start("-c", SERVE_WITH_64)
     request.addfinalizer(service.close)
     for _ in range(100):
