@@ -14,6 +14,8 @@ from uuid import uuid4
 
 VARIABLE = "CI_TEST_RUN_MARK"
 _ENDS_WITHIN_SECONDS = 10.0
+_OF_MULTIPROCESSING = (b"from multiprocessing.forkserver import", b"from multiprocessing.resource_tracker import")
+"""What the standard library runs beside the tests. It ends with them."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ def _of_run(mark: str, directory: Path) -> Iterator[Left]:
             continue
         with suppress(OSError):  # It has ended, or is another user's.
             words = (entry / "cmdline").read_bytes()
+            if any(helper in words for helper in _OF_MULTIPROCESSING):
+                continue
             named = b"\0".join([words, os.readlink(entry / "cwd").encode() + b"/"])
             if f"{directory}/".encode() in named or f"{VARIABLE}={mark}".encode() in (entry / "environ").read_bytes():
                 yield Left(int(entry.name), words.replace(b"\0", b" ").decode(errors="replace").strip())

@@ -1,4 +1,4 @@
-"""The tasks of the server's readers, but that projects with a file `spin` are read for ever."""
+"""The tasks of the server's readers, but that a file `spin` is read for ever, and a file `hoard` into much memory."""
 
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ def read(argument: dict[str, Any], caller: Caller) -> Any:
     spins = Path(argument["target"], "spin").exists()
     while spins:
         pass
+    if Path(argument["target"], "hoard").exists():
+        bytearray(1 << 40)
     return result
 
 

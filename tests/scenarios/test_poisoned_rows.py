@@ -21,15 +21,25 @@ def installation(installation: Installation) -> Installation:
     return replace(installation, environment={**installation.environment, **settings})
 
 
-def half_a_pair(plan: dict[str, Any]) -> dict[str, Any]:
-    return plan | {"steps": [step | {"shell": "\ud800"} for step in plan["steps"]]}
-
-
 POISONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "text that cannot be written": half_a_pair,
     "no plan of this version": lambda plan: {"steps": "of another kind"},
     "an empty plan": lambda plan: {},
 }
+
+
+async def test_a_job_whose_script_cannot_be_written_ends(installation: Installation) -> None:
+    async with installation.repository() as repository:
+        job = installation.shell_job("echo never")
+        assert job.plan is not None
+        plan = job.plan | {"steps": [step | {"shell": "\ud800"} for step in job.plan["steps"]]}
+        poisoned = await repository.add(replace(job, plan=plan), max_queued=100)
+        good = await installation.submit("echo good")
+        async with installation.controller():
+            assert (await completed(repository, good.id)).conclusion is Conclusion.SUCCEEDED
+            ended = await completed(repository, poisoned.id)
+            assert ended.conclusion is Conclusion.ERRORED
+            assert ended.reason is not None
+            assert ended.reason.code is ReasonCode.START_FAILED
 
 
 @pytest.mark.parametrize("poison", POISONS)
