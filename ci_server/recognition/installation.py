@@ -6,7 +6,7 @@ from ci_server.recognition.builds import build_tools, needs_build_environment
 from ci_server.recognition.locating import Arguments, Locator
 from ci_server.recognition.needs import find_needs
 from ci_server.recognition.pip_files import Contents, read_pip_file
-from ci_server.recognition.pyproject import PYPROJECT, PythonProject
+from ci_server.recognition.pyproject import PIPFILE, PYPROJECT, PythonProject
 from ci_server.recognition.requirement_files import find_requirement_files
 from ci_server.recognition.requirements import MAX_REQUIREMENTS, invalid, normal_name, parse_requirement
 
@@ -99,9 +99,11 @@ class _Installation:
         return [*([] if self._by_file == "" else ["-e"]), f".[{','.join(extras)}]" if extras else "."]
 
     def _beside_project(self) -> Iterator[Arguments]:
-        """Yield what the project takes from private places: pip must not look for it in the public index."""
+        """Yield what the project takes from private places, which pip must not ask the public index for, and Pipfile."""
         for file, requirements in self._declared():
-            yield from self._locator.of_metadata(requirements, file)
+            # Pipenv's packages are not in the metadata of a project.
+            take = self._locator.located if file == PIPFILE else self._locator.of_metadata
+            yield from take(requirements, file)
 
     def _beside_files(self) -> Iterator[Arguments]:
         """Yield the private places of what files name, but for those with hashes, which fit nothing of a stranger's."""

@@ -163,14 +163,18 @@ class Locator:
                 )
 
     def _editable(self, text: str, file: str, base: str) -> Iterator[Arguments]:
-        """Yield what stands for PDM's notation for what is editable; nothing for a directory that is not uploaded."""
+        """Yield what stands for pip's notation for what is editable; nothing for a directory that is not uploaded."""
         what = text.replace("--editable=", "-e ").split(None, 1)[1].strip()
         address, _, fragment = what.partition("#")
         parts = dict(part.partition("=")[::2] for part in fragment.split("&"))
-        named = parse_requirement(parts.get("egg", "unnamed") or "unnamed", file)
         path = path_below_root(address)
         if path is None and "://" not in address:
-            path = address.partition("[")[0]
+            path = address
+        extras = ""
+        if path is not None and path.endswith("]"):
+            path, bracket, rest = path.partition("[")
+            extras = bracket + rest
+        named = parse_requirement(parts.get("egg") or f"unnamed{extras}", file)
         if path is not None:
             yield from self._local(Source(file, path=path, base=base, editable=True), named)
         elif not address.startswith("file:"):

@@ -16,6 +16,7 @@ from ci_server.recognition.setup_py import read_setup_py
 from ci_server.recognition.sources import Sources, read_sources
 
 PYPROJECT = "pyproject.toml"
+PIPFILE = "Pipfile"
 
 
 class PythonProject:
@@ -31,7 +32,7 @@ class PythonProject:
         self.setup_text = "\n".join(self.files.text(name) for name in ("setup.py", "setup.cfg"))
         self.setup_cfg = SetupCfg(self.files)
         self._setup_py = read_setup_py(self.files.text("setup.py"))
-        self._pipfile = self.files.toml("Pipfile")
+        self._pipfile = self.files.toml(PIPFILE)
 
     def table(self, *path: str) -> dict[str, Any]:
         """Return a table of pyproject.toml; empty where there is none."""
@@ -76,7 +77,7 @@ class PythonProject:
 
     def group_file(self, name: str) -> str:
         """Return the file that declares a group."""
-        return PYPROJECT if name in self._groups else "Pipfile"
+        return PYPROJECT if name in self._groups else PIPFILE
 
     @property
     def optional_groups(self) -> set[str]:
@@ -110,7 +111,8 @@ class PythonProject:
         return [
             (PYPROJECT, pyproject),
             ("setup.cfg", self.setup_cfg.install_requires),
-            ("Pipfile", poetry_requirements(packages) + poetry_local_names(packages)),
+            ("setup.py", setuptools_lines(self._setup_py.install_requires)),
+            (PIPFILE, poetry_requirements(packages) + poetry_local_names(packages)),
         ]
 
     @property

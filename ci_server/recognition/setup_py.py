@@ -11,12 +11,13 @@ NAME = "setup.py"
 
 @dataclass(slots=True)
 class SetupArguments:
-    """What tests need, of the arguments of `setup()`."""
+    """What the project and its tests need, of the arguments of `setup()`."""
 
     extras: dict[str, list[str]] = field(default_factory=dict)
     """`extras_require`: name → requirements, as far as they can be read."""
     tests_require: list[str] = field(default_factory=list)
     name: str = ""
+    install_requires: list[str] = field(default_factory=list)
 
 
 def read_setup_py(text: str) -> SetupArguments:
@@ -33,6 +34,7 @@ def read_setup_py(text: str) -> SetupArguments:
                 extras = arguments.get("extras_require")
                 if isinstance(extras, dict):
                     found.extras |= {name: texts(value) for name, value in extras.items()}
+                found.install_requires += texts(arguments.get("install_requires"))
                 found.tests_require += texts(arguments.get("tests_require"))
                 if isinstance(arguments.get("name"), str):
                     found.name = arguments["name"]

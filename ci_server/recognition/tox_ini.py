@@ -8,10 +8,17 @@ from typing import Any
 from ci_server.recognition.requirements import invalid, strings, table_at
 from ci_server.recognition.setup_cfg import ini_sections
 
-_ROOT = re.compile(r"\{(?:toxinidir|tox_root)\}[/\\]?|\{/\}")
+_ROOT = re.compile(r"\{(?:toxinidir|tox_root)\}(?:[/\\]|\{/\})?")
 _FACTOR = re.compile(r"[A-Za-z0-9_.,!{}-]+:(?:\s|$)")
 _FILE = re.compile(r"(?:-r|-c|--requirement|--constraint)(?:[ =]\s*)?(\S+)")
 _SELF = re.compile(r"(?:(?:-e|--editable)[\s=]*)?\./?(?:\[([^\]]*)\])?")
+_PATH = re.compile(
+    r"(?:(?P<editable>-e|--editable)[\s=]*)?"
+    r"(?P<path>(?(editable)|(?:\./|[\w.][\w.-]*/))[\w.][\w./+-]*(?:\[[\w,. -]*\])?)"
+)
+_REPOSITORY = re.compile(
+    r"(?:(?:-e|--editable)[\s=]*)?(?P<address>(?:git|hg|svn|bzr)\+[a-z+]+://[^\s{}#]+#(?:[^\s{}]*&)?egg=[^\s{}]+)"
+)
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*\s*(?:\[[^\]]*\])?\s*(?:[<>=!~;(@].*)?")
 _REFERENCE = re.compile(r"\{\[([^\[\]{}]+)\]([\w.-]+)\}")
 _VARIABLE = re.compile(r"\{env:[^{}:]*:([^{}:]*)\}")
@@ -122,13 +129,18 @@ class _References:
 
 def take_line(line: str, found: ToxEnvironment) -> None:
     """Add what a line of a requirement file says; what depends on the machine is left out."""
-    line = _OPTION_AFTER.split(_ROOT.sub("", line), maxsplit=1)[0].strip()
+    line = _OPTION_AFTER.split(_ROOT.sub("./", line).replace("{/}", "/"), maxsplit=1)[0].strip()
     if file := _FILE.fullmatch(line):
         path = file[1].removeprefix("./")
         if "{" not in path and ".." not in path.split("/") and not path.startswith("/"):
             found.files.append((f"-{line.lstrip('-')[0]}", path))
     elif itself := _SELF.fullmatch(line):
         found.extras += _names((itself[1] or "").replace(",", "\n"))
+    elif local := _PATH.fullmatch(line):
+        # A folder of the upload can be editable whether or not it is said, as the project itself is.
+        found.requirements.append(f"-e ./{local['path'].removeprefix('./')}")
+    elif repository := _REPOSITORY.fullmatch(line):
+        found.requirements.append(f"-e {repository['address']}")
     elif _NAME.fullmatch(line) and "{" not in line:
         found.requirements.append(line)
 

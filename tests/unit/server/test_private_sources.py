@@ -240,3 +240,39 @@ def test_a_pipfile_with_an_index_of_its_own(tmp_path: Path) -> None:
     assert pip_calls(tmp_path, {"Pipfile": text}) == [
         ["--index-url", "https://pkgs.example.org/simple", "foo", "pytest"]
     ]
+
+
+@pytest.mark.parametrize(
+    ("line", "given"),
+    [
+        ("{toxinidir}/libs/foo", ["-e", "./libs/foo"]),
+        ("{toxinidir}{/}libs{/}foo", ["-e", "./libs/foo"]),
+        ("./libs/foo[x]", ["-e", "./libs/foo[x]"]),
+        ("libs/foo", ["-e", "./libs/foo"]),
+        ("-e {tox_root}/libs/foo", ["-e", "./libs/foo"]),
+        ("-e foo", ["-e", "./foo"]),
+        ("{toxinidir}/foo", ["-e", "./foo"]),
+        ("./foo-1-py3-none-any.whl", ["./foo-1-py3-none-any.whl"]),
+        ("git+https://example.org/bar@main#egg=bar", ["bar @ git+https://example.org/bar@main"]),
+    ],
+)
+def test_paths_in_tox_are_no_names(tmp_path: Path, line: str, given: list[str]) -> None:
+    files = {
+        "tox.ini": f"[testenv]\ndeps =\n    {line}\n    pytest\n",
+        "foo/setup.py": "",
+        "foo-1-py3-none-any.whl": "",
+    }
+    assert pip_calls(tmp_path, FOO | files) == [[*given, "pytest"]]
+
+
+def test_a_path_in_tox_that_is_not_uploaded(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match=r"tox.ini cannot be followed: .*'./../foo', which is not in the upload"):
+        pip_calls(tmp_path, {"tox.ini": "[testenv]\ndeps = {toxinidir}/../foo\n"})
+
+
+def test_sources_of_what_setup_py_requires(tmp_path: Path) -> None:
+    pyproject = '[build-system]\nrequires = ["setuptools"]\n[tool.uv.sources]\nfoo = {path = "libs/foo"}\n'
+    setup = "from setuptools import setup\nsetup(install_requires=['foo'])\n"
+    assert pip_calls(tmp_path, FOO | {"pyproject.toml": pyproject, "setup.py": setup}) == [
+        ["-e", ".", "./libs/foo", "pytest"]
+    ]
