@@ -94,14 +94,30 @@ def _included(name: str, entry: Any) -> str:
 
 def _of_older_tables(document: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     poetry_groups = table_at(document, "tool", "poetry", "group")
-    tables = {name: table_at(poetry_groups, name, "dependencies") for name in poetry_groups}
-    for name, table in [*tables.items(), ("dev", table_at(document, "tool", "poetry", "dev-dependencies"))]:
-        if table:
-            yield name, poetry_requirements(table) + poetry_local_names(table)
+    for name in poetry_groups:
+        for included in _with_included(poetry_groups, name):
+            if table := table_at(poetry_groups, included, "dependencies"):
+                yield name, poetry_requirements(table) + poetry_local_names(table)
+    if table := table_at(document, "tool", "poetry", "dev-dependencies"):
+        yield "dev", poetry_requirements(table) + poetry_local_names(table)
     for name, requirements in table_at(document, "tool", "pdm", "dev-dependencies").items():
         yield name, strings(requirements)
     if development := strings(table_at(document, "tool", "rye").get("dev-dependencies")):
         yield "dev", development
+
+
+def _with_included(groups: Mapping[str, Any], name: str) -> Iterator[str]:
+    """Yield the name of a group of Poetry's, and those of the groups that it includes, each once."""
+    names = {normal_name(other): other for other in groups}
+    waiting, seen = [name], {name}
+    while waiting:
+        current = waiting.pop(0)
+        yield current
+        for other in strings(table_at(groups, current).get("include-groups")):
+            known = names.get(normal_name(other))
+            if known is not None and known not in seen:
+                seen.add(known)
+                waiting.append(known)
 
 
 def _of_hatch(environments: Mapping[str, Any], own_name: str) -> Iterator[tuple[str, list[Any]]]:

@@ -165,3 +165,24 @@ def test_links_within_the_project_are_followed(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").symlink_to("shared/needs.txt")
     (tmp_path / "setup.cfg").symlink_to("setup.cfg")
     assert pip_calls(tmp_path, {}) == [["-r", "requirements.txt"], ["-e", ".", "mock", "pytest"]]
+
+
+def test_packages_of_pipfile_beside_a_package(tmp_path: Path) -> None:
+    files = {"setup.py": "", "Pipfile": '[packages]\nsix = "*"\nthing = {path = ".", editable = true}\n'}
+    assert pip_calls(tmp_path, files) == [["-e", ".", "six", "pytest"]]
+
+
+def test_groups_of_poetry_that_include_others(tmp_path: Path) -> None:
+    text = """
+[tool.poetry.group.test]
+include-groups = ["Base", "test", "gone"]
+[tool.poetry.group.test.dependencies]
+pytest = "*"
+[tool.poetry.group.base]
+include-groups = ["test", "more"]
+[tool.poetry.group.base.dependencies]
+six = "*"
+[tool.poetry.group.more.dependencies]
+attrs = "*"
+"""
+    assert pip_calls(tmp_path, {"pyproject.toml": text}) == [["pytest", "six", "attrs"]]
