@@ -17,7 +17,7 @@ _COMMENT = re.compile(r"(?:^|\s)#.*$")
 _INCLUDE = re.compile(r"(?:-(?P<short>[rc])\s*=?\s*|--(?P<long>requirement|constraint)(?:\s*=\s*|\s+))(?P<path>.+)")
 _EDITABLE = re.compile(r"(?:-e\s*=?\s*|--editable(?:\s*=\s*|\s+))(?P<what>.+)")
 _OPTION_AFTER = re.compile(r"\s--?[A-Za-z]")
-_SELF = re.compile(r"(?:file:(?://)?)?(?P<path>\.[./]*)(?:\[(?P<extras>[^\]]*)\])?\s*(?:;.*)?")
+_SELF = re.compile(r"(?:file:(?://)?)?(?P<path>\.[./]*)(?:\[(?P<extras>[^\]]*)\])?(?:#\S*)?\s*(?:;.*)?")
 _EGG = re.compile(r"#(?:.*&)?egg=([A-Za-z0-9][A-Za-z0-9._-]*)")
 
 
@@ -65,7 +65,7 @@ def read_pip_file(files: ProjectFiles, name: str, *, constraint: bool = False) -
         if (path, constrains) in seen:
             continue
         seen.add((path, constrains))
-        for line in logical_lines(files.text(path)):
+        for line in logical_lines(files.encoded_text(path)):
             lines += 1
             waiting += _take(line, found, files, path, constrains=constrains)
         if lines > _MAX_LINES or len(seen) > _MAX_FILES:

@@ -1,5 +1,6 @@
 """Reads the files of a project that has just been unpacked, none of which is trusted."""
 
+import codecs
 import os
 import re
 import tomllib
@@ -15,6 +16,15 @@ _KEY = r"""(?:(?<![A-Za-z0-9_-])[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+"""
 _LONG_KEY = re.compile(rf"(?:{_KEY}\.[ \t]*+){{{_MAX_PARTS}}}")
 
 
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""The marks at a text's beginning that tell its encoding, the longer ones first: one of UTF-32 begins as one of UTF-16."""
+
+
 class ProjectFiles:
     """The files of one directory. Paths are relative to it, and lead nowhere else."""
 
@@ -28,6 +38,12 @@ class ProjectFiles:
     def text(self, name: str) -> str:
         """Return a file's text; empty where there is none. Raises InvalidRequest where it is too long."""
         return self._bytes(name).decode("utf-8-sig", errors="replace")
+
+    def encoded_text(self, name: str) -> str:
+        """Return the text of a file of requirements, in the encoding that its beginning names, as pip reads it."""
+        raw = self._bytes(name)
+        mark = next((mark for mark in _MARKS if raw.startswith(mark)), None)
+        return raw.decode(_MARKS[mark], errors="replace") if mark else self.text(name)
 
     def toml(self, name: str) -> dict[str, Any]:
         """Return what a file says; empty where there is none. Raises InvalidRequest where it is not TOML."""

@@ -176,3 +176,16 @@ def test_files_that_include_each_other(tmp_path: Path) -> None:
 def test_what_is_too_much(tmp_path: Path, files: dict[str, str]) -> None:
     with pytest.raises(InvalidRequest, match=r"requirements\.txt is not valid: .*more than"):
         pip_calls(tmp_path, {"requirements.txt": "-r f0.txt", **files})
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_files_in_the_encodings_that_pip_takes(tmp_path: Path, encoding: str) -> None:
+    tree(tmp_path, {"setup.py": "", "requirements.txt": "a==1 --hash=sha256:00\n-e .\n".encode(encoding)})
+    found = read_pip_file(ProjectFiles(tmp_path), "requirements.txt")
+    assert found.has_hashes
+    assert found.itself == "-e"
+
+
+def test_a_file_that_installs_the_project_by_an_address_with_a_name(tmp_path: Path) -> None:
+    tree(tmp_path, {"requirements.txt": "-e file:.#egg=thing\n"})
+    assert read_pip_file(ProjectFiles(tmp_path), "requirements.txt").itself == "-e"
