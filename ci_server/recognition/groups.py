@@ -37,7 +37,7 @@ class Groups(Mapping[str, list[str]]):
     def __getitem__(self, name: str) -> list[str]:
         if name not in self:
             raise KeyError(name)
-        found = self._of_standard(name, ()) if name in self._standard else self._flat(name, self._instead.get(name))
+        found = self._declared(name, ()) if name in self._standard or name in self._instead else []
         return list(dict.fromkeys([*found, *self._flat(name, self._beside.get(name))]))
 
     def __contains__(self, name: object) -> bool:
@@ -49,16 +49,16 @@ class Groups(Mapping[str, list[str]]):
     def __len__(self) -> int:
         return len({**self._standard, **self._instead, **self._beside})
 
-    def _of_standard(self, name: str, including: tuple[str, ...]) -> list[str]:
+    def _declared(self, name: str, including: tuple[str, ...]) -> list[str]:
         if name in self._resolved:
             return self._resolved[name]
         if name in including:
             raise GroupError(f"the dependency group {name!r} includes itself")
-        if name not in self._standard:
+        if name not in self._standard and name not in self._instead:
             raise GroupError(f"the dependency group {including[-1]!r} includes {name!r}, which does not exist")
         if len(including) > _MAX_DEPTH:
             raise GroupError(f"dependency groups include others more than {_MAX_DEPTH} deep")
-        self._resolved[name] = self._flat(name, self._standard[name], including)
+        self._resolved[name] = self._flat(name, self._standard.get(name, self._instead.get(name)), including)
         return self._resolved[name]
 
     def _flat(self, name: str, entries: Any, including: tuple[str, ...] = ()) -> list[str]:
@@ -74,7 +74,7 @@ class Groups(Mapping[str, list[str]]):
             other = _included(name, entry)
             if other not in included:
                 included.add(other)
-                found |= dict.fromkeys(self._of_standard(other, (*including, name)))
+                found |= dict.fromkeys(self._declared(other, (*including, name)))
             if len(found) > MAX_REQUIREMENTS:
                 break
         if len(found) > MAX_REQUIREMENTS:
@@ -92,32 +92,18 @@ def _included(name: str, entry: Any) -> str:
     return normal_name(other)
 
 
-def _of_older_tables(document: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+def _of_older_tables(document: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
     poetry_groups = table_at(document, "tool", "poetry", "group")
-    for name in poetry_groups:
-        for included in _with_included(poetry_groups, name):
-            if table := table_at(poetry_groups, included, "dependencies"):
-                yield name, poetry_requirements(table) + poetry_local_names(table)
-    if table := table_at(document, "tool", "poetry", "dev-dependencies"):
-        yield "dev", poetry_requirements(table) + poetry_local_names(table)
+    tables = {name: table_at(poetry_groups, name, "dependencies") for name in poetry_groups}
+    for name, table in [*tables.items(), ("dev", table_at(document, "tool", "poetry", "dev-dependencies"))]:
+        included = strings(table_at(poetry_groups, name).get("include-groups"))
+        if table or included:
+            others = [{"include-group": other} for other in included]
+            yield name, [*poetry_requirements(table), *poetry_local_names(table), *others]
     for name, requirements in table_at(document, "tool", "pdm", "dev-dependencies").items():
         yield name, strings(requirements)
     if development := strings(table_at(document, "tool", "rye").get("dev-dependencies")):
         yield "dev", development
-
-
-def _with_included(groups: Mapping[str, Any], name: str) -> Iterator[str]:
-    """Yield the name of a group of Poetry's, and those of the groups that it includes, each once."""
-    names = {normal_name(other): other for other in groups}
-    waiting, seen = [name], {name}
-    while waiting:
-        current = waiting.pop(0)
-        yield current
-        for other in strings(table_at(groups, current).get("include-groups")):
-            known = names.get(normal_name(other))
-            if known is not None and known not in seen:
-                seen.add(known)
-                waiting.append(known)
 
 
 def _of_hatch(environments: Mapping[str, Any], own_name: str) -> Iterator[tuple[str, list[Any]]]:

@@ -83,3 +83,19 @@ def test_groups_that_poetry_installs_on_demand() -> None:
 def test_groups_of_rye_and_uv() -> None:
     assert groups_of({}, rye={"dev-dependencies": ["x"]})["dev"] == ["x"]
     assert groups_of({"dev": ["y"]}, uv={"dev-dependencies": ["x"]})["dev"] == ["y", "x"]
+
+
+def test_groups_of_poetry_that_include_themselves_or_too_many() -> None:
+    def table(name: str, *included: str) -> dict[str, object]:
+        return {name: {"include-groups": list(included), "dependencies": {f"of-{name}": "*"}}}
+
+    def groups(poetry: dict[str, object]) -> Groups:
+        return Groups({"tool": {"poetry": {"group": poetry}}}, {}, "")
+
+    with pytest.raises(GroupError, match="'a' includes itself"):
+        groups(table("a", "b") | table("b", "a"))["a"]
+    with pytest.raises(GroupError, match="'a' includes 'gone', which does not exist"):
+        groups(table("a", "gone"))["a"]
+    chain = {name: entry for n in range(8000) for name, entry in table(f"g{n}", f"g{n + 1}").items()}
+    with pytest.raises(GroupError, match="deep"):
+        groups(chain)["g0"]

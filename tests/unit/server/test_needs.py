@@ -175,11 +175,11 @@ def test_packages_of_pipfile_beside_a_package(tmp_path: Path) -> None:
 def test_groups_of_poetry_that_include_others(tmp_path: Path) -> None:
     text = """
 [tool.poetry.group.test]
-include-groups = ["Base", "test", "gone"]
+include-groups = ["Base"]
 [tool.poetry.group.test.dependencies]
 pytest = "*"
 [tool.poetry.group.base]
-include-groups = ["test", "more"]
+include-groups = ["more"]
 [tool.poetry.group.base.dependencies]
 six = "*"
 [tool.poetry.group.more.dependencies]
