@@ -1,5 +1,6 @@
 """Which package indexes a project names: those that replace the public one, and those that some packages come from."""
 
+import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -68,8 +69,7 @@ def patterns_of_private_names(document: Mapping[str, Any]) -> Iterator[tuple[re.
     for source in _tables(table_at(document, "tool", "pdm").get("source")):
         if not _is_public(source):
             for pattern in strings(source.get("include_packages"))[:100]:
-                parts = (re.escape(normal_name(part)) for part in pattern[:200].split("*"))
-                yield re.compile("[^/]*".join(parts)), _name(source)
+                yield re.compile(fnmatch.translate(normal_name(pattern[:200]))), _name(source)
 
 
 def _take_uv(found: Indexes, table: Mapping[str, Any], file: str) -> None:

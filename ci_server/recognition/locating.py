@@ -16,6 +16,7 @@ from ci_server.recognition.requirements import invalid, normal_name, parse_requi
 from ci_server.recognition.sources import Source, path_below_root
 
 _MAX_LOCAL = 100
+_MAX_DEPTH = 50
 _EDITABLE = ("-e ", "--editable ", "--editable=")
 
 Arguments = tuple[str, ...]
@@ -190,16 +191,22 @@ class Locator:
     @cached_property
     def _member_projects(self) -> dict[str, PythonProject]:
         """The projects of the workspace by their paths."""
-        excluded = {path for pattern in strings(self._workspace.get("exclude")) for path in self._matches(pattern)}
-        paths = [path for pattern in strings(self._workspace.get("members")) for path in self._matches(pattern)]
+        excluded = set(self._matched("exclude"))
+        paths = self._matched("members")
         found = [path for path in dict.fromkeys(paths) if path not in excluded]
         if len(found) > _MAX_LOCAL:
             raise invalid(PYPROJECT, f"the workspace has more than {_MAX_LOCAL} members")
         return {path: PythonProject(self._root.directory / path) for path in found}
 
+    def _matched(self, key: str) -> list[str]:
+        patterns = list(dict.fromkeys(strings(self._workspace.get(key))))
+        if len(patterns) > _MAX_LOCAL:
+            raise invalid(PYPROJECT, f"the workspace has more than {_MAX_LOCAL} patterns as its {key}")
+        return [path for pattern in patterns for path in self._matches(pattern)]
+
     def _matches(self, pattern: str) -> Iterator[str]:
         root: Path = self._root.directory
-        if ProjectFiles.leads_out(pattern) or pattern.count("**") > 1:
+        if ProjectFiles.leads_out(pattern) or pattern.count("**") > 1 or pattern.count("/") > _MAX_DEPTH:
             raise invalid(PYPROJECT, f"{pattern[:200]!r} is no pattern of folders in the workspace")
         for path in sorted(root.glob(pattern)):
             if (path / PYPROJECT).is_file():

@@ -276,3 +276,22 @@ def test_sources_of_what_setup_py_requires(tmp_path: Path) -> None:
     assert pip_calls(tmp_path, FOO | {"pyproject.toml": pyproject, "setup.py": setup}) == [
         ["-e", ".", "./libs/foo", "pytest"]
     ]
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ([f"**/m{n}" for n in range(200)], "the workspace has more than 100 patterns as its members"),
+        (["*/" * 200 + "*"], "is no pattern of folders in the workspace"),
+    ],
+)
+def test_patterns_of_members_that_take_long(tmp_path: Path, members: list[str], message: str) -> None:
+    text = f"{GROUP}foo = {{workspace = true}}\n[tool.uv.workspace]\nmembers = {members}\n"
+    with pytest.raises(InvalidRequest, match=f"pyproject.toml is not valid: .*{message}"):
+        pip_calls(tmp_path, {"pyproject.toml": text})
+
+
+def test_patterns_of_names_take_no_time(tmp_path: Path) -> None:
+    source = f'[[tool.pdm.source]]\nname = "x"\nurl = "https://e.org"\ninclude_packages = ["{"a*" * 90}b"]\n'
+    text = f'{BUILT}[dependency-groups]\ntest = ["{"a" * 190}"]\n{source}'
+    assert pip_calls(tmp_path, {"pyproject.toml": text}) == [["-e", ".", "a" * 190, "pytest"]]
