@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from ci_server.recognition.project_files import ProjectFiles
 from ci_server.recognition.requirements import normal_name, strings, table_at, unusable
 
 _PUBLIC_HOSTS = frozenset({"pypi.org", "pypi.python.org", "www.pypi.org"})
@@ -27,6 +28,11 @@ class Indexes:
     public_names: set[str] = field(default_factory=set)
     """The names under which the public index is declared."""
 
+    places: list[tuple[str, str]] = field(default_factory=list)
+    """The file and the place of each directory or page with packages that the tool looks into besides."""
+    without: bool = False
+    """Whether the tool asks no index."""
+
     def arguments(self) -> Iterator[str]:
         """Yield pip's options. Raises InvalidRequest where pip cannot do what the tool does."""
         for file, address in self.first:
@@ -35,6 +41,13 @@ class Indexes:
                 f"packages come from the index {address} before the public one, and pip, which knows no such order, "
                 "could take a stranger's package of the same name",
             )
+        for file, place in self.places:
+            if not _ADDRESS.fullmatch(place) and ("://" in place or ProjectFiles.leads_out(place)):
+                raise unusable(file, f"the packages in {place[:200]!r} are not in the upload")
+            yield from ("--find-links", place if "://" in place else f"./{place.removeprefix('./')}")
+        if self.without:
+            yield "--no-index"
+            return
         if len(self.default) > 1:
             file, address = self.default[1]
             raise unusable(file, f"it names several indexes in the place of the public one, such as {address}")
@@ -83,6 +96,9 @@ def _take_uv(found: Indexes, table: Mapping[str, Any], file: str) -> None:
     pip = table_at(table, "pip")
     if isinstance(address := table.get("index-url", pip.get("index-url")), str) and not _is_public({"url": address}):
         found.default.append((file, address))
+    found.without = (table.get("no-index") or pip.get("no-index")) is True
+    places = strings(table.get("find-links")) + strings(pip.get("find-links"))
+    found.places += [(file, place) for place in dict.fromkeys(places)]
     extra = strings(table.get("extra-index-url")) + strings(pip.get("extra-index-url"))
     found.first += [(file, address) for address in extra if not _is_public({"url": address})]
 

@@ -22,7 +22,7 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-"""The marks at a text's beginning that tell its encoding, the longer ones first: one of UTF-32 begins as one of UTF-16."""
+"""The marks at a text's beginning that tell its encoding, the longer ones first: UTF-32's begins as UTF-16's."""
 
 
 class ProjectFiles:

@@ -10,10 +10,10 @@ from ci_server.recognition.groups import GroupError, Groups
 from ci_server.recognition.indexes import Indexes, read_indexes
 from ci_server.recognition.poetry import poetry_local_names, poetry_requirements
 from ci_server.recognition.project_files import ProjectFiles
-from ci_server.recognition.requirements import invalid, setuptools_lines, strings, table_at
+from ci_server.recognition.requirements import invalid, normal_name, setuptools_lines, strings, table_at
 from ci_server.recognition.setup_cfg import SetupCfg
 from ci_server.recognition.setup_py import read_setup_py
-from ci_server.recognition.sources import Sources, read_sources
+from ci_server.recognition.sources import Sources, pipenv_categories, read_sources
 
 PYPROJECT = "pyproject.toml"
 PIPFILE = "Pipfile"
@@ -71,8 +71,10 @@ class PythonProject:
         """What gives the requirements of each dependency group, raising InvalidRequest where it is not sound."""
         groups = self._groups
         found: dict[str, Callable[[], list[str]]] = {name: partial(_sound, groups, name) for name in groups}
-        if development := table_at(self._pipfile, "dev-packages"):
-            found.setdefault("dev", lambda: poetry_requirements(development) + poetry_local_names(development))
+        for category in pipenv_categories(self._pipfile):
+            name = "dev" if category == "dev-packages" else normal_name(category)
+            table = table_at(self._pipfile, category)
+            found.setdefault(name, partial(_of_category, table))
         return found
 
     def group_file(self, name: str) -> str:
@@ -135,6 +137,10 @@ class PythonProject:
     def indexes(self) -> Indexes:
         """The package indexes that it names."""
         return read_indexes(self.document, self.files.toml("uv.toml"), self._pipfile)
+
+
+def _of_category(table: dict[str, Any]) -> list[str]:
+    return poetry_requirements(table) + poetry_local_names(table)
 
 
 def _sound(groups: Groups, name: str) -> list[str]:

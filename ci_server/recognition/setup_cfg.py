@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from ci_server.recognition.project_files import ProjectFiles
 from ci_server.recognition.requirements import invalid, setuptools_lines
 
+_MAX_FILES = 200
+_MAX_READ = 4 * 1024 * 1024
 NAME = "setup.cfg"
 _REFERENCE = re.compile(r"%(?:(%)|\(([^)]+)\)s)?")
 _MAX_DEPTH = configparser.MAX_INTERPOLATION_DEPTH
@@ -101,13 +103,17 @@ def ini_sections(text: str, *, comment: str | None = None) -> dict[str, dict[str
 
 def read_files(files: ProjectFiles, paths: Iterable[str], source: str) -> list[str]:
     """Return the texts of the files that `source` names, as setuptools does: those that are not there are left out."""
-    texts = []
+    texts: list[str] = []
+    room = _MAX_READ
     for path in paths:
         if not path.isprintable():
             continue
         if files.leads_out(path):
             raise invalid(source, f"the file {path!r} is outside of the project")
         texts.append(files.text(path))
+        room -= len(texts[-1])
+        if room < 0 or len(texts) > _MAX_FILES:
+            raise invalid(source, f"it names more than {_MAX_FILES} files, or {_MAX_READ} characters in them")
     return texts
 
 

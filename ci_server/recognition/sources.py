@@ -12,6 +12,9 @@ from ci_server.recognition.requirements import normal_name, table_at
 _ROOTS = ("{root:uri}", "file:///${PROJECT_ROOT}", "file://${PROJECT_ROOT}", "{root:real:uri}")
 """How Hatch and PDM write the address of the project's directory."""
 
+_NO_CATEGORIES = frozenset({"packages", "source", "requires", "scripts", "pipenv"})
+"""Tables of a Pipfile that are no groups of packages beside those that the project needs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -54,6 +57,11 @@ def path_below_root(address: str) -> str | None:
     return None
 
 
+def pipenv_categories(pipfile: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of Pipenv's groups of packages, but for what the project itself needs."""
+    return (name for name, value in pipfile.items() if isinstance(value, dict) and name not in _NO_CATEGORIES)
+
+
 def _of_uv(table: Mapping[str, Any]) -> Iterator[tuple[str, Source]]:
     for name, value in table.items():
         for entry in value if isinstance(value, list) else [value]:
@@ -91,7 +99,7 @@ def _of_poetry(document: Mapping[str, Any]) -> Iterator[tuple[str, Source]]:
 
 
 def _of_pipfile(pipfile: Mapping[str, Any]) -> Iterator[tuple[str, Source]]:
-    for name in ("packages", "dev-packages"):
+    for name in ("packages", *pipenv_categories(pipfile)):
         yield from _of_tables("Pipfile", table_at(pipfile, name))
 
 

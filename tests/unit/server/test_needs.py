@@ -186,3 +186,9 @@ six = "*"
 attrs = "*"
 """
     assert pip_calls(tmp_path, {"pyproject.toml": text}) == [["pytest", "six", "attrs"]]
+
+
+def test_categories_of_pipenv(tmp_path: Path) -> None:
+    text = '[packages]\na = "*"\n[tests]\nb = {path = "libs/b"}\n[docs]\nc = "*"\n[scripts]\ne = "f"\n'
+    files = {"Pipfile": text, "libs/b/setup.py": ""}
+    assert pip_calls(tmp_path, files) == [["a", "./libs/b", "pytest"]]

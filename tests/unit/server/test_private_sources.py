@@ -1,5 +1,6 @@
 """No name that a project takes from a private place is asked of the public index."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -295,3 +296,17 @@ def test_patterns_of_names_take_no_time(tmp_path: Path) -> None:
     source = f'[[tool.pdm.source]]\nname = "x"\nurl = "https://e.org"\ninclude_packages = ["{"a*" * 90}b"]\n'
     text = f'{BUILT}[dependency-groups]\ntest = ["{"a" * 190}"]\n{source}'
     assert pip_calls(tmp_path, {"pyproject.toml": text}) == [["-e", ".", "a" * 190, "pytest"]]
+
+
+def test_a_project_that_asks_no_index(tmp_path: Path) -> None:
+    text = BUILT + '[tool.uv]\nno-index = true\nfind-links = ["wheels", "https://e.org/x/"]\n'
+    assert pip_calls(tmp_path, {"pyproject.toml": text}) == [
+        ["--find-links", "./wheels", "--find-links", "https://e.org/x/", "--no-index", "-e", ".", "pytest"]
+    ]
+
+
+@pytest.mark.parametrize("place", ["../wheels", "/wheels", "file:///wheels"])
+def test_packages_in_a_folder_outside_of_the_upload(tmp_path: Path, place: str) -> None:
+    text = f'{BUILT}[tool.uv]\nfind-links = ["{place}"]\n'
+    with pytest.raises(InvalidRequest, match=rf"the packages in '{re.escape(place)}' are not in the upload"):
+        pip_calls(tmp_path, {"pyproject.toml": text})

@@ -141,3 +141,9 @@ def test_references_that_double_each_time(tmp_path: Path) -> None:
     cfg = "\n".join(["[options]", "tests_require = %(a0)s", *lines, "a9 = x", ""])
     with pytest.raises(InvalidRequest, match="longer than"):
         pip_calls(tmp_path, {"setup.py": "", "setup.cfg": cfg})
+
+
+def test_files_that_are_named_again_and_again(tmp_path: Path) -> None:
+    text = f"[options.extras_require]\ntest = file: {','.join(['big.txt'] * 20_000)}\n"
+    with pytest.raises(InvalidRequest, match=r"setup.cfg is not valid: it names more than 200 files"):
+        pip_calls(tmp_path, {"setup.cfg": text, "big.txt": "a\n" * 10_000})
