@@ -99,7 +99,7 @@ class _Installation:
         return [*([] if self._by_file == "" else ["-e"]), f".[{','.join(extras)}]" if extras else "."]
 
     def _beside_project(self) -> Iterator[Arguments]:
-        """Yield what the project takes from private places, not to be asked of the public index, and what Pipfile has."""
+        """Yield what the project takes from private places, not the public index, and what Pipfile has."""
         for file, requirements in self._declared():
             # Pipenv's packages are not in the metadata of a project.
             take = self._locator.located if file == PIPFILE else self._locator.of_metadata
