@@ -30,7 +30,7 @@ class _Installation:
             (option, path): read_pip_file(project.files, path, constraint=option == "-c") for option, path in named
         }
         self._locator = Locator(project)
-        self._indexes = list(project.indexes.arguments())
+        self._indexes = [*project.indexes.arguments(), *self._needs.indexes]
         self._by_file = next((contents.itself for contents in self._installing() if contents.itself is not None), None)
         """How a file installs the project, where one does."""
         rebuilds = needs_build_environment(project) and self._by_file != ""

@@ -25,6 +25,8 @@ class Needs:
     files: list[tuple[str, str]] = field(default_factory=list)
     """Pip's option, -r or -c, and the path."""
     extras: list[str] = field(default_factory=list)
+    indexes: list[str] = field(default_factory=list)
+    """Pip's options for the indexes that tox or Nox asks."""
     requirements: list[tuple[str, str]] = field(default_factory=list)
     """Each requirement, and the file that declares it."""
 
@@ -39,7 +41,7 @@ def find_needs(project: PythonProject, files: RequirementFiles) -> Needs:
         search.take_development(files)
     search.take_plugins()
     needs = search.needs
-    return Needs(_unique(needs.files), _unique(needs.extras), _unique(needs.requirements))
+    return Needs(_unique(needs.files), _unique(needs.extras), needs.indexes, _unique(needs.requirements))
 
 
 class _Search:
@@ -67,6 +69,7 @@ class _Search:
         yield read_nox(text("noxfile.py"))
 
     def _take_environment(self, found: ToxEnvironment) -> None:
+        self.needs.indexes += found.indexes
         self.needs.extras += [name for name in map(normal_name, found.extras) if name in self._extras]
         for name in map(normal_name, found.groups):
             self._take(None, name if name in self._groups else None, ())

@@ -11,7 +11,8 @@ from ci_server.recognition.tox_ini import ToxEnvironment, take_line
 
 NAME = "noxfile.py"
 _TESTS = re.compile(r"(?:unit_?|py_?)?tests?|testing|pytest|unit", re.IGNORECASE)
-_WITH_VALUE = frozenset({"-r", "-c", "-e", "--requirement", "--constraint", "--editable"})
+_INDEX = ("-i", "--index-url", "--extra-index-url")
+_WITH_VALUE = frozenset({*_INDEX, "-r", "-c", "-e", "--requirement", "--constraint", "--editable"})
 
 
 def read_nox(text: str) -> ToxEnvironment:
@@ -64,5 +65,5 @@ def _lines(words: list[str]) -> Iterator[str]:
     for word in following:
         if word in _WITH_VALUE:
             yield f"{word} {next(following, '')}"
-        elif not word.startswith("-") or word[:2] in ("-r", "-c", "-e"):
+        elif not word.startswith("-") or word[:2] in ("-r", "-c", "-e") or word.partition("=")[0] in _INDEX:
             yield word

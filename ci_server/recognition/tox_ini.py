@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ci_server.recognition.requirements import invalid, strings, table_at
+from ci_server.recognition.requirements import invalid, strings, table_at, unusable
 from ci_server.recognition.setup_cfg import ini_sections
 
 _ROOT = re.compile(r"\{(?:toxinidir|tox_root)\}(?:[/\\]|\{/\})?")
@@ -26,7 +26,11 @@ _OPTION_AFTER = re.compile(r"(?<=[^\s-])\s+--[A-Za-z]")
 _MAX_DEPTH = 20
 _MAX_CHARACTERS = 64 * 1024
 
-_OPTIONS = ("deps", "extras", "dependency_groups")
+_INDEX = re.compile(r"(?P<option>-i|--index-url|--extra-index-url)(?:[ =]\s*)(?P<address>\S+)")
+_INDEX_VARIABLE = re.compile(r"PIP_(?P<option>INDEX_URL|EXTRA_INDEX_URL)\s*=\s*(?P<address>\S+)")
+_ADDRESS = re.compile(r"https?://[^\s$<>{}]+")
+
+_OPTIONS = ("setenv", "set_env", "deps", "extras", "dependency_groups")
 
 Sections = Mapping[str, Mapping[str, str]]
 
@@ -40,6 +44,8 @@ class ToxEnvironment:
     """Pip's option, -r or -c, and a path relative to the project."""
     extras: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
+    indexes: list[str] = field(default_factory=list)
+    """Pip's options for the indexes that it is to ask."""
     file: str = field(default="tox.ini", compare=False)
     """The file that it is from."""
 
@@ -61,12 +67,16 @@ def read_tox(
     for file, text in inis:
         sections = ini_sections(text, comment="#")
         if "testenv" in sections:
-            options = {name: _resolved(sections["testenv"].get(name, ""), sections, file) for name in _OPTIONS}
+            options: dict[str, Any] = {
+                name: _resolved(sections["testenv"].get(name, ""), sections, file) for name in _OPTIONS
+            }
             return _read(options, ToxEnvironment(file=file))
     for file, settings in (("pyproject.toml", table), ("tox.toml", tox_toml or {})):
         base = settings.get("env_run_base")
         if isinstance(base, dict):
             options = {name: _References(settings).without(base.get(name)) for name in _OPTIONS}
+            variables = table_at(base, "set_env")
+            options["set_env"] = [f"{name}={value}" for name, value in variables.items()]
             return _read(options, ToxEnvironment(file=file))
     return ToxEnvironment()
 
@@ -74,6 +84,9 @@ def read_tox(
 def _read(settings: Mapping[str, Any], found: ToxEnvironment) -> ToxEnvironment:
     for line in _lines(settings.get("deps")):
         take_line(line, found)
+    for line in _lines(settings.get("setenv") or settings.get("set_env")):
+        if index := _INDEX_VARIABLE.fullmatch(line):
+            _take_index(f"--{index['option'].lower().replace('_', '-')}", index["address"], found)
     found.extras += _names(settings.get("extras"))
     found.groups += _names(settings.get("dependency_groups"))
     return found
@@ -127,6 +140,12 @@ class _References:
         return meant if isinstance(meant, list) else []
 
 
+def _take_index(option: str, address: str, found: ToxEnvironment) -> None:
+    if not _ADDRESS.fullmatch(address):
+        raise unusable(found.file, f"the address of an index, {address[:200]!r}, cannot be given to pip")
+    found.indexes += [option, address]
+
+
 def take_line(line: str, found: ToxEnvironment) -> None:
     """Add what a line of a requirement file says; what depends on the machine is left out."""
     line = _OPTION_AFTER.split(_ROOT.sub("./", line).replace("{/}", "/"), maxsplit=1)[0].strip()
@@ -134,6 +153,8 @@ def take_line(line: str, found: ToxEnvironment) -> None:
         path = file[1].removeprefix("./")
         if "{" not in path and ".." not in path.split("/") and not path.startswith("/"):
             found.files.append((f"-{line.lstrip('-')[0]}", path))
+    elif index := _INDEX.fullmatch(line):
+        _take_index("--index-url" if index["option"] == "-i" else index["option"], index["address"], found)
     elif itself := _SELF.fullmatch(line):
         found.extras += _names((itself[1] or "").replace(",", "\n"))
     elif local := _PATH.fullmatch(line):

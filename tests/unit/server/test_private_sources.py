@@ -310,3 +310,33 @@ def test_packages_in_a_folder_outside_of_the_upload(tmp_path: Path, place: str) 
     text = f'{BUILT}[tool.uv]\nfind-links = ["{place}"]\n'
     with pytest.raises(InvalidRequest, match=rf"the packages in '{re.escape(place)}' are not in the upload"):
         pip_calls(tmp_path, {"pyproject.toml": text})
+
+
+NOX = "import nox\n@nox.session\ndef test(session):\n    session.install('secret', {})\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "indexes"),
+    [
+        ({"noxfile.py": NOX.format("'--index-url', 'https://e.org/x'")}, ["--index-url", "https://e.org/x"]),
+        ({"noxfile.py": NOX.format("'-i', 'https://e.org/x'")}, ["--index-url", "https://e.org/x"]),
+        ({"noxfile.py": NOX.format("'--extra-index-url=https://e.org'")}, ["--extra-index-url", "https://e.org"]),
+        ({"tox.ini": "[testenv]\ndeps = secret\n -i https://e.org\n"}, ["--index-url", "https://e.org"]),
+        (
+            {"tox.ini": "[testenv]\ndeps = secret\nsetenv =\n  A = b\n  PIP_INDEX_URL = https://e.org\n"},
+            ["--index-url", "https://e.org"],
+        ),
+        (
+            {"tox.toml": '[env_run_base]\ndeps = ["secret"]\nset_env = {PIP_EXTRA_INDEX_URL = "https://e.org"}\n'},
+            ["--extra-index-url", "https://e.org"],
+        ),
+    ],
+)
+def test_indexes_of_tox_and_nox(tmp_path: Path, files: dict[str, str], indexes: list[str]) -> None:
+    assert pip_calls(tmp_path, files) == [[*indexes, "secret", "pytest"]]
+
+
+def test_an_index_that_only_the_machine_knows(tmp_path: Path) -> None:
+    text = "[testenv]\ndeps = secret\nsetenv =\n  PIP_INDEX_URL = https://{env:TOKEN}@e.org\n"
+    with pytest.raises(InvalidRequest, match=r"tox.ini cannot be followed: the address of an index"):
+        pip_calls(tmp_path, {"tox.ini": text})
