@@ -35,8 +35,13 @@ class Connection:
 
     async def resolve(self, text: str) -> str:
         """Return the id of the job that `text` names: a whole id, or the beginning of exactly one. Raises NoSuchJob."""
-        if is_job_id(text) or len(text) < _SHORTEST_PREFIX:
+        if is_job_id(text):
             return text
+        if len(text) < _SHORTEST_PREFIX:
+            raise NoSuchJob(
+                f"{text!r} is no job's id; give one, or at least {_SHORTEST_PREFIX} characters of its beginning; "
+                "`ci list` shows the jobs"
+            )
         prefix = text.lower()
         jobs = await self.client.list_jobs(limit=100, q=prefix)
         found = [str(job["job_id"]) for job in jobs if str(job["job_id"]).startswith(prefix)]

@@ -14,6 +14,7 @@ from ci_client.errors import ClientError, ServerError
 from ci_client.exits import EX_INTERRUPTED, status_of_job
 from ci_client.interrupts import Interrupts
 from ci_client.stream import log_bytes_of
+from ci_client.tables import step_title
 from ci_common.events import ATTEMPT, COMPLETE, JOB_ID, LOG, STATUS, STEP, Event
 from ci_common.jobs import Conclusion, ReasonCode
 
@@ -121,9 +122,9 @@ class JobFollower:
 
     def _show_step(self, event: Event) -> None:
         if event["status"] == "running":
-            self._say(f"step {event['name']}")
+            self._say(step_title(event["name"]))
         elif event["status"] == "failed":
-            self._say(f"step {event['name']} failed with exit code {event.get('exit_code')}")
+            self._say(f"{step_title(event['name'])} failed with exit code {event.get('exit_code')}")
 
     def _show_attempt(self, event: Event) -> None:
         """Say how the attempt before ended; what the job waits for now, its status says."""

@@ -1,5 +1,6 @@
 """Jobs as text for people."""
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -9,6 +10,7 @@ from ci_client.escapes import visible
 from ci_common.wire import WITHOUT_CONTAINER
 
 _GAP = "  "
+_NUMBERED_STEP = re.compile(r"step [0-9]+")
 _RUNS = {
     "docker": "in a container",
     WITHOUT_CONTAINER: "as a process, without a container",
@@ -19,6 +21,11 @@ _START_WAYS = {
     "cold": "cold, in a container made for it",
     "pull": "cold, after its image was pulled",
 }
+
+
+def step_title(name: str) -> str:
+    """Return how a step is called in a text. Those without a name are called `step 1` and so on by the server."""
+    return name if _NUMBERED_STEP.fullmatch(name) else f"step {name}"
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
@@ -103,7 +110,7 @@ def _details(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "retry of", job.get("retry_of") or ""
     yield "result", job.get("result") or ""
     for step in job.get("steps") or []:
-        yield f"step {step['name']}", ", ".join([step["status"], *_ending(step)])
+        yield step_title(step["name"]), ", ".join([step["status"], *_ending(step)])
     yield "log", "" if job.get("log_bytes") is None else size(job["log_bytes"])
     yield "log sha256", job.get("log_sha256") or ""
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,24 @@ def test_what_happens_is_told_on_standard_error(server: ScriptedServer, project:
     assert lines.count("ci: jobs are not isolated: they run as processes on this machine") == 1
     assert "ci: packed 1 file, 20 bytes, into" in "\n".join(lines)
     assert lines.index("ci: step test") < lines.index("ci: step test failed with exit code 2")
+
+
+@pytest.mark.parametrize(
+    ("name", "title"), [("step 2", "step 2"), ("step two", "step step two"), ("install", "step install")]
+)
+def test_a_step_without_a_name_is_called_by_its_number(
+    server: ScriptedServer, project: Path, capfdbinary: Capture, name: str, title: str
+) -> None:
+    steps = [
+        (0, {"name": name, "status": "running", "start_time": None}),
+        (8, {"name": name, "status": "failed", "exit_code": 2, "start_time": None}),
+    ]
+    server.next_job = ScriptedJob(LOG, steps=steps, conclusion="failed", exit_code=2)
+    assert ci(server, "submit", project) == 2
+    lines = capfdbinary.readouterr().err.decode().splitlines()
+    assert lines.index(f"ci: {title}") < lines.index(f"ci: {title} failed with exit code 2")
+    assert ci(server, "status", server.next_job.job_id) == 0
+    assert re.search(rf"^{title}: +failed", capfdbinary.readouterr().out.decode(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("error", [ServerUnreachable("nobody there"), ConnectionBroken("cut")])
@@ -243,3 +262,12 @@ def test_broken_submission_is_told_as_uncertain(server: ScriptedServer, project:
     err = capfdbinary.readouterr().err
     assert b"not certain" in err
     assert b"ci list" in err
+
+
+@pytest.mark.parametrize("text", ["", "x", "..", "\u00fc\u00fc\u00fc"])
+def test_what_is_too_short_for_the_beginning_of_an_id_is_not_asked_for(
+    server: ScriptedServer, capfdbinary: Capture, text: str
+) -> None:
+    for command in ("status", "delete", "logs"):
+        assert ci(server, command, text) == 64
+        assert "is no job's id; give one, or at least 4 characters" in capfdbinary.readouterr().err.decode()
