@@ -7,16 +7,19 @@ from typing import Annotated
 
 from pydantic import PlainValidator
 
-_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{0,5})?")
+_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{0,5}))?")
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 _LONGEST_NAME = 253
+_LAST_PORT = 65535
 _WILDCARD = "*."
 
 
 def host_of(authority: str) -> str | None:
     """Return the host of `HOST` or `HOST:PORT` in the form that is compared, or None where the text is neither."""
     match = _AUTHORITY.fullmatch(authority)
-    return None if match is None else canonical_host(match[1])
+    if match is None or int(match[2] or 0) > _LAST_PORT:
+        return None
+    return canonical_host(match[1])
 
 
 def canonical_host(host: str) -> str | None:

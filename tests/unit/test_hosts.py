@@ -22,6 +22,7 @@ from ci_server.hosts import HostCheck
         ("[::ffff:127.0.0.1]", "127.0.0.1"),
         *[(text, None) for text in ("", ":80", "a b", "a/b", "a@b", "a,b", "[", "[::1", "::1", "[a]", "[127.0.0.1]")],
         *[(text, None) for text in ("a..b", ".a", ".", "a:80:90", "a:x", "a:123456", "a:-1", "\xe9", "a\n", "-a")],
+        *[("localhost:65535", "localhost"), ("localhost:65536", None), ("[::1]:99999", None)],
         ("a" * 64, None),
         (".".join(["a"] * 127), ".".join(["a"] * 127)),
         (".".join(["a"] * 128), None),
