@@ -16,6 +16,21 @@ _LONGEST_MESSAGE: Final = 500
 _KEY: Final = "[key]"
 """What pydantic puts behind the name of an entry whose name is at fault."""
 
+_IN_PLAIN_WORDS: Final = {
+    "extra_forbidden": "unknown field",
+    "missing": "it is missing",
+    "too_short": "it is empty",
+    "string_too_short": "it is empty",
+    "string_type": "it is not text",
+    "bool_parsing": "it is not a boolean; write true or false",
+    "bool_type": "it is not a boolean; write true or false",
+    "list_type": "it is not a list",
+    "dict_type": "it is not an object with names and values",
+    "model_type": "it is not an object with names and values",
+    "model_attributes_type": "it is not an object with names and values",
+}
+"""What pydantic says of these speaks of Python, and not of a document's text, lists and objects."""
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -51,7 +66,7 @@ def _errors(model: type[BaseModel], exc: ValidationError, locate: Locate | None)
 
 def _explain(model: type[BaseModel], error: Any) -> str:
     if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
-        return f"unknown field; known are {', '.join(model.model_fields)}"
-    if error["type"] == "extra_forbidden":
-        return "unknown field"
+        return f"unknown field; known are {', '.join(model.model_fields)}" if model.model_fields else "unknown field"
+    if error["type"] in _IN_PLAIN_WORDS:
+        return _IN_PLAIN_WORDS[error["type"]]
     return str(error["msg"]).removeprefix("Value error, ")[:_LONGEST_MESSAGE]

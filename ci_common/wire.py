@@ -56,7 +56,10 @@ class BuiltinRequest(Asked):
     labels: Labels = Field(default_factory=dict)
 
 
-def _as_list(value: Any) -> Any:
+def _conclusions(value: Any) -> Any:
+    """One conclusion may be written without a list. An empty list might be meant as none, and not as all."""
+    if value == []:
+        raise ValueError(f"the list is empty; name {', '.join(Conclusion)}, or leave it out for all of them")
     return value if isinstance(value, list) else [value]
 
 
@@ -68,7 +71,7 @@ class CleanupRequest(Asked):
     keep: Integer | None = Field(None, ge=0, lt=2**31)
     """Not among the newest so many of those that project and conclusion narrow to."""
     project: Name | None = None
-    conclusion: Annotated[list[Conclusion], FailFast(), BeforeValidator(_as_list)] = Field(default_factory=list)
+    conclusion: Annotated[list[Conclusion], FailFast(), BeforeValidator(_conclusions)] = Field(default_factory=list)
     dry_run: bool = False
     """Only tell which jobs these are."""
 

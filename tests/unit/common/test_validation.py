@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ci_common.asked import Place
+from ci_common.asked import Asked, Place
 from ci_common.errors import FieldError, InvalidRequest
 from ci_common.spec import Spec
 from ci_common.validation import validated
@@ -16,11 +16,19 @@ from ci_common.validation import validated
     ("data", "path", "message"),
     [
         ({"limits": {"memory": "much"}}, "limits.memory", "'much' is not a size; write bytes"),
-        ({"steps": [{"run": "x"}, {"run": 1}]}, "steps.1.run", "string"),
+        ({"steps": [{"run": "x"}, {"run": 1}]}, "steps.1.run", "it is not text"),
         ({"imagee": "x"}, "imagee", "unknown field; known are image, command, steps"),
         ({"limits": {"disk": 1}}, "limits.disk", "unknown field"),
         ({"command": "a", "steps": [{"run": "b"}]}, "", "either `command` or `steps`"),
-        ([], "", "Spec"),
+        ([], "", "it is not an object with names and values"),
+        ({"limits": []}, "limits", "it is not an object with names and values"),
+        ({"env": []}, "env", "it is not an object with names and values"),
+        ({"steps": {}}, "steps", "it is not a list"),
+        ({"steps": []}, "steps", "it is empty"),
+        ({"steps": [{}]}, "steps.0.run", "it is missing"),
+        ({"project": ""}, "project", "it is empty"),
+        ({"project": []}, "project", "it is not text"),
+        ({"network": "perhaps"}, "network", "it is not a boolean; write true or false"),
     ],
 )
 def test_names_the_field_and_what_would_be_right(data: Any, path: str, message: str) -> None:
@@ -86,3 +94,11 @@ def test_names_where_a_field_stands() -> None:
 
     with pytest.raises(InvalidRequest, match=r"\(place \('limits', 'memory'\)\)"):
         validated(Spec, {"limits": {"memory": "much"}}, source="spec", locate=locate)
+
+
+def test_a_model_without_fields_names_none() -> None:
+    class Nothing(Asked):
+        pass
+
+    with pytest.raises(InvalidRequest, match=r"x: unknown field$"):
+        validated(Nothing, {"x": 1}, source="the query")

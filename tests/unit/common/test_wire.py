@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from ci_common.errors import InvalidRequest
 from ci_common.jobs import Attempt, Conclusion, Job, Reason, ReasonCode, StartWay, State
-from ci_common.wire import job_on_wire
+from ci_common.validation import validated
+from ci_common.wire import CleanupRequest, job_on_wire
 from tests.helpers.jobs import NOON
 
 
@@ -20,3 +22,9 @@ def test_what_runs_as_a_process_has_got_no_container(runtime: str, shown: str | 
     job = replace(job, start_way=StartWay.COLD, attempt=2, max_attempts=2, earlier_attempts=(attempt,))
     wire = job_on_wire(job)
     assert (wire["start_way"], wire["attempts"][0]["start_way"]) == (shown, shown)
+
+
+@pytest.mark.parametrize("given", [[], ["failed", "x"], "x", {}])
+def test_a_cleanup_takes_no_list_that_may_mean_no_job_for_one_that_means_all(given: object) -> None:
+    with pytest.raises(InvalidRequest, match=r"conclusion.*succeeded.*errored"):
+        validated(CleanupRequest, {"keep": 0, "conclusion": given}, source="the body")
