@@ -15,7 +15,16 @@ from ci_client.errors import AnswerNotUnderstood, ConnectionBroken, ServerError,
 from ci_client.packing import Archive, open_project
 from ci_client.stream import BreakNotice, JobStream, Lines
 from ci_client.submission import BusyNotice, Patience, Upload, UploadProgress, open_submission
-from ci_client.transport import checked, configured_url, job_path, json_answer, open_http, translated
+from ci_client.transport import (
+    checked,
+    configured_url,
+    job_answer,
+    job_path,
+    jobs_answer,
+    object_answer,
+    open_http,
+    translated,
+)
 from ci_common.cursors import BEGINNING, Cursor
 from ci_common.events import JOB_ID, Event
 
@@ -158,7 +167,7 @@ class CiClient:
 
     async def get_job(self, job_id: str) -> dict[str, Any]:
         """Return the job in the form that docs/http.md shows."""
-        return cast(dict[str, Any], await self._ask("GET", job_path(job_id)))
+        return job_answer(await self._request("GET", job_path(job_id)))
 
     async def list_jobs(self, *, limit: int = 50, **filters: str) -> list[dict[str, Any]]:
         """Return at most `limit` jobs, newest first. `filters` are those of `GET /jobs`, as in `status="running"`."""
@@ -166,13 +175,13 @@ class CiClient:
         url: str | None = str(httpx.URL("/jobs", params={**filters, "limit": str(min(limit, _PAGE))}))
         while url and len(jobs) < limit:
             response = await self._request("GET", url)
-            jobs += json_answer(response)
+            jobs += jobs_answer(response)
             url = response.links.get("next", {}).get("url")
         return jobs[:limit]
 
     async def cancel_job(self, job_id: str) -> dict[str, Any]:
         """Ask for a job's end, and return the job. Asking again changes nothing; a completed job: ServerError 409."""
-        return cast(dict[str, Any], await self._ask("POST", job_path(job_id, "cancel")))
+        return job_answer(await self._request("POST", job_path(job_id, "cancel")))
 
     async def retry_job(self, job_id: str) -> str:
         """Submit the same again as a new job, and return that one's id. Raises SubmissionUncertain."""
@@ -181,11 +190,14 @@ class CiClient:
     async def delete_job(self, job_id: str) -> dict[str, Any] | None:
         """Delete a completed job with its log and upload. One that has not completed is cancelled, and returned."""
         response = await self._request("DELETE", job_path(job_id))
-        return None if response.status_code == httpx.codes.NO_CONTENT else cast(dict[str, Any], json_answer(response))
+        return None if response.status_code == httpx.codes.NO_CONTENT else job_answer(response)
 
     async def pool(self) -> dict[str, Any]:
         """Return the pool of containers that wait for jobs, as `GET /pool` shows it."""
-        return cast(dict[str, Any], await self._ask("GET", "/pool"))
+        pool = object_answer(await self._request("GET", "/pool"))
+        if not isinstance(pool.get("kinds"), list):
+            raise AnswerNotUnderstood(f"{self.server_url}/pool answered without kinds")
+        return pool
 
     async def clean_up(self, **conditions: Any) -> list[str]:
         """Delete the completed jobs for which all `conditions` hold, and return their ids.
@@ -194,8 +206,8 @@ class CiClient:
         """
         job_ids: list[str] = []
         while True:
-            answer = await self._ask("POST", "/jobs/cleanup", json=conditions, timeout=self._patient)
-            if not isinstance(answer, dict) or not isinstance(answer.get("job_ids"), list):
+            answer = object_answer(await self._request("POST", "/jobs/cleanup", json=conditions, timeout=self._patient))
+            if not isinstance(answer.get("job_ids"), list):
                 raise AnswerNotUnderstood(f"{self.server_url}/jobs/cleanup answered without job_ids")
             job_ids += answer["job_ids"]
             if not answer.get("more") or conditions.get("dry_run"):
@@ -203,11 +215,14 @@ class CiClient:
 
     async def pending_removals(self) -> int:
         """Return of how many deleted jobs the files have still to be removed."""
-        return int((await self._ask("GET", "/jobs/cleanup"))["pending"])
+        pending = object_answer(await self._request("GET", "/jobs/cleanup")).get("pending")
+        if not isinstance(pending, int):
+            raise AnswerNotUnderstood(f"{self.server_url}/jobs/cleanup answered without pending")
+        return pending
 
     async def health(self) -> dict[str, Any]:
         """Return `{"status": "ok"}` from a server that lives."""
-        return cast(dict[str, Any], await self._ask("GET", "/health"))
+        return object_answer(await self._request("GET", "/health"), "status")
 
     async def _form(
         self,
@@ -228,9 +243,7 @@ class CiClient:
 
     async def _create(self, path: str, upload: Upload | None = None, **content: Any) -> str:
         async def ask() -> str:
-            answer = await self._ask("POST", path, timeout=self._patient, **content)
-            if not isinstance(answer, dict) or not isinstance(answer.get("job_id"), str):
-                raise AnswerNotUnderstood(f"{self.server_url}{path} answered without a job_id")
+            answer = object_answer(await self._request("POST", path, timeout=self._patient, **content), "job_id")
             return cast(str, answer["job_id"])
 
         return await self._patiently(upload, ask)
@@ -261,9 +274,6 @@ class CiClient:
     def _patient(self) -> httpx.Timeout:
         usual = self._http.timeout
         return httpx.Timeout(connect=usual.connect, read=_ACCEPT_SECONDS, write=usual.write, pool=usual.pool)
-
-    async def _ask(self, method: str, path: str, **content: Any) -> Any:
-        return json_answer(await self._request(method, path, **content))
 
     async def _request(self, method: str, path: str, **content: Any) -> httpx.Response:
         with translated(self.server_url):

@@ -37,6 +37,15 @@ _LONGEST_PAUSE = 5.0
 _STEADY_SECONDS = 5.0
 """A connection that held for so long was a good one, even if it had nothing to tell."""
 
+_TEXTS_OF = {
+    JOB_ID: ("job_id",),
+    STATUS: ("status",),
+    STEP: ("name", "status"),
+    LOG: ("data",),
+    COMPLETE: ("conclusion",),
+}
+"""The fields of events without which the one at hand cannot be shown."""
+
 Lines = AsyncGenerator[httpx_sse.ServerSentEvent, None]
 """What one connection brings."""
 
@@ -283,10 +292,13 @@ def parse(line: httpx_sse.ServerSentEvent) -> Event | None:
         return None
     try:
         event = json.loads(line.data)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise AnswerNotUnderstood(f"the stream brought something that is not JSON: {exc}") from exc
     if not isinstance(event, dict) or not isinstance(event.get("type"), str):
         raise AnswerNotUnderstood("the stream brought something that is no event")
+    for field in _TEXTS_OF.get(event["type"], ()):
+        if not isinstance(event.get(field), str):
+            raise AnswerNotUnderstood(f"the stream brought an event of type {event['type']} without a {field}")
     return cast(Event, event)
 
 

@@ -4,6 +4,7 @@ And an answer that is the job's stream, so that following it takes no further re
 """
 
 import random
+import re
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -24,6 +25,7 @@ BusyNotice = Callable[[ServerError, float], None]
 
 _NOT_TAKEN = frozenset({"queue_full", "too_many_uploads", "disk_low"})
 """Codes of refusals that come before anything is stored, so that sending again cannot make a second job."""
+_SECONDS = re.compile(r"[0-9]{1,9}")
 _CONNECTED = frozenset({"connection.connect_tcp.complete", "connection.connect_unix_socket.complete"})
 
 
@@ -84,7 +86,7 @@ class Patience:
     def pause_after(self, refusal: ServerError) -> float:
         """Return after how many seconds to try again. Raises `refusal` where that is not safe, or past all patience."""
         asked = refusal.retry_after or ""
-        if refusal.code not in _NOT_TAKEN or not asked.isdecimal():
+        if refusal.code not in _NOT_TAKEN or not _SECONDS.fullmatch(asked):
             raise refusal
         pause = int(asked) * random.uniform(1.0, 1.5)  # noqa: S311  # so that not all come back at once; no secret
         if pause > self._left:

@@ -5,7 +5,7 @@ This is the one place where httpx's errors are translated.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import Any
@@ -19,6 +19,7 @@ from ci_common.errors import FieldError
 
 DEFAULT_URL = "http://localhost:8000"
 _CONNECT_SECONDS = 10.0
+_OF_A_JOB = ("job_id", "status")
 _NEVER_SENT = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -65,7 +66,7 @@ def _parts(server_url: str) -> SplitResult:
     try:
         parts = urlsplit(server_url)
         is_one = bool(parts.path) if parts.scheme == "unix" else parts.scheme in ("http", "https") and parts.hostname
-        if is_one and parts.port != 0:  # Asking for the port checks it.
+        if is_one and parts.port != 0 and not (parts.query or parts.fragment):  # Asking for the port checks it.
             return parts
     except ValueError:
         pass  # Brackets without their like, or a port beyond 65535.
@@ -88,9 +89,11 @@ def translated(server_url: str) -> Iterator[None]:
         yield
     except _NEVER_SENT as exc:
         raise ServerUnreachable(f"no server answers at {server_url}: {_explain(exc)}") from exc
+    except httpx_sse.SSEError as exc:  # A TransportError, too, but asking again does not help.
+        raise AnswerNotUnderstood(f"what answers at {server_url} is not a ci-server: {_explain(exc)}") from exc
     except httpx.TransportError as exc:
         raise ConnectionBroken(f"the connection to {server_url} broke: {_explain(exc)}") from exc
-    except (httpx.HTTPError, httpx_sse.SSEError, httpx.StreamError) as exc:
+    except (httpx.HTTPError, httpx.StreamError) as exc:
         raise AnswerNotUnderstood(f"what answers at {server_url} is not a ci-server: {_explain(exc)}") from exc
 
 
@@ -129,7 +132,7 @@ async def checked(response: httpx.Response) -> httpx.Response:
 def _json_object(content: bytes) -> dict[str, Any]:
     try:
         value = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -138,5 +141,35 @@ def json_answer(response: httpx.Response) -> Any:
     """Return an answer's JSON. Raises AnswerNotUnderstood where it is none."""
     try:
         return response.json()
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise AnswerNotUnderstood(f"{response.url} answered with something that is not JSON") from exc
+
+
+def object_answer(response: httpx.Response, *fields: str) -> dict[str, Any]:
+    """Return an answer that is a JSON object with at least these fields, in which there is text.
+
+    Raises AnswerNotUnderstood for any other.
+    """
+    return _with_fields(response, json_answer(response), fields)
+
+
+def job_answer(response: httpx.Response) -> dict[str, Any]:
+    """Return an answer that is a job. Raises AnswerNotUnderstood for any other."""
+    return object_answer(response, *_OF_A_JOB)
+
+
+def jobs_answer(response: httpx.Response) -> list[dict[str, Any]]:
+    """Return an answer that is a list of jobs. Raises AnswerNotUnderstood for any other."""
+    jobs = json_answer(response)
+    if not isinstance(jobs, list):
+        raise AnswerNotUnderstood(f"{response.url} answered with JSON that is not a list")
+    return [_with_fields(response, job, _OF_A_JOB) for job in jobs]
+
+
+def _with_fields(response: httpx.Response, value: Any, fields: Iterable[str]) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise AnswerNotUnderstood(f"{response.url} answered with JSON that is not what a ci-server says")
+    for field in fields:
+        if not isinstance(value.get(field), str):
+            raise AnswerNotUnderstood(f"{response.url} answered without a {field}")
+    return value

@@ -146,7 +146,11 @@ def test_paths_that_cannot_be(
 
 
 @pytest.mark.parametrize(
-    "url", ["http://[", "http://[::1", "http://x:99999", "http://x:y", "http://", "unix:", "ftp://x", "x", "http://x:0"]
+    "url",
+    [
+        *("http://[", "http://[::1", "http://x:99999", "http://x:y", "http://", "unix:", "ftp://x", "x", "http://x:0"),
+        *("http://x?a=b", "http://x/#a"),
+    ],
 )
 def test_what_is_no_url(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli(["list", "--server", url]) == 69
