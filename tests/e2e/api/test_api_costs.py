@@ -176,3 +176,11 @@ async def test_a_list_of_large_jobs_keeps_nobody_waiting(api: Api) -> None:
     assert "next" in answer.links
     head = await sent(api, "HEAD", "/jobs?limit=15")
     assert (head.content, head.headers["content-length"]) == (b"", answer.headers["content-length"])
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/jobs"])
+@pytest.mark.parametrize("item", ["a,", ",", "a/b;q=1,", "a;", ";", '"', "bytes=0-0,", "http://", "[", " "])
+async def test_a_long_header_costs_little(api: Api, path: str, item: str) -> None:
+    value = ("x" + item * 16_000)[:15_000] + "x"
+    for name in ("Accept", "Origin", "Range", "If-None-Match", "Last-Event-ID", "Content-Type"):
+        assert (await sent(api, "GET", path, headers={name: value})).status_code == 200
