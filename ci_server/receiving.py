@@ -22,6 +22,8 @@ _FORM_BYTES = MAX_JSON_BYTES + 64 * 1024
 """What a form may have around its file."""
 _LONGEST_NAME = 1024
 """Characters of the name of the uploaded file."""
+_LONGEST_TYPE = 1024
+"""Characters of the header that names the form's boundary; parsing a longer one would keep the event loop."""
 
 
 @dataclass(slots=True)
@@ -153,7 +155,10 @@ async def receive_upload(
     `on_written` takes the size of each block that has been written, and may raise. Further raises InvalidRequest,
     InvalidUpload, TooLarge, RequestStalled, OSError, and ClientDisconnect where the connection is cut.
     """
-    content_type, options = parse_options_header(request.headers.get("content-type"))
+    header = request.headers.get("content-type", "")
+    if len(header) > _LONGEST_TYPE:
+        raise InvalidUpload(f"the header Content-Type has {len(header)} characters, and may have {_LONGEST_TYPE}")
+    content_type, options = parse_options_header(header)
     boundary = options.get(b"boundary")
     if content_type != b"multipart/form-data" or not boundary:
         raise InvalidUpload("send the project as multipart/form-data, with a zip archive in the field file")

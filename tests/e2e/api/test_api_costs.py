@@ -184,3 +184,15 @@ async def test_a_long_header_costs_little(api: Api, path: str, item: str) -> Non
     value = ("x" + item * 16_000)[:15_000] + "x"
     for name in ("Accept", "Origin", "Range", "If-None-Match", "Last-Event-ID", "Content-Type"):
         assert (await sent(api, "GET", path, headers={name: value})).status_code == 200
+
+
+@pytest.mark.parametrize("where", ["Content-Type", "Content-Disposition"])
+@pytest.mark.parametrize("item", [";", "a;", 'a="b";', "a*0=b;", '"', "\\", "="])
+async def test_a_long_header_of_a_form_costs_little(api: Api, item: str, where: str) -> None:
+    values = {"Content-Type": "multipart/form-data; boundary=x;", "Content-Disposition": "form-data; name=file; "}
+    values[where] += (item * 16_000)[:15_000]
+    body = f"--x\r\nContent-Disposition: {values['Content-Disposition']}\r\n\r\nPK\r\n--x--\r\n".encode()
+    headers = {"Content-Type": values["Content-Type"]}
+    answer = await sent(api, "POST", "/submit-async", content=body, headers=headers)
+    assert problem(answer, 400)["code"] == "invalid_upload"
+    assert where == "Content-Disposition" or "Content-Type has 150" in answer.text
