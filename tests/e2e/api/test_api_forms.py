@@ -35,7 +35,7 @@ async def test_what_stands_before_a_form(api: Api, before: bytes, status: int, c
     assert answer.status_code == status, answer.text
 
 
-@pytest.mark.parametrize(("length", "status"), [(256, 202), (257, 400), (5_000, 400)])
+@pytest.mark.parametrize(("length", "status"), [(256, 202), (257, 400), (900, 400)])
 async def test_a_long_boundary(api: Api, length: int, status: int) -> None:
     boundary = "b" * length
     content_type = {"content-type": f"multipart/form-data; boundary={boundary}"}
