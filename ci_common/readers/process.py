@@ -147,7 +147,8 @@ class Reader:
         self.is_worn = True
         if self._process.returncode is None:
             try:
-                self._process.send_signal(signal.SIGKILL)
+                # Not by `Process.kill`, which waits for a child that has just ended, so that asyncio gets no status of it.
+                os.kill(self.pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
         try:

@@ -70,15 +70,18 @@ class Jobs:
         return found
 
     def _take_completed(self, active: dict[str, Any]) -> int:
-        ended = [job_id for job_id in self._pending if job_id not in active]
-        for job_id in ended:
-            message, number = self._pending.pop(job_id)
+        ended = 0
+        for job_id in [job_id for job_id in self._pending if job_id not in active]:
             job = self._server.get(f"/jobs/{job_id}").document() or {}
+            if job.get("status") in ("queued", "running"):
+                continue  # It was in neither list, as it went from one to the other between them.
+            ended += 1
+            message, number = self._pending.pop(job_id)
             reason = (job.get("reason") or {}).get("code")
             if job.get("status") != "completed" or reason == "internal_error":
                 self._report(message, number, Fault(f"a job that ended with {reason}", json.dumps(job)[:2000]))
-        self.completed += len(ended)
-        return len(ended)
+        self.completed += ended
+        return ended
 
     def _cancel_long_ones(self, active: dict[str, dict[str, Any]]) -> None:
         for job_id, job in active.items():
