@@ -147,7 +147,7 @@ class Reader:
         self.is_worn = True
         if self._process.returncode is None:
             try:
-                # Not by `Process.kill`, which waits for a child that has just ended, so that asyncio gets no status of it.
+                # `Process.kill` waits for a child that has just ended, so that asyncio gets no status of it.
                 os.kill(self.pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
