@@ -55,10 +55,11 @@ class _Installation:
         option, itself = "--no-build-isolation", self._itself()
         tools = self._locator.located(build_tools(self._project), PYPROJECT)
         if self._by_file is None:
-            words = self._words([*tools, *self._of_project(), *self._beside_files(), *self._needed()])
-            yield from self._call([*files, *words])
             # What it needs is there, and if that does not suit it, pip must not look for another of the same name.
             alone = ["--no-deps"] if self._project.has_static_dependencies else []
+            needed = [*self._of_project(), *(() if alone else self._beside_project())]
+            words = self._words([*tools, *needed, *self._beside_files(), *self._needed()])
+            yield from self._call([*files, *words])
             yield from self._call([option, *alone, *itself])
         else:
             words = self._words([*self._beside_project(), *self._beside_files(), *self._needed()])

@@ -48,7 +48,7 @@ class Locator:
             requirement = parse_requirement(text, file)
             sources = self._sources_of(requirement, project, base)
             if not project.extras.is_own(requirement.name) and sources and not all(s.by_backend for s in sources):
-                yield from self._from_sources(requirement, sources)
+                yield from self._from_sources(requirement, sources, in_metadata=True)
 
     def _located(self, texts: Iterable[str], file: str, project: PythonProject, base: str) -> Iterator[Arguments]:
         words = [" ".join(text.split()) for text in texts]
@@ -64,7 +64,7 @@ class Locator:
             elif requirement.url and "{" in requirement.url:
                 raise unusable(file, f"{text!r} is put together when Hatch runs")
             elif sources:
-                yield from self._from_sources(requirement, sources)
+                yield from self._from_sources(requirement, sources, in_metadata=False)
             else:
                 yield (text,)
 
@@ -83,7 +83,10 @@ class Locator:
         public = project.indexes.public_names | self._project.indexes.public_names
         return [source for source in declared if not source.index or normal_name(source.index) not in public]
 
-    def _from_sources(self, requirement: Requirement, sources: list[Source]) -> Iterator[Arguments]:
+    def _from_sources(
+        self, requirement: Requirement, sources: list[Source], *, in_metadata: bool
+    ) -> Iterator[Arguments]:
+        """Yield what stands for a requirement; `in_metadata`: pip reads it, too, and must find it given."""
         for source in sources:
             if source.index:
                 raise unusable(
@@ -93,9 +96,10 @@ class Locator:
             if source.address:
                 yield (self._direct(requirement, source),)
             elif source.workspace:
-                yield from self._local(self._member(requirement.name, source), requirement)
+                member = self._member(requirement.name, source)
+                yield from self._local(member, requirement, in_metadata=in_metadata)
             else:
-                yield from self._local(source, requirement)
+                yield from self._local(source, requirement, in_metadata=in_metadata)
 
     def _direct(self, requirement: Requirement, source: Source) -> str:
         if "://" not in source.address:
@@ -108,7 +112,7 @@ class Locator:
         parse_requirement(direct, source.file)
         return direct
 
-    def _local(self, source: Source, requirement: Requirement) -> Iterator[Arguments]:
+    def _local(self, source: Source, requirement: Requirement, *, in_metadata: bool = False) -> Iterator[Arguments]:
         """Yield a path of the upload, and what its project in turn takes from private places."""
         path = self._root.inside(source.path, source.base)
         if path is None:
@@ -121,8 +125,9 @@ class Locator:
             condition = parse_requirement(with_marker("", requirement, source.marker), source.file).marker
         marker = f" ; {condition}" if condition else ""
         extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
-        if project is not None and self._is_virtual(project, source):
-            # A project that is no package is there for what it needs.
+        if project is not None and not in_metadata and self._is_virtual(project, source):
+            # A project that is no package is there for what it needs. Where pip reads its name, it is given all the
+            # same: pip builds it, or fails, where it would else ask the public index for a package of that name.
             if path not in self._entered:
                 self._entered.add(path)
                 for file, texts in project.dependencies:

@@ -123,6 +123,33 @@ def test_a_folder_that_is_no_package_gives_what_it_needs(tmp_path: Path) -> None
     assert pip_calls(tmp_path, files) == [["-e", ".", "public", "pytest"]]
 
 
+NO_PACKAGE = '[project]\nname = "foo"\ndependencies = ["public"]\n'
+
+
+@pytest.mark.parametrize(
+    "source", ['{path = "libs/foo"}', '{path = "libs/foo", package = false}', "{workspace = true}"]
+)
+@pytest.mark.parametrize("kind", ["metadata", "requirement file", "folder", "dynamic metadata"])
+def test_what_pip_reads_the_name_of_is_given_though_it_is_no_package(tmp_path: Path, kind: str, source: str) -> None:
+    sources = (
+        f'[tool.uv.sources]\nfoo = {source}\nbar = {{path = "libs/bar"}}\n[tool.uv.workspace]\nmembers = ["libs/*"]\n'
+    )
+    files = {"libs/foo/pyproject.toml": NO_PACKAGE, "libs/bar/pyproject.toml": BUILT.replace("thing", "bar")}
+    match kind:
+        case "metadata":
+            files["pyproject.toml"] = f'{BUILT}dependencies = ["foo"]\n{sources}'
+        case "requirement file":
+            files |= {"pyproject.toml": BUILT + sources, "requirements.txt": "foo\n"}
+        case "folder":
+            files["pyproject.toml"] = f'{BUILT}dependencies = ["bar"]\n{sources}'
+            files["libs/bar/pyproject.toml"] += 'dependencies = ["foo"]\n'
+        case "dynamic metadata":
+            dynamic = 'dynamic = ["optional-dependencies"]\ndependencies = ["foo"]\n'
+            files["pyproject.toml"] = BUILT.replace("setuptools", "bar") + dynamic + sources
+    words = [word for call in pip_calls(tmp_path, files) for word in call]
+    assert "./libs/foo" in words
+
+
 def test_what_the_root_names_holds_for_the_folders(tmp_path: Path) -> None:
     files = {
         "pyproject.toml": f'{GROUP}foo = {{path = "libs/foo", package = false}}\nbar = {{path = "libs/bar"}}\n',
