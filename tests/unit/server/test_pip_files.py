@@ -1,5 +1,6 @@
 """Requirement files: what they install, against pip's own reading, and what is handed to pip beside them."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,7 @@ def test_what_files_install_is_what_pip_reads(
     own = [
         "-e" if entry.is_editable else ""
         for entry in installed
-        if entry.requirement.rstrip("/").endswith((".", str(Path.cwd())))
+        if os.path.normpath(entry.requirement) == "." or entry.requirement.rstrip("/").endswith(str(Path.cwd()))
     ]
     assert (found.itself is None) == (own == [])
 
