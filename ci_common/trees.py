@@ -91,14 +91,15 @@ class Folder:
         """Make an empty file, where there is none; anything that has the name and is no file is deleted."""
         self._delete_other_than(stat.S_ISREG, name)
         with suppress(FileExistsError):
-            os.close(self._created(name, 0o666))
+            os.close(self.create(name, 0o666))
 
     def _delete_other_than(self, is_kind: Callable[[int], bool], name: str) -> None:
         state = self.state(name)
         if state is not None and not is_kind(state.st_mode):
             self.delete(name)
 
-    def _created(self, name: str, mode: int) -> int:
+    def create(self, name: str, mode: int) -> int:
+        """Make a file where nothing has the name, and return its descriptor, open for writing."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         return os.open(name, flags, mode, dir_fd=self.descriptor)
 
@@ -106,7 +107,7 @@ class Folder:
         """Put a file there with this content, in the place of what has the name; it is whole or as it was before."""
         # A name of its own: a controller that was stopped in here may go on beside the one that followed it.
         draft = f"{name}.{new_job_id()}"
-        with open(self._created(draft, 0o666), "wb") as file:
+        with open(self.create(draft, 0o666), "wb") as file:
             file.write(content)
             if for_everyone:
                 os.fchmod(file.fileno(), 0o666)

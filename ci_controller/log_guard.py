@@ -10,6 +10,7 @@ from ci_common.jobs import Job, State
 from ci_common.layout import ExitRecord, RunDirectory, open_regular, read_capped
 from ci_common.logs import LogTimes
 from ci_common.steps import most_bytes
+from ci_common.trees import Folder
 
 _COMPARED_BYTES = 4096
 _READ_ONLY = 0o444
@@ -111,15 +112,19 @@ class LogGuard:
         """Put a log that was removed or replaced back in its place. For a job that has ended. Raises OSError."""
         if self._descriptor is None or self._is_in_place(self._descriptor):
             return
-        draft = self._run.log.with_name(f"{self._run.log.name}.{new_job_id()}")
-        target = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            position = 0
-            while chunk := os.pread(self._descriptor, 1 << 20, position):
-                position += os.write(target, chunk)
-        finally:
-            os.close(target)
-        draft.rename(self._run.log)
+        name = self._run.log.name
+        draft = f"{name}.{new_job_id()}"
+        with Folder.opened(self._run.path) as folder:
+            target = folder.create(draft, 0o600)
+            try:
+                position = 0
+                while chunk := os.pread(self._descriptor, 1 << 20, position):
+                    position += os.write(target, chunk)
+            finally:
+                os.close(target)
+            if folder.has_folder(name):
+                folder.delete(name)
+            folder.move(draft, folder, name)
 
     def close(self) -> None:
         """Let go of the log. May be repeated."""

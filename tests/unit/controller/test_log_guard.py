@@ -87,7 +87,7 @@ def test_a_guard_notices_what_has_gone(run: RunDirectory, content: bytes, notice
     guard.close()
 
 
-@pytest.mark.parametrize("replacement", [None, "file", "link"])
+@pytest.mark.parametrize("replacement", [None, "file", "link", "directory"])
 def test_a_guard_puts_back_what_was_removed(run: RunDirectory, replacement: str | None) -> None:
     guard = LogGuard(run)
     with run.log.open("ab") as output:
@@ -96,6 +96,8 @@ def test_a_guard_puts_back_what_was_removed(run: RunDirectory, replacement: str 
             run.log.write_bytes(b"other\n")
         elif replacement == "link":
             run.log.symlink_to("/etc/hostname")
+        elif replacement == "directory":
+            (run.log / "inner").mkdir(parents=True)
         output.write(b"two\n")
     guard.look()
     assert guard.damage is not None
