@@ -184,8 +184,8 @@ __ci_blame() {
     [ "${__ci_found:-0}" = 0 ] || __ci_blamed="$__ci_blamed throttled:$((100 * ${__ci_throttled:-0} / __ci_found))"
 }
 
-# Until a word is written, or the gate has gone; the controller that opened it for the job may be about to close it. Where
-# `exit` could not be written, as on a full disk, no controller would come.
+# Until a word is written, or the gate has gone; the controller that opened it for the job may be about to close it.
+# Where `exit` could not be written, as on a full disk, no controller would come.
 __ci_stay() {
     { IFS= read -r __ci_word <"$__ci_run/exit"; } 2>/dev/null || return 0
     while [ -p "$__ci_run/gate" ] && ! { IFS= read -r __ci_word <"$__ci_run/gate"; } 2>/dev/null; do :; done
