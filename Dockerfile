@@ -4,6 +4,7 @@ ARG BASE_IMAGE=python:3.12-slim
 FROM ${BASE_IMAGE} AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
+COPY ci_cli ci_cli
 COPY ci_client ci_client
 COPY ci_common ci_common
 COPY ci_controller ci_controller

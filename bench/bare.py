@@ -16,9 +16,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from ci_client.roots.serve import new_event_loop
-from ci_server.leaving import Leaving
-from ci_server.serving import serve
+from ci_cli.roots.serve import new_event_loop
+from ci_server.connections.serving import serve
+from ci_server.http.shutdown import Leaving
 
 
 def bare(directory: Path) -> Starlette:

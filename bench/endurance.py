@@ -24,7 +24,7 @@ from bench.figures import MIB, descriptors, machine, resident_memory, table, thr
 from bench.server import Pool
 from ci_client.aio import CiClient
 from ci_client.errors import ServerError
-from ci_common.layout import DataDirectory
+from ci_common.run_directory.layout import DataDirectory
 from tests.helpers.service import Service, containers, zipped
 from tests.helpers.waiting import eventually
 

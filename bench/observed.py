@@ -11,7 +11,7 @@ import signal
 from pathlib import Path
 from types import FrameType
 
-from ci_client.main import main
+from ci_cli.main import main
 
 
 def tell(_: int, __: FrameType | None) -> None:

@@ -103,7 +103,7 @@ async def served(directory: Path) -> AsyncIterator[str]:
     """Yield the address of a server in a process of its own."""
     state = {"CI_DB_PATH": str(directory / "ci_jobs.db"), "XDG_STATE_HOME": str(directory)}
     environment = os.environ | state | {"CI_RUNTIME": "docker", "CI_CONTAINER_PREFIX": "path-"}
-    program = (sys.executable, "-m", "ci_client", "serve", "--port", "0")
+    program = (sys.executable, "-m", "ci_cli", "serve", "--port", "0")
     with (directory / "server.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*program, env=environment, stderr=log)
     announcement = directory / "ci-server" / "server.json"

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ci_common.errors import CiError
-from ci_common.hosts import Hosts
-from ci_common.quantities import ByteSize, Duration, NonNegativeByteSize, StopGrace
+from ci_common.parsing.hosts import Hosts
+from ci_common.parsing.quantities import ByteSize, Duration, NonNegativeByteSize, StopGrace
 from ci_common.retention import Ages, Number, Numbers
 
 ProcessorSeconds = Annotated[Duration, Field(ge=1, le=600)]

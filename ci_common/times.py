@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-from ci_common.texts import shown
+from ci_common.parsing.text import shown
 
 Clock = Callable[[], datetime]
 """A source of the present instant; injected wherever a decision depends on it."""

@@ -6,15 +6,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, FailFast, Field
 
-from ci_common.asked import Asked, Place, refused
 from ci_common.events import ATTEMPT, COMPLETE, STATUS, Event
 from ci_common.jobs import Attempt, Conclusion, Job, Reason, State, StepResult
+from ci_common.parsing.quantities import Integer, NonNegativeDuration
+from ci_common.parsing.request_models import Asked, Place, refused
+from ci_common.parsing.text import check_text
 from ci_common.pool import PoolState
-from ci_common.quantities import Integer, NonNegativeDuration
 from ci_common.retention import LONGEST_AGE
 from ci_common.spec import Labels, Name, Priority
-from ci_common.stations import in_order
-from ci_common.texts import check_text
+from ci_common.timeline import in_order
 from ci_common.times import micros_to_rfc3339, to_rfc3339
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from ci_common.reporting import log_to_stderr
 from ci_common.settings import Settings
+from ci_common.system.reporting import log_to_stderr
 from ci_controller.main import run_controller
 
 if __name__ == "__main__":

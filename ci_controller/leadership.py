@@ -9,7 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from ci_common.errors import CiError, LeadershipLost, StaleWrite
-from ci_common.processes import ProcessIdentity
+from ci_common.system.processes import ProcessIdentity
 from ci_common.times import Uptime
 from ci_persistence.repository import Held, LeaderLease, Lease
 

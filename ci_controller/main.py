@@ -9,22 +9,22 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from ci_common.errors import RuntimeUnavailable
-from ci_common.layout import DataDirectory
-from ci_common.processes import this_process
+from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
-from ci_common.tasks import alongside
+from ci_common.system.processes import this_process
+from ci_common.system.tasks import alongside
+from ci_common.system.watch import FileWatcher
 from ci_common.times import Clock, Uptime, uptime, utc_now
-from ci_common.watch import FileWatcher
-from ci_controller.completion import Writer
+from ci_controller.job_writer import JobWriter
 from ci_controller.leadership import Leadership, lead_forever
-from ci_controller.possession import take_possession
+from ci_controller.ownership import take_possession
+from ci_controller.policy.retry import Chance
 from ci_controller.reconciler import Reconciler
-from ci_controller.retrying import Chance
 from ci_controller.runtime.docker import DockerRuntime
-from ci_controller.runtime.process import ProcessRuntime
+from ci_controller.runtime.process.runtime import ProcessRuntime
 from ci_controller.runtime.protocol import Runtime
-from ci_controller.traces import Traces
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_controller.timelines import Traces
+from ci_persistence.sqlite.repository import SQLiteJobRepository
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ async def assembled(settings: Settings, repository: SQLiteJobRepository | None =
     """Yield the parts of a controller, connected; they are let go of on the way out.
 
     A `repository` that is open already is used and left open. The database is this data directory's then
-    (`ci_controller.possession`). Raises Unavailable, SettingsError.
+    (`ci_controller.ownership`). Raises Unavailable, SettingsError.
     """
     data = DataDirectory(settings.data_path)
     data.create()
@@ -78,7 +78,7 @@ async def control(parts: Parts) -> None:
             runtime.forget()
         reconciler = Reconciler(
             settings=settings,
-            writer=Writer(
+            writer=JobWriter(
                 parts.repository, leadership.lease, parts.clock, parts.uptime, Traces(parts.clock, parts.uptime)
             ),
             retention=parts.repository,

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 
 from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, State
 from ci_common.spec import Retry
-from ci_controller.limits import NO_BOUNDS, Bounds
-from ci_controller.retrying import is_tried_again, waits_until
-from ci_controller.verdicts import Observed, Sight, Verdict, errored, judge
+from ci_controller.policy.limits import NO_BOUNDS, Bounds
+from ci_controller.policy.retry import is_tried_again, waits_until
+from ci_controller.policy.verdicts import Observed, Sight, Verdict, errored, judge
 
 BOOT_SECONDS = 60.0
 """How long a started workload may take to its gate."""

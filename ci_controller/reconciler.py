@@ -11,32 +11,32 @@ from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from datetime import timedelta
 
-from ci_common.ballast import Ballast
-from ci_common.disk import Disk
+from ci_common.archives.unpack import UnpackLimits
 from ci_common.errors import CiError, RuntimeUnavailable
 from ci_common.jobs import BUILTIN_TYPES, Job, State
-from ci_common.layout import DataDirectory
+from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
-from ci_common.unpack import UnpackLimits
-from ci_common.watch import FileWatcher
-from ci_controller.builtin import BuiltinExecution
-from ci_controller.completion import Writer
-from ci_controller.execution import Execution
-from ci_controller.images import Images
-from ci_controller.janitor import Janitor
-from ci_controller.kinds import Kinds
+from ci_common.system.disk import Disk
+from ci_common.system.reserved_space import Ballast
+from ci_common.system.watch import FileWatcher
+from ci_controller.execution.builtin import BuiltinExecution
+from ci_controller.execution.protocol import Execution
+from ci_controller.execution.workload_execution import WorkloadExecution
+from ci_controller.gc.janitor import Janitor
+from ci_controller.gc.remover import Remover
+from ci_controller.gc.strays import Strays
+from ci_controller.gc.sweeper import Sweeper
+from ci_controller.job_writer import JobWriter
 from ci_controller.leadership import Leadership
+from ci_controller.policy.retry import Chance
 from ci_controller.pool import Handover, Pool
-from ci_controller.remover import Remover
-from ci_controller.retrying import Chance
 from ci_controller.runtime.guarded import GuardedRuntime
 from ci_controller.runtime.protocol import WAITING, Runtime, Sighting
-from ci_controller.scarcity import Scarcity
-from ci_controller.scheduler import Scheduler
-from ci_controller.strays import Strays
-from ci_controller.supervisors import Supervisors
-from ci_controller.sweeper import Sweeper
-from ci_controller.workload_execution import WorkloadExecution
+from ci_controller.scheduling.disk_pressure import Scarcity
+from ci_controller.scheduling.images import Images
+from ci_controller.scheduling.profiles import Kinds
+from ci_controller.scheduling.scheduler import Scheduler
+from ci_controller.supervision.supervisors import Supervisors
 from ci_persistence.retention import JobRetention
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Reconciler:
         self,
         *,
         settings: Settings,
-        writer: Writer,
+        writer: JobWriter,
         retention: JobRetention,
         runtimes: Mapping[str, Runtime],
         chosen: str,

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from ci_common.jobs import Conclusion, Job, NewJob, State
 from ci_common.pool import PoolState
-from ci_common.processes import ProcessIdentity
+from ci_common.system.processes import ProcessIdentity
 
 
 @dataclass(frozen=True, slots=True)

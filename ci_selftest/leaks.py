@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ci_client.aio import CiClient
-from ci_common.layout import DataDirectory
-from ci_selftest.evidence import Promise, Violation
+from ci_common.run_directory.layout import DataDirectory
+from ci_selftest.jobs.evidence import Promise, Violation
 
 GONE_WITHIN_SECONDS = 30.0
 _LOOK_SECONDS = 0.1

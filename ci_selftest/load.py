@@ -5,11 +5,11 @@ import itertools
 from collections.abc import Callable, Iterable
 
 from ci_client.aio import CiClient
-from ci_selftest.checks import check_job
-from ci_selftest.evidence import Violation
-from ci_selftest.jobrun import JobRun, Surroundings
-from ci_selftest.plans import Way, job_plan
-from ci_selftest.rechecks import Told, check_again, check_listed, check_unknown, told_of
+from ci_selftest.jobs.checks import check_job
+from ci_selftest.jobs.evidence import Violation
+from ci_selftest.jobs.job_run import JobRun, Surroundings
+from ci_selftest.jobs.plans import Way, job_plan
+from ci_selftest.jobs.rechecks import Told, check_again, check_listed, check_unknown, told_of
 from ci_selftest.report import Outcome
 
 LANES = 10

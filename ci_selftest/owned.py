@@ -5,9 +5,9 @@ from pathlib import Path
 from ci_common.errors import RuntimeUnavailable
 from ci_common.settings import Settings
 from ci_controller.runtime.docker.engine import Engine
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_selftest.faults.workloads import Containers, Processes, Workloads
 from ci_selftest.scratch import Scratch, abandoned, kill_processes_of
-from ci_selftest.workloads import Containers, Processes, Workloads
 
 
 async def chosen_runtime(wanted: str, settings: Settings) -> str:

@@ -84,7 +84,7 @@ class Part:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "ci_client",
+                "ci_cli",
                 *self._command,
                 env=self._environment,
                 stdin=asyncio.subprocess.DEVNULL,

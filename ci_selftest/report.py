@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ci_client.console import size, span
-from ci_client.tables import columns
-from ci_selftest.evidence import Promise, Violation
+from ci_client.formatting import columns, size, span
+from ci_selftest.jobs.evidence import Promise, Violation
 
 
 @dataclass

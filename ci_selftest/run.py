@@ -13,19 +13,19 @@ from typing import TextIO
 from ci_client.aio import CiClient
 from ci_common.errors import CiError
 from ci_common.events import COMPLETE
-from ci_common.tasks import uninterrupted
+from ci_common.system.tasks import uninterrupted
 from ci_selftest import leaks
-from ci_selftest.evidence import Promise
-from ci_selftest.faults import FaultInjector
-from ci_selftest.held_ports import held_ports
+from ci_selftest.faults.held_ports import held_ports
+from ci_selftest.faults.injection import FaultInjector
+from ci_selftest.faults.workloads import Workloads
 from ci_selftest.installation import SLOTS, Installation
-from ci_selftest.jobrun import Surroundings
+from ci_selftest.jobs.evidence import Promise
+from ci_selftest.jobs.job_run import Surroundings
 from ci_selftest.load import Load
 from ci_selftest.owned import remove_owned, workloads_of
 from ci_selftest.report import Outcome
 from ci_selftest.schedule import fault_schedule
 from ci_selftest.scratch import Scratch, processes_of, scratch_directory
-from ci_selftest.workloads import Workloads
 
 SETTLE_SECONDS = 120.0
 """How long the jobs may take to complete after the last fault."""

@@ -5,12 +5,12 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 from starlette.applications import Starlette
 
-from ci_common.disk import Disk
 from ci_common.settings import Settings
-from ci_persistence.sqlite import SQLiteJobRepository
-from ci_server.application import Application
-from ci_server.hosts import HostCheck
-from ci_server.leaving import Leaving
+from ci_common.system.disk import Disk
+from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_server.http.allowed_hosts import HostCheck
+from ci_server.http.application import Application
+from ci_server.http.shutdown import Leaving
 from ci_server.routes import ROUTES
 from ci_server.services import open_repository, open_services
 

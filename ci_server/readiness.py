@@ -6,8 +6,8 @@ import tempfile
 from starlette.responses import Response
 
 from ci_common.errors import DiskLow, FieldError, Unavailable
-from ci_server.documents import Document
-from ci_server.problems import problem_of
+from ci_server.http.json_responses import Document
+from ci_server.http.problems import problem_of
 from ci_server.services import Services
 
 _PING_SECONDS = 5.0

@@ -14,25 +14,25 @@ from ci_common.cursors import BEGINNING, Cursor
 from ci_common.errors import JobNotFound
 from ci_common.ids import is_job_id
 from ci_common.jobs import Job, State
-from ci_common.layout import open_regular
-from ci_common.quantities import Integer
-from ci_common.texts import shown
+from ci_common.parsing.quantities import Integer
+from ci_common.parsing.text import shown
+from ci_common.parsing.validation import validated
+from ci_common.run_directory.layout import open_regular
 from ci_common.times import utc_now
-from ci_common.validation import validated
 from ci_common.wire import CleanupRequest, pool_on_wire
-from ci_server.deletion import clean_up, delete_or_cancel
-from ci_server.documents import Document, list_document
-from ci_server.front_page import front_page
-from ci_server.listing import next_link, read_list_query
+from ci_server.http.front_page import front_page
+from ci_server.http.json_responses import Document, list_document
+from ci_server.http.ranges import ranged_response
+from ci_server.http.request_reading import NoQuery, apart, read_json_object, read_query
+from ci_server.jobs.deletion import clean_up, delete_or_cancel
+from ci_server.jobs.job_view import attempt_of, job_document, job_documents, log_excerpt
+from ci_server.jobs.listing import next_link, read_list_query
+from ci_server.jobs.starting_points import starting_point
+from ci_server.jobs.submissions import retry, submit_body, submit_upload
 from ci_server.metrics.answer import metrics_answer
-from ci_server.ranges import ranged_response
 from ci_server.readiness import readiness
-from ci_server.reading import NoQuery, apart, read_json_object, read_query
 from ci_server.services import Services, services_of
-from ci_server.shown import attempt_of, job_document, job_documents, log_excerpt
-from ci_server.starting_points import starting_point
-from ci_server.streams import JobStream
-from ci_server.submissions import retry, submit_body, submit_upload
+from ci_server.streaming.streams import JobStream
 
 
 class JobQuery(BaseModel):

@@ -9,26 +9,26 @@ from functools import partial
 
 from starlette.requests import Request
 
-from ci_common.disk import Disk
+from ci_common.archives.unpack import UnpackLimits
 from ci_common.jobs import Job
-from ci_common.layout import DataDirectory, RunDirectory
-from ci_common.readers.confinement import ReadingLimits
-from ci_common.readers.pool import Readers
+from ci_common.run_directory.layout import DataDirectory, RunDirectory
+from ci_common.sandbox.confinement import ReadingLimits
+from ci_common.sandbox.pool import Readers
 from ci_common.settings import Settings
-from ci_common.unpack import UnpackLimits
-from ci_common.watch import FileWatcher
-from ci_persistence.figures import JobFigures
+from ci_common.system.disk import Disk
+from ci_common.system.watch import FileWatcher
+from ci_persistence.metrics import JobFigures
 from ci_persistence.repository import JobRepository
 from ci_persistence.retention import JobRetention
-from ci_persistence.sqlite import SQLiteJobRepository
-from ci_server.admission import Admission
-from ci_server.batches import RecentBatches
-from ci_server.feed import JobFeed
-from ci_server.leaving import Leaving
-from ci_server.recognition.tasks import MODULE
-from ci_server.shared_tail import Sources
-from ci_server.sweeping import sweep_for_ever
-from ci_server.tails import Tails
+from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_server.detection.tasks import MODULE
+from ci_server.http.shutdown import Leaving
+from ci_server.streaming.batches import RecentBatches
+from ci_server.streaming.row_watcher import JobFeed
+from ci_server.streaming.shared_tail import Sources
+from ci_server.streaming.tails import Tails
+from ci_server.uploads.admission import Admission
+from ci_server.uploads.stale_uploads import sweep_for_ever
 
 _RECENT_BYTES = 8 * 1024**2
 """How much of what streams have just brought is held for readers that are a little behind."""

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).with_name("wordcount")
-CI = [sys.executable, "-m", "ci_client"]
+CI = [sys.executable, "-m", "ci_cli"]
 IMAGE_REASONS = {"image_not_found", "image_pull_failed"}
 
 

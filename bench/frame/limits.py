@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.figures import MIB
 from bench.frame.model import Better, LeftOut, Limit
-from ci_common.watch import FileWatcher, Watched
+from ci_common.system.watch import FileWatcher, Watched
 from tests.engine.images import busybox_layer
 
 MEMORY = "memory"

@@ -11,7 +11,7 @@ import httpx
 
 from bench.peers.environments import environment_of, redis_server, redis_version, version_of
 from bench.peers.process import INSIDE, Peer, started
-from ci_selftest.held_ports import held_port
+from ci_selftest.faults.held_ports import held_port
 
 
 @dataclass(frozen=True, slots=True)

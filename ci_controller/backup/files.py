@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ci_common.jobs import Job, State
-from ci_common.layout import DataDirectory, open_regular
+from ci_common.run_directory.layout import DataDirectory, open_regular
 
 _CHUNK = 1024 * 1024
 _CANNOT_SHARE = frozenset({errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM})

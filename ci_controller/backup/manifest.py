@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ci_common.errors import CiError
-from ci_common.layout import DataDirectory
+from ci_common.run_directory.layout import DataDirectory
 
 FORMAT = 1
 MANIFEST = "manifest.json"

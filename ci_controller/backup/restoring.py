@@ -12,23 +12,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ci_common.archives.unpack import UnpackLimits
 from ci_common.errors import StartFault, Unavailable
 from ci_common.jobs import Job
-from ci_common.layout import DataDirectory
-from ci_common.processes import this_process
+from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
-from ci_common.tasks import in_thread
+from ci_common.system.processes import this_process
+from ci_common.system.tasks import in_thread
 from ci_common.times import Clock, utc_now
-from ci_common.unpack import UnpackLimits
 from ci_controller.backup.files import copy_content, copy_job
 from ci_controller.backup.manifest import Backup, BackupFault, Manifest
 from ci_controller.backup.taking import Say, jobs_of, opened
-from ci_controller.completion import Writer
-from ci_controller.possession import Settled, another_id, place_of, settle
-from ci_controller.renewal import fill_workspace
-from ci_persistence.copies import fold
+from ci_controller.job_writer import JobWriter
+from ci_controller.ownership import Settled, another_id, place_of, settle
+from ci_controller.run_directory.workspace import fill_workspace
 from ci_persistence.repository import Installation
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_persistence.sqlite.copies import fold
+from ci_persistence.sqlite.repository import SQLiteJobRepository
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ async def _settle(
 ) -> tuple[Settled, Installation]:
     lease = await repository.acquire(this_process(), _LEASE_SECONDS)
     assert lease is not None, "nobody leads in a copy"
-    settled = await settle(Writer(repository, lease, clock), draft.data, keep_queued=keep_queue)
+    settled = await settle(JobWriter(repository, lease, clock), draft.data, keep_queued=keep_queue)
     installation = Installation(another_id(), place_of(data))
     await repository.bind(lease, installation)
     await repository.release(lease)

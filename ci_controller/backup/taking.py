@@ -14,16 +14,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ci_common.jobs import Job, State
-from ci_common.layout import DataDirectory
+from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
-from ci_common.tasks import in_thread
+from ci_common.system.tasks import in_thread
 from ci_common.times import Clock, utc_now
 from ci_controller.backup.files import Copied, copy_job, sha256_of
 from ci_controller.backup.manifest import FORMAT, Backup, BackupFault, Manifest
-from ci_persistence.copies import copy_database, delete_completed, fold, known_jobs
 from ci_persistence.repository import JobFilter
-from ci_persistence.schema import migrations
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_persistence.sqlite.copies import copy_database, delete_completed, fold, known_jobs
+from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.sqlite.schema import migrations
 
 _PAGE = 100
 

@@ -8,17 +8,17 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 
-from ci_common.disk import Disk
 from ci_common.errors import CiError, ImageFault, LeadershipLost, StartFault
-from ci_common.layout import DataDirectory
+from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
-from ci_common.watch import FileWatcher
-from ci_controller.completion import Writer
+from ci_common.system.disk import Disk
+from ci_common.system.watch import FileWatcher
+from ci_controller.job_writer import JobWriter
+from ci_controller.pool.capacity import available_percent, obstacle
 from ci_controller.pool.demand import Demand
-from ci_controller.pool.room import available_percent, obstacle
+from ci_controller.pool.inventory import Stock
 from ci_controller.pool.state import Notice, describe_kinds
-from ci_controller.pool.stock import Stock
 from ci_controller.runtime.guarded import Check
 from ci_controller.runtime.protocol import Runtime
 
@@ -44,7 +44,7 @@ class Pool:
         *,
         runtime: Runtime,
         data: DataDirectory,
-        writer: Writer,
+        writer: JobWriter,
         watcher: FileWatcher,
         check: Check,
         memory_percent: Callable[[], float] = available_percent,

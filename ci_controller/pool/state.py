@@ -4,14 +4,14 @@ from collections import Counter
 from collections.abc import Mapping
 
 from ci_common.pool import PoolKind, PoolState
-from ci_controller.completion import Writer
+from ci_controller.job_writer import JobWriter
 from ci_controller.pool.demand import Demand
 
 
 class Notice:
     """Tells everybody what the pool is like, as often as that changes."""
 
-    def __init__(self, writer: Writer, *, size: int, per_key: int) -> None:
+    def __init__(self, writer: JobWriter, *, size: int, per_key: int) -> None:
         """`size` is how many may wait, `per_key` how many of one kind."""
         self._writer = writer
         self._size = size

@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from ci_common.layout import RunDirectory
+from ci_common.run_directory.layout import RunDirectory
 from ci_common.spec import ExecutionPlan
+from ci_controller.run_directory.script import Setup
 from ci_controller.runtime.protocol import Progress, Runtime, Sighting, Workload, WorkloadKey, WorkloadSpec
-from ci_controller.script import Setup
 
 Check = Callable[[], None]
 """Raises LeadershipLost unless this controller certainly leads; `Leadership.check`."""

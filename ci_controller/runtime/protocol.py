@@ -17,9 +17,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from ci_common.layout import RunDirectory
+from ci_common.run_directory.layout import RunDirectory
 from ci_common.spec import ExecutionPlan
-from ci_controller.script import Setup
+from ci_controller.run_directory.script import Setup
 
 
 class Phase(StrEnum):

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Awaitable, Callable, Iterable
 
-from ci_persistence.figures import Figures
+from ci_persistence.metrics import Figures
 from ci_server.metrics.model import Kind, Metric, Sample
 from ci_server.metrics.stages import stages
 from ci_server.services import Services

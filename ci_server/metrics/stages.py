@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import Any
 
-from ci_persistence.figures import STAGE_BOUNDS, STAGES, StageTimes
+from ci_persistence.metrics import STAGE_BOUNDS, STAGES, StageTimes
 from ci_server.metrics.model import Metric, Sample
 from ci_server.services import Services
 

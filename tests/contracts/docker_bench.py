@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from ci_common.layout import DataDirectory
+from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_controller.runtime.docker import DockerRuntime
 from ci_controller.runtime.protocol import WorkloadKey

@@ -10,8 +10,8 @@ import os
 import sys
 from pathlib import Path
 
-from ci_common.layout import DataDirectory
-from ci_common.trees import delete_tree
+from ci_common.run_directory.layout import DataDirectory
+from ci_common.system.trees import delete_tree
 from ci_controller.runtime.protocol import Phase
 from tests.contracts.docker_bench import docker_runtime
 from tests.contracts.runtime_suite.trial import Trial, make_spec

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from ci_common.jobs import Attempt, Conclusion, StartWay, State
-from ci_persistence.figures import STAGE_BOUNDS, STAGES
+from ci_persistence.metrics import STAGE_BOUNDS, STAGES
 from ci_persistence.repository import Lease
 from tests.contracts.job_repository_place import Base, Repository
 from tests.helpers.jobs import NOON, PLENTY, bring, new_job

@@ -12,8 +12,8 @@ from typing import Protocol
 
 import pytest
 
-from ci_common.processes import this_process
-from ci_persistence.figures import JobFigures
+from ci_common.system.processes import this_process
+from ci_persistence.metrics import JobFigures
 from ci_persistence.repository import JobRepository, LeaderLease, Lease
 from ci_persistence.retention import JobRetention
 from tests.helpers.waiting import PATIENCE
@@ -25,7 +25,7 @@ class Repository(JobRepository, JobRetention, JobFigures, LeaderLease, Protocol)
 
 _CHILD = """
 import asyncio, sys
-from ci_common.processes import this_process
+from ci_common.system.processes import this_process
 from tests.helpers.jobs import PLENTY, new_job
 %(imports)s
 

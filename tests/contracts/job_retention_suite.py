@@ -9,7 +9,7 @@ import pytest
 from ci_common.errors import JobNotFound, StaleWrite
 from ci_common.ids import new_job_id
 from ci_common.jobs import Attempt, Conclusion, Job, State
-from ci_common.processes import this_process
+from ci_common.system.processes import this_process
 from ci_persistence.repository import JobFilter, Lease
 from ci_persistence.retention import Ended, Removal
 from tests.contracts.job_repository_place import Base, Repository

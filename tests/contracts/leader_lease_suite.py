@@ -10,7 +10,7 @@ import pytest
 
 from ci_common.errors import LeadershipLost
 from ci_common.pool import NO_POOL
-from ci_common.processes import ProcessIdentity, identity_of, this_process
+from ci_common.system.processes import ProcessIdentity, identity_of, this_process
 from ci_persistence.repository import Held, Installation, JobRepository, LeaderLease, Lease
 from ci_persistence.retention import JobRetention
 from tests.contracts.job_repository_place import Base, Place, Repository, said, tell

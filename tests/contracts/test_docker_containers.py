@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ci_common.errors import StartFault
-from ci_common.layout import DataDirectory
-from ci_common.processes import ProcessIdentity, this_process
+from ci_common.run_directory.layout import DataDirectory
+from ci_common.system.processes import ProcessIdentity, this_process
 from ci_controller.runtime.docker.containers import HELPER, INSTALLATION
 from ci_controller.runtime.protocol import Phase, Runtime, Workload
 from tests.contracts.docker_bench import (

@@ -5,13 +5,13 @@ import json
 
 import pytest
 
-from ci_common.ballast import Ballast
+from ci_common.archives.unpack import UnpackLimits
 from ci_common.jobs import Job, State
-from ci_common.layout import DataDirectory, ExitRecord
+from ci_common.run_directory.layout import DataDirectory, ExitRecord
+from ci_common.system.reserved_space import Ballast
 from ci_common.times import utc_now
-from ci_common.unpack import UnpackLimits
+from ci_controller.execution.workload_execution import WorkloadExecution
 from ci_controller.runtime.protocol import Phase, Runtime, Workload
-from ci_controller.workload_execution import WorkloadExecution
 from tests.contracts.docker_bench import DockerBench, container_name
 from tests.contracts.runtime_suite.bench import MakeTrial
 from tests.contracts.runtime_suite.trial import Trial, make_spec

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from ci_common.errors import RuntimeUnavailable
 from ci_common.ids import new_job_id
-from ci_common.layout import DataDirectory
+from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_controller.runtime.docker import DockerRuntime
 from ci_controller.runtime.protocol import Phase, Runtime, WorkloadKey

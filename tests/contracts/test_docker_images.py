@@ -16,7 +16,7 @@ from ci_common.errors import (
     RuntimeUnavailable,
     StartFault,
 )
-from ci_common.layout import DataDirectory
+from ci_common.run_directory.layout import DataDirectory
 from ci_controller.runtime.docker.images import Images
 from ci_controller.runtime.protocol import Phase, Runtime, Workload
 from tests.contracts.docker_bench import DockerBench, containers_labelled, remove_image

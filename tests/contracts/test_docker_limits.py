@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ci_common.errors import LimitUnenforceable, StartFault
-from ci_common.layout import DataDirectory
+from ci_common.run_directory.layout import DataDirectory
 from ci_controller.runtime.docker import engine as docker_engine
 from ci_controller.runtime.protocol import Phase, Runtime, Workload
 from tests.contracts.docker_bench import DockerBench, inspect_container

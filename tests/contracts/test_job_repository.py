@@ -15,7 +15,7 @@ pytest.register_assert_rewrite(
     "tests.contracts.pool_suite",
 )
 
-from ci_persistence.sqlite import SQLiteJobRepository  # noqa: E402
+from ci_persistence.sqlite.repository import SQLiteJobRepository  # noqa: E402
 from tests.contracts.job_figures_suite import FiguresSuite  # noqa: E402
 from tests.contracts.job_listing_suite import ListingSuite  # noqa: E402
 from tests.contracts.job_repository_concurrency_suite import ConcurrencySuite  # noqa: E402
@@ -32,7 +32,7 @@ class OnSQLite:
         path = tmp_path / "jobs.db"
         return Place(
             repository=lambda: SQLiteJobRepository(path),
-            imports="from pathlib import Path; from ci_persistence.sqlite import SQLiteJobRepository",
+            imports="from pathlib import Path; from ci_persistence.sqlite.repository import SQLiteJobRepository",
             expression=f"SQLiteJobRepository(Path({str(path)!r}))",
         )
 

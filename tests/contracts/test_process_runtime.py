@@ -3,9 +3,9 @@
 import pytest
 
 from ci_common.errors import LimitUnenforceable
-from ci_common.layout import DataDirectory
+from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
-from ci_controller.runtime.process import ProcessRuntime
+from ci_controller.runtime.process.runtime import ProcessRuntime
 from ci_controller.runtime.protocol import Phase
 from tests.contracts.runtime_suite import RuntimeContract
 from tests.contracts.runtime_suite.bench import MakeTrial

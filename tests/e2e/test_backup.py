@@ -24,7 +24,7 @@ AT_ONCE = 3
 def ci(environment: dict[str, str]) -> Callable[..., "subprocess.CompletedProcess[str]"]:
     def run(*args: str | Path, **settings: str) -> "subprocess.CompletedProcess[str]":
         env = {**os.environ, **environment, **settings, "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", "ci_client", *map(str, args)]
+        command = [sys.executable, "-m", "ci_cli", *map(str, args)]
         return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
 
     return run

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from ci_client.aio import CiClient
-from ci_common.layout import DataDirectory
+from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from tests.e2e.conftest import Starter
 from tests.helpers.following import answers, finished, says, text_of, until

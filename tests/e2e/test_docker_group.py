@@ -35,7 +35,7 @@ def serving_as(member: pwd.struct_passwd, group: int) -> tuple[str, ...]:
     """Return arguments of Python that make it `ci serve` of a user in one group more."""
     user = ["--reuid", member.pw_uid, "--regid", member.pw_gid, "--groups", group]
     command = ["setpriv", *map(str, user), "--inh-caps", READING, "--ambient-caps", READING, sys.executable]
-    return "-c", f"import os; os.execvp('setpriv', {[*command, '-m', 'ci_client', 'serve']!r})"
+    return "-c", f"import os; os.execvp('setpriv', {[*command, '-m', 'ci_cli', 'serve']!r})"
 
 
 pytestmark = [

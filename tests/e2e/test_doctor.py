@@ -15,15 +15,15 @@ import pytest
 
 from ci_common.ids import new_job_id
 from ci_common.jobs import NewJob, StartWay, State
-from ci_common.layout import DataDirectory
-from ci_common.processes import this_process
+from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
+from ci_common.system.processes import this_process
 from ci_common.times import utc_now
-from ci_controller.examination import workloads
-from ci_controller.examination.examine import examine
+from ci_controller.doctor import workloads
+from ci_controller.doctor.examine import examine
 from ci_controller.runtime.docker import containers as bodies
 from ci_controller.runtime.docker import probing
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.engine.api import EngineAPI
 from tests.helpers.installation import ROOT
 from tests.helpers.service import containers
@@ -179,7 +179,7 @@ async def test_containers_that_wait_are_the_pools_and_those_taken_their_jobs(
 
 def test_the_command(settings: Settings) -> None:
     env = {**os.environ, "CI_DB_PATH": str(settings.db_path), "CI_DEFAULT_IMAGE": settings.default_image}
-    command = [sys.executable, "-m", "ci_client", "doctor"]
+    command = [sys.executable, "-m", "ci_cli", "doctor"]
     done = subprocess.run([*command, "--json"], env=env, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert {finding["name"] for finding in json.loads(done.stdout)} >= {"server", "database", "engine", "disk use"}

@@ -69,7 +69,7 @@ SERVE_WITH_64 = """
 import resource, runpy, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 sys.argv = ["ci", "serve"]
-runpy.run_module("ci_client", run_name="__main__")
+runpy.run_module("ci_cli", run_name="__main__")
 """
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="limits of other processes are set")

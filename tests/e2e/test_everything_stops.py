@@ -15,7 +15,7 @@ import pytest
 from ci_client.aio import CiClient
 from ci_client.errors import ClientError
 from ci_client.exits import EX_INTERRUPTED
-from ci_common.layout import DataDirectory
+from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from tests.e2e.conftest import Starter
 from tests.e2e.test_deaths import nothing_left
@@ -37,7 +37,7 @@ def environment(environment: dict[str, str], port: str) -> dict[str, str]:
 def command(environment: dict[str, str], *words: str) -> subprocess.Popen[bytes]:
     """Start `ci` with these words."""
     return subprocess.Popen(
-        [sys.executable, "-m", "ci_client", *words],
+        [sys.executable, "-m", "ci_cli", *words],
         env={**os.environ, **environment, "PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -14,7 +14,7 @@ import pytest
 
 from ci_client.aio import CiClient
 from ci_client.stream import complete_event_of
-from ci_selftest.held_ports import held_port
+from ci_selftest.faults.held_ports import held_port
 from tests.helpers.following import finished, says, until
 from tests.helpers.markdown import Page
 from tests.helpers.nginx import Nginx

@@ -95,7 +95,7 @@ async def test_what_waits_is_shown(service: Service, environment: dict[str, str]
     assert (pool["size"], pool["per_key"], pool["held_back"]) == (2, 4, None)
     (kind,) = pool["kinds"]  # type: ignore[misc]
     assert (kind["image"], kind["network"], kind["wanted"]) == (shell_image, False, 1)
-    listing = [sys.executable, "-m", "ci_client", "list", "--pool", "--server", service.url]
+    listing = [sys.executable, "-m", "ci_cli", "list", "--pool", "--server", service.url]
     shown = subprocess.run(listing, env={**environment, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
     assert kind["kind"] in shown.stdout

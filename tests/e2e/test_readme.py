@@ -38,7 +38,7 @@ def shell(environment: dict[str, str], tmp_path: Path) -> Shell:
     """A function that types blocks into one shell, in the project that the README makes: `shell(*names, url=…)`."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name, arguments in (("ci", " -m ci_client"), ("python", ""), ("python3", "")):
+    for name, arguments in (("ci", " -m ci_cli"), ("python", ""), ("python3", "")):
         (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable}{arguments} "$@"\n')
         (programs / name).chmod(0o755)
     path = f"{programs}{os.pathsep}{os.environ['PATH']}"

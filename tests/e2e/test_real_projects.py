@@ -55,7 +55,7 @@ def fetch(requirement: str) -> None:
 
 def start_run(service: Service, environment: Mapping[str, str], project: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "ci_client", "run", str(project)],
+        [sys.executable, "-m", "ci_cli", "run", str(project)],
         env={**os.environ, **environment, "CI_SERVER_URL": service.url, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from ci_common.settings import Settings
-from ci_selftest.evidence import Promise
+from ci_selftest.jobs.evidence import Promise
 from ci_selftest.owned import remove_abandoned
 from ci_selftest.run import Options, Run
 from ci_selftest.schedule import Fault
@@ -35,7 +35,7 @@ def parent(tmp_path: Path) -> Path:
 
 
 def command(tmp_path: Path, runtime: str, image: str, *options: str) -> subprocess.Popen[str]:
-    words = [sys.executable, "-m", "ci_client", "selftest", "--json", "--runtime", runtime, "--image", image, *options]
+    words = [sys.executable, "-m", "ci_cli", "selftest", "--json", "--runtime", runtime, "--image", image, *options]
     environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     pipe = subprocess.PIPE
     return subprocess.Popen(words, env=environment, stdout=pipe, stderr=pipe, text=True)

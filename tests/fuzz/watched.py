@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-from ci_client.roots.serve import run_server
+from ci_cli.roots.serve import run_server
 from ci_common.settings import Settings
 from tests.fuzz.watch import Watch, telling
 

@@ -5,7 +5,7 @@ import threading
 import zipfile
 from pathlib import Path
 
-from ci_common.unpack import UnpackLimits, unpack
+from ci_common.archives.unpack import UnpackLimits, unpack
 
 LIMITS = UnpackLimits(bytes=64 * 1024**2, members=1000, ratio=200, ratio_free_bytes=16 * 1024**2)
 

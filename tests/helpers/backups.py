@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from ci_common.jobs import Attempt, Conclusion, Job, State
-from ci_common.layout import DataDirectory
-from ci_common.logs import LogTimes
-from ci_common.processes import this_process
+from ci_common.run_directory.layout import DataDirectory
+from ci_common.run_directory.logs import LogTimes
 from ci_common.settings import Settings
+from ci_common.system.processes import this_process
 from ci_common.times import utc_now
 from ci_controller.backup.restoring import Restored, restore_backup
-from ci_controller.possession import take_possession
+from ci_controller.ownership import take_possession
 from ci_persistence.repository import Lease
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.jobs import NOON, PLENTY, new_job
 
 PLAN = {"image": "i", "steps": [{"name": "s", "shell": "true"}], "timeout": 60.0}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ci_client.main import run_cli
+from ci_cli.main import run_cli
 from tests.helpers.scripted_server import ScriptedServer
 
 LOG = b"caf\xe9 \xff\x00\n" + "ünïcödé 🥊\r\n".encode() * 3 + b"no newline at the end"
@@ -22,7 +22,7 @@ def ci(server: ScriptedServer, *args: str | Path) -> int:
 def started(server: ScriptedServer, *args: str | Path, **kwargs: object) -> Iterator[subprocess.Popen[bytes]]:
     command, *rest = map(str, args)
     process = subprocess.Popen(
-        [sys.executable, "-m", "ci_client.main", command, "--server", server.url, *rest],
+        [sys.executable, "-m", "ci_cli.main", command, "--server", server.url, *rest],
         stdin=subprocess.DEVNULL,
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **kwargs},  # type: ignore[call-overload]
     )

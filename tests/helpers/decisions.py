@@ -3,10 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 from ci_common.jobs import Job, ReasonCode, State
-from ci_common.layout import ExitRecord
-from ci_controller.limits import Bounds
+from ci_common.run_directory.layout import ExitRecord
 from ci_controller.plan import Action, Complete, plan
-from ci_controller.verdicts import Observed, Sight, Verdict
+from ci_controller.policy.limits import Bounds
+from ci_controller.policy.verdicts import Observed, Sight, Verdict
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 TIMEOUT = 100.0

@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 
 from ci_common.findings import Finding
 from ci_common.settings import Settings
-from ci_controller.examination import examine
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_controller.doctor import examine
+from ci_persistence.sqlite.repository import SQLiteJobRepository
 
 
 @asynccontextmanager

@@ -13,14 +13,14 @@ from typing import Any, Self
 
 from ci_common.ids import new_job_id
 from ci_common.jobs import Job, NewJob, State
-from ci_common.layout import DataDirectory
+from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan, PlannedStep, Retry
 from ci_common.times import utc_now
 from ci_controller.main import Parts, assembled, control
-from ci_controller.rundir import prepare_gate
+from ci_controller.run_directory.preparation import prepare_gate
 from ci_controller.runtime.protocol import WAITING, Runtime, WorkloadKey, WorkloadSpec
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.waiting import PATIENCE, eventually
 
 CRASHING_CONTROLLER = Path(__file__).parent.parent / "scenarios" / "crashing_controller.py"

@@ -12,12 +12,12 @@ from typing import Any
 import httpx
 
 from ci_common.jobs import Attempt, Conclusion, Job, Reason, ReasonCode, State, StepResult
-from ci_common.layout import DataDirectory, RunDirectory
-from ci_common.processes import this_process
+from ci_common.run_directory.layout import DataDirectory, RunDirectory
 from ci_common.settings import Settings
+from ci_common.system.processes import this_process
 from ci_common.times import utc_now
 from ci_persistence.repository import Lease
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_persistence.sqlite.repository import SQLiteJobRepository
 
 
 def zipped(**files: str | bytes) -> bytes:

@@ -6,12 +6,12 @@ from typing import cast
 from ci_common.errors import LeadershipLost
 from ci_common.ids import new_job_id
 from ci_common.jobs import Job, NewJob, StartWay, State
-from ci_common.layout import DataDirectory
+from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
+from ci_common.system.watch import FileWatcher
 from ci_common.times import utc_now
-from ci_common.watch import FileWatcher
-from ci_controller.completion import Writer
+from ci_controller.job_writer import JobWriter
 from ci_controller.pool import Handover, Pool
 from ci_controller.runtime.guarded import GuardedRuntime
 from ci_controller.runtime.protocol import Runtime
@@ -26,7 +26,7 @@ OTHER = PLAN.model_copy(update={"image": "other"})
 class Place:
     """A pool of three, two of a kind, with all that it needs."""
 
-    def __init__(self, tmp_path: Path, writer: Writer, watcher: FileWatcher) -> None:
+    def __init__(self, tmp_path: Path, writer: JobWriter, watcher: FileWatcher) -> None:
         self.settings = Settings.from_env(
             {
                 "CI_DB_PATH": str(tmp_path / "ci.db"),

@@ -1,8 +1,8 @@
 """Reading and forging the records of the process runtime."""
 
-from ci_common.layout import DataDirectory
-from ci_common.processes import ProcessIdentity
-from ci_controller.runtime.process_record import ProcessRecord
+from ci_common.run_directory.layout import DataDirectory
+from ci_common.system.processes import ProcessIdentity
+from ci_controller.runtime.process.record import ProcessRecord
 from tests.contracts.runtime_suite.trial import Trial
 
 

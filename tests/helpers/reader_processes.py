@@ -11,6 +11,6 @@ def readers_of(server: int) -> list[int]:
 def _is_reader_of(stat: Path, server: int) -> bool:
     try:
         parent = int(stat.read_text().rpartition(")")[2].split()[1])
-        return parent == server and b"ci_common.readers.child" in stat.with_name("cmdline").read_bytes()
+        return parent == server and b"ci_common.sandbox.child" in stat.with_name("cmdline").read_bytes()
     except OSError:
         return False  # It has ended.

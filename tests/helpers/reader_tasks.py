@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ci_common.errors import FieldError, InvalidUpload
-from ci_common.readers.child import Caller, TaskFunction
+from ci_common.sandbox.child import Caller, TaskFunction
 
 
 def echo(argument: Any, _: Caller) -> Any:

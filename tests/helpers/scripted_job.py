@@ -9,7 +9,7 @@ from typing import Any
 
 from ci_common.cursors import Cursor
 from ci_common.ids import new_job_id
-from ci_common.logs import cut_piece
+from ci_common.run_directory.logs import cut_piece
 
 
 @dataclass

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
 
-from ci_common.layout import RunDirectory
+from ci_common.run_directory.layout import RunDirectory
 from ci_common.spec import ExecutionPlan, PlannedStep
-from ci_controller import script
-from ci_controller.rundir import opened_gate, prepare
-from ci_controller.script import Setup, write_script
+from ci_controller.run_directory import script
+from ci_controller.run_directory.preparation import opened_gate, prepare
+from ci_controller.run_directory.script import Setup, write_script
 
 SHELLS = [path for path in map(Path, ("/bin/dash", "/bin/bash", "/bin/busybox")) if path.exists()]
 ENVIRONMENT = {"PATH": os.defpath}

@@ -35,7 +35,7 @@ class Service:
     def launch(self, *python_arguments: str) -> None:
         """Start the process: the command, or Python with other arguments."""
         self._process = subprocess.Popen(
-            [sys.executable, *(python_arguments or ("-m", "ci_client", *self._command))],
+            [sys.executable, *(python_arguments or ("-m", "ci_cli", *self._command))],
             env=self._environment,
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

@@ -9,15 +9,15 @@ from typing import Any
 
 from ci_common.errors import JobNotFound
 from ci_common.jobs import Conclusion, Job, State
-from ci_common.layout import RunDirectory
-from ci_common.watch import FileWatcher
-from ci_server.batches import RecentBatches
-from ci_server.feed import Follower
-from ci_server.leaving import Leaving
-from ci_server.narration import Place
-from ci_server.readers import Reader
-from ci_server.shared_tail import SharedTail, Sources
-from ci_server.tails import Tails
+from ci_common.run_directory.layout import RunDirectory
+from ci_common.system.watch import FileWatcher
+from ci_server.http.shutdown import Leaving
+from ci_server.streaming.batches import RecentBatches
+from ci_server.streaming.connections import Reader
+from ci_server.streaming.event_source import Place
+from ci_server.streaming.row_watcher import Follower
+from ci_server.streaming.shared_tail import SharedTail, Sources
+from ci_server.streaming.tails import Tails
 from tests.helpers.jobs import NOON
 from tests.helpers.waiting import eventually
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from ci_common.readers.child import Caller, TaskFunction
-from ci_common.readers.unpacking import unpack_task
-from ci_server.recognition.tasks import read_task
+from ci_common.archives.unpacking import unpack_task
+from ci_common.sandbox.child import Caller, TaskFunction
+from ci_server.detection.tasks import read_task
 
 
 def read(argument: dict[str, Any], caller: Caller) -> Any:

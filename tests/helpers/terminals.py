@@ -23,7 +23,7 @@ def terminals(environment: Mapping[str, str]) -> Iterator[Start]:
 
     def start(*args: str | Path, **settings: str) -> Terminal:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ci_client", *map(str, args)],
+            [sys.executable, "-m", "ci_cli", *map(str, args)],
             env={**os.environ, **environment, **settings, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

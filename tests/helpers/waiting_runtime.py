@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ci_common.layout import RunDirectory
+from ci_common.run_directory.layout import RunDirectory
 from ci_common.spec import ExecutionPlan
-from ci_common.trees import delete_tree
+from ci_common.system.trees import delete_tree
 from ci_controller.runtime.protocol import Phase, Sighting, Workload, WorkloadKey, WorkloadSpec
 
 

@@ -13,12 +13,12 @@ from functools import partial
 from typing import Any
 
 from ci_common.jobs import Attempt, Conclusion, Job, StartWay, State
-from ci_common.layout import ExitRecord
+from ci_common.run_directory.layout import ExitRecord
 from ci_common.spec import Retry
 from ci_controller import plan as steps
-from ci_controller.limits import Bounds
 from ci_controller.plan import Action, plan
-from ci_controller.verdicts import Observed, Sight, Verdict
+from ci_controller.policy.limits import Bounds
+from ci_controller.policy.verdicts import Observed, Sight, Verdict
 from tests.helpers.world_runs import Run, Workload, end, sight_of
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from ci_common.jobs import Job, State
-from ci_common.layout import ExitRecord
-from ci_controller.verdicts import Sight
+from ci_common.run_directory.layout import ExitRecord
+from ci_controller.policy.verdicts import Sight
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Run:
 
 
 def sight_of(run: Run, job: Job) -> Sight:
-    """As `ci_controller.workload_execution` makes it of the engine's word and the marks."""
+    """As `ci_controller.execution.workload_execution` makes it of the engine's word and the marks."""
     if job.state is State.RUNNING and run.exit is not None:
         return Sight.FINISHED
     if run.workload is None:

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ci_common.settings import Settings
-from ci_controller import rundir
 from ci_controller.main import assembled, control
+from ci_controller.run_directory import preparation
 from tests.helpers.effects import Effects, Tell
 
 _CANCEL = (
@@ -66,7 +66,7 @@ class Into:
 async def main(tell: Tell, *, files: bool = False) -> None:
     """Run a controller that tells of its effects; with `files`, also of every change to its data directory."""
     effects = Effects(tell)
-    effects.of_module(rundir)
+    effects.of_module(preparation)
     settings = Settings.from_env()
     async with assembled(settings) as parts:
         if files:

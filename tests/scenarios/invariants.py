@@ -4,9 +4,9 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from ci_common.jobs import Conclusion, Job, State
-from ci_common.stations import Station
+from ci_common.timeline import Station
 from ci_controller.runtime.protocol import WAITING, Runtime, WorkloadKey
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.installation import Installation, completed
 from tests.helpers.waiting import eventually
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from ci_common.jobs import Conclusion, Job
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.engine.api import EngineAPI, require_engine
 from tests.helpers.installation import Installation
 from tests.scenarios.invariants import Ending

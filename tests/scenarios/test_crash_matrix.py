@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ci_common.jobs import Conclusion, Job
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.cases import play_each
 from tests.helpers.doomed import Doomed, death_of, dying
 from tests.helpers.effects import FILE, is_effect

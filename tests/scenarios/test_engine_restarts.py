@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ci_common.jobs import Conclusion, Job, ReasonCode
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.engine import images
 from tests.engine.daemon import Daemon, private_daemon
 from tests.engine.packages import can_install

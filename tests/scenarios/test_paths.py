@@ -8,8 +8,8 @@ import pytest
 
 from ci_common.jobs import Conclusion, State
 from ci_common.spec import Retry
-from ci_common.stations import Station, in_order
-from ci_controller import rundir
+from ci_common.timeline import Station, in_order
+from ci_controller.run_directory import preparation
 from ci_controller.runtime.protocol import Phase, Workload, WorkloadKey
 from tests.helpers.installation import Installation, completed, nothing_left, reached
 from tests.helpers.waiting import eventually
@@ -102,7 +102,7 @@ async def test_the_engine_is_waited_for_where_the_script_does_not_know(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where nothing tells what the kernel killed: the script is let go then, though no verdict is out."""
-    monkeypatch.setattr(rundir, "GATE_SCRIPT", rundir.GATE_SCRIPT.replace(b"/sys/fs/cgroup", b"/nowhere"))
+    monkeypatch.setattr(preparation, "GATE_SCRIPT", preparation.GATE_SCRIPT.replace(b"/sys/fs/cgroup", b"/nowhere"))
     job = await installation.submit("echo x; exit 3")
     async with installation.repository() as repository, installation.controller():
         ended = await completed(repository, job.id)

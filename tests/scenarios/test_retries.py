@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from ci_common.jobs import Attempt, Conclusion, Job, NewJob, ReasonCode, State
-from ci_common.processes import this_process
 from ci_common.spec import Retry
+from ci_common.system.processes import this_process
 from ci_common.times import utc_now
 from ci_controller.runtime.protocol import Runtime, WorkloadKey
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.installation import Installation, completed
 from tests.helpers.service import zipped
 from tests.helpers.waiting import eventually

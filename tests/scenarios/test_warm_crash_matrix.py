@@ -10,8 +10,8 @@ import pytest
 from ci_common.jobs import Conclusion, Job, StartWay
 from ci_common.spec import ExecutionPlan, Retry
 from ci_common.times import utc_now
-from ci_controller import janitor
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_controller.gc import janitor
+from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.cases import play_each
 from tests.helpers.doomed import Doomed, death_of, dying
 from tests.helpers.effects import is_effect

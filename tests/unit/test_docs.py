@@ -10,24 +10,25 @@ import click
 import pytest
 from starlette.routing import Route
 
-from ci_client import exits, main
+from ci_cli import main
+from ci_client import exits
 from ci_common.errors import RequestError
 from ci_common.events import ATTEMPT, COMPLETE, JOB_ID, LOG, STATUS, STEP
 from ci_common.jobs import BUILTIN_TYPES, CONTAINER_TYPE, TRANSITIONS, Conclusion, Job, ReasonCode, State
 from ci_common.settings import Settings
 from ci_common.spec import Limits, Retry, Spec, Step
-from ci_common.stations import Station
+from ci_common.timeline import Station
 from ci_common.times import utc_now
 from ci_common.wire import WIRE_STATUS, CleanupRequest, job_on_wire
-from ci_selftest.evidence import Promise
+from ci_selftest.jobs.evidence import Promise
 from ci_selftest.schedule import Fault
 from ci_server.api import create_api
-from ci_server.listing import ListQuery
-from ci_server.masking import MASK, masked_env
-from ci_server.recognition.ci_yaml import read_ci_yaml
-from ci_server.recognition.needs import DEVELOPMENT, TEST
-from ci_server.recognition.python_project import PROJECT_FILES, TEST_FILES
-from ci_server.starting_points import StreamQuery
+from ci_server.detection.ci_yaml import read_ci_yaml
+from ci_server.detection.python.needs import DEVELOPMENT, TEST
+from ci_server.detection.python.python_project import PROJECT_FILES, TEST_FILES
+from ci_server.jobs.listing import ListQuery
+from ci_server.jobs.redaction import MASK, masked_env
+from ci_server.jobs.starting_points import StreamQuery
 from tests.helpers.installation import ROOT
 from tests.helpers.markdown import Page, codes, pages, table
 
@@ -186,7 +187,7 @@ def test_every_problem_has_its_row() -> None:
 
 def answers_made_by_hand() -> Iterator[tuple[str, str]]:
     """Yield code and status of the problems that come from no RequestError."""
-    for path in sorted((ROOT / "ci_server").glob("*.py")):
+    for path in sorted((ROOT / "ci_server").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "problem":
                 status, code = node.args[:2]

@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 from ci_common.errors import RuntimeUnavailable, StartFault
-from ci_common.processes import ProcessIdentity
-from ci_common.trees import Folder
+from ci_common.system.processes import ProcessIdentity
+from ci_common.system.trees import Folder
 from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, Mount, helper_config
 from ci_controller.runtime.docker.engine import Absent, Engine, Refusal, Traits
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ci_common.processes import this_process
 from ci_common.spec import ExecutionPlan, Limits
+from ci_common.system.processes import this_process
 from ci_controller.runtime.docker.engine import Traits
 from ci_controller.runtime.protocol import Phase, Sighting, Workload, WorkloadKey, WorkloadSpec
 

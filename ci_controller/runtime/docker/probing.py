@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ci_common.layout import read_capped
+from ci_common.run_directory.layout import read_capped
 from ci_common.spec import Limits
-from ci_common.trees import delete_tree
-from ci_common.watch import FileWatcher, Watched
+from ci_common.system.trees import delete_tree
+from ci_common.system.watch import FileWatcher, Watched
 from ci_controller.runtime.docker.containers import Mount, probe_config
 from ci_controller.runtime.docker.engine import Engine, Traits
 

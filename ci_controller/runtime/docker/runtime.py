@@ -14,13 +14,13 @@ from typing import Any
 import aiohttp
 
 from ci_common.errors import ImageInvalid, ImageNotFound, ImageWithoutShell, RuntimeUnavailable, StartFault
-from ci_common.layout import DataDirectory, RunDirectory
+from ci_common.run_directory.layout import DataDirectory, RunDirectory
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
-from ci_common.tasks import in_thread
-from ci_common.trees import delete_tree
-from ci_controller.gate_script import GATE_SCRIPT
-from ci_controller.rundir import open_to_everyone
+from ci_common.system.tasks import in_thread
+from ci_common.system.trees import delete_tree
+from ci_controller.run_directory.gate_script import GATE_SCRIPT
+from ci_controller.run_directory.preparation import open_to_everyone
 from ci_controller.runtime.docker import certificates
 from ci_controller.runtime.docker.cleaning import Cleaner
 from ci_controller.runtime.docker.containers import (

@@ -2,8 +2,8 @@
 
 import logging
 
-from ci_common.layout import RunDirectory
-from ci_controller.rundir import mark_stopping, send_stop
+from ci_common.run_directory.layout import RunDirectory
+from ci_controller.run_directory.preparation import mark_stopping, send_stop
 from ci_controller.runtime.docker.engine import Engine, Refusal
 
 log = logging.getLogger(__name__)

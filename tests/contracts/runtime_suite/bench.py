@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 import pytest_asyncio
 
-from ci_common.layout import DataDirectory
+from ci_common.run_directory.layout import DataDirectory
 from ci_controller.runtime.protocol import Runtime
 from tests.contracts.runtime_suite.trial import Lifeline, Trial, make_spec
 

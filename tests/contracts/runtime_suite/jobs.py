@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.layout import read_capped
+from ci_common.run_directory.layout import read_capped
 from ci_controller.runtime.protocol import Runtime
 from tests.contracts.runtime_suite.bench import MakeTrial, RuntimeBench
 

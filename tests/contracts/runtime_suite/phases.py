@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from ci_common.ids import new_job_id
-from ci_common.layout import DataDirectory
-from ci_controller.rundir import opened_gate
+from ci_common.run_directory.layout import DataDirectory
+from ci_controller.run_directory.preparation import opened_gate
 from ci_controller.runtime.protocol import Phase, Runtime, Workload, WorkloadKey
 from tests.contracts.runtime_suite.bench import MakeTrial, RuntimeBench
 from tests.helpers.scripts import end_of

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.layout import DataDirectory
+from ci_common.run_directory.layout import DataDirectory
 from ci_controller.runtime.protocol import Phase, Runtime, Workload, WorkloadKey
 from tests.contracts.runtime_suite import victim
 from tests.contracts.runtime_suite.bench import FOREVER, READY, MakeTrial, RuntimeBench

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ci_common.ids import new_job_id
-from ci_common.layout import DataDirectory, RunDirectory
+from ci_common.run_directory.layout import DataDirectory, RunDirectory
 from ci_common.spec import ExecutionPlan, PlannedStep
-from ci_controller.rundir import opened_gate, prepare
+from ci_controller.run_directory.preparation import opened_gate, prepare
+from ci_controller.run_directory.script import write_script
 from ci_controller.runtime.protocol import Phase, Runtime, Workload, WorkloadKey, WorkloadSpec
-from ci_controller.script import write_script
 from tests.helpers.waiting import eventually
 
 

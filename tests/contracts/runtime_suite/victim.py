@@ -8,7 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
-from ci_common.layout import DataDirectory
+from ci_common.run_directory.layout import DataDirectory
 from ci_common.spec import ExecutionPlan
 from ci_controller.runtime.protocol import WorkloadKey, WorkloadSpec
 from tests.contracts.runtime_suite.trial import Trial

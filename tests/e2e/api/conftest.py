@@ -8,13 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
-from ci_common.disk import Disk
-from ci_common.layout import DataDirectory
+from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_common.system.disk import Disk
+from ci_persistence.sqlite.repository import SQLiteJobRepository
 from ci_server.api import create_api
-from ci_server.door import door
-from ci_server.serving import serve
+from ci_server.connections import tracker
+from ci_server.connections.serving import serve
 from tests.helpers.played_api import Api, PlayedController, StartApi
 
 
@@ -56,7 +56,7 @@ async def api(start_api: StartApi) -> Api:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time passes fifty times as fast at the door."""
-    monkeypatch.setattr(door, "TICK_SECONDS", 0.02)
-    monkeypatch.setattr(door, "HEAD_SECONDS", 0.2)
-    monkeypatch.setattr(door, "IDLE_SECONDS", 0.4)
+    """Time passes fifty times as fast at the tracker."""
+    monkeypatch.setattr(tracker, "TICK_SECONDS", 0.02)
+    monkeypatch.setattr(tracker, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(tracker, "IDLE_SECONDS", 0.4)

@@ -12,10 +12,11 @@ import pytest
 
 from ci_client.aio import CiClient
 from ci_common.jobs import Conclusion
-from ci_common.layout import open_regular
+from ci_common.run_directory.layout import open_regular
 from ci_common.times import utc_now
-from ci_server import deletion, routes
-from ci_server.feed import JobFeed
+from ci_server import routes
+from ci_server.jobs import deletion
+from ci_server.streaming.row_watcher import JobFeed
 from tests.helpers.played_api import Api, zipped
 from tests.helpers.problems import paths, problem
 from tests.helpers.sse import Seen, events_of
@@ -236,7 +237,7 @@ async def test_a_log_that_goes_before_it_is_opened_is_not_found(
         path.unlink()
         return open_regular(path)
 
-    for module in ("routes", "shown"):
+    for module in ("routes", "jobs.job_view"):
         monkeypatch.setattr(f"ci_server.{module}.open_regular", deleted_meanwhile)
     problem(await api.client.get(f"/jobs/{job_id}{path}"), 404)
 

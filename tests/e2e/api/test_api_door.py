@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from ci_server.door import door, limits, protocol
+from ci_server.connections import httptools_protocol, limits, tracker
 from tests.e2e.conftest import Connect
 from tests.helpers.played_api import Api, StartApi
 from tests.helpers.raw_http import GET, LAST_GET, answers_in, exchange, get
@@ -171,10 +171,10 @@ async def test_no_more_is_read_while_a_request_is_answered(
     api: Api, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two hundred thousand requests at once took half a gigabyte."""
-    made: list[protocol.DoorProtocol] = []
-    connected = protocol.DoorProtocol.connection_made
+    made: list[httptools_protocol.DoorProtocol] = []
+    connected = httptools_protocol.DoorProtocol.connection_made
     monkeypatch.setattr(
-        protocol.DoorProtocol,
+        httptools_protocol.DoorProtocol,
         "connection_made",
         lambda self, transport: (made.append(self), connected(self, transport)),
     )
@@ -258,7 +258,7 @@ async def test_as_many_connections_as_there_may_be(
     start_api: StartApi, connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Those that wait for a request give way; where there are none, further ones are refused."""
-    monkeypatch.setattr(door, "_most_by_descriptors", lambda: 6)
+    monkeypatch.setattr(tracker, "_most_by_descriptors", lambda: 6)
     api = await start_api()
     await api.client.get("/health")
     job_id = await api.submit()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ci_server.door.fallback import FallbackProtocol
+from ci_server.connections.h11_protocol import FallbackProtocol
 from tests.e2e.conftest import Connect
 from tests.helpers.played_api import StartApi
 from tests.helpers.raw_http import GET, LAST_GET, exchange, get
@@ -14,7 +14,7 @@ from tests.helpers.waiting import PATIENCE
 @pytest.fixture
 def fallback(monkeypatch: pytest.MonkeyPatch) -> None:
     """The protocol of interpreters without httptools."""
-    monkeypatch.setattr("ci_server.serving.Protocol", FallbackProtocol)
+    monkeypatch.setattr("ci_server.connections.serving.Protocol", FallbackProtocol)
 
 
 @pytest.mark.parametrize(

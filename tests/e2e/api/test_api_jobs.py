@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from ci_common.disk import Disk
 from ci_common.ids import new_job_id
 from ci_common.jobs import ReasonCode
 from ci_common.spec import ExecutionPlan
+from ci_common.system.disk import Disk
 from tests.helpers.disks import PlayedUsage
 from tests.helpers.played_api import Api, StartApi, zipped
 from tests.helpers.problems import paths, problem

@@ -3,7 +3,7 @@
 import re
 
 from ci_common.jobs import StartWay
-from ci_persistence.figures import STAGE_BOUNDS, STAGES
+from ci_persistence.metrics import STAGE_BOUNDS, STAGES
 from tests.helpers.markdown import Page, codes, table
 from tests.helpers.played_api import Api
 

@@ -16,7 +16,7 @@ import pytest
 
 from ci_common.settings import Settings
 from ci_server.api import create_api
-from ci_server.serving import CannotListen, serve
+from ci_server.connections.serving import CannotListen, serve
 from tests.helpers.played_api import Api, StartApi
 from tests.helpers.sse import Seen, events_of
 from tests.helpers.waiting import PATIENCE, eventually
@@ -29,7 +29,7 @@ SERVE = """
 import asyncio, sys
 from ci_common.settings import Settings
 from ci_server.app import create_app
-from ci_server.serving import serve
+from ci_server.connections.serving import serve
 asyncio.run(serve(create_app(Settings.from_env()), port=int(sys.argv[1]), on_ready=print))
 """
 
@@ -194,7 +194,7 @@ UVICORN = [
     "uvicorn",
     "ci_server.app:app",
     "--http",
-    "ci_server.door:Protocol",
+    "ci_server.connections:Protocol",
     "--log-level",
     "info",
     "--port",

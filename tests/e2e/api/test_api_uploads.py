@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from ci_common.ids import new_job_id
-from ci_server.sweeping import sweep, sweep_moved
+from ci_server.uploads.stale_uploads import sweep, sweep_moved
 from tests.helpers.played_api import Api, StartApi, zipped
 from tests.helpers.waiting import PATIENCE, eventually
 
@@ -184,7 +184,7 @@ async def test_a_connection_that_is_cut_leaves_nothing(api: Api) -> None:
 
 @pytest.mark.parametrize("path", ["/submit-async", "/jobs"])
 async def test_a_client_that_hardly_sends_anything(api: Api, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    monkeypatch.setattr("ci_server.bodies.STALL_SECONDS", 0.3)
+    monkeypatch.setattr("ci_server.http.bodies.STALL_SECONDS", 0.3)
     head, length = form_of(5_000_000)
     reader, writer = await asyncio.open_connection(urlsplit(api.url).hostname, urlsplit(api.url).port)
     writer.write(
@@ -207,8 +207,8 @@ async def test_a_client_that_hardly_sends_anything(api: Api, monkeypatch: pytest
 
 
 async def test_uploads_that_come_steadily_may_take_long(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ci_server.bodies.STALL_SECONDS", 0.3)
-    monkeypatch.setattr("ci_server.bodies.LEAST_BYTES", 1000)
+    monkeypatch.setattr("ci_server.http.bodies.STALL_SECONDS", 0.3)
+    monkeypatch.setattr("ci_server.http.bodies.LEAST_BYTES", 1000)
     boundary = b"--x"
     content = boundary + b'\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + PYTHON + b"\r\n--x--\r\n"
     sent = asyncio.Event()
@@ -270,6 +270,8 @@ async def test_the_sweep_takes_what_nobody_works_on(api: Api) -> None:
 
 
 async def test_a_submission_that_cannot_be_stored_leaves_nothing(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ci_server.staging.sync", lambda path: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr(
+        "ci_server.uploads.staging.sync", lambda path: (_ for _ in ()).throw(OSError(28, "No space left"))
+    )
     answer = await api.upload(PYTHON)
     await refused(api, answer, 503, "unavailable")

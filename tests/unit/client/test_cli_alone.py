@@ -10,11 +10,11 @@ from pathlib import Path
 import click
 import pytest
 
-from ci_client.announcement import announced, find_announced, state_directory
-from ci_client.interrupts import held_back
-from ci_client.main import cli, run_cli
-from ci_common.processes import this_process
+from ci_cli.announcement import announced, find_announced, state_directory
+from ci_cli.interrupts import held_back
+from ci_cli.main import cli, run_cli
 from ci_common.settings import Settings
+from ci_common.system.processes import this_process
 from tests.helpers.scripted_job import ScriptedJob
 from tests.helpers.scripted_server import ScriptedServer
 
@@ -27,7 +27,7 @@ BLOCKED = f"""
 import sys
 for name in {SERVER_LIBRARIES!r}:
     sys.modules[name] = None
-from ci_client.main import main
+from ci_cli.main import main
 sys.argv[0] = "ci"
 main()
 """
@@ -50,7 +50,7 @@ def client_alone(*args: str | Path) -> "subprocess.CompletedProcess[str]":
 
 
 def test_help_loads_nothing_but_click() -> None:
-    code = "import sys; from ci_client.main import run_cli; run_cli(['--help']); print(sorted(sys.modules))"
+    code = "import sys; from ci_cli.main import run_cli; run_cli(['--help']); print(sorted(sys.modules))"
     shown = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, check=True
     ).stdout.decode()
@@ -75,7 +75,7 @@ def test_client_alone_talks_to_a_server(server: ScriptedServer) -> None:
     assert len(json.loads(done.stdout)) == 1
 
 
-@pytest.mark.parametrize("args", [["run", ROOT / "ci_client"], ["serve"], ["controller"], ["list"]])
+@pytest.mark.parametrize("args", [["run", ROOT / "ci_cli"], ["serve"], ["controller"], ["list"]])
 def test_client_alone_says_what_to_install(args: list[str | Path]) -> None:
     done = client_alone(*args)
     assert done.returncode == 69

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from ci_cli.main import run_cli
 from ci_client.aio import CiClient
 from ci_client.errors import ConnectionBroken, ServerUnreachable
-from ci_client.main import run_cli
 from tests.helpers.command import LOG, ci
 from tests.helpers.scripted_job import ScriptedJob
 from tests.helpers.scripted_server import ScriptedServer, running_server

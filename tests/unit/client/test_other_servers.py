@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_client.main import run_cli
+from ci_cli.main import run_cli
 from ci_common.ids import new_job_id
 
 JOB = new_job_id()

@@ -125,7 +125,7 @@ def test_narrow_terminals(server: ScriptedServer, project: Path, columns: int) -
 def test_poor_encodings(server: ScriptedServer, settings: dict[str, str]) -> None:
     server.add(ScriptedJob(b"", project="ünï 中文 🥊"))
     done = subprocess.run(
-        [sys.executable, "-m", "ci_client", "list", "--server", server.url],
+        [sys.executable, "-m", "ci_cli", "list", "--server", server.url],
         env={**os.environ, **settings},
         capture_output=True,
         check=False,

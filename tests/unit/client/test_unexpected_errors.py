@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from ci_cli.announcement import state_directory
+from ci_cli.commands import jobs
+from ci_cli.main import cli, run_cli
 from ci_client import packing
-from ci_client.announcement import state_directory
-from ci_client.commands import watching
-from ci_client.main import cli, run_cli
 from tests.helpers.scripted_job import ScriptedJob
 from tests.helpers.scripted_server import ScriptedServer
 
@@ -22,7 +22,7 @@ BAD = os.fsdecode(b"caf\xff")
 def ci_process(*args: str | bytes | Path, **kwargs: object) -> "subprocess.CompletedProcess[str]":
     outputs = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.run(  # type: ignore[call-overload,no-any-return]
-        [sys.executable, "-m", "ci_client", *args], **{"text": True, "check": False, **outputs, **kwargs}
+        [sys.executable, "-m", "ci_cli", *args], **{"text": True, "check": False, **outputs, **kwargs}
     )
 
 
@@ -223,7 +223,7 @@ def test_no_home_directory(home: str | None, monkeypatch: pytest.MonkeyPatch, se
 
 def test_every_result_goes_through_the_doors() -> None:
     """Nothing but `console` writes to the outputs, so nothing can go past what it escapes."""
-    root = Path(watching.__file__).parents[1]
+    root = Path(jobs.__file__).parents[1]
     others = [path for path in root.rglob("*.py") if path.name != "console.py"]
     pattern = re.compile(r"click\.echo\((?!\"\\nci: interrupted)|sys\.stdout\.(write|buffer)")
     assert [str(path) for path in others if pattern.search(path.read_text())] == []
@@ -232,8 +232,8 @@ def test_every_result_goes_through_the_doors() -> None:
 def test_errors_that_no_code_can_catch_show_no_traceback() -> None:
     code = """
 import asyncio, gc, sys
-from ci_client import main
-from ci_client.interrupts import run_command
+from ci_cli import main
+from ci_cli.interrupts import run_command
 
 class Fragile:
     def __del__(self):

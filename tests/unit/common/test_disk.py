@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.disk import RECENT_SECONDS, Disk
 from ci_common.errors import DiskLow
 from ci_common.settings import Settings
-from ci_server.admission import Upload
+from ci_common.system.disk import RECENT_SECONDS, Disk
+from ci_server.uploads.admission import Upload
 from tests.helpers.disks import PlayedUsage
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.layout import DataDirectory, ExitRecord, RunDirectory, open_regular, read_capped
+from ci_common.run_directory.layout import DataDirectory, ExitRecord, RunDirectory, open_regular, read_capped
 
 
 @pytest.fixture

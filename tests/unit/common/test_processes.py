@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from ci_common.processes import ProcessIdentity, identity_of, start_time_of, this_process
+from ci_common.system.processes import ProcessIdentity, identity_of, start_time_of, this_process
 
 
 def test_this_process_is_alive_and_survives_its_text_form() -> None:

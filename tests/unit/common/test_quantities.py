@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from ci_common.quantities import (
+from ci_common.parsing.quantities import (
     ByteSize,
     Duration,
     Integer,
@@ -18,7 +18,7 @@ from ci_common.quantities import (
     parse_number,
     parse_size,
 )
-from ci_common.scalars import Plain
+from ci_common.parsing.scalars import Plain
 
 NEVER = [
     True,

@@ -5,7 +5,7 @@ from tests.helpers.installation import ROOT
 
 PROGRAM = """
 import logging, sys
-from ci_common.reporting import log_to_stderr
+from ci_common.system.reporting import log_to_stderr
 log_to_stderr(sys.argv[1])
 for name in ("ci_server.requests", "library"):
     for level in ("INFO", "WARNING"):
@@ -30,7 +30,7 @@ def test_our_own_lines_from_the_level_on_and_warnings_of_libraries() -> None:
 def test_what_is_said_in_one_turn_of_the_event_loop_is_written_together_and_what_is_urgent_at_once() -> None:
     program = """
 import asyncio, logging, sys
-from ci_common.reporting import log_to_stderr
+from ci_common.system.reporting import log_to_stderr
 
 class Counting:
     def __init__(self): self.writes = []

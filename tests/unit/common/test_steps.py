@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ci_common import steps
 from ci_common.jobs import StepResult, StepStatus
-from ci_common.layout import RunDirectory
-from ci_common.steps import read_steps
+from ci_common.run_directory import steps
+from ci_common.run_directory.layout import RunDirectory
+from ci_common.run_directory.steps import read_steps
 from ci_common.times import to_micros
 from tests.helpers.jobs import NOON
 

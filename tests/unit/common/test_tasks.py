@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ci_common.tasks import alongside
+from ci_common.system.tasks import alongside
 
 
 def test_a_task_alongside_ends_its_block_by_what_ended_it() -> None:

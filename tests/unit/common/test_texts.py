@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ci_common.texts import check_line, check_text, printable, shown
+from ci_common.parsing.text import check_line, check_text, printable, shown
 
 CONTROL_CHARACTERS = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0))]
 HALVES = ["\ud800", "\udbff", "\udc00", "\udcff", "\udfff"]

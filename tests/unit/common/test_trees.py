@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from ci_common.trees import Folder, delete_tree
+from ci_common.system.trees import Folder, delete_tree
 
 NOBODY = 65534
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from ci_common.asked import Asked, Place
 from ci_common.errors import FieldError, InvalidRequest
+from ci_common.parsing.request_models import Asked, Place
+from ci_common.parsing.validation import validated
 from ci_common.spec import Spec
-from ci_common.validation import validated
 
 
 @pytest.mark.parametrize(

@@ -12,18 +12,18 @@ from unittest.mock import create_autospec
 
 import pytest
 
-from ci_common.ballast import Ballast
+from ci_common.archives.unpack import UnpackLimits
 from ci_common.errors import LeadershipLost
 from ci_common.ids import new_job_id
 from ci_common.jobs import Job, State
-from ci_common.layout import DataDirectory
+from ci_common.run_directory.layout import DataDirectory
 from ci_common.spec import ExecutionPlan, PlannedStep
+from ci_common.system.reserved_space import Ballast
 from ci_common.times import utc_now
-from ci_common.unpack import UnpackLimits
-from ci_controller import rundir
+from ci_controller.execution.workload_execution import WorkloadExecution
+from ci_controller.run_directory import preparation
 from ci_controller.runtime.guarded import GuardedRuntime
 from ci_controller.runtime.protocol import Runtime
-from ci_controller.workload_execution import WorkloadExecution
 from tests.helpers.service import zipped
 from tests.helpers.waiting import PATIENCE
 
@@ -92,8 +92,8 @@ class Place:
         self.second = replace(self.cold, attempt=2, has_upload=True)
         self.data.upload(self.job.id).parent.mkdir()
         self.data.upload(self.job.id).write_bytes(zipped({"a.txt": "a"}))
-        rundir.prepare(self.data.run(self.job.id, 1), b"true", has_console=False)
-        rundir.prepare_gate(self.data.waiting_run("waiting"), has_console=False)
+        preparation.prepare(self.data.run(self.job.id, 1), b"true", has_console=False)
+        preparation.prepare_gate(self.data.waiting_run("waiting"), has_console=False)
 
     def files(self) -> dict[Path, tuple[int, int]]:
         return {path: (path.lstat().st_size, path.lstat().st_mtime_ns) for path in self.data.path.rglob("*")}
@@ -160,7 +160,7 @@ async def test_a_term_is_not_over_while_it_changes_files(
         assert go_on.wait(PATIENCE)
         return []
 
-    monkeypatch.setattr(rundir, file_work, slow)
+    monkeypatch.setattr(preparation, file_work, slow)
     task = asyncio.ensure_future(CHANGES[change](place))
     await asyncio.to_thread(begun.wait, PATIENCE)
     task.cancel()

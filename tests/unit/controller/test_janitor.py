@@ -9,14 +9,14 @@ import pytest
 from ci_common.errors import RuntimeUnavailable
 from ci_common.ids import new_job_id
 from ci_common.jobs import Attempt, Conclusion, Job, State
-from ci_common.layout import DataDirectory
-from ci_common.processes import this_process
+from ci_common.run_directory.layout import DataDirectory
+from ci_common.system.processes import this_process
 from ci_common.times import utc_now
-from ci_controller.completion import Writer
-from ci_controller.janitor import ORPHAN_SECONDS, Janitor
+from ci_controller.gc.janitor import ORPHAN_SECONDS, Janitor
+from ci_controller.job_writer import JobWriter
 from ci_controller.runtime.protocol import Runtime, Sighting, WorkloadKey
 from ci_persistence.repository import Lease
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.clocks import SetClock, SetUptime
 from tests.helpers.jobs import NOON, bring, new_job
 from tests.helpers.leading import leading
@@ -56,7 +56,7 @@ async def test_what_attempts_that_have_ended_left_is_cleared(tmp_path: Path) -> 
         data.job(replaced.id).mkdir(parents=True)
         data.run(replaced.id, 1).path.symlink_to(tmp_path)
 
-        await Janitor(data, Writer(repository, lease, utc_now), supervised.append).sweep_directories()
+        await Janitor(data, JobWriter(repository, lease, utc_now), supervised.append).sweep_directories()
     left = {(again.id, 1), (again.id, 2), (ended.id, 2), (renamed.id, 1), (replaced.id, 1)}
     assert {(job.id, job.attempt) for job in supervised} == left
     assert all(job.state is State.COMPLETED for job in supervised)
@@ -70,7 +70,7 @@ async def test_an_orphan_goes_once_it_has_been_one_for_a_while_whatever_the_cloc
     repository = SQLiteJobRepository(tmp_path / "jobs.db")
     clock = SetClock()
     lease = Lease(this_process(), 1)
-    janitor = Janitor(DataDirectory(tmp_path), Writer(repository, lease, clock, uptime), lambda _: None)
+    janitor = Janitor(DataDirectory(tmp_path), JobWriter(repository, lease, clock, uptime), lambda _: None)
 
     class Removing:
         name = "removing"
@@ -95,7 +95,7 @@ async def test_an_orphan_goes_once_it_has_been_one_for_a_while_whatever_the_cloc
 
 async def test_an_orphan_that_cannot_be_removed_keeps_no_other(tmp_path: Path) -> None:
     uptime, removed = SetUptime(), list[WorkloadKey]()
-    writer = Writer(SQLiteJobRepository(tmp_path / "jobs.db"), Lease(this_process(), 1), utc_now, uptime)
+    writer = JobWriter(SQLiteJobRepository(tmp_path / "jobs.db"), Lease(this_process(), 1), utc_now, uptime)
     janitor = Janitor(DataDirectory(tmp_path), writer, lambda _: None)
     stuck, other = (Sighting(WorkloadKey(new_job_id(), 1), utc_now()) for _ in range(2))
 

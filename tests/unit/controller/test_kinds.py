@@ -10,7 +10,7 @@ from ci_common.ids import new_job_id
 from ci_common.jobs import Job
 from ci_common.spec import ExecutionPlan, PlannedStep
 from ci_common.times import utc_now
-from ci_controller.kinds import Kinds
+from ci_controller.scheduling.profiles import Kinds
 
 
 class Engine:

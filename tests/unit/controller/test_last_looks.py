@@ -9,13 +9,13 @@ import pytest
 
 from ci_common.ids import new_job_id
 from ci_common.jobs import Conclusion, Job, ReasonCode, State
+from ci_common.system.watch import FileWatcher
 from ci_common.times import utc_now
-from ci_common.watch import FileWatcher
-from ci_controller import supervisor as supervisors
-from ci_controller.builtin import BuiltinExecution
-from ci_controller.completion import Writer
-from ci_controller.supervisor import Supervisor
-from ci_controller.verdicts import Observed, Sight
+from ci_controller.execution.builtin import BuiltinExecution
+from ci_controller.job_writer import JobWriter
+from ci_controller.policy.verdicts import Observed, Sight
+from ci_controller.supervision import supervisor as supervisors
+from ci_controller.supervision.supervisor import Supervisor
 from ci_persistence.repository import JobRepository, Lease
 
 
@@ -91,7 +91,7 @@ async def test_the_word_of_a_script_counts_once_the_engine_says_the_same(
     )
     rows = create_autospec(JobRepository, instance=True)
     rows.get.return_value = rows.update.return_value = job
-    writer = Writer(rows, cast(Lease, None), utc_now)
+    writer = JobWriter(rows, cast(Lease, None), utc_now)
     async with FileWatcher() as watcher:
         played = Played(sight, lambda: supervisor.wake() if woken_then else None, list(gone))
         supervisor = Supervisor(

@@ -8,14 +8,14 @@ import pytest
 
 from ci_common.errors import StartFault
 from ci_common.jobs import Job, State
+from ci_common.system.watch import FileWatcher
 from ci_common.times import utc_now
-from ci_common.watch import FileWatcher
-from ci_controller.attention import Attention
-from ci_controller.builtin import BuiltinExecution
-from ci_controller.completion import Writer
-from ci_controller.launching import Launch
+from ci_controller.execution.builtin import BuiltinExecution
+from ci_controller.job_writer import JobWriter
 from ci_controller.plan import MarkRunning, Start
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_controller.supervision.attempt_watcher import Attention
+from ci_controller.supervision.launching import Launch
+from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.jobs import PLENTY, bring, new_job
 from tests.helpers.leading import leading
 from tests.helpers.waiting import eventually
@@ -46,7 +46,7 @@ class Engine(BuiltinExecution):
 class Starting:
     """One job's start."""
 
-    def __init__(self, repository: SQLiteJobRepository, writer: Writer, watcher: FileWatcher, job: Job) -> None:
+    def __init__(self, repository: SQLiteJobRepository, writer: JobWriter, watcher: FileWatcher, job: Job) -> None:
         self.repository = repository
         self.engine = Engine()
         self.attention = Attention(self.engine, watcher)
@@ -73,7 +73,7 @@ class Starting:
 async def start(tmp_path: Path) -> AsyncIterator[Starting]:
     async with leading(tmp_path) as (repository, lease), FileWatcher() as watcher:
         job = await bring(repository, lease, await repository.add(new_job(), max_queued=PLENTY), State.STARTING)
-        start = Starting(repository, Writer(repository, lease, utc_now), watcher, job)
+        start = Starting(repository, JobWriter(repository, lease, utc_now), watcher, job)
         yield start
         start.attention.close()
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from ci_common.errors import LeadershipLost, Unavailable
-from ci_common.processes import ProcessIdentity, this_process
+from ci_common.system.processes import ProcessIdentity, this_process
 from ci_controller.leadership import Leadership, lead_forever
 from ci_persistence.repository import Held, LeaderLease, Lease
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.clocks import SetUptime
 from tests.helpers.waiting import eventually
 

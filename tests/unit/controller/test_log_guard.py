@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from ci_common.jobs import Job, State
-from ci_common.layout import ExitRecord, RunDirectory
-from ci_common.logs import LogTimes
-from ci_controller import log_guard
-from ci_controller.log_guard import LogGuard, damage_of, protect_log
+from ci_common.run_directory.layout import ExitRecord, RunDirectory
+from ci_common.run_directory.logs import LogTimes
+from ci_controller.execution import log_guard
+from ci_controller.execution.log_guard import LogGuard, damage_of, protect_log
 from tests.helpers.jobs import NOON
 
 NOBODY = 65534

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from ci_common.jobs import STOP_CONCLUSIONS, Conclusion, ReasonCode, State
-from ci_common.layout import ExitRecord
+from ci_common.run_directory.layout import ExitRecord
 from ci_common.spec import Retry
-from ci_controller.limits import Bounds
 from ci_controller.plan import (
     BOOT_SECONDS,
     MAX_STARTS,
@@ -30,7 +29,8 @@ from ci_controller.plan import (
     Wait,
     plan,
 )
-from ci_controller.verdicts import Observed, Sight, tells_all
+from ci_controller.policy.limits import Bounds
+from ci_controller.policy.verdicts import Observed, Sight, tells_all
 from tests.helpers.decisions import COMPLETED, QUEUED, RUNNING, STARTING, T0, TIMEOUT, decide, job, seen, verdict
 
 

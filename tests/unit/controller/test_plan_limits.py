@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ci_common.jobs import Conclusion, Job, ReasonCode, State
-from ci_common.layout import ExitRecord
-from ci_controller.limits import NO_BOUNDS, NOTHING_USED, Bounds, Usage
+from ci_common.run_directory.layout import ExitRecord
 from ci_controller.plan import Action, Complete, MarkStopping, OpenGate, Wait, plan
-from ci_controller.verdicts import Observed, Sight, Verdict
+from ci_controller.policy.limits import NO_BOUNDS, NOTHING_USED, Bounds, Usage
+from ci_controller.policy.verdicts import Observed, Sight, Verdict
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 JOB = Job(id="j", type="container", submit_time=T0, state=State.RUNNING, start_time=T0)

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ci_common.jobs import ACTIVE_STATES, STOP_CONCLUSIONS, TRANSITIONS, Conclusion, Job, ReasonCode, State
-from ci_common.layout import ExitRecord
-from ci_controller.limits import Bounds, Usage
+from ci_common.run_directory.layout import ExitRecord
 from ci_controller.plan import (
     Action,
     Adopt,
@@ -24,7 +23,8 @@ from ci_controller.plan import (
     Stop,
     Wait,
 )
-from ci_controller.verdicts import Observed, Sight, Verdict
+from ci_controller.policy.limits import Bounds, Usage
+from ci_controller.policy.verdicts import Observed, Sight, Verdict
 from tests.helpers.decisions import COMPLETED, RUNNING, STARTING, T0, decide, job
 
 

@@ -9,12 +9,12 @@ import pytest
 
 from ci_common.errors import Unavailable
 from ci_common.jobs import Conclusion, Job, ReasonCode, State
-from ci_common.layout import DataDirectory
-from ci_common.processes import this_process
+from ci_common.run_directory.layout import DataDirectory
+from ci_common.system.processes import this_process
 from ci_common.times import utc_now
-from ci_controller.possession import take_possession
+from ci_controller.ownership import take_possession
 from ci_persistence.repository import Installation, JobFilter
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.jobs import PLENTY, bring, new_job
 
 

@@ -7,16 +7,16 @@ from typing import cast
 
 import pytest
 
-from ci_common.ballast import Ballast
+from ci_common.archives.unpack import UnpackLimits
 from ci_common.jobs import Job, State
-from ci_common.layout import DataDirectory
+from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
+from ci_common.system.reserved_space import Ballast
 from ci_common.times import utc_now
-from ci_common.unpack import UnpackLimits
-from ci_controller.rundir import prepare_gate
+from ci_controller.execution.workload_execution import WorkloadExecution
+from ci_controller.policy.verdicts import Sight
+from ci_controller.run_directory.preparation import prepare_gate
 from ci_controller.runtime.protocol import Runtime
-from ci_controller.verdicts import Sight
-from ci_controller.workload_execution import WorkloadExecution
 from tests.helpers.waiting_runtime import WaitingRuntime
 
 

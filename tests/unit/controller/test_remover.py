@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from ci_common.jobs import Conclusion, Job, StartWay, State
-from ci_common.layout import DataDirectory
-from ci_common.trees import delete_tree
-from ci_common.watch import FileWatcher
-from ci_controller.remover import Remover
+from ci_common.run_directory.layout import DataDirectory
+from ci_common.system.trees import delete_tree
+from ci_common.system.watch import FileWatcher
+from ci_controller.gc.remover import Remover
 from ci_controller.runtime.protocol import WAITING, Sighting, WorkloadKey
 from ci_persistence.repository import Lease
 from ci_persistence.retention import Removal
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.jobs import NOON, PLENTY, new_job
 from tests.helpers.leading import leading
 from tests.helpers.waiting import eventually

@@ -9,9 +9,9 @@ import pytest
 
 from ci_common.errors import StartFault
 from ci_common.ids import new_job_id
-from ci_common.layout import RunDirectory
-from ci_controller import renewal
-from ci_controller.renewal import fill_workspace
+from ci_common.run_directory.layout import RunDirectory
+from ci_controller.run_directory import workspace
+from ci_controller.run_directory.workspace import fill_workspace
 from tests.helpers.archives import LIMITS, UnpackLimits
 from tests.helpers.service import zipped
 from tests.helpers.waiting import eventually
@@ -83,7 +83,7 @@ async def test_a_full_disk_is_not_the_uploads_fault(
     async def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(renewal, "unpack_apart", full)
+    monkeypatch.setattr(workspace, "unpack_apart", full)
     with pytest.raises(OSError, match="No space"):
         await fill_workspace(run, upload, LIMITS)
     assert not run.workspace.exists()

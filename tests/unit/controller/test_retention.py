@@ -12,16 +12,16 @@ import pytest
 from ci_common.errors import StaleWrite
 from ci_common.ids import new_job_id
 from ci_common.jobs import Conclusion, State
-from ci_common.layout import UNCONFIRMED, DataDirectory
-from ci_common.processes import this_process
+from ci_common.run_directory.layout import UNCONFIRMED, DataDirectory
 from ci_common.settings import Settings
-from ci_controller import sweeper
-from ci_controller.completion import Writer
-from ci_controller.runtime.process import ProcessRuntime
-from ci_controller.strays import Strays
-from ci_controller.sweeper import Sweeper
+from ci_common.system.processes import this_process
+from ci_controller.gc import sweeper
+from ci_controller.gc.strays import Strays
+from ci_controller.gc.sweeper import Sweeper
+from ci_controller.job_writer import JobWriter
+from ci_controller.runtime.process.runtime import ProcessRuntime
 from ci_persistence.repository import JobFilter, Lease
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.jobs import NOON, PLENTY, new_job
 from tests.helpers.leading import leading
 
@@ -43,7 +43,7 @@ class Bench:
 
     def sweeper(self, **environment: str) -> Sweeper:
         settings = Settings.from_env(environment, db_path=self.path / "jobs.db", data_dir=self.data.path)
-        writer = Writer(self.repository, self.lease, lambda: self.now)
+        writer = JobWriter(self.repository, self.lease, lambda: self.now)
         strays = Strays(self.data, self.repository, ProcessRuntime(settings, self.data))
         return Sweeper(settings, writer=writer, retention=self.repository, data=self.data, strays=strays)
 

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ci_common.jobs import ACTIVE_STATES, STOP_CONCLUSIONS, Attempt, Conclusion, Job, ReasonCode, State
-from ci_common.layout import ExitRecord
+from ci_common.run_directory.layout import ExitRecord
 from ci_common.spec import Retry
-from ci_controller.limits import Bounds
 from ci_controller.plan import Complete, MarkRunning, MarkStarting, MarkStopping, TryAgain, Wait, conclude, plan
-from ci_controller.retrying import pause_after
-from ci_controller.verdicts import Observed, Sight, Verdict
+from ci_controller.policy.limits import Bounds
+from ci_controller.policy.retry import pause_after
+from ci_controller.policy.verdicts import Observed, Sight, Verdict
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 BOUNDS = Bounds(timeout=100.0)

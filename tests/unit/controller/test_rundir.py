@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.layout import ExitRecord, RunDirectory, open_regular
-from ci_controller.rundir import (
+from ci_common.run_directory.layout import ExitRecord, RunDirectory, open_regular
+from ci_controller.run_directory.preparation import (
     clear,
     doom,
     has_workspace,

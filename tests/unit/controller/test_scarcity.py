@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.ballast import Ballast
-from ci_common.layout import DataDirectory
-from ci_controller import scarcity
-from ci_controller.scarcity import Scarcity
+from ci_common.run_directory.layout import DataDirectory
+from ci_common.system.reserved_space import Ballast
+from ci_controller.scheduling import disk_pressure
+from ci_controller.scheduling.disk_pressure import Scarcity
 from tests.helpers.waiting import eventually
 
 
@@ -18,7 +18,7 @@ from tests.helpers.waiting import eventually
 async def test_a_job_is_ended_where_the_disk_stays_full(
     full: list[bool], ends: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scarcity, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(disk_pressure, "LOOK_SECONDS", 0.0)
     ended, looked = asyncio.Event(), asyncio.Event()
     looks = list(full)
 
@@ -32,7 +32,7 @@ async def test_a_job_is_ended_where_the_disk_stays_full(
         ended.set()
         return True
 
-    monkeypatch.setattr(scarcity, "is_full", is_full)
+    monkeypatch.setattr(disk_pressure, "is_full", is_full)
     watching = asyncio.create_task(Scarcity(DataDirectory(tmp_path), Ballast(tmp_path / "db"), end_greediest).run())
     await eventually(lambda: ended.is_set() or looked.is_set())
     watching.cancel()

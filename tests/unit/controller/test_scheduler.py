@@ -7,19 +7,19 @@ from typing import Any, cast
 
 import pytest
 
-from ci_common.disk import Disk
 from ci_common.errors import ImageNotFound, Unavailable
 from ci_common.ids import new_job_id
 from ci_common.jobs import Attempt, Conclusion, Job, NewJob, ReasonCode, StartWay, State
 from ci_common.spec import ExecutionPlan, Retry
+from ci_common.system.disk import Disk
 from ci_common.times import utc_now
-from ci_controller.builtin import BuiltinExecution
-from ci_controller.completion import Writer
-from ci_controller.images import Images
-from ci_controller.kinds import Kinds
+from ci_controller.execution.builtin import BuiltinExecution
+from ci_controller.job_writer import JobWriter
 from ci_controller.runtime.protocol import Runtime
-from ci_controller.scheduler import Scheduler
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_controller.scheduling.images import Images
+from ci_controller.scheduling.profiles import Kinds
+from ci_controller.scheduling.scheduler import Scheduler
+from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.disks import PlayedUsage
 from tests.helpers.leading import leading
 from tests.helpers.runtimes import ScriptedImages
@@ -62,7 +62,7 @@ class PlayedPool:
 class Queue:
     """A queue with two slots."""
 
-    def __init__(self, repository: SQLiteJobRepository, writer: Writer) -> None:
+    def __init__(self, repository: SQLiteJobRepository, writer: JobWriter) -> None:
         self.repository = repository
         self.writer = writer
         self.runtime = ScriptedImages("here")
@@ -90,7 +90,7 @@ class Queue:
 @pytest.fixture
 async def queue(tmp_path: Path) -> AsyncIterator[Queue]:
     async with leading(tmp_path) as (repository, lease):
-        made = Queue(repository, Writer(repository, lease, utc_now))
+        made = Queue(repository, JobWriter(repository, lease, utc_now))
         yield made
         await made.images.close()
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ci_common.layout import RunDirectory
+from ci_common.run_directory.layout import RunDirectory
 from ci_common.spec import PlannedStep
-from ci_controller.script import quote
+from ci_controller.run_directory.script import quote
 from tests.helpers.scripts import ENVIRONMENT, SHELLS, ScriptRun, as_sh, plan_of, shell_steps
 
 ALL_BYTES = bytes(range(1, 256))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.layout import RunDirectory
+from ci_common.run_directory.layout import RunDirectory
 from tests.helpers.scripts import ENVIRONMENT, SHELLS, ScriptRun, as_sh, plan_of, shell_steps
 
 OTHER = 65534

@@ -6,8 +6,8 @@ from unittest.mock import patch
 
 import pytest
 
-from ci_common.layout import ExitRecord, RunDirectory
-from ci_controller import script
+from ci_common.run_directory.layout import ExitRecord, RunDirectory
+from ci_controller.run_directory import script
 from tests.helpers import scripts
 from tests.helpers.scripts import SHELLS, ScriptRun, as_sh, plan_of, shell_steps
 

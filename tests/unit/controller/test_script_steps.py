@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from ci_common.jobs import StepStatus
-from ci_common.layout import RunDirectory
+from ci_common.run_directory.layout import RunDirectory
+from ci_common.run_directory.steps import read_steps
 from ci_common.spec import ExecutionPlan, PlannedStep
-from ci_common.steps import read_steps
 from ci_common.times import uptime
-from ci_controller.rundir import mark_stopping, opened_gate
-from ci_controller.script import Setup
+from ci_controller.run_directory.preparation import mark_stopping, opened_gate
+from ci_controller.run_directory.script import Setup
 from tests.helpers.scripts import ENVIRONMENT, SHELLS, ScriptRun, as_sh, end_of, plan_of, shell_steps
 
 MakeRun = Callable[..., ScriptRun]

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.layout import RunDirectory
-from ci_common.logs import LogTimes
+from ci_common.run_directory.layout import RunDirectory
+from ci_common.run_directory.logs import LogTimes
+from ci_common.system.watch import FileWatcher
 from ci_common.times import utc_now
-from ci_common.watch import FileWatcher
-from ci_controller import usage
-from ci_controller.limits import Bounds
-from ci_controller.usage import UsageWatch, measure
+from ci_controller.execution import usage
+from ci_controller.execution.usage import UsageWatch, measure
+from ci_controller.policy.limits import Bounds
 from tests.helpers.waiting import PATIENCE, eventually
 
 MIB = 1024**2

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.processes import this_process
+from ci_common.system.processes import this_process
 from ci_persistence.repository import Lease
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_persistence.sqlite.repository import SQLiteJobRepository
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ import pytest
 from ci_common.errors import Unavailable
 from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, State, StepResult, StepStatus
 from ci_common.times import from_micros
-from ci_persistence import schema
 from ci_persistence.repository import JobFilter
-from ci_persistence.schema import migrate, migrations
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_persistence.sqlite import schema
+from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.sqlite.schema import migrate, migrations
 from tests.helpers.installation import ROOT
 
 NEWEST = len(migrations())
@@ -217,7 +217,7 @@ async def test_a_migration_that_fails_anywhere_leaves_the_older_database_whole(t
 
 KILLED = """
 import os, signal, sqlite3, sys
-from ci_persistence import schema
+from ci_persistence.sqlite import schema
 
 version, number = int(sys.argv[2]), int(sys.argv[3])
 statements = list(schema._statements(schema.migrations()[version]))

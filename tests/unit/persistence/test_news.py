@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from ci_common.jobs import Job, State
-from ci_persistence import operations
 from ci_persistence.repository import Lease
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_persistence.sqlite import operations
+from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.jobs import NOON, PLENTY, bring, new_job
 from tests.helpers.waiting import PATIENCE, eventually
 

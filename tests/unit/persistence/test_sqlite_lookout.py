@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from ci_common import watch
 from ci_common.jobs import State
+from ci_common.system import watch
 from ci_persistence.repository import Lease
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.jobs import NOON, PLENTY, bring, new_job
 from tests.helpers.waiting import eventually
 

@@ -12,9 +12,9 @@ import pytest
 
 from ci_common.errors import Unavailable
 from ci_common.jobs import ACTIVE_STATES, TRANSITIONS, Conclusion, State
-from ci_persistence import queries, retention_queries
-from ci_persistence.rows import CONTROLLER_FIELDS, api_columns, controller_columns, first_version
-from ci_persistence.schema import migrate, migrations
+from ci_persistence.sqlite import queries, retention_queries
+from ci_persistence.sqlite.rows import CONTROLLER_FIELDS, api_columns, controller_columns, first_version
+from ci_persistence.sqlite.schema import migrate, migrations
 from tests.helpers.jobs import new_job
 
 WHOLE: dict[State, dict[str, Any]] = {

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from ci_common.ballast import Ballast
 from ci_common.errors import JobNotFound, NoRoom, QueueFull
 from ci_common.jobs import Job
-from ci_common.watch import FileWatcher
-from ci_persistence import connections
-from ci_persistence.connections import Lane
-from ci_persistence.news import News
-from ci_persistence.operations import data_version
-from ci_persistence.queries import CONFIGURE_WRITER
-from ci_persistence.sqlite import SQLiteJobRepository
-from ci_persistence.writing import Writer
+from ci_common.system.reserved_space import Ballast
+from ci_common.system.watch import FileWatcher
+from ci_persistence.sqlite import connections
+from ci_persistence.sqlite.change_notifier import News
+from ci_persistence.sqlite.connections import Lane
+from ci_persistence.sqlite.operations import data_version
+from ci_persistence.sqlite.queries import CONFIGURE_WRITER
+from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.sqlite.writer import Writer
 from tests.helpers.jobs import PLENTY, new_job
 from tests.helpers.waiting import eventually
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from ci_selftest.checks import check_job, differences
-from ci_selftest.evidence import Evidence, Promise
-from ci_selftest.output import Say
-from ci_selftest.plans import LAST_WORD, JobPlan, Kind, Way
-from ci_selftest.readers import Reading
+from ci_selftest.jobs.checks import check_job, differences
+from ci_selftest.jobs.evidence import Evidence, Promise
+from ci_selftest.jobs.output import Say
+from ci_selftest.jobs.plans import LAST_WORD, JobPlan, Kind, Way
+from ci_selftest.jobs.readers import Reading
 
 TOKEN = "token-1-0123456789abcdef"
 LINES = b"".join(b"line %d\n" % number for number in range(1000))

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from ci_selftest.held_ports import held_port, held_ports
+from ci_selftest.faults.held_ports import held_port, held_ports
 
 
 def listening(port: int, *, reuse: bool = True) -> socket.socket:

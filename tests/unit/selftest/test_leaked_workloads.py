@@ -7,13 +7,13 @@ from typing import Any, cast
 import pytest
 
 from ci_client.aio import CiClient
-from ci_common.layout import DataDirectory
+from ci_common.run_directory.layout import DataDirectory
 from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, JOB, KIND
 from ci_controller.runtime.docker.engine import Engine
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_persistence.sqlite.repository import SQLiteJobRepository
 from ci_selftest import leaks
-from ci_selftest.evidence import Promise
-from ci_selftest.workloads import Containers, Processes
+from ci_selftest.faults.workloads import Containers, Processes
+from ci_selftest.jobs.evidence import Promise
 from tests.engine.api import EngineAPI
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ci_common.layout import DataDirectory
+from ci_common.run_directory.layout import DataDirectory
 from ci_selftest.leaks import age_submissions, leaked_files
 from ci_selftest.scratch import Scratch, abandoned, kill_processes_of, processes_of, scratch_directory
 from tests.helpers.waiting import PATIENCE

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ci_common.spec import Spec, plan_steps
-from ci_selftest.output import Count, LongLine, Pause, Say, shell_of
-from ci_selftest.plans import ENDS_ITSELF, Kind, Way, job_plan
+from ci_selftest.jobs.output import Count, LongLine, Pause, Say, shell_of
+from ci_selftest.jobs.plans import ENDS_ITSELF, Kind, Way, job_plan
 from ci_selftest.schedule import Fault, fault_schedule
 
 

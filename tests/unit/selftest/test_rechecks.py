@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from ci_selftest.evidence import Evidence, Promise
-from ci_selftest.rechecks import check_again, check_listed, check_unknown, told_of
+from ci_selftest.jobs.evidence import Evidence, Promise
+from ci_selftest.jobs.rechecks import check_again, check_listed, check_unknown, told_of
 from tests.unit.selftest.test_checks import OUTPUT, evidence, job
 
 

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from ci_selftest.evidence import Promise, Violation
+from ci_selftest.jobs.evidence import Promise, Violation
 from ci_selftest.report import Outcome
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.archive_links import check_links
+from ci_common.archives.links import check_links
+from ci_common.archives.unpack import UnpackLimits
 from ci_common.errors import InvalidUpload
-from ci_common.unpack import UnpackLimits
 from tests.helpers.archives import Case, link
 
 MANY = UnpackLimits(bytes=2**40, members=100_000, ratio=10**6)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.layout import RunDirectory
-from ci_common.logs import CHUNK_BYTES, TIMES_SECONDS, LogTimes
-from ci_server import attempt_files
-from ci_server.attempt_files import AttemptFiles
+from ci_common.run_directory.layout import RunDirectory
+from ci_common.run_directory.logs import CHUNK_BYTES, TIMES_SECONDS, LogTimes
+from ci_server.streaming import attempt_files
+from ci_server.streaming.attempt_files import AttemptFiles
 from tests.helpers.jobs import NOON
 
 

@@ -1,7 +1,7 @@
 """What is remembered of streams."""
 
-from ci_server.batches import RecentBatches
-from ci_server.narration import Batch, Place, Then
+from ci_server.streaming.batches import RecentBatches
+from ci_server.streaming.event_source import Batch, Place, Then
 
 
 def batch(size: int) -> Batch:

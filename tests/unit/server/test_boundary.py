@@ -10,10 +10,10 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from ci_common.settings import Settings
-from ci_server import leaving as departure
-from ci_server.hosts import HostCheck
-from ci_server.leaving import Leaving
-from ci_server.middleware import Boundary
+from ci_server.http import shutdown as departure
+from ci_server.http.allowed_hosts import HostCheck
+from ci_server.http.middleware import Boundary
+from ci_server.http.shutdown import Leaving
 
 
 class Request:

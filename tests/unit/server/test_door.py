@@ -2,8 +2,8 @@
 
 import pytest
 
-from ci_server.door import door as module
-from ci_server.door.door import Door
+from ci_server.connections import tracker as module
+from ci_server.connections.tracker import Door
 
 
 class Waiting:

@@ -7,10 +7,10 @@ import pytest
 
 from ci_common.ids import new_job_id
 from ci_common.jobs import NewJob
-from ci_common.processes import this_process
+from ci_common.system.processes import this_process
 from ci_common.times import utc_now
-from ci_persistence.sqlite import SQLiteJobRepository
-from ci_server.feed import JobFeed
+from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_server.streaming.row_watcher import JobFeed
 from tests.helpers.waiting import PATIENCE
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci_common.jobs import StepResult, StepStatus
-from ci_server.framing import LogFramer, frame, step_events
+from ci_server.streaming.framing import LogFramer, frame, step_events
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
 

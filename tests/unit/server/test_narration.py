@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ci_common.jobs import Conclusion, Job, State, StepResult, StepStatus
-from ci_common.layout import RunDirectory
-from ci_server.narration import Narration, Place, Then
+from ci_common.run_directory.layout import RunDirectory
+from ci_server.streaming.event_source import Narration, Place, Then
 from tests.helpers.jobs import NOON
 
 LOG = b"one\ntwo\n"

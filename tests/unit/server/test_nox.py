@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ci_server.recognition.nox import read_nox
-from ci_server.recognition.tox_ini import ToxEnvironment
+from ci_server.detection.declarations.nox import read_nox
+from ci_server.detection.declarations.tox_ini import ToxEnvironment
 from tests.helpers.pip_calls import pip_calls
 
 

@@ -11,8 +11,8 @@ from pip._internal.network.session import PipSession
 from pip._internal.req.req_file import parse_requirements, preprocess
 
 from ci_common.errors import InvalidRequest
-from ci_server.recognition.pip_files import logical_lines, read_pip_file
-from ci_server.recognition.project_files import ProjectFiles
+from ci_server.detection.declarations.pip_files import logical_lines, read_pip_file
+from ci_server.detection.reading.project_files import ProjectFiles
 from tests.helpers.pip_calls import BUILT, pip_calls
 from tests.helpers.service import tree
 

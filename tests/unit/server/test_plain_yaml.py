@@ -10,9 +10,9 @@ import yamlcore
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ci_common.scalars import Plain
-from ci_server.recognition import plain_yaml
-from ci_server.recognition.plain_yaml import NotPlain, load_plain, locate
+from ci_common.parsing.scalars import Plain
+from ci_server.detection.reading import plain_yaml
+from ci_server.detection.reading.plain_yaml import NotPlain, load_plain, locate
 
 DOCUMENTS = [
     "",

@@ -9,7 +9,7 @@ import pytest
 from ci_common.errors import InvalidRequest
 from ci_common.settings import Settings
 from ci_common.spec import Spec
-from ci_server.recognition.projects import resolve, resolve_command
+from ci_server.detection.projects import resolve, resolve_command
 from tests.helpers.service import tree
 
 SETTINGS = Settings()
@@ -61,7 +61,7 @@ def test_more_than_a_program_can_be_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: dict[str, Any], request_: dict[str, Any], path: str
 ) -> None:
     spec = Spec.model_validate({"command": "x"} | file if "steps" not in file else file)
-    monkeypatch.setattr("ci_server.recognition.projects.read_ci_yaml", lambda *_, **__: spec)
+    monkeypatch.setattr("ci_server.detection.projects.read_ci_yaml", lambda *_, **__: spec)
     assert paths_of(lambda: resolve(tmp_path, Spec.model_validate(request_), SETTINGS)) == [path]
 
 

@@ -10,7 +10,7 @@ from packaging.version import Version
 from poetry.core.constraints.version import Version as PoetryVersion
 from poetry.core.factory import Factory
 
-from ci_server.recognition.poetry import poetry_local_names, poetry_requirements, specifier
+from ci_server.detection.declarations.poetry import poetry_local_names, poetry_requirements, specifier
 
 NUMBERS = st.lists(st.integers(0, 3), min_size=1, max_size=3).map(lambda parts: ".".join(map(str, parts)))
 SINGLE = st.builds(

@@ -9,7 +9,7 @@ import pytest
 from ci_common.errors import InvalidRequest, UnrecognisedProject
 from ci_common.settings import Settings
 from ci_common.spec import Retry, Spec
-from ci_server.recognition.projects import Resolved, resolve, resolve_command
+from ci_server.detection.projects import Resolved, resolve, resolve_command
 
 Make = Callable[..., Resolved]
 SETTINGS = Settings(default_image="python:3.12-slim", default_timeout=100)

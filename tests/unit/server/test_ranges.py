@@ -2,7 +2,7 @@
 
 import pytest
 
-from ci_server.ranges import ByteRange, NotSatisfiable, parse_range
+from ci_server.http.ranges import ByteRange, NotSatisfiable, parse_range
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ci_server.readers import begun
+from ci_server.streaming.connections import begun
 
 
 async def test_what_can_be_done_at_once_leaves_nothing() -> None:

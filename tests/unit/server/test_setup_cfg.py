@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ci_common.errors import InvalidRequest
-from ci_server.recognition.extras import read_extras
-from ci_server.recognition.project_files import ProjectFiles
-from ci_server.recognition.requirements import parse_requirement
-from ci_server.recognition.setup_cfg import SetupCfg
-from ci_server.recognition.setup_py import SetupArguments
+from ci_server.detection.declarations.extras import read_extras
+from ci_server.detection.declarations.setup_cfg import SetupCfg
+from ci_server.detection.declarations.setup_py import SetupArguments
+from ci_server.detection.reading.project_files import ProjectFiles
+from ci_server.detection.reading.requirements import parse_requirement
 from tests.helpers.pip_calls import pip_calls
 from tests.helpers.service import tree
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from ci_common.layout import RunDirectory
-from ci_common.watch import FileWatcher
-from ci_server import shared_tail
-from ci_server.attempt_files import AttemptFiles
-from ci_server.shared_tail import SharedTail
+from ci_common.run_directory.layout import RunDirectory
+from ci_common.system.watch import FileWatcher
+from ci_server.streaming import shared_tail
+from ci_server.streaming.attempt_files import AttemptFiles
+from ci_server.streaming.shared_tail import SharedTail
 from tests.helpers.shared_tails import RECENT, Connection, World, all_at_head
 from tests.helpers.waiting import eventually
 
@@ -112,8 +112,8 @@ async def test_everybody_gets_everything_whoever_comes_when_and_has_room_when(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared_tail, "PROBED_BYTES", 300)
-    for module in ("attempt_files", "narration"):
-        monkeypatch.setattr(f"ci_server.{module}.CHUNK_BYTES", 4096)
+    for module in ("attempt_files", "event_source"):
+        monkeypatch.setattr(f"ci_server.streaming.{module}.CHUNK_BYTES", 4096)
     chance = random.Random(7)
     readers: list[tuple[Connection, int]] = []
     for _ in range(60):
@@ -224,7 +224,7 @@ async def test_a_look_that_had_to_wait_for_its_turn_makes_no_pause(
 
 
 async def test_pings_go_to_those_who_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ci_server.tails.PING_SECONDS", 0.01)
+    monkeypatch.setattr("ci_server.streaming.tails.PING_SECONDS", 0.01)
     (one, _), (two, _) = world.join(), world.join()
     await eventually(lambda: all(connection.received.count(b": ping\n\n") > 2 for connection in (one, two)))
 
@@ -232,7 +232,7 @@ async def test_pings_go_to_those_who_wait(world: World, monkeypatch: pytest.Monk
 async def test_a_request_whose_client_does_not_read_ends_soon_after_the_server_leaves(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ci_server.tails.GRACE_SECONDS", 0.01)
+    monkeypatch.setattr("ci_server.streaming.tails.GRACE_SECONDS", 0.01)
     joined: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
 
     async def request() -> None:

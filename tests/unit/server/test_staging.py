@@ -6,15 +6,15 @@ from typing import Any, cast
 
 import pytest
 
+from ci_common.archives.unpack import UnpackLimits, unpack
 from ci_common.errors import InvalidUpload
 from ci_common.ids import new_job_id
 from ci_common.jobs import Job, NewJob
-from ci_common.layout import DataDirectory
+from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
-from ci_common.unpack import UnpackLimits, unpack
 from ci_persistence.repository import JobRepository
-from ci_persistence.rows import first_version
-from ci_server.staging import Staging, staged
+from ci_persistence.sqlite.rows import first_version
+from ci_server.uploads.staging import Staging, staged
 from tests.helpers.jobs import new_job
 from tests.helpers.service import zipped
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from ci_common.archives.unpack import UnpackingStopped
 from ci_common.errors import InvalidUpload, TooLarge
-from ci_common.unpack import UnpackingStopped
 from tests.helpers.archives import Case, link, member
 
 
@@ -283,7 +283,7 @@ def test_a_disk_that_takes_a_part_is_asked_to_take_the_rest(case: Case, monkeypa
             return super().write(bytes(data)[:1000])
 
     monkeypatch.setattr(
-        "ci_common.unpack.open", lambda descriptor, *_, **__: Reluctant(descriptor, "wb"), raising=False
+        "ci_common.archives.unpack.open", lambda descriptor, *_, **__: Reluctant(descriptor, "wb"), raising=False
     )
     content = random.Random(3).randbytes(5_500)
     case.write(("a", content))

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from ci_common.archives.unpack import UnpackLimits
 from ci_common.errors import InvalidUpload, TooLarge
 from ci_common.settings import Settings
-from ci_common.unpack import UnpackLimits
 from tests.helpers.archives import Case
 
 MIB = 1024**2

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ci_common.jobs import Job, State
-from ci_common.layout import DataDirectory
+from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_controller.backup import files, taking
 from ci_controller.backup.manifest import Backup, BackupFault, Manifest
@@ -27,7 +27,7 @@ async def test_commits_go_on_while_the_database_is_copied(place: Place, target: 
     """And none of them makes the copying begin anew, or gets into the copy."""
     for _ in range(40):
         await place.job(State.QUEUED, upload=None)
-    monkeypatch.setattr("ci_persistence.copies._PAGES_AT_ONCE", 1)
+    monkeypatch.setattr("ci_persistence.sqlite.copies._PAGES_AT_ONCE", 1)
     steps: list[str] = []
 
     def say(line: str) -> None:

@@ -14,12 +14,12 @@ import pytest
 from ci_common.findings import Finding
 from ci_common.ids import new_job_id
 from ci_common.jobs import State
-from ci_common.layout import DataDirectory
-from ci_common.processes import ProcessIdentity, identity_of, this_process
+from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
+from ci_common.system.processes import ProcessIdentity, identity_of, this_process
 from ci_common.times import utc_now
-from ci_controller.examination import containers, disk, examine, machine
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_controller.doctor import containers, disk, examine, machine
+from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.examined import found, opened
 from tests.helpers.jobs import PLENTY, new_job
 from tests.helpers.waiting import eventually

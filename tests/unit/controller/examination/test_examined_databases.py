@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from ci_common.layout import DataDirectory
+from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
-from ci_controller.examination import examine
-from ci_persistence.inspection import DatabaseTrouble, Trouble, inspect_database
-from ci_persistence.queries import CONFIGURE_WRITER
-from ci_persistence.schema import migrations
-from ci_persistence.sqlite import SQLiteJobRepository
+from ci_controller.doctor import examine
+from ci_persistence.sqlite.inspection import DatabaseTrouble, Trouble, inspect_database
+from ci_persistence.sqlite.queries import CONFIGURE_WRITER
+from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.sqlite.schema import migrations
 from tests.helpers.examined import found, opened
 from tests.helpers.jobs import PLENTY, new_job
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from ci_common.system.watch import FileWatcher
 from ci_common.times import utc_now
-from ci_common.watch import FileWatcher
-from ci_controller.completion import Writer
+from ci_controller.job_writer import JobWriter
 from tests.helpers.leading import leading
 from tests.helpers.pools import Place
 
@@ -16,7 +16,7 @@ from tests.helpers.pools import Place
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
     async with leading(tmp_path) as (repository, lease), FileWatcher() as watcher:
-        made = Place(tmp_path, Writer(repository, lease, utc_now), watcher)
+        made = Place(tmp_path, JobWriter(repository, lease, utc_now), watcher)
         running = asyncio.create_task(made.pool.run())
         yield made
         running.cancel()

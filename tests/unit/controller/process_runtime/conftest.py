@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from ci_common.layout import DataDirectory
+from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
-from ci_controller.runtime.process import ProcessRuntime
+from ci_controller.runtime.process.runtime import ProcessRuntime
 from tests.contracts.runtime_suite.bench import MakeTrial
 from tests.contracts.runtime_suite.trial import Trial, make_spec
 

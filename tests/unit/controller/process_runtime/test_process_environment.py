@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.layout import DataDirectory, RunDirectory
+from ci_common.run_directory.layout import DataDirectory, RunDirectory
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
-from ci_controller.runtime import python_environment
-from ci_controller.runtime.process import ProcessRuntime
-from ci_controller.runtime.process_environment import job_environment, python_setup
+from ci_controller.runtime.process import python_environment
+from ci_controller.runtime.process.environment import job_environment, python_setup
+from ci_controller.runtime.process.runtime import ProcessRuntime
 from tests.contracts.runtime_suite.bench import MakeTrial
 from tests.helpers.scripts import plan_of
 

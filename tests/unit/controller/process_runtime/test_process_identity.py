@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from ci_common.errors import RuntimeUnavailable
-from ci_common.layout import DataDirectory
-from ci_common.processes import ProcessIdentity, identity_of, this_process
-from ci_controller.runtime.process import ProcessRuntime
+from ci_common.run_directory.layout import DataDirectory
+from ci_common.system.processes import ProcessIdentity, identity_of, this_process
+from ci_controller.runtime.process.runtime import ProcessRuntime
 from ci_controller.runtime.protocol import Phase, Workload
 from tests.contracts.runtime_suite.bench import MakeTrial
 from tests.helpers.process_records import forge, identity, record_of

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from ci_common.errors import RuntimeUnavailable, StartFault
-from ci_common.layout import DataDirectory, ExitRecord
-from ci_common.processes import this_process
+from ci_common.run_directory.layout import DataDirectory, ExitRecord
+from ci_common.run_directory.steps import read_steps
 from ci_common.settings import Settings
-from ci_common.steps import read_steps
+from ci_common.system.processes import this_process
 from ci_common.times import utc_now
-from ci_controller.runtime import process, process_supervisor
-from ci_controller.runtime.process import ProcessRuntime
+from ci_controller.runtime.process import runtime as process_runtime
+from ci_controller.runtime.process import supervisor
+from ci_controller.runtime.process.runtime import ProcessRuntime
 from ci_controller.runtime.protocol import Phase, Workload
 from tests.contracts.runtime_suite.bench import MakeTrial
 from tests.contracts.runtime_suite.trial import Lifeline
@@ -30,12 +31,12 @@ ROOT = Path(__file__).parents[4]
 async def test_a_second_supervisor_refuses(trial: MakeTrial, data: DataDirectory) -> None:
     one = trial("echo ran >>ran")
     await one.to_gate()
-    program = [sys.executable, "-I", "-S", process_supervisor.__file__, str(ROOT)]
+    program = [sys.executable, "-I", "-S", supervisor.__file__, str(ROOT)]
     program += [str(record_of(one, data).path), str(one.run.path), "1024"]
-    assert subprocess.run(program, check=False).returncode == process_supervisor.BUSY
+    assert subprocess.run(program, check=False).returncode == supervisor.BUSY
     await one.through_gate()
     await one.end()
-    assert subprocess.run(program, check=False).returncode == process_supervisor.BUSY
+    assert subprocess.run(program, check=False).returncode == supervisor.BUSY
     assert (one.workspace / "ran").read_text() == "ran\n"
 
 
@@ -59,7 +60,7 @@ async def test_a_supervisor_about_to_take_charge_is_waited_for(
 async def test_a_lock_that_nobody_explains_fails_the_start(
     trial: MakeTrial, runtime: ProcessRuntime, data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "TAKE_OVER_SECONDS", 0.05)
+    monkeypatch.setattr(process_runtime, "TAKE_OVER_SECONDS", 0.05)
     one = trial("exit 0")
     await runtime.create(one.spec)
     with record_of(one, data).locked() as free:
@@ -178,7 +179,7 @@ async def test_the_runtime_says_when_it_cannot_work(
     runtime: ProcessRuntime, data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await runtime.ping()
-    monkeypatch.setattr(process_supervisor, "SHELL", "/no/such/shell")
+    monkeypatch.setattr(supervisor, "SHELL", "/no/such/shell")
     with pytest.raises(RuntimeUnavailable, match="/no/such/shell"):
         await runtime.ping()
     monkeypatch.undo()
@@ -193,9 +194,9 @@ async def test_the_runtime_says_when_it_cannot_work(
 def test_a_supervisor_imports_little() -> None:
     """A job waits for that: with one of these it takes several times as long."""
     look = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import ci_common.process_start, {process_supervisor.__name__}"
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import ci_common.system.process_start, {supervisor.__name__}"
     )
     program = [sys.executable, "-I", "-S", "-c", f"{look}; print(*sys.modules)"]
     loaded = subprocess.run(program, check=True, capture_output=True, text=True).stdout.split()
-    assert process_supervisor.__name__ in loaded
+    assert supervisor.__name__ in loaded
     assert not {"asyncio", "json", "logging", "pydantic", "subprocess", "ci_common.settings"} & {*loaded}

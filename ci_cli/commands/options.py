@@ -1,0 +1,211 @@
+"""What several commands share: options, the part behind `--`, JSON, and the way to a server."""
+
+import json
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from ci_cli.connection import Connection
+    from ci_cli.interrupts import Interrupts
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Command(click.Command):
+    """A command whose names and texts are text: what is not UTF-8 is refused here. Paths may be any bytes."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, args)
+        for param in self.params:
+            given = ctx.params.get(param.name or "")
+            for value in given if isinstance(given, tuple) else (given,):
+                if isinstance(value, str) and not is_text(value):
+                    from ci_client.escapes import visible
+
+                    raise click.BadParameter(f"{visible(value)} is not valid UTF-8", ctx, param)
+        return rest
+
+
+class FilePath(click.Path):
+    """A path that is not empty: an unset variable of a shell's does not mean the current directory."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(path_type=Path, **kwargs)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("it is empty; give a path, such as . for the current directory", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+command = partial(click.command, cls=Command)
+
+
+def is_text(value: str) -> bool:
+    """Tell whether a text that came from outside was valid UTF-8."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+server_option = click.option(
+    "--server",
+    metavar="URL",
+    envvar="CI_SERVER_URL",
+    help="The server: http(s)://HOST:PORT or unix:///PATH. By default CI_SERVER_URL, or this user's `ci serve` on this "
+    "machine, or, where none runs, a server inside this command.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output.")
+events_option = click.option(
+    "--json", "as_json", is_flag=True, help="Write the job's events to standard output, as one line of JSON each."
+)
+detach_option = click.option(
+    "--detach", is_flag=True, help="Write the job's id to standard output and end, without following the job."
+)
+
+
+raw_option = click.option(
+    "--raw", is_flag=True, help="Write the log to a terminal as it is, with all its control sequences."
+)
+image_option = click.option("--image", metavar="IMAGE", help="The image to run in, such as python:3.12-slim.")
+
+
+class TailCommand(Command):
+    """A command that takes everything after the first `--` as it is, in `ctx.meta["tail"]` (None without `--`)."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta["tail"] = None
+        if "--" in args:
+            cut = args.index("--")
+            args, ctx.meta["tail"] = args[:cut], args[cut + 1 :]
+            _check_tail(ctx.meta["tail"], ctx)
+        return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]
+
+
+def _check_tail(tail: list[str], ctx: click.Context) -> None:
+    for number, value in enumerate(tail, start=1):
+        if not is_text(value):
+            from ci_client.escapes import visible
+
+            raise click.UsageError(
+                f"the command's word {number}, {visible(value)}, is not valid UTF-8, which a job's command has to be; "
+                "let a shell in the job make such bytes, as in: sh -c 'printf \"\\\\377\"'",
+                ctx,
+            )
+
+
+_PLAIN = ("image", "timeout", "no_output_timeout", "stop_grace", "priority", "project")
+_LIMITS = {"cpus": "cpus", "memory": "memory", "pids": "pids", "log": "max_log", "workspace": "max_workspace"}
+
+
+def spec_options(command: F) -> F:
+    """Add the options that say how a job runs; with `image` they arrive as keyword arguments for `spec_of`."""
+    options = [
+        click.option(
+            "--env", "-e", multiple=True, metavar="NAME[=VALUE]",
+            help="Set a variable of the job; without =VALUE, to its value here. May be repeated.",
+        ),
+        click.option("--timeout", metavar="DURATION", help="Stop the job after so long: seconds, or 10m, 1h30m."),
+        click.option(
+            "--retries", type=click.IntRange(0, 99), metavar="N",
+            help="Try up to N times more where the job fails, times out or errors. By default 0.",
+        ),
+        click.option(
+            "--no-output-timeout", metavar="DURATION", help="Stop the job once it has written nothing for so long."
+        ),
+        click.option(
+            "--stop-grace", metavar="DURATION",
+            help="Where the job is stopped, kill it so long after SIGTERM. By default CI_STOP_GRACE.",
+        ),
+        click.option("--cpus", type=float, metavar="N", help="The most processors the job may use, such as 1.5."),
+        click.option("--memory", metavar="SIZE", help="The most memory the job may use, such as 512m or 2g."),
+        click.option("--pids", type=int, metavar="N", help="The most processes and threads the job may have at once."),
+        click.option("--max-log", metavar="SIZE", help="Stop the job once its log is larger, such as 100m."),
+        click.option("--max-workspace", metavar="SIZE", help="Stop the job once its workspace is larger, such as 10g."),
+        click.option("--no-network", is_flag=True, help="Give the job no network."),
+        click.option("--priority", type=int, metavar="N", help="Higher ones start first. By default 0."),
+        click.option("--project", metavar="NAME", help="A name to group jobs by."),
+        click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label to find it by. May be repeated."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def spec_of(options: dict[str, Any], tail: list[str] | None) -> dict[str, Any]:
+    """Return what `spec_options` and the part behind `--` ask for, in the JSON form of `Spec`, without defaults.
+
+    Raises InvalidRequest, click.UsageError.
+    """
+    from ci_common.parsing.validation import validated
+    from ci_common.spec import Spec
+
+    limits = {name: options[option] for name, option in _LIMITS.items() if options[option] is not None}
+    spec = {name: options[name] for name in _PLAIN if options[name] is not None}
+    spec |= {"env": _variables(options["env"])} if options["env"] else {}
+    spec |= {"labels": _labels(options["label"])} if options["label"] else {}
+    spec |= {"limits": limits} if limits else {}
+    spec |= {"retry": {"max_attempts": 1 + options["retries"]}} if options["retries"] is not None else {}
+    spec |= {"network": False} if options["no_network"] else {}
+    if tail is not None:
+        if not tail:
+            raise click.UsageError("there is no command after --")
+        spec["command"] = list(tail)
+    if spec:
+        validated(Spec, spec, source="what the options ask for")
+    return spec
+
+
+def _variables(given: tuple[str, ...]) -> dict[str, str]:
+    import os
+
+    variables = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            if name not in os.environ:
+                raise click.UsageError(f"--env {name}: no such variable is set here; give a value with --env {name}=…")
+            value = os.environ[name]
+            if not is_text(value):
+                raise click.UsageError(f"--env {name}: its value here is not valid UTF-8; give one with --env {name}=…")
+        variables[name] = value
+    return variables
+
+
+def _labels(given: tuple[str, ...]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    for text, (key, equals, _) in zip(given, pairs, strict=True):
+        if not key or not equals:
+            raise click.UsageError(f"--label {text}: write it as KEY=VALUE")
+    return {key: value for key, _, value in pairs}
+
+
+def echo_json(value: Any) -> None:
+    """Write a value to standard output as JSON."""
+    from ci_cli.console import show_raw
+    from ci_client.escapes import visible_json
+
+    show_raw(visible_json(json.dumps(value, indent=2, ensure_ascii=False)) + "\n")
+
+
+def with_connection(
+    server: str | None, work: "Callable[[Connection], Awaitable[int]]", *, carries_jobs: bool = False
+) -> int:
+    """Run `work` with a connection to the server, and return its exit status; see `connected`."""
+    from ci_cli.connection import connected
+    from ci_cli.interrupts import run_command
+
+    async def command(interrupts: "Interrupts") -> int:  # noqa: ARG001  # a signal ends the command
+        async with connected(server, carries_jobs=carries_jobs) as connection:
+            return await work(connection)
+
+    return run_command(command)

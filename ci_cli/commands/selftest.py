@@ -1,0 +1,50 @@
+"""`ci selftest`."""
+
+import click
+
+from ci_cli.commands.options import command, echo_json, json_option
+
+
+@command()
+@click.option("--chaos", is_flag=True, help="Kill, pause and lock parts at random while jobs run.")
+@click.option(
+    "--minutes", type=click.FloatRange(0, min_open=True), metavar="N", help="How long to do so. By default 1."
+)
+@click.option("--seed", type=click.IntRange(0), metavar="S", help="Repeat the schedule of the run with this seed.")
+@click.option(
+    "--runtime",
+    type=click.Choice(["auto", "docker", "process"]),
+    default="auto",
+    help="Where the jobs run; auto: docker where an engine answers, else process.",
+)
+@click.option(
+    "--image", metavar="IMAGE", help="The image of the jobs; needs /bin/sh, cat and sleep. By default CI_DEFAULT_IMAGE."
+)
+@json_option
+def selftest(
+    chaos: bool, minutes: float | None, seed: int | None, runtime: str, image: str | None, as_json: bool
+) -> int:
+    """Prove on this machine that nothing is lost.
+
+    Starts a server and controllers of its own on a scratch database, submits jobs whose output is known byte for byte,
+    and ends with a table of broken promises. It touches nothing but what it has started. Without --chaos it only runs
+    a few jobs. The exit status is 0 if no promise was broken, else 70.
+    """
+    from ci_cli.console import show
+    from ci_cli.interrupts import Interrupts, run_command
+    from ci_cli.roots.selftest import selftest as carry_out
+    from ci_client.errors import EX_SOFTWARE
+
+    if minutes is not None and not chaos:
+        raise click.UsageError("--minutes goes with --chaos; without it, a self-test runs a few jobs and ends")
+    seconds = 60.0 * (minutes or 1.0) if chaos else None
+
+    async def command(_: Interrupts) -> int:
+        outcome = await carry_out(seconds=seconds, seed=seed, runtime=runtime, image=image)
+        if as_json:
+            echo_json(outcome.to_json())
+        else:
+            show(outcome.table())
+        return EX_SOFTWARE if outcome.violations else 0
+
+    return run_command(command)

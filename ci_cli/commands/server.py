@@ -1,0 +1,113 @@
+"""`ci serve`, `ci controller`, `ci settings`, `ci doctor`: commands about the installation itself."""
+
+from typing import Any
+
+import click
+
+from ci_cli.commands.options import command, echo_json, json_option, server_option
+
+
+@command()
+@click.option("--host", metavar="ADDRESS", help="The address to listen on. By default CI_HOST, or 127.0.0.1.")
+@click.option(
+    "--port",
+    metavar="N",
+    type=click.IntRange(0, 65535),
+    help="The port to listen on; 0 takes any free one. By default PORT, or 8000.",
+)
+def serve(host: str | None, port: int | None) -> int:
+    """Run the server: the API, and the controller that runs jobs.
+
+    Ctrl-C or SIGTERM stops it; running jobs go on, and the next `ci serve` takes them up. There are no keys yet:
+    whoever can reach the address can run commands on this machine. Settings come from the environment; `ci settings`
+    shows them.
+    """
+    import asyncio
+
+    from ci_cli.roots.serve import new_event_loop, run_server
+    from ci_common.settings import Settings
+
+    given: dict[str, Any] = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(run_server(Settings.from_env(**given)))
+    return 0
+
+
+@command()
+def controller() -> int:
+    """Run the controller alone, beside a server that has none.
+
+    The server runs with CI_CONTROLLER=off, and both with the same CI_DB_PATH and CI_DATA_DIR. Ctrl-C or SIGTERM stops
+    the controller; running jobs go on.
+    """
+    import asyncio
+
+    from ci_cli.roots.controller import run
+    from ci_common.settings import Settings
+
+    asyncio.run(run(Settings.from_env()))
+    return 0
+
+
+@command()
+@json_option
+def settings(as_json: bool) -> int:
+    """Show every setting: its value, default, unit and meaning."""
+    from ci_cli.console import show
+    from ci_client.formatting import columns
+    from ci_common.settings import Settings
+
+    rows = _described(Settings.from_env())
+    if as_json:
+        echo_json(rows)
+        return 0
+    head = ("SETTING", "VALUE", "DEFAULT", "UNIT", "MEANING")
+    show(columns([head, *(tuple(_shown(row[name.lower()]) for name in head) for row in rows)]))
+    return 0
+
+
+def _described(values: Any) -> list[dict[str, Any]]:
+    rows = []
+    for name in type(values).model_fields:
+        about = type(values).describe(name)
+        row = {"setting": about["env"], "value": getattr(values, name), "default": about["default"]}
+        row |= {"unit": about["unit"], "meaning": about["meaning"]}
+        rows.append({key: v if isinstance(v, int | float | None) else str(v) for key, v in row.items()})
+    return rows
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "-" if value is None else str(value)
+
+
+@command()
+@server_option
+@json_option
+def doctor(server: str | None, as_json: bool) -> int:
+    """Check this installation, and say what to fix.
+
+    The exit status is 0 if jobs can run, 69 if a server or an engine does not answer, 70 if anything else failed.
+    """
+    import asyncio
+    from dataclasses import asdict
+
+    from ci_cli.console import show
+    from ci_cli.doctor import examine_all, exit_status
+
+    findings = asyncio.run(examine_all(server))
+    if as_json:
+        echo_json([asdict(finding) for finding in findings])
+    else:
+        marks = {True: ("ok", "green"), None: ("warning", "yellow"), False: ("failed", "red")}
+        width = max(len(finding.name) for finding in findings)
+        for finding in findings:
+            (word, colour), name = marks[finding.ok], finding.name
+            mark = click.style(word.ljust(7), fg=colour)
+            for line in finding.message.split("\n"):
+                show(f"  {name.ljust(width)}  {line}", mark=mark)
+                mark, name = " " * 7, ""
+            if finding.remedy and finding.ok is not True:
+                show(f"  {'':{width}}  {finding.remedy}", mark=" " * 7)
+    return exit_status(findings)

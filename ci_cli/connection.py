@@ -1,0 +1,86 @@
+"""Which server a command talks to: the one it is told, else this user's own, else one in this very process."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from ci_cli.announcement import find_announced
+from ci_cli.console import say
+from ci_client.aio import CiClient
+from ci_client.errors import NobodyServes, NoSuchJob, ServerError
+from ci_common.ids import is_job_id
+
+_SHORTEST_PREFIX = 4
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A client, and what its server is."""
+
+    client: CiClient
+    embedded: bool
+    """The server lives in this process and ends with it; its jobs' containers go on."""
+    option: str = ""
+    """What the user gave to name the server, to be repeated in advice; empty where nothing is needed."""
+
+    @property
+    def where(self) -> str:
+        """Where the server is, for people."""
+        return "embedded in this command" if self.embedded else self.client.server_url
+
+    def advice(self, command: str, job_id: str, *rest: str) -> str:
+        """Return a command line that the user can type next."""
+        return " ".join(["ci", command, *([self.option] if self.option else []), job_id, *rest])
+
+    async def resolve(self, text: str) -> str:
+        """Return the id of the job that `text` names: a whole id, or the beginning of exactly one. Raises NoSuchJob."""
+        if is_job_id(text):
+            return text
+        if len(text) < _SHORTEST_PREFIX:
+            raise NoSuchJob(
+                f"{text!r} is no job's id; give one, or at least {_SHORTEST_PREFIX} characters of its beginning; "
+                "`ci list` shows the jobs"
+            )
+        prefix = text.lower()
+        jobs = await self.client.list_jobs(limit=100, q=prefix)
+        found = [str(job["job_id"]) for job in jobs if str(job["job_id"]).startswith(prefix)]
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise NoSuchJob(f"no job's id is {text!r} or begins so; `ci list` shows the jobs")
+        named = ", ".join(found[:_MOST_NAMED]) + (", …" if len(found) > _MOST_NAMED else "")
+        raise NoSuchJob(f"several jobs' ids begin with {text!r}: {named}")
+
+
+def _tell_of_break(why: str) -> None:
+    say(f"the stream broke, and is being taken up again: {why}")
+
+
+def _tell_of_busyness(refusal: ServerError, pause: float) -> None:
+    say(f"not taken yet: {refusal}; trying again in {pause:.0f} s")
+
+
+@asynccontextmanager
+async def connected(
+    server: str | None, *, carries_jobs: bool = False, outlives: str | None = None
+) -> AsyncIterator[Connection]:
+    """Connect to `server`, by default the one that `ci serve` of this user announced, else an embedded one.
+
+    An embedded server carries jobs out only with `carries_jobs`. `outlives` says what would be left undone once this
+    process ends; where only an embedded server could be had, NobodyServes is raised with it.
+    """
+    url = server or find_announced()
+    if url is not None:
+        async with CiClient(url, on_break=_tell_of_break, on_busy=_tell_of_busyness) as client:
+            yield Connection(client, embedded=False, option=f"--server {server}" if server else "")
+        return
+    if outlives is not None:
+        raise NobodyServes(
+            f"no server is configured, and {outlives}: start one with `ci serve`, name one with --server or "
+            "CI_SERVER_URL, or use `ci run`, which needs none"
+        )
+    from ci_cli.roots.embedded import embedded_server
+
+    async with embedded_server(carries_jobs=carries_jobs) as url, CiClient(url) as client:
+        yield Connection(client, embedded=True)

@@ -1,0 +1,186 @@
+"""The command line, `ci`. What a command ends with is documented in `ci_client.exits`."""
+
+import errno
+import io
+import os
+import re
+import sys
+
+import click
+
+from ci_cli.commands import backup, cleanup, jobs, run, selftest, server
+
+EX_USAGE = 64
+EX_SOFTWARE = 70
+EX_INTERRUPTED = 130
+EX_BROKEN_PIPE = 141
+
+_OF_THE_MACHINE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EIO),
+)
+"""Errors of the system's that are no fault of ours, and that a report would not help with."""
+_AS_REPR = re.compile(r"\\udc([89a-f][0-9a-f])")
+"""A byte that is no text, as `repr` shows it in click's messages."""
+_EXIT_STATUS = """\b
+Exit status: the job's own exit code where its own code ended by itself; else
+   64  wrong usage, or the server refused the request
+   69  no server answers, or the server's parts are not installed
+   70  an error of ours
+   75  the job errored: it could not be run, or was lost
+  124  the job timed out
+  130  the job was cancelled, or the command was interrupted"""
+
+
+class _InOrder(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        """As people need them, not by the alphabet."""
+        return list(self.commands)
+
+
+@click.group(
+    cls=_InOrder,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=_EXIT_STATUS,
+)
+@click.version_option(package_name="ci-server", prog_name="ci")
+def cli() -> None:
+    """Submit a directory, watch it run in a clean container, get a verdict.
+
+    In a project, `ci run` is all you need. `ci serve` starts a server that several terminals can share, or other
+    machines. A job's log goes to standard output, everything else to standard error.
+    """
+
+
+for _command in (
+    *(run.run, run.submit, run.exec_command, run.retry),
+    *(jobs.wait, jobs.logs, jobs.list_command, jobs.status, jobs.cancel),
+    *(cleanup.delete, cleanup.cleanup),
+    *(server.serve, server.controller, server.settings, server.doctor),
+    *(backup.backup, backup.restore),
+    selftest.selftest,
+):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # Not every terminal's encoding has every character.
+    sys.unraisablehook = _unraisable
+    sys.exit(_flushed(run_cli(sys.argv[1:])))
+
+
+def run_cli(args: list[str]) -> int:
+    """Run the command line with these arguments and return its exit status; messages go to standard error.
+
+    This is the one boundary for errors: those that are raised on purpose say what was wrong, any other is an error of
+    ours, which is kept in a report and never shown as a traceback.
+    """
+    try:
+        return _run_click(args)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\nci: interrupted", err=True)
+        return EX_INTERRUPTED
+    except Exception as exc:
+        return _unexpected(exc, args)
+
+
+def _unraisable(failure: "sys.UnraisableHookArgs") -> None:
+    """Keep a report of an error that no code could catch, as in a finalizer, instead of showing its traceback."""
+    from ci_cli.unexpected import is_debugging, keep
+
+    if is_debugging() or failure.exc_value is None:
+        sys.__unraisablehook__(failure)
+    else:
+        keep(failure.exc_value, "beside the command")
+
+
+def _flushed(status: int) -> int:
+    """Write what is left in the buffers, so that the interpreter has nothing to complain of at its end."""
+    for stream, failed in ((sys.stdout, EX_BROKEN_PIPE), (sys.stderr, status)):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError as exc:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            status = status or (failed if isinstance(exc, BrokenPipeError) else EX_SOFTWARE)
+        except ValueError:
+            pass  # Closed before.
+    return status
+
+
+def _run_click(args: list[str]) -> int:
+    streams = sys.stdout, sys.stderr
+    try:
+        status = cli.main(args, prog_name="ci", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as exc:
+        exc.show()
+        return EX_USAGE
+    except click.ClickException as exc:
+        _show_misuse(exc)
+        return EX_USAGE
+    except SystemExit:
+        if sys.stdout is streams[0]:
+            raise
+        sys.stdout, sys.stderr = streams  # Click puts others in their place where a pipe is closed.
+        return EX_BROKEN_PIPE
+    except Exception as exc:
+        status = _status_of_error(exc)
+        if status is None:
+            raise
+    return _number(status)
+
+
+def _number(status: object) -> int:
+    return status if isinstance(status, int) else 0
+
+
+def _unexpected(error: Exception, args: list[str]) -> int:
+    from ci_cli.console import say
+    from ci_cli.unexpected import report
+
+    command = next((arg for arg in args if arg in cli.commands), "")
+    for line in report(error, f"ci {command}".strip()):
+        say(line, problem=True)
+    return EX_SOFTWARE
+
+
+def _show_misuse(error: click.ClickException) -> None:
+    from ci_cli.console import say
+
+    message = error.format_message().rstrip(".")
+    message = _AS_REPR.sub(r"\\x\1", message[:1].lower() + message[1:])
+    context = getattr(error, "ctx", None)
+    say(f"{message}; see: {context.command_path if context else 'ci'} --help", problem=True)
+
+
+def _status_of_error(error: Exception) -> int | None:
+    """Say what was wrong and return the exit status, or None for an error that was not raised on purpose."""
+    from ci_cli.console import say
+    from ci_client.errors import ServerError
+    from ci_client.exits import status_of_error
+    from ci_common.errors import CiError
+
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+        place = f" ({error.filename})" if error.filename else ""
+        say(f"this machine does not let the command go on: {error.strerror}{place}", problem=True)
+        return EX_SOFTWARE
+    if not isinstance(error, CiError):
+        return None
+    if str(error):
+        say(str(error), problem=True)
+    for field in getattr(error, "errors", ()):
+        if field.message not in str(error):
+            say(f"  {field.path}: {field.message}", problem=True)
+    if isinstance(error, ServerError) and error.retry_after is not None:
+        unit = " s" if error.retry_after.isdigit() else ""
+        say(f"  worth another try after {error.retry_after}{unit}", problem=True)
+    return status_of_error(error)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""The API and a controller in this very process, behind a Unix socket in a private directory."""
+
+import asyncio
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ci_cli.announcement import make_state_directory
+from ci_cli.roots.parts import server_parts
+from ci_cli.unexpected import is_debugging, keep
+from ci_client.errors import StateUnavailable
+from ci_client.escapes import visible
+from ci_common.settings import Settings
+from ci_common.system.reporting import log_to_stderr
+from ci_common.system.tasks import alongside
+from ci_common.system.trees import delete_tree
+
+_LONGEST_PARENT = 70
+_PREFIX = "ci-embedded-"
+_LOCKED_WITHIN_SECONDS = 10.0
+
+
+def embedded_settings(*, carries_jobs: bool) -> Settings:
+    """Return the settings of an embedded server: the environment's, its database in the state directory, no pool."""
+    # What waits for jobs would outlive the only one there is.
+    overrides: dict[str, Any] = {"pool_size": 0}
+    if not os.environ.get("CI_DB_PATH"):
+        overrides["db_path"] = make_state_directory() / "ci_jobs.db"
+    if not os.environ.get("CI_LOG_LEVEL"):
+        overrides["log_level"] = "error"
+    if not carries_jobs:
+        overrides["controller"] = "off"
+    return Settings.from_env(**overrides)
+
+
+@asynccontextmanager
+async def embedded_server(*, carries_jobs: bool) -> AsyncIterator[str]:
+    """Serve for as long as the block lasts, and give the server's URL. Jobs go on after it.
+
+    Should the server end by itself, the block is cancelled and what ended it is raised. Also raises ServerPartsMissing,
+    SettingsError and StateUnavailable.
+    """
+    with server_parts("or name a server with --server or CI_SERVER_URL"):
+        from ci_server.app import create_app
+        from ci_server.connections.serving import serve
+
+    settings = embedded_settings(carries_jobs=carries_jobs)
+    log_to_stderr(
+        settings.log_level, form="ci: %(message)s", instead_of_traceback=None if is_debugging() else _kept_report
+    )
+    with _private_directory() as directory:
+        socket = directory / "api.sock"
+        ready = asyncio.Event()
+        serving = serve(
+            create_app(settings),
+            uds=socket,
+            on_ready=lambda url: ready.set(),  # noqa: ARG005  # the socket's name is known
+            install_signal_handlers=False,
+        )
+        async with alongside(serving, name="embedded server"):
+            await ready.wait()
+            yield f"unix://{socket}"
+
+
+def _kept_report(error: BaseException) -> str:
+    return "ci: " + visible(keep(error, "embedded server"))
+
+
+@contextmanager
+def _private_directory() -> Iterator[Path]:
+    """Yield a temporary directory, closed to others, with a name that is short enough for a socket in it.
+
+    It is locked for as long as its process lives, so that those of processes that were killed can be told and removed.
+    """
+    usual = _usual_place()
+    parent = Path("/tmp" if len(usual) > _LONGEST_PARENT else usual)  # noqa: S108
+    _remove_abandoned(parent)
+    directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+    try:
+        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield directory
+        finally:
+            os.close(lock)
+    finally:
+        with suppress(OSError):
+            delete_tree(directory)
+
+
+def _usual_place() -> str:
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError as exc:
+        raise StateUnavailable(f"there is no directory for temporary files: {exc}; TMPDIR names another place") from exc
+
+
+def _remove_abandoned(parent: Path) -> None:
+    for directory in parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # Another user's, or just gone.
+            status = directory.lstat()
+            if status.st_uid != os.geteuid() or time.time() - status.st_mtime < _LOCKED_WITHIN_SECONDS:
+                continue
+            lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                delete_tree(directory)
+            finally:
+                os.close(lock)

@@ -1,0 +1,144 @@
+"""Jobs as text for people."""
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from ci_client.formatting import columns, size, span
+from ci_common.wire import WITHOUT_CONTAINER
+
+_NUMBERED_STEP = re.compile(r"step [0-9]+")
+_RUNS = {
+    "docker": "in a container",
+    WITHOUT_CONTAINER: "as a process, without a container",
+    "builtin": "inside the controller",
+}
+_START_WAYS = {
+    "warm": "warm, in a container that waited for it",
+    "cold": "cold, in a container made for it",
+    "pull": "cold, after its image was pulled",
+}
+
+
+def step_title(name: str) -> str:
+    """Return how a step is called in a text. Those without a name are called `step 1` and so on by the server."""
+    return name if _NUMBERED_STEP.fullmatch(name) else f"step {name}"
+
+
+def job_table(jobs: Sequence[dict[str, Any]]) -> str:
+    """Return jobs as a table with a head."""
+    head = ("JOB", "STATUS", "SUBMITTED", "TOOK", "PROJECT", "WHAT")
+    return columns([head, *(_row(job) for job in jobs)])
+
+
+def _row(job: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        job["job_id"],
+        (job.get("conclusion") or job["status"]) + _attempts(job),
+        _local(job.get("submit_time")),
+        _took(job),
+        job.get("project") or "",
+        _what(job),
+    )
+
+
+def _what(job: dict[str, Any]) -> str:
+    """Return what the job runs in, in short."""
+    if job.get("runtime") == WITHOUT_CONTAINER:
+        return "process"
+    return job.get("image") or job.get("type") or ""
+
+
+def pool_table(pool: dict[str, Any]) -> str:
+    """Return the containers that wait for jobs as a table with a head, and a line on the whole."""
+    whole = f"{pool['waiting']} of at most {pool['size']} containers wait, at most {pool['per_key']} of a kind"
+    why = f"; no more at present: {pool['held_back']}" if pool["held_back"] else ""
+    head = ("KIND", "WAITING", "STARTING", "WANTED", "LAST USED", "IMAGE", "LIMITS")
+    rows = [_kind(kind) for kind in pool["kinds"]]
+    return "\n".join([*([columns([head, *rows])] if rows else []), whole + why])
+
+
+def _kind(kind: dict[str, Any]) -> tuple[str, ...]:
+    limits = [
+        f"{name}={size(value) if name in ('memory', 'workspace') else f'{value:g}'}"
+        for name, value in (kind["limits"] or {}).items()
+    ]
+    return (
+        kind["kind"],
+        *(str(kind[name]) for name in ("waiting", "starting", "wanted")),
+        _local(kind["last_used"]),
+        kind["image"] or "",
+        ", ".join([*limits, *(["no network"] if kind["network"] is False else [])]),
+    )
+
+
+def job_details(job: dict[str, Any]) -> str:
+    """Return all that people ask of one job, a line each."""
+    return columns([(f"{name}:", text) for name, text in _details(job) if text])
+
+
+def _details(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "job", job["job_id"]
+    yield "status", job["status"] + (f", {job['conclusion']}" if job.get("conclusion") else "")
+    yield "reason", (job.get("reason") or {}).get("message", "")
+    yield "error", job.get("error") or ""
+    if (job.get("max_attempts") or 1) > 1:
+        yield "attempt", f"{job['attempt']} of {job['max_attempts']}"
+    for attempt in job.get("attempts") or []:
+        yield f"attempt {attempt['attempt']}", _ended(attempt)
+    yield "not before", _local(job.get("not_before"))
+    yield "exit code", "" if job.get("exit_code") is None else str(job["exit_code"])
+    yield "type", job.get("type") or ""
+    yield from _surroundings(job)
+    yield "project", job.get("project") or ""
+    yield "labels", ", ".join(f"{key}={value}" for key, value in (job.get("labels") or {}).items())
+    for name in ("submit", "start", "end", "cancel_requested"):
+        yield f"{name.replace('_', ' ')} time", _local(job.get(f"{name}_time"))
+    yield "took", _took(job)
+    yield "retry of", job.get("retry_of") or ""
+    yield "result", job.get("result") or ""
+    for step in job.get("steps") or []:
+        yield step_title(step["name"]), ", ".join([step["status"], *_ending(step)])
+    yield "log", "" if job.get("log_bytes") is None else size(job["log_bytes"])
+    yield "log sha256", job.get("log_sha256") or ""
+
+
+def _surroundings(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what the job runs in. The image that its plan names means nothing where it runs as a process."""
+    runtime = job.get("runtime") or ""
+    yield "runs", _RUNS.get(runtime, runtime)
+    if runtime != WITHOUT_CONTAINER:
+        yield "image", job.get("image") or ""
+        yield "start", _START_WAYS.get(job.get("start_way") or "", "")
+
+
+def _attempts(job: dict[str, Any]) -> str:
+    return f" {job['attempt']}/{job['max_attempts']}" if (job.get("max_attempts") or 1) > 1 else ""
+
+
+def _ended(attempt: dict[str, Any]) -> str:
+    """Return one earlier attempt as text."""
+    reason = (attempt.get("reason") or {}).get("message", "") if attempt.get("exit_code") is None else ""
+    parts = [attempt["conclusion"], *([reason] if reason else []), *_ending(attempt)]
+    return ", ".join([*parts, f"log {size(attempt['log_bytes'])}"])
+
+
+def _ending(record: dict[str, Any]) -> Iterator[str]:
+    """Yield the exit code of a step or an attempt and how long it took, as far as it has them."""
+    if record.get("exit_code") is not None:
+        yield f"exit code {record['exit_code']}"
+    if took := _took(record):
+        yield took
+
+
+def _local(instant: str | None) -> str:
+    return datetime.fromisoformat(instant).astimezone().strftime("%Y-%m-%d %H:%M:%S") if instant else ""
+
+
+def _took(record: dict[str, Any]) -> str:
+    if not record.get("start_time"):
+        return ""
+    end = record.get("end_time")
+    until = datetime.fromisoformat(end) if end else datetime.now(UTC)
+    return span(max(0.0, (until - datetime.fromisoformat(record["start_time"])).total_seconds()))

@@ -1,0 +1,60 @@
+"""The stations of a job's path as text for people."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from ci_client.formatting import columns
+
+Passed = tuple[str, str, datetime]
+"""An attempt, as the table names it, a station and when it was passed."""
+
+
+def timing_table(job: dict[str, Any]) -> str:
+    """Return which stations the job passed, how long after the first, and how long each step took."""
+    passed = list(_passed(job))
+    if not passed:
+        return "no times are known of this job's path"
+    several = (job.get("max_attempts") or 1) > 1
+    head = (*(["ATTEMPT"] if several else []), "STATION", "SINCE ACCEPT", "STEP")
+    first = before = passed[0][2]
+    rows: list[tuple[str, ...]] = []
+    for attempt, station, instant in passed:
+        cells = (station, _milliseconds(first, instant), _milliseconds(before, instant))
+        rows.append((attempt, *cells) if several else cells)
+        before = instant
+    return columns(list(_right_aligned([head, *rows], several + 1)))
+
+
+def timing_document(job: dict[str, Any]) -> dict[str, Any]:
+    """Return the times of the job's path alone, in the form of the job."""
+    attempts = [{name: attempt.get(name) for name in ("attempt", "timing")} for attempt in job.get("attempts") or []]
+    own = {name: job.get(name) for name in ("job_id", "attempt", "timing")}
+    return {**own, "attempts": attempts}
+
+
+def _passed(job: dict[str, Any]) -> Iterator[Passed]:
+    """Yield all stations in order: those of the submission, of the earlier attempts, and of the present one."""
+    from ci_common.timeline import ARRIVAL
+
+    own = [(entry["station"], datetime.fromisoformat(entry["time"])) for entry in job.get("timing") or []]
+    for station, instant in own:
+        if station in ARRIVAL:
+            yield "", station, instant
+    for attempt in job.get("attempts") or []:
+        for entry in attempt.get("timing") or []:
+            yield str(attempt["attempt"]), entry["station"], datetime.fromisoformat(entry["time"])
+    for station, instant in own:
+        if station not in ARRIVAL:
+            yield str(job.get("attempt") or 1), station, instant
+
+
+def _milliseconds(start: datetime, end: datetime) -> str:
+    return f"{(end - start).total_seconds() * 1000:,.1f} ms"
+
+
+def _right_aligned(rows: list[tuple[str, ...]], first: int) -> Iterator[tuple[str, ...]]:
+    """Align the columns of numbers, which begin at the column `first`, by their ends."""
+    widths = [max(len(row[column]) for row in rows) for column in range(first, len(rows[0]))]
+    for row in rows:
+        yield (*row[:first], *(cell.rjust(width) for cell, width in zip(row[first:], widths, strict=True)))

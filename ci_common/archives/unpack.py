@@ -1,0 +1,294 @@
+"""Unpacks a zip archive of an unknown sender.
+
+What is written stays inside the target: names are taken apart and checked, nothing is ever written through a link, and
+links are made last. Limits hold for what is really written; what the archive's headers claim is not believed.
+"""
+
+import errno
+import os
+import stat
+import struct
+import threading
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from ci_common.archives.links import TARGET_BYTES, check_links, check_target
+from ci_common.archives.names import is_executable, kind_of, member_path, shortened
+from ci_common.errors import CiError, InvalidUpload, TooLarge
+from ci_common.sandbox.confinement import ReadingLimits
+from ci_common.settings import Settings
+
+RATIO_FREE_BYTES = 256 * 1024**2
+"""What an archive may unpack to whatever its own size: files of zeros and generated text shrink a thousandfold."""
+
+_CHUNK_BYTES = 256 * 1024
+_DIRECTORY_BYTES_PER_MEMBER = 300
+_ENCRYPTED = 0x1
+_BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, ValueError)
+_NOT_WRITABLE = frozenset({errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ, errno.EEXIST, errno.EINVAL})
+"""What the system answers to a name or a target that the file system cannot have."""
+
+
+class UnpackingStopped(CiError):
+    """Unpacking ended early because its caller asked for that."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnpackLimits:
+    """What an archive may become."""
+
+    bytes: int
+    """All files together."""
+    members: int
+    """Files, links and folders, counting folders that are only named as parents."""
+    ratio: float
+    """Bytes written per byte of the archive."""
+    ratio_free_bytes: int = RATIO_FREE_BYTES
+    """The ratio is looked at once more than this is written."""
+    reading: ReadingLimits = field(default_factory=ReadingLimits)
+    """What each member, and the list of them, may take of the machine."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> "UnpackLimits":
+        """Return the limits that the settings name."""
+        return cls(
+            settings.max_unpacked_bytes,
+            settings.max_members,
+            settings.max_compression_ratio,
+            reading=ReadingLimits.of(settings),
+        )
+
+
+def unpack(
+    archive: Path,
+    target: Path,
+    limits: UnpackLimits,
+    *,
+    stopped: threading.Event | None = None,
+    on_member: Callable[[str], None] = lambda _: None,
+    check_room: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Unpack `archive` into the existing, empty directory `target`. Blocks.
+
+    Files keep their executable bit and no other mode. Once `stopped` is set it ends within one chunk. `on_member` is
+    called with the path of each member, and again for each link; `check_room` with the size of each chunk before it is
+    written; what they raise ends the unpacking. Further raises InvalidUpload, TooLarge, UnpackingStopped, and OSError
+    where the disk cannot take it; what was written until then is left for the caller to remove.
+    """
+    with archive.open("rb") as file:
+        capped = _CappedReads(file, limits.members)
+        try:
+            opened = zipfile.ZipFile(capped)
+        except UnicodeDecodeError as exc:
+            raise InvalidUpload(f"member {exc.object!r} has a name that is not the UTF-8 it claims to be") from exc
+        except _BROKEN as exc:
+            raise InvalidUpload(f"the file is not a zip archive that can be read: {exc}") from exc
+        except OSError as exc:
+            if exc.errno != errno.EINVAL:
+                raise
+            raise InvalidUpload("the file is not a zip archive that can be read: it points before its start") from exc
+        with opened:
+            size = archive.stat().st_size
+            _Unpacking(opened, target, limits, size, stopped or threading.Event(), on_member, check_room).run()
+
+
+class _CappedReads:
+    """The archive as zipfile reads it. Its central directory is read at once, so that one read is capped."""
+
+    def __init__(self, file: IO[bytes], members: int) -> None:
+        self._file = file
+        self._members = members
+        self._limit = max(members * _DIRECTORY_BYTES_PER_MEMBER, _CHUNK_BYTES)
+        self.seek = file.seek
+        self.tell = file.tell
+        self.seekable = file.seekable
+        self.close = file.close
+
+    def read(self, size: int = -1) -> bytes:
+        if size > self._limit:
+            raise TooLarge(
+                f"the zip archive's list of members is {size} bytes long; at most {self._limit} are read "
+                "(CI_MAX_MEMBERS)"
+            )
+        content = self._file.read(size)
+        # Counted before zipfile makes objects of them, which take twenty times as much memory.
+        if size > _CHUNK_BYTES and _entries(content) > self._members:
+            raise _too_many(self._members)
+        return content
+
+
+def _entries(directory: bytes) -> int:
+    """Return how many entries a central directory has."""
+    head = struct.Struct("<4s24xHHH12x")
+    count = position = 0
+    while position + head.size <= len(directory):
+        signature, *lengths = head.unpack_from(directory, position)
+        if signature != b"PK\x01\x02":
+            break
+        count += 1
+        position += head.size + sum(lengths)
+    return count
+
+
+class _Unpacking:
+    def __init__(
+        self,
+        opened: zipfile.ZipFile,
+        target: Path,
+        limits: UnpackLimits,
+        archive_bytes: int,
+        stopped: threading.Event,
+        on_member: Callable[[str], None],
+        check_room: Callable[[int], None],
+    ) -> None:
+        self._opened = opened
+        self._target = os.fspath(target)
+        self._limits = limits
+        self._archive_bytes = archive_bytes
+        self._most_bytes = min(limits.bytes, max(limits.ratio_free_bytes, int(archive_bytes * limits.ratio)))
+        self._stopped = stopped
+        self._on_member = on_member
+        self._check_room = check_room
+        self._written = 0
+        self._members = 0
+        self._folders: set[str] = {""}
+        self._others: set[str] = set()
+        self._links: dict[str, str] = {}
+
+    def run(self) -> None:
+        members = self._opened.infolist()
+        if not members:
+            raise InvalidUpload("the zip archive is empty")
+        if len(members) > self._limits.members:
+            raise _too_many(self._limits.members)
+        for member in members:
+            self._advance(member.orig_filename)
+            with _blaming(member.orig_filename):
+                self._unpack_member(member)
+        check_links(self._links, self._look_whether_stopped)
+        for path, target in self._links.items():
+            self._advance(path)
+            with _blaming(path):
+                os.symlink(target, f"{self._target}/{path}")
+
+    def _advance(self, path: str) -> None:
+        self._look_whether_stopped()
+        self._on_member(path)
+
+    def _look_whether_stopped(self) -> None:
+        if self._stopped.is_set():
+            raise UnpackingStopped
+
+    def _unpack_member(self, member: zipfile.ZipInfo) -> None:
+        """Write one member; a link is only noted."""
+        path = member_path(member)
+        kind = kind_of(member)
+        if kind == stat.S_IFDIR:
+            self._add_folder(path)
+            return
+        if not path:
+            raise InvalidUpload(f"member {shortened(member.orig_filename)} has no name")
+        self._add_folder(path.rpartition("/")[0])
+        if path in self._others:
+            raise InvalidUpload(f"member {shortened(path)} is in the zip archive twice")
+        if path in self._folders:
+            raise _is_both(path)
+        self._count_member()
+        self._others.add(path)
+        if kind == stat.S_IFLNK:
+            self._links[path] = self._link_target(member, path)
+        else:
+            self._write_file(member, path)
+
+    def _add_folder(self, path: str) -> None:
+        """Make a folder and those above it."""
+        missing = []
+        while path not in self._folders:
+            if path in self._others:
+                raise _is_both(path)
+            missing.append(path)
+            path = path.rpartition("/")[0]
+        for folder in reversed(missing):
+            self._count_member()
+            self._folders.add(folder)
+            os.mkdir(f"{self._target}/{folder}")
+
+    def _write_file(self, member: zipfile.ZipInfo, path: str) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(f"{self._target}/{path}", flags, 0o755 if is_executable(member) else 0o644)
+        with open(descriptor, "wb", buffering=0) as file:
+            for chunk in self._contents(member, path):
+                rest = memoryview(chunk)
+                while rest:  # A disk that is almost full takes a part, and says only the next time that it is full.
+                    rest = rest[file.write(rest) :]
+
+    def _contents(self, member: zipfile.ZipInfo, path: str) -> Iterator[bytes]:
+        # Other methods of compression are inflated by zipfile without a bound on memory.
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise InvalidUpload(f"member {shortened(path)} is compressed by another method than deflate")
+        if member.flag_bits & _ENCRYPTED:
+            raise InvalidUpload(f"member {shortened(path)} is encrypted")
+        written = 0
+        with self._opened.open(member) as source:
+            while True:
+                self._look_whether_stopped()
+                chunk = source.read(_CHUNK_BYTES)
+                if not chunk:
+                    break
+                written += len(chunk)
+                self._count_bytes(len(chunk), path, max(written, member.file_size))
+                self._check_room(len(chunk))
+                yield chunk
+
+    def _count_bytes(self, size: int, path: str, file_size: int) -> None:
+        self._written += size
+        if self._written <= self._most_bytes:
+            return
+        reached = f"with member {shortened(path)} of {file_size} bytes, the zip archive unpacks to more than"
+        if self._most_bytes == self._limits.bytes:
+            raise TooLarge(f"{reached} {self._limits.bytes} bytes, the most that is taken (CI_MAX_UNPACKED_BYTES)")
+        raise TooLarge(
+            f"{reached} {self._limits.ratio:g} times its own size of {self._archive_bytes} bytes, which is looked at "
+            f"above {self._limits.ratio_free_bytes} bytes (CI_MAX_COMPRESSION_RATIO)"
+        )
+
+    def _count_member(self) -> None:
+        self._members += 1
+        if self._members > self._limits.members:
+            raise _too_many(self._limits.members)
+
+    def _link_target(self, member: zipfile.ZipInfo, path: str) -> str:
+        raw = b""
+        for chunk in self._contents(member, path):
+            raw += chunk
+            if len(raw) > TARGET_BYTES:
+                raise InvalidUpload(f"link {shortened(path)} has a target of more than {TARGET_BYTES} bytes")
+        target = os.fsdecode(raw)
+        check_target(path, target)
+        return target
+
+
+@contextmanager
+def _blaming(name: str) -> Iterator[None]:
+    """Turn what a member's contents or its name cause into InvalidUpload."""
+    try:
+        yield
+    except _BROKEN as exc:
+        raise InvalidUpload(f"member {shortened(name)} cannot be unpacked: {exc}") from exc
+    except OSError as exc:
+        if exc.errno not in _NOT_WRITABLE:
+            raise
+        raise InvalidUpload(f"member {shortened(name)} cannot be unpacked: {exc.strerror}") from exc
+
+
+def _is_both(path: str) -> InvalidUpload:
+    return InvalidUpload(f"member {shortened(path)} is both a file and a folder")
+
+
+def _too_many(most: int) -> TooLarge:
+    return TooLarge(f"the zip archive has more than {most} files and folders (CI_MAX_MEMBERS)")

@@ -1,0 +1,1 @@
+"""Linux and asyncio utilities that know nothing of jobs."""

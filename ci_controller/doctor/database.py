@@ -1,0 +1,70 @@
+"""The database: whether it can be used, whether it is sound, and whose it is."""
+
+from pathlib import Path
+
+from ci_common.findings import Finding
+from ci_common.run_directory.layout import DataDirectory
+from ci_controller.ownership import place_of
+from ci_persistence.sqlite.inspection import DatabaseReport, DatabaseTrouble, Trouble
+
+_MUCH_WAL = 256 * 1024**2
+_RESTORE = "restore a backup: move it and the data directory away, then ci restore BACKUP"
+_REMEDIES = {
+    Trouble.UNREADABLE: "run ci as the user whose database it is, or name another place with CI_DB_PATH: ls -l {path}",
+    Trouble.FOREIGN: "name another place with CI_DB_PATH",
+    Trouble.LOCKED: "see who holds it, and end that: fuser -v {path}",
+    Trouble.DAMAGED: _RESTORE,
+    Trouble.TOO_NEW: "use the newer ci-server that has written it, or restore a backup of before: ci restore BACKUP",
+}
+
+
+def examine_database(path: Path, data: DataDirectory, seen: DatabaseReport | DatabaseTrouble) -> list[Finding]:
+    """Judge what was seen of the database at `path`."""
+    if isinstance(seen, DatabaseTrouble):
+        if seen.kind is Trouble.MISSING:
+            return [Finding("database", True, f"none at {path.absolute()} yet; the first start makes it")]
+        remedy = _REMEDIES[seen.kind].format(path=path.absolute())
+        return [Finding("database", False, f"{path.absolute()}: {seen.kind}: {seen}", remedy)]
+    return [_soundness(path.absolute(), seen), *_writing(path.absolute(), seen), *_owner(data, seen)]
+
+
+def _soundness(path: Path, seen: DatabaseReport) -> Finding:
+    size = f"{_mib(seen.bytes)} and {_mib(seen.wal_bytes)} of write-ahead log"
+    what = f"{path}, schema version {seen.schema_version}, {size}"
+    if seen.faults:
+        return Finding("database", False, f"{path}: damaged: {'; '.join(seen.faults[:3])}", _RESTORE)
+    if seen.schema_version < seen.newest_schema:
+        what += f"; the next start brings it to schema version {seen.newest_schema}"
+    if not seen.was_checked:
+        remedy = f"check it, which takes longer: sqlite3 {path} 'PRAGMA integrity_check'"
+        return Finding("database", None, f"{what}; too large to be checked here to the end", remedy)
+    return Finding("database", True, what)
+
+
+def _writing(path: Path, seen: DatabaseReport) -> list[Finding]:
+    if seen.write_locked:
+        remedy = f"see who has it open, and end what does not answer: fuser -v {path}"
+        return [Finding("database writes", False, "another process holds the write lock and does not let go", remedy)]
+    if seen.wal_bytes > _MUCH_WAL:
+        message = f"the write-ahead log has {_mib(seen.wal_bytes)}: a reader holds on to an old state"
+        return [Finding("database writes", None, message, f"see who has it open for long: fuser -v {path}")]
+    return []
+
+
+def _owner(data: DataDirectory, seen: DatabaseReport) -> list[Finding]:
+    bound = seen.installation.data_path if seen.installation is not None else None
+    if bound is None or bound == place_of(data):
+        return []
+    return [
+        Finding(
+            "installation",
+            None,
+            f"the database belongs to the data directory {bound}, and CI_DATA_DIR names {place_of(data)}: a controller "
+            "makes it an installation of its own here, and ends the jobs in it that have not completed",
+            f"if this is no copy: export CI_DATA_DIR={bound}",
+        )
+    ]
+
+
+def _mib(count: int) -> str:
+    return f"{count / 1024**2:.1f} MiB"

@@ -1,0 +1,1 @@
+"""How jobs are carried out: the `Execution` protocol and its implementations."""

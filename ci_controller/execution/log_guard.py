@@ -1,0 +1,133 @@
+"""Sees to it that what was in a job's log stays there, and notices where a job has changed it all the same."""
+
+import os
+import re
+from contextlib import suppress
+
+from ci_common.ids import new_job_id
+from ci_common.jobs import Job, State
+from ci_common.run_directory.layout import ExitRecord, RunDirectory, open_regular, read_capped
+from ci_common.run_directory.logs import LogTimes
+from ci_common.run_directory.steps import most_bytes
+from ci_common.system.append_only import make_append_only
+from ci_common.system.trees import Folder
+
+_COMPARED_BYTES = 4096
+_READ_ONLY = 0o444
+_FIRST_RECORD = b'{"step":0,"event":"start",'
+_OFFSET = re.compile(rb'"offset":"(\d{1,18})"')
+_ADVICE = "write to standard output, and with >&2 to standard error, and leave the files in the run directory alone"
+
+
+def protect_log(run: RunDirectory) -> None:
+    """Keep the log from being truncated and replaced, for a job whose script has it open for appending already.
+
+    Where the kernel cannot see to it that the log only grows, it is closed to all that want to open it for writing;
+    that keeps out every user but root.
+    """
+    if not make_append_only(run.log):
+        with suppress(OSError):
+            descriptor = open_regular(run.log)
+            try:
+                os.fchmod(descriptor, _READ_ONLY)
+            finally:
+                os.close(descriptor)
+
+
+def damage_of(job: Job, run: RunDirectory, ended: ExitRecord | None) -> str | None:
+    """Return what the job has done to the files that tell of its run, as far as they show it; None: nothing.
+
+    `ended` is what its script wrote at its end, before which nothing is known.
+    """
+    if ended is None or job.state is not State.RUNNING:
+        return None
+    steps, size = len((job.plan or {}).get("steps", ())), run.log_size()
+    records = read_capped(run.steps, most_bytes(steps)) or b""
+    written = max((int(offset) for offset in _OFFSET.findall(records)), default=0)
+    longest = max(written, LogTimes(run.times).last_length())
+    if longest > size:
+        return _shorter(longest, size)
+    has_run = bool(records) or (ended.code == 0 and steps > 0)
+    if has_run and not records.startswith(_FIRST_RECORD):
+        return f"the job has changed or removed {run.steps.name}, the record of its steps; {_ADVICE}"
+    return None
+
+
+def _shorter(longest: int, size: int) -> str:
+    return (
+        f"the job has truncated or replaced its log, which had {longest} bytes and ended with {size}, as `>` and `tee` "
+        f"do with /dev/fd/2 and other names of its output; {_ADVICE}"
+    )
+
+
+class LogGuard:
+    """Follows the log of one running attempt: its length, and whether what was in it still is.
+
+    It holds the file open, so that a log that is removed or replaced is not lost. `close` ends that.
+    """
+
+    def __init__(self, run: RunDirectory) -> None:
+        self._run = run
+        self._descriptor: int | None = None
+        with suppress(OSError):
+            self._descriptor = open_regular(run.log)
+        self._seen = 0
+        """The length that was seen last."""
+        self._end = b""
+        """The bytes before that."""
+        self.damage: str | None = None
+        """What the job has done to its log; None while nothing is known of that."""
+
+    def look(self) -> int:
+        """Return the length of the log, and note whether it has been changed."""
+        if self._descriptor is None:
+            return self._run.log_size()
+        size = os.fstat(self._descriptor).st_size
+        if self.damage is None:
+            self._compare(self._descriptor, size)
+        return size
+
+    def _compare(self, descriptor: int, size: int) -> None:
+        if not self._is_in_place(descriptor):
+            self.damage = f"the job has removed or replaced its log; what was in it is kept; {_ADVICE}"
+        elif size < self._seen:
+            self.damage = _shorter(self._seen, size)
+        elif os.pread(descriptor, len(self._end), self._seen - len(self._end)) != self._end:
+            self.damage = f"the job has written over what was in its log, {self._seen} bytes; {_ADVICE}"
+        elif size > self._seen:
+            start = max(0, size - _COMPARED_BYTES)
+            self._end = os.pread(descriptor, size - start, start)
+            self._seen = start + len(self._end)
+
+    def _is_in_place(self, descriptor: int) -> bool:
+        try:
+            there = self._run.log.lstat()
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # It cannot be seen.
+        return os.path.samestat(there, os.fstat(descriptor))
+
+    def restore(self) -> None:
+        """Put a log that was removed or replaced back in its place. For a job that has ended. Raises OSError."""
+        if self._descriptor is None or self._is_in_place(self._descriptor):
+            return
+        name = self._run.log.name
+        draft = f"{name}.{new_job_id()}"
+        with Folder.opened(self._run.path) as folder:
+            target = folder.create(draft, 0o600)
+            try:
+                position = 0
+                while chunk := os.pread(self._descriptor, 1 << 20, position):
+                    position += os.write(target, chunk)
+            finally:
+                os.close(target)
+            if folder.has_folder(name):
+                folder.delete(name)
+            folder.move(draft, folder, name)
+
+    def close(self) -> None:
+        """Let go of the log. May be repeated."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

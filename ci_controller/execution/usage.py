@@ -1,0 +1,174 @@
+"""Follows what a running job uses: its log, as it grows, and its workspace, as often as that costs little."""
+
+import asyncio
+import logging
+import math
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ci_common.errors import LeadershipLost
+from ci_common.run_directory.layout import RunDirectory
+from ci_common.run_directory.logs import TIMES_SECONDS, LogTimes
+from ci_common.system.trees import Folder
+from ci_common.system.watch import FileWatcher, Watched
+from ci_common.times import Clock, uptime
+from ci_controller.execution.log_guard import LogGuard
+from ci_controller.policy.limits import Bounds
+from ci_controller.runtime.guarded import Check
+
+log = logging.getLogger(__name__)
+
+FASTEST_WRITER = 1e9
+"""Bytes per second that no job writes into its log: a look at the log is due before it could have passed its limit."""
+SHORTEST_PAUSE = 0.005
+WORKSPACE_SECONDS = 2.0
+"""The least time between two measurements of a workspace; they take at most one part in MEASURING_SHARE of it."""
+MEASURING_SHARE = 20
+LONGEST_MEASUREMENT = 10.0
+"""Seconds after which a workspace counts as large as what was found of it until then."""
+
+
+class UsageWatch:
+    """Follows one running attempt, in `run`, until it is cancelled.
+
+    It keeps the log's index of times, and calls `exceeded` as soon as the log or the workspace is over its limit.
+    `close` lets go of the log.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        bounds: Bounds,
+        *,
+        watcher: FileWatcher,
+        clock: Clock,
+        measuring: asyncio.Lock,
+        exceeded: Callable[[], None],
+        check: Check,
+    ) -> None:
+        """`measuring` lets one workspace be measured at a time; `check` is called before the index is written."""
+        self._run_directory = run
+        self._bounds = bounds
+        self._watcher = watcher
+        self._clock = clock
+        self._measuring = measuring
+        self._exceeded = exceeded
+        self._check = check
+        self.guard = LogGuard(run)
+        self.workspace_bytes: int | None = None
+        """What the workspace had when it was last measured; None before that, or where it has no limit."""
+        self.first_output: float | None = None
+        """The machine's uptime when the log was first seen to have bytes; None before that."""
+
+    async def run(self) -> None:
+        """Follow log and workspace. What goes wrong with one leaves the other alone."""
+        parts: dict[str, Coroutine[Any, Any, None]] = {"log": self._follow_log()}
+        if self._bounds.workspace is not None:
+            parts["workspace"] = self._follow_workspace(self._bounds.workspace)
+        await asyncio.gather(*(self._reported(name, part) for name, part in parts.items()))
+
+    async def _reported(self, name: str, part: Coroutine[Any, Any, None]) -> None:
+        try:
+            await part
+        except (OSError, LeadershipLost) as exc:
+            log.warning("%s: its %s is not followed any more: %s", self._run_directory.path, name, exc)
+
+    async def _follow_log(self) -> None:
+        now, limit = asyncio.get_running_loop().time, self._bounds.log
+        times = LogTimes(self._run_directory.times)
+        noted, told = times.last_length(), False
+        seen: tuple[datetime, int] | None = None
+        """What is to be noted next. Files are not made while a job that only begins has other things to do."""
+        due = math.inf
+        with self._watcher.subscribe((self._run_directory.log, Watched.CONTENT)) as writes:
+            while True:
+                size = self.guard.look()
+                self._see_first_output(size)
+                if limit is not None and size > limit and not told:
+                    self._exceeded()
+                    told = True
+                if seen is not None and now() >= due:
+                    self._note(times, *seen)
+                    noted, seen = seen[1], None
+                if seen is None and size > noted:
+                    seen, due = (self._clock(), size), now() + TIMES_SECONDS
+                await writes.wait(60.0 if seen is None else max(0.0, due - now()))
+                if self.first_output is None:  # The pause would be in it.
+                    self._see_first_output(self.guard.look())
+                await asyncio.sleep(_pause(None if told or limit is None else limit - size))
+
+    def close(self) -> None:
+        self.guard.close()
+
+    def _see_first_output(self, size: int) -> None:
+        if size > 0 and self.first_output is None:
+            self.first_output = uptime()
+
+    def _note(self, times: LogTimes, instant: datetime, size: int) -> None:
+        self._check()
+        try:
+            times.append(instant, size)
+        except OSError as exc:  # A full disk must not let the log go unwatched.
+            log.warning("%s: when its log was written cannot be noted: %s", self._run_directory.path, exc)
+
+    async def _follow_workspace(self, limit: int) -> None:
+        while True:
+            async with self._measuring:
+                begun = time.monotonic()
+                self.workspace_bytes = await measure(self._run_directory.workspace, enough=limit)
+                took = time.monotonic() - begun
+            if self.workspace_bytes > limit:
+                self._exceeded()
+            await asyncio.sleep(max(WORKSPACE_SECONDS, MEASURING_SHARE * took))
+
+
+def _pause(left: int | None) -> float:
+    if left is None:
+        return TIMES_SECONDS
+    return min(TIMES_SECONDS, max(SHORTEST_PAUSE, left / FASTEST_WRITER))
+
+
+async def measure(path: Path, *, enough: int, seconds: float = LONGEST_MEASUREMENT) -> int:
+    """Return the bytes that the tree at `path` takes on its disk, those found until they are more than `enough`.
+
+    A thread looks for at most `seconds`. Sparse files count with what they occupy, hard links once. What is closed to
+    this process by its owner does not count, and no symbolic link is followed.
+    """
+    given_up = threading.Event()
+    deadline = time.monotonic() + seconds
+
+    def add_up() -> int:
+        total, linked = 0, set()
+        for state in _states_below(path):
+            if state.st_nlink > 1 and not stat.S_ISDIR(state.st_mode):
+                if (state.st_dev, state.st_ino) in linked:
+                    continue
+                linked.add((state.st_dev, state.st_ino))
+            total += state.st_blocks * 512
+            if total > enough or given_up.is_set() or time.monotonic() > deadline:
+                break
+        return total
+
+    try:
+        return await asyncio.to_thread(add_up)
+    finally:
+        given_up.set()  # Nobody can cancel a thread.
+
+
+def _states_below(top: Path) -> Iterator[os.stat_result]:
+    """Yield the state of everything below the directory, which a job may be changing."""
+    try:
+        with Folder.opened(top) as opened:
+            for folder in opened.walk(lenient=True):
+                for entry in folder.entries():
+                    with suppress(FileNotFoundError):
+                        yield entry.stat(follow_symlinks=False)
+    except OSError:
+        return  # It is gone, or no directory any more.

@@ -1,0 +1,1 @@
+"""Removes what no job needs any more."""

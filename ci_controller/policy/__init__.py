@@ -1,0 +1,1 @@
+"""Pure decisions about limits, retries and verdicts."""

@@ -1,0 +1,1 @@
+"""Writes the run directory of an attempt: its files, its scripts, its workspace, its gate."""

@@ -1,0 +1,240 @@
+"""The script that waits at the gate, the same for all jobs. Its promises: `ci_controller.run_directory.script`."""
+
+GATE_SCRIPT = rb"""#!/bin/sh
+__ci_run=$1
+set --
+__ci_word=
+__ci_carrier=
+__ci_messenger=
+__ci_status=
+
+# Where a container sees the counters of its control groups: those of version 1 by controller, or of version 2, below
+# the group's own name, which is known once it is clear that this is in one.
+__ci_cgroups=/sys/fs/cgroup
+__ci_cgroup=
+
+# An engine may run what has ended again, on behalf of a controller that does not know what has happened since.
+for __ci_mark in started exit; do
+    [ ! -e "$__ci_run/$__ci_mark" ] || exit 1
+done
+
+__ci_uptime() {
+    { IFS=' ' read -r __ci_up __ci_rest </proc/uptime; } 2>/dev/null || __ci_up=
+}
+
+# Descriptor 1 is the log, opened for appending once and shared by all that write: its position is the log's length.
+__ci_record() {
+    __ci_uptime
+    __ci_offset=
+    { while IFS=' 	' read -r __ci_key __ci_value; do
+        [ "$__ci_key" != pos: ] || { __ci_offset=$__ci_value; break; }
+    done </proc/self/fdinfo/1; } 2>/dev/null
+    printf '{"step":%s,"event":"%s",%s"uptime":"%s","offset":"%s"}\n' \
+        "$1" "$2" "$3" "$__ci_up" "$__ci_offset" >>"$__ci_run/steps.jsonl"
+}
+
+# Sets the same action for every signal but SIGTERM that can be caught and would end or stop a shell. Where a shell does
+# not know all of them, each by itself. 16 is SIGSTKFLT, which dash has no name for.
+__ci_on_signals() {
+    set -- "$1" HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TSTP TTIN TTOU XCPU XFSZ VTALRM PROF IO \
+        PWR SYS 16 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63 64
+    { command trap "$@"; } 2>/dev/null && return
+    __ci_action=$1
+    shift
+    for __ci_signal in "$@"; do command trap "$__ci_action" "$__ci_signal"; done 2>/dev/null
+}
+
+__ci_is_stopped() {
+    [ -e "$__ci_run/stopping" ]
+}
+
+# /dev/stdout and /dev/stderr are a FIFO, so that opening them does not open the log, and this carries its bytes there.
+__ci_carry() {
+    trap '' TERM
+    __ci_on_signals ''
+    if command -v cat >/dev/null 2>&1; then exec cat; fi
+    while IFS= read -r __ci_line; do printf '%s\n' "$__ci_line"; done
+}
+
+# The first process cannot be told by a signal while it waits for a step; this one, which waits for nothing else, can
+# signal all but the first.
+__ci_pass_on_stop() {
+    trap '' TERM
+    __ci_on_signals ''
+    while IFS= read -r __ci_word; do
+        [ "$__ci_word" != stop ] || kill -TERM -1
+    done
+}
+
+__ci_is_there() {
+    [ -n "$1" ] && kill -0 "$1" 2>/dev/null
+}
+
+# What was killed is there until it has had its turn on a processor. The 3rd field is the state, and the 31st the set of
+# signals that wait, in which 256 is SIGKILL.
+__ci_lives() {
+    __ci_is_there "$1" || return 1
+    { IFS=' ' read -r __ci_x __ci_x __ci_state \
+        __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x \
+        __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x \
+        __ci_pending __ci_x <"/proc/$1/stat"; } 2>/dev/null || return 1
+    [ "$__ci_state" != Z ] && [ "$((${__ci_pending:-0} & 256))" = 0 ] && kill -CONT "$1" 2>/dev/null
+}
+
+# Both are processes of the container like any other: `kill -9 -1` in a step ends them, and `kill -STOP -1` stops them.
+__ci_help() {
+    __ci_lives "$__ci_carrier" || {
+        ( exec <"$__ci_run/console" >&"$1" 2>&1 8>&- 9>&-; __ci_carry ) &
+        __ci_carrier=$!
+    }
+    __ci_lives "$__ci_messenger" || {
+        ( exec <>"$__ci_run/stop" >/dev/null 2>&1 8>&- 9>&-; __ci_pass_on_stop ) &
+        __ci_messenger=$!
+    }
+}
+
+# Tells whether a process has ended and only has not been waited for, so that it writes nothing any more. Where its
+# first thread has ended, others may go on.
+__ci_has_ended() {
+    { IFS= read -r __ci_line <"$1/stat"; } 2>/dev/null || return 0
+    case ${__ci_line##*) } in
+    Z* | X*) ;;
+    *) return 1 ;;
+    esac
+    for __ci_thread in "$1"/task/*; do
+        case $__ci_thread in
+        "$1/task/${1#/proc/}" | "$1/task/*") ;;
+        *) return 1 ;;
+        esac
+    done
+}
+
+# Kills what the job has left, once, and counts what is there and what of it cannot be killed.
+__ci_kill_others() {
+    __ci_others=0
+    __ci_immune=0
+    for __ci_process in /proc/[0-9]*; do
+        case ${__ci_process#/proc/} in
+        1 | "$$" | "$__ci_carrier" | "$__ci_messenger") continue ;;
+        esac
+        ! __ci_has_ended "$__ci_process" || continue
+        __ci_others=$((__ci_others + 1))
+        kill -9 "${__ci_process#/proc/}" 2>/dev/null || [ ! -e "$__ci_process" ] || __ci_immune=$((__ci_immune + 1))
+    done
+}
+
+# What was killed is there until it has ended, and what it made until then may stand before it in the list: so all are
+# gone once the list is empty twice. Fails where some do not go.
+__ci_end_others() {
+    __ci_uptime
+    [ -n "$__ci_up" ] || return 1
+    __ci_since=${__ci_up%%.*}
+    __ci_empty=0
+    while [ "$__ci_empty" -lt 2 ]; do
+        __ci_kill_others
+        if [ "$__ci_others" = 0 ]; then __ci_empty=$((__ci_empty + 1)); else __ci_empty=0; fi
+        __ci_uptime
+        [ "$__ci_immune" = 0 ] && [ "${__ci_up%%.*}" -le $((__ci_since + 2)) ] || return 1
+    done
+}
+
+# The FIFO ends once no process holds it open, so what is left of the job's processes has to go first. A signal ends the
+# waiting, which then begins again.
+__ci_drain() {
+    __ci_is_there "$__ci_carrier" && kill -CONT "$__ci_carrier" || __ci_help 1
+    exec 9>&-
+    if __ci_end_others; then __ci_last=" last"; fi
+    while __ci_is_there "$__ci_carrier"; do wait "$__ci_carrier"; done
+}
+
+# Sets __ci_found to the number that stands behind a word in the first of these files that is there, or to nothing.
+__ci_count() {
+    __ci_found=
+    for __ci_file in "$2" "$3"; do
+        { while IFS=' ' read -r __ci_key __ci_value; do
+            [ "$__ci_key" != "$1" ] || { __ci_found=$__ci_value; break 2; }
+        done <"$__ci_file"; } 2>/dev/null
+    done
+}
+
+__ci_count_refusals() {
+    __ci_count oom_kill "$__ci_cgroups/memory/memory.oom_control" "$__ci_cgroups$__ci_cgroup/memory.events"
+    __ci_kills=$__ci_found
+    __ci_count max "$__ci_cgroups/pids/pids.events" "$__ci_cgroups$__ci_cgroup/pids.events"
+    __ci_refusals=$__ci_found
+}
+
+__ci_before_step() {
+    [ -z "$__ci_carrier" ] || [ -z "$__ci_status" ] || __ci_help 1
+    [ -n "$__ci_cgroup" ] || return 0
+    __ci_count_refusals
+    __ci_kills_before=$__ci_kills
+    __ci_refusals_before=$__ci_refusals
+}
+
+# What the kernel did to the job during its last step.
+__ci_blame() {
+    [ -n "$__ci_cgroup" ] || return 0
+    __ci_count_refusals
+    [ -z "$__ci_kills" ] || __ci_blamed=" oom:$((__ci_kills - ${__ci_kills_before:-0}))"
+    [ -z "$__ci_refusals" ] || __ci_blamed="$__ci_blamed pids:$((__ci_refusals - ${__ci_refusals_before:-0}))"
+    __ci_count nr_throttled "$__ci_cgroups/cpu/cpu.stat" "$__ci_cgroups$__ci_cgroup/cpu.stat"
+    __ci_throttled=$__ci_found
+    __ci_count nr_periods "$__ci_cgroups/cpu/cpu.stat" "$__ci_cgroups$__ci_cgroup/cpu.stat"
+    [ "${__ci_found:-0}" = 0 ] || __ci_blamed="$__ci_blamed throttled:$((100 * ${__ci_throttled:-0} / __ci_found))"
+}
+
+# Until a word is written, or the gate has gone; the controller that opened it for the job may be about to close it.
+# Where `exit` could not be written, as on a full disk, no controller would come.
+__ci_stay() {
+    { IFS= read -r __ci_word <"$__ci_run/exit"; } 2>/dev/null || return 0
+    while [ -p "$__ci_run/gate" ] && ! { IFS= read -r __ci_word <"$__ci_run/gate"; } 2>/dev/null; do :; done
+}
+
+__ci_finish() {
+    trap - EXIT
+    __ci_blamed=
+    __ci_last=
+    __ci_stopped=
+    ! __ci_is_stopped || __ci_stopped=" term"
+    [ "$1" = 0 ] || __ci_blame
+    [ -z "$__ci_carrier" ] || __ci_drain
+    printf '%s%s%s%s\n' "$1" "$__ci_stopped" "$__ci_blamed" "$__ci_last" >"$__ci_run/exit"
+    [ -z "$__ci_last" ] || [ -n "$__ci_stopped" ] || __ci_stay
+    exit "$1"
+}
+
+# Alone in a container. What it needs there is done before the gate, where no job waits for it yet.
+__ci_contained() {
+    __ci_cgroup=/
+    { while IFS= read -r __ci_line; do
+        case $__ci_line in 0::*) __ci_cgroup=${__ci_line#0::} ;; esac
+    done </proc/self/cgroup; } 2>/dev/null
+    exec 9<>"$__ci_run/console"
+    __ci_help 8
+}
+
+exec 8>>"$__ci_run/log" || exit 1
+[ ! -p "$__ci_run/console" ] || __ci_contained
+__ci_on_signals :
+: >"$__ci_run/waiting"
+while [ "$__ci_word" != go ]; do
+    [ -p "$__ci_run/gate" ] || exit 1
+    { IFS= read -r __ci_word <"$__ci_run/gate"; } 2>/dev/null
+done
+trap : TERM
+# One passes this gate, and no second one, ever: the mark is only made where there is none.
+set -C
+{ printf '' >"$__ci_run/started"; } 2>/dev/null || exit 1
+set +C
+__ci_uptime
+printf '%s' "$__ci_up" >>"$__ci_run/started"
+exec </dev/null >&8 2>&1 8>&-
+# A shell that cannot start a process ends.
+trap '__ci_finish "$?"' EXIT
+. "$__ci_run/job"
+"""
+"""What a workload runs, with the run directory as its argument.
+
+Where that has the FIFO `console`, which is /dev/stdout and /dev/stderr then, it is alone with its job in a container.
+"""

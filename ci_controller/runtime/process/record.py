@@ -1,0 +1,167 @@
+"""What the process runtime keeps of one workload: a directory that its supervisor writes and the controller reads.
+
+<data>/processes/
+  ended                        written to whenever a workload ends, so that one watch tells of all
+  .removed-<key>-<n>/          a record that is being deleted
+  <job_id>.<attempt>/
+    lock                       there from the record's creation; held by the supervisor as long as it lives
+    supervisor                 its identity, written before anything of the job runs
+    script                     the identity of the job's first process, which leads its process group
+    exit                       how that ended: an exit status, written once nothing of the job is left
+    output                     what supervisor and script have to say outside of the job's log
+"""
+
+import errno
+import fcntl
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ci_common.errors import RuntimeUnavailable
+from ci_common.system.processes import ProcessIdentity
+from ci_controller.runtime.protocol import Phase, Workload
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRecord:
+    """One workload's record. Where it cannot be read, every method raises RuntimeUnavailable."""
+
+    path: Path
+
+    def create(self) -> None:
+        """Make the record; the workload is in phase CREATED then. May be repeated."""
+        with unreadable_is_unavailable():
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self.path / "lock").touch(mode=0o600)
+
+    def created(self) -> datetime | None:
+        """Return when the record was made, or None where there is none."""
+        with unreadable_is_unavailable():
+            try:
+                return datetime.fromtimestamp((self.path / "lock").stat().st_mtime, UTC)
+            except FileNotFoundError:
+                return None
+
+    def is_taken(self) -> bool:
+        """Tell whether a supervisor took charge of the workload at any time."""
+        return self._read("supervisor") is not None
+
+    def is_kept(self) -> bool:
+        """Tell whether a supervisor lives that keeps this very record."""
+        return self.created() is not None and self._is_locked()
+
+    def look(self) -> Workload:
+        """Return what the record and the processes it names say."""
+        if self.created() is None:
+            return Workload(Phase.ABSENT)
+        if not self.is_taken():
+            return Workload(Phase.CREATED)
+        runs = self._runs()
+        code = self._read("exit")  # Read after the look at the processes: what ended in between has left it.
+        if code is not None or not runs:
+            return Workload(Phase.EXITED, exit_code=int(code) if code else None)
+        return Workload(Phase.RUNNING)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send the job SIGTERM, or SIGKILL to all of it. Does nothing where it does not run.
+
+        Raises RuntimeUnavailable where it runs in another pid namespace, from which it cannot be reached.
+        """
+        supervisor, script = self._identity("supervisor"), self._identity("script")
+        if supervisor is not None and not supervisor.is_here():
+            if self._is_locked():
+                raise RuntimeUnavailable("the job's supervisor runs in another pid namespace and cannot be signalled")
+        elif supervisor is not None and supervisor.is_alive():
+            _send(supervisor, signal.SIGCONT)
+            _send(supervisor, signal.SIGTERM if number == signal.SIGTERM else signal.SIGUSR1)
+        elif script is not None and script.is_alive():
+            _send(script, number, group=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[bool]:
+        """Yield whether no supervisor has the lock; none can take it, and so take charge, until this is left."""
+        with unreadable_is_unavailable():
+            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+        finally:
+            os.close(descriptor)
+
+    def _runs(self) -> bool:
+        supervisor, script = self._identity("supervisor"), self._identity("script")
+        if supervisor is not None and not supervisor.is_here():
+            return self._is_locked()
+        # A script whose supervisor was killed goes on, and may yet write its result.
+        return any(process is not None and process.is_alive() for process in (supervisor, script))
+
+    def _is_locked(self) -> bool:
+        with self.locked() as free:
+            return not free
+
+    def _identity(self, name: str) -> ProcessIdentity | None:
+        text = self._read(name)
+        try:
+            return None if text is None else ProcessIdentity.from_json(text)
+        except ValueError:
+            return None
+
+    def _read(self, name: str) -> str | None:
+        with unreadable_is_unavailable():
+            try:
+                return (self.path / name).read_text()
+            except FileNotFoundError:
+                return None
+
+
+@contextmanager
+def unreadable_is_unavailable() -> Iterator[None]:
+    """Translate errors of the file system: they tell nothing of the workload."""
+    try:
+        yield
+    except OSError as exc:
+        raise RuntimeUnavailable(f"the records of the process runtime cannot be used: {exc}") from exc
+
+
+def _send(process: ProcessIdentity, number: signal.Signals, *, group: bool = False) -> None:
+    """Send a signal to exactly this process, or to the group it leads; to nobody where it has gone."""
+    try:
+        descriptor = _pidfd_of(process.pid)
+    except ProcessLookupError:
+        return
+    try:
+        # With the descriptor open, a process that is alive here is the one that it stands for.
+        if not process.is_alive():
+            return
+        if group:
+            os.killpg(process.pid, number)
+        elif descriptor is not None:
+            signal.pidfd_send_signal(descriptor, number)
+        else:
+            os.kill(process.pid, number)
+    except ProcessLookupError:
+        pass
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _pidfd_of(pid: int) -> int | None:
+    """Return a descriptor that stands for this process for all time, or None where the system has none."""
+    if sys.platform != "linux":
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError as exc:
+        if exc.errno == errno.ENOSYS:  # Linux before 5.3.
+            return None
+        raise

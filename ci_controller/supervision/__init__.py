@@ -1,0 +1,1 @@
+"""One supervisor per active attempt: observe, plan, act, until the job has completed."""

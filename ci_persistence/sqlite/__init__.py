@@ -1,0 +1,1 @@
+"""The storage protocols on SQLite."""

@@ -1,0 +1,221 @@
+"""The repository on SQLite: the asynchronous face of `operations`."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import AsyncExitStack
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ci_common.errors import DatabaseUnavailable, Locked
+from ci_common.jobs import Job, NewJob
+from ci_common.pool import PoolState
+from ci_common.system.processes import ProcessIdentity
+from ci_common.system.watch import FileWatcher, Watched
+from ci_persistence.metrics import Figures, JobFigures, StageTimes
+from ci_persistence.repository import Held, Installation, JobFilter, JobRepository, LeaderLease, Lease
+from ci_persistence.retention import Ended, JobRetention, Removal
+from ci_persistence.sqlite import operations, queries, retention_operations
+from ci_persistence.sqlite.cached_query import Lookout
+from ci_persistence.sqlite.change_notifier import News
+from ci_persistence.sqlite.connections import Lane, translated
+from ci_persistence.sqlite.rows import CONTROLLER_FIELDS, first_version
+from ci_persistence.sqlite.schema import bring_up_to_date, check_version
+from ci_persistence.sqlite.writer import Writer
+
+log = logging.getLogger(__name__)
+
+_DELETED_AT_ONCE = 200
+"""How many jobs one transaction deletes; more hold up other writers for longer."""
+
+
+class SQLiteJobRepository(JobRepository, JobRetention, JobFigures, LeaderLease):
+    """All protocols of storage on the database at `path`, which is made where there is none.
+
+    For one event loop. `busy_timeout` is how long, in seconds, a write waits for other processes' before it is Locked;
+    `patience` is how long `open` does.
+    """
+
+    def __init__(self, path: Path, *, busy_timeout: float = 5.0, patience: float = 60.0) -> None:
+        self._path = path.absolute()
+        self._busy_timeout = busy_timeout
+        self._patience = patience
+        self._connected: _Connected | None = None
+
+    async def open(self) -> None:
+        if self._connected is not None:
+            return
+        check_version()
+        with translated(self._path):
+            # What a job is told to do may hold secrets; SQLite gives the files beside it the same mode.
+            self._path.touch(mode=0o600)
+        deadline = time.monotonic() + self._patience
+        while self._connected is None:
+            try:
+                self._connected = await _Connected.connect(self._path, self._busy_timeout)
+            except Locked as exc:
+                if time.monotonic() >= deadline:
+                    raise
+                log.error("waiting for the database: %s", exc)
+                await asyncio.sleep(min(1.0, self._busy_timeout))
+
+    async def close(self) -> None:
+        connected, self._connected = self._connected, None
+        if connected is not None:
+            await connected.close()
+
+    async def ping(self) -> None:
+        await self._use().quick.run(operations.ping)
+
+    async def installation(self) -> Installation:
+        return await self._use().quick.run(operations.installation)
+
+    async def bind(self, lease: Lease, installation: Installation) -> None:
+        await self._use().writer.run(partial(operations.bind, lease=lease, installation=installation))
+
+    async def add(self, job: NewJob, *, max_queued: int) -> Job:
+        return await self._use().writer.run_certainly(operations.Addition(first_version(job), max_queued))
+
+    async def queue_length(self) -> int:
+        return await self._use().quick.run(operations.queue_length)
+
+    async def figures(self) -> Figures:
+        return await self._use().quick.run(operations.figures)
+
+    async def stages(self) -> list[StageTimes]:
+        return await self._use().quick.run(operations.stages)
+
+    async def get(self, job_id: str) -> Job:
+        return await self._use().quick.run(partial(operations.get, job_id=job_id))
+
+    async def get_many(self, job_ids: Iterable[str]) -> dict[str, Job]:
+        return await self._use().quick.run(partial(operations.get_many, job_ids=tuple(job_ids)))
+
+    async def get_holders(self, workloads: Iterable[str]) -> dict[str, Job]:
+        return await self._use().quick.run(partial(operations.get_holders, workloads=tuple(workloads)))
+
+    async def pool(self) -> PoolState:
+        return await self._use().quick.run(operations.pool)
+
+    async def publish_pool(self, state: PoolState, lease: Lease) -> None:
+        await self._use().writer.run(partial(operations.publish_pool, state=state, lease=lease))
+
+    async def list_jobs(self, where: JobFilter, *, limit: int, older_than: str | None = None) -> list[Job]:
+        return await self._use().search.run(
+            partial(operations.list_jobs, where=where, limit=limit, older_than=older_than)
+        )
+
+    async def request_cancel(self, job_id: str, now: datetime) -> Job:
+        return await self._use().writer.run(partial(operations.request_cancel, job_id=job_id, now=now))
+
+    async def queued(self) -> list[Job]:
+        connected = self._use()
+        return await connected.quick.run(connected.queued)
+
+    async def active(self) -> list[Job]:
+        connected = self._use()
+        return await connected.quick.run(connected.active)
+
+    async def unfinished(self) -> tuple[list[Job], list[Job]]:
+        connected = self._use()
+        return await connected.quick.run(
+            lambda connection: (connected.active(connection), connected.queued(connection))
+        )
+
+    async def update(self, job: Job, lease: Lease, **changes: Any) -> Job:
+        if foreign := changes.keys() - CONTROLLER_FIELDS:
+            raise ValueError(f"not the controller's to write: {', '.join(sorted(foreign))}")
+        return await self._use().writer.run(partial(operations.update, seen=job, lease=lease, changes=changes))
+
+    def changes(self, see: Callable[[Job], object] | None = None) -> AsyncGenerator[None, None]:
+        return self._use().news.follow(see)
+
+    async def ended(self, where: Ended, *, limit: int) -> list[str]:
+        return await self._use().search.run(partial(retention_operations.ended, where=where, limit=limit))
+
+    async def crowded_projects(self, more_than: int) -> list[str]:
+        return await self._use().search.run(partial(retention_operations.crowded_projects, more_than=more_than))
+
+    async def delete(self, job_ids: Iterable[str], *, lease: Lease | None = None) -> list[str]:
+        left, deleted = list(dict.fromkeys(job_ids)), []
+        while left:
+            batch, left = left[:_DELETED_AT_ONCE], left[_DELETED_AT_ONCE:]
+            deleting = partial(retention_operations.delete, job_ids=batch, lease=lease)
+            deleted += await self._use().writer.run(deleting)
+        return deleted
+
+    async def removals(self, *, after: str = "", limit: int) -> list[Removal]:
+        return await self._use().quick.run(partial(retention_operations.removals, after=after, limit=limit))
+
+    async def count_removals(self) -> int:
+        return await self._use().quick.run(retention_operations.count_removals)
+
+    async def forget_removals(self, job_ids: Iterable[str], lease: Lease) -> None:
+        forgetting = partial(retention_operations.forget_removals, job_ids=list(job_ids), lease=lease)
+        await self._use().writer.run(forgetting)
+
+    async def held(self) -> Held | None:
+        return await self._use().quick.run(operations.held)
+
+    async def acquire(self, holder: ProcessIdentity, seconds: float, lapsed: Held | None = None) -> Lease | None:
+        return await self._use().writer.run(partial(operations.acquire, holder=holder, seconds=seconds, lapsed=lapsed))
+
+    async def renew(self, lease: Lease, seconds: float) -> None:
+        await self._use().writer.run(partial(operations.renew, lease=lease, seconds=seconds))
+
+    async def release(self, lease: Lease) -> None:
+        await self._use().writer.run(partial(operations.release, lease=lease))
+
+    def _use(self) -> "_Connected":
+        if self._connected is None:
+            raise DatabaseUnavailable(f"the database {self._path} is not open")
+        return self._connected
+
+
+class _Connected:
+    """What an open repository holds.
+
+    Short reads, searches and writes have connections of their own, so a search through everything delays nobody.
+    """
+
+    def __init__(self, path: Path, busy_timeout: float) -> None:
+        def lane(setup: tuple[str, ...] = queries.CONFIGURE_READER) -> Lane:
+            return Lane(path, busy_timeout=busy_timeout, setup=setup)
+
+        self.quick = lane()
+        self.queued = Lookout(queries.QUEUED_KEYS)
+        self.active = Lookout(queries.ACTIVE_KEYS)
+        self.search = lane()
+        self.writing = lane(queries.CONFIGURE_WRITER)
+        self.watcher = FileWatcher()
+        # SQLite follows a link to a database, and puts its files beside the target.
+        wal = path.resolve().with_name(path.resolve().name + "-wal")
+        self.news = News(
+            partial(self.writing.run, operations.data_version), partial(self.watcher.subscribe, (wal, Watched.CONTENT))
+        )
+        self.writer = Writer(
+            path, self.writing, self.news, {operations.Addition: operations.add_together}, (operations.Addition,)
+        )
+        self._closing = AsyncExitStack()
+        for closing in (self.writer, self.search, self.quick):
+            self._closing.push_async_callback(closing.close)
+
+    @classmethod
+    async def connect(cls, path: Path, busy_timeout: float) -> "_Connected":
+        connected = cls(path, busy_timeout)
+        try:
+            await connected.writing.open()
+            await connected.writing.run(bring_up_to_date)
+            for lane in (connected.quick, connected.search):
+                await lane.open()
+            await connected._closing.enter_async_context(connected.watcher)
+        except BaseException:
+            await connected.close()
+            raise
+        return connected
+
+    async def close(self) -> None:
+        await self._closing.aclose()

@@ -1,0 +1,166 @@
+"""What runs this run's jobs, hit from outside: containers by the engine's own means, processes by signals."""
+
+import json
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from ci_common.errors import RuntimeUnavailable
+from ci_common.jobs import Job
+from ci_common.run_directory.layout import DataDirectory, read_capped
+from ci_common.system.processes import ProcessIdentity
+from ci_controller.runtime.docker.containers import INSTALLATION, JOB, KIND
+from ci_controller.runtime.docker.engine import Absent, Conflict, Engine
+from ci_persistence.repository import JobRepository
+
+_RECORD_BYTES = 4096
+
+
+class Workloads(Protocol):
+    """The workloads of one installation, and no others. Every method may raise RuntimeUnavailable."""
+
+    async def running(self) -> list[str]:
+        """Return the ids of the jobs whose workload runs, in their order."""
+
+    async def kill(self, job_id: str) -> bool:
+        """End a job by SIGKILL to what runs it; tell whether there was anything to hit."""
+
+    async def remove(self, job_id: str) -> bool:
+        """Take away what keeps the job; tell whether there was anything to hit."""
+
+    async def waiting(self) -> set[str]:
+        """Return the ids of those that wait for a job, and that no job has taken."""
+
+    async def left(self) -> list[str]:
+        """Return the names of the installation's workloads and helpers, in any state, but of those that wait."""
+
+    async def clear(self) -> None:
+        """Remove everything that is left."""
+
+    async def close(self) -> None:
+        """Disconnect."""
+
+
+class Containers:
+    """The containers of the installation with this id. `engine` and `repository` are open, and closed with this."""
+
+    def __init__(self, engine: Engine, repository: JobRepository, installation_id: str) -> None:
+        self._engine = engine
+        self._repository = repository
+        self._label = f"{INSTALLATION}={installation_id}"
+
+    async def running(self) -> list[str]:
+        listed = await self._list(JOB, status="running")
+        own = {container["Labels"][JOB] for container in listed if not _was_made_to_wait(container)}
+        return sorted(own | {job.id for job in (await self._holders(listed)).values()})
+
+    async def kill(self, job_id: str) -> bool:
+        hit = False
+        for container in await self._of(job_id):
+            with suppress(Absent, Conflict):  # It has just ended.
+                async with self._engine.call() as docker:
+                    await docker.containers.container(container.id).kill()
+                hit = True
+        return hit
+
+    async def remove(self, job_id: str) -> bool:
+        containers = await self._of(job_id)
+        for container in containers:
+            await self._engine.remove_container(container.id)
+        return bool(containers)
+
+    async def waiting(self) -> set[str]:
+        listed = await self._list(JOB)
+        held = await self._holders(listed)
+        return {each["Labels"][JOB] for each in listed if _was_made_to_wait(each)} - held.keys()
+
+    async def left(self) -> list[str]:
+        waiting = await self.waiting()
+        left = [container for container in await self._list() if container["Labels"].get(JOB) not in waiting]
+        return sorted(name.lstrip("/") for container in left for name in container["Names"])
+
+    async def clear(self) -> None:
+        for container in await self._list():
+            await self._engine.remove_container(container.id)
+
+    async def close(self) -> None:
+        await self._engine.close()
+        await self._repository.close()
+
+    async def _holders(self, containers: list[Any]) -> dict[str, Job]:
+        """Return the jobs that took some of these containers, which had waited for them."""
+        return await self._repository.get_holders(c["Labels"][JOB] for c in containers if _was_made_to_wait(c))
+
+    async def _of(self, job_id: str) -> list[Any]:
+        """Return the job's containers that run."""
+        workload = (await self._repository.get(job_id)).workload
+        return await self._list(f"{JOB}={workload or job_id}", status="running")
+
+    async def _list(self, *labels: str, status: str | None = None) -> list[Any]:
+        filters = {"label": [self._label, *labels]} | ({} if status is None else {"status": [status]})
+        async with self._engine.call() as docker:
+            return list(await docker.containers.list(all=True, filters=json.dumps(filters)))
+
+
+def _was_made_to_wait(container: Any) -> bool:
+    return KIND in container["Labels"]
+
+
+class Processes:
+    """The jobs whose records lie in this data directory. Their processes are found with the scratch directory's."""
+
+    def __init__(self, data: DataDirectory) -> None:
+        self._records = data.processes
+
+    async def running(self) -> list[str]:
+        return sorted(path.name.rpartition(".")[0] for path in self._paths() if _process(path / "script") is not None)
+
+    async def kill(self, job_id: str) -> bool:
+        """Kill all of the job: its supervisor, which would tell of the script's end, then the script and its group."""
+        self._signal(job_id, "supervisor")
+        return self._signal(job_id, "script")
+
+    async def remove(self, job_id: str) -> bool:
+        """Kill the job's supervisor. The job itself goes on to its result."""
+        return self._signal(job_id, "supervisor")
+
+    async def waiting(self) -> set[str]:
+        return set()
+
+    async def left(self) -> list[str]:
+        return sorted(path.name for path in self._paths())
+
+    async def clear(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def _paths(self) -> list[Path]:
+        try:
+            return [path for path in self._records.iterdir() if path.is_dir()]
+        except FileNotFoundError:
+            return []
+        except OSError as exc:
+            raise RuntimeUnavailable(f"{self._records} cannot be read: {exc}") from exc
+
+    def _signal(self, job_id: str, name: str) -> bool:
+        process = _process(self._records / f"{job_id}.1" / name)
+        if process is None:
+            return False
+        with suppress(ProcessLookupError):
+            if name == "script":
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                os.kill(process.pid, signal.SIGKILL)
+            return True
+        return False
+
+
+def _process(record: Path) -> ProcessIdentity | None:
+    """Return the process that a record names, if it lives."""
+    try:
+        process = ProcessIdentity.from_json((read_capped(record, _RECORD_BYTES) or b"").decode())
+    except ValueError:
+        return None
+    return process if process.is_alive() else None

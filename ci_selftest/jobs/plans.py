@@ -1,0 +1,190 @@
+"""The jobs that a seed stands for: what each says, and how it may end. Nothing here depends on time or machine."""
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from ci_common.jobs import Conclusion
+from ci_selftest.jobs.output import Act, Say, Show, disturbances, output_of, shell_of, some_acts
+
+LAST_WORD = b"last word\n"
+"""What a job that heeds SIGTERM says when it comes."""
+PATIENT = 600.0
+"""Seconds of timeout for jobs that are not to run into one, however slow the machine is."""
+_FOREVER = "while :; do sleep 0.1; done"
+
+
+class Way(StrEnum):
+    """How a job is submitted."""
+
+    REQUEST = "request"
+    """`POST /jobs`, by the client library."""
+    UPLOAD = "upload"
+    """A project with a ci.yaml, by the client library."""
+    EXEC = "exec"
+    """`ci exec`, which follows the job."""
+    SUBMIT = "submit"
+    """`ci submit` of a project, which follows the job."""
+
+
+class Kind(StrEnum):
+    """What is special about a job."""
+
+    PLAIN = "plain"
+    """It ends by itself."""
+    CANCELLED = "cancelled"
+    """It never ends, heeds SIGTERM, and is cancelled."""
+    STUBBORN = "stubborn"
+    """It never ends, ignores SIGTERM, and is cancelled."""
+    RACING = "racing"
+    """It ends by itself, about when it is cancelled."""
+    TIMED_OUT = "timed_out"
+    """It never ends, and has a short timeout."""
+    RETRIED = "retried"
+    """It fails, and is to be tried again when it does."""
+    ESCAPING = "escaping"
+    """It succeeds, and while its files are removed it puts links to a directory outside in the place of its own."""
+    UNRULY = "unruly"
+    """It ends by itself, after signals to all that it can reach and attempts to truncate its log."""
+
+
+ENDS_ITSELF = frozenset({Kind.PLAIN, Kind.RACING, Kind.RETRIED, Kind.ESCAPING, Kind.UNRULY})
+_UNTOUCHED = frozenset({Kind.PLAIN, Kind.RETRIED, Kind.ESCAPING, Kind.UNRULY})
+"""Nobody stops these."""
+_CANCELLED = frozenset({Kind.CANCELLED, Kind.STUBBORN, Kind.RACING})
+_ESCAPE = """
+i=0
+while [ "$i" -lt 20 ]; do mkdir -p "d$i/inner"; : >"d$i/inner/file"; i=$((i + 1)); done
+(
+    trap '' HUP INT TERM
+    while :; do
+        for d in d0 d1 d2 d3 ../workspace; do
+            mv "$d" "$d.aside" && ln -s "$SELFTEST_CANARY" "$d" && rm "$d"; [ ! -e "$d.aside" ] || mv "$d.aside" "$d"
+        done
+    done
+) >/dev/null 2>&1 &
+if [ -p ../console ]; then sleep 1; printf '0 last\\n' >../exit; while :; do sleep 0.1; done; fi"""
+"""Where the script would end what is left of the job before its files go, the job says itself that it has ended."""
+_CONCLUSION_OF_A_STOP = {
+    Kind.CANCELLED: Conclusion.CANCELLED,
+    Kind.STUBBORN: Conclusion.CANCELLED,
+    Kind.RACING: Conclusion.CANCELLED,
+    Kind.TIMED_OUT: Conclusion.TIMED_OUT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class JobPlan:
+    """One job."""
+
+    number: int
+    kind: Kind
+    way: Way
+    steps: tuple[tuple[Act, ...], ...]
+    """What each step says; the first begins with the token."""
+    token: str
+    """Written by the job's code when it starts, and nowhere else."""
+    exit_code: int = 0
+    """Of the last step."""
+    timeout: float = PATIENT
+    cancel_after: float | None = None
+    """Seconds from the moment when the job's id is known; None is never."""
+    max_attempts: int = 1
+    has_client: bool = False
+    """Whether a process of its own reads along, which may be killed. `EXEC` and `SUBMIT` are such processes anyway."""
+
+    @property
+    def output(self) -> bytes:
+        """All that the job writes where nobody stops it."""
+        return b"".join(output_of(acts) for acts in self.steps)
+
+    @property
+    def own_conclusion(self) -> Conclusion | None:
+        """How it ends by itself; None where it does not."""
+        if self.kind not in ENDS_ITSELF:
+            return None
+        return Conclusion.FAILED if self.exit_code else Conclusion.SUCCEEDED
+
+    @property
+    def stopped_conclusion(self) -> Conclusion | None:
+        """How it ends where it is stopped as planned; None where that is not planned."""
+        return _CONCLUSION_OF_A_STOP.get(self.kind)
+
+    def spec(self, image: str, *, project: str, witness: str, canary: str, reopens: bool = False) -> dict[str, Any]:
+        """Return the job in the form of `ci_common.spec.Spec`.
+
+        `witness` is a file that the job can write to, or "", and `canary` a directory that no job may change.
+        `reopens`: a job that is unruly may try to truncate its log, which is refused.
+        """
+        texts = self.step_texts()
+        steps = {"command": texts[0]} if len(texts) == 1 else {"steps": [{"run": text} for text in texts]}
+        labels = {"number": str(self.number), "kind": str(self.kind)}
+        environment = {"SELFTEST_WITNESS": witness, "SELFTEST_REOPENS": "1" if reopens else ""}
+        if self.kind is Kind.ESCAPING:
+            environment["SELFTEST_CANARY"] = canary
+        spec = {"image": image, "timeout": self.timeout, "project": project, "labels": labels, "env": environment}
+        if self.max_attempts > 1:
+            spec["retry"] = {"max_attempts": self.max_attempts, "on": [Conclusion.FAILED], "backoff": 0.3}
+        return spec | steps
+
+    def step_texts(self) -> list[str]:
+        """Return the shell text of each step."""
+        texts = [shell_of(acts) for acts in self.steps]
+        texts[0] = f'[ -z "$SELFTEST_WITNESS" ] || echo {self.token} >>"$SELFTEST_WITNESS"\n{texts[0]}'
+        if self.kind is Kind.ESCAPING:
+            texts[-1] += _ESCAPE
+        texts[-1] += f"\nexit {self.exit_code}" if self.kind in ENDS_ITSELF else f"\n{_FOREVER}"
+        if self.kind not in _UNTOUCHED:
+            # What the shell says of its children when they are terminated is not the job's own output.
+            texts = [f"trap {self._at_sigterm()} TERM\n{{ {text}\n}} 2>/dev/null" for text in texts]
+        return texts
+
+    def _at_sigterm(self) -> str:
+        if self.kind is Kind.STUBBORN:
+            return "''"
+        last_word = f"{Say(LAST_WORD).shell()}; " if self.kind is not Kind.RACING else ""
+        return "'" + last_word.replace("'", "'\\''") + "exit 9'"
+
+    def write_project(self, directory: Path, spec: dict[str, Any]) -> None:
+        """Make the project that `UPLOAD` and `SUBMIT` send. JSON is YAML, too."""
+        directory.mkdir(parents=True)
+        (directory / "ci.yaml").write_text(json.dumps(spec, ensure_ascii=False), encoding="utf-8")
+        for act in (act for acts in self.steps for act in acts if isinstance(act, Show)):
+            (directory / act.name).write_bytes(act.data)
+
+
+def job_plan(seed: int, number: int) -> JobPlan:
+    """Return the job with this number, from 1, of the run with this seed."""
+    random = Random(f"{seed}/job/{number}")  # noqa: S311  # what is repeatable is no secret
+    kind = random.choices(list(Kind), weights=(12, 2, 1, 2, 2, 2, 2, 2))[0]
+    # A process that comes back goes by the length of what it has, which tells no place among several logs.
+    way = random.choices(list(Way), weights=(4, 4, 0, 0) if kind is Kind.RETRIED else (4, 4, 2, 2))[0]
+    token = f"token-{number}-{random.getrandbits(64):016x}"
+    steps = [[Say(f"{token}\n".encode()), *some_acts(random, longest_pause=8)]]
+    if way in (Way.UPLOAD, Way.SUBMIT):
+        _add_files(random, steps)
+        if kind in _UNTOUCHED and random.random() < 0.5:
+            steps.append(some_acts(random, longest_pause=4))
+    if kind is Kind.UNRULY:
+        steps = [[*acts, *disturbances(random), Say(b"still here\n")] for acts in steps]
+    return JobPlan(
+        number=number,
+        kind=kind,
+        way=way,
+        steps=tuple(tuple(acts) for acts in steps),
+        token=token,
+        exit_code=0 if kind is Kind.ESCAPING else random.choice((3, 42) if kind is Kind.RETRIED else (0, 0, 3, 42)),
+        timeout=random.uniform(0.5, 2.0) if kind is Kind.TIMED_OUT else PATIENT,
+        cancel_after=random.uniform(0.0, 3.0) if kind in _CANCELLED else None,
+        max_attempts=random.choice((2, 3)) if kind is Kind.RETRIED else 1,
+        has_client=way in (Way.REQUEST, Way.UPLOAD) and kind is not Kind.RETRIED and random.random() < 0.3,
+    )
+
+
+def _add_files(random: Random, steps: list[list[Act]]) -> None:
+    for number in range(random.randint(1, 2)):
+        data = random.randbytes(random.choice((100, 5_000, 300_000)))
+        steps[0].insert(random.randint(1, len(steps[0])), Show(f"data-{number}.bin", data))

@@ -1,0 +1,41 @@
+"""`python -m ci_selftest.jobs.resume URL JOB FILE`: read a job's log on, from where FILE ends, up to the job's end.
+
+It is killed and started again; the file's length is all that it goes by, so the job has one attempt.
+"""
+
+import asyncio
+import sys
+from contextlib import aclosing
+from io import FileIO
+from pathlib import Path
+
+from ci_client.aio import CiClient
+from ci_client.errors import ClientError
+from ci_client.stream import log_bytes_of
+from ci_common.events import LOG
+from ci_selftest.jobs.readers import GIVE_UP_SECONDS, IDLE_SECONDS, PAUSE_SECONDS, may_pass
+
+
+async def main(url: str, job_id: str, path: Path) -> None:
+    """Append to the file until the job has completed, also where no server answers at first. Raises ClientError."""
+    client = CiClient(url, reconnect_seconds=GIVE_UP_SECONDS, idle_seconds=IDLE_SECONDS)
+    with path.open("ab", buffering=0) as file:
+        async with client:
+            while True:
+                try:
+                    return await _read_on(client, job_id, file)
+                except ClientError as exc:
+                    if not may_pass(exc):
+                        raise
+                await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def _read_on(client: CiClient, job_id: str, file: FileIO) -> None:
+    async with aclosing(client.stream(job_id, last_id=str(file.tell()))) as events:
+        async for event in events:
+            if event["type"] == LOG:
+                file.write(log_bytes_of(event))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], sys.argv[2], Path(sys.argv[3])))

@@ -1,0 +1,1 @@
+"""What the files of a Python project declare: dependencies, groups, indexes, sources."""

@@ -1,0 +1,152 @@
+"""Reads requirement files as pip does: what they install, which files they include, and whether they name hashes."""
+
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from ci_server.detection.reading.project_files import ProjectFiles
+from ci_server.detection.reading.requirements import invalid, is_identifier, normal_name
+
+_MAX_FILES = 200
+_MAX_LINES = 20_000
+_COMMENT = re.compile(r"(?:^|\s)#.*$")
+_INCLUDE = re.compile(r"(?:-(?P<short>[rc])\s*=?\s*|--(?P<long>requirement|constraint)(?:\s*=\s*|\s+))(?P<path>.+)")
+_EDITABLE = re.compile(r"(?:-e\s*=?\s*|--editable(?:\s*=\s*|\s+))(?P<what>.+)")
+_OPTION_AFTER = re.compile(r"\s--?[A-Za-z]")
+_SELF = re.compile(r"(?:file:(?://)?)?(?P<path>\.[./]*)(?:\[(?P<extras>[^\]]*)\])?(?:#\S*)?\s*(?:;.*)?")
+_EGG = re.compile(r"#(?:.*&)?egg=([A-Za-z0-9][A-Za-z0-9._-]*)")
+
+
+@dataclass(slots=True)
+class Contents:
+    """What a requirement file and those that it includes say together."""
+
+    named: dict[str, bool] = field(default_factory=dict)
+    """The packages that it installs whatever the machine, by normal names; whether it says which version."""
+    asked: set[str] = field(default_factory=set)
+    """The packages that pip looks for in an index, whatever the condition."""
+    paths: set[str] = field(default_factory=set)
+    """The folders and files of the project that it installs."""
+    pins: dict[str, str] = field(default_factory=dict)
+    """The versions of packages that constraints want, as specifiers."""
+    constraints: list[str] = field(default_factory=list)
+    """The paths of constraint files, relative to the project."""
+    has_hashes: bool = False
+    """Pip then wants hashes of everything that it installs with it."""
+    itself: str | None = None
+    """How it installs the project itself: `-e`, or nothing for not editable."""
+
+    def installs(self, arguments: tuple[str, ...]) -> bool:
+        """Tell whether it installs what these arguments of pip would, so that they need not be given beside it.
+
+        Where it says which version, its word counts. Where it does not, what asks for a certain one is given too.
+        """
+        what = arguments[-1]
+        if what.startswith("./"):
+            return _path_of(what) in self.paths
+        requirement = Requirement(what)
+        if requirement.extras or normal_name(requirement.name) not in self.named:
+            return False
+        return self.named[normal_name(requirement.name)] or not (requirement.specifier or requirement.url)
+
+
+def read_pip_file(files: ProjectFiles, name: str, *, constraint: bool = False) -> Contents:
+    """Return what a file says. Raises InvalidRequest where it, with what it includes, is too long."""
+    found = Contents()
+    seen: set[tuple[str, bool]] = set()
+    waiting = [(name, constraint)]
+    lines = 0
+    while waiting:
+        path, constrains = waiting.pop()
+        if (path, constrains) in seen:
+            continue
+        seen.add((path, constrains))
+        for line in logical_lines(files.encoded_text(path)):
+            lines += 1
+            waiting += _take(line, found, files, path, constrains=constrains)
+        if lines > _MAX_LINES or len(seen) > _MAX_FILES:
+            raise invalid(name, f"with what it includes, it has more than {_MAX_LINES} lines or {_MAX_FILES} files")
+    return found
+
+
+def logical_lines(text: str) -> Iterator[str]:
+    """Yield the lines of a requirement file as pip reads them: joined at backslashes, without comments."""
+    pending: list[str] = []
+    for line in text.splitlines():
+        is_comment = line.lstrip().startswith("#")
+        if line.endswith("\\") and not is_comment:
+            pending.append(line.strip("\\"))
+            continue
+        if is_comment and pending:
+            line = f" {line}"
+        whole = _COMMENT.sub("", "".join((*pending, line))).strip()
+        pending = []
+        if whole:
+            yield whole
+    if whole := _COMMENT.sub("", "".join(pending)).strip():
+        yield whole
+
+
+def _take(line: str, found: Contents, files: ProjectFiles, path: str, *, constrains: bool) -> list[tuple[str, bool]]:
+    """Note what a line says. Return the file that it includes, and whether that constrains."""
+    found.has_hashes = found.has_hashes or "--hash" in line or line.startswith("--require-hashes")
+    if include := _INCLUDE.match(line):
+        return _included(include, found, files, path)
+    if constrains:
+        _pin(line, found)
+        return []
+    editable = _EDITABLE.match(line)
+    what = (editable["what"] if editable else line).strip()
+    if itself := _SELF.fullmatch(what.strip("\"'")):
+        if os.path.normpath(itself["path"]) == ".":
+            found.itself = "-e" if editable else ""
+    elif not line.startswith("-") or editable:
+        _name(_OPTION_AFTER.split(what, maxsplit=1)[0].strip(), found)
+    return []
+
+
+def _pin(line: str, found: Contents) -> None:
+    try:
+        requirement = Requirement(_OPTION_AFTER.split(line, maxsplit=1)[0].strip())
+    except (InvalidRequirement, ValueError, RecursionError):
+        return
+    if requirement.specifier and requirement.marker is None:
+        found.pins[normal_name(requirement.name)] = str(requirement.specifier)
+
+
+def _path_of(text: str) -> str:
+    return os.path.normpath(text.partition(";")[0].partition("[")[0].strip())
+
+
+def _included(include: re.Match[str], found: Contents, files: ProjectFiles, path: str) -> list[tuple[str, bool]]:
+    try:
+        word = next(iter(shlex.split(include["path"])), "")
+    except ValueError:
+        return []
+    # What is included by -r in a file of constraints is installed: so pip has it.
+    constrains = (include["short"] or include["long"]).startswith("c")
+    inner = files.inside(word, os.path.dirname(path) or ".") if "://" not in word else None
+    if inner is None:
+        return []
+    if constrains:
+        found.constraints.append(inner)
+    return [(inner, constrains)]
+
+
+def _name(text: str, found: Contents) -> None:
+    try:
+        requirement = Requirement(text)
+    except (InvalidRequirement, ValueError, RecursionError):
+        if (egg := _EGG.search(text)) and is_identifier(egg[1]):
+            found.named[normal_name(egg[1])] = True
+        elif "://" not in text:
+            found.paths.add(_path_of(text))
+        return
+    if requirement.url is None:
+        found.asked.add(normal_name(requirement.name))
+    if requirement.marker is None and not requirement.extras:
+        found.named[normal_name(requirement.name)] = bool(requirement.specifier or requirement.url)

@@ -1,0 +1,120 @@
+"""Where the packages come from that a project does not take from the public index: paths, addresses, other indexes."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from ci_server.detection.declarations.poetry import entries, git_address, is_local
+from ci_server.detection.reading.requirements import normal_name, table_at
+
+_ROOTS = ("{root:uri}", "file:///${PROJECT_ROOT}", "file://${PROJECT_ROOT}", "{root:real:uri}")
+"""How Hatch and PDM write the address of the project's directory."""
+
+_NO_CATEGORIES = frozenset({"packages", "source", "requires", "scripts", "pipenv"})
+"""Tables of a Pipfile that are no groups of packages beside those that the project needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The place of a package. Exactly one of `path`, `address`, `index` and `workspace` is set."""
+
+    file: str
+    """The file that says so."""
+    path: str = ""
+    base: str = "."
+    """The folder that the path is relative to."""
+    address: str = ""
+    index: str = ""
+    workspace: bool = False
+    editable: bool = False
+    marker: str = ""
+    subdirectory: str = ""
+    virtual: bool = False
+    """The folder is no package, but has what one needs."""
+    by_backend: bool = False
+    """What builds the project puts the place into its metadata."""
+
+
+Sources = Mapping[str, list[Source]]
+
+
+def read_sources(document: Mapping[str, Any], pipfile: Mapping[str, Any]) -> dict[str, list[Source]]:
+    """Return the sources of packages by their normal names: uv's, Poetry's and Pipenv's."""
+    found: dict[str, list[Source]] = {}
+    declared = [*_of_uv(table_at(document, "tool", "uv", "sources")), *_of_poetry(document), *_of_pipfile(pipfile)]
+    for name, source in declared:
+        found.setdefault(normal_name(name), []).append(source)
+    return found
+
+
+def path_below_root(address: str) -> str | None:
+    """Return the path of an address that begins with the project's directory, in a tool's words; None for others."""
+    for root in _ROOTS:
+        if address == root or address.startswith((f"{root}/", f"{root}#")):
+            return unquote(address.removeprefix(root).partition("#")[0]).strip("/") or "."
+    return None
+
+
+def pipenv_categories(pipfile: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of Pipenv's groups of packages, but for what the project itself needs."""
+    return (name for name, value in pipfile.items() if isinstance(value, dict) and name not in _NO_CATEGORIES)
+
+
+def _of_uv(table: Mapping[str, Any]) -> Iterator[tuple[str, Source]]:
+    for name, value in table.items():
+        for entry in value if isinstance(value, list) else [value]:
+            if isinstance(entry, dict) and (source := _uv_source(entry)) is not None:
+                yield name, source
+
+
+def _uv_source(entry: Mapping[str, Any]) -> Source | None:
+    file, marker = "pyproject.toml", str(entry.get("marker", ""))
+    subdirectory = str(entry.get("subdirectory", ""))
+    if "git" in entry:
+        address = git_address(entry)
+        # A repository that is a directory is none that is in the upload: its history is not unpacked as a project.
+        return Source(file, address=address or str(entry["git"]), marker=marker)
+    if "url" in entry:
+        return Source(file, address=str(entry["url"]), marker=marker, subdirectory=subdirectory)
+    if "path" in entry:
+        editable = entry.get("editable") is True
+        path = os.path.join(str(entry["path"]), subdirectory) if subdirectory else str(entry["path"])
+        return Source(file, path=path, editable=editable, marker=marker, virtual=entry.get("package") is False)
+    if entry.get("workspace") is True:
+        return Source(file, workspace=True, editable=entry.get("editable") is not False, marker=marker)
+    if "index" in entry:
+        return Source(file, index=str(entry["index"]), marker=marker)
+    return None
+
+
+def _of_poetry(document: Mapping[str, Any]) -> Iterator[tuple[str, Source]]:
+    poetry = table_at(document, "tool", "poetry")
+    own = "dependencies" not in table_at(document, "project")
+    yield from _of_tables("pyproject.toml", table_at(poetry, "dependencies"), by_backend=own)
+    yield from _of_tables("pyproject.toml", table_at(poetry, "dev-dependencies"))
+    for group in table_at(poetry, "group").values():
+        yield from _of_tables("pyproject.toml", table_at(group, "dependencies"))
+
+
+def _of_pipfile(pipfile: Mapping[str, Any]) -> Iterator[tuple[str, Source]]:
+    for name in ("packages", *pipenv_categories(pipfile)):
+        yield from _of_tables("Pipfile", table_at(pipfile, name))
+
+
+def _of_tables(file: str, table: Mapping[str, Any], *, by_backend: bool = False) -> Iterator[tuple[str, Source]]:
+    for name, value in entries(table):
+        if not isinstance(value, dict):
+            continue
+        index = str(value.get("source", value.get("index", "")))
+        editable = value.get("editable") is True
+        if is_local(value):
+            path = str(value.get("path", value.get("file", value.get("git"))))
+            path = os.path.join(path, str(value["subdirectory"])) if "subdirectory" in value else path
+            yield name, Source(file, path=path, editable=editable, by_backend=by_backend)
+        elif "git" in value or "url" in value or "file" in value:
+            address = git_address(value) if "git" in value else value.get("url", value.get("file"))
+            yield name, Source(file, address=str(address), by_backend=by_backend)
+        elif index:
+            yield name, Source(file, index=index)

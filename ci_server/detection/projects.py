@@ -1,0 +1,115 @@
+"""From an unpacked project and a request to the plan of its job."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ci_common.errors import FieldError, InvalidRequest, UnrecognisedProject
+from ci_common.parsing.validation import validated
+from ci_common.settings import Settings
+from ci_common.spec import ExecutionPlan, PlannedStep, Spec, plan_steps
+from ci_server.detection.ci_yaml import NAME, read_ci_yaml
+from ci_server.detection.plan_checks import check_plan
+from ci_server.detection.python.python_project import looks_like_python, python_environment, python_steps
+
+_JUNK = frozenset({"__MACOSX", ".DS_Store", "Thumbs.db"})
+"""What archivers add beside a project."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A request with everything filled in: `spec` for the job's own columns, `plan` for the controller."""
+
+    spec: Spec
+    plan: ExecutionPlan
+
+
+def resolve(workspace: Path, requested: Spec, settings: Settings) -> Resolved:
+    """Return how to run the project in `workspace`: the request wins over its `ci.yaml`, that over the defaults.
+
+    Raises UnrecognisedProject where nothing says what to run, InvalidRequest for a project file that is not valid.
+    """
+    directory = find_project(workspace)
+    spec = merged(requested, read_ci_yaml(directory, root=workspace) or Spec())
+    steps = plan_steps(spec)
+    environment: dict[str, str] = {}
+    recognised = steps is None and looks_like_python(directory)
+    if recognised:
+        steps = python_steps(directory)
+        environment = python_environment(directory)
+    if steps is None:
+        raise UnrecognisedProject(
+            f"neither the request nor {NAME} at the project's root names a command or steps, and it is no Python "
+            "project: there is no pyproject.toml, setup.py, setup.cfg, requirements.txt, Pipfile, pytest.toml, "
+            "pytest.ini, tox.ini, tox.toml, conftest.py, test_*.py or tests/*.py"
+        )
+    return Resolved(spec, _plan(spec, steps, settings, environment, str(directory.relative_to(workspace)), recognised))
+
+
+def resolve_command(spec: Spec, settings: Settings) -> Resolved:
+    """Return how to run a job that comes without a project. Raises InvalidRequest where it names nothing to run."""
+    steps = plan_steps(spec)
+    if steps is None:
+        message = "give a command or steps; without an upload there is nothing else to run"
+        raise InvalidRequest(f"the request is not valid: command: {message}", FieldError("command", message))
+    return Resolved(spec, _plan(spec, steps, settings, {}, ".", False))
+
+
+def find_project(workspace: Path) -> Path:
+    """Return the project's directory: the root, or the only folder in it where that is a project and the root none."""
+    entries = [path for path in workspace.iterdir() if path.name not in _JUNK]
+    if not _is_project(workspace) and len(entries) == 1 and entries[0].is_dir() and not entries[0].is_symlink():
+        return entries[0] if _is_project(entries[0]) else workspace
+    return workspace
+
+
+def merged(requested: Spec, file: Spec) -> Spec:
+    """Return both in one, `requested` winning; variables, labels and the fields of `limits` and `retry` one by one.
+
+    Raises InvalidRequest where both together have more than either may.
+    """
+    fields = {name: value for name, value in file if value is not None}
+    wanted = {name: value for name, value in requested if value is not None}
+    if plan_steps(requested) is not None:
+        fields |= {"command": None, "steps": None}
+    limits = file.limits.model_dump(exclude_none=True) | requested.limits.model_dump(exclude_none=True)
+    retry = file.retry.model_dump(exclude_unset=True) | requested.retry.model_dump(exclude_unset=True)
+    combined = {
+        "env": file.env | requested.env,
+        "labels": file.labels | requested.labels,
+        "limits": limits,
+        "retry": retry,
+    }
+    return validated(Spec, fields | wanted | combined, source=f"the request together with {NAME}")
+
+
+def _is_project(directory: Path) -> bool:
+    return (directory / NAME).exists() or looks_like_python(directory)
+
+
+def _plan(
+    spec: Spec,
+    steps: tuple[PlannedStep, ...],
+    settings: Settings,
+    environment: dict[str, str],
+    directory: str,
+    python: bool,
+) -> ExecutionPlan:
+    longest = settings.max_log_bytes
+    if spec.limits.log is not None and spec.limits.log > longest:
+        message = f"{spec.limits.log} bytes are more than CI_MAX_LOG_BYTES allows here; ask for at most {longest}"
+        raise InvalidRequest(f"the request is not valid: limits.log: {message}", FieldError("limits.log", message))
+    plan = ExecutionPlan(
+        image=spec.image or settings.default_image,
+        steps=steps,
+        env=environment | spec.env,
+        directory=directory,
+        timeout=spec.timeout or settings.default_timeout,
+        no_output_timeout=spec.no_output_timeout or settings.default_no_output_timeout,
+        stop_grace=spec.stop_grace,
+        limits=spec.limits.model_copy(update={"log": spec.limits.log or longest}),
+        retry=spec.retry,
+        network=True if spec.network is None else spec.network,
+        python_environment=python,
+    )
+    check_plan(plan, spec)
+    return plan

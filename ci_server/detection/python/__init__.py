@@ -1,0 +1,1 @@
+"""How to install and test a Python project."""

@@ -1,0 +1,1 @@
+"""Parsers for files of projects, none of which is trusted or run."""

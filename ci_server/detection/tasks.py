@@ -1,0 +1,70 @@
+"""What readers do with an upload: unpack it, and find out how to run the project."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ci_common.archives.unpack import UnpackLimits
+from ci_common.archives.unpacking import unpack_argument, unpack_task
+from ci_common.sandbox.child import Caller, TaskFunction
+from ci_common.sandbox.verdicts import Task
+from ci_common.settings import Settings
+from ci_common.spec import ExecutionPlan, Spec
+from ci_server.detection.projects import Resolved, resolve
+
+if TYPE_CHECKING:
+    from ci_common.sandbox.pool import Readers  # A reader has no use for it, and would start later.
+
+MODULE = __name__
+
+_PLAIN = str | int | float | None
+"""What crosses as JSON; a setting of any other type is read again from its text."""
+_COLUMNS = {"labels", "priority", "project"}
+"""What the server does with a spec of its own; all else of it is in the plan."""
+
+
+def read_task(argument: dict[str, Any], caller: Caller) -> dict[str, Any]:
+    """Unpack an archive, and return how to run the project in it."""
+    unpack_task(argument, caller)
+    workspace = Path(argument["target"])
+    requested = Spec.model_validate(argument["requested"])
+    settings = _settings(*argument["settings"].items())
+    caller.only_read(workspace)
+    resolved = resolve(workspace, requested, settings)
+    return {
+        "spec": resolved.spec.model_dump(mode="json", include=_COLUMNS),
+        "plan": resolved.plan.model_dump(mode="json"),
+    }
+
+
+TASKS: dict[str, TaskFunction] = {"unpack": unpack_task, "read": read_task}
+
+
+async def read_with(
+    readers: "Readers",
+    archive: Path,
+    workspace: Path,
+    requested: Spec,
+    settings: Settings,
+    *,
+    check_room: Callable[[], None],
+) -> Resolved:
+    """Have `archive` unpacked into the empty directory `workspace`, and return how to run the project in it.
+
+    Of the `spec` that is returned there is only what the job's own columns hold.
+
+    Raises what `unpack_with` and `resolve` raise, and
+    InvalidRequest where the project's files cannot be read or take more than they may.
+    """
+    argument = unpack_argument(archive, workspace, UnpackLimits.of(settings)) | {
+        "requested": requested.model_dump(mode="json", exclude_unset=True),
+        "settings": {name: value if isinstance(value, _PLAIN) else str(value) for name, value in settings},
+    }
+    answer = await readers.do(Task("read", argument, workspace), on_advance=check_room)
+    return Resolved(Spec.model_validate(answer["spec"]), ExecutionPlan.model_validate(answer["plan"]))
+
+
+@lru_cache(maxsize=1)
+def _settings(*fields: tuple[str, Any]) -> Settings:
+    return Settings(**dict(fields))

@@ -1,0 +1,1 @@
+"""HTTP without jobs: middleware, errors, request bodies, ranges, JSON."""

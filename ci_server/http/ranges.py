@@ -1,0 +1,99 @@
+"""Byte ranges (RFC 9110, section 14), for logs and other files."""
+
+import os
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from ci_server.http.problems import problem
+
+_CHUNK_BYTES = 256 * 1024
+_SINGLE_RANGE = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """Bytes from `start` up to, not including, `end`."""
+
+    start: int
+    end: int
+
+
+class NotSatisfiable(Exception):
+    """The range begins behind the last byte."""
+
+
+def parse_range(header: str | None, size: int) -> ByteRange | None:
+    """Return the range that a Range header asks for of `size` bytes, or None where all of them are to be sent.
+
+    Several ranges, other units and malformed headers are answered by the whole. Raises NotSatisfiable.
+    """
+    match = _SINGLE_RANGE.fullmatch(header) if header else None
+    if match is None or not (match[1] or match[2]):
+        return None
+    if not match[1]:
+        start, end = max(0, size - int(match[2])), size
+    else:
+        start = int(match[1])
+        end = min(int(match[2]) + 1, size) if match[2] else size
+        if match[2] and int(match[2]) < start:
+            return None
+    if start >= size:
+        raise NotSatisfiable
+    return ByteRange(start, end)
+
+
+def ranged_response(
+    request: Request, descriptor: int, size: int, *, media_type: str, headers: dict[str, str], growing: bool = False
+) -> Response:
+    """Return the answer to a GET or HEAD for the first `size` bytes of an open file, and take over `descriptor`.
+
+    `headers` may hold an ETag, against which If-Range is held. `growing`: the length is not yet known to others.
+    """
+    headers = {"Accept-Ranges": "bytes", **headers}
+    wanted = request.headers.get("range") if request.method == "GET" else None
+    condition = request.headers.get("if-range")
+    if condition is not None and condition != headers.get("ETag"):
+        wanted = None
+    try:
+        part = parse_range(wanted, size)
+    except NotSatisfiable:
+        os.close(descriptor)
+        headers["Content-Range"] = f"bytes */{size}"
+        detail = f"there are {size} bytes, so {wanted!r} asks for none of them"
+        return problem(416, "range_not_satisfiable", "Range not satisfiable", detail, headers=headers)
+    if part is None:
+        return _Slice(descriptor, ByteRange(0, size), 200, headers, media_type)
+    headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{'*' if growing else size}"
+    return _Slice(descriptor, part, 206, headers, media_type)
+
+
+class _Slice(StreamingResponse):
+    """A part of an open file; closes it in the end."""
+
+    def __init__(self, descriptor: int, part: ByteRange, status: int, headers: dict[str, str], media_type: str) -> None:
+        self._descriptor = descriptor
+        headers = {**headers, "Content-Length": str(part.end - part.start)}
+        super().__init__(self._read(part), status, headers, media_type)
+
+    async def _read(self, part: ByteRange) -> AsyncIterator[bytes]:
+        position = part.start
+        while position < part.end:
+            chunk = os.pread(self._descriptor, min(_CHUNK_BYTES, part.end - position), position)
+            if not chunk:
+                raise OSError("the file has become shorter while it was being sent")
+            position += len(chunk)
+            yield chunk
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            if scope["method"] == "HEAD":
+                await Response(None, self.status_code, dict(self.headers))(scope, receive, send)
+            else:
+                await super().__call__(scope, receive, send)
+        finally:
+            os.close(self._descriptor)

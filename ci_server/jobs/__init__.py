@@ -1,0 +1,1 @@
+"""Jobs over HTTP: submissions, listings, views, deletion."""

@@ -1,0 +1,223 @@
+"""Turns requests into stored jobs: uploads, bodies of `POST /jobs`, and retries."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+
+from ci_common.archives.unpacking import unpack_with
+from ci_common.errors import FieldError, InvalidRequest, NotRetryable
+from ci_common.ids import new_job_id
+from ci_common.jobs import BUILTIN_TYPES, CONTAINER_TYPE, Job, NewJob, State
+from ci_common.parsing.text import printable, shown
+from ci_common.parsing.validation import invalid, validated
+from ci_common.settings import Settings
+from ci_common.spec import Spec
+from ci_common.timeline import Station, Trace, gone_on
+from ci_common.times import utc_now
+from ci_common.wire import BuiltinRequest, SleepPayload
+from ci_server.detection.projects import Resolved, resolve_command
+from ci_server.detection.tasks import read_with
+from ci_server.http.request_log import note_job
+from ci_server.http.request_reading import apart, as_written, parse_json_object, read_json_body
+from ci_server.jobs.redaction import masked_spec
+from ci_server.services import Services
+from ci_server.uploads.receiving import announced_bytes, receive_upload
+from ci_server.uploads.staging import staged
+
+JOB_TYPES = (CONTAINER_TYPE, *sorted(BUILTIN_TYPES))
+
+_SPEC_FIELDS = frozenset(Spec.model_fields)
+
+
+async def submit_upload(services: Services, request: Request) -> Job:
+    """Receive, unpack and resolve an uploaded project, and store its job. Raises RequestError, OSError."""
+    trace = _accepted()
+    max_bytes, job_id = services.settings.max_upload_bytes, new_job_id()
+    announced = announced_bytes(request, max_bytes)
+    async with services.admission.upload(announced) as place, staged(services.data, job_id) as staging:
+        services.readers.expect()
+        upload = await receive_upload(request, staging.upload, max_bytes, on_written=place.count)
+        trace.note(Station.RECEIVED)
+        raw = b"{}" if upload.spec is None else upload.spec
+        spec, masked = await apart(len(raw), _read_spec, raw)
+        async with _while_connected(request):
+            resolved = await staging.fill(
+                lambda upload, workspace: read_with(
+                    services.readers, upload, workspace, spec, services.settings, check_room=place.check_room
+                )
+            )
+        described = {"filename": upload.filename, "size": upload.size, "sha256": upload.sha256}
+        trace.note(Station.UNPACKED)
+        payload = {"upload": described, **masked}
+        job = _container_job(job_id, resolved, payload, has_upload=True, arrival=trace.times())
+        note_job(request.scope, job_id)
+        return await staging.commit(services.repository, job, max_queued=services.settings.max_queued)
+
+
+async def submit_body(services: Services, request: Request) -> tuple[Job, int]:
+    """Store the job that a JSON body asks for; return it, and the body's size. Raises RequestError."""
+    arrival = gone_on({}, Station.ACCEPTED)
+    body = await read_json_body(request)
+    job = await apart(len(body), _asked_job, body, services.settings, arrival)
+    services.admission.check()
+    note_job(request.scope, job.id)
+    return await services.repository.add(job, max_queued=services.settings.max_queued), len(body)
+
+
+async def retry(services: Services, request: Request, job: Job) -> Job:
+    """Store a new job with the upload and plan of a completed one. Raises NotRetryable, RequestError, OSError."""
+    trace = _accepted()
+    if job.state is not State.COMPLETED:
+        raise NotRetryable(f"job {job.id} has not completed; wait for its end or cancel it first")
+    again = NewJob(
+        id=new_job_id(),
+        type=job.type,
+        submit_time=utc_now(),
+        payload=job.payload,
+        plan=job.plan,
+        image=job.image,
+        has_upload=job.has_upload,
+        priority=job.priority,
+        project=job.project,
+        labels=job.labels,
+        max_attempts=job.max_attempts,
+        retry_of=job.id,
+        arrival=trace.times(),
+    )
+    note_job(request.scope, again.id)
+    max_queued = services.settings.max_queued
+    if not job.has_upload:
+        services.admission.check()
+        return await services.repository.add(again, max_queued=max_queued)
+    async with services.admission.upload(0) as place, staged(services.data, again.id) as staging:
+        try:
+            await asyncio.to_thread(staging.link_upload, services.data.upload(job.id))
+        except FileNotFoundError as exc:
+            await services.repository.get(job.id)  # Its upload goes when it is deleted: then it is not found.
+            raise NotRetryable(
+                f"what was uploaded for job {job.id} is not kept any longer (CI_UPLOAD_RETENTION); "
+                "submit the project again"
+            ) from exc
+        async with _while_connected(request):
+            await staging.fill(
+                lambda upload, workspace: unpack_with(
+                    services.readers, upload, workspace, services.unpack_limits, check_room=place.check_room
+                )
+            )
+        trace.note(Station.UNPACKED)
+        again = replace(again, arrival=trace.times())
+        return await staging.commit(services.repository, again, max_queued=max_queued)
+
+
+def _accepted() -> Trace:
+    """Return the trace of a submission whose request has come."""
+    trace = Trace()
+    trace.note(Station.ACCEPTED)
+    return trace
+
+
+def _read_spec(raw: bytes) -> tuple[Spec, dict[str, Any]]:
+    """Return the form's field `spec`, and how it is shown."""
+    wanted = parse_json_object(raw, source="the field spec")
+    return validated(Spec, as_written(wanted, raw), source="the field spec"), masked_spec(wanted)
+
+
+def _asked_job(raw: bytes, settings: Settings, arrival: dict[str, int]) -> NewJob:
+    body = parse_json_object(raw, source="the body")
+    kind = body.get("type", CONTAINER_TYPE)
+    if kind == CONTAINER_TYPE:
+        return _from_spec(body, raw, settings, arrival)
+    if isinstance(kind, str) and kind in BUILTIN_TYPES:
+        return _builtin_job(body, arrival)
+    raise _invalid_field("type", f"{shown(kind)} is not a type of job; there are {', '.join(JOB_TYPES)}")
+
+
+def _from_spec(body: dict[str, Any], raw: bytes, settings: Settings, arrival: dict[str, int]) -> NewJob:
+    """Return the job for a body with the fields of a spec beside `type`, below `payload`, or some here, some there."""
+    outer = {name: value for name, value in body.items() if name not in ("type", "payload")}
+    inner = body.get("payload", {})
+    if not isinstance(inner, dict):
+        raise _invalid_field("payload", "it is not an object")
+    for name in inner.keys() & outer.keys():
+        raise _invalid_field(printable(name), "given both at the top and in payload")
+    try:
+        spec = validated(Spec, as_written(outer | inner, raw), source="the body")
+    except InvalidRequest as exc:
+        raise InvalidRequest(
+            str(exc),
+            *(FieldError(f"payload.{e.path}" if e.path.partition(".")[0] in inner else e.path, e.message)
+              for e in exc.errors),
+        ) from exc  # fmt: skip
+    resolved = resolve_command(spec, settings)
+    return _container_job(new_job_id(), resolved, masked_spec(outer | inner), arrival=arrival)
+
+
+def _container_job(
+    job_id: str, resolved: Resolved, payload: dict[str, Any], *, has_upload: bool = False, arrival: dict[str, int]
+) -> NewJob:
+    spec, plan = resolved.spec, resolved.plan
+    return NewJob(
+        id=job_id,
+        type=CONTAINER_TYPE,
+        submit_time=utc_now(),
+        payload=payload,
+        plan=plan.model_dump(mode="json"),
+        image=plan.image,
+        has_upload=has_upload,
+        priority=spec.priority or 0,
+        project=spec.project,
+        labels=spec.labels,
+        max_attempts=plan.retry.max_attempts,
+        arrival=arrival,
+    )
+
+
+def _builtin_job(body: dict[str, Any], arrival: dict[str, int]) -> NewJob:
+    request = validated(BuiltinRequest, body, source="the body")
+    if request.type == "sleep":
+        try:
+            validated(SleepPayload, request.payload, source="the body")
+        except InvalidRequest as exc:
+            errors = (FieldError(f"payload.{e.path}", e.message) for e in exc.errors)
+            raise InvalidRequest(str(exc), *errors) from exc
+    return NewJob(
+        id=new_job_id(),
+        type=request.type,
+        submit_time=utc_now(),
+        payload=request.payload,
+        priority=request.priority,
+        project=request.project,
+        labels=request.labels,
+        arrival=arrival,
+    )
+
+
+def _invalid_field(path: str, message: str) -> InvalidRequest:
+    return invalid("the body", FieldError(path, message))
+
+
+@asynccontextmanager
+async def _while_connected(request: Request) -> AsyncIterator[None]:
+    """Raise ClientDisconnect into the context as soon as the client is gone. The body must have been read."""
+    interrupted = asyncio.timeout(None)
+
+    async def watch() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        interrupted.reschedule(0)
+
+    watching = asyncio.create_task(watch(), name="client-watch")
+    try:
+        async with interrupted:
+            yield
+    except TimeoutError:
+        if not interrupted.expired():
+            raise
+        raise ClientDisconnect from None
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
