@@ -7,6 +7,7 @@ import sys
 from ci_cli.announcement import find_announced
 from ci_client.aio import CiClient
 from ci_client.errors import EX_SOFTWARE, EX_UNAVAILABLE, ClientError, ServerPartsMissing
+from ci_client.transport import configured_url
 from ci_common.findings import Finding
 from ci_common.settings import Settings
 
@@ -17,6 +18,7 @@ SERVER, PARTS, ENGINE = "server", "server's parts", "engine"
 
 async def examine_all(server: str | None) -> list[Finding]:
     """Return all findings. Raises SettingsError."""
+    server = server or configured_url()
     url = server or find_announced()
     findings = [_python(), await _server(url)]
     if server is not None:

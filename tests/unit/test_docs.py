@@ -29,6 +29,7 @@ from ci_server.detection.python.python_project import PROJECT_FILES, TEST_FILES
 from ci_server.jobs.listing import ListQuery
 from ci_server.jobs.redaction import MASK, masked_env
 from ci_server.jobs.starting_points import StreamQuery
+from scripts.make_docs import outdated
 from tests.helpers.installation import ROOT
 from tests.helpers.markdown import Page, codes, pages, table
 
@@ -57,14 +58,8 @@ def test_every_station_has_its_row() -> None:
     assert first_codes(table(Page("docs/http.md").section("The stations of a job's path"))) == list(Station)
 
 
-def test_every_setting_has_its_row() -> None:
-    def row(name: str) -> tuple[str, ...]:
-        about = Settings.describe(name)
-        default = about["default"]
-        shown = f"{default:g}" if isinstance(default, float) else str(default or "")
-        return f"`{about['env']}`", f"`{shown}`" if shown else "", about["unit"], about["meaning"]
-
-    assert table(Page("docs/settings.md").text) == [row(name) for name in Settings.model_fields]
+def test_generated_parts_are_up_to_date() -> None:
+    assert not outdated(), "run `make docs`"
 
 
 @EVERY_PAGE
