@@ -74,7 +74,7 @@ JOB_TYPES: Final[dict[str, JobType[Any, Any]]] = {}
 """All types by name, in the order in which they were registered."""
 
 
-def register(job_type: JobType[P, R]) -> None:
+def register(job_type: JobType[Any, Any]) -> None:
     """Make a type known. Raises ValueError if there is one of that name."""
     if job_type.name in JOB_TYPES:
         raise ValueError(f"job type {job_type.name!r} is registered already")
@@ -131,7 +131,7 @@ class SleepPayload(Asked):
     ms: Integer = Field(ge=0, le=86_400_000, description="milliseconds")
 
 
-CONTAINER: Final = JobType(
+CONTAINER: Final = JobType[Spec, None](
     "container",
     "Runs a command or steps in a container, with the uploaded files if there are any.",
     payload=Spec,
