@@ -131,7 +131,7 @@ class SleepPayload(Asked):
     ms: Integer = Field(ge=0, le=86_400_000, description="milliseconds")
 
 
-CONTAINER: Final = JobType[Spec, None](
+CONTAINER: Final[JobType[Spec, None]] = JobType(
     "container",
     "Runs a command or steps in a container, with the uploaded files if there are any.",
     payload=Spec,
