@@ -64,12 +64,12 @@ clean:
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(SERVER):
-	@scripts/make-venv server $@
+	@scripts/make-venv . $@
 
 $(BENCH):
-	@scripts/make-venv bench $@
+	@scripts/make-venv '.[bench]' $@
 	@touch $(SERVER)
 
 $(DEV):
-	@scripts/make-venv dev $@
+	@scripts/make-venv '.[dev]' $@
 	@touch $(SERVER) $(BENCH)
