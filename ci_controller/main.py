@@ -15,15 +15,14 @@ from ci_common.system.processes import this_process
 from ci_common.system.tasks import alongside
 from ci_common.system.watch import FileWatcher
 from ci_common.times import Clock, Uptime, uptime, utc_now
-from ci_controller.job_writer import JobWriter
+from ci_controller.job_writer import JobWriter, Timelines
 from ci_controller.leadership import Leadership, lead_forever
 from ci_controller.ownership import take_possession
-from ci_controller.policy.retry import Chance
+from ci_controller.plan import Jitter
 from ci_controller.reconciler import Reconciler
 from ci_controller.runtime.docker import DockerRuntime
 from ci_controller.runtime.process.runtime import ProcessRuntime
-from ci_controller.runtime.protocol import Runtime
-from ci_controller.timelines import Traces
+from ci_controller.runtime.protocol import LocalRuntime
 from ci_persistence.sqlite.repository import SQLiteJobRepository
 
 log = logging.getLogger(__name__)
@@ -36,11 +35,11 @@ class Parts:
     settings: Settings
     data: DataDirectory
     repository: SQLiteJobRepository
-    runtimes: dict[str, Runtime]
+    runtimes: dict[str, LocalRuntime]
     watcher: FileWatcher
     clock: Clock = utc_now
     uptime: Uptime = uptime
-    chance: Chance = random.random
+    jitter: Jitter = random.random
 
 
 @asynccontextmanager
@@ -59,7 +58,7 @@ async def assembled(settings: Settings, repository: SQLiteJobRepository | None =
             await repository.open()
         installation = await take_possession(repository, data, utc_now, patience=settings.lease_seconds + 1)
         watcher = await stack.enter_async_context(FileWatcher())
-        runtimes: dict[str, Runtime] = {
+        runtimes: dict[str, LocalRuntime] = {
             "docker": DockerRuntime(settings, installation.id, data),
             "process": ProcessRuntime(settings, data),
         }
@@ -74,12 +73,10 @@ async def control(parts: Parts) -> None:
     chosen = await choose_runtime(settings, parts.runtimes)
 
     async def term(leadership: Leadership) -> None:
-        for runtime in parts.runtimes.values():
-            runtime.forget()
         reconciler = Reconciler(
             settings=settings,
             writer=JobWriter(
-                parts.repository, leadership.lease, parts.clock, parts.uptime, Traces(parts.clock, parts.uptime)
+                parts.repository, leadership.lease, parts.clock, parts.uptime, Timelines(parts.clock, parts.uptime)
             ),
             retention=parts.repository,
             runtimes=parts.runtimes,
@@ -87,7 +84,7 @@ async def control(parts: Parts) -> None:
             data=parts.data,
             watcher=parts.watcher,
             leadership=leadership,
-            chance=parts.chance,
+            jitter=parts.jitter,
         )
         await reconciler.run()
 
@@ -100,7 +97,7 @@ async def _assemble_and_control(settings: Settings, repository: SQLiteJobReposit
         await control(parts)
 
 
-async def choose_runtime(settings: Settings, runtimes: dict[str, Runtime]) -> str:
+async def choose_runtime(settings: Settings, runtimes: dict[str, LocalRuntime]) -> str:
     """Open the runtimes and return the name of the one new jobs get."""
     faults: dict[str, RuntimeUnavailable] = {}
     for name, runtime in runtimes.items():

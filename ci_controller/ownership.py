@@ -9,7 +9,6 @@ import hashlib
 import logging
 import uuid
 from dataclasses import dataclass
-from typing import Any
 
 from ci_common.errors import Unavailable
 from ci_common.job_types import is_computed
@@ -17,10 +16,11 @@ from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, State
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.system.processes import this_process
 from ci_common.times import Clock, uptime
-from ci_controller.execution.collecting import collect_files, note_end_of_log
+from ci_controller.execution.logs import collect_files, note_end_of_log
+from ci_controller.execution.protocol import Collected
 from ci_controller.job_writer import JobWriter
 from ci_controller.leadership import LeaseWatch
-from ci_controller.policy.verdicts import Observed, Sight, Verdict, judge
+from ci_controller.policy.verdicts import Observation, Verdict, WorkloadPhase, judge
 from ci_controller.runtime.process.runtime import forget_copied_records
 from ci_controller.supervision.completion import write_end
 from ci_persistence.repository import Installation
@@ -109,12 +109,13 @@ async def settle(writer: JobWriter, data: DataDirectory, *, keep_queued: bool = 
 
 async def _end(job: Job, writer: JobWriter, data: DataDirectory) -> None:
     if is_computed(job.type):
-        left: dict[str, Any] = {"log_bytes": 0, "log_sha256": hashlib.sha256().hexdigest()}
-        await write_end(job, _unknown(job), left, writer)
+        await write_end(job, _unknown(job), Collected(0, hashlib.sha256().hexdigest()), writer)
         return
     left = await collect_files(job, data)
     ended = data.run(job.id, job.attempt).read_exit()
-    verdict = _unknown(job) if ended is None else judge(job, Observed(Sight.ABSENT, exit=ended, started=True))
+    verdict = (
+        _unknown(job) if ended is None else judge(job, Observation(WorkloadPhase.ABSENT, exit=ended, started=True))
+    )
     note_end_of_log(await write_end(job, verdict, left, writer), data)
 
 

@@ -21,6 +21,7 @@
       workspace/             the unpacked project; workspace.new while an attempt after the first unpacks it
     <attempt>.times          when which byte of the log was there, written by the controller
   pool/<workload>/           the run directory of a container that waits for a job; it is moved to the one that takes it
+  pool/<workload>.*          its ticket: `ci_common.run_directory.tickets` says whose the container is
   processes/                 the process runtime's records; ci_controller.runtime.process.record draws one
 
 Nothing that is read from a run directory is trusted: `open_regular` follows no symbolic link and opens no FIFO or
@@ -159,11 +160,6 @@ class RunDirectory:
         return self.path / "waiting"
 
     @cached_property
-    def doomed(self) -> Path:
-        """Made before a workload that waits is removed: no job may take it any more."""
-        return self.path / "doomed"
-
-    @cached_property
     def started(self) -> Path:
         return self.path / "started"
 
@@ -178,10 +174,6 @@ class RunDirectory:
     def is_waiting(self) -> bool:
         """Tell whether the script has reached its gate."""
         return os.path.lexists(self.waiting)
-
-    def is_doomed(self) -> bool:
-        """Tell whether what waits here is being removed, or was to be."""
-        return os.path.lexists(self.doomed)
 
     def is_gate_read(self) -> bool:
         """Tell whether a process, which can only be the script, waits at the gate at this moment."""

@@ -92,7 +92,7 @@ async def _processes(settings: Settings, data: DataDirectory) -> set[WorkloadKey
         return set()
     runtime = ProcessRuntime(settings, data)
     try:
-        return {sighting.key for sighting in await runtime.list_workloads()}
+        return {each.key for each in await runtime.list_workloads()}
     finally:
         await runtime.close()
 

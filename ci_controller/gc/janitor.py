@@ -6,7 +6,7 @@ is an orphan; but it goes only once it has been one for a while.
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import aclosing, suppress
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from ci_common.jobs import Job, State
 from ci_common.run_directory.layout import LOG, DataDirectory
 from ci_common.system.directory_scan import walked
 from ci_common.system.trees import Folder
+from ci_controller.execution.protocol import Execution, Scope, without_row
 from ci_controller.job_writer import JobWriter
-from ci_controller.runtime.protocol import Runtime, Sighting, WorkloadKey
+from ci_controller.runtime.protocol import WorkloadKey
 
 log = logging.getLogger(__name__)
 
@@ -35,18 +36,17 @@ class Janitor:
         self._seen: dict[tuple[str, WorkloadKey], float] = {}
         """Orphans by the uptime at which they were first seen; unlike their own date, nobody sets that."""
 
-    async def sweep_orphans(self, runtime: Runtime, orphans: list[Sighting]) -> None:
-        """Remove those of `orphans`, workloads without a row, that have been seen to be such for long enough."""
-        now = self._writer.uptime()
-        others = {pair: since for pair, since in self._seen.items() if pair[0] != runtime.name}
-        ours = [(runtime.name, orphan.key) for orphan in orphans]
-        self._seen = others | {pair: self._seen.get(pair, now) for pair in ours}
+    async def sweep_orphans(self, execution: Execution, orphans: Collection[WorkloadKey]) -> None:
+        """Remove those of `orphans`, attempts without a row, that have been seen to be such for long enough."""
+        now, place = self._writer.uptime(), execution.runtime_name
+        others = {pair: since for pair, since in self._seen.items() if pair[0] != place}
+        self._seen = others | {(place, orphan): self._seen.get((place, orphan), now) for orphan in orphans}
         for orphan in orphans:
-            if now - self._seen[runtime.name, orphan.key] >= ORPHAN_SECONDS:
-                log.warning("removing a workload whose job does not exist: %s", orphan.key.job_id)
+            if now - self._seen[place, orphan] >= ORPHAN_SECONDS:
+                log.warning("removing a workload whose job does not exist: %s", orphan.job_id)
                 try:
-                    await runtime.remove(orphan.key)
-                except RuntimeFault as exc:  # The next look tries again; the others are not to wait for it.
+                    await execution.clean_up(without_row(orphan), Scope.WORKLOAD)
+                except (RuntimeFault, OSError) as exc:  # The next look tries again; the others do not wait for it.
                     log.warning("it cannot be removed at present: %s", exc)
 
     async def sweep_directories(self) -> None:

@@ -7,14 +7,14 @@ Every step may be repeated.
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ci_common.errors import CiError, RuntimeFault, RuntimeUnavailable
-from ci_common.jobs import Job
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.system.watch import FileWatcher
-from ci_controller.runtime.protocol import WAITING, Runtime, WorkloadKey
+from ci_controller.execution.protocol import Execution, Scope, without_row
+from ci_controller.runtime.protocol import Runtime, WorkloadKey
 from ci_persistence.repository import Lease
 from ci_persistence.retention import JobRetention, Removal
 
@@ -28,8 +28,6 @@ SHORTEST_PAUSE = 0.1
 _LOAD = 4
 """Passes take at most one part in this many, and one, of the time."""
 
-Holders = Callable[[Iterable[str]], Awaitable[Mapping[str, Job]]]
-
 
 class Remover:
     """Empties the removals of one installation for as long as one leader leads."""
@@ -41,19 +39,16 @@ class Remover:
         retention: JobRetention,
         lease: Lease,
         runtimes: Mapping[str, Runtime],
+        executions: Mapping[str, Execution],
         watcher: FileWatcher,
         is_supervised: Callable[[str], bool],
-        holders: Holders,
     ) -> None:
-        """`is_supervised` tells whether a job still has a supervisor: that one finishes before anything is removed.
-
-        `holders` returns the jobs that hold some of these workloads, by workload.
-        """
-        self._holders = holders
+        """`is_supervised` tells whether a job still has a supervisor: that one finishes before anything is removed."""
         self._data = data
         self._retention = retention
         self._lease = lease
         self._runtimes = runtimes
+        self._executions = executions
         self._is_supervised = is_supervised
         self._wakeups = watcher.subscribe()
         self._put_off: dict[str, float] = {}
@@ -105,8 +100,8 @@ class Remover:
             try:
                 if unseen & removal.runtimes:
                     raise RuntimeUnavailable(f"cannot see {', '.join(sorted(unseen & removal.runtimes))}")
-                for runtime, key in workloads.get(removal.job_id, ()):
-                    await runtime.remove(key)
+                for execution, key in workloads.get(removal.job_id, ()):
+                    await execution.clean_up(without_row(key), Scope.WORKLOAD)
                 await self._reclaim(removal)
             except (OSError, RuntimeFault) as exc:
                 log.warning("deleted job %s: not everything it left can be removed: %s", removal.job_id, exc)
@@ -117,38 +112,25 @@ class Remover:
             await asyncio.to_thread(_sync, self._data.jobs)
             await self._retention.forget_removals(gone, self._lease)
 
-    async def _look(self, names: set[str]) -> tuple[set[str], dict[str, list[tuple[Runtime, WorkloadKey]]]]:
-        """Return which of the runtimes do not answer, and the workloads of the others by job."""
+    async def _look(self, names: set[str]) -> tuple[set[str], dict[str, list[tuple[Execution, WorkloadKey]]]]:
+        """Return which of the runtimes do not answer, and what the others have, by job."""
         unseen: set[str] = set()
-        workloads: dict[str, list[tuple[Runtime, WorkloadKey]]] = {}
-        for name in names & self._runtimes.keys():
-            runtime = self._runtimes[name]
+        workloads: dict[str, list[tuple[Execution, WorkloadKey]]] = {}
+        for name in names & self._executions.keys():
+            execution = self._executions[name]
             try:
-                sightings = await runtime.list_workloads()
-                await self._remove_unheld(runtime, {s.key.job_id for s in sightings if s.key.attempt == WAITING})
+                for key in await execution.list():
+                    workloads.setdefault(key.job_id, []).append((execution, key))
             except RuntimeUnavailable:
                 unseen.add(name)
-                continue
-            for sighting in sightings:
-                workloads.setdefault(sighting.key.job_id, []).append((runtime, sighting.key))
         return unseen, workloads
-
-    async def _remove_unheld(self, runtime: Runtime, waiting: set[str]) -> None:
-        """Remove the workloads that had waited, were taken by a job and are held by none: deleted jobs may have them.
-
-        Their names do not tell which job took them. One that has not been taken has its directory in the pool.
-        """
-        taken = {workload for workload in waiting if not os.path.lexists(self._data.waiting_run(workload).path)}
-        unheld = taken - (await self._holders(taken)).keys() if taken else set()
-        for workload in unheld:
-            await runtime.remove(WorkloadKey(workload, WAITING))
 
     async def _reclaim(self, removal: Removal) -> None:
         """Delete the job's directory, by a runtime that can delete what the job wrote there."""
         used = [runtime for runtime in self._runtimes.values() if runtime.name in removal.runtimes]
         # The files of another user's that an isolated one leaves, only it can delete.
         runtime = max(used or self._runtimes.values(), key=lambda runtime: runtime.isolated)
-        await runtime.reclaim(self._data.job(removal.job_id))
+        await runtime.delete_tree(self._data.job(removal.job_id))
 
 
 def _sync(folder: Path) -> None:

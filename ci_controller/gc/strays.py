@@ -42,7 +42,7 @@ class Strays:
         for job_id in sorted(strays & seen_before):
             log.warning("removing the directory of a job that does not exist: %s", job_id)
             try:
-                await self._runtime.reclaim(self._data.job(job_id))
+                await self._runtime.delete_tree(self._data.job(job_id))
             except (OSError, RuntimeFault) as exc:
                 log.warning("%s cannot be removed: %s", self._data.job(job_id), exc)
 

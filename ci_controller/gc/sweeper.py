@@ -18,7 +18,7 @@ from ci_common.settings import Settings
 from ci_controller.gc.retention import jobs_due, longest_age, shortest_age, too_many, uploads_due
 from ci_controller.gc.strays import Strays
 from ci_controller.job_writer import JobWriter
-from ci_controller.runtime.guarded import Check
+from ci_controller.runtime.protocol import Check
 from ci_persistence.retention import Ended, JobRetention
 
 log = logging.getLogger(__name__)

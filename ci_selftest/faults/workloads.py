@@ -11,7 +11,7 @@ from ci_common.errors import RuntimeUnavailable
 from ci_common.jobs import Job
 from ci_common.run_directory.layout import DataDirectory, read_capped
 from ci_common.system.processes import ProcessIdentity
-from ci_controller.runtime.docker.containers import INSTALLATION, JOB, KIND
+from ci_controller.runtime.docker.containers import INSTALLATION, JOB, PROFILE
 from ci_controller.runtime.docker.engine import Absent, Conflict, Engine
 from ci_persistence.repository import JobRepository
 
@@ -105,7 +105,7 @@ class Containers:
 
 
 def _was_made_to_wait(container: Any) -> bool:
-    return KIND in container["Labels"]
+    return PROFILE in container["Labels"]
 
 
 class Processes:

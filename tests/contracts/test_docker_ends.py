@@ -10,8 +10,9 @@ from ci_common.jobs import Job, State
 from ci_common.run_directory.layout import DataDirectory, ExitRecord
 from ci_common.system.reserved_space import Ballast
 from ci_common.times import utc_now
-from ci_controller.execution.workload_execution import WorkloadExecution
-from ci_controller.runtime.protocol import Phase, Runtime, Workload
+from ci_controller.execution.workloads import WorkloadExecution
+from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.runtime.protocol import EngineStatus, Runtime
 from tests.contracts.docker_bench import DockerBench, container_name
 from tests.contracts.runtime_suite.bench import MakeTrial
 from tests.contracts.runtime_suite.trial import Trial, make_spec
@@ -63,9 +64,9 @@ class TestEnds(DockerBench):
         await one.through_gate()
         await ended(one)
         await trial("exit 0").execute()
-        assert await one.phase() is Phase.RUNNING, "as long as another one takes from its beginning to its end"
+        assert await one.phase() is WorkloadPhase.RUNNING, "as long as another one takes from its beginning to its end"
         with execution_of(runtime, data).letting_go(job_of(one)):
-            assert await one.exited() == Workload(Phase.EXITED, exit_code=3)
+            assert await one.exited() == EngineStatus(WorkloadPhase.EXITED, exit_code=3)
 
     async def test_a_script_that_could_not_write_its_end_stays_for_nobody(
         self, trial: MakeTrial, runtime: Runtime
@@ -73,7 +74,7 @@ class TestEnds(DockerBench):
         one = trial("mkdir ../exit; exit 3")
         await one.to_gate()
         await one.through_gate()
-        assert await one.exited() == Workload(Phase.EXITED, exit_code=3)
+        assert await one.exited() == EngineStatus(WorkloadPhase.EXITED, exit_code=3)
 
     @pytest.mark.parametrize("left", ["", "rm ../gate; ", "rm ../gate; : >../gate; "], ids=["whole", "gone", "other"])
     async def test_a_stop_waits_for_nothing_that_stays(
@@ -86,7 +87,7 @@ class TestEnds(DockerBench):
         await ended(one)
         async with asyncio.timeout(PATIENCE):
             await execution_of(runtime, data).stop(job_of(one), 600)
-        assert await one.phase() is Phase.EXITED
+        assert await one.phase() is WorkloadPhase.EXITED
 
     async def test_a_signal_does_not_end_the_waiting_for_the_console(
         self, runtime: Runtime, data: DataDirectory, engine: EngineAPI

@@ -65,7 +65,7 @@ class Place:
 
     async def sort(self, pool: Pool) -> tuple[list[Job], list[str]]:
         held, strangers = await self.handover(pool).sort(await self.runtime.list_workloads())
-        return held, [sighting.key.job_id for sighting in strangers]
+        return held, [each.key.job_id for each in strangers]
 
     async def starting(self, workload: str) -> Job:
         """Store a job that took this workload."""

@@ -17,8 +17,8 @@ from ci_common.run_directory.layout import ExitRecord
 from ci_common.spec import Retry
 from ci_controller import plan as steps
 from ci_controller.plan import Action, plan
-from ci_controller.policy.limits import Bounds
-from ci_controller.policy.verdicts import Observed, Sight, Verdict
+from ci_controller.policy.limits import JobLimits
+from ci_controller.policy.verdicts import Observation, Verdict, WorkloadPhase
 from tests.helpers.world_runs import Run, Workload, end, sight_of
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -33,7 +33,7 @@ class World:
 
     code: int | None
     retry: Retry
-    bounds: Bounds = field(default_factory=lambda: Bounds(timeout=100.0))
+    limits: JobLimits = field(default_factory=lambda: JobLimits(timeout=100.0))
     now: datetime = T0
     waiting: int = 0
     """How many workloads wait in the pool."""
@@ -59,7 +59,7 @@ class World:
 
     def lose_workload(self, attempt: int, *, removed: bool) -> None:
         run = self.runs[attempt]
-        if run.workload is not None and run.workload.sight is not Sight.EXITED:
+        if run.workload is not None and run.workload.phase is not WorkloadPhase.EXITED:
             run.lost = True
             end(run.workload, 137)
         if removed:
@@ -75,14 +75,14 @@ class World:
                 self._progress(attempt, run, run.workload)
 
     def _progress(self, attempt: int, run: Run, workload: Workload) -> None:
-        if workload.sight is Sight.BOOTING:
+        if workload.phase is WorkloadPhase.BOOTING:
             if run.started or run.exit is not None:
                 end(workload, 1)
             else:
-                run.waiting, workload.sight = object(), Sight.AT_GATE
-        elif workload.sight is Sight.RUNNING and run.exit is not None:
+                run.waiting, workload.phase = object(), WorkloadPhase.AT_GATE
+        elif workload.phase is WorkloadPhase.RUNNING and run.exit is not None:
             end(workload, run.exit.code)
-        elif workload.sight is Sight.RUNNING and (self.code is not None or workload.told_to_end):
+        elif workload.phase is WorkloadPhase.RUNNING and (self.code is not None or workload.told_to_end):
             code = 143 if self.code is None else self.code
             run.exit = ExitRecord(code, terminated=workload.told_to_end, oom_kills=0, last=True)
 
@@ -97,8 +97,8 @@ class World:
         resting = True
         for attempt in sorted(self.runs):
             job = self.row.as_of(attempt)
-            action = plan(job, self._look(attempt, job), self.now, bounds=self.bounds, retry=self.retry)
-            resting = resting and isinstance(action, steps.Rest)
+            action = plan(job, self._look(attempt, job), self.now, limits=self.limits, retry=self.retry)
+            resting = resting and isinstance(action, steps.Done)
             for effect in self._effects(action, attempt, job):
                 if fails_at == 0:
                     self._starts.clear()
@@ -114,9 +114,9 @@ class World:
         """Let a controller go on that was stopped; what comes after that effect it does not do, being no leader."""
         self.late.pop(0)()
 
-    def _look(self, attempt: int, job: Job) -> Observed:
+    def _look(self, attempt: int, job: Job) -> Observation:
         run = self.runs[attempt]
-        return Observed(
+        return Observation(
             sight_of(run, job),
             exit=run.exit,
             started=run.started,
@@ -156,7 +156,7 @@ class World:
             case steps.Complete(verdict):
                 end = {"conclusion": verdict.conclusion, "reason": verdict.reason, "exit_code": verdict.exit_code}
                 return [partial(self._write, job, state=State.COMPLETED, end_time=self.now, **end)]
-            case steps.TryAgain(verdict, retry):
+            case steps.Requeue(verdict, retry):
                 return [partial(self._try_again, job, verdict, retry)]
         return []
 
@@ -164,13 +164,13 @@ class World:
         """Return the effects of an action on the workload and its files."""
         run = self.runs[attempt]
         match action:
-            case steps.Create():
+            case steps.Prepare():
                 return [partial(self._prepare, run), partial(self._create, run)]
             case steps.Start():
                 return [partial(self._start, attempt)]
             case steps.MoveIn():
                 return [partial(self._move_in, run)]
-            case steps.OpenGate():
+            case steps.ReleaseGate():
                 return [partial(self._open_gate, attempt)]
             case steps.Stop():
                 return [partial(self._stop, run)]
@@ -221,7 +221,7 @@ class World:
             return False
         self.waiting -= 1
         run = self.runs[seen.attempt]
-        run.workload, run.waiting, run.pooled = Workload(Sight.AT_GATE), object(), True
+        run.workload, run.waiting, run.pooled = Workload(WorkloadPhase.AT_GATE), object(), True
         return True
 
     def _move_in(self, run: Run) -> bool:
@@ -247,31 +247,31 @@ class World:
     def _start(self, attempt: int) -> bool:
         """As an engine does it: what has exited is run again."""
         workload = self.runs[attempt].workload
-        if workload is not None and workload.sight in (Sight.CREATED, Sight.EXITED):
-            workload.sight, workload.exit_code, workload.told_to_end = Sight.BOOTING, None, False
+        if workload is not None and workload.phase in (WorkloadPhase.CREATED, WorkloadPhase.EXITED):
+            workload.phase, workload.exit_code, workload.told_to_end = WorkloadPhase.BOOTING, None, False
             self._starts[attempt] += 1
         return True
 
     def _open_gate(self, attempt: int) -> bool:
         run = self.runs[attempt]
-        if run.files and not run.pooled and run.workload is not None and run.workload.sight is Sight.AT_GATE:
+        if run.files and not run.pooled and run.workload is not None and run.workload.phase is WorkloadPhase.AT_GATE:
             if run.started:
                 end(run.workload, 1)
                 return True
             assert self.row.attempt > attempt or self.row.state in (State.RUNNING, State.COMPLETED), "persist, then act"
-            run.started, run.workload.sight = True, Sight.RUNNING
+            run.started, run.workload.phase = True, WorkloadPhase.RUNNING
             self.code_starts[attempt] += 1
         return True
 
     def _stop(self, run: Run) -> bool:
-        if run.workload is not None and run.workload.sight is Sight.RUNNING:
+        if run.workload is not None and run.workload.phase is WorkloadPhase.RUNNING:
             run.workload.told_to_end = True
-        elif run.workload is not None and run.workload.sight in (Sight.BOOTING, Sight.AT_GATE):
+        elif run.workload is not None and run.workload.phase in (WorkloadPhase.BOOTING, WorkloadPhase.AT_GATE):
             end(run.workload, 143)
         return True
 
     def _discard(self, run: Run, workload: Workload | None, waiting: object | None) -> bool:
-        if workload is not None and run.workload is workload and workload.sight is Sight.EXITED:
+        if workload is not None and run.workload is workload and workload.phase is WorkloadPhase.EXITED:
             run.workload = None
         if run.waiting is waiting:
             run.waiting = None

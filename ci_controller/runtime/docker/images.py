@@ -63,10 +63,10 @@ class Images:
         self._probing = asyncio.Lock()
 
     async def exists(self, image: str) -> bool:
-        """Tell whether the engine has the image."""
+        """Return whether the engine has the image; it is asked each time."""
         try:
             check_reference(image)
-            await self._inspect(image, lately=True)
+            await self._inspect(image, lately=False)
         except (Absent, ImageInvalid):
             return False
         return True

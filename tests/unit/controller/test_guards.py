@@ -20,7 +20,7 @@ from ci_common.run_directory.layout import DataDirectory
 from ci_common.spec import ExecutionPlan, PlannedStep
 from ci_common.system.reserved_space import Ballast
 from ci_common.times import utc_now
-from ci_controller.execution.workload_execution import WorkloadExecution
+from ci_controller.execution.workloads import WorkloadExecution
 from ci_controller.run_directory import preparation
 from ci_controller.runtime.guarded import GuardedRuntime
 from ci_controller.runtime.protocol import Runtime

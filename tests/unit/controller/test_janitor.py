@@ -14,7 +14,7 @@ from ci_common.system.processes import this_process
 from ci_common.times import utc_now
 from ci_controller.gc.janitor import ORPHAN_SECONDS, Janitor
 from ci_controller.job_writer import JobWriter
-from ci_controller.runtime.protocol import Runtime, Sighting, WorkloadKey
+from ci_controller.runtime.protocol import ListedWorkload, Runtime, WorkloadKey
 from ci_persistence.repository import Lease
 from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.clocks import SetClock, SetUptime
@@ -78,7 +78,7 @@ async def test_an_orphan_goes_once_it_has_been_one_for_a_while_whatever_the_cloc
         async def remove(self, key: WorkloadKey) -> None:
             removed.append(key)
 
-    orphan = Sighting(WorkloadKey(new_job_id(), 1), clock())
+    orphan = ListedWorkload(WorkloadKey(new_job_id(), 1), clock())
     clock.off = timedelta(hours=hours)
     for passing in (0.0, ORPHAN_SECONDS - 1):
         uptime.seconds += passing
@@ -97,7 +97,7 @@ async def test_an_orphan_that_cannot_be_removed_keeps_no_other(tmp_path: Path) -
     uptime, removed = SetUptime(), list[WorkloadKey]()
     writer = JobWriter(SQLiteJobRepository(tmp_path / "jobs.db"), Lease(this_process(), 1), utc_now, uptime)
     janitor = Janitor(DataDirectory(tmp_path), writer, lambda _: None)
-    stuck, other = (Sighting(WorkloadKey(new_job_id(), 1), utc_now()) for _ in range(2))
+    stuck, other = (ListedWorkload(WorkloadKey(new_job_id(), 1), utc_now()) for _ in range(2))
 
     class Busy:
         name = "busy"

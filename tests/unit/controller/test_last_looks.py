@@ -13,27 +13,27 @@ from ci_common.system.watch import FileWatcher
 from ci_common.times import utc_now
 from ci_controller.execution.builtin import BuiltinExecution
 from ci_controller.job_writer import JobWriter
-from ci_controller.policy.verdicts import Observed, Sight
+from ci_controller.policy.verdicts import Observation, WorkloadPhase
 from ci_controller.supervision import supervisor as supervisors
 from ci_controller.supervision.supervisor import Supervisor
 from ci_persistence.repository import JobRepository, Lease
 
 
 class Played(BuiltinExecution):
-    """Shows a completed job as `sight`, and notes what its end was taken to be.
+    """Shows a completed job as `phase`, and notes what its end was taken to be.
 
     It `goes` when it is let go. `gone` is what the engine says of it then, one answer after the other.
     """
 
-    def __init__(self, sight: Sight, goes: Callable[[], None], gone: list[bool]) -> None:
+    def __init__(self, phase: WorkloadPhase, goes: Callable[[], None], gone: list[bool]) -> None:
         super().__init__(utc_now)
-        self.sight = sight
+        self.phase = phase
         self.goes = goes
         self.gone = gone
         self.cleared: list[bool] = []
 
-    async def look(self, job: Job) -> Observed:
-        return Observed(self.sight)
+    async def look(self, job: Job) -> Observation:
+        return Observation(self.phase)
 
     @contextmanager
     def letting_go(self, job: Job) -> Iterator[None]:
@@ -48,28 +48,28 @@ class Played(BuiltinExecution):
 
 
 @pytest.mark.parametrize(
-    ("sight", "stopped", "woken_before", "woken_then", "gone", "has_ended"),
+    ("phase", "stopped", "woken_before", "woken_then", "gone", "has_ended"),
     [
-        (Sight.RUNNING, False, True, True, [True], False),
-        (Sight.EXITED, False, False, False, [False], True),
-        (Sight.FINISHED, False, False, True, [True], True),
+        (WorkloadPhase.RUNNING, False, True, True, [True], False),
+        (WorkloadPhase.EXITED, False, False, False, [False], True),
+        (WorkloadPhase.FINISHED, False, False, True, [True], True),
         (
-            Sight.FINISHED,
+            WorkloadPhase.FINISHED,
             False,
             False,
             True,
             [False],
             False,
         ),  # The engine told of another thing.
-        (Sight.FINISHED, False, False, True, [False, True], True),
-        (Sight.FINISHED, False, True, False, [True], True),  # What the engine told was lost.
-        (Sight.FINISHED, False, True, False, [False], False),  # A job can write what its script writes.
-        (Sight.FINISHED, True, True, False, [True], True),
-        (Sight.FINISHED, True, True, False, [False], False),
+        (WorkloadPhase.FINISHED, False, False, True, [False, True], True),
+        (WorkloadPhase.FINISHED, False, True, False, [True], True),  # What the engine told was lost.
+        (WorkloadPhase.FINISHED, False, True, False, [False], False),  # A job can write what its script writes.
+        (WorkloadPhase.FINISHED, True, True, False, [True], True),
+        (WorkloadPhase.FINISHED, True, True, False, [False], False),
     ],
 )
 async def test_the_word_of_a_script_counts_once_the_engine_says_the_same(
-    sight: Sight,
+    phase: WorkloadPhase,
     stopped: bool,
     woken_before: bool,
     woken_then: bool,
@@ -93,9 +93,9 @@ async def test_the_word_of_a_script_counts_once_the_engine_says_the_same(
     rows.get.return_value = rows.update.return_value = job
     writer = JobWriter(rows, cast(Lease, None), utc_now)
     async with FileWatcher() as watcher:
-        played = Played(sight, lambda: supervisor.wake() if woken_then else None, list(gone))
+        played = Played(phase, lambda: supervisor.wake() if woken_then else None, list(gone))
         supervisor = Supervisor(
-            job, writer=writer, execution=played, watcher=watcher, interval=1, grace=1, chance=lambda: 0.0
+            job, writer=writer, execution=played, watcher=watcher, interval=1, grace=1, jitter=lambda: 0.0
         )
         if woken_before:
             supervisor.wake()

@@ -13,8 +13,8 @@ from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.reserved_space import Ballast
 from ci_common.times import utc_now
-from ci_controller.execution.workload_execution import WorkloadExecution
-from ci_controller.policy.verdicts import Sight
+from ci_controller.execution.workloads import WorkloadExecution
+from ci_controller.policy.verdicts import WorkloadPhase
 from ci_controller.run_directory.preparation import prepare_gate
 from ci_controller.runtime.protocol import Runtime
 from tests.helpers.waiting_runtime import WaitingRuntime
@@ -41,7 +41,7 @@ async def is_ready(data: DataDirectory, *, has_upload: bool) -> bool:
     ballast = Ballast(data.path / "db")
     execution = WorkloadExecution(runtime, data, utc_now, limits=limits, check=lambda: None, ballast=ballast)
     seen = await execution.look(job)
-    assert seen.sight is Sight.POOLED
+    assert seen.phase is WorkloadPhase.POOLED
     return seen.ready
 
 

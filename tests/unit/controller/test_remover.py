@@ -14,7 +14,7 @@ from ci_common.run_directory.layout import DataDirectory
 from ci_common.system.trees import delete_tree
 from ci_common.system.watch import FileWatcher
 from ci_controller.gc.remover import Remover
-from ci_controller.runtime.protocol import WAITING, Sighting, WorkloadKey
+from ci_controller.runtime.protocol import WAITING, ListedWorkload, WorkloadKey
 from ci_persistence.repository import Lease
 from ci_persistence.retention import Removal
 from ci_persistence.sqlite.repository import SQLiteJobRepository
@@ -33,9 +33,9 @@ class CountingRuntime:
         self.workloads: set[WorkloadKey] = set()
         self.asked: Counter[str] = Counter()
 
-    async def list_workloads(self) -> list[Sighting]:
+    async def list_workloads(self) -> list[ListedWorkload]:
         self.asked["list"] += 1
-        return [Sighting(key, NOON) for key in self.workloads]
+        return [ListedWorkload(key, NOON) for key in self.workloads]
 
     async def remove(self, key: WorkloadKey) -> None:
         self.asked["remove"] += 1

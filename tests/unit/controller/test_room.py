@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_controller.pool.capacity import available_percent
+from ci_controller.pool.demand import available_percent
 
 
 @pytest.mark.parametrize(
