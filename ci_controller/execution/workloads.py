@@ -161,13 +161,12 @@ class WorkloadExecution:
 
     async def _remove_exited(self, job: Job, run: RunDirectory) -> None:
         """Remove a workload that has ended before its gate, and nothing else, so that another one can be made."""
-        mark = _identity(run.waiting)
-        if self._pool is not None and (workload := self._pool.workload_of(_key(job))) is not None:
-            if (await self._runtime.look(workload)).phase not in _GONE:
-                return
-            await self._runtime.remove(workload)
+        mark, workload = _identity(run.waiting), self._workload(job)
+        if (await self._runtime.look(workload)).phase not in _GONE:
+            return
+        await self._runtime.remove(workload, only_exited=True)
+        if self._pool is not None:
             self._pool.forget(_key(job))
-        await self._runtime.remove(_key(job), only_exited=True)
         self._unmark(run, mark)
 
     def _unmark(self, run: RunDirectory, mark: tuple[int, int] | None) -> None:

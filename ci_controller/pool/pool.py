@@ -118,8 +118,9 @@ class Pool:
         await self.inventory.release(key, self._run_of(key))
 
     def forget(self, key: WorkloadKey) -> None:
-        """Forget the claim of an attempt whose workload has been removed."""
-        self.inventory.drop_claim(key)
+        """Forget the claim of an attempt whose workload has been removed; one not taken into use stays."""
+        if self.workload_of(key) is not None:
+            self.inventory.drop_claim(key)
 
     def _run_of(self, key: WorkloadKey) -> RunDirectory:
         return self.inventory.data.run(key.job_id, key.attempt)
@@ -191,7 +192,7 @@ class Pool:
             if self.workload_of(key) is not None and not self._run_of(key).is_prepared():
                 self.forget(key)  # Nothing is left of the attempt either.
         left = await asyncio.to_thread(_workloads_in, inventory.data.pool) - inventory.known
-        return all([await self._remove(workload) for workload in left - {*inventory.claims.values()}])
+        return all([await self._remove(workload) for workload in left - listed - {*inventory.claims.values()}])
 
     async def _remove(self, workload: str) -> bool:
         """Remove a workload that waits, if that is possible at present; the next `adopt` finds it again otherwise."""

@@ -104,6 +104,7 @@ class TestLimits(DockerBench):
         self, trial: MakeTrial, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(docker_engine, "_ENFORCING", {"pids": "NoSuchTrait", "memory": "Debug"})
+        await runtime.close()
         await runtime.open()
         await runtime.create(trial("true", limits={"pids": 10}).spec)
         with pytest.raises(LimitUnenforceable, match=r"limits\.memory would do nothing"):

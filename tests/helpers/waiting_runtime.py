@@ -9,7 +9,7 @@ from ci_common.run_directory.layout import RunDirectory
 from ci_common.spec import ExecutionPlan
 from ci_common.system.trees import delete_tree
 from ci_controller.policy.verdicts import WorkloadPhase
-from ci_controller.runtime.protocol import EngineStatus, ListedWorkload, WorkloadKey, WorkloadSpec
+from ci_controller.runtime.protocol import EngineStatus, ListedWorkload, Surroundings, WorkloadKey, WorkloadSpec
 
 
 @dataclass
@@ -30,6 +30,9 @@ class WaitingRuntime:
     has_console = True
     can_wait = True
 
+    def describe(self, plan: ExecutionPlan, run: RunDirectory) -> Surroundings:
+        return Surroundings(Path("/ci"), {})
+
     async def profile_of(self, plan: ExecutionPlan, *, lately: bool = True) -> str | None:
         return self.profiles.get(plan.image, plan.image)
 
@@ -44,6 +47,9 @@ class WaitingRuntime:
         run = self.specs[key].run
         self.readers[key] = os.open(run.gate, os.O_RDONLY | os.O_NONBLOCK)
         run.waiting.touch()
+
+    async def stop(self, key: WorkloadKey, grace: float, run: RunDirectory | None = None) -> None:
+        self.die(key)
 
     def die(self, key: WorkloadKey) -> None:
         """End a workload, as somebody else might."""

@@ -26,13 +26,13 @@ class Run:
     started: bool = False
     exit: ExitRecord | None = None
     workload: Workload | None = None
-    pooled: bool = False
-    """Its workload waits in the pool's directory still."""
+    claimed: Workload | None = None
+    """A workload that waited, which the attempt has claimed and does not run in yet; maybe never will."""
     lost: bool = False
     """Somebody else has removed or killed its workload."""
 
 
-def sight_of(run: Run, job: Job) -> WorkloadPhase:
+def phase_of(run: Run, job: Job) -> WorkloadPhase:
     """As `ci_controller.execution.workloads` makes it of the engine's word and the marks."""
     if job.state is State.RUNNING and run.exit is not None:
         return WorkloadPhase.FINISHED
@@ -40,8 +40,6 @@ def sight_of(run: Run, job: Job) -> WorkloadPhase:
         return WorkloadPhase.ABSENT
     if run.workload.phase in (WorkloadPhase.CREATED, WorkloadPhase.EXITED):
         return run.workload.phase
-    if run.pooled:
-        return WorkloadPhase.POOLED
     if run.started:
         return WorkloadPhase.RUNNING
     return WorkloadPhase.BOOTING if run.waiting is None else WorkloadPhase.AT_GATE

@@ -120,6 +120,7 @@ class DockerRuntime:
             self._bundle_digest = certificates.copy_bundle(self._bundle_source, self._bundle)
 
     async def close(self) -> None:
+        self._known_traits = None
         await self._engine.close()
 
     async def has_image(self, image: str) -> bool:

@@ -17,7 +17,7 @@ from ci_common.spec import ExecutionPlan, Limits
 from ci_controller.policy.verdicts import WorkloadPhase
 from ci_controller.runtime.docker.certificates import copy_bundle, find_bundle
 from ci_controller.runtime.docker.cleaning import Cleaner
-from ci_controller.runtime.docker.containers import HELPER, Mount, job_config, key_of, workload_of
+from ci_controller.runtime.docker.containers import HELPER, Mount, job_config, key_of, status_of
 from ci_controller.runtime.docker.engine import Engine, Refusal, Traits
 from ci_controller.runtime.docker.pulls import Transfer, registry_header
 from ci_controller.runtime.protocol import EngineStatus, WorkloadKey
@@ -135,7 +135,7 @@ class TestContainers:
         ],
     )
     def test_phases(self, status: str, expected: EngineStatus) -> None:
-        assert workload_of({"State": {"Status": status, "ExitCode": 9, "OOMKilled": False}}) == expected
+        assert status_of({"State": {"Status": status, "ExitCode": 9, "OOMKilled": False}}) == expected
 
     @pytest.mark.parametrize("labels", [{}, {"ci-server.job": "x"}, {"ci-server.job": "x", "ci-server.attempt": "one"}])
     def test_labels_that_name_no_workload(self, labels: dict[str, str]) -> None:

@@ -12,9 +12,10 @@ from ci_common.jobs import Attempt, Conclusion, Job, State
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.system.processes import this_process
 from ci_common.times import utc_now
+from ci_controller.execution.protocol import Execution, Scope
 from ci_controller.gc.janitor import ORPHAN_SECONDS, Janitor
 from ci_controller.job_writer import JobWriter
-from ci_controller.runtime.protocol import ListedWorkload, Runtime, WorkloadKey
+from ci_controller.runtime.protocol import WorkloadKey
 from ci_persistence.repository import Lease
 from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.clocks import SetClock, SetUptime
@@ -73,41 +74,42 @@ async def test_an_orphan_goes_once_it_has_been_one_for_a_while_whatever_the_cloc
     janitor = Janitor(DataDirectory(tmp_path), JobWriter(repository, lease, clock, uptime), lambda _: None)
 
     class Removing:
-        name = "removing"
+        runtime_name = "removing"
 
-        async def remove(self, key: WorkloadKey) -> None:
-            removed.append(key)
+        async def clean_up(self, job: Job, scope: Scope) -> None:
+            assert scope is Scope.WORKLOAD
+            removed.append(WorkloadKey(job.id, job.attempt))
 
-    orphan = ListedWorkload(WorkloadKey(new_job_id(), 1), clock())
+    orphan = WorkloadKey(new_job_id(), 1)
     clock.off = timedelta(hours=hours)
     for passing in (0.0, ORPHAN_SECONDS - 1):
         uptime.seconds += passing
-        await janitor.sweep_orphans(cast(Runtime, Removing()), [orphan])
+        await janitor.sweep_orphans(cast(Execution, Removing()), [orphan])
         assert removed == []
-    await janitor.sweep_orphans(cast(Runtime, Removing()), [])
+    await janitor.sweep_orphans(cast(Execution, Removing()), [])
     uptime.seconds += 1
-    await janitor.sweep_orphans(cast(Runtime, Removing()), [orphan])
+    await janitor.sweep_orphans(cast(Execution, Removing()), [orphan])
     assert removed == [], "it was none in between"
     uptime.seconds += ORPHAN_SECONDS
-    await janitor.sweep_orphans(cast(Runtime, Removing()), [orphan])
-    assert removed == [orphan.key]
+    await janitor.sweep_orphans(cast(Execution, Removing()), [orphan])
+    assert removed == [orphan]
 
 
 async def test_an_orphan_that_cannot_be_removed_keeps_no_other(tmp_path: Path) -> None:
     uptime, removed = SetUptime(), list[WorkloadKey]()
     writer = JobWriter(SQLiteJobRepository(tmp_path / "jobs.db"), Lease(this_process(), 1), utc_now, uptime)
     janitor = Janitor(DataDirectory(tmp_path), writer, lambda _: None)
-    stuck, other = (ListedWorkload(WorkloadKey(new_job_id(), 1), utc_now()) for _ in range(2))
+    stuck, other = (WorkloadKey(new_job_id(), 1) for _ in range(2))
 
     class Busy:
-        name = "busy"
+        runtime_name = "busy"
 
-        async def remove(self, key: WorkloadKey) -> None:
-            if key == stuck.key:
+        async def clean_up(self, job: Job, scope: Scope) -> None:
+            if job.id == stuck.job_id:
                 raise RuntimeUnavailable("device or resource busy")
-            removed.append(key)
+            removed.append(WorkloadKey(job.id, job.attempt))
 
     for passing in (0.0, ORPHAN_SECONDS):
         uptime.seconds += passing
-        await janitor.sweep_orphans(cast(Runtime, Busy()), [stuck, other])
-    assert removed == [other.key]
+        await janitor.sweep_orphans(cast(Execution, Busy()), [stuck, other])
+    assert removed == [other]
