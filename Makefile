@@ -12,7 +12,7 @@ DEV := $(VENV)/.dev-$(CONTENT)
 
 export PYTHON
 
-.PHONY: help demo serve check test static bench overload endurance fuzz clean
+.PHONY: help demo serve check test static bench overload endurance fuzz docs clean
 
 help:
 	@echo "make demo    submit an example project, follow its log, show the verdict"
@@ -22,6 +22,7 @@ help:
 	@echo "make bench   measure everything against the engine and against peers; writes docs/performance.md (15 minutes)"
 	@echo "make overload   measure 10,000 queued jobs, 1,000 readers of one, 100 containers at once (docs/capacity.md)"
 	@echo "make endurance  run 5,000 jobs as processes and 5,000 in containers; fails if memory, files or tasks grow"
+	@echo "make docs    write the list of routes in docs/http.md"
 	@echo "make fuzz    send 20,000 generated requests; fails at a 5xx, a hang, growth, or a blocked event loop"
 	@echo "make clean   remove what the other targets made here"
 
@@ -55,6 +56,9 @@ endurance: $(SERVER)
 
 fuzz: $(DEV)
 	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
+
+docs: $(SERVER)
+	@$(BIN)/python -m scripts.docs
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -12,6 +12,7 @@ CiError
 │   ├── RequestStalled        408  the headers or the body come too slowly
 │   ├── MisdirectedRequest    421  the request is for a host that this server does not answer for
 │   ├── CrossSite             403  a web page of another site asked for it
+│   ├── ScopeMissing          403  the sender may not do this
 │   ├── JobNotFound           404
 │   ├── AttemptNotFound       404
 │   ├── JobAlreadyCompleted   409  a transition that is not possible any more
@@ -147,6 +148,14 @@ class CrossSite(RequestError):
     status = 403
     code = "cross_site"
     title = "Requests from other web sites are refused"
+
+
+class ScopeMissing(RequestError):
+    """The sender of the request does not have the scope that the endpoint needs."""
+
+    status = 403
+    code = "scope_missing"
+    title = "The request needs a permission that its sender does not have"
 
 
 class JobNotFound(RequestError):

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from ci_common.parsing.input_schema import AlsoText
 from ci_common.parsing.scalars import LONGEST_NUMBER, Plain, decimal_number
 from ci_common.parsing.text import shown
 
@@ -80,19 +81,21 @@ def _short_text(value: object) -> str:
     return value.strip(" \t\r\n") if isinstance(value, str) and len(value) <= LONGEST_NUMBER else ""
 
 
-Integer = Annotated[int, BeforeValidator(parse_integer)]
+Integer = Annotated[int, BeforeValidator(parse_integer), AlsoText("integer")]
 """A whole number; neither true nor false is one."""
-Number = Annotated[float, BeforeValidator(parse_number), Field(allow_inf_nan=False)]
+Number = Annotated[float, BeforeValidator(parse_number), AlsoText("number"), Field(allow_inf_nan=False)]
 """A number with or without a fraction; neither true nor false is one."""
-Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, allow_inf_nan=False)]
+Duration = Annotated[float, BeforeValidator(parse_duration), AlsoText("duration"), Field(gt=0, allow_inf_nan=False)]
 """Seconds, more than none."""
 MAX_STOP_GRACE = 3600.0
 """The most seconds that a job may be given between SIGTERM and SIGKILL."""
-NonNegativeDuration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
+NonNegativeDuration = Annotated[
+    float, BeforeValidator(parse_duration), AlsoText("duration"), Field(ge=0, allow_inf_nan=False)
+]
 """Seconds; none is allowed."""
 StopGrace = Annotated[NonNegativeDuration, Field(le=MAX_STOP_GRACE)]
 """Seconds between SIGTERM and SIGKILL."""
-ByteSize = Annotated[int, BeforeValidator(parse_size), Field(gt=0, lt=2**63)]
+ByteSize = Annotated[int, BeforeValidator(parse_size), AlsoText("size"), Field(gt=0, lt=2**63)]
 """Bytes, more than none, and no more than 64 bits hold."""
-NonNegativeByteSize = Annotated[int, BeforeValidator(parse_size), Field(ge=0, lt=2**63)]
+NonNegativeByteSize = Annotated[int, BeforeValidator(parse_size), AlsoText("size"), Field(ge=0, lt=2**63)]
 """Bytes; none is allowed."""

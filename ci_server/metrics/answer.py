@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ci_server.http.accept_header import accepted_types
-from ci_server.http.json_responses import Document
+from ci_server.http.responses import Document, accepted_types
 from ci_server.metrics.exposition import OPEN_METRICS, PROMETHEUS, open_metrics_text, prometheus_text
 from ci_server.metrics.model import Metric
 from ci_server.metrics.sources import measured

@@ -6,8 +6,7 @@ from starlette.types import Receive, Scope, Send
 from ci_common.cursors import Cursor
 from ci_common.events import JOB_ID
 from ci_common.jobs import Job
-from ci_server.http.detached_response import Held, hand_over
-from ci_server.http.lingering_close import NO_SNIFFING
+from ci_server.http.exchange import NO_SNIFFING, OpenStream, detach
 from ci_server.streaming.connections import Reader
 from ci_server.streaming.event_source import Place
 from ci_server.streaming.framing import frame
@@ -35,9 +34,9 @@ class JobStream(Response):
         if scope["method"] == "HEAD":
             await super().__call__(scope, receive, send)
         else:
-            hand_over(scope, self)
+            detach(scope, self)
 
-    async def begin(self, send: Send) -> Held:
+    async def begin(self, send: Send) -> OpenStream:
         """Begin to stream; what has been told by then is sent, and the rest as it comes, up to the verdict."""
         await send(
             {"type": "http.response.start", "status": self.status_code, "headers": [*self.raw_headers, NO_SNIFFING]}
