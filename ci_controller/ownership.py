@@ -23,7 +23,7 @@ from ci_controller.policy.verdicts import Observed, Sight, Verdict, judge
 from ci_controller.runtime.process.runtime import forget_copied_records
 from ci_controller.supervision.completion import write_end
 from ci_persistence.repository import Installation
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.storage import Storage
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +53,7 @@ def another_id() -> str:
     return uuid.uuid4().hex
 
 
-async def take_possession(
-    repository: SQLiteJobRepository, data: DataDirectory, clock: Clock, *, patience: float
-) -> Installation:
+async def take_possession(repository: Storage, data: DataDirectory, clock: Clock, *, patience: float) -> Installation:
     """Return whose database this is, having made it this data directory's where it was not.
 
     A copy may hold the lease of the original's controller, which runs out there: `patience` is how many seconds to
@@ -65,7 +63,7 @@ async def take_possession(
     deadline = asyncio.get_running_loop().time() + patience
     watch = LeaseWatch(uptime)
     while (stored := await repository.installation()).data_path != place:
-        lease = await repository.acquire(this_process(), _TERM_SECONDS, watch.lapsed(await repository.held()))
+        lease = await repository.acquire(this_process(), _TERM_SECONDS, watch.lapsed(await repository.lease_state()))
         if lease is None:
             if stored.data_path is not None and asyncio.get_running_loop().time() > deadline:
                 raise Unavailable(
