@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ci_common.errors import Unavailable
-from ci_common.jobs import BUILTIN_TYPES, Conclusion, Job, Reason, ReasonCode, State
+from ci_common.job_types import is_computed
+from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, State
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.system.processes import this_process
 from ci_common.times import Clock, uptime
@@ -105,7 +106,7 @@ async def settle(writer: JobWriter, data: DataDirectory, *, keep_queued: bool = 
 
 
 async def _end(job: Job, writer: JobWriter, data: DataDirectory) -> None:
-    if job.type in BUILTIN_TYPES:
+    if is_computed(job.type):
         left: dict[str, Any] = {"log_bytes": 0, "log_sha256": hashlib.sha256().hexdigest()}
         await write_end(job, _unknown(job), left, writer)
         return
