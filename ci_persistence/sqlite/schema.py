@@ -85,7 +85,12 @@ def what_lacks(connection: sqlite3.Connection) -> str:
 
 def _columns(connection: sqlite3.Connection) -> set[str]:
     """Return the columns of all tables, as `table.column`."""
-    return {str(row[0]) for row in connection.execute(_COLUMNS)}
+    try:
+        return {str(row[0]) for row in connection.execute(_COLUMNS)}
+    except UnicodeDecodeError as exc:
+        error = sqlite3.DatabaseError(f"the schema has a name that is not UTF-8: {exc}")
+        error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_CORRUPT, "SQLITE_CORRUPT"
+        raise error from exc
 
 
 def _path(connection: sqlite3.Connection) -> str:
