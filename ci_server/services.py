@@ -73,18 +73,6 @@ def services_of(request: Request) -> Services:
 
 
 @asynccontextmanager
-async def open_repository(settings: Settings) -> AsyncIterator[SQLiteJobRepository]:
-    """Open the database, in a data directory that is made where there is none, and close it. Raises Unavailable."""
-    DataDirectory(settings.data_path).create()
-    repository = SQLiteJobRepository(settings.db_path)
-    try:
-        await repository.open()
-        yield repository
-    finally:
-        await repository.close()
-
-
-@asynccontextmanager
 async def open_services(
     settings: Settings, repository: SQLiteJobRepository, leaving: Leaving, disk: Disk
 ) -> AsyncIterator[Services]:
