@@ -162,11 +162,12 @@ class NewJob:
 
     id: str
     type: str
+    """One of `ci_common.job_types`."""
     submit_time: datetime
     payload: dict[str, Any] = field(default_factory=dict)
     """What was asked for, as shown to users; values of secret-looking variables are masked."""
     plan: dict[str, Any] | None = None
-    """A container job's resolved `ExecutionPlan` in its JSON form; None for built-in types."""
+    """The resolved `ExecutionPlan` in its JSON form; None for types without a workload."""
     image: str | None = None
     """The image the plan names; None where there is no container."""
     has_upload: bool = False
@@ -245,8 +246,3 @@ class Job(NewJob):
             earlier_attempts=self.earlier_attempts[: attempt - 1],
             **{name: getattr(ended, name) for name in _LEFT_BY_AN_ATTEMPT},
         )
-
-
-BUILTIN_TYPES = frozenset({"echo", "sleep"})
-"""Job types the controller carries out by itself, without a container."""
-CONTAINER_TYPE = "container"

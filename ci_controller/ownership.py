@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ci_common.errors import CiError
-from ci_common.jobs import BUILTIN_TYPES, Conclusion, Job, Reason, ReasonCode, State
+from ci_common.job_types import is_computed
+from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, State
 from ci_common.owner_file import Mismatch, Owner, WrongDataDirectory, mismatch, place_of, write_owner
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
@@ -101,7 +102,7 @@ async def plan_adoption(settings: Settings, repository: SQLiteJobRepository, *, 
         found = Mismatch(str(exc), "", moved_from=place_of(data) if is_here else "")
     active, queued = await repository.unfinished()
     is_moved = found is not None and bool(found.moved_from) and not as_copy
-    return Adoption(settings.db_path, data, installation, found, len(active) + len(queued), is_moved)
+    return Adoption(settings.db_path.absolute(), data, installation, found, len(active) + len(queued), is_moved)
 
 
 async def adopt(adoption: Adoption, repository: SQLiteJobRepository, say: Callable[[str], None]) -> Abandoned:
@@ -157,7 +158,7 @@ async def abandon_unfinished(writer: JobWriter, data: DataDirectory, *, keep_que
 
 
 async def _end(job: Job, writer: JobWriter, data: DataDirectory) -> None:
-    if job.type in BUILTIN_TYPES:
+    if is_computed(job.type):
         left: dict[str, Any] = {"log_bytes": 0, "log_sha256": hashlib.sha256().hexdigest()}
         await write_end(job, _unknown(job), left, writer)
         return

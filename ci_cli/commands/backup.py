@@ -8,7 +8,7 @@ import click
 from ci_cli.commands.options import FilePath, command, echo_json, json_option
 
 if TYPE_CHECKING:
-    from ci_cli.roots.backup import AdoptionPlan
+    from ci_controller.ownership import Adoption
 
 
 @command()
@@ -116,7 +116,7 @@ def adopt(yes: bool, as_copy: bool, as_json: bool) -> int:
     from ci_cli.roots import backup as root
     from ci_common.settings import Settings
 
-    settings, plans = Settings.from_env(), list["AdoptionPlan"]()
+    settings, plans = Settings.from_env(), list["Adoption"]()
 
     async def plan(interrupts: Interrupts) -> int:  # noqa: ARG001  # a signal ends the command
         plans.append(await root.plan_adoption(settings, as_copy=as_copy))
@@ -136,8 +136,8 @@ def adopt(yes: bool, as_copy: bool, as_json: bool) -> int:
     status = run_command(plan)
     if status:
         return status
-    if not plans[0].problem and not as_copy:
-        say(f"nothing to adopt: the database {plans[0].database} belongs to {plans[0].data_path}")
+    if plans[0].mismatch is None and not as_copy:
+        say(f"nothing to adopt: the database {plans[0].database} belongs to {settings.data_path}")
         return 0
     for line in _described(plans[0]):
         say(line)
@@ -148,16 +148,18 @@ def adopt(yes: bool, as_copy: bool, as_json: bool) -> int:
     return run_command(carry_out)
 
 
-def _described(plan: "AdoptionPlan") -> list[str]:
+def _described(plan: "Adoption") -> list[str]:
+    pair = f"the database {plan.database} belongs to the data directory {plan.data.path}"
+    problem = pair if plan.mismatch is None else plan.mismatch.problem
     if plan.keeps_jobs:
         return [
-            plan.problem or f"the database {plan.database} belongs to {plan.data_path}",
+            problem,
             f"adopting it keeps the installation as it is: its {plan.unfinished} unfinished jobs go on",
             "if the original is still in use, on another machine or in a container, use --as-copy",
         ]
+    containers = f"docker ps -a --filter label=ci-server.installation={plan.installation.id}"
     return [
-        plan.problem or f"the database {plan.database} belongs to {plan.data_path}",
+        problem,
         f"adopting it ends its {plan.unfinished} unfinished jobs as errored (restored), and gives it a new id",
-        f"containers of those jobs are left alone: docker ps -a --filter label=ci-server.installation="
-        f"{plan.installation_id}",
+        f"containers of those jobs are left alone: {containers}",
     ]

@@ -14,7 +14,8 @@ from ci_cli import main
 from ci_client import exits
 from ci_common.errors import RequestError
 from ci_common.events import ATTEMPT, COMPLETE, JOB_ID, LOG, STATUS, STEP
-from ci_common.jobs import BUILTIN_TYPES, CONTAINER_TYPE, TRANSITIONS, Conclusion, Job, ReasonCode, State
+from ci_common.job_types import JOB_TYPES, is_computed
+from ci_common.jobs import TRANSITIONS, Conclusion, Job, ReasonCode, State
 from ci_common.settings import Settings
 from ci_common.spec import Limits, Retry, Spec, Step
 from ci_common.timeline import Station
@@ -29,6 +30,7 @@ from ci_server.detection.python.python_project import PROJECT_FILES, TEST_FILES
 from ci_server.jobs.listing import ListQuery
 from ci_server.jobs.redaction import MASK, masked_env
 from ci_server.jobs.starting_points import StreamQuery
+from scripts.make_docs import outdated
 from tests.helpers.installation import ROOT
 from tests.helpers.markdown import Page, codes, pages, table
 
@@ -57,14 +59,8 @@ def test_every_station_has_its_row() -> None:
     assert first_codes(table(Page("docs/http.md").section("The stations of a job's path"))) == list(Station)
 
 
-def test_every_setting_has_its_row() -> None:
-    def row(name: str) -> tuple[str, ...]:
-        about = Settings.describe(name)
-        default = about["default"]
-        shown = f"{default:g}" if isinstance(default, float) else str(default or "")
-        return f"`{about['env']}`", f"`{shown}`" if shown else "", about["unit"], about["meaning"]
-
-    assert table(Page("docs/settings.md").text) == [row(name) for name in Settings.model_fields]
+def test_generated_parts_are_up_to_date() -> None:
+    assert not outdated(), "run `make docs`"
 
 
 @EVERY_PAGE
@@ -148,8 +144,15 @@ def test_values_of_a_jobs_fields() -> None:
     rows = {row[0]: set(codes(row[1])) for row in table(Page("docs/http.md").section("The job"))}
     assert rows["`status`"] == set(WIRE_STATUS.values())
     assert rows["`conclusion`"] == set(Conclusion)
-    assert rows["`type`"] == BUILTIN_TYPES | {CONTAINER_TYPE}
     assert rows["`runtime`"] == {"docker", "process", "builtin"}
+
+
+def test_every_type_of_job_has_its_row() -> None:
+    rows = table(Page("docs/http.md").section("Types of jobs"))
+    assert [(codes(row[0])[0], row[1]) for row in rows] == [(kind.name, kind.summary) for kind in JOB_TYPES.values()]
+    for row, kind in zip(rows, JOB_TYPES.values(), strict=True):
+        assert (row[3] == "null") is (kind.result is None)
+        assert row[4] == (f"{kind.driven_by}, {'computed' if is_computed(kind.name) else 'with a workload'}")
 
 
 def test_masked_names() -> None:
