@@ -16,7 +16,7 @@ from bench.peers.image import pytest_image
 from bench.peers.process import Peer, Task
 from bench.server import Pool, serving
 from ci_client.aio import CiClient
-from ci_common.events import Event
+from ci_common.stream import Event
 from tests.helpers.service import tree, zipped
 
 NAME = "peers"
