@@ -3,7 +3,7 @@
 A job's own exit code where its own code ended by itself; else, so that a script can tell:
 
     64  the command was used wrongly, or the server refused the request
-    69  no server answers, or the server's parts are not installed
+    69  no server answers
     70  an error of ours
     75  the job errored: it could not be run, or was lost (also where it had an exit code by then)
    124  the job timed out

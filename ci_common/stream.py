@@ -13,7 +13,7 @@ _CURSOR = re.compile(r"(?:([1-9][0-9]{0,2})-)?([0-9]{1,18})")
 class Event(TypedDict, total=False):
     """One event of a job's stream; `type` decides which keys it has.
 
-    `job_id`: job_id. `status`: status, reason. `log`: data, time, and `base64` with the exact bytes if they are not UTF-8.
+    `job_id`: job_id. `status`: status, reason. `log`: data, time, and `base64` with the exact bytes if not UTF-8.
     `step`: name, status, exit_code. `attempt`: attempt, max_attempts, and `previous` with attempt, conclusion, reason,
     exit_code, log_bytes and log_sha256 of the previous attempt. `complete`: success, conclusion, reason, exit_code,
     log_bytes, log_sha256. The client library adds `offset` to log events, the byte offset in the attempt's log after

@@ -57,7 +57,6 @@ def is_text(value: str) -> bool:
 server_option = click.option(
     "--server",
     metavar="URL",
-    envvar="CI_SERVER_URL",
     help="The server: http(s)://HOST:PORT or unix:///PATH. By default CI_SERVER_URL, or this user's `ci serve` on this "
     "machine, or, where none runs, a server inside this command.",
 )

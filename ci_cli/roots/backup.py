@@ -1,27 +1,22 @@
-"""`ci backup` and `ci restore`: what the controller's side does with database and data directory."""
+"""`ci backup` and `ci restore`."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ci_cli.roots.parts import server_parts
 from ci_common.settings import Settings
 from ci_common.system.reporting import log_to_stderr
+from ci_controller.backup.restoring import restore_backup
+from ci_controller.backup.taking import take_backup
 
 
 async def backup(settings: Settings, target: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Take a backup and return its manifest. Raises ServerPartsMissing, and what ends a backup."""
-    with server_parts():
-        from ci_controller.backup.taking import take_backup
-
+    """Take a backup and return its manifest. Raises what `take_backup` raises."""
     return (await take_backup(settings, target, say)).model_dump(mode="json")
 
 
 async def restore(settings: Settings, source: Path, say: Callable[[str], None], *, keep_queue: bool) -> dict[str, Any]:
-    """Restore a backup and return what was done. Raises ServerPartsMissing, and what ends a restore."""
-    with server_parts():
-        from ci_controller.backup.restoring import restore_backup
-
+    """Restore a backup and return what was done. Raises what `restore_backup` raises."""
     log_to_stderr("warning", form="ci: %(message)s")
     done = await restore_backup(settings, source, say, keep_queue=keep_queue)
     return {

@@ -99,11 +99,10 @@ class TestEngineGone(DockerBench):
                 await exhausted(heard, events)
 
     async def test_an_engine_that_goes_breaks_a_stop(self, runtime: Runtime, relay: Relay, trial: MakeTrial) -> None:
-        one = trial(f"trap ': >ready' TERM; {FOREVER}")
-        await one.to_gate()
-        await one.through_gate()
+        one = trial(f"trap ': >heard' TERM; {READY}; {FOREVER}")
+        await one.running()
         stop = asyncio.create_task(runtime.stop(one.key, 2))
-        await eventually((one.workspace / "ready").exists, "the job has heard SIGTERM")
+        await eventually((one.workspace / "heard").exists, "the job has received SIGTERM")
         await relay.cut()
         with pytest.raises(RuntimeUnavailable):
             await stop

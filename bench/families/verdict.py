@@ -1,42 +1,49 @@
-"""From submission to verdict, against what people use instead: an `echo`, and a pytest run of one second."""
+"""From submission to verdict, against `docker run`: an `echo`, and a pytest run of one second."""
 
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.frame.engine import RawEngine, docker_run
 from bench.frame.lab import Lab
 from bench.frame.limits import GATE
-from bench.frame.model import Better, Figure, LeftOut, Limit, Series
+from bench.frame.model import Better, Figure, Limit, Series
 from bench.frame.turns import in_turns
-from bench.peers.catalogue import KINDS
-from bench.peers.image import pytest_image
-from bench.peers.process import Peer, Task
+from bench.pytest_image import pytest_image
 from bench.server import Pool, serving
 from ci_client.aio import CiClient
 from ci_common.stream import Event
 from tests.helpers.service import tree, zipped
 
-NAME = "peers"
-TITLE = "Peers: submission to verdict"
+NAME = "verdict"
+TITLE = "Verdict: submission to verdict"
 PYTEST = ["python3", "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 TEST = "import time\n\n\ndef test_of_one_second() -> None:\n    time.sleep(1)\n"
-OURS, DOCKER = "ci-server", "`docker run`"
 _CLOCKED = 'date +%s%N; "$@" >/dev/null; date +%s%N'
 
-Contender = Callable[[Task], Awaitable[float]]
-"""Runs a task, and returns after how many seconds its verdict was there."""
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What both sides have to do."""
+
+    image: str
+    command: list[str]
+    project: Path | None = None
+    """A directory to run the command in."""
+    expected: str = ""
+    """Text that the output has if all went well."""
 
 
 async def measure(lab: Lab) -> list[Figure]:
-    """Measure everybody in turns, first with the one task and then with the other."""
+    """Measure both sides in turns, first with one task and then with the other."""
     image = await pytest_image(lab.image, lab.directory)
     project = tree(lab.directory / "project", {"test_one_second.py": TEST})
     tasks = {
-        "echo": Task(image, ["echo", "hello"], told="hello"),
-        "pytest": Task(image, PYTEST, project, told="1 passed"),
+        "echo": Task(image, ["echo", "hello"], expected="hello"),
+        "pytest": Task(image, PYTEST, project, expected="1 passed"),
     }
     figures: list[Figure] = []
     async with AsyncExitStack() as stack:
@@ -44,8 +51,6 @@ async def measure(lab: Lab) -> list[Figure]:
         pool = Pool(service.url)
         engine = await stack.enter_async_context(RawEngine.connected())
         ours = Ours(lab, await stack.enter_async_context(CiClient(service.url)))
-        contenders: dict[str, Contender] = {OURS: ours.run, DOCKER: by_docker}
-        contenders |= {name: peer.run for name, peer in (await start_peers(lab, stack)).items()}
 
         async def settle() -> None:
             await pool.filled()
@@ -53,45 +58,30 @@ async def measure(lab: Lab) -> list[Figure]:
 
         for name, task in tasks.items():
             bounds = await least_time(lab, name, task)
-            await ours.run(task)  # From which the pool learns.
+            await ours.run(task)  # It teaches the pool the profile.
             ours.ways.clear()
-            turns = lab.samples(12, 3)
-            taken = await in_turns(turns, acts(task, contenders), settle=settle)
-            figures += compared(name, taken, bounds)
-            told = ", ".join(f"{count} {way}" for way, count in ours.ways.most_common())
-            lab.note(f"How our jobs of {name} got their containers: {told}.")
+            taken = await in_turns(
+                lab.samples(12, 3),
+                {"ours": lambda task=task: ours.run(task), "docker": lambda task=task: by_docker(task)},
+                settle=settle,
+            )
+            series = Series("ci-server", tuple(taken["ours"])), Series("`docker run`", tuple(taken["docker"]))
+            title = f"{name}, submission to verdict"
+            figures.append(Figure(f"verdict.{name}", title, "s", Better.LESS, *series, bounds))
+            ways = ", ".join(f"{count} {way}" for way, count in ours.ways.most_common())
+            lab.note(f"How our jobs of {name} got their containers: {ways}.")
     if pool.trouble:
         lab.leave_out("some of our warm starts", f"the pool was {pool.trouble}")
     lab.note(
-        f"All of them run `echo hello` and `{' '.join(PYTEST)}` in the same image, without an init process, on "
-        "the bridge network. For pytest ours gets the project as an upload over HTTP; the others have its directory "
-        "mounted. A verdict is the exit status, and but for Buildbot and Prefect the whole output. Submission begins "
-        "in a program that runs already."
+        f"Both run `echo hello` and `{' '.join(PYTEST)}` in the same image, on the bridge network. For pytest ours "
+        "gets the project as an upload over HTTP; `docker run` has its directory mounted. A verdict is the exit status "
+        "and the whole output. Submission begins in a program that is already running."
     )
     return figures
 
 
-def acts(task: Task, contenders: Mapping[str, Contender]) -> dict[str, Callable[[], Awaitable[float]]]:
-    """Return what each contender does in its turn."""
-    return {name: lambda contender=contender: contender(task) for name, contender in contenders.items()}
-
-
-async def start_peers(lab: Lab, stack: AsyncExitStack) -> dict[str, Peer]:
-    """Start all peers that can be run here, and say loudly which cannot, and why."""
-    peers: dict[str, Peer] = {}
-    for kind in KINDS:
-        lab.say(f"starting {kind.title}")
-        try:
-            peers[kind.title] = await stack.enter_async_context(kind.start(lab.directory / kind.title.lower()))
-        except (LeftOut, RuntimeError, OSError, AssertionError, TimeoutError) as exc:
-            lab.leave_out(kind.title, f"{type(exc).__name__}: {exc}")
-        else:
-            lab.note(kind.about())
-    return peers
-
-
 class Ours:
-    """The product, by its client library."""
+    """The product, used by its client library."""
 
     def __init__(self, lab: Lab, client: CiClient) -> None:
         self._lab = lab
@@ -100,7 +90,7 @@ class Ours:
         """How the jobs so far got their containers."""
 
     async def run(self, task: Task) -> float:
-        """Submit a task and follow it to its verdict."""
+        """Submit a task, follow it to its verdict, and return the seconds that this took."""
         begun = time.perf_counter()
         output, taken, job_id = "", 0.0, ""
         end: Event = {}
@@ -111,8 +101,8 @@ class Ours:
                 output += event["data"]
             elif event["type"] == "complete":
                 taken, end = time.perf_counter() - begun, event
-        if not end.get("success") or task.told not in output:
-            raise RuntimeError(f"a job of the benchmark ended badly: {end}: {output}")
+        if not end.get("success") or task.expected not in output:
+            raise RuntimeError(f"a job of the benchmark failed: {end}: {output}")
         self.ways[(await self._client.get_job(job_id))["start_way"]] += 1
         return taken
 
@@ -136,9 +126,9 @@ class Ours:
 
 
 async def by_docker(task: Task) -> float:
-    """Run a task by `docker run`."""
+    """Run a task by `docker run`, and return the seconds that this took."""
     run = await docker_run(task.image, task.command, "--init", *mounted(task))
-    if task.told not in run.output.decode():
+    if task.expected not in run.output.decode():
         raise RuntimeError(f"docker run has written {run.output!r}")
     return run.whole / 1000
 
@@ -149,7 +139,7 @@ def mounted(task: Task) -> list[str]:
 
 
 async def least_time(lab: Lab, name: str, task: Task) -> tuple[str, ...]:
-    """Return the limit of a task: what its command takes by itself inside of a container that runs already."""
+    """Return the limit of a task: the time that its command takes in a container that is already running."""
     if name == "echo":
         return ("gate_seconds",) if await gate_in_seconds(lab) else ()
     samples = []
@@ -157,34 +147,15 @@ async def least_time(lab: Lab, name: str, task: Task) -> tuple[str, ...]:
         run = await docker_run(task.image, ["/bin/sh", "-c", _CLOCKED, "sh", *task.command], *mounted(task))
         begun, ended = run.output.split()
         samples.append((int(ended) - int(begun)) / 1e9)
-    # It is a duration of one process, so a quicker one is possible by chance, but not by much.
+    # It is the duration of a process, so a shorter one is possible by chance, but not by much.
     limit = Limit("the pytest command by itself in a container", tuple(samples), "s", Better.LESS, slack=1.25)
     return (lab.limit(limit, "command"),)
 
 
 async def gate_in_seconds(lab: Lab) -> bool:
-    """Take the limit of a gate, in seconds; tell whether there is one."""
+    """Set the limit of a gate in seconds, and return whether there is one."""
     if not await lab.limits(GATE):
         return False
     gate = lab.results.limits[GATE]
     lab.limit(Limit(gate.name, tuple(sample / 1000 for sample in gate.samples), "s", Better.LESS), "gate_seconds")
     return True
-
-
-def compared(name: str, taken: Mapping[str, list[float]], bounds: tuple[str, ...]) -> list[Figure]:
-    """Return a figure for each of the others, with ours beside it."""
-    ours = Series(OURS, tuple(taken[OURS]))
-    return [
-        Figure(
-            f"peers.{name}.{contender.strip('`').lower().replace(' ', '_')}",
-            f"{name}, against {contender.strip('`')}",
-            "s",
-            Better.LESS,
-            ours,
-            Series(contender, tuple(samples)),
-            bounds,
-            group=f"{name}, submission to verdict",
-        )
-        for contender, samples in taken.items()
-        if contender != OURS
-    ]

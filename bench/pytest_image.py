@@ -1,4 +1,4 @@
-"""An image with pytest in it, the same one for everybody."""
+"""The image with pytest for jobs that run tests."""
 
 import asyncio
 import hashlib
@@ -8,31 +8,31 @@ import sys
 from pathlib import Path
 
 from bench.frame.model import LeftOut
-from bench.peers.environments import REQUIREMENTS
 
+_REQUIREMENTS = "iniconfig==2.3.1\npackaging==26.3\npluggy==1.7.0\npygments==2.21.0\npytest==9.2.0\n"
 _DOCKERFILE = """FROM {base}
 COPY wheels /wheels
-RUN python3 -m pip install --no-index --find-links=/wheels -r /wheels/image.txt && rm -r /wheels
+RUN python3 -m pip install --no-index --find-links=/wheels -r /wheels/requirements.txt && rm -r /wheels
 """
 
 
 async def pytest_image(base: str, directory: Path) -> str:
-    """Return the name of an image made from `base` and `image.txt`, built if need be. Raises LeftOut.
+    """Return the name of an image with pytest on top of `base`, built if it is missing. Raises LeftOut.
 
-    What is installed comes from the package index that this machine's pip uses, not from one that a container reaches.
+    The packages come from the index that this machine's pip uses, since a container may not reach it.
     """
     return await asyncio.to_thread(_build, base, directory)
 
 
 def _build(base: str, directory: Path) -> str:
-    requirements = REQUIREMENTS / "image.txt"
     identity = _output(["docker", "image", "inspect", "--format", "{{.Id}}", base])
-    recipe = f"{identity}{_DOCKERFILE}{requirements.read_text()}{platform.python_version()}"
+    recipe = f"{identity}{_DOCKERFILE}{_REQUIREMENTS}{platform.python_version()}"
     name = f"ci-bench-pytest:{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
     if not _output(["docker", "image", "ls", "--quiet", name]):
         wheels = directory / "image" / "wheels"
         wheels.mkdir(parents=True)
-        (wheels / "image.txt").write_text(requirements.read_text())
+        requirements = wheels / "requirements.txt"
+        requirements.write_text(_REQUIREMENTS)
         download = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "--dest", str(wheels)]
         _output([*download, "-r", str(requirements)])
         (wheels.parent / "Dockerfile").write_text(_DOCKERFILE.format(base=base))
