@@ -12,7 +12,7 @@ from starlette.requests import Request
 from ci_common.archives.unpack import UnpackLimits
 from ci_common.jobs import Job
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
-from ci_common.sandbox.confinement import ReadingLimits
+from ci_common.sandbox.channel import ReadingLimits
 from ci_common.sandbox.pool import Readers
 from ci_common.settings import Settings
 from ci_common.system.disk import Disk

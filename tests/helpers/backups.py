@@ -10,7 +10,7 @@ from typing import Any
 
 from ci_common.jobs import Attempt, Conclusion, Job, State
 from ci_common.run_directory.layout import DataDirectory
-from ci_common.run_directory.logs import LogTimes
+from ci_common.run_directory.output import LogTimes
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
 from ci_controller.backup.restoring import Restored, restore_backup

@@ -11,7 +11,7 @@ import pytest
 from ci_common.errors import Unavailable
 from ci_common.jobs import Conclusion, Job, ReasonCode, State
 from ci_common.run_directory.layout import DataDirectory
-from ci_common.run_directory.logs import LogTimes
+from ci_common.run_directory.output import LogTimes
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
 from ci_controller.backup.manifest import Backup, BackupFault

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from ci_common.findings import Finding
-from ci_common.ids import new_job_id
-from ci_common.jobs import State
+from ci_common.jobs import State, new_job_id
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.processes import ProcessIdentity, identity_of, this_process
