@@ -12,7 +12,7 @@ from typing import TextIO
 
 from ci_client.aio import CiClient
 from ci_common.errors import CiError
-from ci_common.events import COMPLETE
+from ci_common.stream import COMPLETE
 from ci_common.system.tasks import uninterrupted
 from ci_selftest import leaks
 from ci_selftest.faults.held_ports import held_ports

@@ -12,14 +12,13 @@ from starlette.requests import Request
 from ci_common.archives.unpack import UnpackLimits
 from ci_common.jobs import Job
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
-from ci_common.sandbox.confinement import ReadingLimits
+from ci_common.sandbox.channel import ReadingLimits
 from ci_common.sandbox.pool import Readers
 from ci_common.settings import Settings
 from ci_common.system.disk import Disk
 from ci_common.system.watch import FileWatcher
 from ci_persistence.metrics import JobMetrics
 from ci_persistence.retention import JobRetention
-from ci_persistence.sqlite.repository import SQLiteJobRepository
 from ci_persistence.storage import Storage
 from ci_server.detection.tasks import MODULE
 from ci_server.http.shutdown import Leaving
@@ -70,18 +69,6 @@ def services_of(request: Request) -> Services:
     services = request.app.state.services
     assert isinstance(services, Services)
     return services
-
-
-@asynccontextmanager
-async def open_repository(settings: Settings) -> AsyncIterator[Storage]:
-    """Open the database, in a data directory that is made where there is none, and close it. Raises Unavailable."""
-    DataDirectory(settings.data_path).create()
-    repository = SQLiteJobRepository(settings.db_path)
-    try:
-        await repository.open()
-        yield repository
-    finally:
-        await repository.close()
 
 
 @asynccontextmanager

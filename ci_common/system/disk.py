@@ -1,5 +1,6 @@
 """The room on an installation's disks, and the watermark below which nothing new is begun."""
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -98,6 +99,15 @@ class Disk:
             return None
         self._known[path] = self._clock(), usage
         return usage
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's contents, or a directory's entries, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def is_full(path: Path) -> bool:

@@ -11,8 +11,7 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 
 from ci_common.errors import RuntimeFault
-from ci_common.ids import is_job_id
-from ci_common.jobs import Job, State
+from ci_common.jobs import Job, State, is_job_id
 from ci_common.run_directory.layout import LOG, DataDirectory
 from ci_common.system.directory_scan import walked
 from ci_common.system.trees import Folder

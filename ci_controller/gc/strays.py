@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from ci_common.errors import RuntimeFault
-from ci_common.ids import is_job_id
+from ci_common.jobs import is_job_id
 from ci_common.run_directory.layout import UNCONFIRMED, DataDirectory
 from ci_common.system.directory_scan import walked
 from ci_common.times import to_micros

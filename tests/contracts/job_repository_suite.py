@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from ci_common.errors import JobAlreadyCompleted, JobNotFound, QueueFull, StaleWrite, Unavailable
-from ci_common.ids import new_job_id
 from ci_common.jobs import (
     ACTIVE_STATES,
     TRANSITIONS,
@@ -21,6 +20,7 @@ from ci_common.jobs import (
     State,
     StepResult,
     StepStatus,
+    new_job_id,
 )
 from ci_persistence.repository import Lease
 from ci_persistence.storage import Storage

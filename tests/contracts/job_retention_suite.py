@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from ci_common.errors import JobNotFound, StaleWrite
-from ci_common.ids import new_job_id
-from ci_common.jobs import Attempt, Conclusion, Job, State
+from ci_common.jobs import Attempt, Conclusion, Job, State, new_job_id
 from ci_common.system.processes import this_process
 from ci_persistence.repository import JobFilter, Lease
 from ci_persistence.retention import Ended, Removal

@@ -13,11 +13,11 @@ from starlette.routing import Route
 from ci_cli import main
 from ci_client import exits
 from ci_common.errors import RequestError
-from ci_common.events import ATTEMPT, COMPLETE, JOB_ID, LOG, STATUS, STEP
 from ci_common.job_types import JOB_TYPES, is_computed
 from ci_common.jobs import TRANSITIONS, Conclusion, Job, ReasonCode, State
 from ci_common.settings import Settings
 from ci_common.spec import Limits, Retry, Spec, Step
+from ci_common.stream import ATTEMPT, COMPLETE, JOB_ID, LOG, STATUS, STEP
 from ci_common.timeline import Station
 from ci_common.times import utc_now
 from ci_common.wire import WIRE_STATUS, CleanupRequest, job_on_wire

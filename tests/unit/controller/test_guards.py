@@ -14,8 +14,7 @@ import pytest
 
 from ci_common.archives.unpack import UnpackLimits
 from ci_common.errors import LeadershipLost
-from ci_common.ids import new_job_id
-from ci_common.jobs import Job, State
+from ci_common.jobs import Job, State, new_job_id
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.spec import ExecutionPlan, PlannedStep
 from ci_common.system.reserved_space import Ballast

@@ -11,7 +11,7 @@ import pytest
 
 from ci_common.errors import RuntimeUnavailable, StartFault
 from ci_common.run_directory.layout import DataDirectory, ExitRecord
-from ci_common.run_directory.steps import read_steps
+from ci_common.run_directory.output import read_steps
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
 from ci_common.times import utc_now

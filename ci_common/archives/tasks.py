@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ci_common.archives.unpack import UnpackLimits, unpack
+from ci_common.sandbox.channel import Task
 from ci_common.sandbox.child import Caller, TaskFunction
-from ci_common.sandbox.verdicts import Task
 
 if TYPE_CHECKING:
     from ci_common.sandbox.pool import Readers  # A reader has no use for it, and would start later.
