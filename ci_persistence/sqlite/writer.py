@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ci_common.errors import NoRoom, Unavailable
-from ci_common.system.reserved_space import Ballast
+from ci_common.system.disk import Ballast
 from ci_common.times import uptime
 from ci_persistence.sqlite import queries
 from ci_persistence.sqlite.change_notifier import News
