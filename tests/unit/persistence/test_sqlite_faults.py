@@ -87,7 +87,6 @@ from pathlib import Path
 from ci_common.system.disk import Ballast
 from ci_common.errors import Unavailable
 from ci_persistence.sqlite.repository import SQLiteJobRepository
-from ci_persistence.sqlite.writer import Writer
 from tests.helpers.jobs import PLENTY, new_job
 
 async def main():
