@@ -15,7 +15,7 @@ RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 FROM ${BASE_IMAGE}
 COPY --from=build /wheels /wheels
-RUN for wheel in /wheels/*.whl; do python -m pip install --no-cache-dir "$wheel[server]"; done && rm -r /wheels
+RUN python -m pip install --no-cache-dir /wheels/*.whl && rm -r /wheels
 # Root, because the controller needs the engine's socket, whose group differs from host to host.
 ENV PYTHONUNBUFFERED=1 \
     CI_HOST=0.0.0.0

@@ -12,17 +12,17 @@ DEV := $(VENV)/.dev-$(CONTENT)
 
 export PYTHON
 
-.PHONY: help demo serve check test static bench overload endurance fuzz docs clean
+.PHONY: help demo serve check test static docs bench overload endurance fuzz clean
 
 help:
 	@echo "make demo    submit an example project, follow its log, show the verdict"
 	@echo "make serve   run the server on http://127.0.0.1:8000"
 	@echo "make check   formatting, lint, types, import rules, unit and contract tests without Docker: under a minute"
 	@echo "make test    all of it with all tests; starts a private Docker engine where none answers"
-	@echo "make bench   measure everything against the engine and against peers; writes docs/performance.md (15 minutes)"
+	@echo "make docs    write the tables of docs/ that the code knows, such as the one of all settings"
+	@echo "make bench   measure everything against the engine; writes docs/performance.md (10 minutes)"
 	@echo "make overload   measure 10,000 queued jobs, 1,000 readers of one, 100 containers at once (docs/capacity.md)"
 	@echo "make endurance  run 5,000 jobs as processes and 5,000 in containers; fails if memory, files or tasks grow"
-	@echo "make docs    write the list of routes in docs/http.md"
 	@echo "make fuzz    send 20,000 generated requests; fails at a 5xx, a hang, growth, or a blocked event loop"
 	@echo "make clean   remove what the other targets made here"
 
@@ -44,6 +44,9 @@ static: $(DEV)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
+docs: $(SERVER)
+	@$(BIN)/python -m scripts.make_docs
+
 bench: $(BENCH)
 	@$(BIN)/python -m tests.engine $(BIN)/python -m bench --write docs/performance.md $(BENCH_ARGS)
 
@@ -57,19 +60,16 @@ endurance: $(SERVER)
 fuzz: $(DEV)
 	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
 
-docs: $(SERVER)
-	@$(BIN)/python -m scripts.docs
-
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(SERVER):
-	@scripts/make-venv server $@
+	@scripts/make-venv . $@
 
 $(BENCH):
-	@scripts/make-venv bench $@
+	@scripts/make-venv '.[bench]' $@
 	@touch $(SERVER)
 
 $(DEV):
-	@scripts/make-venv dev $@
+	@scripts/make-venv '.[dev]' $@
 	@touch $(SERVER) $(BENCH)

@@ -8,7 +8,8 @@ from ci_cli.announcement import find_announced
 from ci_cli.console import say
 from ci_client.aio import CiClient
 from ci_client.errors import NobodyServes, NoSuchJob, ServerError
-from ci_common.ids import is_job_id
+from ci_client.transport import configured_url
+from ci_common.jobs import is_job_id
 
 _SHORTEST_PREFIX = 4
 _MOST_NAMED = 5
@@ -70,6 +71,7 @@ async def connected(
     An embedded server carries jobs out only with `carries_jobs`. `outlives` says what would be left undone once this
     process ends; where only an embedded server could be had, NobodyServes is raised with it.
     """
+    server = server or configured_url()
     url = server or find_announced()
     if url is not None:
         async with CiClient(url, on_break=_tell_of_break, on_busy=_tell_of_busyness) as client:

@@ -25,7 +25,7 @@ _AS_REPR = re.compile(r"\\udc([89a-f][0-9a-f])")
 _EXIT_STATUS = """\b
 Exit status: the job's own exit code where its own code ended by itself; else
    64  wrong usage, or the server refused the request
-   69  no server answers, or the server's parts are not installed
+   69  no server answers
    70  an error of ours
    75  the job errored: it could not be run, or was lost
   124  the job timed out
@@ -57,7 +57,7 @@ for _command in (
     *(jobs.wait, jobs.logs, jobs.list_command, jobs.status, jobs.cancel),
     *(cleanup.delete, cleanup.cleanup),
     *(server.serve, server.controller, server.settings, server.doctor),
-    *(backup.backup, backup.restore),
+    *(backup.backup, backup.restore, backup.adopt),
     selftest.selftest,
 ):
     cli.add_command(_command)

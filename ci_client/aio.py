@@ -16,6 +16,7 @@ from ci_client.packing import Archive, open_project
 from ci_client.stream import BreakNotice, JobStream, Lines
 from ci_client.submission import BusyNotice, Patience, Upload, UploadProgress, open_submission
 from ci_client.transport import (
+    DEFAULT_URL,
     checked,
     configured_url,
     job_answer,
@@ -25,8 +26,7 @@ from ci_client.transport import (
     open_http,
     translated,
 )
-from ci_common.cursors import BEGINNING, Cursor
-from ci_common.events import JOB_ID, Event
+from ci_common.stream import BEGINNING, JOB_ID, Cursor, Event
 
 _ACCEPT_SECONDS = 600.0
 """How long a server may take to check and unpack what was uploaded, or to delete many jobs."""
@@ -57,7 +57,7 @@ class CiClient:
         on_break: BreakNotice | None = None,
         on_busy: BusyNotice | None = None,
     ) -> None:
-        self.server_url = server_url or configured_url()
+        self.server_url = server_url or configured_url() or DEFAULT_URL
         self._reconnect_seconds = reconnect_seconds
         self._busy_seconds = busy_seconds
         self._on_break = on_break

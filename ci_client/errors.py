@@ -9,7 +9,6 @@ CiError
     ├── ServerError             64, 69 or 70  the server answered with an error; `status`, `code`, `errors` say which
     ├── AnswerNotUnderstood     70  what answers does not speak as a ci-server does
     ├── LogMismatch             70  the log as received is not the log as the job wrote it
-    ├── ServerPartsMissing      69  a command needs the server's parts, which are not installed
     ├── NobodyServes            69  a command needs a server that goes on after it, and none is configured
     ├── StateUnavailable        70  the state directory cannot be used
     ├── OutputClosed           141  nothing reads standard output (any more)
@@ -89,18 +88,6 @@ class AnswerNotUnderstood(ClientError):
 
 class LogMismatch(ClientError):
     """Bytes of the log are missing, doubled or changed."""
-
-
-class ServerPartsMissing(ClientError):
-    """The command needs the server's parts, and only the client is installed."""
-
-    exit_status = EX_UNAVAILABLE
-
-    def __init__(self, missing: str, alternative: str = "") -> None:
-        super().__init__(
-            f"this needs the server's parts, which are not installed ({missing} is missing): "
-            "pip install 'ci-server[server]'" + (f", {alternative}" if alternative else "")
-        )
 
 
 class NobodyServes(ClientError):

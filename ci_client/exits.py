@@ -3,7 +3,7 @@
 A job's own exit code where its own code ended by itself; else, so that a script can tell:
 
     64  the command was used wrongly, or the server refused the request
-    69  no server answers, or the server's parts are not installed
+    69  no server answers
     70  an error of ours
     75  the job errored: it could not be run, or was lost (also where it had an exit code by then)
    124  the job timed out
@@ -14,9 +14,9 @@ A job's own exit code where its own code ended by itself; else, so that a script
 from ci_client.errors import EX_BROKEN_PIPE as EX_BROKEN_PIPE
 from ci_client.errors import EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, ClientError
 from ci_common.errors import CiError, RequestError, RuntimeFault, Unavailable
-from ci_common.events import Event
 from ci_common.jobs import Conclusion
 from ci_common.settings import SettingsError
+from ci_common.stream import Event
 
 EX_ERRORED = 75
 EX_TIMED_OUT = 124

@@ -30,9 +30,9 @@ _NEVER_SENT = (
 )
 
 
-def configured_url() -> str:
-    """Return the server that the environment names, or the one on this machine's usual port."""
-    return os.environ.get("CI_SERVER_URL") or DEFAULT_URL
+def configured_url() -> str | None:
+    """Return the server that CI_SERVER_URL names, or None."""
+    return os.environ.get("CI_SERVER_URL") or None
 
 
 def open_http(server_url: str, *, idle_seconds: float) -> httpx.AsyncClient:

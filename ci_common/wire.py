@@ -2,32 +2,26 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, FailFast, Field, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
-from ci_common.events import ATTEMPT, COMPLETE, STATUS, Event
 from ci_common.jobs import Attempt, Conclusion, Job, Reason, State, StepResult
 from ci_common.parsing.input_schema import one_or_several
-from ci_common.parsing.quantities import Integer, NonNegativeDuration
-from ci_common.parsing.request_models import Asked, Place, refused
+from ci_common.parsing.models import Asked, Place, refused
 from ci_common.parsing.text import check_text
+from ci_common.parsing.values import Integer, NonNegativeDuration
 from ci_common.pool import PoolState
 from ci_common.retention import LONGEST_AGE
 from ci_common.spec import Labels, Name, Priority
+from ci_common.stream import ATTEMPT, COMPLETE, STATUS, Event
 from ci_common.timeline import in_order
 from ci_common.times import micros_to_rfc3339, to_rfc3339
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 WITHOUT_CONTAINER = "process"
 """The runtime that runs jobs as processes, so that neither image nor container is theirs."""
-
-
-class SleepPayload(Asked):
-    """The payload of a `sleep` job."""
-
-    ms: Integer = Field(ge=0, le=86_400_000, description="milliseconds")
 
 
 def _check_texts(payload: dict[str, Any]) -> dict[str, Any]:
@@ -49,9 +43,9 @@ def _check_texts(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 class BuiltinRequest(Asked):
-    """The body of `POST /jobs` for the types the controller carries out itself: `echo` and `sleep`."""
+    """The body of `POST /jobs` for the types without a workload (`ci_common.job_types.Computed`)."""
 
-    type: Literal["echo", "sleep"]
+    type: str
     payload: Annotated[dict[str, Any], AfterValidator(_check_texts)] = Field(default_factory=dict)
     priority: Priority = 0
     project: Name | None = None

@@ -13,11 +13,11 @@ from datetime import timedelta
 
 from ci_common.archives.unpack import UnpackLimits
 from ci_common.errors import CiError, RuntimeUnavailable
-from ci_common.jobs import BUILTIN_TYPES, Job, State
+from ci_common.job_types import is_computed
+from ci_common.jobs import Job, State
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
-from ci_common.system.disk import Disk
-from ci_common.system.reserved_space import Ballast
+from ci_common.system.disk import Ballast, Disk
 from ci_common.system.watch import FileWatcher
 from ci_controller.execution.builtin import BuiltinExecution
 from ci_controller.execution.protocol import Execution
@@ -245,7 +245,7 @@ class Reconciler:
         return min(waits, default=timedelta.max).total_seconds()
 
     def _execution_of(self, job: Job) -> Execution:
-        if job.type in BUILTIN_TYPES:
+        if is_computed(job.type):
             return self._builtin
         return self._executions.get(job.runtime or self._chosen, self._executions[self._chosen])
 

@@ -22,7 +22,7 @@ from starlette.types import Scope as ConnectionScope
 
 from ci_common.errors import RequestError, ScopeMissing
 from ci_common.identity import LOCAL, Identity, Scope
-from ci_common.parsing.validation import validated
+from ci_common.parsing.models import validated
 from ci_common.settings import Settings
 from ci_common.timeline import Station, gone_on
 from ci_server.http.requests import NoQuery, parse_json_object, read_json_body, read_query, repeatable, run_apart

@@ -19,8 +19,7 @@ from ci_server.http.front_page import front_page
 from ci_server.http.requests import NoQuery
 from ci_server.http.responses import Document
 from ci_server.jobs import delete_endpoints, list_endpoints, read_endpoints, submit_endpoints
-from ci_server.metrics.answer import metrics_answer
-from ci_server.metrics.exposition import OPEN_METRICS, PROMETHEUS
+from ci_server.metrics.answer import TEXT_TYPES, metrics_answer
 from ci_server.openapi.document import openapi, spec_schema
 from ci_server.openapi.page import docs_page
 from ci_server.readiness import readiness
@@ -82,7 +81,7 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
             "likes it better than JSON"
         ),
         answers={
-            200: Answer("The metrics.", {"application/json": MetricsView, PROMETHEUS: str, OPEN_METRICS: str}),
+            200: Answer("The metrics.", {"application/json": MetricsView, **dict.fromkeys(TEXT_TYPES, str)}),
         },
         scope=Scope.METRICS_READ,
         rate_class=RateClass.READ,

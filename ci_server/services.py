@@ -10,15 +10,14 @@ from functools import partial
 from ci_common.archives.unpack import UnpackLimits
 from ci_common.jobs import Job
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
-from ci_common.sandbox.confinement import ReadingLimits
+from ci_common.sandbox.channel import ReadingLimits
 from ci_common.sandbox.pool import Readers
 from ci_common.settings import Settings
 from ci_common.system.disk import Disk
 from ci_common.system.watch import FileWatcher
-from ci_persistence.metrics import JobFigures
-from ci_persistence.repository import JobRepository
+from ci_persistence.metrics import JobMetrics
 from ci_persistence.retention import JobRetention
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.storage import Storage
 from ci_server.detection.tasks import MODULE
 from ci_server.http.shutdown import Shutdown
 from ci_server.streaming.batches import RecentBatches
@@ -40,9 +39,9 @@ class Services:
 
     settings: Settings
     data: DataDirectory
-    repository: JobRepository
+    repository: Storage
     retention: JobRetention
-    figures: JobFigures
+    metrics: JobMetrics
     tails: Tails
     shutdown: Shutdown
     disk: Disk
@@ -64,20 +63,8 @@ def run_of(data: DataDirectory, job: Job) -> RunDirectory:
 
 
 @asynccontextmanager
-async def open_repository(settings: Settings) -> AsyncIterator[SQLiteJobRepository]:
-    """Open the database and close it at the end. Make the data directory if there is none. Raises Unavailable."""
-    DataDirectory(settings.data_path).create()
-    repository = SQLiteJobRepository(settings.db_path)
-    try:
-        await repository.open()
-        yield repository
-    finally:
-        await repository.close()
-
-
-@asynccontextmanager
 async def open_services(
-    settings: Settings, repository: SQLiteJobRepository, shutdown: Shutdown, disk: Disk
+    settings: Settings, repository: Storage, shutdown: Shutdown, disk: Disk
 ) -> AsyncIterator[Services]:
     """Open everything but the repository, and close it at the end. Raises OSError."""
     data = DataDirectory(settings.data_path)
@@ -101,7 +88,7 @@ async def open_services(
                     data=data,
                     repository=repository,
                     retention=repository,
-                    figures=repository,
+                    metrics=repository,
                     tails=tails,
                     shutdown=shutdown,
                     disk=disk,

@@ -2,12 +2,10 @@
 
 import sys
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol
 
 from bench.frame.limits import MEASURING
 from bench.frame.model import Figure, LeftOut, Limit, Results
-
-T = TypeVar("T")
 
 
 class Lab:
@@ -66,3 +64,19 @@ class Lab:
                     continue
             measured.append(key)
         return tuple(measured)
+
+
+class Family(Protocol):
+    """A group of figures that are measured together, drawn in one plot, and can be run alone; a module is one."""
+
+    NAME: str
+    """The word for it on the command line, and the name of its plot's file."""
+    TITLE: str
+    """The heading of its section."""
+
+    async def measure(self, lab: Lab) -> list[Figure]:
+        """Measure, each series in turns with its reference; return the figures.
+
+        What a reader has to know (settings, versions, what was left out) goes to `lab.note`, and limits that the
+        figures name in `bounds` to `lab.limit`. Raises LeftOut where the family cannot be measured here.
+        """

@@ -5,10 +5,6 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from bench.frame.lab import Lab
 
 
 class Better(Enum):
@@ -77,8 +73,6 @@ class Figure:
     """Keys of the limits that neither series can be beyond."""
     reference_is_limit: bool = False
     """We do all that the reference does and more, so we cannot be better: as a framework with nothing behind it."""
-    group: str = ""
-    """Figures of one group have the same series of ours, and are shown as one with several references."""
     exact: bool = False
     """The samples are counts, not measurements: they may be 0, and are not compared with limits."""
 
@@ -114,32 +108,9 @@ class Results:
     """By family: settings, versions, and what was left out."""
     seconds: float = 0.0
 
-    def groups(self, family: str) -> list[list[Figure]]:
-        """Return a family's figures, those of one group together."""
-        groups: dict[str, list[Figure]] = {}
-        for figure in self.figures.get(family, []):
-            groups.setdefault(figure.group or figure.key, []).append(figure)
-        return list(groups.values())
-
     def figure(self, key: str) -> Figure | None:
         """Return the figure with this key, or None where it was not measured."""
         return next((f for figures in self.figures.values() for f in figures if f.key == key), None)
-
-
-class Family(Protocol):
-    """A group of figures that are measured together, drawn in one plot, and can be run alone; a module is one."""
-
-    NAME: str
-    """The word for it on the command line, and the name of its plot's file."""
-    TITLE: str
-    """The heading of its section."""
-
-    async def measure(self, lab: "Lab") -> list[Figure]:
-        """Measure, each series in turns with its reference; return the figures.
-
-        What a reader has to know (settings, versions, what was left out) goes to `lab.note`, and limits that the
-        figures name in `bounds` to `lab.limit`. Raises LeftOut where the family cannot be measured here.
-        """
 
 
 class LeftOut(Exception):

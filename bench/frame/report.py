@@ -27,20 +27,18 @@ def _table_of_targets(results: Results) -> str:
 
 
 def _family(results: Results, name: str, plot: Path | None) -> Iterator[str]:
-    groups = results.groups(name)
-    if groups:
-        yield table(_FIGURES, (line for group in groups for line in _lines(group)))
+    figures = results.figures.get(name, [])
+    if figures:
+        yield table(_FIGURES, (line for figure in figures for line in _lines(figure)))
     if plot is not None:
         yield f"![{results.titles[name]}]({plot})"
     yield from results.notes.get(name, [])
 
 
-def _lines(group: list[Figure]) -> Iterator[tuple[str, ...]]:
-    first = group[0]
-    yield (first.group or first.title, *_series(first.ours, first.unit), "")
-    for figure in group:
-        if figure.reference is not None:
-            yield ("", *_series(figure.reference, figure.unit), _ratio(figure))
+def _lines(figure: Figure) -> Iterator[tuple[str, ...]]:
+    yield (figure.title, *_series(figure.ours, figure.unit), "")
+    if figure.reference is not None:
+        yield ("", *_series(figure.reference, figure.unit), _ratio(figure))
 
 
 def _series(series: Series, unit: str) -> tuple[str, ...]:

@@ -57,7 +57,6 @@ def is_text(value: str) -> bool:
 server_option = click.option(
     "--server",
     metavar="URL",
-    envvar="CI_SERVER_URL",
     help="The server: http(s)://HOST:PORT or unix:///PATH. By default CI_SERVER_URL, or this user's `ci serve` on this "
     "machine, or, where none runs, a server inside this command.",
 )
@@ -146,7 +145,7 @@ def spec_of(options: dict[str, Any], tail: list[str] | None) -> dict[str, Any]:
 
     Raises InvalidRequest, click.UsageError.
     """
-    from ci_common.parsing.validation import validated
+    from ci_common.parsing.models import validated
     from ci_common.spec import Spec
 
     limits = {name: options[option] for name, option in _LIMITS.items() if options[option] is not None}

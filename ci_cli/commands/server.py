@@ -42,10 +42,10 @@ def controller() -> int:
     """
     import asyncio
 
-    from ci_cli.roots.controller import run
+    from ci_cli.roots.serve import run_controller
     from ci_common.settings import Settings
 
-    asyncio.run(run(Settings.from_env()))
+    asyncio.run(run_controller(Settings.from_env()))
     return 0
 
 
@@ -94,7 +94,7 @@ def doctor(server: str | None, as_json: bool) -> int:
     from dataclasses import asdict
 
     from ci_cli.console import show
-    from ci_cli.doctor import examine_all, exit_status
+    from ci_cli.roots.doctor import examine_all, exit_status
 
     findings = asyncio.run(examine_all(server))
     if as_json:

@@ -1,1 +1,1 @@
-"""Where the rooms are put together. Only these modules import the server and the controller, and only when called."""
+"""The composition roots of the commands. Only these modules import server and controller; commands load them late."""

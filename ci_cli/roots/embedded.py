@@ -1,4 +1,4 @@
-"""The API and a controller in this very process, behind a Unix socket in a private directory."""
+"""The embedded server: the API and a controller in this process, behind a Unix socket in a private directory."""
 
 import asyncio
 import fcntl
@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from ci_cli.announcement import make_state_directory
-from ci_cli.roots.parts import server_parts
 from ci_cli.unexpected import is_debugging, keep
 from ci_client.errors import StateUnavailable
 from ci_client.escapes import visible
 from ci_common.settings import Settings
 from ci_common.system.reporting import log_to_stderr
-from ci_common.system.tasks import alongside
+from ci_common.system.tasks import background_task
 from ci_common.system.trees import delete_tree
+from ci_server.app import create_app
+from ci_server.connections.serving import serve
 
 _LONGEST_PARENT = 70
 _PREFIX = "ci-embedded-"
@@ -27,7 +28,7 @@ _LOCKED_WITHIN_SECONDS = 10.0
 
 def embedded_settings(*, carries_jobs: bool) -> Settings:
     """Return the settings of an embedded server: the environment's, its database in the state directory, no pool."""
-    # What waits for jobs would outlive the only one there is.
+    # Warm containers would outlive the only job there is.
     overrides: dict[str, Any] = {"pool_size": 0}
     if not os.environ.get("CI_DB_PATH"):
         overrides["db_path"] = make_state_directory() / "ci_jobs.db"
@@ -40,15 +41,11 @@ def embedded_settings(*, carries_jobs: bool) -> Settings:
 
 @asynccontextmanager
 async def embedded_server(*, carries_jobs: bool) -> AsyncIterator[str]:
-    """Serve for as long as the block lasts, and give the server's URL. Jobs go on after it.
+    """Serve while the block runs, and yield the server's URL. Jobs go on after the block.
 
-    Should the server end by itself, the block is cancelled and what ended it is raised. Also raises ServerPartsMissing,
-    SettingsError and StateUnavailable.
+    If the server ends by itself, the block is cancelled and the server's error is raised. Also raises SettingsError and
+    StateUnavailable.
     """
-    with server_parts("or name a server with --server or CI_SERVER_URL"):
-        from ci_server.app import create_app
-        from ci_server.connections.serving import serve
-
     settings = embedded_settings(carries_jobs=carries_jobs)
     log_to_stderr(
         settings.log_level, form="ci: %(message)s", instead_of_traceback=None if is_debugging() else _kept_report
@@ -62,7 +59,7 @@ async def embedded_server(*, carries_jobs: bool) -> AsyncIterator[str]:
             on_ready=lambda url: ready.set(),  # noqa: ARG005  # the socket's name is known
             install_signal_handlers=False,
         )
-        async with alongside(serving, name="embedded server"):
+        async with background_task(serving, name="embedded server"):
             await ready.wait()
             yield f"unix://{socket}"
 
@@ -73,9 +70,9 @@ def _kept_report(error: BaseException) -> str:
 
 @contextmanager
 def _private_directory() -> Iterator[Path]:
-    """Yield a temporary directory, closed to others, with a name that is short enough for a socket in it.
+    """Yield a temporary directory that is closed to other users, with a path short enough for a socket in it.
 
-    It is locked for as long as its process lives, so that those of processes that were killed can be told and removed.
+    This process locks it while it lives, so that directories of killed processes can be recognised and removed.
     """
     usual = _usual_place()
     parent = Path("/tmp" if len(usual) > _LONGEST_PARENT else usual)  # noqa: S108

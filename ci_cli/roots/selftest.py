@@ -1,37 +1,30 @@
-"""`ci selftest`: an installation of its own, put to the test."""
+"""`ci selftest`: tests an installation of its own."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import SystemRandom
-from typing import TYPE_CHECKING
 
 from ci_cli.announcement import make_state_directory
 from ci_cli.console import Progress, say
-from ci_cli.roots.parts import server_parts
 from ci_common.settings import Settings
-
-if TYPE_CHECKING:
-    from ci_selftest.report import Outcome
-    from ci_selftest.run import Run
+from ci_selftest.owned import chosen_runtime, remove_abandoned
+from ci_selftest.report import Outcome
+from ci_selftest.run import Options, Run
 
 _LOOK_SECONDS = 0.1
 _LARGEST_SEED = 10**6
 
 
-async def selftest(*, seconds: float | None, seed: int | None, runtime: str, image: str | None) -> "Outcome":
-    """Run a self-test, and show on standard error how far it is; `seconds` of faults, or none at all with None.
+async def selftest(*, seconds: float | None, seed: int | None, runtime: str, image: str | None) -> Outcome:
+    """Run a self-test with `seconds` of faults, or with no faults (None), and show its progress on standard error.
 
-    Raises ServerPartsMissing, CiError where it cannot begin.
+    Raises CiError if it cannot begin.
     """
-    with server_parts():
-        from ci_selftest.owned import chosen_runtime, remove_abandoned
-        from ci_selftest.run import Options, Run
-
     settings = Settings.from_env()
     parent = make_state_directory() / "selftest"
     for name in await remove_abandoned(parent, settings):
-        say(f"removed what an earlier self-test has left that was killed: {name}")
+        say(f"removed the remains of an earlier self-test that was killed: {name}")
     options = Options(
         seed=SystemRandom().randrange(_LARGEST_SEED) if seed is None else seed,
         seconds=seconds,
@@ -56,7 +49,7 @@ def _first_of(error: Exception) -> Exception:
 
 
 @asynccontextmanager
-async def _shown(run: "Run") -> AsyncIterator[None]:
+async def _shown(run: Run) -> AsyncIterator[None]:
     progress = Progress()
 
     async def show() -> None:

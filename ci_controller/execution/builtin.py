@@ -1,28 +1,27 @@
-"""The job types the controller carries out by itself: `echo` returns its payload, `sleep` waits and returns "ok".
+"""Carries out the job types without a workload (`ci_common.job_types.Computed`).
 
-Nothing of them lives in memory: when a `sleep` ends follows from its start time, so a new controller goes on with it.
+Nothing of such a job is kept in memory: its end follows from its start time, so a new controller continues it.
 """
 
 import hashlib
-import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from ci_common.job_types import result_of, seconds_of
 from ci_common.jobs import Job, State
 from ci_common.run_directory.layout import ExitRecord
 from ci_common.system.watch import FileWatcher
 from ci_common.times import Clock, Uptime, uptime
-from ci_common.wire import SleepPayload
 from ci_controller.job_time import now_of
 from ci_controller.policy.limits import Bounds
 from ci_controller.policy.verdicts import Observed, Sight
 
 
 class BuiltinExecution:
-    """`echo` and `sleep`, as an `Execution`."""
+    """Computed jobs, as an `Execution`."""
 
     runtime_name = "builtin"
 
@@ -76,7 +75,7 @@ class BuiltinExecution:
         changes: dict[str, Any] = {"log_bytes": 0, "log_sha256": hashlib.sha256().hexdigest()}
         seen = await self.look(job)
         if seen.exit is not None:
-            changes["result"] = json.dumps("ok" if job.type == "sleep" else job.payload)
+            changes["result"] = result_of(job.type, job.payload)
         return changes
 
     def letting_go(self, job: Job) -> AbstractContextManager[None]:
@@ -101,5 +100,4 @@ class BuiltinExecution:
 
 def _over_at(job: Job) -> datetime:
     assert job.start_time is not None, "a running job has a start time"
-    milliseconds = SleepPayload.model_validate(job.payload).ms if job.type == "sleep" else 0
-    return job.start_time + timedelta(milliseconds=milliseconds)
+    return job.start_time + timedelta(seconds=seconds_of(job.type, job.payload))

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ci_common.errors import DatabaseUnavailable, FieldError, RequestError, Unavailable
-from ci_common.parsing.request_models import MAX_ERRORS
+from ci_common.parsing.models import MAX_ERRORS
 from ci_common.parsing.text import printable
 from ci_common.wire import PROBLEM_MEDIA_TYPE
 

@@ -9,8 +9,7 @@ from starlette.responses import Response
 
 from ci_common.answers import JobView
 from ci_common.errors import AttemptNotFound, JobNotFound
-from ci_common.ids import is_job_id
-from ci_common.jobs import ACTIVE_STATES, Job
+from ci_common.jobs import ACTIVE_STATES, Job, is_job_id
 from ci_common.parsing.text import shown
 from ci_common.run_directory.layout import RunDirectory, open_regular
 from ci_common.timeline import Trace, left_in_files

@@ -9,10 +9,8 @@ from starlette.responses import Response
 
 from ci_common.answers import JobView
 from ci_common.identity import Scope
-from ci_common.ids import is_job_id
-from ci_common.jobs import Conclusion, Job, State
-from ci_common.parsing.quantities import Integer
-from ci_common.parsing.text_fields import Line, Text
+from ci_common.jobs import Conclusion, Job, State, is_job_id
+from ci_common.parsing.values import TEXT_PATTERN, Integer, Line, Text
 from ci_common.times import from_rfc3339
 from ci_common.wire import WIRE_STATUS
 from ci_persistence.repository import JobFilter
@@ -24,6 +22,7 @@ from ci_server.jobs.job_view import job_documents
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 100
 MAX_SEARCH_CHARACTERS = 1000
+_LABEL_PATTERN = r"^[^:\u0000-\u001f\u007f-\u009f]*:[^\u0000-\u001f\u007f-\u009f]*$"
 
 
 def _instant(text: Any) -> Any:
@@ -58,18 +57,22 @@ class ListQuery(QueryModel):
     conclusion: Conclusion | None = None
     type: Line | None = None
     project: Line | None = None
-    label: list[Annotated[Line, AfterValidator(_label), Field(pattern=":")]] = Field(
-        default_factory=list, description="`key:value`; all of them"
-    )
+    label: list[
+        Annotated[Line, AfterValidator(_label), WithJsonSchema({"type": "string", "pattern": _LABEL_PATTERN})]
+    ] = Field(default_factory=list, description="`key:value`; all of them")
     q: (
-        Annotated[Text, AfterValidator(_short), WithJsonSchema({"type": "string", "maxLength": MAX_SEARCH_CHARACTERS})]
+        Annotated[
+            Text,
+            AfterValidator(_short),
+            WithJsonSchema({"type": "string", "maxLength": MAX_SEARCH_CHARACTERS, "pattern": TEXT_PATTERN}),
+        ]
         | None
     ) = Field(None, description="text in id, project, payload or labels")
     since: Instant = Field(None, description="submitted at this time or later")
     before: Instant = Field(None, description="submitted before this time")
     limit: Integer = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
-    cursor: Annotated[str, AfterValidator(_cursor)] | None = Field(
-        None, description="from the `Link` header of the page before"
+    cursor: Annotated[str, AfterValidator(_cursor), WithJsonSchema({"type": "string", "format": "uuid"})] | None = (
+        Field(None, description="from the `Link` header of the page before")
     )
 
     def to_filter(self) -> JobFilter:

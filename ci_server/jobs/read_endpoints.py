@@ -8,13 +8,13 @@ from pydantic import Field
 from starlette.responses import Response
 
 from ci_common.answers import JobWithLog, ProblemView, StreamEvent
-from ci_common.cursors import BEGINNING, Cursor
 from ci_common.errors import AttemptNotFound, FieldError, InvalidRequest, JobNotFound
 from ci_common.identity import Scope
 from ci_common.jobs import Job, State
-from ci_common.parsing.quantities import Integer
+from ci_common.parsing.values import Integer
 from ci_common.run_directory.layout import RunDirectory, open_regular
-from ci_common.run_directory.logs import LogTimes
+from ci_common.run_directory.output import LogTimes
+from ci_common.stream import BEGINNING, Cursor
 from ci_common.wire import PROBLEM_MEDIA_TYPE
 from ci_server.endpoints import Answer, Call, Endpoint, RateClass, json_answer
 from ci_server.http.ranges import ranged_response

@@ -8,17 +8,17 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from ci_common.archives.unpacking import unpack_with
+from ci_common.archives.tasks import unpack_with
 from ci_common.errors import FieldError, InvalidRequest, NotRetryable
-from ci_common.ids import new_job_id
-from ci_common.jobs import BUILTIN_TYPES, CONTAINER_TYPE, Job, NewJob, State
-from ci_common.parsing.text import printable, shown
-from ci_common.parsing.validation import invalid, validated
+from ci_common.job_types import CONTAINER, JobType, Workload, check_payload, requested_type
+from ci_common.jobs import Job, NewJob, State, new_job_id
+from ci_common.parsing.models import invalid, validated
+from ci_common.parsing.text import printable
 from ci_common.settings import Settings
 from ci_common.spec import Spec
 from ci_common.timeline import Station, Trace
 from ci_common.times import utc_now
-from ci_common.wire import BuiltinRequest, SleepPayload
+from ci_common.wire import BuiltinRequest
 from ci_server.detection.projects import Resolved, resolve_command
 from ci_server.detection.tasks import read_with
 from ci_server.http.exchange import note_job
@@ -27,10 +27,6 @@ from ci_server.jobs.redaction import masked_spec
 from ci_server.services import Services
 from ci_server.uploads.receiving import announced_bytes, receive_upload
 from ci_server.uploads.staging import staged
-
-JOB_TYPES = (CONTAINER_TYPE, *sorted(BUILTIN_TYPES))
-
-_SPEC_FIELDS = frozenset(Spec.model_fields)
 
 
 async def submit_upload(services: Services, request: Request, accepted: Mapping[str, int]) -> Job:
@@ -53,7 +49,7 @@ async def submit_upload(services: Services, request: Request, accepted: Mapping[
         described = {"filename": upload.filename, "size": upload.size, "sha256": upload.sha256}
         trace.note(Station.UNPACKED)
         payload = {"upload": described, **masked}
-        job = _container_job(job_id, resolved, payload, has_upload=True, arrival=trace.times())
+        job = _workload_job(CONTAINER, job_id, resolved, payload, has_upload=True, arrival=trace.times())
         note_job(request.scope, job_id)
         return await staging.commit(services.repository, job, max_queued=services.settings.max_queued)
 
@@ -120,15 +116,15 @@ def _read_spec(raw: bytes) -> tuple[Spec, dict[str, Any]]:
 def requested_job(raw: bytes, settings: Settings, accepted: Mapping[str, int]) -> NewJob:
     """Return the job that the body of `POST /jobs` asks for. Raises InvalidRequest."""
     body = parse_json_object(raw, source="the body")
-    kind = body.get("type", CONTAINER_TYPE)
-    if kind == CONTAINER_TYPE:
-        return _from_spec(body, raw, settings, dict(accepted))
-    if isinstance(kind, str) and kind in BUILTIN_TYPES:
-        return _builtin_job(body, dict(accepted))
-    raise _invalid_field("type", f"{shown(kind)} is not a type of job; there are {', '.join(JOB_TYPES)}")
+    job_type = requested_type(body.get("type", CONTAINER.name), source="the body")
+    if isinstance(job_type.carried_out_by, Workload):
+        return _from_spec(job_type, body, raw, settings, dict(accepted))
+    return _computed_job(job_type, body, dict(accepted))
 
 
-def _from_spec(body: dict[str, Any], raw: bytes, settings: Settings, arrival: dict[str, int]) -> NewJob:
+def _from_spec(
+    job_type: JobType[Spec, Any], body: dict[str, Any], raw: bytes, settings: Settings, arrival: dict[str, int]
+) -> NewJob:
     """Return the job for a body with the fields of a spec beside `type`, below `payload`, or some here, some there."""
     outer = {name: value for name, value in body.items() if name not in ("type", "payload")}
     inner = body.get("payload", {})
@@ -137,7 +133,7 @@ def _from_spec(body: dict[str, Any], raw: bytes, settings: Settings, arrival: di
     for name in inner.keys() & outer.keys():
         raise _invalid_field(printable(name), "given both at the top and in payload")
     try:
-        spec = validated(Spec, as_written(outer | inner, raw), source="the body")
+        spec = validated(job_type.payload, as_written(outer | inner, raw), source="the body")
     except InvalidRequest as exc:
         raise InvalidRequest(
             str(exc),
@@ -145,16 +141,22 @@ def _from_spec(body: dict[str, Any], raw: bytes, settings: Settings, arrival: di
               for e in exc.errors),
         ) from exc  # fmt: skip
     resolved = resolve_command(spec, settings)
-    return _container_job(new_job_id(), resolved, masked_spec(outer | inner), arrival=arrival)
+    return _workload_job(job_type, new_job_id(), resolved, masked_spec(outer | inner), arrival=arrival)
 
 
-def _container_job(
-    job_id: str, resolved: Resolved, payload: dict[str, Any], *, has_upload: bool = False, arrival: dict[str, int]
+def _workload_job(
+    job_type: JobType[Spec, Any],
+    job_id: str,
+    resolved: Resolved,
+    payload: dict[str, Any],
+    *,
+    has_upload: bool = False,
+    arrival: dict[str, int],
 ) -> NewJob:
     spec, plan = resolved.spec, resolved.plan
     return NewJob(
         id=job_id,
-        type=CONTAINER_TYPE,
+        type=job_type.name,
         submit_time=utc_now(),
         payload=payload,
         plan=plan.model_dump(mode="json"),
@@ -168,17 +170,12 @@ def _container_job(
     )
 
 
-def _builtin_job(body: dict[str, Any], arrival: dict[str, int]) -> NewJob:
+def _computed_job(job_type: JobType[Any, Any], body: dict[str, Any], arrival: dict[str, int]) -> NewJob:
     request = validated(BuiltinRequest, body, source="the body")
-    if request.type == "sleep":
-        try:
-            validated(SleepPayload, request.payload, source="the body")
-        except InvalidRequest as exc:
-            errors = (FieldError(f"payload.{e.path}", e.message) for e in exc.errors)
-            raise InvalidRequest(str(exc), *errors) from exc
+    check_payload(job_type, request.payload, source="the body")
     return NewJob(
         id=new_job_id(),
-        type=request.type,
+        type=job_type.name,
         submit_time=utc_now(),
         payload=request.payload,
         priority=request.priority,

@@ -5,7 +5,6 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from ci_common.answers import StreamEvent, SubmittedView
-from ci_common.cursors import BEGINNING
 from ci_common.errors import (
     DiskLow,
     InvalidUpload,
@@ -18,6 +17,7 @@ from ci_common.errors import (
 )
 from ci_common.identity import Scope
 from ci_common.jobs import NewJob
+from ci_common.stream import BEGINNING
 from ci_server.endpoints import Answer, Call, Endpoint, JsonBody, RateClass, UploadBody, json_answer
 from ci_server.http.requests import NoQuery, run_apart
 from ci_server.http.responses import Document

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from pydantic import TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
+from pydantic.json_schema import JsonSchemaMode
 
 from ci_common.answers import ProblemView
 from ci_common.errors import (
@@ -28,7 +28,7 @@ from ci_common.spec import Spec
 from ci_common.wire import PROBLEM_MEDIA_TYPE
 from ci_server.endpoints import Answer, AnyEndpoint, JsonBody, UploadBody
 from ci_server.http.requests import NoQuery
-from ci_server.openapi.requests import HEADERS
+from ci_server.openapi.requests import ANY_JSON, ANY_JSON_SCHEMA, HEADERS, InputSchema
 
 SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _REFERENCE: Final = "#/components/schemas/{model}"
@@ -71,17 +71,6 @@ _RESPONSE_HEADERS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-class _Schemas(GenerateJsonSchema):
-    """Leaves out the titles that repeat the names of fields."""
-
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
-        return False
-
-    def bool_schema(self, schema: Any) -> dict[str, Any]:
-        described = super().bool_schema(schema)
-        return dict(BOOLEAN) if self.mode == "validation" else described
-
-
 def openapi(endpoints: Iterable[AnyEndpoint], version: str) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of these endpoints."""
     return _Writer(tuple(endpoints)).document(version)
@@ -89,7 +78,7 @@ def openapi(endpoints: Iterable[AnyEndpoint], version: str) -> dict[str, Any]:
 
 def spec_schema() -> dict[str, Any]:
     """Return the JSON Schema of `ci.yaml` and of the field `spec` of an upload."""
-    schema: dict[str, Any] = finished(TypeAdapter(Spec).json_schema(schema_generator=_Schemas))
+    schema: dict[str, Any] = finished(TypeAdapter(Spec).json_schema(schema_generator=InputSchema))
     return {"$schema": SCHEMA_DIALECT, "title": "ci.yaml", **schema}
 
 
@@ -114,9 +103,9 @@ class _Writer:
                     self._add(shown, "serialization", shown)
         self._add(ProblemView, "serialization", ProblemView)
         self._schemas, definitions = TypeAdapter.json_schemas(
-            self._keyed, ref_template=_REFERENCE, schema_generator=_Schemas
+            self._keyed, ref_template=_REFERENCE, schema_generator=InputSchema
         )
-        self._components: dict[str, Any] = definitions.get("$defs", {})
+        self._components: dict[str, Any] = {ANY_JSON: ANY_JSON_SCHEMA, **definitions.get("$defs", {})}
 
     def _add(self, key: Any, mode: JsonSchemaMode, type_: Any) -> None:
         if id(key) not in self._asked:
@@ -250,7 +239,7 @@ def _header(name: str) -> dict[str, Any]:
 
 def _query_parameters(endpoint: AnyEndpoint) -> Iterable[dict[str, Any]]:
     model = endpoint.query or NoQuery
-    schema = finished(TypeAdapter(model).json_schema(ref_template="{model}", schema_generator=_Schemas))
+    schema = finished(TypeAdapter(model).json_schema(ref_template="{model}", schema_generator=InputSchema))
     for name, described in schema.get("properties", {}).items():
         parameter: dict[str, Any] = {"name": name, "in": "query"}
         own = _without_null(described, schema.get("$defs", {}))

@@ -3,9 +3,8 @@
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from ci_common.cursors import Cursor
-from ci_common.events import JOB_ID
 from ci_common.jobs import Job
+from ci_common.stream import JOB_ID, Cursor
 from ci_server.http.exchange import NO_SNIFFING, OpenStream, detach
 from ci_server.streaming.connections import Reader
 from ci_server.streaming.event_source import Place

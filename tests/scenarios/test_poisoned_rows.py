@@ -67,6 +67,19 @@ async def test_a_job_that_the_controller_fails_at_ends(
                 assert error_id[0] in said[-1].getMessage(), "the report names the stack trace"
 
 
+async def test_a_job_of_a_type_that_is_not_registered_ends(installation: Installation) -> None:
+    async with installation.repository() as repository:
+        unknown = replace(installation.shell_job("echo never"), type="of.another.version", plan=None, image=None)
+        await repository.add(unknown, max_queued=100)
+        good = await installation.submit("echo good")
+        async with installation.controller():
+            assert (await completed(repository, good.id)).conclusion is Conclusion.SUCCEEDED
+            ended = await completed(repository, unknown.id)
+            assert ended.conclusion is Conclusion.ERRORED
+            assert ended.reason is not None
+            assert ended.reason.code is ReasonCode.INTERNAL_ERROR
+
+
 @pytest.mark.parametrize(
     ("column", "value"),
     [
