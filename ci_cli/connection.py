@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ci_cli.announcement import find_announced
 from ci_cli.console import say
 from ci_client.aio import CiClient
-from ci_client.errors import NobodyServes, NoSuchJob, ServerError
+from ci_client.errors import NoServer, NoSuchJob, ServerError
 from ci_client.transport import configured_url
 from ci_common.ids import is_job_id
 
@@ -69,7 +69,7 @@ async def connected(
     """Connect to `server`, by default the one that `ci serve` of this user announced, else an embedded one.
 
     An embedded server carries jobs out only with `carries_jobs`. `outlives` says what would be left undone once this
-    process ends; where only an embedded server could be had, NobodyServes is raised with it.
+    process ends; where only an embedded server could be had, NoServer is raised with it.
     """
     server = server or configured_url()
     url = server or find_announced()
@@ -78,7 +78,7 @@ async def connected(
             yield Connection(client, embedded=False, option=f"--server {server}" if server else "")
         return
     if outlives is not None:
-        raise NobodyServes(
+        raise NoServer(
             f"no server is configured, and {outlives}: start one with `ci serve`, name one with --server or "
             "CI_SERVER_URL, or use `ci run`, which needs none"
         )

@@ -13,9 +13,9 @@ from ci_cli.console import LogOutput, say
 from ci_cli.interrupts import Interrupts
 from ci_cli.tables import step_title
 from ci_client.errors import ClientError, ServerError
+from ci_client.events import log_bytes_of
 from ci_client.exits import EX_INTERRUPTED, status_of_job
 from ci_client.formatting import span
-from ci_client.stream import log_bytes_of
 from ci_common.events import ATTEMPT, COMPLETE, JOB_ID, LOG, STATUS, STEP, Event
 from ci_common.jobs import Conclusion, ReasonCode
 

@@ -78,7 +78,7 @@ async def _followed(
     import json
     from contextlib import aclosing
 
-    from ci_client.stream import log_bytes_of
+    from ci_client.events import log_bytes_of
     from ci_common.cursors import Cursor
 
     end = None
