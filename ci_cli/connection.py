@@ -9,7 +9,7 @@ from ci_cli.console import say
 from ci_client.aio import CiClient
 from ci_client.errors import NoServer, NoSuchJob, ServerError
 from ci_client.transport import configured_url
-from ci_common.ids import is_job_id
+from ci_common.jobs import is_job_id
 
 _SHORTEST_PREFIX = 4
 _MOST_NAMED = 5

@@ -16,8 +16,8 @@ from ci_client.errors import ClientError, ServerError
 from ci_client.events import log_bytes_of
 from ci_client.exits import EX_INTERRUPTED, status_of_job
 from ci_client.formatting import span
-from ci_common.events import ATTEMPT, COMPLETE, JOB_ID, LOG, STATUS, STEP, Event
 from ci_common.jobs import Conclusion, ReasonCode
+from ci_common.stream import ATTEMPT, COMPLETE, JOB_ID, LOG, STATUS, STEP, Event
 
 _SECOND_THOUGHT_SECONDS = 2.0
 _BRIEF_REASONS = frozenset({ReasonCode.WAITING_FOR_CONTROLLER, ReasonCode.STARTING})

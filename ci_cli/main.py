@@ -57,7 +57,7 @@ for _command in (
     *(jobs.wait, jobs.logs, jobs.list_command, jobs.status, jobs.cancel),
     *(cleanup.delete, cleanup.cleanup),
     *(server.serve, server.controller, server.settings, server.doctor),
-    *(backup.backup, backup.restore),
+    *(backup.backup, backup.restore, backup.adopt),
     selftest.selftest,
 ):
     cli.add_command(_command)

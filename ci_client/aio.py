@@ -26,8 +26,7 @@ from ci_client.transport import (
     open_http,
     translated,
 )
-from ci_common.cursors import BEGINNING, Cursor
-from ci_common.events import JOB_ID, Event
+from ci_common.stream import BEGINNING, JOB_ID, Cursor, Event
 
 _ACCEPT_SECONDS = 600.0
 """How long a server may take to check and unpack an upload, or to delete many jobs."""

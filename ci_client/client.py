@@ -18,7 +18,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from ci_client.aio import CiClient
 from ci_client.submission import UploadProgress
-from ci_common.events import Event
+from ci_common.stream import Event
 
 T = TypeVar("T")
 ProjectPath = str | os.PathLike[str]

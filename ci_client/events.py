@@ -8,7 +8,7 @@ from typing import Any, cast
 import httpx_sse
 
 from ci_client.errors import AnswerNotUnderstood
-from ci_common.events import COMPLETE, JOB_ID, LOG, STATUS, STEP, Event
+from ci_common.stream import COMPLETE, JOB_ID, LOG, STATUS, STEP, Event
 
 _REQUIRED_TEXTS = {
     JOB_ID: ("job_id",),

@@ -14,9 +14,9 @@ The job's own exit code if the job's own code ended by itself; else one that scr
 from ci_client.errors import EX_BROKEN_PIPE as EX_BROKEN_PIPE
 from ci_client.errors import EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, ClientError
 from ci_common.errors import CiError, RequestError, RuntimeFault, Unavailable
-from ci_common.events import Event
 from ci_common.jobs import Conclusion
 from ci_common.settings import SettingsError
+from ci_common.stream import Event
 
 EX_ERRORED = 75
 EX_TIMED_OUT = 124

@@ -26,9 +26,8 @@ from ci_client.errors import (
 )
 from ci_client.events import complete_event_of, log_bytes_of, log_event_with, parse, step_events_of
 from ci_client.transport import checked, job_path, translated
-from ci_common.cursors import BEGINNING, Cursor
-from ci_common.events import ATTEMPT, COMPLETE, JOB_ID, LOG, STATUS, STEP, Event
 from ci_common.jobs import ReasonCode
+from ci_common.stream import ATTEMPT, BEGINNING, COMPLETE, JOB_ID, LOG, STATUS, STEP, Cursor, Event
 
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0

@@ -13,10 +13,9 @@ from typing import Any, Final, Generic, TypeVar
 from pydantic import BaseModel, Field, RootModel
 
 from ci_common.errors import FieldError, InvalidRequest
-from ci_common.parsing.quantities import Integer
-from ci_common.parsing.request_models import Asked
+from ci_common.parsing.models import Asked, invalid, validated
 from ci_common.parsing.text import shown
-from ci_common.parsing.validation import invalid, validated
+from ci_common.parsing.values import Integer
 from ci_common.spec import Spec
 
 P = TypeVar("P", bound=BaseModel)

@@ -4,6 +4,9 @@ A job is stored in one of four states. `TRANSITIONS` is the only statement of ho
 CHECK constraints and the diagram in ARCHITECTURE.md are tested against it.
 """
 
+import os
+import time
+import uuid
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
@@ -246,3 +249,25 @@ class Job(NewJob):
             earlier_attempts=self.earlier_attempts[: attempt - 1],
             **{name: getattr(ended, name) for name in _LEFT_BY_AN_ATTEMPT},
         )
+
+
+def new_job_id() -> str:
+    """Return a new UUIDv7 (RFC 9562, section 5.7), lower case, so that sorting by id is sorting by submission time.
+
+    The twelve bits after the milliseconds hold their fraction (section 6.2, method 3): ids that one machine makes one
+    after the other are in order even within a millisecond.
+    """
+    milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
+    fraction = (nanoseconds << 12) // 1_000_000
+    random_bits = int.from_bytes(os.urandom(8), "big") & (1 << 62) - 1
+    value = (milliseconds & (1 << 48) - 1) << 80 | 7 << 76 | fraction << 64 | 0b10 << 62 | random_bits
+    digits = f"{value:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def is_job_id(text: str) -> bool:
+    """Return whether `text` is a UUID in the canonical lower-case form of job ids."""
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False

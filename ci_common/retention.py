@@ -11,8 +11,7 @@ from typing import Annotated, Generic, TypeVar
 from pydantic import PlainValidator
 
 from ci_common.jobs import Conclusion
-from ci_common.parsing.quantities import parse_duration
-from ci_common.parsing.scalars import decimal_number
+from ci_common.parsing.values import decimal_number, parse_duration
 
 FAILURES = frozenset({Conclusion.FAILED, Conclusion.TIMED_OUT, Conclusion.ERRORED})
 """The conclusions of jobs that somebody may still want to look into, and that are kept for longer."""

@@ -20,11 +20,19 @@ from pydantic import (
 )
 
 from ci_common.jobs import Conclusion
-from ci_common.parsing.arguments import check_argument, check_variable
-from ci_common.parsing.quantities import ByteSize, Duration, Integer, Number, StopGrace
-from ci_common.parsing.request_models import MAX_ERRORS, Asked, Place, at_most, refused
+from ci_common.parsing.models import MAX_ERRORS, Asked, Place, at_most, refused
 from ci_common.parsing.text import check_text, shown
-from ci_common.parsing.text_fields import Line, Text
+from ci_common.parsing.values import (
+    ByteSize,
+    Duration,
+    Integer,
+    Line,
+    Number,
+    StopGrace,
+    Text,
+    check_argument,
+    check_variable,
+)
 
 _IMAGE = re.compile(
     r"(?:(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?"

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
 from ci_common.run_directory.layout import RunDirectory
-from ci_common.run_directory.logs import LogTimes
+from ci_common.run_directory.output import LogTimes
 from ci_common.times import Clock, Uptime, to_micros, uptime, utc_now
 
 

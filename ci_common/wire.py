@@ -6,14 +6,14 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, FailFast, Field
 
-from ci_common.events import ATTEMPT, COMPLETE, STATUS, Event
 from ci_common.jobs import Attempt, Conclusion, Job, Reason, State, StepResult
-from ci_common.parsing.quantities import Integer, NonNegativeDuration
-from ci_common.parsing.request_models import Asked, Place, refused
+from ci_common.parsing.models import Asked, Place, refused
 from ci_common.parsing.text import check_text
+from ci_common.parsing.values import Integer, NonNegativeDuration
 from ci_common.pool import PoolState
 from ci_common.retention import LONGEST_AGE
 from ci_common.spec import Labels, Name, Priority
+from ci_common.stream import ATTEMPT, COMPLETE, STATUS, Event
 from ci_common.timeline import in_order
 from ci_common.times import micros_to_rfc3339, to_rfc3339
 

@@ -7,14 +7,15 @@ from starlette.applications import Starlette
 
 from ci_common.settings import Settings
 from ci_common.system.disk import Disk
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.sqlite.opening import open_installation
+from ci_persistence.storage import Storage
 from ci_server.http.allowed_hosts import HostCheck
 from ci_server.http.application import Application
 from ci_server.http.shutdown import Leaving
 from ci_server.routes import ROUTES
-from ci_server.services import open_repository, open_services
+from ci_server.services import open_services
 
-Companion = Callable[[Settings, SQLiteJobRepository], AbstractAsyncContextManager[None]]
+Companion = Callable[[Settings, Storage], AbstractAsyncContextManager[None]]
 """Something that lives as long as the application does and shares its repository, such as a controller."""
 
 
@@ -30,7 +31,7 @@ def create_api(settings: Settings, *, companions: Sequence[Companion] = (), disk
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         leaving = app.state.leaving = Leaving()
         async with AsyncExitStack() as stack:
-            repository = await stack.enter_async_context(open_repository(settings))
+            repository = await stack.enter_async_context(open_installation(settings))
             app.state.services = await stack.enter_async_context(
                 open_services(settings, repository, leaving, disk or Disk.of(settings))
             )

@@ -10,14 +10,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from ci_common.cursors import BEGINNING, Cursor
 from ci_common.errors import JobNotFound
-from ci_common.ids import is_job_id
-from ci_common.jobs import Job, State
-from ci_common.parsing.quantities import Integer
+from ci_common.jobs import Job, State, is_job_id
+from ci_common.parsing.models import validated
 from ci_common.parsing.text import shown
-from ci_common.parsing.validation import validated
+from ci_common.parsing.values import Integer
 from ci_common.run_directory.layout import open_regular
+from ci_common.stream import BEGINNING, Cursor
 from ci_common.times import utc_now
 from ci_common.wire import CleanupRequest, pool_on_wire
 from ci_server.http.front_page import front_page

@@ -1,11 +1,14 @@
-"""`ci backup` and `ci restore`."""
+"""`ci backup`, `ci restore` and `ci adopt`: commands about an installation as a whole."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ci_cli.commands.options import FilePath, command, echo_json, json_option
+
+if TYPE_CHECKING:
+    from ci_controller.ownership import Adoption
 
 
 @command()
@@ -88,3 +91,75 @@ def restore(source: Path, keep_queue: bool, as_json: bool) -> int:
         return 0
 
     return run_command(command)
+
+
+@command()
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option(
+    "--as-copy",
+    is_flag=True,
+    help="Treat an installation that was moved here as a copy: the original is still in use, on another machine "
+    "or in a container.",
+)
+@json_option
+def adopt(yes: bool, as_copy: bool, as_json: bool) -> int:
+    """Take a database for another data directory than its own.
+
+    CI_DB_PATH names the database and CI_DATA_DIR the directory, as for `ci serve`, which refuses to start where they
+    do not belong together. The database of a copy gets a new id, so it never touches containers of the original; jobs
+    that had not completed end as errored, with the reason `restored`. An installation that was moved keeps its jobs.
+    """
+    import sys
+
+    from ci_cli.console import Progress, is_terminal, say
+    from ci_cli.interrupts import Interrupts, run_command
+    from ci_cli.roots import backup as root
+    from ci_common.settings import Settings
+
+    settings, plans = Settings.from_env(), list["Adoption"]()
+
+    async def plan(interrupts: Interrupts) -> int:  # noqa: ARG001  # a signal ends the command
+        plans.append(await root.plan_adoption(settings, as_copy=as_copy))
+        return 0
+
+    async def carry_out(interrupts: Interrupts) -> int:  # noqa: ARG001  # a signal ends the command
+        progress = Progress()
+        try:
+            done = await root.adopt(settings, plans[0], progress.show, as_copy=as_copy)
+        finally:
+            progress.done()
+        if as_json:
+            echo_json(done)
+        say(f"adopted {done['database']} for {done['data_path']}: {done['ended']} jobs ended, {done['kept']} go on")
+        return 0
+
+    status = run_command(plan)
+    if status:
+        return status
+    if plans[0].mismatch is None and not as_copy:
+        say(f"nothing to adopt: the database {plans[0].database} belongs to {settings.data_path}")
+        return 0
+    for line in _described(plans[0]):
+        say(line)
+    if not yes:  # Asked outside of the event loop, where Ctrl-C ends the question.
+        if not is_terminal(sys.stdin):
+            raise click.UsageError("nothing was changed; standard input is no terminal to confirm on: give --yes")
+        click.confirm("Adopt it?", abort=True, err=True)
+    return run_command(carry_out)
+
+
+def _described(plan: "Adoption") -> list[str]:
+    pair = f"the database {plan.database} belongs to the data directory {plan.data.path}"
+    problem = pair if plan.mismatch is None else plan.mismatch.problem
+    if plan.keeps_jobs:
+        return [
+            problem,
+            f"adopting it keeps the installation as it is: its {plan.unfinished} unfinished jobs go on",
+            "if the original is still in use, on another machine or in a container, use --as-copy",
+        ]
+    containers = f"docker ps -a --filter label=ci-server.installation={plan.installation.id}"
+    return [
+        problem,
+        f"adopting it ends its {plan.unfinished} unfinished jobs as errored (restored), and gives it a new id",
+        f"containers of those jobs are left alone: {containers}",
+    ]

@@ -79,7 +79,7 @@ async def _followed(
     from contextlib import aclosing
 
     from ci_client.events import log_bytes_of
-    from ci_common.cursors import Cursor
+    from ci_common.stream import Cursor
 
     end = None
     if not follow:

@@ -145,7 +145,7 @@ def spec_of(options: dict[str, Any], tail: list[str] | None) -> dict[str, Any]:
 
     Raises InvalidRequest, click.UsageError.
     """
-    from ci_common.parsing.validation import validated
+    from ci_common.parsing.models import validated
     from ci_common.spec import Spec
 
     limits = {name: options[option] for name, option in _LIMITS.items() if options[option] is not None}

@@ -17,10 +17,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from ci_common.archives.links import TARGET_BYTES, check_links, check_target
-from ci_common.archives.names import is_executable, kind_of, member_path, shortened
+from ci_common.archives.members import (
+    TARGET_BYTES,
+    check_links,
+    check_target,
+    is_executable,
+    kind_of,
+    member_path,
+    shortened,
+)
 from ci_common.errors import CiError, InvalidUpload, TooLarge
-from ci_common.sandbox.confinement import ReadingLimits
+from ci_common.sandbox.channel import ReadingLimits
 from ci_common.settings import Settings
 
 RATIO_FREE_BYTES = 256 * 1024**2

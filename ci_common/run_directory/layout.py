@@ -22,6 +22,7 @@
     <attempt>.times          when which byte of the log was there, written by the controller
   pool/<workload>/           the run directory of a container that waits for a job; it is moved to the one that takes it
   processes/                 the process runtime's records; ci_controller.runtime.process.record draws one
+  installation               which database the directory belongs to; see ci_common.owner_file
 
 Nothing that is read from a run directory is trusted: `open_regular` follows no symbolic link and opens no FIFO or
 device, and every reader caps how much it takes.
@@ -272,6 +273,10 @@ class DataDirectory:
     @property
     def processes(self) -> Path:
         return self.path / "processes"
+
+    @property
+    def owner_file(self) -> Path:
+        return self.path / "installation"
 
     @property
     def ca_bundle(self) -> Path:

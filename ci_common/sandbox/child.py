@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ci_common.errors import RequestError
-from ci_common.sandbox.board import Board
-from ci_common.sandbox.confinement import Allowance, ReadingLimits, confine, lift_memory, resident_size
-from ci_common.sandbox.faults import OF_THE_UPLOAD, as_message
-from ci_common.sandbox.frames import encoded, read_frame
+from ci_common.sandbox.channel import OF_THE_UPLOAD, Board, ReadingLimits, as_message, encoded, read_frame
+from ci_common.sandbox.confinement import Allowance, confine, lift_memory, resident_size
 
 MAX_RESULT_BYTES = 4 * 1024**2
 _NAMES = 8

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
-from ci_common.sandbox.confinement import ReadingLimits
-from ci_common.sandbox.process import Reader
-from ci_common.sandbox.verdicts import ReaderLost, Task, judged, result_of
+from ci_common.sandbox.channel import ReadingLimits, Task
+from ci_common.sandbox.process import Reader, ReaderLost, judged, result_of
 
 AT_ONCE = 4
 """Tasks that are done at once, without those that have given way."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from ci_common.archives.unpack import UnpackLimits
 from ci_common.errors import StartFault, Unavailable
 from ci_common.jobs import Job
+from ci_common.owner_file import place_of
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
@@ -24,11 +25,11 @@ from ci_controller.backup.files import copy_content, copy_job
 from ci_controller.backup.manifest import Backup, BackupFault, Manifest
 from ci_controller.backup.taking import Say, jobs_of, opened
 from ci_controller.job_writer import JobWriter
-from ci_controller.ownership import Settled, another_id, place_of, settle
+from ci_controller.ownership import Abandoned, abandon_unfinished, another_id
 from ci_controller.run_directory.workspace import fill_workspace
-from ci_persistence.repository import Installation
+from ci_persistence.repository import Installation, JobReader
 from ci_persistence.sqlite.copies import fold
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.storage import Storage
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class Restored:
     manifest: Manifest
     installation_id: str
     jobs: int
-    settled: Settled
+    abandoned: Abandoned
 
 
 async def restore_backup(
@@ -68,7 +69,7 @@ async def restore_backup(
             async with opened(draft.database) as repository:
                 jobs = await _copy_jobs(backup, manifest, draft.data, repository, say)
                 say("ending what had not completed")
-                settled, installation = await _settle(repository, draft, data, clock, keep_queue=keep_queue)
+                abandoned, installation = await _end_unfinished(repository, draft, data, clock, keep_queue=keep_queue)
                 if keep_queue:
                     for job in await repository.queued():
                         await _unpack(job, draft.data, UnpackLimits.of(settings))
@@ -79,7 +80,7 @@ async def restore_backup(
         await in_thread(os.sync)
         _put_in_place(draft, data, settings.db_path)
         await in_thread(os.sync)
-    return Restored(manifest, installation.id, jobs, settled)
+    return Restored(manifest, installation.id, jobs, abandoned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +138,7 @@ def _copy_database(backup: Backup, manifest: Manifest, target: Path) -> None:
         raise BackupFault(f"{backup.database} is not the file that the backup was made with: its SHA-256 is another")
 
 
-async def _copy_jobs(
-    backup: Backup, manifest: Manifest, target: DataDirectory, repository: SQLiteJobRepository, say: Say
-) -> int:
+async def _copy_jobs(backup: Backup, manifest: Manifest, target: DataDirectory, repository: JobReader, say: Say) -> int:
     known, jobs, size = frozenset(manifest.damaged), 0, 0
     async for job in jobs_of(repository):
         copied = await in_thread(copy_job, job, backup.data, target)
@@ -150,16 +149,16 @@ async def _copy_jobs(
     return jobs
 
 
-async def _settle(
-    repository: SQLiteJobRepository, draft: _Draft, data: DataDirectory, clock: Clock, *, keep_queue: bool
-) -> tuple[Settled, Installation]:
+async def _end_unfinished(
+    repository: Storage, draft: _Draft, data: DataDirectory, clock: Clock, *, keep_queue: bool
+) -> tuple[Abandoned, Installation]:
     lease = await repository.acquire(this_process(), _LEASE_SECONDS)
     assert lease is not None, "nobody leads in a copy"
-    settled = await settle(JobWriter(repository, lease, clock), draft.data, keep_queued=keep_queue)
+    abandoned = await abandon_unfinished(JobWriter(repository, lease, clock), draft.data, keep_queued=keep_queue)
     installation = Installation(another_id(), place_of(data))
     await repository.bind(lease, installation)
     await repository.release(lease)
-    return settled, installation
+    return abandoned, installation
 
 
 async def _unpack(job: Job, data: DataDirectory, limits: UnpackLimits) -> None:

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from ci_common.errors import Unavailable
 from ci_common.findings import Finding
+from ci_common.owner_file import WrongDataDirectory, check_owner
 from ci_common.run_directory.layout import DataDirectory
-from ci_controller.ownership import place_of
 from ci_persistence.sqlite.inspection import DatabaseReport, DatabaseTrouble, Trouble
 
 _MUCH_WAL = 256 * 1024**2
@@ -25,7 +26,7 @@ def examine_database(path: Path, data: DataDirectory, seen: DatabaseReport | Dat
             return [Finding("database", True, f"none at {path.absolute()} yet; the first start makes it")]
         remedy = _REMEDIES[seen.kind].format(path=path.absolute())
         return [Finding("database", False, f"{path.absolute()}: {seen.kind}: {seen}", remedy)]
-    return [_soundness(path.absolute(), seen), *_writing(path.absolute(), seen), *_owner(data, seen)]
+    return [_soundness(path.absolute(), seen), *_writing(path.absolute(), seen), *_owner(path, data, seen)]
 
 
 def _soundness(path: Path, seen: DatabaseReport) -> Finding:
@@ -51,19 +52,15 @@ def _writing(path: Path, seen: DatabaseReport) -> list[Finding]:
     return []
 
 
-def _owner(data: DataDirectory, seen: DatabaseReport) -> list[Finding]:
-    bound = seen.installation.data_path if seen.installation is not None else None
-    if bound is None or bound == place_of(data):
+def _owner(path: Path, data: DataDirectory, seen: DatabaseReport) -> list[Finding]:
+    if seen.installation is None:
         return []
-    return [
-        Finding(
-            "installation",
-            None,
-            f"the database belongs to the data directory {bound}, and CI_DATA_DIR names {place_of(data)}: a controller "
-            "makes it an installation of its own here, and ends the jobs in it that have not completed",
-            f"if this is no copy: export CI_DATA_DIR={bound}",
-        )
-    ]
+    try:
+        check_owner(data, path, seen.installation.id, seen.installation.data_path)
+    except (WrongDataDirectory, Unavailable) as exc:
+        problem, _, remedy = str(exc).partition("; ")
+        return [Finding("installation", False, f"{problem}: no server or controller starts", remedy)]
+    return []
 
 
 def _mib(count: int) -> str:

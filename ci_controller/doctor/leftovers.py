@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from ci_common.findings import Finding
-from ci_common.ids import is_job_id
+from ci_common.jobs import is_job_id
 from ci_common.run_directory.layout import DataDirectory
 from ci_persistence.sqlite.inspection import DatabaseReport, DatabaseTrouble, jobs_with_rows
 

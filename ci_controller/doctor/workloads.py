@@ -9,10 +9,10 @@ from typing import Any
 
 from ci_common.findings import Finding
 from ci_common.jobs import State
+from ci_common.owner_file import place_of
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.times import utc_now
-from ci_controller.ownership import place_of
 from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, key_of
 from ci_controller.runtime.docker.engine import Engine
 from ci_controller.runtime.process.runtime import ProcessRuntime

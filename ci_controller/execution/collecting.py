@@ -10,8 +10,7 @@ from pydantic import ValidationError
 
 from ci_common.jobs import Job
 from ci_common.run_directory.layout import DataDirectory, open_regular
-from ci_common.run_directory.logs import LogTimes
-from ci_common.run_directory.steps import read_steps
+from ci_common.run_directory.output import LogTimes, read_steps
 from ci_common.spec import ExecutionPlan
 
 log = logging.getLogger(__name__)

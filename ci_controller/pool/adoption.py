@@ -11,8 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ci_common.errors import CiError, RuntimeFault
-from ci_common.ids import is_job_id
-from ci_common.jobs import Job
+from ci_common.jobs import Job, is_job_id
 from ci_controller.job_writer import JobWriter
 from ci_controller.pool.pool import Pool
 from ci_controller.runtime.protocol import WAITING, Sighting

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 
 from ci_common.errors import CiError, ImageFault, StartFault
-from ci_common.ids import new_job_id
+from ci_common.jobs import new_job_id
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.spec import ExecutionPlan
 from ci_common.system.tasks import in_thread

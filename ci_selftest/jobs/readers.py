@@ -14,7 +14,7 @@ import httpx
 from ci_client.aio import CiClient
 from ci_client.errors import ClientError, ConnectionBroken, ServerError, ServerUnreachable
 from ci_client.events import complete_event_of, log_bytes_of
-from ci_common.events import COMPLETE, LOG, Event
+from ci_common.stream import COMPLETE, LOG, Event
 
 GIVE_UP_SECONDS = 3600.0
 """Readers go on trying; it is the run that decides when it has been too long."""

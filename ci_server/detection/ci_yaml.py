@@ -5,8 +5,8 @@ from functools import partial
 from pathlib import Path
 
 from ci_common.errors import FieldError, InvalidRequest
-from ci_common.parsing.scalars import Plain
-from ci_common.parsing.validation import path_of, validated
+from ci_common.parsing.models import path_of, validated
+from ci_common.parsing.values import Plain
 from ci_common.run_directory.layout import read_capped
 from ci_common.spec import Spec
 from ci_server.detection.reading.plain_yaml import NotPlain, load_plain, locate

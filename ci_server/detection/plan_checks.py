@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from ci_common.errors import FieldError, InvalidRequest
-from ci_common.parsing.arguments import MOST_BYTES, check_argument, check_variable, size_of
 from ci_common.parsing.text import check_line, check_text
+from ci_common.parsing.values import MOST_BYTES, check_argument, check_variable, size_of
 from ci_common.spec import ExecutionPlan, PlannedStep, Spec
 
 _LONGEST_SHELL_ARGUMENT = 64 * 1024

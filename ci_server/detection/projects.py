@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ci_common.errors import FieldError, InvalidRequest, UnrecognisedProject
-from ci_common.parsing.validation import validated
+from ci_common.parsing.models import validated
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan, PlannedStep, Spec, plan_steps
 from ci_server.detection.ci_yaml import NAME, read_ci_yaml

@@ -5,10 +5,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ci_common.archives.tasks import unpack_argument, unpack_task
 from ci_common.archives.unpack import UnpackLimits
-from ci_common.archives.unpacking import unpack_argument, unpack_task
+from ci_common.sandbox.channel import Task
 from ci_common.sandbox.child import Caller, TaskFunction
-from ci_common.sandbox.verdicts import Task
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan, Spec
 from ci_server.detection.projects import Resolved, resolve

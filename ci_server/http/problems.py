@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from ci_common.errors import DatabaseUnavailable, FieldError, RequestError, Unavailable
-from ci_common.parsing.request_models import MAX_ERRORS
+from ci_common.parsing.models import MAX_ERRORS
 from ci_common.parsing.text import printable
 from ci_common.wire import PROBLEM_MEDIA_TYPE
 

@@ -12,9 +12,9 @@ from pydantic_core import from_json
 from starlette.requests import Request
 
 from ci_common.errors import FieldError, InvalidRequest, TooLarge
-from ci_common.parsing.scalars import Plain
+from ci_common.parsing.models import invalid, validated
 from ci_common.parsing.text import printable
-from ci_common.parsing.validation import invalid, validated
+from ci_common.parsing.values import Plain
 from ci_server.http.bodies import small_body
 
 MAX_JSON_BYTES: Final = 1024 * 1024

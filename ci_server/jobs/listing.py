@@ -6,10 +6,8 @@ from urllib.parse import urlencode
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.requests import Request
 
-from ci_common.ids import is_job_id
-from ci_common.jobs import Conclusion, Job, State
-from ci_common.parsing.quantities import Integer
-from ci_common.parsing.text_fields import Line, Text
+from ci_common.jobs import Conclusion, Job, State, is_job_id
+from ci_common.parsing.values import Integer, Line, Text
 from ci_common.times import from_rfc3339
 from ci_common.wire import WIRE_STATUS
 from ci_persistence.repository import JobFilter

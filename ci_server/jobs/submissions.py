@@ -8,13 +8,12 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from ci_common.archives.unpacking import unpack_with
+from ci_common.archives.tasks import unpack_with
 from ci_common.errors import FieldError, InvalidRequest, NotRetryable
-from ci_common.ids import new_job_id
 from ci_common.job_types import CONTAINER, JobType, Workload, check_payload, requested_type
-from ci_common.jobs import Job, NewJob, State
+from ci_common.jobs import Job, NewJob, State, new_job_id
+from ci_common.parsing.models import invalid, validated
 from ci_common.parsing.text import printable
-from ci_common.parsing.validation import invalid, validated
 from ci_common.settings import Settings
 from ci_common.spec import Spec
 from ci_common.timeline import Station, Trace, gone_on

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from ci_common.jobs import Job, State
 from ci_common.run_directory.layout import RunDirectory, open_regular
-from ci_common.run_directory.logs import CHUNK_BYTES, TIMES_SECONDS, LogTimes, Span
+from ci_common.run_directory.output import CHUNK_BYTES, TIMES_SECONDS, LogTimes, Span
 from ci_server.streaming.framing import StepEvent, step_events
 from ci_server.streaming.live_steps import live_steps
 

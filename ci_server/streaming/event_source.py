@@ -11,10 +11,10 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import NamedTuple
 
-from ci_common.cursors import Cursor
 from ci_common.jobs import Job, State
 from ci_common.run_directory.layout import RunDirectory, open_regular
-from ci_common.run_directory.logs import CHUNK_BYTES
+from ci_common.run_directory.output import CHUNK_BYTES
+from ci_common.stream import Cursor
 from ci_common.times import utc_now
 from ci_common.wire import attempt_event, complete_event, status_event
 from ci_server.streaming.attempt_files import AttemptFiles

@@ -8,10 +8,9 @@ from typing import Any
 
 from sse_starlette.event import ServerSentEvent
 
-from ci_common.cursors import Cursor
-from ci_common.events import LOG, STEP
 from ci_common.jobs import StepResult, StepStatus
-from ci_common.run_directory.logs import Piece, cut_piece
+from ci_common.run_directory.output import Piece, cut_piece
+from ci_common.stream import LOG, STEP, Cursor
 from ci_common.times import to_rfc3339
 from ci_server.streaming.json_escape import json_text
 

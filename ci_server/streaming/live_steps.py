@@ -2,7 +2,7 @@
 
 from ci_common.jobs import ACTIVE_STATES, Job, StepResult
 from ci_common.run_directory.layout import RunDirectory
-from ci_common.run_directory.steps import read_steps
+from ci_common.run_directory.output import read_steps
 
 
 def step_names(job: Job) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from ci_common.jobs import Job, NewJob
 from ci_common.run_directory.layout import UNCONFIRMED, DataDirectory, RunDirectory
+from ci_common.system.disk import sync
 from ci_common.system.tasks import in_thread
 from ci_common.system.trees import delete_tree
 from ci_persistence.repository import JobRepository
@@ -103,12 +104,3 @@ async def staged(data: DataDirectory, job_id: str) -> AsyncIterator[Staging]:
             staging.confirm()
         else:
             await asyncio.shield(asyncio.to_thread(staging.remove))
-
-
-def sync(path: Path) -> None:
-    """Wait until a file's contents, or a directory's entries, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

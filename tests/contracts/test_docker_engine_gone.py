@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from ci_common.errors import RuntimeUnavailable
-from ci_common.ids import new_job_id
+from ci_common.jobs import new_job_id
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_controller.runtime.docker import DockerRuntime

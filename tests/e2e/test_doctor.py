@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from ci_common.ids import new_job_id
-from ci_common.jobs import NewJob, StartWay, State
+from ci_common.jobs import NewJob, StartWay, State, new_job_id
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process

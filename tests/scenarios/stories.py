@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ci_client.aio import CiClient
-from ci_common.events import LOG
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
 from ci_common.settings import Settings
+from ci_common.stream import LOG
 from tests.helpers.following import finished, says, text_of, until
 from tests.helpers.service import Service, containers
 from tests.helpers.waiting import eventually

@@ -12,9 +12,9 @@ import yaml
 from yaml import events
 from yaml.reader import Reader
 
-from ci_common.parsing.request_models import Place
-from ci_common.parsing.scalars import Plain
+from ci_common.parsing.models import Place
 from ci_common.parsing.text import printable, shown
+from ci_common.parsing.values import Plain
 
 _MAX_DEPTH: Final = 64
 _SHORT: Final = 16 * 1024

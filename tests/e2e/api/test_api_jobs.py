@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from ci_common.ids import new_job_id
-from ci_common.jobs import ReasonCode
+from ci_common.jobs import ReasonCode, new_job_id
 from ci_common.spec import ExecutionPlan
 from ci_common.system.disk import Disk
 from tests.helpers.disks import PlayedUsage

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from ci_common.ids import new_job_id
+from ci_common.jobs import new_job_id
 from ci_server.uploads.stale_uploads import sweep, sweep_moved
 from tests.helpers.played_api import Api, StartApi, zipped
 from tests.helpers.waiting import PATIENCE, eventually

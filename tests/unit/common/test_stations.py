@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ci_common.run_directory.layout import RunDirectory
-from ci_common.run_directory.logs import LogTimes
+from ci_common.run_directory.output import LogTimes
 from ci_common.timeline import ARRIVAL, Station, Trace, gone_on, in_order, left_in_files
 from ci_common.times import from_micros, to_micros
 

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from ci_common.errors import FieldError, InvalidRequest
-from ci_common.parsing.request_models import Asked, Place
-from ci_common.parsing.validation import validated
+from ci_common.parsing.models import Asked, Place, validated
 from ci_common.spec import Spec
 
 

@@ -7,8 +7,7 @@ from typing import Any, cast
 import pytest
 
 from ci_common.errors import RuntimeUnavailable
-from ci_common.ids import new_job_id
-from ci_common.jobs import Attempt, Conclusion, Job, State
+from ci_common.jobs import Attempt, Conclusion, Job, State, new_job_id
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.system.processes import this_process
 from ci_common.times import utc_now

@@ -7,8 +7,7 @@ from unittest.mock import create_autospec
 
 import pytest
 
-from ci_common.ids import new_job_id
-from ci_common.jobs import Conclusion, Job, ReasonCode, State
+from ci_common.jobs import Conclusion, Job, ReasonCode, State, new_job_id
 from ci_common.system.watch import FileWatcher
 from ci_common.times import utc_now
 from ci_controller.execution.builtin import BuiltinExecution

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from ci_common.errors import StaleWrite
-from ci_common.ids import new_job_id
-from ci_common.jobs import Conclusion, State
+from ci_common.jobs import Conclusion, State, new_job_id
 from ci_common.run_directory.layout import UNCONFIRMED, DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ci_common.run_directory.layout import RunDirectory
-from ci_common.run_directory.logs import CHUNK_BYTES, TIMES_SECONDS, LogTimes
+from ci_common.run_directory.output import CHUNK_BYTES, TIMES_SECONDS, LogTimes
 from ci_server.streaming import attempt_files
 from ci_server.streaming.attempt_files import AttemptFiles
 from tests.helpers.jobs import NOON

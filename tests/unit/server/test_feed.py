@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.ids import new_job_id
-from ci_common.jobs import NewJob
+from ci_common.jobs import NewJob, new_job_id
 from ci_common.system.processes import this_process
 from ci_common.times import utc_now
 from ci_persistence.sqlite.repository import SQLiteJobRepository

@@ -10,7 +10,7 @@ import yamlcore
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ci_common.parsing.scalars import Plain
+from ci_common.parsing.values import Plain
 from ci_server.detection.reading import plain_yaml
 from ci_server.detection.reading.plain_yaml import NotPlain, load_plain, locate
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from ci_common.errors import DiskLow, InvalidRequest, InvalidUpload, RequestError, Unavailable
-from ci_common.sandbox.confinement import ReadingLimits
+from ci_common.sandbox.channel import ReadingLimits, Task
 from ci_common.sandbox.pool import AT_ONCE, Pace, Readers
-from ci_common.sandbox.verdicts import ReaderLost, Task
-from ci_common.system.process_start import state_and_start_of
+from ci_common.sandbox.process import ReaderLost
+from ci_common.system.processes import state_and_start_of
 from tests.helpers.waiting import PATIENCE, eventually
 
 MODULE = "tests.helpers.reader_tasks"

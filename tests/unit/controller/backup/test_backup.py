@@ -11,7 +11,7 @@ import pytest
 from ci_common.errors import Unavailable
 from ci_common.jobs import Conclusion, Job, ReasonCode, State
 from ci_common.run_directory.layout import DataDirectory
-from ci_common.run_directory.logs import LogTimes
+from ci_common.run_directory.output import LogTimes
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
 from ci_controller.backup.manifest import Backup, BackupFault
@@ -37,7 +37,7 @@ async def test_completed_jobs_come_back_as_they_were(place: Place, target: Path,
     assert (manifest.jobs, manifest.unfinished, manifest.damaged, manifest.files) == (3, 0, (), 7)
     async with restored(tmp_path, target) as (done, settings, repository):
         data = DataDirectory(settings.data_path)
-        assert (done.jobs, done.settled.ended) == (3, 0)
+        assert (done.jobs, done.abandoned.ended) == (3, 0)
         for job in jobs:
             assert everything(await repository.get(job.id)) == everything(job)
         assert data.upload(jobs[0].id).read_bytes() == upload
@@ -65,7 +65,7 @@ async def test_what_had_not_completed_is_ended_and_says_why(place: Place, target
     manifest = await take_backup(place.settings, target, quiet)
     assert manifest.unfinished == 3
     async with restored(tmp_path, target) as (done, _, repository):
-        assert (done.settled.ended, done.settled.queued) == (3, 0)
+        assert (done.abandoned.ended, done.abandoned.queued) == (3, 0)
         assert await repository.queued() == await repository.active() == []
         for job, log in zip(jobs, (b"", b"", b"so far"), strict=True):
             ended = await repository.get(job.id)
@@ -80,7 +80,7 @@ async def test_the_queue_is_kept_where_that_is_asked_for(place: Place, target: P
     await place.job(State.RUNNING)
     await take_backup(place.settings, target, quiet)
     async with restored(tmp_path, target, keep_queue=True) as (done, settings, repository):
-        assert (done.settled.ended, done.settled.queued) == (1, 1)
+        assert (done.abandoned.ended, done.abandoned.queued) == (1, 1)
         assert [queued.id for queued in await repository.queued()] == [job.id]
         workspace = DataDirectory(settings.data_path).run(job.id, 1).workspace
         assert (workspace / "src" / "a.txt").read_text() == "hello"

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from ci_common.findings import Finding
-from ci_common.ids import new_job_id
-from ci_common.jobs import State
+from ci_common.jobs import State, new_job_id
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.processes import ProcessIdentity, identity_of, this_process
@@ -113,7 +112,9 @@ async def test_another_data_directory_than_the_databases_own(
     assert lease is not None
     await repository.bind(lease, replace(await repository.installation(), data_path="/elsewhere"))
     finding = await found(settings, "installation")
-    assert (finding.ok, finding.remedy) == (None, "if this is no copy: export CI_DATA_DIR=/elsewhere")
+    assert finding.ok is False
+    assert "belongs to the data directory /elsewhere" in finding.message
+    assert finding.remedy.startswith("set CI_DATA_DIR=/elsewhere, or take the database for this directory: ")
 
 
 async def test_files_that_are_open_to_others(settings: Settings, repository: SQLiteJobRepository) -> None:

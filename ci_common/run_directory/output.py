@@ -1,0 +1,204 @@
+"""What an attempt writes while it runs, for everyone to read: its log with the times of its bytes, and its steps."""
+
+import base64
+import codecs
+import os
+import struct
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from ci_common.jobs import StepResult, StepStatus
+from ci_common.run_directory.layout import RunDirectory, read_capped
+from ci_common.times import from_micros, to_micros
+
+CHUNK_BYTES = 64 * 1024
+"""The most bytes of the log that one event carries."""
+
+TIMES_SECONDS = 0.1
+"""The least time between two entries of a log's index of times."""
+
+_ENTRY = struct.Struct("<QQ")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A run of bytes of the log as one event's worth of text."""
+
+    text: str
+    """Invalid UTF-8 is U+FFFD here."""
+    size: int
+    """How many bytes of the log this is."""
+    exact: str | None
+    """The bytes in base64 where `text` does not stand for them exactly, else None."""
+
+
+def cut_piece(data: bytes, *, final: bool) -> Piece | None:
+    """Return as much of `data` as can be shown now, or None where nothing can.
+
+    A UTF-8 sequence that is not complete at the end is left for the next piece, unless `final`: then nothing follows.
+    Where `data` holds a newline, what follows the last one is still part of the piece: partial lines are shown at once.
+    """
+    try:
+        return Piece(data.decode(), len(data), None) if data else None
+    except UnicodeDecodeError:
+        pass  # Cut, or no UTF-8.
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    text = decoder.decode(data, final=final)
+    size = len(data) - len(decoder.getstate()[0])
+    if size == 0:
+        return None
+    shown = data[:size]
+    exact = base64.b64encode(shown).decode() if "�" in text and text.encode() != shown else None
+    return Piece(text, size, exact)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Bytes of the log from `start` up to, not including, `end`, which were all first seen at `instant`."""
+
+    start: int
+    end: int
+    instant: datetime
+
+
+class LogTimes:
+    """The index `<attempt>.times`: pairs of (instant, length of the log then), both growing.
+
+    Written by the controller about ten times a second while a job writes; times are as precise as that. It lies
+    outside of what is mounted, so it can be trusted.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def append(self, instant: datetime, length: int) -> None:
+        """Note that the log had `length` bytes at `instant`; a clock that was set back stands still meanwhile."""
+        with self._entries() as entries:
+            whole, last = len(entries), entries[-1][0] if entries else 0
+        with self._path.open("ab") as file:
+            file.truncate(whole * _ENTRY.size)  # A full disk may have cut the last entry short.
+            file.write(_ENTRY.pack(max(last, to_micros(instant)), length))
+
+    def last_length(self) -> int:
+        """Return the length noted last; 0 where nothing was."""
+        with self._entries() as entries:
+            return entries[-1][1] if entries else 0
+
+    def time_of(self, offset: int) -> datetime | None:
+        """Return when the byte at `offset` was first seen, or None while that is not noted."""
+        span = self.span_of(offset)
+        return None if span is None else span.instant
+
+    def span_of(self, offset: int) -> "Span | None":
+        """Return the bytes that were first seen when the one at `offset` was, or None while that is not noted."""
+        with self._entries() as entries:
+            if not entries or entries[-1][1] <= offset:
+                return None
+            position = bisect_left(entries, offset + 1, key=lambda entry: entry[1])
+            instant, end = entries[position]
+            return Span(entries[position - 1][1] if position else 0, end, from_micros(instant))
+
+    def offset_at(self, instant: datetime) -> int:
+        """Return the length of the log at `instant`: what was written since lies at this offset and behind it."""
+        with self._entries() as entries:
+            position = bisect_left(entries, to_micros(instant), key=lambda entry: entry[0])
+            return entries[position - 1][1] if position else 0
+
+    @contextmanager
+    def _entries(self) -> Iterator[Sequence[tuple[int, int]]]:
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            yield ()
+            return
+        try:
+            yield _Entries(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class _Entries(Sequence[tuple[int, int]]):
+    """The index as a sequence that reads only the entries it is asked for, so that a search in it stays cheap."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._length = os.fstat(descriptor).st_size // _ENTRY.size
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: Any) -> Any:
+        position = range(self._length)[index]
+        instant, length = _ENTRY.unpack(os.pread(self._descriptor, _ENTRY.size, position * _ENTRY.size))
+        return instant, length
+
+
+_RECORDS_PER_STEP = 2
+_RECORD_BYTES = 160
+"""More than any record of the script's has."""
+
+
+class _Record(BaseModel):
+    step: int = Field(ge=0)
+    event: str
+    code: int | None = Field(None, ge=0, le=255)
+    uptime: str = ""
+    offset: str = ""
+
+
+def most_bytes(steps: int) -> int:
+    """Return how many bytes the records of so many steps have at most; what lies behind them is not the script's."""
+    return steps * _RECORDS_PER_STEP * _RECORD_BYTES
+
+
+def read_steps(run: RunDirectory, names: tuple[str, ...], start_time: datetime | None) -> tuple[StepResult, ...]:
+    """Return the steps of an attempt that have begun, in order.
+
+    `names` are the plan's step names; `start_time` is when the job's own code could start.
+    """
+    raw = read_capped(run.steps, most_bytes(len(names)))
+    if not raw or start_time is None:
+        return ()
+    base = run.started_uptime()
+    results: dict[int, StepResult] = {}
+    for line in raw.split(b"\n", _RECORDS_PER_STEP * len(names))[: _RECORDS_PER_STEP * len(names)]:
+        try:
+            record = _Record.model_validate_json(line)
+        except ValidationError:
+            continue
+        if record.step >= len(names):
+            continue
+        instant = _instant(record.uptime, base, start_time)
+        begun = results.get(record.step)
+        if record.event == "start" and begun is None:
+            results[record.step] = StepResult(
+                names[record.step], StepStatus.RUNNING, instant, log_offset=_number(record.offset)
+            )
+        elif record.event == "end" and begun is not None and record.code is not None:
+            results[record.step] = StepResult(
+                begun.name,
+                StepStatus.SUCCEEDED if record.code == 0 else StepStatus.FAILED,
+                begun.start_time,
+                begun.log_offset,
+                exit_code=record.code,
+                end_time=max(instant, begun.start_time),
+            )
+    return tuple(results[number] for number in sorted(results))
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+
+
+def _instant(uptime: str, base: float | None, start_time: datetime) -> datetime:
+    try:
+        return start_time + timedelta(seconds=max(0.0, float(uptime) - base)) if base is not None else start_time
+    except (ValueError, OverflowError):
+        return start_time
