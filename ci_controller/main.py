@@ -12,7 +12,7 @@ from ci_common.errors import RuntimeUnavailable, StaleWrite, Unavailable
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
-from ci_common.system.tasks import alongside
+from ci_common.system.tasks import background_task
 from ci_common.system.watch import FileWatcher
 from ci_common.times import Clock, Uptime, uptime, utc_now
 from ci_controller.job_writer import JobWriter
@@ -132,7 +132,7 @@ async def controlling(settings: Settings, repository: Storage) -> AsyncIterator[
 
     Should it fail, the block is cancelled and what failed is raised.
     """
-    async with alongside(_assemble_and_control(settings, repository), name="controller"):
+    async with background_task(_assemble_and_control(settings, repository), name="controller"):
         yield
 
 

@@ -16,7 +16,7 @@ from ci_client.errors import StateUnavailable
 from ci_client.escapes import visible
 from ci_common.settings import Settings
 from ci_common.system.reporting import log_to_stderr
-from ci_common.system.tasks import alongside
+from ci_common.system.tasks import background_task
 from ci_common.system.trees import delete_tree
 from ci_server.app import create_app
 from ci_server.connections.serving import serve
@@ -59,7 +59,7 @@ async def embedded_server(*, carries_jobs: bool) -> AsyncIterator[str]:
             on_ready=lambda url: ready.set(),  # noqa: ARG005  # the socket's name is known
             install_signal_handlers=False,
         )
-        async with alongside(serving, name="embedded server"):
+        async with background_task(serving, name="embedded server"):
             await ready.wait()
             yield f"unix://{socket}"
 

@@ -14,10 +14,9 @@ from ci_common.errors import StartFault
 from ci_common.jobs import Job, State
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
 from ci_common.spec import ExecutionPlan, Retry
-from ci_common.system.append_only import allow_changes
-from ci_common.system.disk import is_full
-from ci_common.system.reserved_space import Ballast
+from ci_common.system.disk import Ballast, is_full
 from ci_common.system.tasks import in_thread
+from ci_common.system.trees import allow_changes
 from ci_common.system.watch import FileWatcher
 from ci_common.timeline import left_in_files
 from ci_common.times import Clock

@@ -13,7 +13,7 @@ from pathlib import Path
 from ci_common.errors import RuntimeFault
 from ci_common.jobs import Job, State, is_job_id
 from ci_common.run_directory.layout import LOG, DataDirectory
-from ci_common.system.directory_scan import walked
+from ci_common.system.directory_scan import scan_gently
 from ci_common.system.trees import Folder
 from ci_controller.job_writer import JobWriter
 from ci_controller.runtime.protocol import Runtime, Sighting, WorkloadKey
@@ -50,7 +50,7 @@ class Janitor:
 
     async def sweep_directories(self) -> None:
         """Have cleared what attempts that have ended left, where a controller died before it could do that."""
-        async with aclosing(walked(self._data.jobs, _uncleared)) as found:
+        async with aclosing(scan_gently(self._data.jobs, _uncleared)) as found:
             async for uncleared in found:
                 jobs = await self._writer.repository.get_many({key.job_id for key in uncleared})
                 for key in uncleared:

@@ -13,7 +13,7 @@ from pathlib import Path
 from ci_common.errors import RuntimeFault
 from ci_common.jobs import is_job_id
 from ci_common.run_directory.layout import UNCONFIRMED, DataDirectory
-from ci_common.system.directory_scan import walked
+from ci_common.system.directory_scan import scan_gently
 from ci_common.times import to_micros
 from ci_controller.runtime.protocol import Runtime
 from ci_persistence.repository import JobRepository
@@ -35,7 +35,7 @@ class Strays:
         """Remove those that nobody has written to since `before`. Raises Unavailable."""
         # The directories first: a row stands before its directory loses the mark of a submission.
         strays: set[str] = set()
-        async with aclosing(walked(self._data.jobs, partial(_untouched, to_micros(before) * 1000))) as found:
+        async with aclosing(scan_gently(self._data.jobs, partial(_untouched, to_micros(before) * 1000))) as found:
             async for untouched in found:
                 strays |= set(untouched) - (await self._repository.get_many(untouched)).keys()
         seen_before, self._seen = self._seen, strays

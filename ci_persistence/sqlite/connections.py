@@ -17,8 +17,7 @@ from typing import Any, TypeVar
 import aiosqlite
 
 from ci_common.errors import DatabaseUnavailable, Locked, NoRoom, Unavailable
-from ci_common.system.disk import is_full
-from ci_common.system.reserved_space import Ballast
+from ci_common.system.disk import Ballast, is_full
 from ci_common.times import uptime
 from ci_persistence.sqlite import queries
 from ci_persistence.sqlite.change_notifier import ChangeNotifier

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ci_common.errors import Unavailable
 from ci_common.run_directory.layout import UNCONFIRMED, DataDirectory
-from ci_common.system.directory_scan import walked
+from ci_common.system.directory_scan import scan_gently
 from ci_common.system.trees import delete_tree
 from ci_persistence.repository import JobRepository
 
@@ -44,7 +44,7 @@ async def sweep(data: DataDirectory, *, before: float) -> None:
 
 async def sweep_moved(data: DataDirectory, repository: JobRepository, *, before: float) -> None:
     """Do the same below jobs/: a directory goes only where its submission never got as far as a row."""
-    async with aclosing(walked(data.jobs, partial(_unconfirmed, before))) as found:
+    async with aclosing(scan_gently(data.jobs, partial(_unconfirmed, before))) as found:
         async for moved in found:
             known = await repository.get_many([path.name for path in moved])
             for path in moved:

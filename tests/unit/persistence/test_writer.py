@@ -12,7 +12,7 @@ import pytest
 
 from ci_common.errors import JobNotFound, NoRoom, QueueFull
 from ci_common.jobs import Job
-from ci_common.system.reserved_space import Ballast
+from ci_common.system.disk import Ballast
 from ci_common.system.watch import FileWatcher
 from ci_persistence.sqlite import connections
 from ci_persistence.sqlite.change_notifier import ChangeNotifier
