@@ -24,7 +24,7 @@ from ci_common.errors import RequestError, ScopeMissing
 from ci_common.identity import LOCAL, Identity, Scope
 from ci_common.parsing.models import validated
 from ci_common.settings import Settings
-from ci_common.timeline import Station, gone_on
+from ci_common.timeline import Milestone, with_milestone
 from ci_server.http.requests import NoQuery, parse_json_object, read_json_body, read_query, repeatable, run_apart
 from ci_server.services import Services
 
@@ -158,7 +158,7 @@ class Endpoint(Generic[QueryT, BodyT]):
         body_bytes = 0
         accepted: Mapping[str, int] = {}
         if self.body is not None:
-            accepted = gone_on({}, Station.ACCEPTED)
+            accepted = with_milestone({}, Milestone.ACCEPTED)
             if isinstance(self.body, JsonBody):
                 body, body_bytes = await self.body.read(request, services, accepted)
         return await self.handler(Call(request, services, identity, query, body, body_bytes, accepted))

@@ -12,7 +12,7 @@ from ci_common.errors import AttemptNotFound, JobNotFound
 from ci_common.jobs import ACTIVE_STATES, Job, is_job_id
 from ci_common.parsing.text import shown
 from ci_common.run_directory.layout import RunDirectory, open_regular
-from ci_common.timeline import Trace, left_in_files
+from ci_common.timeline import Timeline, milestones_in_files
 from ci_common.wire import job_on_wire
 from ci_server.endpoints import Answer, Call, json_answer
 from ci_server.http.responses import Document
@@ -73,8 +73,8 @@ def job_documents(services: Services, jobs: Iterable[Job]) -> Iterator[dict[str,
 
 def _live_trace(job: Job, run: RunDirectory) -> dict[str, int]:
     """Return the milestones of the present attempt. The controller stores the later ones only after its end."""
-    trace = Trace(job.trace, after=max(job.arrival.values(), default=0))
-    trace.fill_in(left_in_files(run))
+    trace = Timeline(job.trace, after=max(job.arrival.values(), default=0))
+    trace.fill_in(milestones_in_files(run))
     return trace.times()
 
 

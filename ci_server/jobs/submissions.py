@@ -16,7 +16,7 @@ from ci_common.parsing.models import invalid, validated
 from ci_common.parsing.text import printable
 from ci_common.settings import Settings
 from ci_common.spec import Spec
-from ci_common.timeline import Station, Trace
+from ci_common.timeline import Milestone, Timeline
 from ci_common.times import utc_now
 from ci_common.wire import BuiltinRequest
 from ci_server.detection.projects import Resolved, resolve_command
@@ -31,13 +31,13 @@ from ci_server.uploads.staging import staged
 
 async def submit_upload(services: Services, request: Request, accepted: Mapping[str, int]) -> Job:
     """Receive, unpack and resolve an uploaded project, and store its job. Raises RequestError, OSError."""
-    trace = Trace(accepted)
+    trace = Timeline(accepted)
     max_bytes, job_id = services.settings.max_upload_bytes, new_job_id()
     announced = announced_bytes(request, max_bytes)
     async with services.admission.upload(announced) as place, staged(services.data, job_id) as staging:
         services.readers.expect()
         upload = await receive_upload(request, staging.upload, max_bytes, on_written=place.count)
-        trace.note(Station.RECEIVED)
+        trace.note(Milestone.RECEIVED)
         raw = b"{}" if upload.spec is None else upload.spec
         spec, masked = await run_apart(len(raw), _read_spec, raw)
         async with _while_connected(request):
@@ -47,7 +47,7 @@ async def submit_upload(services: Services, request: Request, accepted: Mapping[
                 )
             )
         described = {"filename": upload.filename, "size": upload.size, "sha256": upload.sha256}
-        trace.note(Station.UNPACKED)
+        trace.note(Milestone.UNPACKED)
         payload = {"upload": described, **masked}
         job = _workload_job(CONTAINER, job_id, resolved, payload, has_upload=True, arrival=trace.times())
         note_job(request.scope, job_id)
@@ -63,8 +63,8 @@ async def submit_new(services: Services, request: Request, job: NewJob) -> Job:
 
 async def retry(services: Services, request: Request, job: Job) -> Job:
     """Store a new job with the upload and plan of a completed one. Raises NotRetryable, RequestError, OSError."""
-    trace = Trace()
-    trace.note(Station.ACCEPTED)
+    trace = Timeline()
+    trace.note(Milestone.ACCEPTED)
     if job.state is not State.COMPLETED:
         raise NotRetryable(f"job {job.id} has not completed; wait for its end or cancel it first")
     again = NewJob(
@@ -102,7 +102,7 @@ async def retry(services: Services, request: Request, job: Job) -> Job:
                     services.readers, upload, workspace, services.unpack_limits, check_room=place.check_room
                 )
             )
-        trace.note(Station.UNPACKED)
+        trace.note(Milestone.UNPACKED)
         again = replace(again, arrival=trace.times())
         return await staging.commit(services.repository, again, max_queued=max_queued)
 

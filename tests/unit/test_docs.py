@@ -17,7 +17,7 @@ from ci_common.jobs import TRANSITIONS, Conclusion, Job, ReasonCode, State
 from ci_common.settings import Settings
 from ci_common.spec import Limits, Retry, Spec, Step
 from ci_common.stream import ATTEMPT, COMPLETE, JOB_ID, LOG, STATUS, STEP
-from ci_common.timeline import Station
+from ci_common.timeline import Milestone
 from ci_common.times import utc_now
 from ci_common.wire import WIRE_STATUS, CleanupRequest, job_on_wire
 from ci_selftest.jobs.evidence import Promise
@@ -56,7 +56,7 @@ def options_of(command: click.Command) -> set[str]:
 
 
 def test_every_station_has_its_row() -> None:
-    assert first_codes(table(Page("docs/http.md").section("The stations of a job's path"))) == list(Station)
+    assert first_codes(table(Page("docs/http.md").section("The stations of a job's path"))) == list(Milestone)
 
 
 def test_generated_parts_are_up_to_date() -> None:
