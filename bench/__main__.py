@@ -26,7 +26,7 @@ from bench.frame.lab import Family, Lab
 from bench.frame.model import LeftOut, Results
 from bench.frame.plots import draw
 from bench.frame.report import report
-from ci_common.system.descriptors import allow_many_descriptors
+from ci_common.system.process_tuning import allow_many_descriptors
 
 SECTION = "bench"
 """The page's marks."""

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from bench.figures import MIB, descriptors, machine, processor_seconds, resident_memory, table, write_section
 from bench.server import serving
 from ci_client.aio import CiClient
-from ci_common.system.descriptors import allow_many_descriptors
+from ci_common.system.process_tuning import allow_many_descriptors
 from tests.helpers.following import finished
 
 AT_ONCE = 64

@@ -15,14 +15,14 @@ _RUNS = {
     "builtin": "inside the controller",
 }
 _START_WAYS = {
-    "warm": "warm, in a container that waited for it",
+    "warm": "warm, in a container that was ready",
     "cold": "cold, in a container made for it",
     "pull": "cold, after its image was pulled",
 }
 
 
 def step_title(name: str) -> str:
-    """Return how a step is called in a text. Those without a name are called `step 1` and so on by the server."""
+    """Return a step's name for a sentence. The server names steps without a name `step 1` and so on."""
     return name if _NUMBERED_STEP.fullmatch(name) else f"step {name}"
 
 
@@ -44,15 +44,15 @@ def _row(job: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _what(job: dict[str, Any]) -> str:
-    """Return what the job runs in, in short."""
+    """Return what the job runs in, briefly."""
     if job.get("runtime") == WITHOUT_CONTAINER:
         return "process"
     return job.get("image") or job.get("type") or ""
 
 
 def pool_table(pool: dict[str, Any]) -> str:
-    """Return the containers that wait for jobs as a table with a head, and a line on the whole."""
-    whole = f"{pool['waiting']} of at most {pool['size']} containers wait, at most {pool['per_key']} of a kind"
+    """Return the warm containers as a table with a head, and a line about all of them."""
+    whole = f"{pool['waiting']} of at most {pool['size']} containers are warm, at most {pool['per_key']} of a kind"
     why = f"; no more at present: {pool['held_back']}" if pool["held_back"] else ""
     head = ("KIND", "WAITING", "STARTING", "WANTED", "LAST USED", "IMAGE", "LIMITS")
     rows = [_kind(kind) for kind in pool["kinds"]]
@@ -74,7 +74,7 @@ def _kind(kind: dict[str, Any]) -> tuple[str, ...]:
 
 
 def job_details(job: dict[str, Any]) -> str:
-    """Return all that people ask of one job, a line each."""
+    """Return the details of one job, a line each."""
     return columns([(f"{name}:", text) for name, text in _details(job) if text])
 
 
@@ -105,7 +105,7 @@ def _details(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _surroundings(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what the job runs in. The image that its plan names means nothing where it runs as a process."""
+    """Yield what the job runs in. A job that runs as a process has no use for its image."""
     runtime = job.get("runtime") or ""
     yield "runs", _RUNS.get(runtime, runtime)
     if runtime != WITHOUT_CONTAINER:
@@ -125,7 +125,7 @@ def _ended(attempt: dict[str, Any]) -> str:
 
 
 def _ending(record: dict[str, Any]) -> Iterator[str]:
-    """Yield the exit code of a step or an attempt and how long it took, as far as it has them."""
+    """Yield the exit code and the duration of a step or an attempt, if it has them."""
     if record.get("exit_code") is not None:
         yield f"exit code {record['exit_code']}"
     if took := _took(record):

@@ -1,4 +1,4 @@
-"""The stations of a job's path as text for people."""
+"""A job's timing as text for people."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -7,14 +7,14 @@ from typing import Any
 from ci_client.formatting import columns
 
 Passed = tuple[str, str, datetime]
-"""An attempt, as the table names it, a station and when it was passed."""
+"""The attempt as the table shows it, a station, and its time."""
 
 
 def timing_table(job: dict[str, Any]) -> str:
-    """Return which stations the job passed, how long after the first, and how long each step took."""
+    """Return the stations of a job, each with the time since the first one and since the one before."""
     passed = list(_passed(job))
     if not passed:
-        return "no times are known of this job's path"
+        return "no times are known of this job"
     several = (job.get("max_attempts") or 1) > 1
     head = (*(["ATTEMPT"] if several else []), "STATION", "SINCE ACCEPT", "STEP")
     first = before = passed[0][2]
@@ -27,7 +27,7 @@ def timing_table(job: dict[str, Any]) -> str:
 
 
 def timing_document(job: dict[str, Any]) -> dict[str, Any]:
-    """Return the times of the job's path alone, in the form of the job."""
+    """Return only the timing of a job, in the form of the job."""
     attempts = [{name: attempt.get(name) for name in ("attempt", "timing")} for attempt in job.get("attempts") or []]
     own = {name: job.get(name) for name in ("job_id", "attempt", "timing")}
     return {**own, "attempts": attempts}
@@ -35,17 +35,17 @@ def timing_document(job: dict[str, Any]) -> dict[str, Any]:
 
 def _passed(job: dict[str, Any]) -> Iterator[Passed]:
     """Yield all stations in order: those of the submission, of the earlier attempts, and of the present one."""
-    from ci_common.timeline import ARRIVAL
+    from ci_common.timeline import SUBMISSION_MILESTONES
 
     own = [(entry["station"], datetime.fromisoformat(entry["time"])) for entry in job.get("timing") or []]
     for station, instant in own:
-        if station in ARRIVAL:
+        if station in SUBMISSION_MILESTONES:
             yield "", station, instant
     for attempt in job.get("attempts") or []:
         for entry in attempt.get("timing") or []:
             yield str(attempt["attempt"]), entry["station"], datetime.fromisoformat(entry["time"])
     for station, instant in own:
-        if station not in ARRIVAL:
+        if station not in SUBMISSION_MILESTONES:
             yield str(job.get("attempt") or 1), station, instant
 
 
@@ -54,7 +54,7 @@ def _milliseconds(start: datetime, end: datetime) -> str:
 
 
 def _right_aligned(rows: list[tuple[str, ...]], first: int) -> Iterator[tuple[str, ...]]:
-    """Align the columns of numbers, which begin at the column `first`, by their ends."""
+    """Right-align the columns from `first` on."""
     widths = [max(len(row[column]) for row in rows) for column in range(first, len(rows[0]))]
     for row in rows:
         yield (*row[:first], *(cell.rjust(width) for cell, width in zip(row[first:], widths, strict=True)))

@@ -1,16 +1,17 @@
-"""Which files of a directory belong to the project. Follows git's rules without needing git.
+"""Decides which files of a directory belong to the project, by git's rules but without git.
 
-From weakest to strongest, and within each the deeper file over the higher one, the later line over the earlier:
+The sources of rules, from weakest to strongest. Within each, a deeper file wins over a higher one, and a later line
+over an earlier one:
 
 1. `.git/info/exclude` of the directory that is packed;
 2. `.gitignore` files, in it and below;
-3. what is left out always: version control's own data, virtual environments (any directory with a `pyvenv.cfg`), caches
-   of Python tools, and what `ci serve` keeps (`LEFT_OUT`);
-4. `.ciignore` files, which have the same syntax. They win over all, but bring back something of 3 only by its very
-   name (`!.git/`, `!.venv/`): a sweeping `!*/` does not.
+3. built-in rules: the data of version control, virtual environments (any directory with a `pyvenv.cfg`), caches of
+   Python tools, and the data of `ci serve` (`LEFT_OUT`);
+4. `.ciignore` files, which have the same syntax. They win over all others, but bring back something of 3 only by its
+   exact name (`!.git/`, `!.venv/`), not by a general `!*/`.
 
-As in git, nothing below a directory that is left out can be brought back unless the directory itself is. Only names
-below the packed directory count; what it lies in does not matter.
+As in git, nothing below a directory that is left out can be brought back unless the directory itself is. Patterns see
+only paths below the packed directory.
 """
 
 import os
@@ -28,7 +29,7 @@ LEFT_OUT = frozenset(
         *("ci_jobs.db", "ci_jobs.db-wal", "ci_jobs.db-shm", "ci_jobs.db-ballast", "ci_jobs.data"),
     }
 )
-"""Names that are left out at any depth, files or directories."""
+"""Names of files or directories that are left out at any depth."""
 
 _GITIGNORE, _CIIGNORE, _ENVIRONMENT_MARK = ".gitignore", ".ciignore", "pyvenv.cfg"
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
@@ -39,9 +40,9 @@ class _Rule:
     regex: str
     leave_out: bool
     for_names: bool
-    """It is held against the last part of a path, not against all of it."""
+    """Whether it is matched against the last part of a path instead of the whole path."""
     for_directories: bool
-    """It holds for directories alone."""
+    """Whether it applies only to directories."""
     name: str
     """The last part of the pattern."""
     number: int
@@ -49,7 +50,7 @@ class _Rule:
 
 
 class _Matcher:
-    """Finds the last of some rules that matches a text, by one search."""
+    """Finds the last of several rules that matches a text, by one search."""
 
     def __init__(self, rules: Iterable[_Rule]) -> None:
         self._rules = tuple(rules)[::-1]
@@ -61,9 +62,9 @@ class _Matcher:
 
 
 class IgnoreFile:
-    """The rules of one ignore file; paths are relative to the directory it rules.
+    """The rules of one ignore file. Paths are relative to the file's directory.
 
-    Git matches bytes, not characters: patterns, names and paths are bytes here, in the form of text (`as_bytes`).
+    Git matches bytes, not characters, so patterns, names and paths are bytes here, represented as text (`as_bytes`).
     """
 
     def __init__(self, lines: Iterable[str]) -> None:
@@ -73,9 +74,9 @@ class IgnoreFile:
 
     @classmethod
     def read(cls, path: str, *, follow: bool = False) -> "IgnoreFile | None":
-        """Read a file; None where there is none. Raises OSError where it cannot be read.
+        """Return the rules of a file, or None if there is no file. Raises OSError if it cannot be read.
 
-        A file of rules in the project that is a symbolic link counts as none, as in git.
+        As in git, an ignore file in the project that is a symbolic link is not read.
         """
         try:
             if not follow and os.path.islink(path):
@@ -88,13 +89,13 @@ class IgnoreFile:
 
     @classmethod
     def of_bytes(cls, raw: bytes) -> "IgnoreFile":
-        """Return the rules that the bytes of a file mean."""
+        """Return the rules in the content of a file."""
         lines = raw.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-        # Git's lines are C's strings, which a NUL byte ends.
+        # Git reads lines as C strings, which end at a NUL byte.
         return cls(line.removesuffix(b"\r").split(b"\0", 1)[0].decode("latin-1") for line in lines)
 
     def verdict(self, name: str, path: str, *, is_directory: bool) -> _Rule | None:
-        """Return the last rule that fits an entry itself (not one of its parents), or None. Takes bytes as text."""
+        """Return the last rule that matches an entry itself (not one of its parents), or None."""
         names, paths = self._of_directories if is_directory else self._of_files
         by_name = names.last(name) if names is not None else None
         by_path = paths.last(path) if paths is not None else None
@@ -110,7 +111,7 @@ def _matchers(rules: list[_Rule]) -> tuple[_Matcher | None, _Matcher | None]:
 
 
 def _parse(line: str, number: int) -> _Rule | None:
-    """Return the rule of a line; None for one without, or with a pattern that matches nothing."""
+    """Return the rule of a line; None if it has none, or a pattern that matches nothing."""
     if line.startswith("#"):
         return None
     pattern = _without_spaces_at_end(line)
@@ -127,33 +128,33 @@ def _parse(line: str, number: int) -> _Rule | None:
 
 
 def _without_spaces_at_end(line: str) -> str:
-    """Cut spaces from the end, but none behind a backslash."""
+    """Return the line without spaces at its end, except one after a backslash."""
     cut = line.rstrip(" ")
     backslashes = len(cut) - len(cut.rstrip("\\"))
     return line[: len(cut) + 1] if backslashes % 2 else cut
 
 
 class Rules:
-    """The rules that hold in one directory of a tree. Begin with `Rules.of_root`, go down with `below`."""
+    """The rules that apply in one directory of a tree. Start with `Rules.of_root`, and descend with `below`."""
 
     def __init__(
         self, directory: str, git: tuple[tuple[str, IgnoreFile], ...], ci: tuple[tuple[str, IgnoreFile], ...]
     ) -> None:
-        """Each file comes with the path of this directory below the one that it rules; the strongest is first."""
+        """Each file comes with this directory's path relative to the file's; the strongest is first."""
         self._directory = directory
         self._git = git
         self._ci = ci
 
     @classmethod
     def of_root(cls, root: Path, names: frozenset[str]) -> "Rules":
-        """Return the rules of the directory that is packed, with these names in it. Raises OSError as `below` does."""
+        """Return the rules of the packed directory, which has these names in it. Raises OSError as `below` does."""
         exclude = IgnoreFile.read(str(_git_info(root) / "exclude"), follow=True)
         return cls(str(root), (("", exclude),) if exclude else (), ())._with_own_files(names)
 
     def below(self, name: str, names: frozenset[str]) -> "Rules":
-        """Return the rules of the directory `name` in this one, with these names in it.
+        """Return the rules of the directory `name` in this one, which has these names in it.
 
-        Raises OSError where a file of rules cannot be read.
+        Raises OSError if an ignore file cannot be read.
         """
         step = f"{as_bytes(name)}/"
         git = tuple((path + step, file) for path, file in self._git)
@@ -161,7 +162,7 @@ class Rules:
         return Rules(f"{self._directory}/{name}", git, ci)._with_own_files(names)
 
     def leaves_out(self, name: str, *, is_directory: bool) -> bool:
-        """Tell whether an entry of this directory is left out."""
+        """Return whether an entry of this directory is left out."""
         text = as_bytes(name)
         asked_for = _strongest(self._ci, text, is_directory)
         if name in LEFT_OUT or (is_directory and os.path.lexists(f"{self._directory}/{name}/{_ENVIRONMENT_MARK}")):
@@ -180,7 +181,7 @@ class Rules:
 
 
 def as_bytes(name: str) -> str:
-    """Return a name's bytes, each as the character of its number."""
+    """Return a name's bytes as text, each byte as the character with its number."""
     return name if name.isascii() else os.fsencode(name).decode("latin-1")
 
 
@@ -192,7 +193,7 @@ def _strongest(files: tuple[tuple[str, IgnoreFile], ...], name: str, is_director
 
 
 def _git_info(root: Path) -> Path:
-    """Return git's `info` directory. In a worktree or a submodule, `.git` is a file that names another place."""
+    """Return git's `info` directory. In a worktree or a submodule, `.git` is a file that names the real directory."""
     git = root / ".git"
     try:
         if git.is_file():

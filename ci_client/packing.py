@@ -1,10 +1,10 @@
-"""Packs a directory as it is, dirty or not, into a zip archive on disk. What belongs to it says `ci_client.ignore`.
+"""Packs a directory as it is, dirty or not, into a zip archive on disk. `ci_client.ignore` decides what belongs to it.
 
-The archive keeps permission bits, empty directories and symbolic links that stay in the tree; the same tree gives the
-same bytes. It has no name in the file system, so nothing of it is left behind, however the process ends.
+The archive keeps permission bits, empty directories and symbolic links that stay in the tree. The same tree gives the
+same bytes. The archive has no name in the file system, so it disappears however the process ends.
 
-Small files are read and compressed by threads, a batch at a time, and written in the order of the tree. Large ones are
-compressed as they are read, by the thread that writes.
+Threads read and compress small files in batches; the archive has them in the order of the tree. The writing thread
+compresses large files while it reads them.
 """
 
 import errno
@@ -34,7 +34,7 @@ _MAY_BE_LARGE = 1024**3
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Progress = Callable[[int, int], None]
-"""Takes how many files and how many of their bytes have been packed so far."""
+"""Called with the number of files and of their bytes packed so far."""
 
 
 @dataclass(slots=True)
@@ -43,10 +43,10 @@ class Archive:
 
     file: BinaryIO
     files: int | None = None
-    """How many files and links it holds; None for an archive that was a zip file before."""
+    """The number of files and links in it; None if the project was a zip file."""
     unpacked_bytes: int | None = None
     notes: list[str] = field(default_factory=list)
-    """What was passed over and may be missed: sockets, files that vanished while packing."""
+    """What was left out and may be missed: sockets, files that vanished while packing."""
 
     @property
     def size(self) -> int:
@@ -56,7 +56,7 @@ class Archive:
 
 @contextmanager
 def open_project(path: Path, progress: Progress | None = None) -> Iterator[Archive]:
-    """Give the project at `path` as an archive: a directory packed, a zip archive as it is.
+    """Yield the project at `path` as an archive: a directory is packed, a zip file is used as it is.
 
     Raises PackingError and ArchiveNotWritten.
     """
@@ -66,12 +66,13 @@ def open_project(path: Path, progress: Progress | None = None) -> Iterator[Archi
 
 
 def pack_directory(root: Path, progress: Progress | None = None) -> Archive:
-    """Pack a directory. Raises PackingError, naming the file and what to do, where something cannot be packed.
+    """Pack a directory.
 
-    Raises ArchiveNotWritten where the disk for temporary files cannot take the archive.
+    Raises PackingError, which names the file and what to do, if something cannot be packed, and ArchiveNotWritten if
+    the disk for temporary files has no space for the archive.
     """
     try:
-        # Unlinked from the start, where the system can; the caller closes it.
+        # Where the system can, it has no name from the start. The caller closes it.
         file = tempfile.TemporaryFile(prefix="ci-project-", suffix=".zip")  # noqa: SIM115
     except OSError as exc:
         raise ArchiveNotWritten(_not_written(exc)) from exc
@@ -81,7 +82,7 @@ def pack_directory(root: Path, progress: Progress | None = None) -> Archive:
         file.seek(0)
     except OSError as exc:
         with suppress(OSError):
-            file.close()  # What is still in its buffer does not fit either.
+            file.close()  # Writing the rest of its buffer fails, too.
         if exc.errno in _NO_ROOM:
             raise ArchiveNotWritten(_not_written(exc)) from exc
         raise PackingError(f"cannot pack {visible(str(root))}: {exc.strerror or exc}") from exc
@@ -125,14 +126,14 @@ def _open_archive(path: Path) -> Archive:
 
 @dataclass(frozen=True, slots=True)
 class _Small:
-    """A file or a link as it was read."""
+    """A small file or a link that was read."""
 
     about: About
     content: Content
 
 
 _Outcome = _Small | OSError | None
-"""None stands for a file that is too large to be read at once."""
+"""None stands for a file that is too large for memory."""
 _Batch = list[tuple[Leaf | Left, _Outcome]]
 
 
@@ -204,10 +205,10 @@ class _Packer:
             self._last = left.path
 
     def _large(self, leaf: Leaf) -> None:
-        """Pack a file as it is read, so much of it as was there at first: it may grow as quickly as it is read."""
+        """Pack a file while reading it, up to its size at first, since it may grow as fast as it is read."""
         with _opened(leaf) as (descriptor, status):
             about = About(leaf.path, status.st_mode, status.st_mtime)
-            left = status.st_size or sys.maxsize  # Of some file systems' files the size is not known before.
+            left = status.st_size or sys.maxsize  # Some file systems do not report the size.
             chunk = _read(descriptor, min(_CHUNK, left))
             method = DEFLATED if is_worth_compressing(chunk) else STORED
             member = self._zip.begin(about, may_be_large=status.st_size > _MAY_BE_LARGE, method=method)
@@ -222,7 +223,7 @@ class _Packer:
                 raise PackingError(f"{visible(leaf.path)} grows too quickly to be packed; {LIST_IT}") from exc
             member.close()
             if left == 0 and os.fstat(descriptor).st_size > status.st_size:
-                self.notes.append(f"{visible(leaf.path)} grew while packing; what came later is left out")
+                self.notes.append(f"{visible(leaf.path)} grew while packing; the bytes that came later are left out")
 
     def _report(self) -> None:
         if self._progress is not None:
@@ -230,11 +231,11 @@ class _Packer:
 
 
 class _ReadError(OSError):
-    """A file of the project cannot be read. `str()` says why."""
+    """A file of the project cannot be read. `str()` is the reason."""
 
 
 def _read_batch(items: list[Leaf | Left]) -> _Batch:
-    """Read and compress what is small. Runs in a thread of its own."""
+    """Read and compress small files, in a worker thread."""
     return [(item, None if isinstance(item, Left) else _read_leaf(item)) for item in items]
 
 
@@ -253,7 +254,7 @@ def _read_link(leaf: Leaf) -> _Outcome:
         target = os.fsencode(os.readlink(leaf.location))
     except OSError as exc:
         if exc.errno == errno.EINVAL:
-            raise FileNotFoundError(leaf.path) from exc  # It was a link when it was listed.
+            raise FileNotFoundError(leaf.path) from exc  # It was a link when it was listed, and is none now.
         raise
     return _Small(About(leaf.path, status.st_mode, status.st_mtime), Content.stored(target))
 
@@ -272,13 +273,13 @@ def _read_small(leaf: Leaf) -> _Outcome:
 
 @contextmanager
 def _opened(leaf: Leaf) -> Iterator[tuple[int, os.stat_result]]:
-    """Open a file for reading. Raises FileNotFoundError where it is no regular file any more, and _ReadError."""
+    """Open a file for reading. Raises FileNotFoundError if it is no longer a regular file, and _ReadError."""
     try:
         descriptor = os.open(leaf.location, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         raise
     except OSError as exc:
-        if exc.errno in (errno.ELOOP, errno.ENXIO):  # A link or a socket now.
+        if exc.errno in (errno.ELOOP, errno.ENXIO):  # It is a link or a socket now.
             raise FileNotFoundError(leaf.path) from exc
         raise _ReadError(exc.strerror) from exc
     try:

@@ -1,6 +1,6 @@
-"""Walks the tree of a project in the order in which it is packed, and finds what cannot be packed.
+"""Walks the tree of a project in packing order, and refuses what cannot be packed.
 
-The order is that of names, depth first, so that the same tree gives the same archive.
+The order is by name, depth first, so that the same tree gives the same archive.
 """
 
 import os
@@ -15,7 +15,7 @@ from ci_client.ignore import Rules
 
 LIST_IT = "list it in .ciignore to leave it out"
 _PATH_BYTES, _NAME_BYTES = 2048, 255
-"""What servers take. Linux takes longer paths."""
+"""The limits of servers. Linux allows longer paths."""
 _ORDINARY_LENGTH = 200
 _DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
@@ -28,13 +28,13 @@ class Leaf:
     path: str
     """Below the root, with `/` between names."""
     location: str
-    """Where it lies, for the system."""
+    """Its path for system calls."""
     is_link: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A directory all of which has come before."""
+    """A directory whose entries have all been yielded."""
 
     path: str
     """Ends with `/`."""
@@ -43,7 +43,7 @@ class Left:
 
 @dataclass(slots=True)
 class _Open:
-    """A directory that is being walked."""
+    """A directory whose entries are being yielded."""
 
     path: str
     location: str
@@ -52,7 +52,7 @@ class _Open:
 
 
 class Tree:
-    """The project in a directory. `notes` says what was passed over."""
+    """The project in a directory. What is skipped is appended to `notes`."""
 
     def __init__(self, root: Path, notes: list[str]) -> None:
         self._root = root
@@ -60,10 +60,10 @@ class Tree:
         self._notes = notes
 
     def walk(self) -> Iterator[Leaf | Left]:
-        """Yield what is packed. Raises PackingError where something cannot be."""
+        """Yield what is to be packed. Raises PackingError if something cannot be packed."""
         entries = self._listed(str(self._root), "")
         names = frozenset(entry.name for entry in entries)
-        # Directories are kept in a list, not in frames of Python's: trees may be deeper than those.
+        # A list instead of recursion: trees may be deeper than Python's stack.
         opened = [_Open("", str(self._root), iter(entries), _read_rules(lambda: Rules.of_root(self._root, names)))]
         while opened:
             here = opened[-1]
@@ -105,17 +105,18 @@ class Tree:
         if entry.is_file(follow_symlinks=False):
             _check_name(path)
             return Leaf(path, entry.path, is_link=False)
-        self._notes.append(f"{visible(path)} is a socket, a pipe or a device, and was passed over")
+        self._notes.append(f"{visible(path)} is a socket, a pipe or a device, and was left out")
         return None
 
     def check_link(self, path: str, target: str) -> None:
-        """Raise PackingError where a link leads out of the tree.
+        """Raise PackingError if a link leads out of the tree.
 
-        By name, since servers look at no more, and really, since a link on the way may change what the name means.
+        Both its name and its resolved target are checked: servers check the name, and a link on the way may change
+        what the name means.
         """
         by_name = os.path.normpath(os.path.join(os.path.dirname(path), target))
         if not os.path.isabs(target) and by_name.split("/", 1)[0] != "..":
-            # Links in a circle lead nowhere, but stay inside: `realpath` ends with what it has.
+            # Circular links lead nowhere, but stay inside: `realpath` returns the path so far.
             end = os.path.realpath(os.path.join(self._root, os.path.dirname(path), target))
             if end == self._real_root or end.startswith(self._real_root.rstrip("/") + "/"):
                 return
@@ -133,7 +134,7 @@ def _read_rules(read: Callable[[], Rules]) -> Rules:
 
 
 def _check_name(path: str) -> None:
-    """Raise PackingError for a name that an archive cannot carry, or that servers refuse."""
+    """Raise PackingError for a name that an archive cannot hold, or that servers refuse."""
     is_drive = _DRIVE.match(path)
     if not is_drive and path.isascii() and path.isprintable() and len(path) < _ORDINARY_LENGTH:
         return
@@ -141,7 +142,7 @@ def _check_name(path: str) -> None:
         raw = path.encode()
     except UnicodeEncodeError:
         raise PackingError(
-            f"the name of {visible(path)} is not valid UTF-8, which an archive cannot carry; rename it, or {LIST_IT}"
+            f"the name of {visible(path)} is not valid UTF-8, which an archive cannot hold; rename it, or {LIST_IT}"
         ) from None
     if _CONTROL.search(path):
         raise PackingError(
@@ -149,7 +150,7 @@ def _check_name(path: str) -> None:
         )
     if is_drive:
         raise PackingError(
-            f"{visible(path)} begins like a drive of Windows, which servers refuse; rename it, or {LIST_IT}"
+            f"{visible(path)} begins like a Windows drive, which servers refuse; rename it, or {LIST_IT}"
         )
     if len(raw.rstrip(b"/")) > _PATH_BYTES or max(map(len, raw.split(b"/"))) > _NAME_BYTES:
         raise PackingError(

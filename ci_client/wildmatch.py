@@ -1,8 +1,8 @@
-"""Translates git's glob patterns into regular expressions that match exactly what git's own matcher does.
+"""Translates git's glob patterns into regular expressions that match exactly what git's own matcher matches.
 
-Patterns and paths are bytes in the form of text (latin-1), since git matches bytes. The expressions are for `fullmatch`
-with `re.DOTALL`, have no capturing groups, and need time in proportion to pattern and path: what a `*` passes over is
-decided once (an atomic group), which is right because a later start of what follows can never match more.
+Git matches bytes, so patterns and paths are bytes represented as text (latin-1). The expressions are for `fullmatch`
+with `re.DOTALL`, have no capturing groups, and take time proportional to pattern and path. Each `*` is an atomic group,
+without backtracking: a later start of the rest of the pattern can never match more.
 """
 
 import re
@@ -35,25 +35,25 @@ _ALL = frozenset(map(chr, range(1, 256)))
 
 @dataclass(slots=True)
 class _Group:
-    """Part of a pattern between two `**`: what is between its `*`, as expressions of fixed length."""
+    """Part of a pattern between two `**`: its parts between `*`, as expressions of fixed length."""
 
     opener: str
-    """What stands before it: nothing, `**`, or `**/`."""
+    """What precedes it: nothing, `**`, or `**/`."""
     chunks: list[str] = field(default_factory=lambda: [""])
 
 
 def translate_name(pattern: str) -> str | None:
-    """Return the expression for a pattern that is matched against a file's name; None where it matches nothing."""
+    """Return the expression for a pattern of a file's name; None if it matches nothing."""
     return _translated(pattern, 0, is_path=False)
 
 
 def translate_path(pattern: str) -> str | None:
-    """Return the expression for a pattern that is matched against a whole path; None where it matches nothing.
+    """Return the expression for a pattern of a whole path; None if it matches nothing.
 
     In a path, `*`, `?` and sets match no slash, and `**` stands for any number of directories.
     """
     special = _SPECIAL.search(pattern)
-    # Git compares what stands before the first special character by itself, so a `**` behind it begins a pattern.
+    # Git compares the text before the first special character separately, so a `**` after it starts a pattern.
     return _translated(pattern, special.start() if special else len(pattern), is_path=True)
 
 
@@ -90,7 +90,7 @@ def _last(group: _Group) -> str:
 
 
 class _MatchesNothing(Exception):
-    """The pattern is malformed: git matches nothing with it."""
+    """The pattern is malformed, so git matches nothing with it."""
 
 
 def _tokens(pattern: str, begin: int, *, is_path: bool) -> Iterator[str]:
@@ -115,7 +115,7 @@ def _tokens(pattern: str, begin: int, *, is_path: bool) -> Iterator[str]:
 
 
 def _stars(pattern: str, place: int, begin: int, *, is_path: bool) -> tuple[str, int]:
-    """Return which token the stars at `place` are, and where they end."""
+    """Return the token that the stars at `place` form, and where they end."""
     end = place
     while pattern[end : end + 1] == "*":
         end += 1
@@ -124,7 +124,7 @@ def _stars(pattern: str, place: int, begin: int, *, is_path: bool) -> tuple[str,
         return "*", end
     if pattern[end : end + 1] == "/":
         return "**/", end + 1
-    # An escaped slash ends the part as well, but must be there in the path.
+    # An escaped slash ends the part, too, but must be present in the path.
     return ("**" if end == len(pattern) or pattern.startswith("\\/", end) else "*"), end
 
 

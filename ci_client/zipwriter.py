@@ -1,7 +1,7 @@
-"""Writes zip archives of many small files quickly: `zipfile` needs longer for a member's bookkeeping than its content.
+"""Writes zip archives of many small files quickly: `zipfile` takes longer for a member's records than for its content.
 
-Members are written in the order in which they come, without data descriptors, so every reader of the format reads
-them; ZIP64 records only where they are needed.
+Members are written in the order in which they are added, without data descriptors, so every zip reader can read them.
+ZIP64 records are written only if they are needed.
 """
 
 import struct
@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 STORED, DEFLATED = 0, 8
 LEVEL = 1
-"""How hard to compress. What is sent over a network once is not worth more."""
+"""The compression level. More does not pay for an archive that is sent once."""
 
 _LOCAL = struct.Struct("<4s5H3L2H")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
@@ -34,7 +34,7 @@ _LATEST = (2107, 12, 31, 23, 59, 58)
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What an archive says of a member beside its content."""
+    """A member's metadata."""
 
     path: str
     """Ends with `/` for a directory."""
@@ -54,7 +54,7 @@ class Content:
 
     @classmethod
     def of(cls, raw: bytes) -> "Content":
-        """Compress what gets smaller by that."""
+        """Return the content, compressed if that makes it smaller."""
         data = zlib.compress(raw, LEVEL, -zlib.MAX_WBITS) if raw and is_worth_compressing(raw) else raw
         if len(data) >= len(raw):
             return cls.stored(raw)
@@ -62,12 +62,12 @@ class Content:
 
     @classmethod
     def stored(cls, raw: bytes) -> "Content":
-        """Keep the content as it is."""
+        """Return the content uncompressed."""
         return cls(raw, STORED, len(raw), zlib.crc32(raw))
 
 
 def is_worth_compressing(raw: bytes) -> bool:
-    """Tell from its beginning and its middle whether content gets smaller; images and archives do not."""
+    """Return whether content is likely to get smaller, by samples of it; images and archives do not."""
     if len(raw) <= _SAMPLED_FROM:
         return True
     middle = len(raw) // 2
@@ -76,7 +76,7 @@ def is_worth_compressing(raw: bytes) -> bool:
 
 
 class ZipWriter:
-    """Writes an archive to a file that can be sought in. End with `close`."""
+    """Writes an archive to a seekable file. Finish with `close`."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -93,11 +93,11 @@ class ZipWriter:
         self._offset += len(local) + len(content.data)
 
     def begin(self, about: About, *, may_be_large: bool, method: int) -> "Member":
-        """Begin a member whose content comes in pieces. End it with its `close` before the next begins."""
+        """Begin a member whose content comes in pieces. Call its `close` before the next member begins."""
         return Member(self, about, may_be_large=may_be_large, method=method)
 
     def close(self) -> None:
-        """Write the list of members."""
+        """Write the central directory."""
         start, size, count = self._offset, sum(map(len, self._central)), len(self._central)
         self._file.write(b"".join(self._central))
         if count >= _MOST_MEMBERS or _is_beyond(start) or _is_beyond(size):
@@ -108,7 +108,7 @@ class ZipWriter:
 
 
 class Member:
-    """A member that is written piece by piece. Its sizes are filled in at its end."""
+    """A member that is written in pieces. `close` fills in its sizes."""
 
     def __init__(self, writer: ZipWriter, about: About, *, may_be_large: bool, method: int) -> None:
         self._writer, self._about, self._method, self._is_large = writer, about, method, may_be_large
@@ -117,7 +117,7 @@ class Member:
         writer._file.write(self._head().local())
 
     def write(self, raw: bytes) -> None:
-        """Write a piece of the content. Raises OverflowError where the member gets larger than was allowed for."""
+        """Write a piece of the content. Raises OverflowError if the member exceeds what its record can hold."""
         self._checksum = zlib.crc32(raw, self._checksum)
         self._size += len(raw)
         self._put(self._packer.compress(raw) if self._packer is not None else raw)
@@ -145,7 +145,7 @@ class Member:
 
 
 class _Head:
-    """The two records of a member: before its content, and in the list at the end."""
+    """The two records of a member: the local header and the one in the central directory."""
 
     def __init__(
         self, about: About, method: int, checksum: int, packed: int, size: int, is_large: bool = False
@@ -175,12 +175,12 @@ class _Head:
 
 
 def _is_beyond(number: int) -> bool:
-    """Tell whether a number stands in a ZIP64 record."""
+    """Return whether a number needs a ZIP64 record."""
     return number >= _MOST
 
 
 def _narrow(number: int) -> int:
-    """Return what stands for a number in the old format's field."""
+    """Return the number for a 32-bit field, or the mark for a ZIP64 record."""
     return _MOST if _is_beyond(number) else number
 
 

@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 
 from ci_common.jobs import Job
-from ci_common.system.process_start import boot_id
+from ci_common.system.processes import boot_id
 from ci_common.times import Clock, Uptime
 
 _boot = cache(boot_id)

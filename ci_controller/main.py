@@ -12,7 +12,7 @@ from ci_common.errors import RuntimeUnavailable, StaleWrite, Unavailable
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
-from ci_common.system.tasks import alongside
+from ci_common.system.tasks import background_task
 from ci_common.system.watch import FileWatcher
 from ci_common.times import Clock, Uptime, uptime, utc_now
 from ci_controller.job_writer import JobWriter
@@ -23,9 +23,9 @@ from ci_controller.reconciler import Reconciler
 from ci_controller.runtime.docker import DockerRuntime
 from ci_controller.runtime.process.runtime import ProcessRuntime
 from ci_controller.runtime.protocol import Runtime
-from ci_controller.timelines import Traces
+from ci_controller.timelines import Timelines
 from ci_persistence.sqlite.opening import open_installation
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.storage import Storage
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Parts:
 
     settings: Settings
     data: DataDirectory
-    repository: SQLiteJobRepository
+    repository: Storage
     runtimes: dict[str, Runtime]
     watcher: FileWatcher
     clock: Clock = utc_now
@@ -48,7 +48,7 @@ class Parts:
 
 
 @asynccontextmanager
-async def assembled(settings: Settings, repository: SQLiteJobRepository | None = None) -> AsyncIterator[Parts]:
+async def assembled(settings: Settings, repository: Storage | None = None) -> AsyncIterator[Parts]:
     """Yield the parts of a controller, connected; they are let go of on the way out.
 
     A `repository` that is open already is used and left open. Raises Unavailable, SettingsError, also where the
@@ -87,7 +87,7 @@ async def control(parts: Parts) -> None:
         reconciler = Reconciler(
             settings=settings,
             writer=JobWriter(
-                parts.repository, leadership.lease, parts.clock, parts.uptime, Traces(parts.clock, parts.uptime)
+                parts.repository, leadership.lease, parts.clock, parts.uptime, Timelines(parts.clock, parts.uptime)
             ),
             retention=parts.repository,
             runtimes=parts.runtimes,
@@ -103,7 +103,7 @@ async def control(parts: Parts) -> None:
     await lead_forever(parts.repository, holder, seconds=seconds, uptime=parts.uptime, term=term)
 
 
-async def _assemble_and_control(settings: Settings, repository: SQLiteJobRepository | None = None) -> None:
+async def _assemble_and_control(settings: Settings, repository: Storage | None = None) -> None:
     async with assembled(settings, repository) as parts:
         await control(parts)
 
@@ -127,12 +127,12 @@ async def choose_runtime(settings: Settings, runtimes: dict[str, Runtime]) -> st
 
 
 @asynccontextmanager
-async def controlling(settings: Settings, repository: SQLiteJobRepository) -> AsyncIterator[None]:
+async def controlling(settings: Settings, repository: Storage) -> AsyncIterator[None]:
     """Run a controller beside something else, on the same open repository.
 
     Should it fail, the block is cancelled and what failed is raised.
     """
-    async with alongside(_assemble_and_control(settings, repository), name="controller"):
+    async with background_task(_assemble_and_control(settings, repository), name="controller"):
         yield
 
 

@@ -27,8 +27,8 @@ from ci_controller.leadership import LeaseWatch
 from ci_controller.policy.verdicts import Observed, Sight, Verdict, judge
 from ci_controller.runtime.process.runtime import forget_copied_records
 from ci_controller.supervision.completion import write_end
-from ci_persistence.repository import Installation, JobRepository, Lease
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.repository import Database, Installation, Lease
+from ci_persistence.storage import Storage
 
 _LEASE_SECONDS = 600.0
 """How long the lease lasts that an adoption takes; it is released at the end."""
@@ -70,7 +70,7 @@ def another_id() -> str:
     return uuid.uuid4().hex
 
 
-async def claim_database(repository: JobRepository, lease: Lease, data: DataDirectory, database: Path) -> None:
+async def claim_database(repository: Database, lease: Lease, data: DataDirectory, database: Path) -> None:
     """Have the database and its data directory name each other; the two were found to belong together.
 
     Raises StaleWrite where another controller leads, WrongDataDirectory where another database has just taken the
@@ -92,7 +92,7 @@ def _claim_directory(data: DataDirectory, installation_id: str, database: Path) 
         write_owner(data, installation_id, database, replace=True)
 
 
-async def plan_adoption(settings: Settings, repository: SQLiteJobRepository, *, as_copy: bool) -> Adoption:
+async def plan_adoption(settings: Settings, repository: Storage, *, as_copy: bool) -> Adoption:
     """Return what it means to adopt the database for the data directory that `settings` name. Changes nothing."""
     data, installation = DataDirectory(settings.data_path), await repository.installation()
     try:
@@ -105,7 +105,7 @@ async def plan_adoption(settings: Settings, repository: SQLiteJobRepository, *, 
     return Adoption(settings.db_path.absolute(), data, installation, found, len(active) + len(queued), is_moved)
 
 
-async def adopt(adoption: Adoption, repository: SQLiteJobRepository, say: Callable[[str], None]) -> Abandoned:
+async def adopt(adoption: Adoption, repository: Storage, say: Callable[[str], None]) -> Abandoned:
     """Bind the database to its new data directory, and end its unfinished jobs unless they are kept.
 
     Raises AdoptionRefused where a controller leads, Unavailable.
@@ -128,11 +128,11 @@ async def adopt(adoption: Adoption, repository: SQLiteJobRepository, say: Callab
     return abandoned
 
 
-async def _acquire(repository: SQLiteJobRepository, say: Callable[[str], None]) -> Lease:
+async def _acquire(repository: Storage, say: Callable[[str], None]) -> Lease:
     """Return the lease. A copied database has that of the original's controller, which is waited for to run out."""
-    watch, first = LeaseWatch(uptime), await repository.held()
+    watch, first = LeaseWatch(uptime), await repository.lease_state()
     while True:
-        held = await repository.held()
+        held = await repository.lease_state()
         lease = await repository.acquire(this_process(), _LEASE_SECONDS, watch.lapsed(held))
         if lease is not None:
             return lease

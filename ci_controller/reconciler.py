@@ -17,8 +17,7 @@ from ci_common.job_types import is_computed
 from ci_common.jobs import Job, State
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
-from ci_common.system.disk import Disk
-from ci_common.system.reserved_space import Ballast
+from ci_common.system.disk import Ballast, Disk
 from ci_common.system.watch import FileWatcher
 from ci_controller.execution.builtin import BuiltinExecution
 from ci_controller.execution.protocol import Execution

@@ -13,7 +13,7 @@ from typing import TextIO
 from ci_client.aio import CiClient
 from ci_common.errors import CiError
 from ci_common.stream import COMPLETE
-from ci_common.system.tasks import uninterrupted
+from ci_common.system.tasks import shield_to_end
 from ci_selftest import leaks
 from ci_selftest.faults.held_ports import held_ports
 from ci_selftest.faults.injection import FaultInjector
@@ -97,7 +97,7 @@ class Run:
                     left = await leaks.emptied(lambda: _processes(scratch))
                     self._find(Promise.LEAKED_CONTAINER, left, "this process lives, and everything has ended")
                 finally:
-                    await uninterrupted(remove_owned(scratch, installation.settings))
+                    await shield_to_end(remove_owned(scratch, installation.settings))
             self.outcome.seconds = time.monotonic() - self._begun
             if self.outcome.violations:
                 self.outcome.kept = scratch.keep()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ci_common.run_directory.layout import DataDirectory
-from ci_common.system.append_only import allow_changes_to_logs, make_append_only, unlink
+from ci_common.system.trees import allow_changes_to_logs, make_append_only, unlink
 
 _PREFIX = "run-"
 _KEPT_PREFIX = "kept-"

@@ -8,14 +8,14 @@ from starlette.applications import Starlette
 from ci_common.settings import Settings
 from ci_common.system.disk import Disk
 from ci_persistence.sqlite.opening import open_installation
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.storage import Storage
 from ci_server.http.allowed_hosts import HostCheck
 from ci_server.http.application import Application
 from ci_server.http.shutdown import Leaving
 from ci_server.routes import ROUTES
 from ci_server.services import open_services
 
-Companion = Callable[[Settings, SQLiteJobRepository], AbstractAsyncContextManager[None]]
+Companion = Callable[[Settings, Storage], AbstractAsyncContextManager[None]]
 """Something that lives as long as the application does and shares its repository, such as a controller."""
 
 

@@ -17,10 +17,9 @@ from ci_common.sandbox.pool import Readers
 from ci_common.settings import Settings
 from ci_common.system.disk import Disk
 from ci_common.system.watch import FileWatcher
-from ci_persistence.metrics import JobFigures
-from ci_persistence.repository import JobRepository
+from ci_persistence.metrics import JobMetrics
 from ci_persistence.retention import JobRetention
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.storage import Storage
 from ci_server.detection.tasks import MODULE
 from ci_server.http.shutdown import Leaving
 from ci_server.streaming.batches import RecentBatches
@@ -41,9 +40,9 @@ class Services:
 
     settings: Settings
     data: DataDirectory
-    repository: JobRepository
+    repository: Storage
     retention: JobRetention
-    figures: JobFigures
+    metrics: JobMetrics
     tails: Tails
     leaving: Leaving
     disk: Disk
@@ -73,7 +72,7 @@ def services_of(request: Request) -> Services:
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, repository: SQLiteJobRepository, leaving: Leaving, disk: Disk
+    settings: Settings, repository: Storage, leaving: Leaving, disk: Disk
 ) -> AsyncIterator[Services]:
     """Open what there is besides the repository, and close it. Raises OSError."""
     data = DataDirectory(settings.data_path)
@@ -96,7 +95,7 @@ async def open_services(
                     data=data,
                     repository=repository,
                     retention=repository,
-                    figures=repository,
+                    metrics=repository,
                     tails=tails,
                     leaving=leaving,
                     disk=disk,

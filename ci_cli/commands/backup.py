@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 @click.argument("target", type=FilePath())
 @json_option
 def backup(target: Path, as_json: bool) -> int:
-    """Copy database, uploads and logs, while everything runs.
+    """Copy database, uploads and logs while jobs run.
 
-    TARGET is a directory that is not there yet. What is copied is the installation that CI_DB_PATH and CI_DATA_DIR
-    name, as for `ci serve`. Until it is whole, the backup is named TARGET.incomplete. The exit status is 70, too, where
-    files of a job are not what they were.
+    TARGET is a directory that must not exist yet. The backup is a copy of the installation that CI_DB_PATH and
+    CI_DATA_DIR name, as for `ci serve`. Until it is complete, it is named TARGET.incomplete. The exit status is also 70
+    if files of a job were changed.
     """
     from ci_cli.console import Progress, say
     from ci_cli.interrupts import Interrupts, run_command
@@ -40,18 +40,18 @@ def backup(target: Path, as_json: bool) -> int:
             f"{target}: {manifest['jobs']} jobs of {settings.db_path.absolute()}, {manifest['files']} files, "
             f"{size(manifest['bytes'])}"
         )
-        return _tell_damaged(manifest["damaged"], EX_SOFTWARE)
+        return _report_damaged(manifest["damaged"], EX_SOFTWARE)
 
     return run_command(command)
 
 
-def _tell_damaged(damaged: list[str], status: int) -> int:
+def _report_damaged(damaged: list[str], status: int) -> int:
     from ci_cli.console import say
 
     if not damaged:
         return 0
     more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
-    say(f"the backup is whole, but files in the data directory are not what they were: job {damaged[0]}{more}")
+    say(f"the backup is complete, but files in the data directory were changed: job {damaged[0]}{more}")
     return status
 
 
@@ -60,15 +60,15 @@ def _tell_damaged(damaged: list[str], status: int) -> int:
 @click.option(
     "--keep-queue",
     is_flag=True,
-    help="Leave jobs that waited in the queue there. By default they end as errored, since they may have run since.",
+    help="Keep queued jobs in the queue. By default they end as errored, since they may have run since the backup.",
 )
 @json_option
 def restore(source: Path, keep_queue: bool, as_json: bool) -> int:
-    """Make an installation of a backup.
+    """Make an installation from a backup.
 
-    CI_DB_PATH and CI_DATA_DIR name its place, as for `ci serve`; nothing that is there is replaced. It has an id of
-    its own, so it never touches containers of the original. Jobs that had not completed end as errored, with the
-    reason `restored`: nobody knows what became of them since, and none is run again by itself.
+    CI_DB_PATH and CI_DATA_DIR name its place, as for `ci serve`; existing files are not replaced. It gets a new id, so
+    it never touches containers of the original. Jobs that had not completed end as errored, with the reason `restored`:
+    their outcome since the backup is unknown, and they are not run again automatically.
     """
     from ci_cli.console import Progress, say
     from ci_cli.interrupts import Interrupts, run_command
@@ -85,9 +85,9 @@ def restore(source: Path, keep_queue: bool, as_json: bool) -> int:
             echo_json(done)
         say(f"restored {done['jobs']} jobs, as of {done['created']}, to {done['database']} and {done['data_path']}")
         if done["ended"]:
-            say(f"{done['ended']} of them had not completed and are errored now: ci list --conclusion errored")
+            say(f"{done['ended']} of them had not completed and are now errored: ci list --conclusion errored")
         if done["queued"]:
-            say(f"{done['queued']} wait in the queue, and run when a controller does")
+            say(f"{done['queued']} wait in the queue until a controller runs")
         return 0
 
     return run_command(command)

@@ -12,6 +12,7 @@ from ci_controller.backup.restoring import restore_backup
 from ci_controller.backup.taking import take_backup
 from ci_controller.ownership import Adoption, AdoptionRefused
 from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.storage import Storage
 
 
 async def backup(settings: Settings, target: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -58,7 +59,7 @@ async def adopt(settings: Settings, agreed: Adoption, say: Callable[[str], None]
 
 
 @asynccontextmanager
-async def _existing(settings: Settings) -> AsyncIterator[SQLiteJobRepository]:
+async def _existing(settings: Settings) -> AsyncIterator[Storage]:
     """Open a database that must exist, whatever data directory it belongs to."""
     if not settings.db_path.exists():
         raise AdoptionRefused(f"there is no database at {settings.db_path.absolute()}: name it with CI_DB_PATH")

@@ -13,7 +13,7 @@ from typing import Any
 
 from ci_common.errors import FieldError, InvalidRequest, InvalidUpload, RequestError, Unavailable
 from ci_common.sandbox.channel import HEAD_BYTES, Board, ReadingLimits, Task, as_error, decoded, encoded, length_in
-from ci_common.system.process_start import state_and_start_of
+from ci_common.system.processes import state_and_start_of
 
 _PROGRAM = "import sys; sys.path[:] = {path}; from ci_common.sandbox.child import main; main()"
 _KEPT_VARIABLES = ("DYLD_LIBRARY_PATH", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")

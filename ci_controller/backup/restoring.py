@@ -27,9 +27,9 @@ from ci_controller.backup.taking import Say, jobs_of, opened
 from ci_controller.job_writer import JobWriter
 from ci_controller.ownership import Abandoned, abandon_unfinished, another_id
 from ci_controller.run_directory.workspace import fill_workspace
-from ci_persistence.repository import Installation
+from ci_persistence.repository import Installation, JobReader
 from ci_persistence.sqlite.copies import fold
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.storage import Storage
 
 log = logging.getLogger(__name__)
 
@@ -138,9 +138,7 @@ def _copy_database(backup: Backup, manifest: Manifest, target: Path) -> None:
         raise BackupFault(f"{backup.database} is not the file that the backup was made with: its SHA-256 is another")
 
 
-async def _copy_jobs(
-    backup: Backup, manifest: Manifest, target: DataDirectory, repository: SQLiteJobRepository, say: Say
-) -> int:
+async def _copy_jobs(backup: Backup, manifest: Manifest, target: DataDirectory, repository: JobReader, say: Say) -> int:
     known, jobs, size = frozenset(manifest.damaged), 0, 0
     async for job in jobs_of(repository):
         copied = await in_thread(copy_job, job, backup.data, target)
@@ -152,7 +150,7 @@ async def _copy_jobs(
 
 
 async def _end_unfinished(
-    repository: SQLiteJobRepository, draft: _Draft, data: DataDirectory, clock: Clock, *, keep_queue: bool
+    repository: Storage, draft: _Draft, data: DataDirectory, clock: Clock, *, keep_queue: bool
 ) -> tuple[Abandoned, Installation]:
     lease = await repository.acquire(this_process(), _LEASE_SECONDS)
     assert lease is not None, "nobody leads in a copy"

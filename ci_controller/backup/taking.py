@@ -20,10 +20,11 @@ from ci_common.system.tasks import in_thread
 from ci_common.times import Clock, utc_now
 from ci_controller.backup.files import Copied, copy_job, sha256_of
 from ci_controller.backup.manifest import FORMAT, Backup, BackupFault, Manifest
-from ci_persistence.repository import JobFilter
+from ci_persistence.repository import JobFilter, JobReader
 from ci_persistence.sqlite.copies import copy_database, delete_completed, fold, known_jobs
 from ci_persistence.sqlite.repository import SQLiteJobRepository
 from ci_persistence.sqlite.schema import migrations
+from ci_persistence.storage import Storage
 
 _PAGE = 100
 
@@ -102,7 +103,7 @@ def program_version() -> str:
 
 
 @asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[SQLiteJobRepository]:
+async def opened(path: Path) -> AsyncIterator[Storage]:
     """Yield a database that is nobody else's, brought up to date."""
     repository = SQLiteJobRepository(path)
     await repository.open()
@@ -112,7 +113,7 @@ async def opened(path: Path) -> AsyncIterator[SQLiteJobRepository]:
         await repository.close()
 
 
-async def jobs_of(repository: SQLiteJobRepository) -> AsyncIterator[Job]:
+async def jobs_of(repository: JobReader) -> AsyncIterator[Job]:
     """Yield all jobs of a database that nobody writes, newest first."""
     older_than = None
     while page := await repository.list_jobs(JobFilter(), limit=_PAGE, older_than=older_than):

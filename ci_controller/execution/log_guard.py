@@ -7,8 +7,7 @@ from contextlib import suppress
 from ci_common.jobs import Job, State, new_job_id
 from ci_common.run_directory.layout import ExitRecord, RunDirectory, open_regular, read_capped
 from ci_common.run_directory.output import LogTimes, most_bytes
-from ci_common.system.append_only import make_append_only
-from ci_common.system.trees import Folder
+from ci_common.system.trees import Folder, make_append_only
 
 _COMPARED_BYTES = 4096
 _READ_ONLY = 0o444

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ci_common.jobs import Job, State, is_job_id
 from ci_common.run_directory.layout import LOG, UNCONFIRMED, DataDirectory
-from ci_common.system.directory_scan import walked
+from ci_common.system.directory_scan import scan_gently
 from ci_common.system.trees import Folder
 from ci_common.times import Clock
 from ci_controller.gc.runner import FOUND_TWICE, Collector
@@ -34,7 +34,7 @@ class UncleanAttempts(Collector[WorkloadKey]):
     supervise: Callable[[Job], None]
 
     async def find(self) -> AsyncGenerator[list[WorkloadKey], None]:
-        async with aclosing(walked(self.data.jobs, _unclean_attempts)) as found:
+        async with aclosing(scan_gently(self.data.jobs, _unclean_attempts)) as found:
             async for keys in found:
                 yield keys
 
@@ -85,7 +85,7 @@ class OrphanDirectories(Collector[Path]):
                 return []  # It has just been moved or removed, or cannot be seen.
 
         # Directories first: a row is there before a submission takes its mark away.
-        async with aclosing(walked(self.parent, old)) as found:
+        async with aclosing(scan_gently(self.parent, old)) as found:
             async for job_ids in found:
                 known = await self.repository.get_many(job_ids)
                 for job_id in known:

@@ -1,7 +1,7 @@
 """Ends the job that takes most of a full disk, since nothing else would make room on it.
 
 A job that fills the disk and goes on leaves none for the ends of other jobs, for cancellations and deletions. What is
-kept back for these (`ci_common.system.reserved_space`) it would fill, too.
+kept back for these (`ci_common.system.disk`) it would fill, too.
 """
 
 import asyncio
@@ -9,8 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from ci_common.run_directory.layout import DataDirectory
-from ci_common.system.disk import is_full
-from ci_common.system.reserved_space import Ballast
+from ci_common.system.disk import Ballast, is_full
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from ci_common.run_directory.layout import DataDirectory, read_capped
 from ci_common.system.processes import ProcessIdentity
 from ci_controller.runtime.docker.containers import INSTALLATION, JOB, KIND
 from ci_controller.runtime.docker.engine import Absent, Conflict, Engine
-from ci_persistence.repository import JobRepository
+from ci_persistence.storage import Storage
 
 _RECORD_BYTES = 4096
 
@@ -46,7 +46,7 @@ class Workloads(Protocol):
 class Containers:
     """The containers of the installation with this id. `engine` and `repository` are open, and closed with this."""
 
-    def __init__(self, engine: Engine, repository: JobRepository, installation_id: str) -> None:
+    def __init__(self, engine: Engine, repository: Storage, installation_id: str) -> None:
         self._engine = engine
         self._repository = repository
         self._label = f"{INSTALLATION}={installation_id}"

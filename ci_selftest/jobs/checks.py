@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
+from ci_client.events import complete_event_of
 from ci_client.exits import status_of_job
-from ci_client.stream import complete_event_of
 from ci_common.jobs import Conclusion, ReasonCode
 from ci_selftest.jobs.evidence import Evidence, Promise, Violation
 from ci_selftest.jobs.plans import LAST_WORD, JobPlan, Kind

@@ -9,7 +9,7 @@ from typing import Any
 
 from ci_client.aio import CiClient
 from ci_client.errors import EX_SOFTWARE, EX_UNAVAILABLE, ClientError, SubmissionUncertain
-from ci_client.stream import complete_event_of
+from ci_client.events import complete_event_of
 from ci_selftest.jobs.client_process import ClientProcess
 from ci_selftest.jobs.evidence import Evidence
 from ci_selftest.jobs.plans import JobPlan, Way

@@ -13,7 +13,7 @@ import httpx
 
 from ci_client.aio import CiClient
 from ci_client.errors import ClientError, ConnectionBroken, ServerError, ServerUnreachable
-from ci_client.stream import complete_event_of, log_bytes_of
+from ci_client.events import complete_event_of, log_bytes_of
 from ci_common.stream import COMPLETE, LOG, Event
 
 GIVE_UP_SECONDS = 3600.0

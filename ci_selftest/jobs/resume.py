@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ci_client.aio import CiClient
 from ci_client.errors import ClientError
-from ci_client.stream import log_bytes_of
+from ci_client.events import log_bytes_of
 from ci_common.stream import LOG
 from ci_selftest.jobs.readers import GIVE_UP_SECONDS, IDLE_SECONDS, PAUSE_SECONDS, may_pass
 

@@ -11,7 +11,7 @@ from starlette.types import Scope, Send
 _ANSWER = "ci_server.long_answer"
 
 
-class Held(Protocol):
+class OpenStream(Protocol):
     """The place of a long answer, for as long as it is given."""
 
     @property
@@ -28,7 +28,7 @@ class LongAnswer(Protocol):
     job_id: str
     status_code: int
 
-    async def begin(self, send: Send) -> Held:
+    async def begin(self, send: Send) -> OpenStream:
         """Begin the answer, and have it given by others, with `send`, until it is left."""
 
 

@@ -23,7 +23,5 @@ def path_of(scope: Scope) -> str:
 def log_request(scope: Scope, status: int, seconds: float, job_id: str | None = None) -> None:
     """Write the one line that every request leaves in the log."""
     job_id = job_id or scope.get(_JOB_ID) or scope.get("path_params", {}).get("job_id", "-")
-    line = f"{scope['method']} {path_of(scope)} {status} {seconds * 1000:.1f} ms job={ascii(job_id)[1:-1]}"
-    if logger.isEnabledFor(logging.INFO):
-        # Without looking for its place in the code, which it does not tell anyway.
-        logger.handle(logger.makeRecord(logger.name, logging.INFO, __file__, 0, line, (), None))
+    shown = ascii(job_id)[1:-1]
+    logger.info("%s %s %d %.1f ms job=%s", scope["method"], path_of(scope), status, seconds * 1000, shown)

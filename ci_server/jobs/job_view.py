@@ -8,7 +8,7 @@ from typing import Any
 from ci_common.errors import AttemptNotFound
 from ci_common.jobs import ACTIVE_STATES, Job
 from ci_common.run_directory.layout import RunDirectory, open_regular
-from ci_common.timeline import Trace, left_in_files
+from ci_common.timeline import Timeline, milestones_in_files
 from ci_common.wire import job_on_wire
 from ci_server.services import Services
 from ci_server.streaming.live_steps import live_steps
@@ -48,8 +48,8 @@ def job_documents(services: Services, jobs: Iterable[Job]) -> Iterator[dict[str,
 
 def _live_trace(job: Job, run: RunDirectory) -> dict[str, int]:
     """Return the stations of the present attempt; its driver writes the later ones only once it has ended."""
-    trace = Trace(job.trace, after=max(job.arrival.values(), default=0))
-    trace.fill_in(left_in_files(run))
+    trace = Timeline(job.trace, after=max(job.arrival.values(), default=0))
+    trace.fill_in(milestones_in_files(run))
     return trace.times()
 
 

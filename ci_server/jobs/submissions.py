@@ -16,7 +16,7 @@ from ci_common.parsing.models import invalid, validated
 from ci_common.parsing.text import printable
 from ci_common.settings import Settings
 from ci_common.spec import Spec
-from ci_common.timeline import Station, Trace, gone_on
+from ci_common.timeline import Milestone, Timeline, with_milestone
 from ci_common.times import utc_now
 from ci_common.wire import BuiltinRequest
 from ci_server.detection.projects import Resolved, resolve_command
@@ -37,7 +37,7 @@ async def submit_upload(services: Services, request: Request) -> Job:
     async with services.admission.upload(announced) as place, staged(services.data, job_id) as staging:
         services.readers.expect()
         upload = await receive_upload(request, staging.upload, max_bytes, on_written=place.count)
-        trace.note(Station.RECEIVED)
+        trace.note(Milestone.RECEIVED)
         raw = b"{}" if upload.spec is None else upload.spec
         spec, masked = await apart(len(raw), _read_spec, raw)
         async with _while_connected(request):
@@ -47,7 +47,7 @@ async def submit_upload(services: Services, request: Request) -> Job:
                 )
             )
         described = {"filename": upload.filename, "size": upload.size, "sha256": upload.sha256}
-        trace.note(Station.UNPACKED)
+        trace.note(Milestone.UNPACKED)
         payload = {"upload": described, **masked}
         job = _workload_job(CONTAINER, job_id, resolved, payload, has_upload=True, arrival=trace.times())
         note_job(request.scope, job_id)
@@ -56,7 +56,7 @@ async def submit_upload(services: Services, request: Request) -> Job:
 
 async def submit_body(services: Services, request: Request) -> tuple[Job, int]:
     """Store the job that a JSON body asks for; return it, and the body's size. Raises RequestError."""
-    arrival = gone_on({}, Station.ACCEPTED)
+    arrival = with_milestone({}, Milestone.ACCEPTED)
     body = await read_json_body(request)
     job = await apart(len(body), _asked_job, body, services.settings, arrival)
     services.admission.check()
@@ -104,15 +104,15 @@ async def retry(services: Services, request: Request, job: Job) -> Job:
                     services.readers, upload, workspace, services.unpack_limits, check_room=place.check_room
                 )
             )
-        trace.note(Station.UNPACKED)
+        trace.note(Milestone.UNPACKED)
         again = replace(again, arrival=trace.times())
         return await staging.commit(services.repository, again, max_queued=max_queued)
 
 
-def _accepted() -> Trace:
+def _accepted() -> Timeline:
     """Return the trace of a submission whose request has come."""
-    trace = Trace()
-    trace.note(Station.ACCEPTED)
+    trace = Timeline()
+    trace.note(Milestone.ACCEPTED)
     return trace
 
 

@@ -5,7 +5,7 @@ from starlette.types import Receive, Scope, Send
 
 from ci_common.jobs import Job
 from ci_common.stream import JOB_ID, Cursor
-from ci_server.http.detached_response import Held, hand_over
+from ci_server.http.detached_response import OpenStream, hand_over
 from ci_server.http.lingering_close import NO_SNIFFING
 from ci_server.streaming.connections import Reader
 from ci_server.streaming.event_source import Place
@@ -36,7 +36,7 @@ class JobStream(Response):
         else:
             hand_over(scope, self)
 
-    async def begin(self, send: Send) -> Held:
+    async def begin(self, send: Send) -> OpenStream:
         """Begin to stream; what has been told by then is sent, and the rest as it comes, up to the verdict."""
         await send(
             {"type": "http.response.start", "status": self.status_code, "headers": [*self.raw_headers, NO_SNIFFING]}

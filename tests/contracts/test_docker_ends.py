@@ -8,7 +8,7 @@ import pytest
 from ci_common.archives.unpack import UnpackLimits
 from ci_common.jobs import Job, State
 from ci_common.run_directory.layout import DataDirectory, ExitRecord
-from ci_common.system.reserved_space import Ballast
+from ci_common.system.disk import Ballast
 from ci_common.times import utc_now
 from ci_controller.execution.workload_execution import WorkloadExecution
 from ci_controller.runtime.protocol import Phase, Runtime, Workload

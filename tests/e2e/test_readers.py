@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from ci_client.aio import CiClient
-from ci_client.stream import complete_event_of
+from ci_client.events import complete_event_of
 from ci_common.stream import Event
 from tests.helpers.service import Service
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from tests.helpers.installation import ROOT
 from tests.helpers.markdown import pages
@@ -11,16 +10,16 @@ REFUSED = ("whoever", "nobody", "anew", "somebody", "everybody", "by now", "mean
 """Name the process or the person instead, say "again" or "so far", or leave the word out."""
 
 NOT_CLEAN_YET = (
-    "ci_cli",
-    "ci_client",
-    "ci_common",
-    "ci_controller",
-    "ci_persistence",
-    "ci_selftest",
-    "ci_server",
-    "docs",
+    "ci_common/",
+    "ci_controller/",
+    "ci_selftest/",
+    "ci_server/",
+    "docs/capacity.md",
+    "docs/metrics.md",
+    "docs/performance.md",
+    "docs/selftest.md",
 )
-"""Folders in which such words still stand. A folder that has none left has to leave this list."""
+"""Folders and pages in which such words still occur. One that has none left has to leave this list."""
 
 _WORDS = re.compile(
     r"(?<![a-z])(" + "|".join(word.replace(" ", r"[\s#]+") for word in REFUSED) + r")(?![a-z])", re.IGNORECASE
@@ -46,14 +45,12 @@ def refused_words() -> list[str]:
 
 
 def test_refused_words_do_not_occur() -> None:
-    assert [
-        found for found in refused_words() if not found.startswith(tuple(f"{name}/" for name in NOT_CLEAN_YET))
-    ] == []
+    assert [found for found in refused_words() if not found.startswith(NOT_CLEAN_YET)] == []
 
 
-def test_the_list_of_folders_only_shrinks() -> None:
+def test_the_list_of_exceptions_only_shrinks() -> None:
     found = refused_words()
-    clean = [name for name in NOT_CLEAN_YET if not any(entry.startswith(f"{name}/") for entry in found)]
+    clean = [name for name in NOT_CLEAN_YET if not any(entry.startswith(name) for entry in found)]
     assert clean == [], "these are clean: take them off the list"
 
 
@@ -65,4 +62,3 @@ def test_a_refused_word_is_found_across_a_line_break() -> None:
 
 def test_the_pages_are_read() -> None:
     assert {"README.md", "ARCHITECTURE.md", "ci_common/jobs.py"} <= {name for name, _ in texts()}
-    assert all((ROOT / Path(name)).is_dir() for name in NOT_CLEAN_YET)

@@ -216,7 +216,7 @@ def test_a_file_that_grows_as_quickly_as_it_is_read(tmp_path: Path, monkeypatch:
     archive = pack_directory(tmp_path)
     with archive.file, zipfile.ZipFile(archive.file) as packed:
         assert packed.read("log") == b"x" * 3_000_000
-    assert archive.notes == ["log grew while packing; what came later is left out"]
+    assert archive.notes == ["log grew while packing; the bytes that came later are left out"]
 
 
 @needs_other_user

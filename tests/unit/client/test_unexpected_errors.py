@@ -73,7 +73,7 @@ def test_no_place_for_a_report(
     assert run_cli(["status", "x"]) == 70
     told = capsys.readouterr().err
     assert "ZeroDivisionError" in told
-    assert "could not be kept" in told
+    assert "could not be saved" in told
 
 
 @pytest.mark.parametrize(

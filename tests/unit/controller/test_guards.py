@@ -17,7 +17,7 @@ from ci_common.errors import LeadershipLost
 from ci_common.jobs import Job, State, new_job_id
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.spec import ExecutionPlan, PlannedStep
-from ci_common.system.reserved_space import Ballast
+from ci_common.system.disk import Ballast
 from ci_common.times import utc_now
 from ci_controller.execution.workload_execution import WorkloadExecution
 from ci_controller.run_directory import preparation

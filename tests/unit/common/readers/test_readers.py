@@ -14,7 +14,7 @@ from ci_common.errors import DiskLow, InvalidRequest, InvalidUpload, RequestErro
 from ci_common.sandbox.channel import ReadingLimits, Task
 from ci_common.sandbox.pool import AT_ONCE, Pace, Readers
 from ci_common.sandbox.process import ReaderLost
-from ci_common.system.process_start import state_and_start_of
+from ci_common.system.processes import state_and_start_of
 from tests.helpers.waiting import PATIENCE, eventually
 
 MODULE = "tests.helpers.reader_tasks"

@@ -12,6 +12,7 @@ import pytest
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_controller.doctor import examine
+from ci_persistence.sqlite import inspection
 from ci_persistence.sqlite.inspection import DatabaseTrouble, Trouble, inspect_database
 from ci_persistence.sqlite.queries import CONFIGURE_WRITER
 from ci_persistence.sqlite.repository import SQLiteJobRepository
@@ -58,7 +59,11 @@ def of_others(path: Path) -> None:
         (in_bad_order, "damaged", "ci restore BACKUP"),
         (lambda path: path.write_text("no database" * 500), "foreign", "CI_DB_PATH"),
         (of_others, "foreign", "CI_DB_PATH"),
-        (without_a_column, "foreign: it is not as this version of the program makes one: it lacks lease", "CI_DB_PATH"),
+        (
+            without_a_column,
+            "foreign: it does not have the schema of this version",
+            "CI_DB_PATH",
+        ),
         (too_new, "too_new: its schema version is 99", "newer ci-server"),
     ],
 )
@@ -101,7 +106,10 @@ async def test_a_writer_that_does_not_let_go(settings: Settings, repository: SQL
         assert all(finding.name != "database writes" for finding in await examine.examine(settings))
 
 
-async def test_an_older_database_says_so(settings: Settings, data: DataDirectory) -> None:
+async def test_an_older_database_says_so(
+    settings: Settings, data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspection, "migrations", lambda: [*migrations(), "SELECT 1;"])
     with closing(sqlite3.connect(settings.db_path)) as database:
         database.executescript("".join((*CONFIGURE_WRITER[0], ";", migrations()[0], "PRAGMA user_version = 1")))
     settings.db_path.chmod(0o600)

@@ -193,9 +193,7 @@ async def test_the_runtime_says_when_it_cannot_work(
 
 def test_a_supervisor_imports_little() -> None:
     """A job waits for that: with one of these it takes several times as long."""
-    look = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import ci_common.system.process_start, {supervisor.__name__}"
-    )
+    look = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import ci_common.system.processes, {supervisor.__name__}"
     program = [sys.executable, "-I", "-S", "-c", f"{look}; print(*sys.modules)"]
     loaded = subprocess.run(program, check=True, capture_output=True, text=True).stdout.split()
     assert supervisor.__name__ in loaded

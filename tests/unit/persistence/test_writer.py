@@ -12,30 +12,29 @@ import pytest
 
 from ci_common.errors import JobNotFound, NoRoom, QueueFull
 from ci_common.jobs import Job
-from ci_common.system.reserved_space import Ballast
+from ci_common.system.disk import Ballast
 from ci_common.system.watch import FileWatcher
 from ci_persistence.sqlite import connections
-from ci_persistence.sqlite.change_notifier import News
-from ci_persistence.sqlite.connections import Lane
+from ci_persistence.sqlite.change_notifier import ChangeNotifier
+from ci_persistence.sqlite.connections import Connection, Writer
 from ci_persistence.sqlite.operations import data_version
 from ci_persistence.sqlite.queries import CONFIGURE_WRITER
 from ci_persistence.sqlite.repository import SQLiteJobRepository
-from ci_persistence.sqlite.writer import Writer
 from tests.helpers.jobs import PLENTY, new_job
 from tests.helpers.waiting import eventually
 
 
-def news_of(lane: Lane) -> News:
-    """Return the news of a connection that nobody follows."""
-    return News(partial(lane.run, data_version), FileWatcher().subscribe)
+def notifier_of(connection: Connection) -> ChangeNotifier:
+    """Return a notifier without listeners."""
+    return ChangeNotifier(partial(connection.run, data_version), FileWatcher().subscribe)
 
 
 class TestWriter:
     async def test_what_waits_together_shares_a_commit_and_fails_alone(self, path: Path) -> None:
         statements: list[str] = []
-        lane = Lane(path, busy_timeout=1, setup=CONFIGURE_WRITER)
-        await lane.open()
-        writer = Writer(path, lane, news_of(lane))
+        connection = Connection(path, busy_timeout=1, setup=CONFIGURE_WRITER)
+        await connection.open()
+        writer = Writer(path, connection, notifier_of(connection))
         release = threading.Event()
 
         def prepare(connection: sqlite3.Connection) -> None:
@@ -71,7 +70,7 @@ class TestWriter:
         assert outcomes[:6] == [0, errors[1], 2, errors[3], errors[4], 5]
         assert isinstance(outcomes[6], ValueError)
         assert statements.count("COMMIT") == 2
-        assert await lane.run(stored) == [0, 2, 5]
+        assert await connection.run(stored) == [0, 2, 5]
         await writer.close()
 
     async def test_jobs_that_are_stored_together_fail_alone(self, path: Path) -> None:
@@ -84,7 +83,7 @@ class TestWriter:
         expected = [Job] * 5 + [ValueError, Job]
         assert [type(outcome) for outcome in outcomes] == expected, "there is a job of the sixth one's id"
         assert [job.id for job in await repository.queued()] == [job.id for job in jobs]
-        assert (await repository.figures()).submitted == 7
+        assert (await repository.metrics()).submitted == 7
         await repository.close()
 
     async def test_of_jobs_that_are_stored_together_the_first_get_the_room(self, path: Path) -> None:
@@ -98,9 +97,9 @@ class TestWriter:
         await repository.close()
 
     async def test_what_is_to_be_certain_is_told_of_although_its_caller_was_cancelled(self, path: Path) -> None:
-        lane = Lane(path, busy_timeout=1, setup=CONFIGURE_WRITER)
-        await lane.open()
-        writer = Writer(path, lane, news_of(lane))
+        connection = Connection(path, busy_timeout=1, setup=CONFIGURE_WRITER)
+        await connection.open()
+        writer = Writer(path, connection, notifier_of(connection))
         begun, release = threading.Event(), threading.Event()
 
         def operation(_: sqlite3.Connection) -> str:
@@ -108,7 +107,7 @@ class TestWriter:
             release.wait(60)
             return "stored"
 
-        running = asyncio.create_task(writer.run_certainly(operation))
+        running = asyncio.create_task(writer.run(operation, certain=True))
         await eventually(begun.is_set)
         for _ in range(2):
             running.cancel()
@@ -129,7 +128,7 @@ class TestWriter:
         await repository.close()
 
 
-class FullDisk(Lane):
+class FullDisk(Connection):
     """A connection to a database on a disk that has no room but for what is kept back."""
 
     def __init__(self, path: Path) -> None:
@@ -145,13 +144,13 @@ class FullDisk(Lane):
 
 @pytest.fixture
 async def full_disk(path: Path) -> AsyncIterator[tuple[FullDisk, Writer]]:
-    lane = FullDisk(path)
-    await lane.open()
-    writer = Writer(path, lane, news_of(lane), optional=(Submission,))
+    connection = FullDisk(path)
+    await connection.open()
+    writer = Writer(path, connection, notifier_of(connection))
     await writer.run(lambda connection: connection.execute("CREATE TABLE t (a INTEGER)"))
-    await eventually(lane.ballast.is_kept, "room is kept back after the first commit")
-    lane.is_full = True
-    yield lane, writer
+    await eventually(connection.ballast.is_kept, "room is kept back after the first commit")
+    connection.is_full = True
+    yield connection, writer
     await writer.close()
 
 
@@ -159,25 +158,21 @@ def insert(number: int) -> connections.Query[int]:
     return lambda connection: connection.execute("INSERT INTO t VALUES (?)", [number]).rowcount
 
 
-class Submission:
-    """An operation that gets no room that is kept back."""
-
-    def __call__(self, connection: sqlite3.Connection) -> int:
-        return insert(0)(connection)
-
-
 async def test_a_full_disk_takes_what_makes_room_and_no_submission(full_disk: tuple[FullDisk, Writer]) -> None:
-    lane, writer = full_disk
+    connection, writer = full_disk
     outcomes = await asyncio.gather(
-        writer.run(Submission()), writer.run(insert(1)), writer.run(insert(2)), return_exceptions=True
+        writer.run(insert(0), vital=False), writer.run(insert(1)), writer.run(insert(2)), return_exceptions=True
     )
     assert [type(outcome) for outcome in outcomes] == [NoRoom, int, int]
-    assert await lane.run(lambda connection: [row["a"] for row in connection.execute("SELECT a FROM t")]) == [1, 2]
-    assert not lane.ballast.is_kept()
+    assert await connection.run(lambda connection: [row["a"] for row in connection.execute("SELECT a FROM t")]) == [
+        1,
+        2,
+    ]
+    assert not connection.ballast.is_kept()
 
 
 async def test_a_submission_alone_leaves_it_alone(full_disk: tuple[FullDisk, Writer]) -> None:
-    lane, writer = full_disk
+    connection, writer = full_disk
     with pytest.raises(NoRoom):
-        await writer.run(Submission())
-    assert lane.ballast.is_kept()
+        await writer.run(insert(0), vital=False)
+    assert connection.ballast.is_kept()

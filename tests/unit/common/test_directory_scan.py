@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ci_common.system import directory_scan
-from ci_common.system.directory_scan import walked
+from ci_common.system.directory_scan import scan_gently
 from tests.helpers.waiting import PATIENCE, eventually
 
 
@@ -27,7 +27,7 @@ async def test_everything_is_found_a_few_entries_at_a_time_and_in_a_thread(
         assert threading.get_ident() != here
         return [entry.name, entry.name.upper()]
 
-    async with aclosing(walked(tmp_path, examine)) as slices:
+    async with aclosing(scan_gently(tmp_path, examine)) as slices:
         async for names in slices:
             found.append(names)
     assert sorted(name for names in found for name in names) == sorted(2 * [str(n) for n in range(entries)])
@@ -36,12 +36,12 @@ async def test_everything_is_found_a_few_entries_at_a_time_and_in_a_thread(
 
 async def test_what_finds_nothing_yields_nothing(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
-    async with aclosing(walked(tmp_path, lambda _: ())) as slices:
+    async with aclosing(scan_gently(tmp_path, lambda _: ())) as slices:
         assert [found async for found in slices] == []
 
 
 async def test_a_directory_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    async with aclosing(walked(tmp_path / "none", lambda _: ())) as slices:
+    async with aclosing(scan_gently(tmp_path / "none", lambda _: ())) as slices:
         with pytest.raises(FileNotFoundError):
             await anext(slices)
 
@@ -65,7 +65,7 @@ async def test_what_a_cancelled_walk_has_just_opened_is_closed(tmp_path: Path, m
     monkeypatch.setattr(directory_scan.os, "scandir", Slow)
 
     async def walk() -> None:
-        async with aclosing(walked(tmp_path, lambda entry: [entry])) as found:
+        async with aclosing(scan_gently(tmp_path, lambda entry: [entry])) as found:
             await anext(found)
 
     walking_on = asyncio.create_task(walk())
