@@ -25,7 +25,6 @@ from ci_server.streaming.row_watcher import JobFeed
 from ci_server.streaming.shared_tail import Sources
 from ci_server.streaming.tails import Tails
 from ci_server.uploads.admission import Admission
-from ci_server.uploads.stale_uploads import sweep_for_ever
 
 _RECENT_BYTES = 8 * 1024**2
 """How many recent bytes of streams stay in memory, for readers that are a little behind."""
@@ -74,7 +73,6 @@ async def open_services(
         feed = JobFeed(repository)
         tasks = [
             asyncio.create_task(feed.run(), name="job-feed"),
-            asyncio.create_task(sweep_for_ever(data, repository), name="sweep"),
         ]
         for task in tasks:
             task.add_done_callback(_report_end)
