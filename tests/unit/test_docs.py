@@ -25,8 +25,8 @@ from ci_selftest.jobs.evidence import Promise
 from ci_selftest.schedule import Fault
 from ci_server.api import create_api
 from ci_server.detection.ci_yaml import read_ci_yaml
-from ci_server.detection.python.needs import DEVELOPMENT, TEST
-from ci_server.detection.python.python_project import PROJECT_FILES, TEST_FILES
+from ci_server.detection.python.steps import PROJECT_FILES, TEST_FILES
+from ci_server.detection.python.test_requirements import DEVELOPMENT, TEST
 from ci_server.jobs.listing import ListQuery
 from ci_server.jobs.redaction import MASK, masked_env
 from ci_server.jobs.starting_points import StreamQuery
