@@ -22,10 +22,10 @@ from ci_persistence.retention import JobRetention
 from ci_persistence.storage import Storage
 from ci_server.detection.tasks import MODULE
 from ci_server.http.shutdown import Leaving
-from ci_server.streaming.batches import RecentBatches
-from ci_server.streaming.row_watcher import JobFeed
+from ci_server.streaming.event_source import RecentBatches
+from ci_server.streaming.row_watcher import RowWatcher
 from ci_server.streaming.shared_tail import Sources
-from ci_server.streaming.tails import Tails
+from ci_server.streaming.streams import Tails
 from ci_server.uploads.admission import Admission
 from ci_server.uploads.stale_uploads import sweep_for_ever
 
@@ -80,9 +80,9 @@ async def open_services(
     async with FileWatcher() as watcher, Readers(MODULE, ReadingLimits.of(settings)) as readers:
         if settings.controller != "off":  # A server that runs jobs is there to be given some.
             readers.expect()
-        feed = JobFeed(repository)
+        rows = RowWatcher(repository)
         tasks = [
-            asyncio.create_task(feed.run(), name="job-feed"),
+            asyncio.create_task(rows.run(), name="row watcher"),
             asyncio.create_task(sweep_for_ever(data, repository), name="sweep"),
         ]
         for task in tasks:
@@ -90,7 +90,7 @@ async def open_services(
         try:
             admission = Admission(settings, repository, disk, leaving)
             recent = RecentBatches(_RECENT_BYTES)
-            tails = Tails(Sources(repository, watcher, feed, leaving, partial(run_of, data), recent))
+            tails = Tails(Sources(repository, watcher, rows, leaving, partial(run_of, data), recent))
             with tails.ending_with_the_server():
                 yield Services(
                     settings=settings,

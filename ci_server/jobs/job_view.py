@@ -8,11 +8,10 @@ from typing import Any
 from ci_common.errors import AttemptNotFound
 from ci_common.jobs import ACTIVE_STATES, Job
 from ci_common.run_directory.layout import RunDirectory, open_regular
+from ci_common.run_directory.output import character_start, live_steps
 from ci_common.timeline import Timeline, milestones_in_files
 from ci_common.wire import job_on_wire
 from ci_server.services import Services
-from ci_server.streaming.live_steps import live_steps
-from ci_server.streaming.log_positions import character_start
 
 logger = logging.getLogger(__name__)
 

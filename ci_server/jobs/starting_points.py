@@ -10,11 +10,10 @@ from ci_common.errors import FieldError, InvalidRequest
 from ci_common.jobs import Job, State
 from ci_common.parsing.values import Integer
 from ci_common.run_directory.layout import RunDirectory, open_regular
-from ci_common.run_directory.output import LogTimes
+from ci_common.run_directory.output import LogTimes, character_start, last_lines
 from ci_common.stream import BEGINNING, Cursor
 from ci_server.http.request_reading import read_query
 from ci_server.jobs.listing import Instant
-from ci_server.streaming.log_positions import character_start, last_lines
 
 _HEADER = "last-event-id"
 
