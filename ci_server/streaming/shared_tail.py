@@ -18,7 +18,7 @@ from ci_common.jobs import Job
 from ci_common.run_directory.layout import RunDirectory
 from ci_common.system.watch import FileWatcher
 from ci_persistence.repository import JobReader
-from ci_server.http.shutdown import Leaving
+from ci_server.http.shutdown import Shutdown
 from ci_server.streaming.event_source import Batch, EventSource, Next, Position, RecentBatches
 from ci_server.streaming.framing import END, FLUSH, PING, Reader, body, send_nowait
 from ci_server.streaming.row_watcher import Follower, RowWatcher, Wakeups
@@ -41,7 +41,7 @@ class Sources:
     repository: JobReader
     watcher: FileWatcher
     rows: RowWatcher
-    leaving: Leaving
+    shutdown: Shutdown
     run_of: Callable[[Job], RunDirectory]
     recent: RecentBatches
 
@@ -131,7 +131,7 @@ class SharedTail:
 
     async def _lead(self, follower: Follower, events: EventSource) -> None:
         """Move the head on as long as there are readers."""
-        while not (follower.gone or self._sources.leaving.begun):
+        while not (follower.gone or self._sources.shutdown.started):
             began = time.thread_time()
             if self._ping_is_due:
                 self._ping_is_due = False

@@ -9,8 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from ci_common.jobs import Job
 from ci_common.stream import JOB_ID, Cursor
-from ci_server.http.detached_response import OpenStream, hand_over
-from ci_server.http.lingering_close import NO_SNIFFING
+from ci_server.http.exchange import NO_SNIFFING, OpenStream, detach
 from ci_server.http.shutdown import GRACE_SECONDS
 from ci_server.streaming.event_source import Position
 from ci_server.streaming.framing import Reader, frame
@@ -51,7 +50,7 @@ class Tails:
     def ending_with_the_server(self) -> Iterator[None]:
         """End all streams when the server stops, and a moment later also the requests of clients that do not read."""
         try:
-            with self._sources.leaving.telling(self._leave):
+            with self._sources.shutdown.on_shutdown(self._leave):
                 yield
         finally:
             for tail in tuple(self._tails.values()):
@@ -98,7 +97,7 @@ class JobStream(Response):
         if scope["method"] == "HEAD":
             await super().__call__(scope, receive, send)
         else:
-            hand_over(scope, self)
+            detach(scope, self)
 
     async def begin(self, send: Send) -> OpenStream:
         """Begin to stream. Past events are sent at once, further ones as they come, up to the result."""

@@ -10,8 +10,6 @@ REFUSED = ("whoever", "nobody", "anew", "somebody", "everybody", "by now", "mean
 """Name the process or the person instead, say "again" or "so far", or leave the word out."""
 
 NOT_CLEAN_YET = (
-    "ci_cli/",
-    "ci_client/",
     "ci_common/",
     "ci_controller/",
     "ci_selftest/",
