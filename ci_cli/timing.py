@@ -35,17 +35,17 @@ def timing_document(job: dict[str, Any]) -> dict[str, Any]:
 
 def _passed(job: dict[str, Any]) -> Iterator[Passed]:
     """Yield all stations in order: those of the submission, of the earlier attempts, and of the present one."""
-    from ci_common.timeline import ARRIVAL
+    from ci_common.timeline import SUBMISSION_MILESTONES
 
     own = [(entry["station"], datetime.fromisoformat(entry["time"])) for entry in job.get("timing") or []]
     for station, instant in own:
-        if station in ARRIVAL:
+        if station in SUBMISSION_MILESTONES:
             yield "", station, instant
     for attempt in job.get("attempts") or []:
         for entry in attempt.get("timing") or []:
             yield str(attempt["attempt"]), entry["station"], datetime.fromisoformat(entry["time"])
     for station, instant in own:
-        if station not in ARRIVAL:
+        if station not in SUBMISSION_MILESTONES:
             yield str(job.get("attempt") or 1), station, instant
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from ci_common.jobs import Job
 from ci_common.times import Clock, Uptime, uptime
 from ci_controller.job_time import now_of
-from ci_controller.timelines import COMMITTED, Traces
+from ci_controller.timelines import COMMITTED, Timelines
 from ci_persistence.repository import JobRepository, Lease
 
 
@@ -18,7 +18,7 @@ class JobWriter:
     lease: Lease
     clock: Clock
     uptime: Uptime = uptime
-    traces: Traces = field(default_factory=Traces)
+    timelines: Timelines = field(default_factory=Timelines)
 
     def now_of(self, job: Job) -> datetime:
         """Return the present instant as the job's deadlines see it; see `job_time.now_of`."""
@@ -26,7 +26,7 @@ class JobWriter:
 
     async def write(self, job: Job, **changes: object) -> Job:
         """Write `changes`, and which stations the job has passed; see `JobRepository.update`."""
-        trace = self.traces.of(job)
+        trace = self.timelines.of(job)
         written = await self.repository.update(job, self.lease, **{"trace": trace.times()} | changes)
         if written.state is not job.state and written.state in COMMITTED:
             trace.note(COMMITTED[written.state])

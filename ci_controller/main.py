@@ -23,7 +23,7 @@ from ci_controller.reconciler import Reconciler
 from ci_controller.runtime.docker import DockerRuntime
 from ci_controller.runtime.process.runtime import ProcessRuntime
 from ci_controller.runtime.protocol import Runtime
-from ci_controller.timelines import Traces
+from ci_controller.timelines import Timelines
 from ci_persistence.sqlite.opening import open_installation
 from ci_persistence.storage import Storage
 
@@ -87,7 +87,7 @@ async def control(parts: Parts) -> None:
         reconciler = Reconciler(
             settings=settings,
             writer=JobWriter(
-                parts.repository, leadership.lease, parts.clock, parts.uptime, Traces(parts.clock, parts.uptime)
+                parts.repository, leadership.lease, parts.clock, parts.uptime, Timelines(parts.clock, parts.uptime)
             ),
             retention=parts.repository,
             runtimes=parts.runtimes,

@@ -1,38 +1,39 @@
-"""What this controller has seen of the paths of jobs, kept in memory until the next write to the row takes it along.
+"""The milestones that this controller has seen, kept in memory until the next write of the row includes them.
 
-What one that died had not written yet is missing then, but for what files tell (`ci_common.timeline.left_in_files`).
+Milestones that a crashed controller had not written are missing, except those that can be read from files
+(`ci_common.timeline.milestones_in_files`).
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ci_common.jobs import Job, State
-from ci_common.timeline import Station, Trace
+from ci_common.timeline import Milestone, Timeline
 from ci_common.times import Clock, Uptime, to_micros, uptime, utc_now
 
 COMMITTED = {
-    State.STARTING: Station.STARTING,
-    State.RUNNING: Station.RUNNING,
-    State.COMPLETED: Station.COMPLETED,
+    State.STARTING: Milestone.STARTING,
+    State.RUNNING: Milestone.RUNNING,
+    State.COMPLETED: Milestone.COMPLETED,
 }
-"""The stations that are passed once the row with this state is committed; so the row written next has them."""
+"""The milestones that are passed once the row with this state is committed; so the row written next has them."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Path:
     attempt: int
-    trace: Trace
+    trace: Timeline
 
 
 @dataclass(frozen=True, slots=True)
-class Traces:
+class Timelines:
     """The traces of the attempts that wait or are driven, by job."""
 
     clock: Clock = utc_now
     uptime: Uptime = uptime
     _paths: dict[str, _Path] = field(default_factory=dict)
 
-    def of(self, job: Job) -> Trace:
+    def of(self, job: Job) -> Timeline:
         """Return the trace of the attempt that `job` is at; of one that another has followed, a copy that goes on."""
         known = self._paths.get(job.id)
         if known is None or known.attempt < job.attempt:
@@ -44,7 +45,7 @@ class Traces:
         for job in queued:
             known = self._paths.get(job.id)
             if known is None or known.attempt != job.attempt:
-                self.of(job).note(Station.SEEN)
+                self.of(job).note(Milestone.SEEN)
 
     def forget(self, job_id: str, attempt: int) -> None:
         """Forget an attempt that has ended, or that somebody else drives."""
@@ -52,6 +53,6 @@ class Traces:
         if known is not None and known.attempt == attempt:
             del self._paths[job_id]
 
-    def _resumed(self, job: Job) -> Trace:
+    def _resumed(self, job: Job) -> Timeline:
         before = [*job.arrival.values(), *(to_micros(attempt.end_time) for attempt in job.earlier_attempts)]
-        return Trace(job.trace, after=max(before, default=0), clock=self.clock, uptime=self.uptime)
+        return Timeline(job.trace, after=max(before, default=0), clock=self.clock, uptime=self.uptime)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ci_common.jobs import Job, State
-from ci_common.timeline import Station
+from ci_common.timeline import Milestone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +79,8 @@ class JobMetrics(Protocol):
 def finished_stages(before: Job, after: Job) -> Iterator[tuple[str, int]]:
     """Yield the stages that a write from `before` to `after` finishes, and how long each took, in microseconds.
 
-    A store calls this for each update of a job, and counts the result in the same transaction.
+    A store calls this for each update that leaves a job COMPLETED, and counts the result in the same transaction.
     """
-    if after.state is not State.COMPLETED:
-        return
     for stage, (begin, end) in _spans(before, after).items():
         if begin is not None and end is not None and end >= begin:
             yield stage, end - begin
@@ -95,13 +93,13 @@ def _spans(before: Job, after: Job) -> dict[str, tuple[int | None, int | None]]:
     if before.state is not State.COMPLETED:
         is_first = after.attempt == 1
         if is_first:
-            accepted = arrival(Station.ACCEPTED)
-            spans["receive"] = accepted, arrival(Station.PERSISTING)
-            spans["first_output"] = accepted, trace(Station.FIRST_OUTPUT)
-        submitted = arrival(Station.PERSISTING) if is_first else None
-        spans["queue"] = trace(Station.SEEN) if submitted is None else submitted, trace(Station.STARTING)
-        spans["start"] = trace(Station.STARTING), trace(Station.GATE_OPENED)
-        spans["end"] = trace(Station.EXIT_SEEN), trace(Station.COMPLETING)
-    if before.state is not State.COMPLETED or Station.CLEARED not in before.trace:
-        spans["clear"] = trace(Station.COMPLETING), trace(Station.CLEARED)
+            accepted = arrival(Milestone.ACCEPTED)
+            spans["receive"] = accepted, arrival(Milestone.PERSISTING)
+            spans["first_output"] = accepted, trace(Milestone.FIRST_OUTPUT)
+        submitted = arrival(Milestone.PERSISTING) if is_first else None
+        spans["queue"] = trace(Milestone.SEEN) if submitted is None else submitted, trace(Milestone.STARTING)
+        spans["start"] = trace(Milestone.STARTING), trace(Milestone.GATE_OPENED)
+        spans["end"] = trace(Milestone.EXIT_SEEN), trace(Milestone.COMPLETING)
+    if before.state is not State.COMPLETED or Milestone.CLEARED not in before.trace:
+        spans["clear"] = trace(Milestone.COMPLETING), trace(Milestone.CLEARED)
     return spans

@@ -18,7 +18,7 @@ from ci_common.system.disk import Ballast, is_full
 from ci_common.system.tasks import in_thread
 from ci_common.system.trees import allow_changes
 from ci_common.system.watch import FileWatcher
-from ci_common.timeline import left_in_files
+from ci_common.timeline import milestones_in_files
 from ci_common.times import Clock
 from ci_controller.execution.collecting import collect_files, note_end_of_log
 from ci_controller.execution.job_parts import has_files, identity, key_of, plan_of
@@ -247,7 +247,7 @@ class WorkloadExecution:
             yield
 
     def passed(self, job: Job) -> Mapping[str, int]:
-        return left_in_files(self._run(job))
+        return milestones_in_files(self._run(job))
 
     async def discard(self, job: Job) -> None:
         run = self._run(job)

@@ -69,7 +69,7 @@ class Scheduler:
 
         `active` is how many slots are taken.
         """
-        self.writer.traces.saw(queued)
+        self.writer.timelines.saw(queued)
         free = self.slots - active
         no_slot = self._no_slot
         decided: dict[str, Verdict | dict[str, Any]] = {}

@@ -7,7 +7,7 @@ from typing import Any
 from ci_common.errors import ImageFault, LeadershipLost, RuntimeUnavailable, StartFault
 from ci_common.jobs import Attempt, Conclusion, Job, Reason, ReasonCode, State
 from ci_common.spec import Retry
-from ci_common.timeline import Station
+from ci_common.timeline import Milestone
 from ci_controller.execution.protocol import Execution
 from ci_controller.job_writer import JobWriter
 from ci_controller.policy.retry import Chance, pause_after
@@ -35,16 +35,16 @@ async def end_anyway(job: Job, verdict: Verdict, *, writer: JobWriter, execution
 async def _collected(job: Job, writer: JobWriter, execution: Execution) -> dict[str, Any]:
     """Return what the attempt left, all the stations that are known of its path included."""
     left = await execution.collect(job)
-    trace = writer.traces.of(job)
+    trace = writer.timelines.of(job)
     trace.fill_in(execution.passed(job))
-    trace.note(Station.COLLECTED)
+    trace.note(Milestone.COLLECTED)
     return left
 
 
 async def write_end(job: Job, verdict: Verdict, left: dict[str, Any], writer: JobWriter) -> Job:
     """Write that `job` has ended with `verdict`, and what it left. Raises StaleWrite."""
     errored = verdict.reason is not None and verdict.conclusion is Conclusion.ERRORED
-    writer.traces.of(job).note(Station.COMPLETING)
+    writer.timelines.of(job).note(Milestone.COMPLETING)
     done = await writer.write(
         job,
         state=State.COMPLETED,
@@ -65,8 +65,8 @@ async def try_again(
 ) -> Job:
     """End an attempt of `job` with `verdict`, queue the next one and return the job. Raises as `complete` does."""
     left = await _collected(job, writer, execution)
-    trace = writer.traces.of(job)
-    trace.note(Station.COMPLETING)
+    trace = writer.timelines.of(job)
+    trace.note(Milestone.COMPLETING)
     end = _end_of(job, writer.clock())
     pause = pause_after(job.attempt, retry, chance)
     ended = Attempt(
@@ -134,5 +134,5 @@ async def note_cleared(job: Job, writer: JobWriter, row: Job | None) -> None:
     """
     row = row or await writer.repository.get(job.id)
     if row.attempt == job.attempt and row.state is State.COMPLETED:
-        writer.traces.of(row).note(Station.CLEARED)
+        writer.timelines.of(row).note(Milestone.CLEARED)
         await writer.write(row)

@@ -3,7 +3,7 @@
 import asyncio
 
 from ci_common.jobs import Job, State
-from ci_common.timeline import Station
+from ci_common.timeline import Milestone
 from ci_controller import plan as steps
 from ci_controller.execution.protocol import Execution
 from ci_controller.job_time import start_of_run
@@ -38,7 +38,7 @@ class Launch:
         match action:
             case steps.Create():
                 await self._execution.create(job)
-                self._note(job, Station.CREATED)
+                self._note(job, Milestone.CREATED)
                 return job  # A request to cancel it is seen when it is marked as running.
             case steps.Start():
                 row = await self._start(job)
@@ -75,7 +75,7 @@ class Launch:
         return row
 
     async def _run_at_gate(self, job: Job) -> Job | None:
-        self._note(job, Station.AT_GATE)
+        self._note(job, Milestone.AT_GATE)
         return await self._let_run(await self._mark_running(job))
 
     async def _move_in_running(self, job: Job) -> Job | None:
@@ -90,8 +90,8 @@ class Launch:
 
     async def _move_in(self, job: Job) -> bool:
         if is_own := await self._execution.move_in(job):
-            self._note(job, Station.MOVED_IN)
-            self._note(job, Station.AT_GATE)
+            self._note(job, Milestone.MOVED_IN)
+            self._note(job, Milestone.AT_GATE)
         return is_own
 
     async def _mark_running(self, job: Job) -> Job:
@@ -108,7 +108,7 @@ class Launch:
 
     async def _open_gate(self, job: Job) -> None:
         if await self._execution.open_gate(job):
-            self._note(job, Station.GATE_OPENED)
+            self._note(job, Milestone.GATE_OPENED)
 
-    def _note(self, job: Job, station: Station) -> None:
-        self._writer.traces.of(job).note(station)
+    def _note(self, job: Job, milestone: Milestone) -> None:
+        self._writer.timelines.of(job).note(milestone)

@@ -14,7 +14,7 @@ from ci_common.errors import ImageFault, LeadershipLost, NoRoom, RuntimeUnavaila
 from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, StartWay, State
 from ci_common.spec import Retry
 from ci_common.system.watch import FileWatcher
-from ci_common.timeline import Station
+from ci_common.timeline import Milestone
 from ci_controller import plan as steps
 from ci_controller.execution.protocol import Execution
 from ci_controller.job_time import OutputTime
@@ -197,14 +197,14 @@ class Supervisor:
         """Note how far the job that runs has come."""
         if job.state is not State.RUNNING:
             return
-        trace = self._writer.traces.of(job)
+        trace = self._writer.timelines.of(job)
         usage = self._attention.usage
         if usage is not None and usage.first_output is not None:
-            trace.note(Station.FIRST_OUTPUT, usage.first_output)
+            trace.note(Milestone.FIRST_OUTPUT, usage.first_output)
         elif seen.usage.log_bytes > 0:
-            trace.note(Station.FIRST_OUTPUT)
+            trace.note(Milestone.FIRST_OUTPUT)
         if has_ended(seen):
-            trace.note(Station.EXIT_SEEN)
+            trace.note(Milestone.EXIT_SEEN)
 
     async def _say_unavailable(self, job: Job, exc: RuntimeUnavailable) -> None:
         """A job that waits says what for; one that runs goes on, seen or not."""

@@ -145,7 +145,7 @@ class Supervisors:
         self._supervisors.pop(key, None)
         self._tasks.pop(key, None)
         self._seen_cancels.pop(key, None)
-        self._writer.traces.forget(key.job_id, key.attempt)
+        self._writer.timelines.forget(key.job_id, key.attempt)
         for workload in [workload for workload, holder in self._holders.items() if holder == key]:
             del self._holders[workload]
 

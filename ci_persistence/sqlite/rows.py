@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 from ci_common.jobs import Attempt, Conclusion, Job, NewJob, Reason, ReasonCode, StartWay, State, StepResult, StepStatus
-from ci_common.timeline import Station, gone_on
+from ci_common.timeline import Milestone, with_milestone
 from ci_common.times import from_micros, to_micros
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def to_json(value: Any) -> str:
 def first_version(new: NewJob) -> Job:
     """Return a new job as it is stored now, before any controller has seen it."""
     known = dict(zip(_NEW_FIELDS, _new_values(new), strict=True))
-    known["arrival"] = gone_on(new.arrival, Station.PERSISTING)
+    known["arrival"] = with_milestone(new.arrival, Milestone.PERSISTING)
     return Job(**known, reason=_UNSEEN)
 
 

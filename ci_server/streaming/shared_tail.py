@@ -18,7 +18,7 @@ from ci_common.jobs import Job
 from ci_common.run_directory.layout import RunDirectory
 from ci_common.system.watch import FileWatcher
 from ci_persistence.repository import JobRepository
-from ci_server.http.shutdown import Leaving
+from ci_server.http.shutdown import Shutdown
 from ci_server.streaming.batches import RecentBatches
 from ci_server.streaming.connections import LAST, ROOM, Reader, begun, body
 from ci_server.streaming.event_source import Batch, Narration, Place, Then
@@ -44,7 +44,7 @@ class Sources:
     repository: JobRepository
     watcher: FileWatcher
     feed: JobFeed
-    leaving: Leaving
+    shutdown: Shutdown
     run_of: Callable[[Job], RunDirectory]
     recent: RecentBatches
 
@@ -134,7 +134,7 @@ class SharedTail:
 
     async def _lead(self, follower: Follower, narration: Narration) -> None:
         """Move the head on as long as somebody is there to be told."""
-        while not (follower.gone or self._sources.leaving.begun):
+        while not (follower.gone or self._sources.shutdown.started):
             began = time.thread_time()
             if self._ping_is_due:
                 self._ping_is_due = False

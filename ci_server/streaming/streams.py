@@ -5,8 +5,7 @@ from starlette.types import Receive, Scope, Send
 
 from ci_common.jobs import Job
 from ci_common.stream import JOB_ID, Cursor
-from ci_server.http.detached_response import OpenStream, hand_over
-from ci_server.http.lingering_close import NO_SNIFFING
+from ci_server.http.exchange import NO_SNIFFING, OpenStream, detach
 from ci_server.streaming.connections import Reader
 from ci_server.streaming.event_source import Place
 from ci_server.streaming.framing import frame
@@ -34,7 +33,7 @@ class JobStream(Response):
         if scope["method"] == "HEAD":
             await super().__call__(scope, receive, send)
         else:
-            hand_over(scope, self)
+            detach(scope, self)
 
     async def begin(self, send: Send) -> OpenStream:
         """Begin to stream; what has been told by then is sent, and the rest as it comes, up to the verdict."""

@@ -44,7 +44,7 @@ class Tails:
     def ending_with_the_server(self) -> Iterator[None]:
         """End all streams when the server leaves, and a moment later also the requests of those that do not read."""
         try:
-            with self._sources.leaving.telling(self._leave):
+            with self._sources.shutdown.on_shutdown(self._leave):
                 yield
         finally:
             for tail in tuple(self._tails.values()):

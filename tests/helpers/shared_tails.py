@@ -11,7 +11,7 @@ from ci_common.errors import JobNotFound
 from ci_common.jobs import Conclusion, Job, State
 from ci_common.run_directory.layout import RunDirectory
 from ci_common.system.watch import FileWatcher
-from ci_server.http.shutdown import Leaving
+from ci_server.http.shutdown import Shutdown
 from ci_server.streaming.batches import RecentBatches
 from ci_server.streaming.connections import Reader
 from ci_server.streaming.event_source import Place
@@ -96,9 +96,9 @@ class World:
     def __init__(self, run: RunDirectory, watcher: FileWatcher) -> None:
         self.run = run
         self.database = OneJob()
-        self.leaving = Leaving()
+        self.shutdown = Shutdown()
         self.recent = RecentBatches(RECENT)
-        sources: Any = (self.database, watcher, self.database, self.leaving, lambda _: run, self.recent)
+        sources: Any = (self.database, watcher, self.database, self.shutdown, lambda _: run, self.recent)
         self.tails = Tails(Sources(*sources))
 
     def join(self, position: int = 0) -> tuple[Connection, SharedTail]:

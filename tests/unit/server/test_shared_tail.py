@@ -176,7 +176,7 @@ async def test_a_log_that_is_truncated_is_read_on_from_its_end(world: World, lef
 
 
 async def test_all_streams_end_where_the_job_is_deleted_or_the_server_leaves(world: World) -> None:
-    for end in (lambda: world.database.followers[0].see(None), world.leaving.begin):
+    for end in (lambda: world.database.followers[0].see(None), world.shutdown.start):
         world.write(LINE)
         (quick, tail), (slow, _) = world.join(), world.join()
         await all_at_head([quick, slow])
@@ -247,7 +247,7 @@ async def test_a_request_whose_client_does_not_read_ends_soon_after_the_server_l
     connection = await joined
     await all_at_head([connection])
     connection.room.clear()
-    world.leaving.begin()
+    world.shutdown.start()
     await asyncio.wait([requesting])
     assert connection.reader.abandoned
     assert not connection.over

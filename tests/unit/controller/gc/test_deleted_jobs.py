@@ -12,8 +12,9 @@ import pytest
 from ci_common.jobs import Conclusion, Job, StartWay, State
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.system.trees import delete_tree
-from ci_common.system.watch import FileWatcher
-from ci_controller.gc.remover import Remover
+from ci_common.times import uptime
+from ci_controller.gc.deleted_jobs import DeletedJobs
+from ci_controller.gc.runner import GarbageCollector
 from ci_controller.runtime.protocol import WAITING, Sighting, WorkloadKey
 from ci_persistence.repository import Lease
 from ci_persistence.retention import Removal
@@ -65,25 +66,24 @@ class Bench:
         return await self.repository.update(job, self.lease, state=State.COMPLETED, **ended)
 
     @asynccontextmanager
-    async def remover(self) -> AsyncIterator[Remover]:
+    async def collecting(self) -> AsyncIterator[tuple[GarbageCollector, DeletedJobs]]:
         def is_supervised(job_id: str) -> bool:
             self.asked_about.add(job_id)
             return job_id in self.supervised
 
-        async with FileWatcher() as watcher:
-            remover = Remover(
-                data=self.data,
-                retention=self.repository,
-                lease=self.lease,
-                runtimes={"process": self.runtime},
-                watcher=watcher,
-                is_supervised=is_supervised,
-                holders=self.repository.get_holders,
-            )
-            task = asyncio.create_task(remover.run())
-            yield remover
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        collector = DeletedJobs(
+            data=self.data,
+            retention=self.repository,
+            lease=self.lease,
+            runtimes={"process": self.runtime},
+            is_supervised=is_supervised,
+            holders=self.repository.get_holders,
+        )
+        runner = GarbageCollector([collector], uptime)
+        task = asyncio.create_task(runner.run())
+        yield runner, collector
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
     async def nothing_pending(self) -> bool:
         return await self.repository.count_removals() == 0
@@ -99,7 +99,7 @@ async def test_the_engine_is_asked_once_for_many(bench: Bench) -> None:
     jobs = await asyncio.gather(*(bench.completed() for _ in range(250)))
     bench.runtime.workloads = {WorkloadKey(jobs[7].id, 1), WorkloadKey(jobs[7].id, 2), WorkloadKey("another", 1)}
     await bench.repository.delete(job.id for job in jobs)
-    async with bench.remover():
+    async with bench.collecting():
         await eventually(bench.nothing_pending)
     assert bench.runtime.asked == {"list": 3, "remove": 2, "reclaim": 250}
     assert bench.runtime.workloads == {WorkloadKey("another", 1)}
@@ -122,7 +122,7 @@ async def test_a_container_that_had_waited_goes_before_the_files_of_the_deleted_
 
     bench.runtime.reclaim = reclaimed
     await bench.repository.delete([job.id])
-    async with bench.remover():
+    async with bench.collecting():
         await eventually(bench.nothing_pending)
     assert left == [{"held", "waits"}]
 
@@ -137,10 +137,10 @@ async def test_no_runtime_is_asked_where_nothing_was_deleted(bench: Bench) -> No
         return await removals(**given)
 
     bench.repository.removals = counted  # type: ignore[method-assign]
-    async with bench.remover() as remover:
+    async with bench.collecting() as (runner, collector):
         for number in range(1, 4):
             await eventually(lambda number=number: len(looks) == number)
-            remover.wake()
+            runner.wake(collector)
     assert bench.runtime.asked == {}
 
 
@@ -148,10 +148,11 @@ async def test_a_supervisor_finishes_first(bench: Bench) -> None:
     job, other = await bench.completed(), await bench.completed()
     bench.supervised = {job.id}
     await bench.repository.delete([job.id, other.id])
-    async with bench.remover() as remover:
+    async with bench.collecting() as (runner, collector):
         await eventually(lambda: bench.runtime.asked["reclaim"] == 1)
         assert bench.data.job(job.id).exists()
         bench.supervised = set()
-        remover.note_supervisor_ended()
+        assert collector.awaits_supervisor
+        runner.wake(collector)
         await eventually(bench.nothing_pending)
     assert not bench.data.job(job.id).exists()

@@ -1,7 +1,7 @@
 """What retention deletes, and when it trusts the clock."""
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,13 +14,15 @@ from ci_common.jobs import Conclusion, State, new_job_id
 from ci_common.run_directory.layout import UNCONFIRMED, DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
-from ci_controller.gc import sweeper
-from ci_controller.gc.strays import Strays
-from ci_controller.gc.sweeper import Sweeper
-from ci_controller.job_writer import JobWriter
+from ci_controller.gc import expired_jobs
+from ci_controller.gc.directories import OrphanDirectories
+from ci_controller.gc.expired_jobs import Ages, ExpiredJobs, ExpiredUploads
+from ci_controller.gc.runner import GarbageCollector
 from ci_controller.runtime.process.runtime import ProcessRuntime
 from ci_persistence.repository import JobFilter, Lease
 from ci_persistence.sqlite.repository import SQLiteJobRepository
+from tests.helpers.clocks import SetUptime
+from tests.helpers.garbage import one_round
 from tests.helpers.jobs import NOON, PLENTY, new_job
 from tests.helpers.leading import leading
 
@@ -40,11 +42,28 @@ class Bench:
     def data(self) -> DataDirectory:
         return DataDirectory(self.path / "data")
 
-    def sweeper(self, **environment: str) -> Sweeper:
+    def ages(self, **environment: str) -> Ages:
         settings = Settings.from_env(environment, db_path=self.path / "jobs.db", data_dir=self.data.path)
-        writer = JobWriter(self.repository, self.lease, lambda: self.now)
-        strays = Strays(self.data, self.repository, ProcessRuntime(settings, self.data))
-        return Sweeper(settings, writer=writer, retention=self.repository, data=self.data, strays=strays)
+        return Ages(settings, self.repository, lambda: self.now)
+
+    async def expire(self, **environment: str) -> None:
+        """Delete the jobs that these settings do not keep."""
+        await one_round(ExpiredJobs(self.ages(**environment), self.lease))
+
+    def orphans(self, parent: Path | None = None, **environment: str) -> Callable[[], Awaitable[None]]:
+        """Return what does one round of removing orphan directories, an hour after the last."""
+        ages, uptime = self.ages(**environment), SetUptime()
+        runtime = ProcessRuntime(ages.settings, self.data)
+        collector = OrphanDirectories(
+            parent or self.data.jobs, self.data, self.repository, runtime, lambda: self.now, ages.oldest_job
+        )
+        runner = GarbageCollector([collector], uptime)
+
+        async def collect() -> None:
+            uptime.seconds += 3600
+            await runner.collect(collector)
+
+        return collect
 
     async def ended(self, days: float, conclusion: Conclusion = S, **fields: Any) -> str:
         """Store a job that ended so many days before noon; return its id."""
@@ -89,7 +108,7 @@ async def test_by_age(
         jobs = [await bench.ended(days, conclusion, project=project) for days in AGES]
         kept |= set(jobs[:number])
     waiting = (await bench.repository.add(new_job(submit_time=NOON - timedelta(days=999)), max_queued=9)).id
-    await bench.sweeper(**environment).sweep()
+    await bench.expire(**environment)
     assert await bench.left() == kept | {waiting}
     assert await bench.repository.count_removals() == len(AGES) * len(expected) - len(kept)
 
@@ -111,7 +130,7 @@ async def test_by_number(bench: Bench, environment: dict[str, str], expected: di
     for minute in range(3):
         for offset, (project, ids) in enumerate(jobs.items()):
             ids.append(await bench.ended((minute * 3 + offset) / 1440, F, project=project))
-    await bench.sweeper(**environment).sweep()
+    await bench.expire(**environment)
     assert await bench.left() == {job_id for project, ids in jobs.items() for job_id in ids[: expected[project]]}
 
 
@@ -121,26 +140,25 @@ async def test_a_clock_that_was_stepped_takes_nothing_away(bench: Bench, step: i
     old, new = await bench.ended(40), await bench.ended(3)
     bench.now = NOON + timedelta(days=step)
     just_ended = await bench.ended(1 / 24 - step)
-    await bench.sweeper().sweep()
+    await bench.expire()
     assert await bench.left() == {new, just_ended} | (set() if gone else {old})
 
 
 async def test_work_goes_on_and_the_clock_is_trusted_again(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     """As after a long holiday, or with a backup that is old."""
     old = await bench.ended(80)
-    sweeping = bench.sweeper()
-    await sweeping.sweep()
+    await bench.expire()
     assert "the clock may be wrong" in caplog.text
     new = await bench.ended(0)
     bench.now += timedelta(days=1, minutes=1)
-    await sweeping.sweep()
+    await bench.expire()
     assert old not in await bench.left()
     assert new in await bench.left()
 
 
 async def test_short_ages_work_from_the_first_day(bench: Bench) -> None:
     old, new = await bench.ended(1 / 12), await bench.ended(1 / 48)
-    await bench.sweeper(CI_RETENTION="1h").sweep()
+    await bench.expire(CI_RETENTION="1h")
     assert await bench.left() == {new}
     assert old != new
 
@@ -150,35 +168,34 @@ async def test_a_leader_no_more_deletes_nothing(bench: Bench) -> None:
     await bench.repository.release(bench.lease)
     await bench.repository.acquire(this_process(), 60)
     with pytest.raises(StaleWrite):
-        await bench.sweeper().sweep()
+        await bench.expire()
     assert await bench.left() == jobs
 
 
 async def test_many_go_in_batches(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeper, "BATCH", 3)
-    monkeypatch.setattr(sweeper, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(expired_jobs, "BATCH", 3)
     new = await bench.ended(3)
     for _ in range(8):
         await bench.ended(40, has_upload=True)
-    await bench.sweeper().sweep()
+    await bench.expire()
     assert await bench.left() == {new}
 
 
 async def test_uploads_go_before_their_jobs(bench: Bench) -> None:
     kinds = [(1.0, None), (3.0, None), (9.0, None), (9.0, "nightly"), (9.0, "release")]
     jobs = [await bench.ended(days, has_upload=True, project=project) for days, project in kinds]
-    sweeping = bench.sweeper(CI_UPLOAD_RETENTION="8d,nightly=2d,release=forever")
-    await sweeping.sweep()
+    uploads = ExpiredUploads(bench.ages(CI_UPLOAD_RETENTION="8d,nightly=2d,release=forever"), bench.data, lambda: None)
+    await one_round(uploads)
     assert [bench.data.upload(job_id).exists() for job_id in jobs] == [True, True, False, False, True]
     bench.now += timedelta(days=6)
-    await sweeping.sweep()
+    await one_round(uploads)
     assert [bench.data.upload(job_id).exists() for job_id in jobs] == [True, False, False, False, True]
     assert await bench.left() == set(jobs)
 
 
 async def test_uploads_stay_by_default(bench: Bench) -> None:
     jobs = [await bench.ended(days, has_upload=True) for days in (3, 29)]
-    await bench.sweeper().sweep()
+    await one_round(ExpiredUploads(bench.ages(), bench.data, lambda: None))
     assert all(bench.data.upload(job_id).exists() for job_id in jobs)
 
 
@@ -201,17 +218,37 @@ def stray(bench: Bench) -> Callable[..., Path]:
     return make
 
 
+async def test_interrupted_submissions_go_an_hour_after_the_last_write(
+    bench: Bench, stray: Callable[..., Path]
+) -> None:
+    """Whatever is known of the clock. One whose row is there after all loses its mark."""
+    kept = bench.data.job((await bench.repository.add(new_job(), max_queued=9)).id)
+    days_ago(bench, stray(0, "1/log", UNCONFIRMED, name=kept.name), 1 / 12)
+    old = stray(1 / 12, "1/log", UNCONFIRMED)
+    arriving = [bench.data.incoming / new_job_id() for _ in range(2)]
+    for path in arriving:
+        (path / "1" / "workspace" / "a").mkdir(parents=True)
+        days_ago(bench, path, 1 / 12)
+    days_ago(bench, arriving[1] / "1" / "workspace" / "a", 1 / 48)
+    for collect in (bench.orphans(), bench.orphans(parent=bench.data.incoming)):
+        for _ in range(2):
+            await collect()
+    assert list(bench.data.incoming.iterdir()) == arriving[1:]
+    assert (kept.exists(), old.exists()) == (True, False)
+    assert not (kept / UNCONFIRMED).exists()
+
+
 async def test_old_directories_without_a_record_go_when_seen_twice(bench: Bench, stray: Callable[..., Path]) -> None:
     known = bench.data.job(await bench.ended(5))
     days_ago(bench, known, 200)
-    old, young, submission = stray(91), stray(89), stray(200, "1/log", UNCONFIRMED)
+    old, young, submission = stray(91), stray(89), stray(1 / 48, "1/log", UNCONFIRMED)
     foreign, written = stray(200, name="notes"), stray(200)
     (written / "1" / "log").write_text("just now")
     os.utime(written / "1" / "log", times=(0, NOON.timestamp()))
-    sweeping = bench.sweeper()
-    await sweeping.sweep_strays()
+    collect = bench.orphans()
+    await collect()
     assert old.exists()
-    await sweeping.sweep_strays()
+    await collect()
     assert not old.exists()
     assert all(path.exists() for path in (known, young, submission, foreign, written))
 
@@ -226,7 +263,7 @@ async def test_directories_without_a_record_stay(
     await bench.ended(5)
     path = stray(400)
     bench.now += timedelta(days=step)
-    sweeping = bench.sweeper(**environment)
+    collect = bench.orphans(**environment)
     for _ in range(3):
-        await sweeping.sweep_strays()
+        await collect()
     assert path.exists()
