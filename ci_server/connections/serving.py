@@ -46,7 +46,7 @@ async def serve(
     """
     with contextlib.ExitStack() as stack:
         listener, url = stack.enter_context(_listening(host or "127.0.0.1", port or 0, uds))
-        server = _Server(_config(app), lambda: on_ready(url), lambda: app.state.leaving.begin())
+        server = _Server(_config(app), lambda: on_ready(url), lambda: app.state.shutdown.start())
         open_door(server.server_state, max_connections)
         await _run(app, listener, server, install_signal_handlers)
 

@@ -182,7 +182,7 @@ async def test_a_connection_that_is_cut_leaves_nothing(api: Api) -> None:
 
 @pytest.mark.parametrize("path", ["/submit-async", "/jobs"])
 async def test_a_client_that_hardly_sends_anything(api: Api, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    monkeypatch.setattr("ci_server.http.bodies.STALL_SECONDS", 0.3)
+    monkeypatch.setattr("ci_server.http.requests.STALL_SECONDS", 0.3)
     head, length = form_of(5_000_000)
     reader, writer = await asyncio.open_connection(urlsplit(api.url).hostname, urlsplit(api.url).port)
     writer.write(
@@ -205,8 +205,8 @@ async def test_a_client_that_hardly_sends_anything(api: Api, monkeypatch: pytest
 
 
 async def test_uploads_that_come_steadily_may_take_long(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ci_server.http.bodies.STALL_SECONDS", 0.3)
-    monkeypatch.setattr("ci_server.http.bodies.LEAST_BYTES", 1000)
+    monkeypatch.setattr("ci_server.http.requests.STALL_SECONDS", 0.3)
+    monkeypatch.setattr("ci_server.http.requests.LEAST_BYTES", 1000)
     boundary = b"--x"
     content = boundary + b'\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + PYTHON + b"\r\n--x--\r\n"
     sent = asyncio.Event()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci_server.streaming.json_escape import json_text
+from ci_server.streaming.framing import json_text
 
 NASTY = "".join(map(chr, range(0x20))) + '"\\/\x7f\x85\u2028\u2029ä€😀\ufeff\ufffd'
 

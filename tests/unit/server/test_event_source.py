@@ -1,4 +1,4 @@
-"""What a reader at some place in a job's stream is told next."""
+"""What a reader at some position in a job's stream gets next."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from ci_common.jobs import Conclusion, Job, State, StepResult, StepStatus
 from ci_common.run_directory.layout import RunDirectory
-from ci_server.streaming.event_source import Narration, Place, Then
+from ci_server.streaming.event_source import EventSource, Next, Position
 from tests.helpers.jobs import NOON
 
 LOG = b"one\ntwo\n"
@@ -31,7 +31,7 @@ def told(frames: bytes) -> list[Any]:
     return [event.get("data") or event.get("name") or event["type"] for event in events]
 
 
-def test_the_end_of_a_job_is_told_at_one_look(run: RunDirectory) -> None:
+def test_the_end_of_a_job_comes_in_one_batch(run: RunDirectory) -> None:
     job = Job(
         id="job",
         type="container",
@@ -43,6 +43,6 @@ def test_the_end_of_a_job_is_told_at_one_look(run: RunDirectory) -> None:
         log_bytes=len(LOG),
         steps=STEPS,
     )
-    batch = Narration(lambda: job, lambda _: run).next(Place(1, 0))
-    assert batch.then is Then.END
+    batch = EventSource(lambda: job, lambda _: run).next(Position(1, 0))
+    assert batch.next is Next.END
     assert told(batch.frames) == ["a", "one\n", "a", "b", "two\n", "b", "complete"]

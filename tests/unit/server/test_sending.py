@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ci_server.streaming.connections import begun
+from ci_server.streaming.framing import send_nowait
 
 
 async def test_what_can_be_done_at_once_leaves_nothing() -> None:
@@ -13,11 +13,11 @@ async def test_what_can_be_done_at_once_leaves_nothing() -> None:
     async def send() -> None:
         done.append(1)
 
-    assert begun(send()) is None
+    assert send_nowait(send()) is None
     assert done == [1]
 
 
-async def test_the_rest_is_done_by_whoever_awaits_it() -> None:
+async def test_the_rest_is_done_by_the_task_that_awaits_it() -> None:
     room, done = asyncio.Event(), []
 
     async def send() -> None:
@@ -25,7 +25,7 @@ async def test_the_rest_is_done_by_whoever_awaits_it() -> None:
         await asyncio.sleep(0)
         done.append(asyncio.current_task())
 
-    rest = begun(send())
+    rest = send_nowait(send())
     assert rest is not None
 
     async def finish() -> None:
@@ -39,7 +39,7 @@ async def test_the_rest_is_done_by_whoever_awaits_it() -> None:
     assert done == [task]
 
 
-async def test_errors_arrive_at_whoever_sends() -> None:
+async def test_errors_reach_the_caller() -> None:
     room = asyncio.Event()
 
     async def send(wait: bool) -> None:
@@ -48,8 +48,8 @@ async def test_errors_arrive_at_whoever_sends() -> None:
         raise BrokenPipeError
 
     with pytest.raises(BrokenPipeError):
-        begun(send(False))
-    rest = begun(send(True))
+        send_nowait(send(False))
+    rest = send_nowait(send(True))
     assert rest is not None
     room.set()
     with pytest.raises(BrokenPipeError):
@@ -65,7 +65,7 @@ async def test_the_rest_can_be_given_up() -> None:
         finally:
             left.append(1)
 
-    rest = begun(send())
+    rest = send_nowait(send())
     assert rest is not None
     task = asyncio.ensure_future(rest)
     await asyncio.sleep(0)

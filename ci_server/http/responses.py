@@ -1,16 +1,19 @@
-"""Answers in JSON."""
+"""Answers in JSON, and what media type a client prefers."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from pydantic_core import PydanticSerializationError, to_json
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 _TURN_BYTES: Final = 64 * 1024
-"""After so many bytes of a list other requests have their turn."""
+"""After writing this many bytes of a list, other requests have their turn."""
 _SMALL_BYTES: Final = 1024 * 1024
+_MOST_TYPES = 64
+"""How many media types of a header count; browsers send fewer than ten."""
+_MOST_PARAMETERS = 8
 
 
 class Document(JSONResponse):
@@ -50,3 +53,28 @@ def _render(content: Any) -> bytes:
     except PydanticSerializationError:
         # Halves of surrogate pairs, in jobs from before they were refused; as escapes they are valid JSON.
         return json.dumps(content, separators=(",", ":")).encode()
+
+
+def accepted_types(accept: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield media type and version of what `Accept` headers name, the most preferred first.
+
+    Headers may name thousands of types, so only the first ones of each count, and the first parameters of each type.
+    """
+    preferred: list[tuple[float, str, str]] = []
+    for header in accept:
+        for text in header.split(",", _MOST_TYPES)[:_MOST_TYPES]:
+            kind, *rest = text.split(";", _MOST_PARAMETERS)[: _MOST_PARAMETERS + 1]
+            parameters = dict(_parameter(one) for one in rest)
+            try:
+                quality = float(parameters.get("q", "1"))
+            except ValueError:
+                quality = 0.0
+            if quality > 0:
+                preferred.append((quality, kind.strip().lower(), parameters.get("version", "")))
+    for _, kind, version in sorted(preferred, key=lambda each: -each[0]):
+        yield kind, version
+
+
+def _parameter(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    return name.strip().lower(), value.strip().strip('"')

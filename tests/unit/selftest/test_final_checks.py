@@ -1,11 +1,11 @@
-"""The last look at all jobs, fed with lists and answers that are not as they were."""
+"""The final checks of all jobs, with lists and answers that changed."""
 
 from dataclasses import replace
 
 import pytest
 
+from ci_selftest.jobs.checks import check_again, check_listed, check_unknown, verdict_of
 from ci_selftest.jobs.evidence import Evidence, Promise
-from ci_selftest.jobs.rechecks import check_again, check_listed, check_unknown, told_of
 from tests.unit.selftest.test_checks import OUTPUT, evidence, job
 
 
@@ -29,13 +29,13 @@ def test_the_list_against_the_submissions(job_id: str | None, listed: list[str],
     assert promises(check_listed(evidence(job_id=job_id), listed)) == expected
 
 
-def test_jobs_that_nobody_submitted() -> None:
+def test_jobs_that_were_never_submitted() -> None:
     assert promises(check_unknown(["x", "y"], 7)) == [Promise.RUN_TWICE, Promise.RUN_TWICE]
 
 
 def test_a_job_that_has_not_completed_tells_nothing() -> None:
-    assert told_of(None) is None
-    assert told_of(job(status="running")) is None
+    assert verdict_of(None) is None
+    assert verdict_of(job(status="running")) is None
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_job_that_has_not_completed_tells_nothing() -> None:
     ],
 )
 def test_a_job_that_is_read_again(now: Evidence, expected: list[Promise]) -> None:
-    before = told_of(job())
+    before = verdict_of(job())
     assert before is not None
     assert promises(check_again(before, now)) == expected
     assert promises(check_again(replace(before, log_sha256="0"), evidence())) == [Promise.WRONG_VERDICT, Promise.LOST]

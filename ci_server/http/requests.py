@@ -1,21 +1,19 @@
-"""Reads queries and JSON bodies, refusing what does not belong, and what would take long to read."""
+"""Reads queries and bodies. Refuses unknown fields, what takes long to read, and clients that hardly send anything."""
 
 import asyncio
 import json
 import re
-from collections.abc import Callable
-from functools import cache
-from typing import Any, Final, ParamSpec, TypeVar
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final, ParamSpec, TypeVar, get_origin
 
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import from_json
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
-from ci_common.errors import FieldError, InvalidRequest, TooLarge
+from ci_common.errors import FieldError, InvalidRequest, RequestStalled, TooLarge
 from ci_common.parsing.models import invalid, validated
 from ci_common.parsing.text import printable
 from ci_common.parsing.values import Plain
-from ci_server.http.bodies import small_body
 
 MAX_JSON_BYTES: Final = 1024 * 1024
 MAX_JSON_VALUES: Final = 10_000
@@ -23,8 +21,11 @@ MAX_JSON_VALUES: Final = 10_000
 MAX_JSON_DIGITS: Final = 100
 """Digits of a number in a JSON body, in a row."""
 MAX_PARAMETERS: Final = 32
+STALL_SECONDS = 60.0
+LEAST_BYTES = 1024**2
+"""What a client must send within STALL_SECONDS: one that trickles would hold its place among the uploads for ever."""
 _QUICK_BYTES: Final = 16 * 1024
-"""Up to so much is dealt with in the event loop; more takes milliseconds, and then a thread."""
+"""Up to this size, a body is parsed in the event loop. A larger one takes milliseconds, so a thread parses it."""
 
 _MAY_OVERFLOW = re.compile(rb"[0-9][eE]\+?[0-9]")
 _AS_ZEROS = bytes(ord("0") if chr(code) in "123456789" else code for code in range(256))
@@ -35,17 +36,23 @@ Given = ParamSpec("Given")
 Outcome = TypeVar("Outcome")
 
 
-class NoQuery(BaseModel):
-    """The query of an endpoint that takes none."""
+class QueryModel(BaseModel):
+    """The query of an endpoint. Unknown parameters are refused. A parameter whose field is a list may be repeated."""
 
     model_config = ConfigDict(extra="forbid")
 
 
+class NoQuery(QueryModel):
+    """The query of an endpoint that takes none."""
+
+
+def repeatable(model: type[BaseModel]) -> frozenset[str]:
+    """Return the names of the parameters of a query that may be given several times."""
+    return frozenset(name for name, field in model.model_fields.items() if get_origin(field.annotation) is list)
+
+
 def read_query(request: Request, model: type[Query], *, lists: frozenset[str] = frozenset()) -> Query:
     """Return the query as a `model`; parameters in `lists` may be given several times. Raises InvalidRequest."""
-    if not request.scope["query_string"]:
-        nothing: Query = _nothing_asked(model)
-        return nothing
     if request.scope["query_string"].count(b"&") >= MAX_PARAMETERS:
         raise InvalidRequest(f"the query has more than {MAX_PARAMETERS} parameters")
     values: dict[str, Any] = {}
@@ -59,27 +66,57 @@ def read_query(request: Request, model: type[Query], *, lists: frozenset[str] = 
     return validated(model, values, source="the query")
 
 
-@cache
-def _nothing_asked(model: type[Query]) -> Query:
-    return validated(model, {}, source="the query")
-
-
-async def apart(size: int, act: Callable[Given, Outcome], *args: Given.args, **more: Given.kwargs) -> Outcome:
-    """Return what `act` returns, or raise what it raises. It runs in a thread where its input has many bytes."""
+async def run_apart(size: int, act: Callable[Given, Outcome], *args: Given.args, **more: Given.kwargs) -> Outcome:
+    """Return what `act` returns. It runs in a thread if its input has many bytes."""
     if size <= _QUICK_BYTES:
         return act(*args, **more)
     return await asyncio.to_thread(act, *args, **more)
 
 
-async def read_json_object(request: Request) -> dict[str, Any]:
-    """Return the request's body, a JSON object. Raises InvalidRequest, TooLarge, RequestStalled."""
-    raw = await read_json_body(request)
-    return await apart(len(raw), parse_json_object, raw, source="the body")
-
-
 async def read_json_body(request: Request) -> bytes:
-    """Return the request's body, of the size that JSON may have. Raises TooLarge, RequestStalled."""
-    return await small_body(request, MAX_JSON_BYTES, _too_large)
+    """Return the request's body, of at most MAX_JSON_BYTES. Raises TooLarge, RequestStalled, ClientDisconnect."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(STALL_SECONDS):
+            while True:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                body += message.get("body", b"")
+                if len(body) > MAX_JSON_BYTES:
+                    raise TooLarge(f"a JSON body may have at most {MAX_JSON_BYTES} bytes")
+                if not message.get("more_body", False):
+                    return bytes(body)
+    except TimeoutError:
+        raise _stalled() from None
+
+
+async def body_chunks(request: Request) -> AsyncIterator[bytes]:
+    """Yield the body's chunks. Time counts while the server waits for the client, not while it processes the bytes.
+
+    Raises RequestStalled if less than 1 MiB comes within a minute, and ClientDisconnect.
+    """
+    clock = asyncio.get_running_loop().time
+    chunks = request.stream()
+    waited, received = 0.0, 0
+    while True:
+        begun = clock()
+        try:
+            async with asyncio.timeout(STALL_SECONDS - waited):
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise _stalled() from None
+        waited += clock() - begun
+        received += len(chunk)
+        if received >= LEAST_BYTES:
+            waited, received = 0.0, 0
+        yield chunk
+
+
+def _stalled() -> RequestStalled:
+    return RequestStalled(f"less than {LEAST_BYTES} bytes of the body came within {STALL_SECONDS:g} s; send it again")
 
 
 def parse_json_object(raw: bytes, *, source: str) -> dict[str, Any]:
@@ -131,7 +168,3 @@ def _count_values(raw: bytes) -> int:
 
 def _too_many_values(source: str) -> InvalidRequest:
     return InvalidRequest(f"{source} has more than {MAX_JSON_VALUES} values and names, which is the most that is taken")
-
-
-def _too_large() -> TooLarge:
-    return TooLarge(f"a JSON body may have at most {MAX_JSON_BYTES} bytes")
