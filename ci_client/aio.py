@@ -260,7 +260,7 @@ class CiClient:
                 if upload is not None and not upload.is_read:
                     raise  # The server does not accept an incomplete upload.
                 raise SubmissionUncertain(
-                    f"{exc}; the job may have been accepted or not: look for it among the server's jobs (ci list)"
+                    f"{exc}; {SubmissionUncertain.WHAT}: look for it among the server's jobs (ci list)"
                 ) from exc
             except ServerError as exc:
                 pause = patience.pause_after(exc)

@@ -12,6 +12,7 @@ CiError
 │   ├── RequestStalled        408  the headers or the body arrive too slowly
 │   ├── MisdirectedRequest    421  the request is for a host that this server does not serve
 │   ├── CrossSite             403  a page of another web site sent the request
+│   ├── ScopeMissing          403  the sender does not have the scope that the endpoint needs
 │   ├── JobNotFound           404  no job has this id
 │   ├── AttemptNotFound       404  the job has no such attempt
 │   ├── JobAlreadyCompleted   409  the job has completed, so it cannot be cancelled
@@ -148,6 +149,14 @@ class CrossSite(RequestError):
     status = 403
     code = "cross_site"
     title = "Requests from other web sites are refused"
+
+
+class ScopeMissing(RequestError):
+    """The sender of the request does not have the scope that the endpoint needs."""
+
+    status = 403
+    code = "scope_missing"
+    title = "The request needs a permission that its sender does not have"
 
 
 class JobNotFound(RequestError):

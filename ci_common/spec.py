@@ -15,14 +15,19 @@ from pydantic import (
     ConfigDict,
     FailFast,
     Field,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
+from pydantic_core import CoreSchema
 
 from ci_common.jobs import Conclusion
+from ci_common.parsing.input_schema import one_or_several
 from ci_common.parsing.models import MAX_ERRORS, Asked, Place, at_most, refused
 from ci_common.parsing.text import check_text, shown
 from ci_common.parsing.values import (
+    TEXT_PATTERN,
     ByteSize,
     Duration,
     Integer,
@@ -122,11 +127,47 @@ Pause = Annotated[Duration, Field(le=7 * 86_400)]
 """Seconds, more than none and no more than a week."""
 Name = Annotated[Line, Field(min_length=1, max_length=200)]
 Priority = Annotated[Integer, Field(ge=-1_000_000, le=1_000_000)]
-Labels = Annotated[dict[Line, Line], at_most(64)]
+Labels = Annotated[
+    dict[Line, Line],
+    at_most(64),
+    Field(json_schema_extra={"additionalProperties": False, "maxProperties": 64}),
+]
 
-ImageReference = Annotated[str, AfterValidator(_check_image)]
-Command = Annotated[str | list[str], BeforeValidator(_check_command)]
-Variables = Annotated[dict[str, str], BeforeValidator(_check_variables)]
+ImageReference = Annotated[
+    str, AfterValidator(_check_image), Field(json_schema_extra={"pattern": f"^{_IMAGE.pattern}$", "maxLength": 512})
+]
+Command = Annotated[
+    str | list[str],
+    BeforeValidator(_check_command),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1, "pattern": TEXT_PATTERN},
+                {
+                    "type": "array",
+                    "prefixItems": [{"type": "string", "minLength": 1, "pattern": TEXT_PATTERN}],
+                    "items": {"type": "string", "pattern": TEXT_PATTERN},
+                    "minItems": 1,
+                },
+            ]
+        }
+    ),
+]
+Variables = Annotated[
+    dict[str, str],
+    BeforeValidator(_check_variables),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "patternProperties": {
+                "^(?!__ci_)[A-Za-z_][A-Za-z0-9_]*$": {
+                    "anyOf": [{"type": "string", "pattern": TEXT_PATTERN}, {"type": "number"}]
+                }
+            },
+            "additionalProperties": False,
+        }
+    ),
+]
 
 
 class Step(Asked):
@@ -144,6 +185,12 @@ class Step(Asked):
         if not isinstance(value, dict | Step):
             raise ValueError(f"{shown(value)} is no step; write shell text, or an object with `run` and a `name`")
         return value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        described = handler.resolve_ref_schema(handler(schema))
+        text = {"type": "string", "minLength": 1, "pattern": TEXT_PATTERN}
+        return {"anyOf": [text, described], "title": "Step"}
 
 
 class Limits(Asked):
@@ -166,6 +213,12 @@ class Retry(Asked):
     backoff: Pause = Field(1.0, description="seconds from the end of the first attempt to the second; then doubled")
     max_backoff: Pause = Field(300.0, description="the longest pause in seconds; not shorter than the first")
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        described = handler.resolve_ref_schema(handler(schema))
+        described["properties"]["on"] = one_or_several(described["properties"]["on"])
+        return described
+
     @field_validator("on", mode="before")
     @classmethod
     def _several(cls, value: object) -> object:
@@ -184,7 +237,7 @@ class Spec(Asked):
 
     image: ImageReference | None = None
     command: Command | None = Field(None, description="shell text, or a program and its arguments; instead of `steps`")
-    steps: Annotated[list[Step], at_most(100), Field(min_length=1)] | None = None
+    steps: Annotated[list[Step], at_most(100), Field(min_length=1, json_schema_extra={"maxItems": 100})] | None = None
     env: Variables = Field(default_factory=dict)
     timeout: Duration | None = Field(None, description="seconds from the start of the job's own code")
     no_output_timeout: Duration | None = Field(None, description="seconds without any output")

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, FailFast, Field
+from pydantic import AfterValidator, BeforeValidator, FailFast, Field, GetJsonSchemaHandler
+from pydantic_core import CoreSchema
 
 from ci_common.jobs import Attempt, Conclusion, Job, Reason, State, StepResult
+from ci_common.parsing.input_schema import one_or_several
 from ci_common.parsing.models import Asked, Place, refused
 from ci_common.parsing.text import check_text
 from ci_common.parsing.values import Integer, NonNegativeDuration
@@ -68,6 +70,17 @@ class CleanupRequest(Asked):
     conclusion: Annotated[list[Conclusion], FailFast(), BeforeValidator(_conclusions)] = Field(default_factory=list)
     dry_run: bool = False
     """Only tell which jobs these are."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        described = handler.resolve_ref_schema(handler(schema))
+        described["properties"]["conclusion"] = one_or_several(described["properties"]["conclusion"])
+        described["anyOf"] = [_given("older_than"), _given("keep")]
+        return described
+
+
+def _given(name: str) -> dict[str, Any]:
+    return {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
 
 
 WIRE_STATUS = {

@@ -22,10 +22,7 @@ from ci_common.system.watch import FileWatcher
 from ci_controller.execution.builtin import BuiltinExecution
 from ci_controller.execution.protocol import Execution
 from ci_controller.execution.workload_execution import WorkloadExecution
-from ci_controller.gc.janitor import Janitor
-from ci_controller.gc.remover import Remover
-from ci_controller.gc.strays import Strays
-from ci_controller.gc.sweeper import Sweeper
+from ci_controller.gc.collectors import Garbage
 from ci_controller.job_writer import JobWriter
 from ci_controller.leadership import Leadership
 from ci_controller.policy.retry import Chance
@@ -41,7 +38,6 @@ from ci_persistence.retention import JobRetention
 
 log = logging.getLogger(__name__)
 
-DIRECTORY_SWEEP_SECONDS = 6 * 3600.0
 IDLE_STEPS = 8
 """How many times longer looks may be apart while there is no job: what happens wakes the loop all the same."""
 RETRY_EVENTS_SECONDS = 1.0
@@ -96,23 +92,17 @@ class Reconciler:
         self._kinds = Kinds(self._pool.kind_of)
         slots, disk = settings.max_concurrency, Disk.of(settings)
         self._scheduler = Scheduler(writer, self._images, self._execution_of, slots, disk, self._pool, self._kinds)
-        self._janitor = Janitor(data, writer, self._supervisors.supervise)
-        self._remover = Remover(
+        self._garbage = Garbage(
+            settings,
             data=data,
+            writer=writer,
             retention=retention,
-            lease=writer.lease,
             runtimes=self._runtimes,
-            watcher=watcher,
+            supervise=self._supervisors.supervise,
             is_supervised=self._supervisors.hurry,
-            holders=writer.repository.get_holders,
+            check=leadership.check,
         )
         self._scarcity = Scarcity(data, ballast, self._supervisors.end_greediest)
-        able = max(self._runtimes.values(), key=lambda runtime: runtime.isolated)
-        strays = Strays(data, writer.repository, able)
-        self._sweeper = Sweeper(
-            settings, writer=writer, retention=retention, data=data, strays=strays, check=leadership.check
-        )
-        self._tidied: set[str] = set()
         self._busy = asyncio.Event()
         """Set while there are jobs to be driven."""
         self._some_wait = False
@@ -126,10 +116,10 @@ class Reconciler:
 
     def _wake_all(self) -> None:
         self.wake()
-        self._remover.wake()
+        self._garbage.wake()
 
     def _note_supervisor_ended(self, is_over: bool) -> None:
-        self._remover.note_supervisor_ended()
+        self._garbage.note_supervisor_ended()
         if not is_over or not self._supervisors:
             self.wake()
 
@@ -138,10 +128,8 @@ class Reconciler:
         try:
             async with asyncio.TaskGroup() as eternal:
                 eternal.create_task(self._follow_database(), name="database changes")
-                eternal.create_task(self._sweep_directories(), name="directory sweep")
-                eternal.create_task(self._remover.run(), name="removals")
+                eternal.create_task(self._garbage.run(), name="garbage collection")
                 eternal.create_task(self._pool.run(), name="pool")
-                eternal.create_task(self._sweeper.run(), name="retention")
                 eternal.create_task(self._scarcity.run(), name="scarcity")
                 for runtime in self._runtimes.values():
                     eternal.create_task(self._follow_workloads(runtime), name=f"workloads of {runtime.name}")
@@ -183,9 +171,6 @@ class Reconciler:
 
     async def _look_at_workloads(self, runtime: Runtime) -> None:
         """Containers first, then rows: a row outlives its containers, so what is listed has a row or is an orphan."""
-        if runtime.name not in self._tidied:
-            await runtime.tidy()
-            self._tidied.add(runtime.name)
         sightings, orphans = await self._with_owner(runtime, await runtime.list_workloads())
         rows = await self._writer.repository.get_many({s.key.job_id for s in sightings})
         for sighting in sightings:
@@ -196,7 +181,7 @@ class Reconciler:
                 self._supervisors.supervise(job.as_of(sighting.key.attempt))
             elif job.state is State.COMPLETED:  # By an older copy of the database, which knows of no such attempt.
                 orphans.append(sighting)
-        await self._janitor.sweep_orphans(runtime, orphans)
+        await self._garbage.collect_workloads(runtime.name, [orphan.key for orphan in orphans])
 
     async def _with_owner(self, runtime: Runtime, found: list[Sighting]) -> tuple[list[Sighting], list[Sighting]]:
         """Return the workloads that were created for jobs, and those that nobody can have; see to the others."""
@@ -286,11 +271,3 @@ class Reconciler:
             except OSError as exc:
                 log.warning("events of %s cannot be heard at present: %s", runtime.name, exc)
             await asyncio.sleep(RETRY_EVENTS_SECONDS)
-
-    async def _sweep_directories(self) -> None:
-        while True:
-            try:
-                await self._janitor.sweep_directories()
-            except (CiError, OSError) as exc:
-                log.warning("the directories could not be swept: %s", exc)
-            await asyncio.sleep(DIRECTORY_SWEEP_SECONDS)

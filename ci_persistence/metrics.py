@@ -79,10 +79,8 @@ class JobMetrics(Protocol):
 def finished_stages(before: Job, after: Job) -> Iterator[tuple[str, int]]:
     """Yield the stages that a write from `before` to `after` finishes, and how long each took, in microseconds.
 
-    A store calls this for each update of a job, and counts the result in the same transaction.
+    A store calls this for each update that leaves a job COMPLETED, and counts the result in the same transaction.
     """
-    if after.state is not State.COMPLETED:
-        return
     for stage, (begin, end) in _spans(before, after).items():
         if begin is not None and end is not None and end >= begin:
             yield stage, end - begin

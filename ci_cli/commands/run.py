@@ -178,8 +178,7 @@ async def _upload(connection: "Connection", archive: "Archive", spec: dict[str, 
         if not sent:
             raise
         raise SubmissionUncertain(
-            "interrupted before the server sent the job's id: the job may have been accepted or not; "
-            "look for it with `ci list`"
+            f"interrupted before the server sent the job's id: {SubmissionUncertain.WHAT}; look for it with `ci list`"
         ) from exc
     finally:
         progress.done()

@@ -11,8 +11,12 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from ci_common.parsing.input_schema import AlsoText
 from ci_common.parsing.text import check_line, check_text, shown
 
+TEXT_PATTERN: Final = r"^[^\u0000-\u0008\u000b-\u001f\u007f-\u009f]*$"
+LINE_PATTERN: Final = r"^[^\u0000-\u001f\u007f-\u009f]*$"
+"""What text may be, for JSON Schema. Halves of surrogate pairs are not valid in JSON anyway."""
 LONGEST_NUMBER: Final = 32
 """The most characters of a number."""
 LONGEST_ARGUMENT: Final = 128 * 1024 - 1
@@ -165,21 +169,23 @@ def _check_argument_size(size: int, what: str) -> None:
         )
 
 
-Text = Annotated[str, AfterValidator(check_text)]
+Text = Annotated[str, AfterValidator(check_text), Field(json_schema_extra={"pattern": TEXT_PATTERN})]
 """Text of any number of lines, such as shell text."""
-Line = Annotated[str, AfterValidator(check_line)]
+Line = Annotated[str, AfterValidator(check_line), Field(json_schema_extra={"pattern": LINE_PATTERN})]
 """Text of one line, such as names, labels and projects."""
-Integer = Annotated[int, BeforeValidator(parse_integer)]
+Integer = Annotated[int, BeforeValidator(parse_integer), AlsoText("integer")]
 """A whole number; true and false are refused."""
-Number = Annotated[float, BeforeValidator(parse_number), Field(allow_inf_nan=False)]
+Number = Annotated[float, BeforeValidator(parse_number), AlsoText("number"), Field(allow_inf_nan=False)]
 """A number with or without a fraction; true and false are refused."""
-Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, allow_inf_nan=False)]
+Duration = Annotated[float, BeforeValidator(parse_duration), AlsoText("duration"), Field(gt=0, allow_inf_nan=False)]
 """Seconds, more than 0."""
-NonNegativeDuration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
+NonNegativeDuration = Annotated[
+    float, BeforeValidator(parse_duration), AlsoText("duration"), Field(ge=0, allow_inf_nan=False)
+]
 """Seconds, 0 or more."""
 StopGrace = Annotated[NonNegativeDuration, Field(le=MAX_STOP_GRACE)]
 """Seconds between SIGTERM and SIGKILL."""
-ByteSize = Annotated[int, BeforeValidator(parse_size), Field(gt=0, lt=2**63)]
+ByteSize = Annotated[int, BeforeValidator(parse_size), AlsoText("size"), Field(gt=0, lt=2**63)]
 """Bytes, more than 0 and less than 2**63."""
-NonNegativeByteSize = Annotated[int, BeforeValidator(parse_size), Field(ge=0, lt=2**63)]
+NonNegativeByteSize = Annotated[int, BeforeValidator(parse_size), AlsoText("size"), Field(ge=0, lt=2**63)]
 """Bytes, 0 or more and less than 2**63."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from ci_common.jobs import StepResult, StepStatus
+from ci_common.jobs import ACTIVE_STATES, Job, StepResult, StepStatus
 from ci_common.run_directory.layout import RunDirectory, read_capped
 from ci_common.times import from_micros, to_micros
 
@@ -202,3 +202,58 @@ def _instant(uptime: str, base: float | None, start_time: datetime) -> datetime:
         return start_time + timedelta(seconds=max(0.0, float(uptime) - base)) if base is not None else start_time
     except (ValueError, OverflowError):
         return start_time
+
+
+def step_names(job: Job) -> tuple[str, ...]:
+    """Return the names of the steps that the job's plan has."""
+    return tuple(str(step["name"]) for step in (job.plan or {}).get("steps", ()))
+
+
+def live_steps(job: Job, run: RunDirectory) -> tuple[StepResult, ...]:
+    """Return the steps that have begun: from the row once the job has completed, from its run directory before."""
+    return read_steps(run, step_names(job), job.start_time) if job.state in ACTIVE_STATES else job.steps
+
+
+_BLOCK_BYTES = 64 * 1024
+MAX_TAIL_BYTES = 64 * 1024**2
+"""How far back from the end of a log `last_lines` searches."""
+
+
+def last_lines(descriptor: int, end: int, lines: int) -> int:
+    """Return the offset at which the last `lines` lines before `end` begin.
+
+    A last line without a newline counts. Looks back at most MAX_TAIL_BYTES, and then returns the first line from there.
+    """
+    if lines == 0 or end == 0:
+        return end
+    floor = max(0, end - MAX_TAIL_BYTES)
+    position = end - 1  # A newline at the very end closes the last line; it does not begin another.
+    earliest: int | None = None
+    while position > floor:
+        start = max(floor, position - _BLOCK_BYTES)
+        block = os.pread(descriptor, position - start, start)
+        newline = len(block)
+        while (newline := block.rfind(b"\n", 0, newline)) >= 0:
+            earliest = start + newline + 1
+            lines -= 1
+            if lines == 0:
+                return earliest
+        position = start
+    if floor == 0:
+        return 0
+    return floor if earliest is None else earliest
+
+
+def character_start(descriptor: int, offset: int) -> int:
+    """Return `offset`, or where the UTF-8 sequence begins whose middle it is, be it one that is not complete yet."""
+    before = os.pread(descriptor, min(3, offset), max(0, offset - 3))
+    following = os.pread(descriptor, 1, offset)
+    if following and following[0] & 0xC0 != 0x80:
+        return offset
+    for back in range(1, len(before) + 1):
+        byte = before[-back]
+        if byte & 0xC0 == 0x80:
+            continue
+        length = 4 if byte >= 0xF0 else 3 if byte >= 0xE0 else 2 if byte >= 0xC0 else 1
+        return offset - back if length > back else offset
+    return offset

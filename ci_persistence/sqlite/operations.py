@@ -96,7 +96,8 @@ def update(connection: sqlite3.Connection, *, seen: Job, lease: Lease, changes: 
         _check_leads(connection, lease)
         stored = get(connection, job_id=seen.id)
         raise StaleWrite(f"job {seen.id} now has version {stored.version}, not {seen.version}")
-    _count_stages(connection, seen, changed)
+    if changed.state is State.COMPLETED:
+        _count_stages(connection, seen, changed)
     cancelled = rows[0]["cancel_requested_time"]
     return changed.with_changes(
         version=seen.version + 1, cancel_requested_time=None if cancelled is None else from_micros(cancelled)

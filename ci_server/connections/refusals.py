@@ -3,7 +3,7 @@
 from http import HTTPStatus
 
 from ci_common.errors import RequestError
-from ci_server.http.lingering_close import NO_SNIFFING
+from ci_server.http.exchange import NO_SNIFFING
 from ci_server.http.problems import problem_of
 
 

@@ -21,7 +21,6 @@ from ci_server.http.shutdown import GRACE_SECONDS
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _STOP_SECONDS = 2
 _BACKLOG = 2048
-_DATE_SECONDS = 1.0
 
 
 class CannotListen(CiError):
@@ -47,7 +46,7 @@ async def serve(
     """
     with contextlib.ExitStack() as stack:
         listener, url = stack.enter_context(_listening(host or "127.0.0.1", port or 0, uds))
-        server = _Server(_config(app), lambda: on_ready(url), lambda: app.state.leaving.begin())
+        server = _Server(_config(app), lambda: on_ready(url), lambda: app.state.shutdown.start())
         open_door(server.server_state, max_connections)
         await _run(app, listener, server, install_signal_handlers)
 
@@ -86,23 +85,12 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._on_ready = on_ready
         self._on_leave = on_leave
-        self._told = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         # What has come at once is accepted at once, and one that is refused has its descriptor for a moment longer.
         self.config.backlog = min(_BACKLOG, max(1, spare_descriptors() // 2))
         await super().startup(sockets)
         self._on_ready()
-
-    async def main_loop(self) -> None:
-        """Wait for the end as uvicorn does, which looks ten times a second, but be told of it.
-
-        Once a second the date is renewed that answers bear.
-        """
-        while not await self.on_tick(0):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_DATE_SECONDS):
-                    await self._told.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -112,7 +100,6 @@ class _Server(uvicorn.Server):
         """Stop; asked a second time, without waiting for anybody."""
         self.force_exit = self.should_exit
         self.should_exit = True
-        self._told.set()
         # Before the requests are ended, so that they find their clients gone instead of breaking off their answers.
         asyncio.get_running_loop().call_later(GRACE_SECONDS, self._abort_unread)
         self._on_leave()

@@ -11,8 +11,7 @@ from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ci_server.http.accept_header import accepted_types
-from ci_server.http.json_responses import Document
+from ci_server.http.responses import Document, accepted_types
 from ci_server.metrics.sources import measure
 from ci_server.services import Services
 
@@ -20,6 +19,8 @@ _HEADERS = {"Cache-Control": "no-store", "Vary": "Accept"}
 _WRITERS: dict[str, Callable[[Collector], bytes]] = {OPEN_METRICS: open_metrics_text, PROMETHEUS: prometheus_text}
 _TYPES = {"application/openmetrics-text": ("1.0.0", OPEN_METRICS), "text/plain": ("0.0.4", PROMETHEUS)}
 """The text formats by media type: version, and the whole content type."""
+TEXT_TYPES = tuple(_WRITERS)
+"""The content types of the text formats."""
 _JSON = ("application/json", "application/*", "*/*")
 
 

@@ -7,7 +7,7 @@ from ci_common.errors import QueueFull, TooManyUploads, Unavailable
 from ci_common.settings import Settings
 from ci_common.system.disk import Disk
 from ci_persistence.repository import JobRepository
-from ci_server.http.shutdown import Leaving
+from ci_server.http.shutdown import Shutdown
 
 
 class Upload:
@@ -30,12 +30,12 @@ class Upload:
 class Admission:
     """The server's say on submissions. For one event loop."""
 
-    def __init__(self, settings: Settings, repository: JobRepository, disk: Disk, leaving: Leaving) -> None:
+    def __init__(self, settings: Settings, repository: JobRepository, disk: Disk, shutdown: Shutdown) -> None:
         self._max_queued = settings.max_queued
         self._max_uploads = settings.max_uploads
         self._repository = repository
         self._disk = disk
-        self._leaving = leaving
+        self._shutdown = shutdown
         self._uploads: set[Upload] = set()
 
     @property
@@ -45,7 +45,7 @@ class Admission:
 
     def check(self) -> None:
         """Raise Unavailable or DiskLow where no submission can be taken; whether the queue is full, storing tells."""
-        if self._leaving.begun:
+        if self._shutdown.started:
             raise Unavailable("the server is shutting down; send the request again in a moment")
         self._disk.check()
 

@@ -12,8 +12,7 @@ from starlette.requests import Request
 
 from ci_common.errors import FieldError, InvalidRequest, InvalidUpload, TooLarge
 from ci_common.parsing.text import check_line, printable
-from ci_server.http.bodies import body_of
-from ci_server.http.request_reading import MAX_JSON_BYTES
+from ci_server.http.requests import MAX_JSON_BYTES, body_chunks
 from ci_server.uploads.blocks import BLOCK_BYTES, BlockWriter
 from ci_server.uploads.preamble import Preamble
 
@@ -167,7 +166,7 @@ async def receive_upload(
     try:
         form = _Form(boundary, max_bytes)
         with destination.open("xb", buffering=0) as file:
-            await _write(body_of(request), form, BlockWriter(file.fileno(), form.digest, on_written))
+            await _write(body_chunks(request), form, BlockWriter(file.fileno(), form.digest, on_written))
     except FormParserError as exc:
         raise InvalidUpload(f"the body is not a form that can be read: {exc}") from exc
     if not form.complete:

@@ -141,7 +141,7 @@ async def test_a_migration_that_fails_anywhere_leaves_the_older_database_whole(t
     made(path, version)
     before = dump(path)
     statements = list(schema._statements(SCRIPTS[version]))
-    assert len(statements) > 1
+    assert statements
     for number in range(len(statements) + 1):
         broken = [*SCRIPTS[:version], "\n".join([*statements[:number], "SELECT no_such_function();"])]
         with (

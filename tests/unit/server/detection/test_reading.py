@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ci_common.errors import InvalidRequest
 from ci_common.spec import Spec
-from ci_server.http.request_reading import MAX_JSON_DIGITS, MAX_JSON_VALUES, as_written, parse_json_object
+from ci_server.http.requests import MAX_JSON_DIGITS, MAX_JSON_VALUES, as_written, parse_json_object
 
 QUOTED = [r"\"" * 30_000, "\\\\" * 30_000, ",[{:" * 30_000, "1" * 300_000, '\\"1,\\"' * 10_000, "\\\\\\\\"]
 """Text of JSON that looks like many values or a long number, and is one text."""
