@@ -1,17 +1,17 @@
-"""What an examination of an installation found, one fact at a time. `ci doctor` prints them."""
+"""The findings of `ci doctor`."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
-    """What was looked at, in a word or two, as in `engine`."""
+    """What was checked, in a word or two, as in `engine`."""
     ok: bool | None
-    """True: in order. None: a warning, jobs run all the same. False: failed."""
+    """True: passed. None: a warning, but jobs run. False: failed."""
     message: str
-    """What was seen."""
+    """What was found."""
     remedy: str = ""
-    """What to do about it; empty where nothing needs to be done."""
+    """What to do about it; empty if nothing needs to be done."""

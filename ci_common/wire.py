@@ -9,7 +9,7 @@ from pydantic_core import CoreSchema
 
 from ci_common.jobs import Attempt, Conclusion, Job, StepResult
 from ci_common.parsing.input_schema import one_or_several
-from ci_common.parsing.models import Asked, Place, refused
+from ci_common.parsing.models import Place, StrictModel, refused
 from ci_common.parsing.text import check_text
 from ci_common.parsing.values import Integer, NonNegativeDuration
 from ci_common.pool import PoolState
@@ -42,7 +42,7 @@ def _check_texts(payload: dict[str, Any]) -> dict[str, Any]:
     return payload
 
 
-class BuiltinRequest(Asked):
+class BuiltinRequest(StrictModel):
     """The body of `POST /jobs` for the types without a workload (`ci_common.job_types.Computed`)."""
 
     type: str
@@ -59,7 +59,7 @@ def _conclusions(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-class CleanupRequest(Asked):
+class CleanupRequest(StrictModel):
     """The body of `POST /jobs/cleanup`: which completed jobs to delete. All conditions have to hold."""
 
     older_than: Annotated[NonNegativeDuration, Field(le=LONGEST_AGE)] | None = None
