@@ -82,7 +82,7 @@ class Mismatch:
     repair: str
     """The settings that would be right, empty where they are not known."""
     moved_from: str = ""
-    """The former data directory of an installation that was moved here, or copied here before the original was removed."""
+    """The former data directory of an installation that was moved here, or copied and the original removed."""
 
 
 def place_of(data: DataDirectory) -> str:

@@ -141,7 +141,7 @@ def adopt(yes: bool, as_copy: bool, as_json: bool) -> int:
         return 0
     for line in _described(plans[0]):
         say(line)
-    if not yes:  # StrictModel outside of the event loop, where Ctrl-C ends the question.
+    if not yes:  # Asked outside of the event loop, where Ctrl-C ends the question.
         if not is_terminal(sys.stdin):
             raise click.UsageError("nothing was changed; standard input is no terminal to confirm on: give --yes")
         click.confirm("Adopt it?", abort=True, err=True)
