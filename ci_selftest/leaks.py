@@ -38,7 +38,7 @@ def age_submissions(data: DataDirectory) -> None:
     past = time.time() - _AGE_SECONDS
     for top in (data.incoming, data.jobs):
         for path in _below(top):
-            if top == data.incoming or path.name == "unconfirmed":
+            if top == data.incoming or path.name == "uncommitted":
                 with suppress(FileNotFoundError):
                     os.utime(path, (past, past), follow_symlinks=False)
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ci_common.jobs import Job, State, is_job_id
-from ci_common.run_directory.layout import LOG, UNCONFIRMED, DataDirectory
+from ci_common.run_directory.layout import LOG, UNCOMMITTED, DataDirectory
 from ci_common.system.directory_scan import scan_gently
 from ci_common.system.trees import Folder
 from ci_common.times import Clock
@@ -78,7 +78,7 @@ class OrphanDirectories(Collector[Path]):
         def old(entry: "os.DirEntry[str]") -> list[str]:
             try:
                 with Folder.opened(Path(entry.path)) as job:
-                    is_submission = self.parent == self.data.incoming or job.state(UNCONFIRMED) is not None
+                    is_submission = self.parent == self.data.incoming or job.state(UNCOMMITTED) is not None
                     before = stale if is_submission else oldest.timestamp() if oldest is not None else -math.inf
                     return [entry.name] if is_job_id(entry.name) and _newest(job, levels=2) < before else []
             except OSError:
@@ -89,7 +89,7 @@ class OrphanDirectories(Collector[Path]):
             async for job_ids in found:
                 known = await self.repository.get_many(job_ids)
                 for job_id in known:
-                    (self.data.job(job_id) / UNCONFIRMED).unlink(missing_ok=True)
+                    (self.data.job(job_id) / UNCOMMITTED).unlink(missing_ok=True)
                 yield [self.parent / job_id for job_id in job_ids if job_id not in known]
 
     async def remove_one(self, item: Path) -> None:
