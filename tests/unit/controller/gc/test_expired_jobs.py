@@ -15,9 +15,9 @@ from ci_common.run_directory.layout import UNCOMMITTED, DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
 from ci_controller.gc import expired_jobs
-from ci_controller.gc.directories import OrphanDirectories
+from ci_controller.gc.directories import InterruptedSubmissions, OrphanDirectories
 from ci_controller.gc.expired_jobs import Ages, ExpiredJobs, ExpiredUploads
-from ci_controller.gc.runner import GarbageCollector
+from ci_controller.gc.runner import Collector, GarbageCollector
 from ci_controller.runtime.process.runtime import ProcessRuntime
 from ci_persistence.repository import JobFilter, Lease
 from ci_persistence.sqlite.repository import SQLiteJobRepository
@@ -50,13 +50,19 @@ class Bench:
         """Delete the jobs that these settings do not keep."""
         await one_round(ExpiredJobs(self.ages(**environment), self.lease))
 
-    def orphans(self, parent: Path | None = None, **environment: str) -> Callable[[], Awaitable[None]]:
+    def orphans(self, **environment: str) -> Callable[[], Awaitable[None]]:
         """Return what does one round of removing orphan directories, an hour after the last."""
-        ages, uptime = self.ages(**environment), SetUptime()
+        ages = self.ages(**environment)
         runtime = ProcessRuntime(ages.settings, self.data)
-        collector = OrphanDirectories(
-            parent or self.data.jobs, self.data, self.repository, runtime, lambda: self.now, ages.oldest_job
-        )
+        return self._rounds(OrphanDirectories(self.data, self.repository, runtime, ages.oldest_job))
+
+    def interrupted(self, parent: Path) -> Callable[[], Awaitable[None]]:
+        """Return what does one round of removing interrupted submissions."""
+        runtime = ProcessRuntime(self.ages().settings, self.data)
+        return self._rounds(InterruptedSubmissions(parent, self.data, self.repository, runtime, lambda: self.now))
+
+    def _rounds(self, collector: Collector[Any]) -> Callable[[], Awaitable[None]]:
+        uptime = SetUptime()
         runner = GarbageCollector([collector], uptime)
 
         async def collect() -> None:
@@ -230,9 +236,8 @@ async def test_interrupted_submissions_go_an_hour_after_the_last_write(
         (path / "1" / "workspace" / "a").mkdir(parents=True)
         days_ago(bench, path, 1 / 12)
     days_ago(bench, arriving[1] / "1" / "workspace" / "a", 1 / 48)
-    for collect in (bench.orphans(), bench.orphans(parent=bench.data.incoming)):
-        for _ in range(2):
-            await collect()
+    for parent in (bench.data.jobs, bench.data.incoming):
+        await bench.interrupted(parent)()
     assert list(bench.data.incoming.iterdir()) == arriving[1:]
     assert (kept.exists(), old.exists()) == (True, False)
     assert not (kept / UNCOMMITTED).exists()

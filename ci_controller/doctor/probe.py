@@ -7,7 +7,7 @@ from ci_controller.runtime.docker.containers import OWN_PROCESSES
 from ci_controller.runtime.docker.engine import Refusal
 from ci_controller.runtime.docker.probing import ANSWER_SECONDS, LIMITS, Probe
 
-_NAMES = ("limits in a container", "files in a container")
+NAMES = ("limits in a container", "files in a container")
 
 
 def examine_probe(seen: Probe | RuntimeFault | OSError, about_image: Finding, data: DataDirectory) -> list[Finding]:
@@ -17,17 +17,17 @@ def examine_probe(seen: Probe | RuntimeFault | OSError, about_image: Finding, da
     if isinstance(seen, Refusal) and "/bin/sh" in str(seen):
         message = f"{about_image.message}: it has no /bin/sh, which every job needs"
         image = Finding("default image", False, message, "export CI_DEFAULT_IMAGE=python:3.12-slim")
-        return [image, *(Finding(name, None, "not looked at, for want of a shell in the image") for name in _NAMES)]
+        return [image, *(Finding(name, None, "not looked at, for want of a shell in the image") for name in NAMES)]
     message = f"a container with a directory of {data.path} cannot be started: {seen}"
     remedy = (
         "the engine must run on this machine and see this directory: name another with CI_DATA_DIR "
         "(for an engine in a container or installed by snap, one below the home directory)"
     )
-    return [about_image, Finding(_NAMES[0], None, "not looked at"), Finding(_NAMES[1], False, message, remedy)]
+    return [about_image, Finding(NAMES[0], None, "not looked at"), Finding(NAMES[1], False, message, remedy)]
 
 
 def _limits(seen: Probe) -> Finding:
-    name = _NAMES[0]
+    name = NAMES[0]
     if not seen.answered:
         return Finding(name, None, "not looked at, since the container's answer did not come")
     assert LIMITS.pids is not None, "the probe has one"
@@ -44,7 +44,7 @@ def _limits(seen: Probe) -> Finding:
 
 
 def _files(seen: Probe, data: DataDirectory) -> Finding:
-    name = _NAMES[1]
+    name = NAMES[1]
     if not seen.answered:
         message = (
             f"a container did not answer through {data.path} within {ANSWER_SECONDS:g} s: it sees another directory"
