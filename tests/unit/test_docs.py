@@ -23,8 +23,8 @@ from ci_common.wire import WIRE_STATUS, CleanupRequest, job_on_wire
 from ci_selftest.jobs.evidence import Promise
 from ci_selftest.schedule import Fault
 from ci_server.detection.ci_yaml import read_ci_yaml
-from ci_server.detection.python.needs import DEVELOPMENT, TEST
-from ci_server.detection.python.python_project import PROJECT_FILES, TEST_FILES
+from ci_server.detection.python.steps import PROJECT_FILES, TEST_FILES
+from ci_server.detection.python.test_requirements import DEVELOPMENT, TEST
 from ci_server.http.requests import NoQuery
 from ci_server.jobs.list_endpoints import ListQuery
 from ci_server.jobs.read_endpoints import StreamQuery

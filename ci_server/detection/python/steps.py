@@ -1,14 +1,14 @@
-"""Recognises a Python project and says how to install and test it."""
+"""Detects a Python project, and plans the steps that install and test it."""
 
 import shlex
 from pathlib import Path
 
 from ci_common.spec import PlannedStep
-from ci_server.detection.declarations.pyproject import PythonProject
-from ci_server.detection.declarations.pytest_config import INI_FILES, TOML_FILES
-from ci_server.detection.python.installation import pip_arguments
+from ci_server.detection.declarations.python_project import PythonProject
+from ci_server.detection.declarations.runners import INI_FILES, TOML_FILES
+from ci_server.detection.python.pip_install import pip_arguments
 from ci_server.detection.python.requirement_files import find_requirement_files
-from ci_server.detection.python.versions import pretended_version, version_preamble
+from ci_server.detection.python.scm_versions import pretended_version, version_preamble
 
 PROJECT_FILES = (
     "pyproject.toml", "setup.py", "setup.cfg", "Pipfile", *TOML_FILES, *INI_FILES, "tox.ini", "tox.toml", "conftest.py",
@@ -17,14 +17,14 @@ TEST_FILES = ("test_*.py", "*_test.py", "tests/**/*.py", "test/**/*.py")
 
 
 def looks_like_python(directory: Path) -> bool:
-    """Tell whether the directory holds a Python project or Python tests."""
+    """Return whether the directory has a Python project or Python tests."""
     if any((directory / name).is_file() for name in PROJECT_FILES) or find_requirement_files(directory):
         return True
     return any(next(directory.glob(pattern), None) is not None for pattern in TEST_FILES)
 
 
 def python_steps(directory: Path) -> tuple[PlannedStep, ...]:
-    """Return the steps that install the project with what its tests need, and run them. Raises InvalidRequest."""
+    """Return the steps that install the project for its tests, and run the tests. Raises InvalidRequest."""
     project = PythonProject(directory)
     installs = [["python", "-m", "pip", "install", *arguments] for arguments in pip_arguments(project)]
     install = version_preamble(project) + " && ".join(map(shlex.join, installs))
@@ -33,7 +33,7 @@ def python_steps(directory: Path) -> tuple[PlannedStep, ...]:
 
 
 def python_environment(directory: Path) -> dict[str, str]:
-    """Return variables for the job: output at once, a quiet pip, and a version where the history with it is gone."""
+    """Return variables for the job: unbuffered output, a quiet pip, and a version if the history is missing."""
     return {
         "PYTHONUNBUFFERED": "1",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",

@@ -1,12 +1,16 @@
-"""What a project's tox configuration says its tests need, whatever the Python."""
+"""What tox, Nox and pytest are configured to install for tests. A noxfile.py is parsed, never run."""
 
+import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ci_server.detection.declarations.setup_cfg import ini_sections
-from ci_server.detection.reading.requirements import invalid, strings, table_at, unusable
+from ci_server.detection.declarations.python_project import PYPROJECT, PythonProject
+from ci_server.detection.declarations.setuptools_files import ini_sections
+from ci_server.detection.reading.literals import Evaluator, Names
+from ci_server.detection.reading.requirements import invalid, is_identifier, strings, table_at, unusable
+from ci_server.detection.reading.statements import follow
 
 _ROOT = re.compile(r"\{(?:toxinidir|tox_root)\}(?:[/\\]|\{/\})?")
 _FACTOR = re.compile(r"[A-Za-z0-9_.,!{}-]+:(?:\s|$)")
@@ -37,17 +41,17 @@ Sections = Mapping[str, Mapping[str, str]]
 
 @dataclass(slots=True)
 class ToxEnvironment:
-    """The base environment of tests."""
+    """What an environment for tests installs."""
 
     requirements: list[str] = field(default_factory=list)
     files: list[tuple[str, str]] = field(default_factory=list)
-    """Pip's option, -r or -c, and a path relative to the project."""
+    """The option, -r or -c, and the path relative to the project."""
     extras: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
     indexes: list[str] = field(default_factory=list)
-    """Pip's options for the indexes that it is to ask."""
+    """Options of pip that name indexes."""
     file: str = field(default="tox.ini", compare=False)
-    """The file that it is from."""
+    """The file that declares the environment."""
 
 
 def read_tox(
@@ -55,8 +59,8 @@ def read_tox(
 ) -> ToxEnvironment:
     """Return the environment of tox.ini, of setup.cfg, of the table tool.tox of pyproject.toml, or of tox.toml.
 
-    tox reads the first of them that is there. What holds only for some Pythons or platforms, and what depends on the
-    machine, is left out.
+    tox reads the first of these that exists. Settings for certain Pythons or platforms, and those that depend on the
+    machine, are left out.
     """
     legacy = table.get("legacy_tox_ini")
     inis = (
@@ -93,7 +97,7 @@ def _read(settings: Mapping[str, Any], found: ToxEnvironment) -> ToxEnvironment:
 
 
 def _resolved(text: str, sections: Sections, file: str) -> str:
-    """Return a value with the values of other sections in the place of references to them."""
+    """Return a value with references to other sections replaced by their values."""
     for _ in range(_MAX_DEPTH):
         room = [_MAX_CHARACTERS]
 
@@ -112,14 +116,14 @@ def _resolved(text: str, sections: Sections, file: str) -> str:
 
 
 class _References:
-    """Puts what references stand for in their place, in settings that are TOML. Each is followed once."""
+    """Replaces references in settings that are TOML. Each is followed once."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = settings
         self._followed: set[tuple[str, ...]] = set()
 
     def without(self, value: Any) -> Any:
-        """Return a value of the settings; a list with the elements that its references stand for."""
+        """Return a value of the settings; a list with its references replaced by their elements."""
         found, waiting = [], list(reversed(value)) if isinstance(value, list) else []
         while waiting:
             part = waiting.pop()
@@ -147,7 +151,7 @@ def _take_index(option: str, address: str, found: ToxEnvironment) -> None:
 
 
 def take_line(line: str, found: ToxEnvironment) -> None:
-    """Add what a line of a requirement file says; what depends on the machine is left out."""
+    """Add a line of a requirement file to `found`; lines that depend on the machine are left out."""
     line = _OPTION_AFTER.split(_ROOT.sub("./", line).replace("{/}", "/"), maxsplit=1)[0].strip()
     if file := _FILE.fullmatch(line):
         path = file[1].removeprefix("./")
@@ -158,7 +162,7 @@ def take_line(line: str, found: ToxEnvironment) -> None:
     elif itself := _SELF.fullmatch(line):
         found.extras += _names((itself[1] or "").replace(",", "\n"))
     elif local := _PATH.fullmatch(line):
-        # A folder of the upload can be editable whether or not it is said, as the project itself is.
+        # Folders of the upload are installed as editable in any case, like the project itself.
         found.requirements.append(f"-e ./{local['path'].removeprefix('./')}")
     elif repository := _REPOSITORY.fullmatch(line):
         found.requirements.append(f"-e {repository['address']}")
@@ -167,7 +171,7 @@ def take_line(line: str, found: ToxEnvironment) -> None:
 
 
 def _lines(value: Any) -> list[str]:
-    """Return the lines that hold for every environment: those with factors before a colon do not."""
+    """Return the lines for all environments: lines with factors before a colon are for some."""
     lines = (
         value.replace("\\\n", "").splitlines() if isinstance(value, str) else value if isinstance(value, list) else []
     )
@@ -177,3 +181,82 @@ def _lines(value: Any) -> list[str]:
 
 def _names(value: Any) -> list[str]:
     return [name.strip() for line in _lines(value) for name in line.split(",") if "{" not in name and name.strip()]
+
+
+_NOXFILE = "noxfile.py"
+_TESTS = re.compile(r"(?:unit_?|py_?)?tests?|testing|pytest|unit", re.IGNORECASE)
+_INDEX_OPTIONS = ("-i", "--index-url", "--extra-index-url")
+_WITH_VALUE = frozenset({*_INDEX_OPTIONS, "-r", "-c", "-e", "--requirement", "--constraint", "--editable"})
+
+
+def read_nox(text: str) -> ToxEnvironment:
+    """Return what the sessions for tests install by `session.install` with literal arguments."""
+    evaluator, found = Evaluator(), ToxEnvironment(file=_NOXFILE)
+
+    def on_call(call: ast.Call, names: Names, function: ast.FunctionDef | None) -> None:
+        if function is None or not _is_for_tests(function):
+            return
+        match call.func:
+            case ast.Attribute(value=ast.Name(id=session), attr="install") if session == _parameter(function):
+                words = [word for argument in call.args for word in _install_words(argument, evaluator, names)]
+                for line in _pip_lines(words):
+                    take_line(line, found)
+            case ast.Attribute(attr="dependency_groups"):
+                groups = [evaluator.value(argument, names) for argument in call.args[1:]]
+                found.groups += [group for group in groups if isinstance(group, str) and is_identifier(group)]
+
+    follow(text, _NOXFILE, evaluator, on_call)
+    return found
+
+
+def _is_for_tests(function: ast.FunctionDef) -> bool:
+    """Return whether a function is a session of Nox with a name for tests."""
+    for decorator in function.decorator_list:
+        called = decorator.func if isinstance(decorator, ast.Call) else decorator
+        if isinstance(called, ast.Attribute) and called.attr == "session":
+            pass
+        elif not (isinstance(called, ast.Name) and called.id == "session"):
+            continue
+        keywords = decorator.keywords if isinstance(decorator, ast.Call) else []
+        named = [word.value.value for word in keywords if word.arg == "name" and isinstance(word.value, ast.Constant)]
+        return _TESTS.fullmatch(str(named[0]) if named else function.name) is not None
+    return False
+
+
+def _parameter(function: ast.FunctionDef) -> str | None:
+    return function.args.args[0].arg if function.args.args else None
+
+
+def _install_words(argument: ast.expr, evaluator: Evaluator, names: Names) -> list[str]:
+    value = evaluator.value(argument.value if isinstance(argument, ast.Starred) else argument, names)
+    words = value if isinstance(value, list) else [value]
+    return [word for word in words if isinstance(word, str)]
+
+
+def _pip_lines(words: list[str]) -> Iterator[str]:
+    """Yield pip's arguments as lines of a requirement file, without its other options."""
+    following = iter(words)
+    for word in following:
+        if word in _WITH_VALUE:
+            yield f"{word} {next(following, '')}"
+        elif not word.startswith("-") or word[:2] in ("-r", "-c", "-e") or word.partition("=")[0] in _INDEX_OPTIONS:
+            yield word
+
+
+INI_FILES = ("pytest.ini", ".pytest.ini")
+TOML_FILES = ("pytest.toml", ".pytest.toml")
+
+
+def required_plugins(project: PythonProject) -> Iterator[tuple[str, list[str]]]:
+    """Yield the requirements in `required_plugins` for each file from which pytest may read it."""
+    for name in TOML_FILES:
+        yield name, _words(table_at(project.files.toml(name), "pytest").get("required_plugins"))
+    for name in (*INI_FILES, "tox.ini"):
+        yield name, _words(ini_sections(project.files.text(name)).get("pytest", {}).get("required_plugins"))
+    yield PYPROJECT, _words(project.table("tool", "pytest", "ini_options").get("required_plugins"))
+    yield PYPROJECT, _words(project.table("tool", "pytest").get("required_plugins"))
+    yield "setup.cfg", _words(project.setup_cfg.required_plugins)
+
+
+def _words(value: Any) -> list[str]:
+    return value.split() if isinstance(value, str) else strings(value)

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from ci_common.errors import InvalidRequest
-from ci_server.detection.declarations.setup_py import SetupArguments, read_setup_py
+from ci_server.detection.declarations.setuptools_files import SetupArguments, read_setup_py
 
 
 def test_literals() -> None:

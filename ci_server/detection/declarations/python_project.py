@@ -1,16 +1,15 @@
-"""What a Python project says about itself in pyproject.toml, setup.cfg, setup.py and Pipfile."""
+"""The metadata of a Python project in pyproject.toml, setup.cfg, setup.py and Pipfile."""
 
 from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from ci_server.detection.declarations.dependency_groups import GroupError, Groups
 from ci_server.detection.declarations.extras import OwnExtras, dynamic_dependencies, read_extras
-from ci_server.detection.declarations.groups import GroupError, Groups
 from ci_server.detection.declarations.indexes import Indexes, read_indexes
 from ci_server.detection.declarations.poetry import poetry_local_names, poetry_requirements
-from ci_server.detection.declarations.setup_cfg import SetupCfg
-from ci_server.detection.declarations.setup_py import read_setup_py
+from ci_server.detection.declarations.setuptools_files import SetupCfg, read_setup_py
 from ci_server.detection.declarations.sources import Sources, pipenv_categories, read_sources
 from ci_server.detection.reading.project_files import ProjectFiles
 from ci_server.detection.reading.requirements import invalid, normal_name, setuptools_lines, strings, table_at
@@ -20,10 +19,10 @@ PIPFILE = "Pipfile"
 
 
 class PythonProject:
-    """The metadata of the project in one directory. What is missing or of a wrong form counts as not said."""
+    """The metadata of the project in a directory. Values of a wrong type count as absent."""
 
     def __init__(self, directory: Path) -> None:
-        """Raises InvalidRequest where one of its files is not of the form that its name promises."""
+        """Raises InvalidRequest if a file does not have the format of its name."""
         self.files = ProjectFiles(directory)
         self.directory = directory
         self.document = self.files.toml(PYPROJECT)
@@ -35,12 +34,12 @@ class PythonProject:
         self._pipfile = self.files.toml(PIPFILE)
 
     def table(self, *path: str) -> dict[str, Any]:
-        """Return a table of pyproject.toml; empty where there is none."""
+        """Return a table of pyproject.toml; empty if there is none."""
         return table_at(self.document, *path)
 
     @property
     def is_installable(self) -> bool:
-        """Whether pip can install the directory, and the project means it to be."""
+        """Whether pip can install the directory, and the project is meant to be installed."""
         uv = self.table("tool", "uv").get("package")
         if self.table("tool", "poetry").get("package-mode") is False or uv is False:
             return False
@@ -50,7 +49,7 @@ class PythonProject:
 
     @cached_property
     def name(self) -> str:
-        """The project's name; empty where it cannot be read."""
+        """The project's name; empty if it cannot be read."""
         flit = self.table("tool", "flit", "metadata")
         named = (
             self.table("project").get("name"),
@@ -63,12 +62,12 @@ class PythonProject:
 
     @cached_property
     def extras(self) -> OwnExtras:
-        """The project's extras, and what references to itself stand for."""
+        """The project's extras."""
         return OwnExtras(self.name, read_extras(self.document, self.files, self.setup_cfg, self._setup_py))
 
     @cached_property
     def groups(self) -> dict[str, Callable[[], list[str]]]:
-        """What gives the requirements of each dependency group, raising InvalidRequest where it is not sound."""
+        """For each dependency group, a function that returns its requirements, or raises InvalidRequest."""
         groups = self._groups
         found: dict[str, Callable[[], list[str]]] = {name: partial(_sound, groups, name) for name in groups}
         for category in pipenv_categories(self._pipfile):
@@ -92,7 +91,7 @@ class PythonProject:
 
     @property
     def tests_require(self) -> list[tuple[str, list[str]]]:
-        """What setuptools once installed for `setup.py test`, by the files that say so."""
+        """The requirements of the former command `setup.py test`, by the declaring file."""
         return [
             ("setup.cfg", self.setup_cfg.tests_require),
             ("setup.py", setuptools_lines(self._setup_py.tests_require)),
@@ -100,7 +99,7 @@ class PythonProject:
 
     @cached_property
     def dependencies(self) -> list[tuple[str, list[str]]]:
-        """What the project needs to run, by the files that say so."""
+        """The requirements of the project at run time, by the declaring file."""
         poetry = self.table("tool", "poetry", "dependencies")
         pyproject = [
             *strings(self.table("project").get("dependencies")),
@@ -119,23 +118,23 @@ class PythonProject:
 
     @property
     def has_static_dependencies(self) -> bool:
-        """Whether pyproject.toml has all that the project needs, its extras too."""
+        """Whether pyproject.toml has all dependencies and extras of the project."""
         dynamic = {"dependencies", "optional-dependencies"} & set(strings(self.table("project").get("dynamic")))
         return "project" in self.document and not dynamic
 
     @property
     def build_requirements(self) -> list[str]:
-        """What its build needs."""
+        """The requirements of its build."""
         return strings((self.build_system or {}).get("requires"))
 
     @cached_property
     def sources(self) -> Sources:
-        """Where packages come from that are not from the public index."""
+        """The locations of packages that do not come from the public index."""
         return read_sources(self.document, self._pipfile)
 
     @cached_property
     def indexes(self) -> Indexes:
-        """The package indexes that it names."""
+        """The package indexes that the project names."""
         return read_indexes(self.document, self.files.toml("uv.toml"), self._pipfile)
 
 

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from ci_common.errors import InvalidRequest
 from ci_server.detection.declarations.extras import read_extras
-from ci_server.detection.declarations.setup_cfg import SetupCfg
-from ci_server.detection.declarations.setup_py import SetupArguments
+from ci_server.detection.declarations.setuptools_files import SetupArguments, SetupCfg
 from ci_server.detection.reading.project_files import ProjectFiles
 from ci_server.detection.reading.requirements import parse_requirement
 from tests.helpers.pip_calls import pip_calls

@@ -1,14 +1,12 @@
-"""What a project's tests need, put together from all the places where projects say so."""
+"""Collects the requirements of a project's tests from all files that may declare them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from ci_server.detection.declarations.nox import read_nox
-from ci_server.detection.declarations.pyproject import PYPROJECT, PythonProject
-from ci_server.detection.declarations.pytest_config import required_plugins
-from ci_server.detection.declarations.tox_ini import ToxEnvironment, read_tox
+from ci_server.detection.declarations.python_project import PYPROJECT, PythonProject
+from ci_server.detection.declarations.runners import ToxEnvironment, read_nox, read_tox, required_plugins
 from ci_server.detection.python.requirement_files import RequirementFiles
 from ci_server.detection.reading.requirements import name_pytest, normal_name
 
@@ -19,29 +17,29 @@ DEVELOPMENT = ("dev", "develop", "development")
 
 
 @dataclass(slots=True)
-class Needs:
-    """What to hand to pip beside the project itself."""
+class PipInputs:
+    """What to give to pip beside the project itself."""
 
     files: list[tuple[str, str]] = field(default_factory=list)
-    """Pip's option, -r or -c, and the path."""
+    """The option, -r or -c, and the path."""
     extras: list[str] = field(default_factory=list)
     indexes: list[str] = field(default_factory=list)
-    """Pip's options for the indexes that tox or Nox asks."""
+    """Options of pip that name the indexes of tox or Nox."""
     requirements: list[tuple[str, str]] = field(default_factory=list)
-    """Each requirement, and the file that declares it."""
+    """Each requirement, with the file that declares it."""
 
 
-def find_needs(project: PythonProject, files: RequirementFiles) -> Needs:
-    """Return what the project declares for its tests; only where it declares nothing, what it does for development.
+def find_test_requirements(project: PythonProject, files: RequirementFiles) -> PipInputs:
+    """Return what the project declares for its tests, or if it declares nothing, what it declares for development.
 
-    Raises InvalidRequest where a dependency group that is taken is not sound.
+    Raises InvalidRequest if a dependency group that is used is not valid.
     """
     search = _Search(project)
     if not search.take_tests(files):
         search.take_development(files)
     search.take_plugins()
     needs = search.needs
-    return Needs(_unique(needs.files), _unique(needs.extras), needs.indexes, _unique(needs.requirements))
+    return PipInputs(_unique(needs.files), _unique(needs.extras), needs.indexes, _unique(needs.requirements))
 
 
 class _Search:
@@ -49,10 +47,10 @@ class _Search:
         self._project = project
         self._extras = project.extras.names
         self._groups = project.groups
-        self.needs = Needs()
+        self.needs = PipInputs()
 
     def take_tests(self, files: RequirementFiles) -> bool:
-        """Take what is named for tests, or tox and Nox install. Return whether that says where pytest comes from."""
+        """Add what is named for tests, and what tox and Nox install. Return whether that includes pytest."""
         self._take(_first(TEST, self._extras), _first(TEST, self._groups), files.tests)
         found = list(self._environments())
         for environment in found:
@@ -76,13 +74,13 @@ class _Search:
         self.needs.files += [(option, path) for option, path in found.files if self._project.files.has(path)]
 
     def take_development(self, files: RequirementFiles) -> None:
-        """Take what is named for development, or has pytest in it."""
+        """Add what is named for development, or includes pytest."""
         extras = {name: partial(self._project.extras.requirements_of, name) for name in self._extras}
         asked = {name: group for name, group in self._groups.items() if name not in self._project.optional_groups}
         self._take(_for_development(extras), _for_development(asked), files.development)
 
     def take_plugins(self) -> None:
-        """Take the plugins without which pytest refuses to run."""
+        """Add the plugins without which pytest refuses to run."""
         for file, plugins in required_plugins(self._project):
             self.needs.requirements += [(plugin, file) for plugin in plugins]
 
@@ -94,7 +92,7 @@ class _Search:
 
 
 def _for_development(declared: Mapping[str, Callable[[], list[str]]]) -> str | None:
-    """Return the name of what has pytest in it, those meant for development first; else that meant for development."""
+    """Return a name that includes pytest, preferably one for development; if there is none, one for development."""
     usual = [name for name in DEVELOPMENT if name in declared]
     others = [name for name in declared if name not in usual]
     return next((name for name in usual + others if name_pytest(declared[name]())), next(iter(usual), None))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ci_common.errors import InvalidRequest
-from ci_server.detection.python.python_project import looks_like_python, python_environment
+from ci_server.detection.python.steps import looks_like_python, python_environment
 from tests.helpers.pip_calls import BUILT, pip_calls
 from tests.helpers.service import tree
 

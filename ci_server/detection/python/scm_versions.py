@@ -1,4 +1,4 @@
-"""Gives a build its version where it would ask version control for it, and cannot."""
+"""Sets a version for builds that take it from version control, if the history or its program is missing."""
 
 import re
 import shlex
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ci_server.detection.declarations.pyproject import PythonProject
+from ci_server.detection.declarations.python_project import PythonProject
 from ci_server.detection.reading.project_files import ProjectFiles
 
 NO_VERSION = "0.0.0"
@@ -17,7 +17,7 @@ class _Tool:
     name: str
     pattern: re.Pattern[str]
     variable: str | None
-    """What sets the version in the place of the history; None where the tool has nothing for this."""
+    """The variable that replaces the history; None if the tool has none."""
 
 
 _TOOLS = (
@@ -37,16 +37,16 @@ _PDM = _Tool("PDM", re.compile(r"(?!)"), "PDM_BUILD_SCM_VERSION")
 
 
 def pretended_version(directory: Path) -> dict[str, str]:
-    """Return the variables that stand in for a history of versions, where the build needs one and finds none."""
+    """Return the variables that set a version, if the build needs the history and there is none."""
     if _is_archive(directory) or _history_program(directory) is not None:
         return {}
     return dict.fromkeys((tool.variable for tool in _tools(PythonProject(directory)) if tool.variable), NO_VERSION)
 
 
 def version_preamble(project: PythonProject) -> str:
-    """Return shell text that says in the log what a build lacks for its version, and sets one; empty without need.
+    """Return shell text that logs what the build lacks for its version, and sets one; empty if nothing is lacking.
 
-    Only the job's own shell can tell whether the image has the program that reads the history.
+    Only the job's own shell can know whether the image has the program that reads the history.
     """
     if _is_archive(project.directory):
         return ""
@@ -79,7 +79,7 @@ def _say(text: str) -> str:
 
 
 def _is_archive(directory: Path) -> bool:
-    """Tell whether files say which version this is: a source distribution's, or those of an archive of a repository."""
+    """Return whether files name the version: those of a source distribution, or of an archive of a repository."""
     if (directory / "PKG-INFO").exists() or (directory / ".hg_archival.txt").exists():
         return True
     described = ProjectFiles(directory).text(".git_archival.txt")
@@ -87,9 +87,9 @@ def _is_archive(directory: Path) -> bool:
 
 
 def _history_program(directory: Path) -> str | None:
-    """Return the program that reads the history which was uploaded; None where there is none.
+    """Return the program that reads the uploaded history; None if there is none.
 
-    A `.git` that is a file names a directory elsewhere, as in a worktree or submodule.
+    A `.git` that is a file, as in a worktree or submodule, names a directory that is not in the upload.
     """
     return next((program for program in ("git", "hg") if (directory / f".{program}").is_dir()), None)
 

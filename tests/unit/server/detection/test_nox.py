@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_server.detection.declarations.nox import read_nox
-from ci_server.detection.declarations.tox_ini import ToxEnvironment
+from ci_server.detection.declarations.runners import ToxEnvironment, read_nox
 from tests.helpers.pip_calls import pip_calls
 
 

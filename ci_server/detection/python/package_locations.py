@@ -1,4 +1,4 @@
-"""Says for each requirement what to give to pip, so that no private name is asked of the public index."""
+"""Chooses the arguments of pip for each requirement, so that pip asks the public index for no private name."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -9,9 +9,9 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from ci_server.detection.declarations.indexes import patterns_of_private_names
-from ci_server.detection.declarations.pyproject import PYPROJECT, PythonProject
+from ci_server.detection.declarations.python_project import PYPROJECT, PythonProject
 from ci_server.detection.declarations.sources import Source, path_below_root
-from ci_server.detection.python.builds import needs_build_environment
+from ci_server.detection.python.build_tools import needs_build_environment
 from ci_server.detection.reading.project_files import ProjectFiles
 from ci_server.detection.reading.requirements import (
     invalid,
@@ -27,11 +27,11 @@ _MAX_DEPTH = 50
 _EDITABLE = ("-e ", "--editable ", "--editable=")
 
 Arguments = tuple[str, ...]
-"""What stands for one requirement on pip's command line."""
+"""The arguments of pip for one requirement."""
 
 
-class Locator:
-    """Finds the places of the packages that a project does not take from the public index."""
+class PackageLocator:
+    """Finds the locations of packages that a project does not take from the public index."""
 
     def __init__(self, project: PythonProject) -> None:
         self._project = project
@@ -40,14 +40,14 @@ class Locator:
         self._editable_paths: dict[str, bool] = {}
 
     def located(self, requirements: Iterable[str], file: str) -> Iterator[Arguments]:
-        """Yield what stands for the requirements, each with what its own project takes from private places.
+        """Yield the arguments for the requirements and for the private dependencies of their projects.
 
-        Raises InvalidRequest where one is no requirement, or comes from a place that pip cannot be given.
+        Raises InvalidRequest if one is not a requirement, or pip cannot install it from its location.
         """
         yield from self._located(requirements, file, self._project, ".")
 
     def of_metadata(self, requirements: Iterable[str], file: str) -> Iterator[Arguments]:
-        """Yield what pip must be given beside the project, whose metadata has these requirements."""
+        """Yield the arguments for the private ones among the requirements in the project's metadata."""
         yield from self._private(requirements, file, self._project, ".")
 
     def _private(self, texts: Iterable[str], file: str, project: PythonProject, base: str) -> Iterator[Arguments]:
@@ -76,13 +76,13 @@ class Locator:
                 yield (text,)
 
     def _sources_of(self, requirement: Requirement, project: PythonProject, base: str) -> list[Source]:
-        """Return the private places of a package: those that its project names, or else those of the root's."""
+        """Return the private locations of a package: those that its project names, or else those of the root."""
         if requirement.url is not None:
             return []
         name = normal_name(requirement.name)
         declared = [replace(source, base=base) for source in project.sources.get(name, ())]
         if not declared:
-            # What the root's build puts into its metadata is not in that of this project.
+            # The metadata of this project does not have the locations that the root's build writes into its own.
             declared = [replace(source, by_backend=False) for source in self._project.sources.get(name, ())]
         for pattern, index in patterns_of_private_names(project.document):
             if pattern.fullmatch(name):
@@ -93,7 +93,7 @@ class Locator:
     def _from_sources(
         self, requirement: Requirement, sources: list[Source], *, in_metadata: bool
     ) -> Iterator[Arguments]:
-        """Yield what stands for a requirement; `in_metadata`: pip reads it, too, and must find it given."""
+        """Yield the arguments for a requirement. `in_metadata`: pip also reads it in the project's metadata."""
         for source in sources:
             if source.index:
                 raise unusable(
@@ -120,7 +120,7 @@ class Locator:
         return direct
 
     def _local(self, source: Source, requirement: Requirement, *, in_metadata: bool = False) -> Iterator[Arguments]:
-        """Yield a path of the upload, and what its project in turn takes from private places."""
+        """Yield the arguments for a path of the upload and for the private dependencies of its project."""
         path = self._root.inside(source.path, source.base)
         if path is None:
             raise unusable(source.file, f"{requirement.name} comes from {source.path!r}, which is not in the upload")
@@ -133,16 +133,16 @@ class Locator:
         marker = f" ; {condition}" if condition else ""
         extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
         if project is not None and not in_metadata and self._is_virtual(project, source):
-            # A project that is no package is there for what it needs. Where pip reads its name, it is given all the
-            # same: pip builds it, or fails, where it would else ask the public index for a package of that name.
+            # A project that is not a package only has dependencies. If pip reads its name in metadata, it is given all
+            # the same: pip builds it or fails, and does not ask the public index for a package of that name.
             if path not in self._entered:
                 self._entered.add(path)
                 for file, texts in project.dependencies:
                     yield from self._located(texts, file, project, path)
             return
-        # pip knows no conditions on what is editable, and an import that rebuilds wants what was there to build with.
+        # pip accepts no conditions on editable installs, and a package that is rebuilt at import needs its build tools.
         editable = source.editable and project is not None and not marker and not needs_build_environment(project)
-        # Nor does it take both of one package.
+        # Nor does it accept both kinds for one package.
         editable = self._editable_paths.setdefault(path, editable)
         yield ("-e", f"./{path}{extras}") if editable else (f"./{path}{extras}{marker}",)
         if project is not None and path not in self._entered:
@@ -176,7 +176,7 @@ class Locator:
                 )
 
     def _editable(self, text: str, file: str, base: str) -> Iterator[Arguments]:
-        """Yield what stands for pip's notation for what is editable; nothing for a directory that is not uploaded."""
+        """Yield the arguments for an editable requirement; none for a directory that is not in the upload."""
         what = text.replace("--editable=", "-e ").split(None, 1)[1].strip()
         address, _, fragment = what.partition("#")
         parts = dict(part.partition("=")[::2] for part in fragment.split("&"))
@@ -202,7 +202,7 @@ class Locator:
 
     @cached_property
     def _member_projects(self) -> dict[str, PythonProject]:
-        """The projects of the workspace by their paths."""
+        """The projects of the workspace, by path."""
         excluded = set(self._matched("exclude"))
         paths = self._matched("members")
         found = [path for path in dict.fromkeys(paths) if path not in excluded]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ci_common.errors import InvalidRequest
-from ci_server.detection.python.python_project import looks_like_python
+from ci_server.detection.python.steps import looks_like_python
 from tests.helpers.pip_calls import BUILT, pip_calls
 
 APPLICATION = '[project]\nname = "app"\ndynamic = ["dependencies", "optional-dependencies"]\n'

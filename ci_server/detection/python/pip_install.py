@@ -1,21 +1,21 @@
-"""Puts together the calls of pip that install a project and what its tests need."""
+"""The calls of pip that install a project and the requirements of its tests."""
 
 from collections.abc import Iterable, Iterator
 
 from ci_server.detection.declarations.pip_files import Contents, read_pip_file
-from ci_server.detection.declarations.pyproject import PIPFILE, PYPROJECT, PythonProject
-from ci_server.detection.python.builds import build_tools, needs_build_environment
-from ci_server.detection.python.locating import Arguments, Locator
-from ci_server.detection.python.needs import find_needs
+from ci_server.detection.declarations.python_project import PIPFILE, PYPROJECT, PythonProject
+from ci_server.detection.python.build_tools import build_tools, needs_build_environment
+from ci_server.detection.python.package_locations import Arguments, PackageLocator
 from ci_server.detection.python.requirement_files import find_requirement_files
+from ci_server.detection.python.test_requirements import find_test_requirements
 from ci_server.detection.reading.requirements import MAX_REQUIREMENTS, invalid, normal_name, parse_requirement
 
 
 def pip_arguments(project: PythonProject) -> Iterator[list[str]]:
-    """Yield the arguments of each `pip install`: files with hashes first, then all else together.
+    """Yield the arguments of each `pip install`: files with hashes first, then everything else in one call.
 
-    Together, so that pip finds versions that suit everything. A project that is built when it is imported comes last,
-    and without an environment of its own for the build. Raises InvalidRequest.
+    In one call, pip finds versions that satisfy all requirements. A project that is rebuilt at import comes last,
+    without build isolation. Raises InvalidRequest.
     """
     yield from _Installation(project).calls()
 
@@ -24,15 +24,15 @@ class _Installation:
     def __init__(self, project: PythonProject) -> None:
         self._project = project
         found = find_requirement_files(project.directory)
-        self._needs = find_needs(project, found)
+        self._needs = find_test_requirements(project, found)
         named = dict.fromkeys([*(("-r", path) for path in found.runtime[:1]), *self._needs.files])
         self._contents = {
             (option, path): read_pip_file(project.files, path, constraint=option == "-c") for option, path in named
         }
-        self._locator = Locator(project)
+        self._locator = PackageLocator(project)
         self._indexes = [*project.indexes.arguments(), *self._needs.indexes]
         self._by_file = next((contents.itself for contents in self._installing() if contents.itself is not None), None)
-        """How a file installs the project, where one does."""
+        """How a requirement file installs the project, if one does."""
         rebuilds = needs_build_environment(project) and self._by_file != ""
         self._without_isolation = project.is_installable and (rebuilds or self._builds_with_private())
 
@@ -51,11 +51,11 @@ class _Installation:
         yield from self._call([*files, *self._itself(), *words])
 
     def _calls_without_isolation(self, files: list[str]) -> Iterator[list[str]]:
-        """Yield the calls for a project that is built with what is installed, so that this stays for its tests."""
+        """Yield the calls for a project that is built without isolation, so that its build tools stay for the tests."""
         option, itself = "--no-build-isolation", self._itself()
         tools = self._locator.located(build_tools(self._project), PYPROJECT)
         if self._by_file is None:
-            # What it needs is there, and if that does not suit it, pip must not look for another of the same name.
+            # Its dependencies are installed. If they do not fit, pip must not look for others of the same names.
             alone = ["--no-deps"] if self._project.has_static_dependencies else []
             needed = [*self._of_project(), *(() if alone else self._beside_project())]
             words = self._words([*tools, *needed, *self._beside_files(), *self._needed()])
@@ -73,7 +73,7 @@ class _Installation:
             yield [*self._indexes, *words]
 
     def _with_hashes(self) -> list[tuple[str, str]]:
-        """Return the files that pip must be given in calls of their own: it wants hashes of all in the same call."""
+        """Return the files that need calls of their own: pip requires hashes for everything in the same call."""
         constrained = any(option == "-c" and contents.has_hashes for (option, _), contents in self._contents.items())
         return [
             file
@@ -82,7 +82,7 @@ class _Installation:
         ]
 
     def _without_hashes(self, hashed: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-        """Yield the other files, and the constraints of those with hashes: what they pin holds for everything."""
+        """Yield the other files, and the constraints of those with hashes: their pins hold for all calls."""
         yield from (file for file in self._contents if file not in hashed)
         inner = dict.fromkeys(path for file in hashed for path in self._contents[file].constraints)
         for path in inner:
@@ -93,27 +93,27 @@ class _Installation:
         return [contents for (option, _), contents in self._contents.items() if option == "-r"]
 
     def _itself(self) -> list[str]:
-        """Return the arguments for the project, in the way of a file that installs it: pip takes no other beside it."""
+        """Return the arguments for the project, in the way of a file that installs it: pip accepts no other."""
         extras = self._needs.extras
         if not self._project.is_installable or (self._by_file is not None and not extras):
             return []
         return [*([] if self._by_file == "" else ["-e"]), f".[{','.join(extras)}]" if extras else "."]
 
     def _beside_project(self) -> Iterator[Arguments]:
-        """Yield what the project takes from private places, not the public index, and what Pipfile has."""
+        """Yield the arguments for the private dependencies of the project, and for the packages in its Pipfile."""
         for file, requirements in self._declared():
-            # Pipenv's packages are not in the metadata of a project.
+            # Packages in a Pipfile are not in the metadata of the project.
             take = self._locator.located if file == PIPFILE else self._locator.of_metadata
             yield from take(requirements, file)
 
     def _beside_files(self) -> Iterator[Arguments]:
-        """Yield the private places of what files name, but for those with hashes, which fit nothing of a stranger's."""
+        """Yield the arguments for private packages in files. With hashes they need none: no foreign package matches."""
         for (_, path), contents in self._contents.items():
             if not contents.has_hashes:
                 yield from self._locator.of_metadata(sorted(contents.asked), path)
 
     def _of_project(self) -> Iterator[Arguments]:
-        """Yield what a project needs that is not installed, or not yet."""
+        """Yield the arguments for the dependencies of a project that is not installed (yet)."""
         for file, requirements in self._declared():
             yield from self._locator.located(requirements, file)
 
@@ -133,7 +133,7 @@ class _Installation:
         return any(name in self._project.sources for name in names)
 
     def _words(self, located: Iterable[Arguments]) -> Iterator[str]:
-        """Yield the words of the arguments, each argument once, without what a file installs already."""
+        """Yield the words of the arguments, each argument once, without those that a file installs already."""
         for arguments in dict.fromkeys(located):
             if not any(contents.installs(arguments) for contents in self._installing()):
                 yield from arguments

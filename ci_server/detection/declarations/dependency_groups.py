@@ -1,4 +1,4 @@
-"""Groups of requirements that pyproject.toml names: the standard's (PEP 735), and those of tools from before it."""
+"""Dependency groups in pyproject.toml: those of the standard (PEP 735), and those of older tools."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,16 +7,16 @@ from ci_server.detection.declarations.poetry import poetry_local_names, poetry_r
 from ci_server.detection.reading.requirements import MAX_REQUIREMENTS, is_identifier, normal_name, strings, table_at
 
 _HATCH = {"hatch-test": "test", "test": "test", "tests": "test", "testing": "test", "default": "dev"}
-"""Hatch's environments that people test and develop in."""
+"""Hatch's environments for tests and development."""
 _MAX_DEPTH = 100
 
 
 class GroupError(ValueError):
-    """A dependency group is not of the standard's form: it includes one that does not exist, or itself."""
+    """A dependency group is not valid by the standard, for example because it includes itself or a missing group."""
 
 
 class Groups(Mapping[str, list[str]]):
-    """The requirements of each group, by its normal name. Looking one up raises GroupError where it is not sound."""
+    """The requirements of each group, by its normal name. Looking up a group that is not valid raises GroupError."""
 
     def __init__(self, document: Mapping[str, Any], hatch: Mapping[str, Any], own_name: str) -> None:
         """`hatch` is the table of Hatch's settings, `own_name` the project's name."""
@@ -32,7 +32,7 @@ class Groups(Mapping[str, list[str]]):
         self._resolved: dict[str, list[str]] = {}
         poetry_groups = table_at(document, "tool", "poetry", "group")
         self.optional = {normal_name(n) for n in poetry_groups if table_at(poetry_groups, n).get("optional") is True}
-        """Poetry's groups that it installs only on demand."""
+        """The groups that Poetry installs only on demand."""
 
     def __getitem__(self, name: str) -> list[str]:
         if name not in self:
@@ -62,7 +62,7 @@ class Groups(Mapping[str, list[str]]):
         return self._resolved[name]
 
     def _flat(self, name: str, entries: Any, including: tuple[str, ...] = ()) -> list[str]:
-        """Return the requirements of a group's entries, each once, and those of groups that it includes."""
+        """Return the requirements of a group's entries and of the groups that it includes, each once."""
         found: dict[str, None] = {}
         included: set[str] = set()
         if not isinstance(entries, list | None):
@@ -111,7 +111,7 @@ def _of_hatch(environments: Mapping[str, Any], own_name: str) -> Iterator[tuple[
         own = table_at(environments, name)
         if not own:
             continue
-        # Every environment has the settings of `default` that it does not set itself; Hatch's own ones have not.
+        # An environment inherits settings from `default`, except for Hatch's built-in environments.
         template = str(own.get("template", name if name == "hatch-test" or own.get("detached") else "default"))
         settings = {**table_at(environments, template), **own}
         entries: list[Any] = strings(settings.get("dependencies")) + strings(settings.get("extra-dependencies"))

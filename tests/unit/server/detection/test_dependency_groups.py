@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from packaging.dependency_groups import resolve_dependency_groups
 from packaging.requirements import Requirement
 
-from ci_server.detection.declarations.groups import GroupError, Groups
+from ci_server.detection.declarations.dependency_groups import GroupError, Groups
 
 NAMES = st.sampled_from(["a", "B", "c_d", "C.D", "e"])
 ENTRIES = st.one_of(

