@@ -1,17 +1,17 @@
-"""The findings of `ci doctor`."""
+"""What `ci doctor` finds, one fact at a time."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one check."""
+    """One thing that was looked at."""
 
     name: str
-    """What was checked, in a word or two, as in `engine`."""
+    """What was looked at, in a word or two, as in `engine`."""
     ok: bool | None
-    """True: passed. None: a warning, but jobs run. False: failed."""
+    """True: in order. None: a warning, jobs run all the same. False: failed."""
     message: str
-    """What was found."""
+    """What was seen."""
     remedy: str = ""
-    """What to do about it; empty if nothing needs to be done."""
+    """What to do about it; empty where nothing needs to be done."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ci_client.aio import CiClient
-from ci_common.run_directory.layout import DataDirectory
+from ci_common.run_directory.layout import UNCOMMITTED, DataDirectory
 from ci_selftest.jobs.evidence import Promise, Violation
 
 GONE_WITHIN_SECONDS = 30.0
@@ -36,11 +36,10 @@ def leaks(promise: Promise, names: list[str], why: str) -> list[Violation]:
 def age_submissions(data: DataDirectory) -> None:
     """Make the files of unfinished submissions look old, so that servers remove them."""
     past = time.time() - _AGE_SECONDS
-    for top in (data.incoming, data.jobs):
-        for path in _below(top):
-            if top == data.incoming or path.name == "unconfirmed":
-                with suppress(FileNotFoundError):
-                    os.utime(path, (past, past), follow_symlinks=False)
+    interrupted = [data.incoming, *(mark.parent for mark in data.jobs.glob(f"*/{UNCOMMITTED}"))]
+    for path in (path for top in interrupted for path in (*_below(top), top)):
+        with suppress(FileNotFoundError):
+            os.utime(path, (past, past), follow_symlinks=False)
 
 
 def leaked_files(
@@ -50,14 +49,15 @@ def leaked_files(
 
     `jobs` are the ids of all jobs, `with_uploads` of the jobs that came with an upload, `waiting` of warm containers.
     """
-    allowed = _allowed(jobs, with_uploads)
+    allowed = _allowed(data, jobs, with_uploads)
     entries = (path.relative_to(data.path) for path in _below(data.path))
     found = [path for path in entries if path not in allowed and not _is_log(path, jobs)]
     return sorted(str(path) for path in found if path.parts[0] != "pool" or path.parts[1] not in waiting)
 
 
-def _allowed(jobs: Collection[str], with_uploads: Collection[str]) -> set[Path]:
-    tops = {Path(name) for name in ("incoming", "jobs", "pool", "processes", "processes/ended", "ca-certificates.crt")}
+def _allowed(data: DataDirectory, jobs: Collection[str], with_uploads: Collection[str]) -> set[Path]:
+    tops = {Path(name) for name in ("incoming", "jobs", "pool", "processes", "processes/ended")}
+    tops |= {path.relative_to(data.path) for path in (data.owner_file, data.ca_bundle)}
     return tops | {Path("jobs", job) for job in jobs} | {Path("jobs", job, "upload.zip") for job in with_uploads}
 
 
