@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ci_client.aio import CiClient
-from ci_common.run_directory.layout import UNCONFIRMED, DataDirectory
+from ci_common.run_directory.layout import UNCOMMITTED, DataDirectory
 from ci_selftest.jobs.evidence import Promise, Violation
 
 GONE_WITHIN_SECONDS = 30.0
@@ -36,7 +36,7 @@ def leaks(promise: Promise, names: list[str], why: str) -> list[Violation]:
 def age_submissions(data: DataDirectory) -> None:
     """Make the files of unfinished submissions look old, so that servers remove them."""
     past = time.time() - _AGE_SECONDS
-    interrupted = [data.incoming, *(mark.parent for mark in data.jobs.glob(f"*/{UNCONFIRMED}"))]
+    interrupted = [data.incoming, *(mark.parent for mark in data.jobs.glob(f"*/{UNCOMMITTED}"))]
     for path in (path for top in interrupted for path in (*_below(top), top)):
         with suppress(FileNotFoundError):
             os.utime(path, (past, past), follow_symlinks=False)

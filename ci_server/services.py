@@ -24,7 +24,7 @@ from ci_server.streaming.event_source import RecentBatches
 from ci_server.streaming.row_watcher import RowWatcher
 from ci_server.streaming.shared_tail import Sources
 from ci_server.streaming.streams import Tails
-from ci_server.uploads.admission import Admission
+from ci_server.uploads.staging import Admission
 
 _RECENT_BYTES = 8 * 1024**2
 """How many recent bytes of streams stay in memory, for readers that are a little behind."""

@@ -5,7 +5,7 @@
   incoming/<id>/             a submission that is still being received and checked
   jobs/<job_id>/
     upload.zip               what was uploaded, for retries
-    unconfirmed              a mark of the API: the job's row is not known to stand yet
+    uncommitted              a mark of the API: the job's row may not be stored yet
     <attempt>/               the run directory: mounted into the container, so the job can write anything into it
       run                    the POSIX sh script that waits at the gate, the same for all jobs
       job                    the job as a POSIX sh script, which `run` goes on with
@@ -39,7 +39,7 @@ from pathlib import Path
 
 from ci_common.errors import Unavailable
 
-UNCONFIRMED = "unconfirmed"
+UNCOMMITTED = "uncommitted"
 LOG = "log"
 
 _EXIT = re.compile(

@@ -71,7 +71,7 @@ def _owner(path: Path, data: DataDirectory, seen: DatabaseReport) -> list[Findin
 
 
 def _leadership(seen: DatabaseReport) -> Finding:
-    """Judge the lease, with what waits for somebody to lead."""
+    """Judge the lease, and the jobs that wait for a controller."""
     waiting = sum(job.state is State.QUEUED for job in seen.unfinished)
     active = len(seen.unfinished) - waiting
     work = f"{active} active and {waiting} queued jobs"
@@ -85,10 +85,10 @@ def _leadership(seen: DatabaseReport) -> Finding:
     who = f"process {lease.holder.pid}"
     if not lease.holder.is_here():
         who += " of another machine, boot or container"
-        message = f"{who} leads, or has died without a word, and another takes over once its lease has run out; {work}"
+        message = f"{who} leads, or has died; another takes over once its lease has run out; {work}"
         return Finding("controller", True, message)
     if not lease.holder.is_alive():
-        return Finding("controller", None, f"{who} led and is dead, and nobody has taken over; {work}", _START)
+        return Finding("controller", None, f"{who} led and is dead, and no other has taken over; {work}", _START)
     if lease.holder.is_stopped():
         remedy = f"let it go on, or end it: kill -CONT {lease.holder.pid}; kill {lease.holder.pid}"
         return Finding("controller", False, f"{who} leads, and has been stopped (SIGSTOP); {work}", remedy)

@@ -1,4 +1,4 @@
-"""What a probe container has told: whether limits hold, and whether files, FIFOs and wake-ups pass between us."""
+"""Judges the answer of a probe container: whether limits hold, and files, FIFOs and wake-ups work across."""
 
 from ci_common.errors import RuntimeFault
 from ci_common.findings import Finding
@@ -11,13 +11,13 @@ NAMES = ("limits in a container", "files in a container")
 
 
 def examine_probe(seen: Probe | RuntimeFault | OSError, about_image: Finding, data: DataDirectory) -> list[Finding]:
-    """Judge it. `about_image` is what is said of the image otherwise, which a container that cannot start changes."""
+    """Judge the answer. `about_image` is the finding on the image, which a container that cannot start changes."""
     if isinstance(seen, Probe):
         return [about_image, _limits(seen), _files(seen, data)]
     if isinstance(seen, Refusal) and "/bin/sh" in str(seen):
         message = f"{about_image.message}: it has no /bin/sh, which every job needs"
         image = Finding("default image", False, message, "export CI_DEFAULT_IMAGE=python:3.12-slim")
-        return [image, *(Finding(name, None, "not looked at, for want of a shell in the image") for name in NAMES)]
+        return [image, *(Finding(name, None, "not looked at, since the image has no shell") for name in NAMES)]
     message = f"a container with a directory of {data.path} cannot be started: {seen}"
     remedy = (
         "the engine must run on this machine and see this directory: name another with CI_DATA_DIR "
@@ -55,6 +55,6 @@ def _files(seen: Probe, data: DataDirectory) -> Finding:
         message = f"what is written to {data.path} here does not reach a container"
         return Finding(name, False, message, "put CI_DATA_DIR on a local disk of the engine's machine")
     if not seen.notified:
-        message = "inotify does not tell of what containers write: changes are seen late"
+        message = "inotify does not report what containers write: changes are seen late"
         return Finding(name, None, message, "put CI_DATA_DIR on a local disk of the engine's machine")
     return Finding(name, True, f"{data.path} is the same inside: files, FIFOs and wake-ups pass")

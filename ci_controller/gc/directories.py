@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ci_common.jobs import Job, State, is_job_id
-from ci_common.run_directory.layout import LOG, UNCONFIRMED, DataDirectory
+from ci_common.run_directory.layout import LOG, UNCOMMITTED, DataDirectory
 from ci_common.system.directory_scan import scan_gently
 from ci_common.system.trees import Folder
 from ci_common.times import Clock
@@ -68,7 +68,7 @@ class InterruptedSubmissions(Collector[Path]):
         before = self.clock().timestamp() - STALE_SECONDS
 
         def interrupted(job: Folder) -> bool:
-            is_submission = self.parent == self.data.incoming or job.state(UNCONFIRMED) is not None
+            is_submission = self.parent == self.data.incoming or job.state(UNCOMMITTED) is not None
             return is_submission and _newest(job, levels=2) < before
 
         async with aclosing(_without_row(self.parent, self.data, self.repository, interrupted)) as found:
@@ -102,7 +102,7 @@ class OrphanDirectories(Collector[Path]):
         before = oldest.timestamp()
 
         def orphaned(job: Folder) -> bool:
-            return job.state(UNCONFIRMED) is None and _newest(job, levels=2) < before
+            return job.state(UNCOMMITTED) is None and _newest(job, levels=2) < before
 
         async with aclosing(_without_row(self.data.jobs, self.data, self.repository, orphaned)) as found:
             async for paths in found:
@@ -129,7 +129,7 @@ async def _without_row(
         async for job_ids in found:
             known = await repository.get_many(job_ids)
             for job_id in known:
-                (data.job(job_id) / UNCONFIRMED).unlink(missing_ok=True)
+                (data.job(job_id) / UNCOMMITTED).unlink(missing_ok=True)
             yield [parent / job_id for job_id in job_ids if job_id not in known]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from ci_common.errors import StaleWrite
 from ci_common.jobs import Conclusion, State, new_job_id
-from ci_common.run_directory.layout import UNCONFIRMED, DataDirectory
+from ci_common.run_directory.layout import UNCOMMITTED, DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
 from ci_controller.gc import expired_jobs
@@ -229,8 +229,8 @@ async def test_interrupted_submissions_go_an_hour_after_the_last_write(
 ) -> None:
     """Whatever is known of the clock. One whose row is there after all loses its mark."""
     kept = bench.data.job((await bench.repository.add(new_job(), max_queued=9)).id)
-    days_ago(bench, stray(0, "1/log", UNCONFIRMED, name=kept.name), 1 / 12)
-    old = stray(1 / 12, "1/log", UNCONFIRMED)
+    days_ago(bench, stray(0, "1/log", UNCOMMITTED, name=kept.name), 1 / 12)
+    old = stray(1 / 12, "1/log", UNCOMMITTED)
     arriving = [bench.data.incoming / new_job_id() for _ in range(2)]
     for path in arriving:
         (path / "1" / "workspace" / "a").mkdir(parents=True)
@@ -240,13 +240,13 @@ async def test_interrupted_submissions_go_an_hour_after_the_last_write(
         await bench.interrupted(parent)()
     assert list(bench.data.incoming.iterdir()) == arriving[1:]
     assert (kept.exists(), old.exists()) == (True, False)
-    assert not (kept / UNCONFIRMED).exists()
+    assert not (kept / UNCOMMITTED).exists()
 
 
 async def test_old_directories_without_a_record_go_when_seen_twice(bench: Bench, stray: Callable[..., Path]) -> None:
     known = bench.data.job(await bench.ended(5))
     days_ago(bench, known, 200)
-    old, young, submission = stray(91), stray(89), stray(1 / 48, "1/log", UNCONFIRMED)
+    old, young, submission = stray(91), stray(89), stray(1 / 48, "1/log", UNCOMMITTED)
     foreign, written = stray(200, name="notes"), stray(200)
     (written / "1" / "log").write_text("just now")
     os.utime(written / "1" / "log", times=(0, NOON.timestamp()))

@@ -1,14 +1,13 @@
 """Takes a backup while everything runs.
 
-The database comes first, as it is at one moment, and then the files of the jobs in it: uploads and the logs of attempts
-that have ended never change, and another log only grows. A job that is deleted in between is left out of the backup.
+The database is copied first, as of one moment, and then the files of the jobs in it. That fits together: uploads and
+the logs of ended attempts never change, and other logs only grow. A job that is deleted in between is left out.
 """
 
-import fcntl
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,18 +17,17 @@ from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.tasks import in_thread
 from ci_common.times import Clock, utc_now
-from ci_controller.backup.files import Copied, copy_job, sha256_of
+from ci_controller.backup.files import Copied, copy_job, locked, sha256_of
 from ci_controller.backup.manifest import FORMAT, Backup, BackupFault, Manifest
 from ci_persistence.repository import JobFilter, JobReader
 from ci_persistence.sqlite.copies import copy_database, delete_completed, fold, known_jobs
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.sqlite.opening import open_repository
 from ci_persistence.sqlite.schema import migrations
-from ci_persistence.storage import Storage
 
 _PAGE = 100
 
 Say = Callable[[str], None]
-"""Takes one line on how far it has come."""
+"""Takes one line of progress."""
 
 
 @dataclass(slots=True)
@@ -41,7 +39,7 @@ class _Tally:
     without_upload: int = 0
     damaged: list[str] = field(default_factory=list)
     incomplete: dict[str, Copied] = field(default_factory=dict)
-    """Jobs whose files are not what their rows say; perhaps because they are being deleted."""
+    """Jobs whose files differ from what their rows say, perhaps because they are being deleted."""
 
     def count(self, job: Job, copied: Copied) -> None:
         self.jobs += 1
@@ -54,9 +52,9 @@ class _Tally:
 
 
 async def take_backup(settings: Settings, target: Path, say: Say, *, clock: Clock = utc_now) -> Manifest:
-    """Write a backup to the directory `target`, which must not exist, and return what is in it.
+    """Write a backup to the directory `target`, which must not exist, and return its manifest.
 
-    Until it is whole it is named `target.incomplete`. Raises BackupFault, Unavailable, OSError.
+    Until it is complete it is named `target.incomplete`. Raises BackupFault, Unavailable, OSError.
     """
     source = DataDirectory(settings.data_path)
     _check_target(target, source)
@@ -64,7 +62,7 @@ async def take_backup(settings: Settings, target: Path, say: Say, *, clock: Cloc
         created = clock()
         await in_thread(copy_database, settings.db_path, draft.database, _page_progress(say))
         tally = _Tally()
-        async with opened(draft.database) as repository:
+        async with open_repository(draft.database) as repository:
             installation = await repository.installation()
             async for job in jobs_of(repository):
                 tally.count(job, await in_thread(copy_job, job, source, draft.data))
@@ -95,26 +93,15 @@ async def take_backup(settings: Settings, target: Path, say: Say, *, clock: Cloc
 
 
 def program_version() -> str:
-    """Return the version of ci-server that this is."""
+    """Return the version of ci-server that is installed."""
     try:
         return version("ci-server")
     except PackageNotFoundError:
         return "not installed"
 
 
-@asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[Storage]:
-    """Yield a database that is nobody else's, brought up to date."""
-    repository = SQLiteJobRepository(path)
-    await repository.open()
-    try:
-        yield repository
-    finally:
-        await repository.close()
-
-
 async def jobs_of(repository: JobReader) -> AsyncIterator[Job]:
-    """Yield all jobs of a database that nobody writes, newest first."""
+    """Yield all jobs of a database that no other process has open, newest first."""
     older_than = None
     while page := await repository.list_jobs(JobFilter(), limit=_PAGE, older_than=older_than):
         for job in page:
@@ -123,7 +110,7 @@ async def jobs_of(repository: JobReader) -> AsyncIterator[Job]:
 
 
 def _leave_out_deleted(live: Path, draft: Backup, tally: _Tally) -> None:
-    """Tell jobs that were deleted while their files were copied, which are left out, from damaged ones."""
+    """Leave out the jobs that were deleted while their files were copied; those that still exist are damaged."""
     deleted = tally.incomplete.keys() - known_jobs(live, tally.incomplete)
     delete_completed(draft.database, deleted)
     for job_id in deleted:
@@ -136,9 +123,9 @@ def _leave_out_deleted(live: Path, draft: Backup, tally: _Tally) -> None:
 
 def _check_target(target: Path, source: DataDirectory) -> None:
     if os.path.lexists(target):
-        raise BackupFault(f"{target} is there already; name a directory that is not")
+        raise BackupFault(f"{target} exists already; name a directory that does not exist")
     if target.resolve().is_relative_to(source.path.resolve()):
-        raise BackupFault(f"{target} is in the data directory {source.path}; name a place outside of it")
+        raise BackupFault(f"{target} is in the data directory {source.path}; name a directory outside of it")
     if not target.parent.is_dir():
         raise BackupFault(f"there is no directory {target.parent} to make {target.name} in")
 
@@ -147,24 +134,17 @@ def _check_target(target: Path, source: DataDirectory) -> None:
 def _draft(target: Path) -> Iterator[Backup]:
     """Yield a new directory beside `target`; at the end it is removed, unless it has been renamed.
 
-    What an interrupted backup has left under its name goes first. Its lock tells that nobody is at work in it.
+    What an interrupted backup has left under its name is removed first.
     """
     path = target.with_name(f"{target.name}.incomplete")
     path.mkdir(mode=0o700, exist_ok=True)
-    lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise BackupFault(f"another backup to {target} is under way") from exc
+    with locked(path, f"another backup to {target} is running"):
         try:
             _empty(path)
             yield Backup(path)
         finally:
             if path.is_dir():
                 shutil.rmtree(path)
-    finally:
-        os.close(lock)
 
 
 def _empty(path: Path) -> None:

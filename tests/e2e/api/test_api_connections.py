@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from ci_server.connections import httptools_protocol, limits, tracker
+from ci_server.connections import httptools_protocol, request_head, tracker
 from tests.e2e.conftest import Connect
 from tests.helpers.played_api import Api, StartApi
 from tests.helpers.raw_http import GET, LAST_GET, answers_in, exchange, get
@@ -21,13 +21,13 @@ def code_of(body: bytes) -> str:
 
 
 TOO_MUCH = {
-    "one header": (get(b"/health", b"X: " + b"x" * limits.HEADER_BYTES), 431),
-    "a header's name": (get(b"/health", b"x" * limits.HEADER_BYTES + b": x"), 431),
+    "one header": (get(b"/health", b"X: " + b"x" * request_head.HEADER_BYTES), 431),
+    "a header's name": (get(b"/health", b"x" * request_head.HEADER_BYTES + b": x"), 431),
     "one header without end": (get(b"/health")[:-4] + b"\r\nX: " + b"x" * 3_000_000, 431),
-    "many headers": (get(b"/health", *[b"X: y"] * limits.HEADERS), 431),
+    "many headers": (get(b"/health", *[b"X: y"] * request_head.HEADERS), 431),
     "headers without end": (get(b"/health")[:-2] + b"X: y\r\n" * 1_000_000, 431),
     "all headers": (get(b"/health", *[b"X: " + b"x" * 4_000] * 9), 431),
-    "the URL": (get(b"/health?" + b"x" * limits.URL_BYTES), 414),
+    "the URL": (get(b"/health?" + b"x" * request_head.URL_BYTES), 414),
     "a URL without end": (b"GET /" + b"x" * 3_000_000, 414),
     "empty lines": (b"\r\n" * 100_000, 431),
 }
@@ -49,8 +49,8 @@ async def test_what_is_too_large_is_refused(api: Api, connect: Connect, request_
 @pytest.mark.parametrize(
     "request_bytes",
     [
-        get(b"/health", b"X: " + b"x" * (limits.HEADER_BYTES - 10)),
-        get(b"/health", *[b"X: y"] * (limits.HEADERS - 2)),
+        get(b"/health", b"X: " + b"x" * (request_head.HEADER_BYTES - 10)),
+        get(b"/health", *[b"X: y"] * (request_head.HEADERS - 2)),
         b"\r\n\r\n" + get(),
     ],
     ids=["one header", "many headers", "empty lines before it"],
@@ -171,10 +171,10 @@ async def test_no_more_is_read_while_a_request_is_answered(
     api: Api, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two hundred thousand requests at once took half a gigabyte."""
-    made: list[httptools_protocol.DoorProtocol] = []
-    connected = httptools_protocol.DoorProtocol.connection_made
+    made: list[httptools_protocol.LimitedProtocol] = []
+    connected = httptools_protocol.LimitedProtocol.connection_made
     monkeypatch.setattr(
-        httptools_protocol.DoorProtocol,
+        httptools_protocol.LimitedProtocol,
         "connection_made",
         lambda self, transport: (made.append(self), connected(self, transport)),
     )

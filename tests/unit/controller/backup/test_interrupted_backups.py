@@ -14,10 +14,10 @@ import pytest
 from ci_common.jobs import Job, State
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
-from ci_controller.backup import files, taking
+from ci_controller.backup import files, take
 from ci_controller.backup.manifest import Backup, BackupFault, Manifest
-from ci_controller.backup.restoring import restore_backup
-from ci_controller.backup.taking import take_backup
+from ci_controller.backup.restore import restore_backup
+from ci_controller.backup.take import take_backup
 from tests.helpers.backups import Place, quiet, restored
 from tests.helpers.installation import ROOT
 from tests.helpers.waiting import PATIENCE
@@ -81,7 +81,7 @@ async def test_a_job_deleted_in_between_is_left_out_and_a_damaged_one_is_named(
                     other.commit()
         return files.copy_job(job, *directories)
 
-    monkeypatch.setattr(taking, "copy_job", copy_job)
+    monkeypatch.setattr(take, "copy_job", copy_job)
     manifest = await take_backup(place.settings, target, quiet)
     assert manifest.damaged == ((gone.id,) if still_there else ())
     async with restored(tmp_path, target) as (done, _, repository):
@@ -119,7 +119,7 @@ async def test_a_backup_that_was_killed_is_none(
 ) -> None:
     jobs = [await place.job(State.COMPLETED, b"log") for _ in range(3)]
     call = "module.take_backup(Settings(db_path=Path(sys.argv[1])), Path(sys.argv[2]), lambda line: None)"
-    killed_at("taking", function, number, call, place.settings.db_path, target)
+    killed_at("take", function, number, call, place.settings.db_path, target)
     draft = target.with_name("backup.incomplete")
     assert draft.is_dir()
     assert not target.exists()
@@ -138,7 +138,7 @@ async def test_a_restore_that_was_killed_can_be_repeated(
     await take_backup(place.settings, target, quiet)
     there = tmp_path / "there" / "ci_jobs.db"
     call = "module.restore_backup(Settings(db_path=Path(sys.argv[1])), Path(sys.argv[2]), print, keep_queue=False)"
-    killed_at("restoring", function, number, call, there, target)
+    killed_at("restore", function, number, call, there, target)
     assert not there.exists()
     async with restored(tmp_path, target) as (done, settings, _):
         assert done.jobs == len(jobs)
@@ -156,12 +156,12 @@ async def test_two_backups_to_one_place(place: Place, target: Path, monkeypatch:
         assert go_on.wait(PATIENCE)
         return files.copy_job(*args)
 
-    monkeypatch.setattr(taking, "copy_job", copy_job)
+    monkeypatch.setattr(take, "copy_job", copy_job)
     import asyncio
 
     first: asyncio.Task[Manifest] = asyncio.create_task(take_backup(place.settings, target, quiet))
     assert await asyncio.to_thread(begun.wait, PATIENCE)
-    with pytest.raises(BackupFault, match="under way"):
+    with pytest.raises(BackupFault, match="is running"):
         await take_backup(place.settings, target, quiet)
     go_on.set()
     assert (await first).jobs == 1

@@ -1,9 +1,9 @@
-"""Restores a backup into a place where no installation is.
+"""Restores a backup to a place where there is no installation.
 
-Everything is copied and checked under other names first. The database gets its name last: without it there is nothing.
+Everything is copied and checked under temporary names. The database gets its name last, so that an interrupted restore
+leaves no installation.
 """
 
-import fcntl
 import logging
 import os
 import shutil
@@ -21,14 +21,15 @@ from ci_common.settings import Settings
 from ci_common.system.processes import this_process
 from ci_common.system.tasks import in_thread
 from ci_common.times import Clock, utc_now
-from ci_controller.backup.files import copy_content, copy_job
+from ci_controller.backup.files import copy_content, copy_job, locked
 from ci_controller.backup.manifest import Backup, BackupFault, Manifest
-from ci_controller.backup.taking import Say, jobs_of, opened
+from ci_controller.backup.take import Say, jobs_of
 from ci_controller.job_writer import JobWriter
 from ci_controller.ownership import Abandoned, abandon_unfinished, another_id
 from ci_controller.run_directory.workspace import fill_workspace
 from ci_persistence.repository import Installation, JobReader
 from ci_persistence.sqlite.copies import fold
+from ci_persistence.sqlite.opening import open_repository
 from ci_persistence.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -37,13 +38,13 @@ _LEASE_SECONDS = 600.0
 _DRAFT = "restoring"
 _SIDE_FILES = ("", "-wal", "-shm", "-journal")
 _BALLAST = "-ballast"
-"""Room that is kept back: no obstacle, and nothing that a draft leaves."""
+"""The suffix of the file that reserves disk space beside a database."""
 _NO_OBSTACLES = frozenset({_DRAFT, "lost+found"})
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What a restore has done."""
+    """The result of a restore."""
 
     manifest: Manifest
     installation_id: str
@@ -54,10 +55,10 @@ class Restored:
 async def restore_backup(
     settings: Settings, source: Path, say: Say, *, keep_queue: bool, clock: Clock = utc_now
 ) -> Restored:
-    """Make an installation of the backup at `source`, in the places that `settings` name. Raises BackupFault, OSError.
+    """Make an installation from the backup at `source`, in the places that `settings` name.
 
-    It is one of its own, with an id that no container carries. Jobs that had not completed are ended, for nobody knows
-    what became of them since; with `keep_queue` those that waited in the queue go on waiting.
+    It has an id of its own, which no container carries. Unfinished jobs are ended, since it is not known what became of
+    them; with `keep_queue` those that were queued stay in the queue. Raises BackupFault, OSError.
     """
     backup = Backup(source)
     manifest = backup.read()
@@ -66,7 +67,7 @@ async def restore_backup(
     with _draft(data, settings.db_path) as draft:
         await in_thread(_copy_database, backup, manifest, draft.database)
         try:
-            async with opened(draft.database) as repository:
+            async with open_repository(draft.database) as repository:
                 jobs = await _copy_jobs(backup, manifest, draft.data, repository, say)
                 say("ending what had not completed")
                 abandoned, installation = await _end_unfinished(repository, draft, data, clock, keep_queue=keep_queue)
@@ -97,31 +98,25 @@ def _check_vacant(database: Path, data: DataDirectory) -> None:
         here.append(data.path)
     if here:
         raise BackupFault(
-            f"{here[0]} is there already, and a backup is restored only where no installation is: stop its server and "
-            f"move it away (mv {database}* {data.path} ELSEWHERE), or name another place with CI_DB_PATH and "
+            f"{here[0]} exists already, and a backup is restored only where there is no installation: stop its server "
+            f"and move it away (mv {database}* {data.path} ELSEWHERE), or name another place with CI_DB_PATH and "
             "CI_DATA_DIR"
         )
 
 
 @contextmanager
 def _draft(data: DataDirectory, database: Path) -> Iterator[_Draft]:
-    """Yield the names under which all is made; what is left there at the end, or was left before, is removed."""
+    """Yield the temporary names, after removing what an interrupted restore has left; remove the files at the end."""
     draft = _Draft(database.with_name(f"{database.name}.{_DRAFT}"), DataDirectory(data.path / _DRAFT))
     database.parent.mkdir(parents=True, exist_ok=True)
     data.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(data.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as exc:
-        os.close(lock)
-        raise BackupFault(f"another restore into {data.path} is under way") from exc
-    try:
+    with locked(data.path, f"another restore into {data.path} is running"):
         _remove(draft)
-        draft.data.jobs.mkdir(mode=0o700, parents=True)
-        yield draft
-    finally:
-        _remove(draft)
-        os.close(lock)
+        try:
+            draft.data.jobs.mkdir(mode=0o700, parents=True)
+            yield draft
+        finally:
+            _remove(draft)
 
 
 def _remove(draft: _Draft) -> None:
@@ -135,7 +130,7 @@ def _copy_database(backup: Backup, manifest: Manifest, target: Path) -> None:
     with backup.database.open("rb") as file:
         _, digest = copy_content(file.fileno(), target, os.fstat(file.fileno()).st_size)
     if digest != manifest.database_sha256:
-        raise BackupFault(f"{backup.database} is not the file that the backup was made with: its SHA-256 is another")
+        raise BackupFault(f"{backup.database} has changed since the backup was taken: its SHA-256 differs")
 
 
 async def _copy_jobs(backup: Backup, manifest: Manifest, target: DataDirectory, repository: JobReader, say: Say) -> int:
@@ -153,7 +148,7 @@ async def _end_unfinished(
     repository: Storage, draft: _Draft, data: DataDirectory, clock: Clock, *, keep_queue: bool
 ) -> tuple[Abandoned, Installation]:
     lease = await repository.acquire(this_process(), _LEASE_SECONDS)
-    assert lease is not None, "nobody leads in a copy"
+    assert lease is not None, "no controller leads in a copy"
     abandoned = await abandon_unfinished(JobWriter(repository, lease, clock), draft.data, keep_queued=keep_queue)
     installation = Installation(another_id(), place_of(data))
     await repository.bind(lease, installation)
@@ -162,7 +157,7 @@ async def _end_unfinished(
 
 
 async def _unpack(job: Job, data: DataDirectory, limits: UnpackLimits) -> None:
-    """Unpack a waiting job's upload, as its submission did; where that cannot be done, the job ends by saying so."""
+    """Unpack the upload of a queued job. If that fails, the job ends with the reason when it is to start."""
     if job.has_upload:
         try:
             await fill_workspace(data.run(job.id, job.attempt), data.upload(job.id), limits)
@@ -174,10 +169,10 @@ def _put_in_place(draft: _Draft, data: DataDirectory, database: Path) -> None:
     draft.data.jobs.rename(data.jobs)
     data.create()
     try:
-        os.link(draft.database, database)  # Unlike a renaming, it replaces nothing.
+        os.link(draft.database, database)  # Unlike a rename, this replaces nothing.
     except FileExistsError as exc:
         raise BackupFault(
-            f"a server has made {database} meanwhile; stop it, move {database} and {data.path} away, and restore again"
+            f"a server has just created {database}; stop it, move {database} and {data.path} away, and restore again"
         ) from exc
     except OSError:
         draft.database.rename(database)  # A file system without hard links.
