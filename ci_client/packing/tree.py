@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ci_client.errors import PackingError
 from ci_client.escapes import visible
-from ci_client.ignore import Rules
+from ci_client.packing.ignore import Rules
 
 LIST_IT = "list it in .ciignore to leave it out"
 _PATH_BYTES, _NAME_BYTES = 2048, 255

@@ -1,4 +1,4 @@
-"""Packs a directory as it is, dirty or not, into a zip archive on disk. `ci_client.ignore` decides what belongs to it.
+"""Packs a directory as it is, dirty or not, into a zip archive on disk. `ignore.py` decides what belongs to it.
 
 The archive keeps permission bits, empty directories and symbolic links that stay in the tree. The same tree gives the
 same bytes. The archive has no name in the file system, so it disappears however the process ends.
@@ -23,8 +23,8 @@ from typing import BinaryIO
 
 from ci_client.errors import ArchiveNotWritten, PackingError
 from ci_client.escapes import visible
-from ci_client.tree import LIST_IT, Leaf, Left, Tree
-from ci_client.zipwriter import DEFLATED, STORED, About, Content, ZipWriter, is_worth_compressing
+from ci_client.packing.tree import LIST_IT, Leaf, Left, Tree
+from ci_client.packing.zipwriter import DEFLATED, STORED, About, Content, ZipWriter, is_worth_compressing
 
 _CHUNK = 1024 * 1024
 _SMALL = 256 * 1024

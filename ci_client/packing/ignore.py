@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ci_client.wildmatch import translate_name, translate_path
+from ci_client.packing.wildmatch import translate_name, translate_path
 
 LEFT_OUT = frozenset(
     {
