@@ -12,7 +12,7 @@ import anyio.to_thread
 import httpx
 
 from ci_client.errors import AnswerNotUnderstood, ConnectionBroken, ServerError, SubmissionUncertain
-from ci_client.packing import Archive, open_project
+from ci_client.packing.archive import Archive, open_project
 from ci_client.stream import BreakNotice, JobStream, Lines
 from ci_client.submission import BusyNotice, Patience, Upload, UploadProgress, open_submission
 from ci_client.transport import (
@@ -83,7 +83,7 @@ class CiClient:
     ) -> str:
         """Submit a project and return the job's id.
 
-        `project` is a directory, a zip file, or an archive from `ci_client.packing`; `spec` has the fields of
+        `project` is a directory, a zip file, or an archive from `ci_client.packing.archive`; `spec` has the fields of
         `ci_common.spec.Spec`. Raises PackingError, and SubmissionUncertain if the connection broke before the
         server sent the job's id.
         """
@@ -260,7 +260,7 @@ class CiClient:
                 if upload is not None and not upload.is_read:
                     raise  # The server does not accept an incomplete upload.
                 raise SubmissionUncertain(
-                    f"{exc}; the job may have been accepted or not: look for it among the server's jobs (ci list)"
+                    f"{exc}; {SubmissionUncertain.WHAT}: look for it among the server's jobs (ci list)"
                 ) from exc
             except ServerError as exc:
                 pause = patience.pause_after(exc)

@@ -51,6 +51,9 @@ class ConnectionBroken(ClientError):
 class SubmissionUncertain(ConnectionBroken):
     """The connection broke before the server sent the job's id: the job may have been accepted or not."""
 
+    WHAT: ClassVar = "the job may have been accepted or not"
+    """What every message of it says."""
+
 
 class StreamLost(ConnectionBroken):
     """A job's stream broke and could not be resumed for `reconnect_seconds`. The job goes on."""

@@ -15,7 +15,7 @@ import httpx_sse
 
 from ci_client.errors import AnswerNotUnderstood, ServerError
 from ci_client.events import parse
-from ci_client.packing import Archive
+from ci_client.packing.archive import Archive
 from ci_client.stream import Lines
 from ci_client.transport import checked, translated
 

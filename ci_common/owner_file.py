@@ -82,7 +82,7 @@ class Mismatch:
     repair: str
     """The settings that would be right, empty where they are not known."""
     moved_from: str = ""
-    """The former data directory of an installation that was moved here, or copied by somebody who then removed it."""
+    """The former data directory of an installation that was moved here, or copied from where it is not seen."""
 
 
 def place_of(data: DataDirectory) -> str:

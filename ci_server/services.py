@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 from ci_common.archives.unpack import UnpackLimits
 from ci_common.jobs import Job
@@ -20,11 +20,11 @@ from ci_persistence.retention import JobRetention
 from ci_persistence.storage import Storage
 from ci_server.detection.tasks import MODULE
 from ci_server.http.shutdown import Shutdown
-from ci_server.streaming.batches import RecentBatches
-from ci_server.streaming.row_watcher import JobFeed
+from ci_server.streaming.event_source import RecentBatches
+from ci_server.streaming.row_watcher import RowWatcher
 from ci_server.streaming.shared_tail import Sources
-from ci_server.streaming.tails import Tails
-from ci_server.uploads.admission import Admission
+from ci_server.streaming.streams import Tails
+from ci_server.uploads.staging import Admission
 
 _RECENT_BYTES = 8 * 1024**2
 """How many recent bytes of streams stay in memory, for readers that are a little behind."""
@@ -47,7 +47,7 @@ class Services:
     admission: Admission
     readers: Readers
 
-    @property
+    @cached_property
     def unpack_limits(self) -> UnpackLimits:
         return UnpackLimits.of(self.settings)
 
@@ -70,16 +70,16 @@ async def open_services(
     async with FileWatcher() as watcher, Readers(MODULE, ReadingLimits.of(settings)) as readers:
         if settings.controller != "off":  # Uploads will come.
             readers.expect()
-        feed = JobFeed(repository)
+        rows = RowWatcher(repository)
         tasks = [
-            asyncio.create_task(feed.run(), name="job-feed"),
+            asyncio.create_task(rows.run(), name="row watcher"),
         ]
         for task in tasks:
             task.add_done_callback(_report_end)
         try:
             admission = Admission(settings, repository, disk, shutdown)
             recent = RecentBatches(_RECENT_BYTES)
-            tails = Tails(Sources(repository, watcher, feed, shutdown, partial(run_of, data), recent))
+            tails = Tails(Sources(repository, watcher, rows, shutdown, partial(run_of, data), recent))
             with tails.ending_with_the_server():
                 yield Services(
                     settings=settings,

@@ -31,7 +31,7 @@ def draw(results: Results, name: str, target: Path) -> None:
     for figure, axis in zip(figures, axes[:, 0], strict=True):
         _draw_figure(axis, figure, results)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Without the version in the file, the same samples give the same bytes everywhere.
+    # Without the version in it, the file has the same bytes everywhere for the same samples.
     canvas.savefig(target, dpi=110, metadata={"Software": None})
     pyplot.close(canvas)
 
@@ -44,7 +44,7 @@ def _draw_figure(axis: Any, figure: Figure, results: Results) -> None:
     series = _series(figure)
     for row, one in enumerate(series):
         colour = _OURS if row == 0 else _REFERENCE
-        # Spread by number, not by chance: the same samples give the same picture.
+        # Spread by index, not randomly, so that the same samples give the same picture.
         heights = [row + 0.36 * ((index * 0.618) % 1 - 0.5) for index in range(len(one.samples))]
         axis.scatter(one.samples, heights, s=14, color=colour, alpha=0.5, linewidths=0)
         axis.plot([one.median] * 2, [row - 0.32, row + 0.32], color=colour, linewidth=2)
@@ -66,7 +66,7 @@ def _draw_figure(axis: Any, figure: Figure, results: Results) -> None:
 
 
 def _lines(figure: Figure, results: Results) -> list[tuple[float, str, str]]:
-    """Return where the figure's targets and limits lie."""
+    """Return the figure's targets and limits as lines."""
     targets = (target for target in TARGETS if target.key == figure.key)
     lines = [(value, _GOAL, "target") for target in targets if not math.isnan(value := _goal(target, figure))]
     limits = (results.limits[key] for key in figure.bounds if key in results.limits)

@@ -12,7 +12,7 @@ _FIGURES = ("figure", "whose", "samples", "p50", "p90", "p99", "least to most", 
 
 
 def report(results: Results, about: Mapping[str, str], plots: Mapping[str, Path]) -> str:
-    """Return the report. `about` is what to say of the machine; `plots` are by family, relative to the page."""
+    """Return the report. `about` describes the machine; `plots` are by family, relative to the page."""
     parts = [table(("of this run", ""), about.items()), "### What it must show", _table_of_targets(results)]
     for name, title in results.titles.items():
         parts += [f"### {title}", *_family(results, name, plots.get(name))]
@@ -48,7 +48,7 @@ def _series(series: Series, unit: str) -> tuple[str, ...]:
 
 
 def _ratio(figure: Figure) -> str:
-    """Return the ratio of the medians, and between which values half of the turns' own ratios lie."""
+    """Return the ratio of the medians, and the range that holds half of the turns' ratios."""
     turns = Series("", figure.turn_ratios())
     if len(turns.samples) < 4:
         return times(figure.ratio)

@@ -176,8 +176,7 @@ def status(job: str, timing: bool, server: str | None, as_json: bool) -> int:
     JOB is a job's id, or the beginning of one. With --timing and --json, only the part `timing` of the job is shown.
     """
     from ci_cli.console import show
-    from ci_cli.tables import job_details
-    from ci_cli.timing import timing_document, timing_table
+    from ci_cli.tables import job_details, timing_document, timing_table
 
     async def work(connection: "Connection") -> int:
         record = await connection.client.get_job(await connection.resolve(job))

@@ -24,7 +24,7 @@ from ci_cli.commands.options import (
 
 if TYPE_CHECKING:
     from ci_cli.connection import Connection
-    from ci_client.packing import Archive
+    from ci_client.packing.archive import Archive
 
 _PATH = click.argument("path", default=".", metavar="[PATH]", type=FilePath())
 
@@ -142,7 +142,7 @@ def _packed(path: Path) -> "Iterator[Archive]":
     from ci_cli.console import Progress
     from ci_cli.interrupts import deferred_interrupt
     from ci_client.formatting import size
-    from ci_client.packing import open_project
+    from ci_client.packing.archive import open_project
 
     with ExitStack() as stack:
         progress = Progress()
@@ -178,8 +178,7 @@ async def _upload(connection: "Connection", archive: "Archive", spec: dict[str, 
         if not sent:
             raise
         raise SubmissionUncertain(
-            "interrupted before the server sent the job's id: the job may have been accepted or not; "
-            "look for it with `ci list`"
+            f"interrupted before the server sent the job's id: {SubmissionUncertain.WHAT}; look for it with `ci list`"
         ) from exc
     finally:
         progress.done()

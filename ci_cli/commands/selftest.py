@@ -30,7 +30,7 @@ def selftest(
     """
     from ci_cli.console import show
     from ci_cli.interrupts import Interrupts, run_command
-    from ci_cli.roots.selftest import selftest as carry_out
+    from ci_cli.roots.selftest import selftest as run_selftest
     from ci_client.errors import EX_SOFTWARE
 
     if minutes is not None and not chaos:
@@ -38,7 +38,7 @@ def selftest(
     seconds = 60.0 * (minutes or 1.0) if chaos else None
 
     async def command(_: Interrupts) -> int:
-        outcome = await carry_out(seconds=seconds, seed=seed, runtime=runtime, image=image)
+        outcome = await run_selftest(seconds=seconds, seed=seed, runtime=runtime, image=image)
         if as_json:
             echo_json(outcome.to_json())
         else:

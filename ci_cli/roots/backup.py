@@ -8,10 +8,10 @@ from typing import Any
 from ci_common.settings import Settings
 from ci_common.system.reporting import log_to_stderr
 from ci_controller import ownership
-from ci_controller.backup.restoring import restore_backup
-from ci_controller.backup.taking import take_backup
+from ci_controller.backup.restore import restore_backup
+from ci_controller.backup.take import take_backup
 from ci_controller.ownership import Adoption, AdoptionRefused
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.sqlite.opening import open_repository
 from ci_persistence.storage import Storage
 
 
@@ -60,12 +60,7 @@ async def adopt(settings: Settings, agreed: Adoption, say: Callable[[str], None]
 
 @asynccontextmanager
 async def _existing(settings: Settings) -> AsyncIterator[Storage]:
-    """Open a database that must exist, whatever data directory it belongs to."""
     if not settings.db_path.exists():
         raise AdoptionRefused(f"there is no database at {settings.db_path.absolute()}: name it with CI_DB_PATH")
-    repository = SQLiteJobRepository(settings.db_path)
-    try:
-        await repository.open()
+    async with open_repository(settings.db_path) as repository:
         yield repository
-    finally:
-        await repository.close()

@@ -7,7 +7,7 @@ from ci_common.jobs import Job
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_controller.gc.deleted_jobs import DeletedJobs
-from ci_controller.gc.directories import OrphanDirectories, UncleanAttempts
+from ci_controller.gc.directories import InterruptedSubmissions, OrphanDirectories, UncleanAttempts
 from ci_controller.gc.expired_jobs import Ages, ExpiredJobs, ExpiredUploads
 from ci_controller.gc.runner import Collector, GarbageCollector
 from ci_controller.gc.workloads import Helpers, OrphanWorkloads
@@ -49,8 +49,9 @@ class Garbage:
             ExpiredJobs(ages, writer.lease),
             ExpiredUploads(ages, data, check),
             UncleanAttempts(data, repository, supervise),
-            OrphanDirectories(data.jobs, data, repository, able, clock, ages.oldest_job),
-            OrphanDirectories(data.incoming, data, repository, able, clock, ages.oldest_job, seconds=3600.0),
+            InterruptedSubmissions(data.incoming, data, repository, able, clock, seconds=3600.0),
+            InterruptedSubmissions(data.jobs, data, repository, able, clock),
+            OrphanDirectories(data, repository, able, ages.oldest_job),
         ]
         self._of_runtimes = {name: (Helpers(runtime), OrphanWorkloads(runtime)) for name, runtime in runtimes.items()}
         self._runner = GarbageCollector(collectors, writer.uptime)

@@ -1,6 +1,5 @@
 """Garbage in the data directory: what ended attempts, deleted rows and interrupted submissions have left there."""
 
-import math
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
@@ -9,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ci_common.jobs import Job, State, is_job_id
-from ci_common.run_directory.layout import LOG, UNCONFIRMED, DataDirectory
+from ci_common.run_directory.layout import LOG, UNCOMMITTED, DataDirectory
 from ci_common.system.directory_scan import scan_gently
 from ci_common.system.trees import Folder
 from ci_common.times import Clock
@@ -52,15 +51,10 @@ class UncleanAttempts(Collector[WorkloadKey]):
 
 
 @dataclass(eq=False)
-class OrphanDirectories(Collector[Path]):
-    """Directories of jobs and of submissions that have no row.
+class InterruptedSubmissions(Collector[Path]):
+    """Directories of submissions that have no row, an hour after the last write. In jobs/, they have a mark."""
 
-    An interrupted submission goes an hour after the last write; in jobs/ it has a mark. What else is in jobs/ is left
-    by an older copy of the database, and goes once every job of its age would have gone.
-    """
-
-    name = "orphan directories"
-    grace_seconds = FOUND_TWICE
+    name = "interrupted submissions"
     parent: Path
     """`jobs` or `incoming` in the data directory."""
     data: DataDirectory
@@ -68,32 +62,75 @@ class OrphanDirectories(Collector[Path]):
     runtime: Runtime
     """One that can delete what jobs wrote."""
     clock: Clock
-    oldest_job: Callable[[], Awaitable[datetime | None]]
-    """Returns when the oldest job that is kept may have ended; None where that is not known, or some stay for ever."""
     seconds: float = SECONDS
 
     async def find(self) -> AsyncGenerator[list[Path], None]:
-        stale, oldest = self.clock().timestamp() - STALE_SECONDS, await self.oldest_job()
+        before = self.clock().timestamp() - STALE_SECONDS
 
-        def old(entry: "os.DirEntry[str]") -> list[str]:
-            try:
-                with Folder.opened(Path(entry.path)) as job:
-                    is_submission = self.parent == self.data.incoming or job.state(UNCONFIRMED) is not None
-                    before = stale if is_submission else oldest.timestamp() if oldest is not None else -math.inf
-                    return [entry.name] if is_job_id(entry.name) and _newest(job, levels=2) < before else []
-            except OSError:
-                return []  # It has just been moved or removed, or cannot be seen.
+        def interrupted(job: Folder) -> bool:
+            is_submission = self.parent == self.data.incoming or job.state(UNCOMMITTED) is not None
+            return is_submission and _newest(job, levels=2) < before
 
-        # Directories first: a row is there before a submission takes its mark away.
-        async with aclosing(scan_gently(self.parent, old)) as found:
-            async for job_ids in found:
-                known = await self.repository.get_many(job_ids)
-                for job_id in known:
-                    (self.data.job(job_id) / UNCONFIRMED).unlink(missing_ok=True)
-                yield [self.parent / job_id for job_id in job_ids if job_id not in known]
+        async with aclosing(_without_row(self.parent, self.data, self.repository, interrupted)) as found:
+            async for paths in found:
+                yield paths
 
     async def remove_one(self, item: Path) -> None:
         await self.runtime.reclaim(item)
+
+
+@dataclass(eq=False)
+class OrphanDirectories(Collector[Path]):
+    """Directories in jobs/ that have no row and are no submissions: an older copy of the database left them.
+
+    They are removed once every job of their age would have been removed.
+    """
+
+    name = "orphan directories"
+    grace_seconds = FOUND_TWICE
+    seconds = SECONDS
+    data: DataDirectory
+    repository: JobRepository
+    runtime: Runtime
+    """One that can delete what jobs wrote."""
+    oldest_job: Callable[[], Awaitable[datetime | None]]
+    """Returns when the oldest job that is kept may have ended; None where that is not known, or some stay for ever."""
+
+    async def find(self) -> AsyncGenerator[list[Path], None]:
+        if (oldest := await self.oldest_job()) is None:
+            return
+        before = oldest.timestamp()
+
+        def orphaned(job: Folder) -> bool:
+            return job.state(UNCOMMITTED) is None and _newest(job, levels=2) < before
+
+        async with aclosing(_without_row(self.data.jobs, self.data, self.repository, orphaned)) as found:
+            async for paths in found:
+                yield paths
+
+    async def remove_one(self, item: Path) -> None:
+        await self.runtime.reclaim(item)
+
+
+async def _without_row(
+    parent: Path, data: DataDirectory, repository: JobRepository, is_old: Callable[[Folder], bool]
+) -> AsyncGenerator[list[Path], None]:
+    """Yield the directories of jobs below `parent` that are old and have no row."""
+
+    def old(entry: "os.DirEntry[str]") -> list[str]:
+        try:
+            with Folder.opened(Path(entry.path)) as job:
+                return [entry.name] if is_job_id(entry.name) and is_old(job) else []
+        except OSError:
+            return []  # It has just been moved or removed, or cannot be seen.
+
+    # Directories first: a submission's row is inserted before its mark is removed.
+    async with aclosing(scan_gently(parent, old)) as found:
+        async for job_ids in found:
+            known = await repository.get_many(job_ids)
+            for job_id in known:
+                (data.job(job_id) / UNCOMMITTED).unlink(missing_ok=True)
+            yield [parent / job_id for job_id in job_ids if job_id not in known]
 
 
 def _unclean_attempts(entry: "os.DirEntry[str]") -> list[WorkloadKey]:

@@ -13,7 +13,7 @@ from ci_common.identity import Scope
 from ci_common.jobs import Job, State
 from ci_common.parsing.values import Integer
 from ci_common.run_directory.layout import RunDirectory, open_regular
-from ci_common.run_directory.output import LogTimes
+from ci_common.run_directory.output import LogTimes, character_start, last_lines
 from ci_common.stream import BEGINNING, Cursor
 from ci_common.wire import PROBLEM_MEDIA_TYPE
 from ci_server.endpoints import Answer, Call, Endpoint, RateClass, json_answer
@@ -22,7 +22,6 @@ from ci_server.http.requests import QueryModel
 from ci_server.http.responses import Document
 from ci_server.jobs.job_view import attempt_of, find_job, job_document, log_excerpt
 from ci_server.jobs.list_endpoints import Instant
-from ci_server.streaming.log_positions import character_start, last_lines
 from ci_server.streaming.streams import JobStream
 
 _LAST_EVENT_ID = "last-event-id"

@@ -43,7 +43,13 @@ async def submit_upload(services: Services, request: Request, accepted: Mapping[
         async with _while_connected(request):
             resolved = await staging.fill(
                 lambda upload, workspace: read_with(
-                    services.readers, upload, workspace, spec, services.settings, check_room=place.check_room
+                    services.readers,
+                    upload,
+                    workspace,
+                    spec,
+                    services.settings,
+                    services.unpack_limits,
+                    check_room=place.check_room,
                 )
             )
         described = {"filename": upload.filename, "size": upload.size, "sha256": upload.sha256}

@@ -9,7 +9,7 @@ from pydantic_core import CoreSchema
 
 from ci_common.job_types import JOB_TYPES, JobType, Workload
 from ci_common.parsing.input_schema import BOOLEAN
-from ci_common.parsing.models import Asked
+from ci_common.parsing.models import StrictModel
 from ci_common.parsing.values import TEXT_PATTERN
 from ci_common.spec import Labels, Name, Priority, Spec
 
@@ -103,7 +103,7 @@ def _workload_models(job_type: AnyJobType) -> Iterator[type[BaseModel]]:
     yield create_model(f"{_title(name)}Job", __base__=CommandSpec, __doc__=job_type.summary, type=named)
     about = "The same, with the fields of the spec below `payload`."
     yield create_model(
-        f"{_title(name)}PayloadJob", __base__=Asked, __doc__=about, type=named, payload=(CommandSpec, ...)
+        f"{_title(name)}PayloadJob", __base__=StrictModel, __doc__=about, type=named, payload=(CommandSpec, ...)
     )
 
 
@@ -116,7 +116,7 @@ def _models(job_type: AnyJobType) -> Iterator[type[BaseModel]]:
         default = ...
     yield create_model(
         f"{_title(name)}Job",
-        __base__=Asked,
+        __base__=StrictModel,
         __doc__=job_type.summary,
         type=(_named(name), ...),
         payload=(payload, default),

@@ -13,7 +13,7 @@ from ci_common.run_directory.layout import DataDirectory
 from ci_common.run_directory.output import LogTimes
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
-from ci_controller.backup.restoring import Restored, restore_backup
+from ci_controller.backup.restore import Restored, restore_backup
 from ci_controller.ownership import claim_database
 from ci_persistence.repository import Lease
 from ci_persistence.sqlite.repository import SQLiteJobRepository

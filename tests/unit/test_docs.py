@@ -16,15 +16,15 @@ from ci_common.job_types import JOB_TYPES, is_computed
 from ci_common.jobs import TRANSITIONS, Conclusion, Job, ReasonCode, State
 from ci_common.settings import Settings
 from ci_common.spec import Limits, Retry, Spec, Step
-from ci_common.stream import ATTEMPT, COMPLETE, JOB_ID, LOG, STATUS, STEP
+from ci_common.stream import ATTEMPT, COMPLETE, JOB_ID, LOG, STATUS, STEP, WIRE_STATUS
 from ci_common.timeline import Milestone
 from ci_common.times import utc_now
-from ci_common.wire import WIRE_STATUS, CleanupRequest, job_on_wire
+from ci_common.wire import CleanupRequest, job_on_wire
 from ci_selftest.jobs.evidence import Promise
 from ci_selftest.schedule import Fault
 from ci_server.detection.ci_yaml import read_ci_yaml
-from ci_server.detection.python.needs import DEVELOPMENT, TEST
-from ci_server.detection.python.python_project import PROJECT_FILES, TEST_FILES
+from ci_server.detection.python.steps import PROJECT_FILES, TEST_FILES
+from ci_server.detection.python.test_requirements import DEVELOPMENT, TEST
 from ci_server.http.requests import NoQuery
 from ci_server.jobs.list_endpoints import ListQuery
 from ci_server.jobs.read_endpoints import StreamQuery

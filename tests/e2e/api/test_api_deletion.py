@@ -15,7 +15,7 @@ from ci_common.jobs import Conclusion
 from ci_common.run_directory.layout import open_regular
 from ci_common.times import utc_now
 from ci_server.jobs import delete_endpoints, submit_endpoints
-from ci_server.streaming.row_watcher import JobFeed
+from ci_server.streaming.row_watcher import Follower
 from tests.helpers.played_api import Api, zipped
 from tests.helpers.problems import paths, problem
 from tests.helpers.sse import Seen, events_of
@@ -263,11 +263,7 @@ async def test_a_stream_ends_without_a_verdict_when_its_job_goes(
 ) -> None:
     """Also where the files go before this server's readers have been told: a verdict means that the log was whole."""
     if not is_told:
-
-        async def nothing_seen(feed: JobFeed) -> float:
-            return 0.0
-
-        monkeypatch.setattr(JobFeed, "_look", nothing_seen)
+        monkeypatch.setattr(Follower, "on_row", lambda *_: None)
     job_id, seen = await complete(api, LONG), Seen()
     async with api.client.stream("GET", f"/jobs/{job_id}/stream?from_beginning=true") as response:
         events = events_of(response, seen)

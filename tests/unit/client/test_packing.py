@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ci_client import packing
 from ci_client.errors import PackingError
-from ci_client.ignore import LEFT_OUT
-from ci_client.packing import open_project, pack_directory
+from ci_client.packing import archive as packing
+from ci_client.packing.archive import open_project, pack_directory
+from ci_client.packing.ignore import LEFT_OUT
 
 needs_other_user = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 

@@ -7,7 +7,7 @@ import pytest
 from ci_common.errors import DiskLow
 from ci_common.settings import Settings
 from ci_common.system.disk import RECENT_SECONDS, Disk
-from ci_server.uploads.admission import Upload
+from ci_server.uploads.staging import Upload
 from tests.helpers.disks import PlayedUsage
 
 

@@ -15,8 +15,8 @@ from ci_common.run_directory.output import LogTimes
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
 from ci_controller.backup.manifest import Backup, BackupFault
-from ci_controller.backup.restoring import restore_backup
-from ci_controller.backup.taking import take_backup
+from ci_controller.backup.restore import restore_backup
+from ci_controller.backup.take import take_backup
 from tests.helpers.backups import Place, quiet, restored, sha
 from tests.helpers.jobs import NOON
 from tests.helpers.service import zipped
@@ -89,14 +89,14 @@ async def test_the_queue_is_kept_where_that_is_asked_for(place: Place, target: P
 async def test_what_is_there_is_never_replaced(place: Place, target: Path) -> None:
     await take_backup(place.settings, target, quiet)
     before = sorted(place.data.path.rglob("*"))
-    with pytest.raises(BackupFault, match=r"ci_jobs\.db is there already, .* move it away"):
+    with pytest.raises(BackupFault, match=r"ci_jobs\.db exists already, .* move it away"):
         await restore_backup(place.settings, target, quiet, keep_queue=False)
-    with pytest.raises(BackupFault, match="there already"):
+    with pytest.raises(BackupFault, match="exists already"):
         await take_backup(place.settings, target, quiet)
     with pytest.raises(BackupFault, match="outside of it"):
         await take_backup(place.settings, place.data.path / "backup", quiet)
     other = place.settings.model_copy(update={"db_path": target.parent / "other.db", "data_dir": place.data.path})
-    with pytest.raises(BackupFault, match=r"ci_jobs\.data/\w+ is there already"):
+    with pytest.raises(BackupFault, match=r"ci_jobs\.data/\w+ exists already"):
         await restore_backup(other, target, quiet, keep_queue=False)
     assert sorted(place.data.path.rglob("*")) == before
 
@@ -129,7 +129,7 @@ SPOILT: list[tuple[str, Callable[[Backup], object]]] = [
     ("no backup", lambda backup: backup.manifest.unlink()),
     ("cannot be read", lambda backup: backup.manifest.write_text("{")),
     ("with that version", newer),
-    ("its SHA-256 is another", lambda backup: cut(backup.database)),
+    ("its SHA-256 differs", lambda backup: cut(backup.database)),
     ("log of attempt 1", lambda backup: [cut(path) for path in backup.path.glob("data/jobs/*/1/log")]),
     ("upload is not the one", lambda backup: [cut(path) for path in backup.path.glob("data/jobs/*/upload.zip")]),
 ]

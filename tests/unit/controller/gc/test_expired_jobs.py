@@ -11,13 +11,13 @@ import pytest
 
 from ci_common.errors import StaleWrite
 from ci_common.jobs import Conclusion, State, new_job_id
-from ci_common.run_directory.layout import UNCONFIRMED, DataDirectory
+from ci_common.run_directory.layout import UNCOMMITTED, DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
 from ci_controller.gc import expired_jobs
-from ci_controller.gc.directories import OrphanDirectories
+from ci_controller.gc.directories import InterruptedSubmissions, OrphanDirectories
 from ci_controller.gc.expired_jobs import Ages, ExpiredJobs, ExpiredUploads
-from ci_controller.gc.runner import GarbageCollector
+from ci_controller.gc.runner import Collector, GarbageCollector
 from ci_controller.runtime.process.runtime import ProcessRuntime
 from ci_persistence.repository import JobFilter, Lease
 from ci_persistence.sqlite.repository import SQLiteJobRepository
@@ -50,13 +50,19 @@ class Bench:
         """Delete the jobs that these settings do not keep."""
         await one_round(ExpiredJobs(self.ages(**environment), self.lease))
 
-    def orphans(self, parent: Path | None = None, **environment: str) -> Callable[[], Awaitable[None]]:
+    def orphans(self, **environment: str) -> Callable[[], Awaitable[None]]:
         """Return what does one round of removing orphan directories, an hour after the last."""
-        ages, uptime = self.ages(**environment), SetUptime()
+        ages = self.ages(**environment)
         runtime = ProcessRuntime(ages.settings, self.data)
-        collector = OrphanDirectories(
-            parent or self.data.jobs, self.data, self.repository, runtime, lambda: self.now, ages.oldest_job
-        )
+        return self._rounds(OrphanDirectories(self.data, self.repository, runtime, ages.oldest_job))
+
+    def interrupted(self, parent: Path) -> Callable[[], Awaitable[None]]:
+        """Return what does one round of removing interrupted submissions."""
+        runtime = ProcessRuntime(self.ages().settings, self.data)
+        return self._rounds(InterruptedSubmissions(parent, self.data, self.repository, runtime, lambda: self.now))
+
+    def _rounds(self, collector: Collector[Any]) -> Callable[[], Awaitable[None]]:
+        uptime = SetUptime()
         runner = GarbageCollector([collector], uptime)
 
         async def collect() -> None:
@@ -223,25 +229,24 @@ async def test_interrupted_submissions_go_an_hour_after_the_last_write(
 ) -> None:
     """Whatever is known of the clock. One whose row is there after all loses its mark."""
     kept = bench.data.job((await bench.repository.add(new_job(), max_queued=9)).id)
-    days_ago(bench, stray(0, "1/log", UNCONFIRMED, name=kept.name), 1 / 12)
-    old = stray(1 / 12, "1/log", UNCONFIRMED)
+    days_ago(bench, stray(0, "1/log", UNCOMMITTED, name=kept.name), 1 / 12)
+    old = stray(1 / 12, "1/log", UNCOMMITTED)
     arriving = [bench.data.incoming / new_job_id() for _ in range(2)]
     for path in arriving:
         (path / "1" / "workspace" / "a").mkdir(parents=True)
         days_ago(bench, path, 1 / 12)
     days_ago(bench, arriving[1] / "1" / "workspace" / "a", 1 / 48)
-    for collect in (bench.orphans(), bench.orphans(parent=bench.data.incoming)):
-        for _ in range(2):
-            await collect()
+    for parent in (bench.data.jobs, bench.data.incoming):
+        await bench.interrupted(parent)()
     assert list(bench.data.incoming.iterdir()) == arriving[1:]
     assert (kept.exists(), old.exists()) == (True, False)
-    assert not (kept / UNCONFIRMED).exists()
+    assert not (kept / UNCOMMITTED).exists()
 
 
 async def test_old_directories_without_a_record_go_when_seen_twice(bench: Bench, stray: Callable[..., Path]) -> None:
     known = bench.data.job(await bench.ended(5))
     days_ago(bench, known, 200)
-    old, young, submission = stray(91), stray(89), stray(1 / 48, "1/log", UNCONFIRMED)
+    old, young, submission = stray(91), stray(89), stray(1 / 48, "1/log", UNCOMMITTED)
     foreign, written = stray(200, name="notes"), stray(200)
     (written / "1" / "log").write_text("just now")
     os.utime(written / "1" / "log", times=(0, NOON.timestamp()))
