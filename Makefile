@@ -20,7 +20,7 @@ help:
 	@echo "make check   formatting, lint, types, import rules, unit and contract tests without Docker: under a minute"
 	@echo "make test    all of it with all tests; starts a private Docker engine where none answers"
 	@echo "make docs    write the tables of docs/ that the code knows, such as the one of all settings"
-	@echo "make bench   measure everything against the engine and against peers; writes docs/performance.md (15 minutes)"
+	@echo "make bench   measure everything against the engine; writes docs/performance.md (10 minutes)"
 	@echo "make overload   measure 10,000 queued jobs, 1,000 readers of one, 100 containers at once (docs/capacity.md)"
 	@echo "make endurance  run 5,000 jobs as processes and 5,000 in containers; fails if memory, files or tasks grow"
 	@echo "make fuzz    send 20,000 generated requests; fails at a 5xx, a hang, growth, or a blocked event loop"

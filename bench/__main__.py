@@ -1,4 +1,4 @@
-"""Everything that is measured against the engine, against peers, and against the machine's own limits.
+"""Everything that is measured against the engine and against the machine's own limits.
 
     python -m bench [FAMILY...] [--quick] [--image IMAGE] [--write PAGE]
 
@@ -22,11 +22,11 @@ from bench.families import FAMILIES
 from bench.figures import write_section
 from bench.frame.environment import environment
 from bench.frame.judging import impossible
-from bench.frame.lab import Lab
-from bench.frame.model import Family, LeftOut, Results
+from bench.frame.lab import Family, Lab
+from bench.frame.model import LeftOut, Results
 from bench.frame.plots import draw
 from bench.frame.report import report
-from ci_common.system.descriptors import allow_many_descriptors
+from ci_common.system.process_tuning import allow_many_descriptors
 
 SECTION = "bench"
 """The page's marks."""
@@ -76,7 +76,7 @@ def verdict(failed: Sequence[str], results: Results) -> int:
 
 
 def interrupt(_: int, __: FrameType | None) -> None:
-    """Leave as at Ctrl-C, so that every server and every peer is ended."""
+    """Leave as at Ctrl-C, so that every server is stopped."""
     signal.raise_signal(signal.SIGINT)
 
 

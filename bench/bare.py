@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from ci_cli.roots.serve import new_event_loop
 from ci_server.connections.serving import serve
-from ci_server.http.shutdown import Leaving
+from ci_server.http.shutdown import Shutdown
 
 
 def bare(directory: Path) -> Starlette:
@@ -37,7 +37,7 @@ def bare(directory: Path) -> Starlette:
         return JSONResponse({"size": size}, 202)
 
     app = Starlette(routes=[Route("/json", post_json, methods=["POST"]), Route("/file", post_file, methods=["POST"])])
-    app.state.leaving = Leaving()
+    app.state.shutdown = Shutdown()
     return app
 
 

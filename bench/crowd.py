@@ -1,4 +1,4 @@
-"""Many readers of one job, against the same bytes sent by a plain ASGI callable."""
+"""Many readers of one job, compared with a plain ASGI callable that sends the same bytes."""
 
 import asyncio
 import os
@@ -15,11 +15,11 @@ from tests.helpers.following import finished
 from tests.helpers.installation import ROOT
 
 STEADY_SECONDS = 1.0
-"""Memory that has not changed for so long is what idle readers take."""
+"""Memory that has not changed for this time counts as the memory of idle readers."""
 SETTLE_SECONDS = 60.0
-"""Within so many, connections have to be idle, and memory steady."""
+"""How long connections may take to be idle, and memory to be steady."""
 ALREADY_THERE = 100
-"""So many idle readers are there before those that are measured, so that what is needed only once is there, too."""
+"""The number of idle readers before the measured ones, so that one-time costs are not measured."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ async def memory_of_each(
 ) -> tuple[float, list[Listener]]:
     """Connect so many readers; return the bytes of resident memory that each takes while it is idle, and the readers.
 
-    They are idle once they have been told `told` and the memory does not change. Nobody leaves before it is measured,
-    as those that come later would take the memory over.
+    They are idle once they have been told `told` and the memory does not change. None leaves before it is measured,
+    because later readers would reuse the memory.
     """
     already_there = await together(port, path, ALREADY_THERE)
     before = await steady_memory(pid, already_there, told)
@@ -95,7 +95,7 @@ async def memory_of_each(
     memory = await steady_memory(pid, listeners, told) - before
     for listener in already_there:
         listener.close()
-    await asyncio.sleep(STEADY_SECONDS)  # Their leaving is not part of what is measured next.
+    await asyncio.sleep(STEADY_SECONDS)  # Their end is not part of the next measurement.
     return memory / readers, listeners
 
 

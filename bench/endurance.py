@@ -1,10 +1,10 @@
-"""Whether anything grows: thousands of jobs on one server, and what it uses while it has nothing to do in between.
+"""Detects growth: thousands of jobs on one server, and the resources that it uses in pauses without work.
 
     python -m bench.endurance [--jobs N] [--runtime process|docker] [--mix echo=55,sleep=15,command=20,upload=10]
                               [--image IMAGE] [--write PAGE]
 
-Starts a server of its own on temporary paths. The work is done in batches; after each, once all is done and cleared, a
-sample is taken. Ends with 1 if a figure of the last samples is above those of the first by more than its bound.
+Starts its own server on temporary paths. Jobs run in batches. After each batch, once everything is cleaned up, it takes
+a sample. Ends with 1 if a figure of the last samples is above those of the first by more than its bound.
 """
 
 import argparse
@@ -32,12 +32,12 @@ AT_ONCE = 16
 SETTLED_SECONDS = 120.0
 PREFIX = f"endurance-{os.getpid()}-"
 BOUNDS = {"memory_mib": 12.0, "descriptors": 8, "threads": 4, "tasks": 4, "files": 0, "directories": 0, "containers": 0}
-"""By how much a figure may be higher in the last third than in the first, of which the first sample is left out."""
+"""How much a figure may be higher in the last third than in the first third, without the first sample."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What the server uses at one moment with nothing to do."""
+    """The resources of the idle server."""
 
     jobs: int
     memory_mib: float
@@ -45,15 +45,15 @@ class Sample:
     threads: int
     tasks: int
     files: int
-    """Temporary ones: uploads under way, and whatever is in the directory for them."""
+    """Temporary files: unfinished uploads, and files in the temporary directory."""
     directories: int
     """Run directories that hold more than a log."""
     containers: int
-    """Besides those that wait for jobs, of which there are as many as the pool keeps."""
+    """Containers that are not warm. The pool limits the number of warm ones."""
 
 
 class Endurance:
-    """One server under work."""
+    """One server under load."""
 
     def __init__(self, directory: Path, options: argparse.Namespace) -> None:
         self._options = options
@@ -105,7 +105,7 @@ class Endurance:
         await asyncio.gather(*(one() for _ in range(count)))
 
     async def _one_job(self, client: CiClient) -> None:
-        """Submit a job and follow it; now and then cancel it, read it twice, leave early, or ask for nonsense."""
+        """Submit a job and follow it; sometimes cancel it, read it twice, stop reading, or submit an invalid one."""
         kinds = self._options.mix
         kind = self._chance.choices(list(kinds), list(kinds.values()))[0]
         job_id = await self._submit(client, kind)
@@ -118,7 +118,7 @@ class Endurance:
                 await client.create_job({"type": "nonsense"})
         elif whim < 0.15:
             async for _ in client.stream(job_id):
-                break  # The reader goes away.
+                break  # The reader stops.
         events = [event async for event in client.stream(job_id)]
         end = events[-1]
         assert end["conclusion"] == "succeeded" or (end["conclusion"] == "cancelled" and whim < 0.05), end
@@ -134,12 +134,12 @@ class Endurance:
         return await client.create_job(requests[kind])
 
     async def _sample(self, jobs: int) -> Sample:
-        """Return what the server uses once all is done and cleared."""
+        """Return the resources of the server once everything is cleaned up."""
 
         async def all_is_cleared() -> bool:
             return await self._pool.filled(0) and await self._left_behind() == (0, 0)
 
-        await eventually(all_is_cleared, "all is cleared", timeout=SETTLED_SECONDS)
+        await eventually(all_is_cleared, "everything is cleaned up", timeout=SETTLED_SECONDS)
         self._tasks.unlink(missing_ok=True)
         self._service.process.send_signal(signal.SIGUSR2)
         await eventually(self._tasks.exists, "the number of tasks")
@@ -158,7 +158,7 @@ class Endurance:
         )
 
     async def _left_behind(self) -> tuple[int, int]:
-        """Return how many run directories hold more than a log, and how many containers there are that do not wait."""
+        """Return the number of run directories with more than a log, and of containers that are not warm."""
         spare = {path.parent for path in self._data.jobs.glob("*/*/*") if path.name != "log"}
         spare |= set(self._data.processes.glob("*/*")) if self._data.processes.is_dir() else set()
         if self._options.runtime != "docker":
@@ -167,9 +167,10 @@ class Endurance:
 
 
 def growths(samples: list[Sample]) -> dict[str, float]:
-    """Return by how much each figure is higher in the last third of the samples than in the first, without the first.
+    """Return how much each figure is higher in the last third of the samples than in the first third.
 
-    The least of the last is compared with the most of the first, so that a moment's peak says nothing.
+    The first sample does not count. The minimum of the last is compared with the maximum of the first, so that a short
+    peak has no effect.
     """
     third = max(1, len(samples) // 3)
     first, last = samples[1 : third + 1], samples[-third:]
@@ -184,7 +185,7 @@ def mix_of(text: str) -> dict[str, int]:
 
 
 def report(options: argparse.Namespace, samples: list[Sample], seconds: float) -> str:
-    """Return what came of it, in Markdown."""
+    """Return the report in Markdown."""
     middle = samples[len(samples) // 2]
     shown = [samples[0], samples[1], middle, samples[-1]]
     head = ["jobs", "memory, MiB", "open files", "threads", "tasks", "temporary files", "run directories", "containers"]

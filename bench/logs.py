@@ -132,7 +132,7 @@ async def measure_rates(image: str, size: int, engine_size: int) -> tuple[Rate, 
 async def measure_latency(image: str, samples: int = 300, *, runtime: str = "docker") -> Latency:
     """Return how long lines take that a container writes one by one, each a while after the one before.
 
-    There is no pool, for which the engine would make another container meanwhile.
+    There is no pool, for which the engine would create containers at the same time.
     """
     line = "sys.stdout.write(f'@ {time.time()} @\\n'); sys.stdout.flush()"  # One write, whatever buffers.
     program = f"import sys,time\nfor n in range({samples}): time.sleep(0.02); {line}"

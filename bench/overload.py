@@ -1,9 +1,9 @@
-"""How much the service carries at once: a long queue, many readers of one job, many containers.
+"""How much the service handles at a time: a long queue, many readers of one job, many containers.
 
     python -m bench.overload [--queued N] [--readers N] [--log-bytes N] [--containers N] [--image IMAGE] [--write PAGE]
 
-Starts servers of its own on temporary paths; 0 leaves a part out. Ends with 1 where a reader did not get every byte, or
-a container did not end as it should.
+Starts servers of its own on temporary paths; 0 leaves a part out. Ends with 1 if a reader did not get every byte, or a
+container did not end as expected.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from bench.figures import MIB, descriptors, machine, processor_seconds, resident_memory, table, write_section
 from bench.server import serving
 from ci_client.aio import CiClient
-from ci_common.system.descriptors import allow_many_descriptors
+from ci_common.system.process_tuning import allow_many_descriptors
 from tests.helpers.following import finished
 
 AT_ONCE = 64
@@ -31,7 +31,7 @@ Figure = tuple[str, str]
 
 
 async def timed(call: Callable[[], Awaitable[object]], times: int = 1) -> list[float]:
-    """Return how many milliseconds each of `times` calls, one after the other, has taken."""
+    """Return the duration of each of `times` consecutive calls, in milliseconds."""
     taken = []
     for _ in range(times):
         begun = time.perf_counter()
@@ -41,7 +41,7 @@ async def timed(call: Callable[[], Awaitable[object]], times: int = 1) -> list[f
 
 
 async def together(count: int, call: Callable[[int], Awaitable[object]]) -> list[float]:
-    """Return how many milliseconds each of `count` calls has taken, AT_ONCE at a time."""
+    """Return the duration of each of `count` calls, AT_ONCE at a time, in milliseconds."""
     places = asyncio.Semaphore(AT_ONCE)
 
     async def one(number: int) -> float:
@@ -58,7 +58,7 @@ def spread(milliseconds: list[float]) -> str:
 
 
 async def measure_queue(jobs: int) -> list[Figure]:
-    """Measure what a queue of that length costs, and how quick the service still is."""
+    """Measure the cost of a queue of that length, and the speed of the service with it."""
     with serving("overload", CI_RUNTIME="process", MAX_QUEUED=str(2 * jobs), MAX_CONCURRENCY="2") as service:
         pid = service.process.pid
         async with CiClient(service.url) as client:
@@ -121,12 +121,12 @@ class Reader:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all bytes have come, and the verdict."""
+        """Whether all bytes and the verdict were received."""
         return (self.end.get("log_bytes"), self.end.get("log_sha256")) == (self.size, self.digest.hexdigest())
 
 
 async def measure_readers(readers: int, log_bytes: int) -> tuple[list[Figure], bool]:
-    """Have one live job read by so many at once; return the figures, and whether each has got all of it."""
+    """Let many readers read one running job; return the figures, and whether each reader got everything."""
     with serving("overload", CI_RUNTIME="process") as service, tempfile.TemporaryDirectory() as directory:
         pid, go = service.process.pid, Path(directory, "go")
         line = "a line of a log that a thousand people read at once"
@@ -135,18 +135,18 @@ async def measure_readers(readers: int, log_bytes: int) -> tuple[list[Figure], b
         async with CiClient(service.url) as client:
             job_id = await client.create_job({"image": "none", "command": command})
             before = resident_memory(pid)
-            everybody = [Reader(service.url, job_id) for _ in range(readers)]
+            all_readers = [Reader(service.url, job_id) for _ in range(readers)]
             connected = asyncio.Semaphore(0)
-            reading = [asyncio.create_task(reader.read(connected)) for reader in everybody]
-            for _ in everybody:
+            reading = [asyncio.create_task(reader.read(connected)) for reader in all_readers]
+            for _ in all_readers:
                 await connected.acquire()
             waiting, files = resident_memory(pid), descriptors(pid)
             used, begun = processor_seconds(pid), time.perf_counter()
             go.touch()
             await asyncio.gather(*reading)
             seconds, used = time.perf_counter() - begun, processor_seconds(pid) - used
-            whole = sum(reader.is_whole for reader in everybody)
-        size = everybody[0].size
+            whole = sum(reader.is_whole for reader in all_readers)
+        size = all_readers[0].size
         return [
             (f"readers that got all {size} bytes and the verdict", f"{whole} of {readers}"),
             ("until the last of them had", f"{seconds:.1f} s, {readers * size / MIB / seconds:.0f} MiB/s"),
@@ -158,11 +158,11 @@ async def measure_readers(readers: int, log_bytes: int) -> tuple[list[Figure], b
 
 
 async def measure_containers(containers: int, image: str) -> tuple[list[Figure], bool]:
-    """Run so many containers at once; return the figures, and whether all have ended as they should."""
+    """Run many containers at a time; return the figures, and whether all ended as expected."""
     with serving("overload", CI_RUNTIME="docker", MAX_CONCURRENCY=str(containers)) as service:
         pid = service.process.pid
         async with CiClient(service.url) as client:
-            # Each waits for all the others to have had the time to start.
+            # Each runs long enough for all others to start.
             request = {"image": image, "command": f"echo up; sleep {max(30, containers)}; echo down; exit 3"}
             begun = time.perf_counter()
             ids = [await client.create_job(request) for _ in range(containers)]
@@ -177,13 +177,13 @@ async def measure_containers(containers: int, image: str) -> tuple[list[Figure],
         return [
             ("containers that ran at once", f"{most} of {containers}, after {seconds:.1f} s"),
             ("ended with their own exit code and a whole log", f"{right} of {containers}"),
-            ("memory of server and controller meanwhile", f"{memory:.0f} MiB"),
-            ("open files meanwhile", str(files)),
+            ("memory of server and controller", f"{memory:.0f} MiB"),
+            ("open files", str(files)),
         ], right == containers
 
 
 async def measure(options: argparse.Namespace) -> tuple[str, bool]:
-    """Return the report, in Markdown, and whether all is right."""
+    """Return the report in Markdown, and whether everything was as expected."""
     parts: list[tuple[str, list[Figure]]] = []
     right = True
     if options.queued:

@@ -1,4 +1,4 @@
-"""The least that a stream can cost: a plain ASGI callable that sends the same bytes to everybody who is connected.
+"""The least that a stream can cost: a plain ASGI callable that sends the same bytes to all connections.
 
 python -m bench.preformatted    (prints its port; each line on standard input is sent, `end` ends all streams)
 """

@@ -124,7 +124,7 @@ def sending(path: str, size: int, *, multipart: bool) -> Iterator[bytes]:
 
 
 def sent(service: Service, request: Iterator[bytes], size: int) -> tuple[Sample, int]:
-    """Send the request; return how fast that was until the answer began, and the most memory meanwhile."""
+    """Send the request; return the rate until the answer began, and the most memory during it."""
     pid, address, memory = service.process.pid, urlsplit(service.url), 0
     used, begun = processor_seconds(pid), time.perf_counter()
     with socket.create_connection((str(address.hostname), address.port or 80)) as connection:

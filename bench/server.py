@@ -1,4 +1,4 @@
-"""A server of the product in a process of its own, on temporary paths."""
+"""A server of the product in its own process, on temporary paths."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from tests.helpers.service import Service, containers
 POOL_SECONDS = 120.0
 """How long a pool may take to fill."""
 CLEARED_SECONDS = 120.0
-"""How long containers may take to go."""
+"""How long containers may take to disappear."""
 
 
 @contextmanager
@@ -37,20 +37,20 @@ def serving(prefix: str = "bench", **settings: str) -> Iterator[Service]:
 
 
 def own_prefix(prefix: str) -> str:
-    """Return what the names of a server's containers begin with."""
+    """Return the prefix of the names of a server's containers."""
     return f"{prefix}-{os.getpid()}-"
 
 
 class Pool:
-    """A server's warm containers, as whoever measures sees them."""
+    """A server's warm containers, as a measurement sees them."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self.trouble = ""
-        """Why it was not filled when it should have been; it is not waited for any more then."""
+        """Why the pool was not filled in time. After that it is not awaited again."""
 
     async def filled(self, count: int = 1) -> bool:
-        """Return True once at least `count` containers wait and no more are made, False if that takes too long."""
+        """Return True once at least `count` containers are warm and none is being created, False after a timeout."""
         if self.trouble:
             return False
         state: dict[str, Any] = {}
@@ -64,7 +64,7 @@ class Pool:
         return True
 
     async def waiting(self) -> int:
-        """Return how many containers wait."""
+        """Return the number of warm containers."""
         return int((await self._ask())["waiting"])
 
     async def _ask(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def _is_filled(state: Mapping[str, Any], count: int) -> bool:
 
 
 async def cleared(prefix: str, *, but: int = 0) -> None:
-    """Return once at most `but` containers are left whose names begin so. Raises TimeoutError."""
+    """Wait until at most `but` containers with this name prefix are left. Raises TimeoutError."""
     async with asyncio.timeout(CLEARED_SECONDS):
         while len(await asyncio.to_thread(containers, prefix)) > but:
             await asyncio.sleep(0.02)

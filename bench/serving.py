@@ -13,7 +13,7 @@ import sys
 from bench.crowd import measure_crowd
 from bench.figures import MIB, table
 from bench.logs import measure_latency, measure_rates
-from ci_common.system.descriptors import allow_many_descriptors
+from ci_common.system.process_tuning import allow_many_descriptors
 
 
 async def measure(options: argparse.Namespace) -> tuple[str, bool]:

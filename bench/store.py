@@ -81,7 +81,7 @@ SELECT printf('01900000-%04x-7%03x-8000-%012x', i / 65536, 0, i), 'echo', :first
 
 
 def fill(database: Path, rows: int) -> None:
-    """Put so many jobs that ended lately into a database that nobody uses at present."""
+    """Insert recently ended jobs into a database that is not in use."""
     first = int((time.time() - 7200) * 1_000_000)
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("PRAGMA synchronous = OFF")

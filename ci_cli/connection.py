@@ -1,4 +1,4 @@
-"""Which server a command talks to: the one it is told, else this user's own, else one in this very process."""
+"""Connects a command to a server: the named one, else this user's `ci serve`, else one embedded in this process."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from ci_cli.announcement import find_announced
 from ci_cli.console import say
 from ci_client.aio import CiClient
-from ci_client.errors import NobodyServes, NoSuchJob, ServerError
+from ci_client.errors import NoServer, NoSuchJob, ServerError
 from ci_client.transport import configured_url
-from ci_common.ids import is_job_id
+from ci_common.jobs import is_job_id
 
 _SHORTEST_PREFIX = 4
 _MOST_NAMED = 5
@@ -17,30 +17,30 @@ _MOST_NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A client, and what its server is."""
+    """A client, and which server it talks to."""
 
     client: CiClient
     embedded: bool
-    """The server lives in this process and ends with it; its jobs' containers go on."""
+    """Whether the server runs in this process and ends with it. Its jobs' containers go on."""
     option: str = ""
-    """What the user gave to name the server, to be repeated in advice; empty where nothing is needed."""
+    """The option that names the server, for advice to the user; empty if none is needed."""
 
     @property
     def where(self) -> str:
-        """Where the server is, for people."""
+        """The server's place, for people."""
         return "embedded in this command" if self.embedded else self.client.server_url
 
     def advice(self, command: str, job_id: str, *rest: str) -> str:
-        """Return a command line that the user can type next."""
+        """Return a command line that the user can run next."""
         return " ".join(["ci", command, *([self.option] if self.option else []), job_id, *rest])
 
     async def resolve(self, text: str) -> str:
-        """Return the id of the job that `text` names: a whole id, or the beginning of exactly one. Raises NoSuchJob."""
+        """Return the id of the job that `text` names: a full id, or the beginning of exactly one. Raises NoSuchJob."""
         if is_job_id(text):
             return text
         if len(text) < _SHORTEST_PREFIX:
             raise NoSuchJob(
-                f"{text!r} is no job's id; give one, or at least {_SHORTEST_PREFIX} characters of its beginning; "
+                f"{text!r} is not a job's id; give one, or at least {_SHORTEST_PREFIX} characters of its beginning; "
                 "`ci list` shows the jobs"
             )
         prefix = text.lower()
@@ -49,36 +49,36 @@ class Connection:
         if len(found) == 1:
             return found[0]
         if not found:
-            raise NoSuchJob(f"no job's id is {text!r} or begins so; `ci list` shows the jobs")
+            raise NoSuchJob(f"no job has an id that is {text!r} or begins with it; `ci list` shows the jobs")
         named = ", ".join(found[:_MOST_NAMED]) + (", …" if len(found) > _MOST_NAMED else "")
-        raise NoSuchJob(f"several jobs' ids begin with {text!r}: {named}")
+        raise NoSuchJob(f"several jobs have ids that begin with {text!r}: {named}")
 
 
-def _tell_of_break(why: str) -> None:
-    say(f"the stream broke, and is being taken up again: {why}")
+def _report_break(why: str) -> None:
+    say(f"the stream broke, and is being resumed: {why}")
 
 
-def _tell_of_busyness(refusal: ServerError, pause: float) -> None:
-    say(f"not taken yet: {refusal}; trying again in {pause:.0f} s")
+def _report_busy(refusal: ServerError, pause: float) -> None:
+    say(f"not accepted yet: {refusal}; trying again in {pause:.0f} s")
 
 
 @asynccontextmanager
 async def connected(
     server: str | None, *, carries_jobs: bool = False, outlives: str | None = None
 ) -> AsyncIterator[Connection]:
-    """Connect to `server`, by default the one that `ci serve` of this user announced, else an embedded one.
+    """Connect to `server`, else to CI_SERVER_URL, else to this user's `ci serve`, else to an embedded server.
 
-    An embedded server carries jobs out only with `carries_jobs`. `outlives` says what would be left undone once this
-    process ends; where only an embedded server could be had, NobodyServes is raised with it.
+    An embedded server runs jobs only with `carries_jobs`. `outlives` says what would be left undone when this process
+    ends; with it, NoServer is raised in place of embedding a server.
     """
     server = server or configured_url()
     url = server or find_announced()
     if url is not None:
-        async with CiClient(url, on_break=_tell_of_break, on_busy=_tell_of_busyness) as client:
+        async with CiClient(url, on_break=_report_break, on_busy=_report_busy) as client:
             yield Connection(client, embedded=False, option=f"--server {server}" if server else "")
         return
     if outlives is not None:
-        raise NobodyServes(
+        raise NoServer(
             f"no server is configured, and {outlives}: start one with `ci serve`, name one with --server or "
             "CI_SERVER_URL, or use `ci run`, which needs none"
         )

@@ -1,7 +1,7 @@
-"""What the command line writes: logs and results to standard output, everything else to standard error.
+"""The output of the command line: logs and results to standard output, everything else to standard error.
 
-These are the only doors to a terminal. What is said or shown has its control characters written out, in a pipe, too. A
-log is exact bytes, but for a terminal, which gets text and colours alone.
+Commands write to a terminal only by this module. Messages and results have their control characters written out, also
+in a pipe. A log is written as exact bytes, except to a terminal, which gets only text and colours.
 """
 
 import os
@@ -26,16 +26,16 @@ _FILE_SECONDS = 10.0
 
 
 class LogOutput:
-    """Standard output for a job's log. Writing never holds up the event loop, however slow the reader is.
+    """Standard output for a job's log. Writing never blocks the event loop, however slow the reader is.
 
-    With `raw`, a terminal gets the exact bytes, too.
+    With `raw`, a terminal also gets the exact bytes.
     """
 
     def __init__(self, *, raw: bool = False) -> None:
         self._at_line_start = True
         self._filter = TerminalFilter() if not raw and is_terminal(sys.stdout) else None
         self.broken = sys.stdout is None
-        """The reader has gone away, or there was none; what is written is dropped."""
+        """Whether there is no reader (any more). Then writes are dropped."""
         if self.broken:
             return
         self._file = sys.stdout.buffer
@@ -44,19 +44,19 @@ class LogOutput:
             self._descriptor: int | None = self._file.fileno()
             self._poll.register(self._descriptor, select.POLLOUT)
         except OSError:
-            self._descriptor = None  # Not a file of the system's, as when a test catches the output.
+            self._descriptor = None  # Not a real file, for example when a test captures the output.
 
     async def write(self, data: bytes) -> None:
-        """Write all of `data` that the reader is to have, at once. Raises OutputFailed."""
+        """Write `data`, filtered for a terminal, without buffering. Raises OutputFailed."""
         await self.write_exactly(self._filter.feed(data) if self._filter is not None else data)
 
     async def end(self) -> None:
-        """End the log: nothing follows what has been kept back. Raises OutputFailed."""
+        """End the log: write what the filter held back. Raises OutputFailed."""
         if self._filter is not None:
             await self.write_exactly(self._filter.feed(b"", final=True) + self._filter.reset())
 
     async def write_exactly(self, data: bytes) -> None:
-        """Write all of `data`, at once and as it is. Raises OutputFailed."""
+        """Write `data` unchanged, without buffering. Raises OutputFailed."""
         if self.broken:
             return
         if text := _COLOURS_AT_END.sub(b"", data):
@@ -70,7 +70,7 @@ class LogOutput:
             while rest and not self.broken:
                 if not self._poll.poll(0):
                     await anyio.wait_writable(self._descriptor)
-                # So much can be written without blocking to a pipe that is ready at all.
+                # A pipe that is ready takes this much without blocking.
                 rest = rest[os.write(self._descriptor, rest[: select.PIPE_BUF]) :]
         except BrokenPipeError:
             self.broken = True
@@ -78,7 +78,7 @@ class LogOutput:
             raise OutputFailed(f"cannot write the log to standard output: {exc.strerror}") from exc
 
     def finish_line(self) -> None:
-        """On a terminal that shows both outputs, end the log's colours and open line before something else comes."""
+        """On a terminal that shows both outputs, end the log's colours and its open line before a message."""
         if not (is_terminal(sys.stdout) and is_terminal(sys.stderr)):
             return
         if self._filter is not None:
@@ -89,7 +89,7 @@ class LogOutput:
 
 
 def show(text: str = "", *, mark: str = "") -> None:
-    """Write lines to standard output; `mark` is put before them as it is, so it may have colours.
+    """Write lines to standard output. `mark` goes before them unchanged, so it may have colours.
 
     Raises OutputClosed and OutputFailed.
     """
@@ -99,7 +99,7 @@ def show(text: str = "", *, mark: str = "") -> None:
 def show_raw(text: str) -> None:
     """Write to standard output. Raises OutputClosed and OutputFailed."""
     if sys.stdout is None:
-        raise OutputClosed("standard output is closed, so there is nowhere to write to")
+        raise OutputClosed("standard output is closed, so the result cannot be written")
     try:
         click.echo(text, nl=False)
     except BrokenPipeError as exc:
@@ -115,7 +115,7 @@ def say(message: str, *, problem: bool = False) -> None:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Tell whether a stream is a terminal."""
+    """Return whether a stream is a terminal."""
     try:
         return stream is not None and stream.isatty()
     except ValueError:
@@ -127,13 +127,13 @@ def _in_colour() -> bool:
 
 
 def say_raw(text: str) -> None:
-    """Write to standard error; where nothing reads it any more, do nothing."""
+    """Write to standard error, or do nothing if it has no reader."""
     with suppress(OSError):
         click.echo(text, err=True, nl=False)
 
 
 class Progress:
-    """One line on standard error that says how far something has come: on a terminal, or where it takes long."""
+    """A progress line on standard error: at once on a terminal, elsewhere only if it takes long."""
 
     def __init__(self) -> None:
         self._terminal = is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
@@ -141,20 +141,20 @@ class Progress:
         self._shown = False
 
     def show(self, text: str) -> None:
-        """Show a newer state; most calls write nothing."""
+        """Show a newer state. Calls in quick succession write nothing."""
         now = time.monotonic()
         if now < self._next:
             return
         self._next = now + (_TERMINAL_SECONDS if self._terminal else _FILE_SECONDS)
         self._shown = True
         if self._terminal:
-            # A line that wraps could not be taken back. Some terminals say that they have no columns.
+            # A line that wraps could not be erased. Some terminals report 0 columns.
             width = max(shutil.get_terminal_size().columns - 1, 20)
             say_raw(f"\r\x1b[K{visible(text)[:width]}")
         else:
             say(text)
 
     def done(self) -> None:
-        """Take the line away from a terminal."""
+        """Erase the line from a terminal."""
         if self._shown and self._terminal:
             say_raw("\r\x1b[K")

@@ -1,4 +1,4 @@
-"""Following a job from a terminal: its log to standard output, what happens to it to standard error."""
+"""Follows a job: writes its log to standard output and messages about it to standard error."""
 
 import asyncio
 import json
@@ -13,20 +13,20 @@ from ci_cli.console import LogOutput, say
 from ci_cli.interrupts import Interrupts
 from ci_cli.tables import step_title
 from ci_client.errors import ClientError, ServerError
+from ci_client.events import log_bytes_of
 from ci_client.exits import EX_INTERRUPTED, status_of_job
 from ci_client.formatting import span
-from ci_client.stream import log_bytes_of
-from ci_common.events import ATTEMPT, COMPLETE, JOB_ID, LOG, STATUS, STEP, Event
 from ci_common.jobs import Conclusion, ReasonCode
+from ci_common.stream import ATTEMPT, COMPLETE, JOB_ID, LOG, STATUS, STEP, Event
 
 _SECOND_THOUGHT_SECONDS = 2.0
 _BRIEF_REASONS = frozenset({ReasonCode.WAITING_FOR_CONTROLLER, ReasonCode.STARTING})
-"""Every job waits for these; only where it takes longer than `_BRIEF_SECONDS` is it worth telling."""
+"""Every job waits for these. They are shown only after `_BRIEF_SECONDS`."""
 _BRIEF_SECONDS = 1.0
 
 
 class JobFollower:
-    """Shows one job until it ends, and turns its end into an exit status."""
+    """Shows one job until it ends, and returns its exit status."""
 
     def __init__(self, connection: Connection, job_id: str, *, as_json: bool, raw: bool = False) -> None:
         self._connection = connection
@@ -40,20 +40,20 @@ class JobFollower:
         self._has_warned = False
 
     async def follow(self, interrupts: Interrupts, *, from_beginning: bool) -> int:
-        """Return the exit status of the job. Ctrl-C leaves it alone, a second one soon after cancels it: both 130."""
-        with interrupts.taken() as signals:
+        """Return the job's exit status, or 130 after Ctrl-C. The job goes on; a second Ctrl-C soon after cancels it."""
+        with interrupts.queued() as signals:
             showing = asyncio.create_task(self._show_all(from_beginning=from_beginning))
             interrupt = asyncio.create_task(signals.get())
             try:
                 await asyncio.wait({showing, interrupt}, return_when=asyncio.FIRST_COMPLETED)
                 if showing.done():
                     return await showing
-                await _ended(showing)
+                await _stopped(showing)
                 return await self._interrupted(interrupt.result(), signals)
             finally:
                 self._cancel_notice()
-                await _ended(showing)
-                await _ended(interrupt)
+                await _stopped(showing)
+                await _stopped(interrupt)
 
     async def _show_all(self, *, from_beginning: bool) -> int:
         async with aclosing(self._client.stream(self._job_id, from_beginning=from_beginning)) as events:
@@ -100,13 +100,13 @@ class JobFollower:
     async def _warn_once(self) -> None:
         if self._has_warned:
             return
-        job = await self._more_about_it()
+        job = await self._job()
         if job.get("runtime") == "process":
             self._say("jobs are not isolated: they run as processes on this machine")
         self._has_warned = bool(job)
 
-    async def _more_about_it(self) -> dict[str, Any]:
-        """Return the job, or nothing where the server has just gone: the stream comes back by itself, and tells all."""
+    async def _job(self) -> dict[str, Any]:
+        """Return the job, or nothing if the server is just away: the stream reconnects by itself."""
         try:
             return await self._client.get_job(self._job_id)
         except ClientError:
@@ -128,7 +128,7 @@ class JobFollower:
             self._say(f"{step_title(event['name'])} failed with exit code {event.get('exit_code')}")
 
     def _show_attempt(self, event: Event) -> None:
-        """Say how the attempt before ended; what the job waits for now, its status says."""
+        """Say how the previous attempt ended. The status says what the job waits for now."""
         previous = event["previous"]
         code = "" if previous.get("exit_code") is None else f" with exit code {previous['exit_code']}"
         what = f"attempt {previous['attempt']} of {event['max_attempts']} {previous['conclusion']}{code}"
@@ -138,7 +138,7 @@ class JobFollower:
         self._is_running = False
 
     async def _show_verdict(self, event: Event) -> None:
-        job = await self._more_about_it()
+        job = await self._job()
         parts = [f"exit code {event['exit_code']}"] if event.get("exit_code") is not None else []
         if (job.get("max_attempts") or 1) > 1:
             parts.append(f"attempt {job['attempt']} of {job['max_attempts']}")
@@ -156,7 +156,7 @@ class JobFollower:
     async def _interrupted(self, number: int, signals: "asyncio.Queue[int]") -> int:
         back = self._connection.advice("wait", self._job_id, "--all")
         if self._connection.embedded and not self._is_running:
-            self._say(f"detached; the job waits until another command carries it out, as in: {back}")
+            self._say(f"detached; the job waits until another command runs it, such as: {back}")
         else:
             self._say(f"detached; the job goes on. Come back to it with: {back}")
         if number == signal.SIGTERM:
@@ -179,8 +179,8 @@ class JobFollower:
             if cancelling.done():
                 await cancelling
         finally:
-            await _ended(cancelling)
-            await _ended(impatience)
+            await _stopped(cancelling)
+            await _stopped(impatience)
 
     async def _cancel_and_wait(self) -> None:
         try:
@@ -189,7 +189,7 @@ class JobFollower:
             self._say(str(exc))
             return
         self._say(f"cancelling job {self._job_id}")
-        if self._connection.embedded:  # Nobody else would stop it.
+        if self._connection.embedded:  # No other controller would stop it.
             await wait_for_end(self._connection, self._job_id)
 
     def _say(self, message: str) -> None:
@@ -198,7 +198,7 @@ class JobFollower:
 
 
 async def wait_for_end(connection: Connection, job_id: str) -> Event:
-    """Return a job's `complete` event once it has ended, showing nothing."""
+    """Return a job's `complete` event once the job has ended, without showing anything."""
     async with aclosing(connection.client.stream(job_id, from_beginning=False)) as events:
         async for event in events:
             if event["type"] == COMPLETE:
@@ -206,8 +206,8 @@ async def wait_for_end(connection: Connection, job_id: str) -> Event:
     raise AssertionError("a stream ends with `complete` or an error")
 
 
-async def _ended(task: "asyncio.Task[Any]") -> None:
-    """End a task and wait for it; what became of it does not matter any more."""
+async def _stopped(task: "asyncio.Task[Any]") -> None:
+    """Cancel a task, wait for it, and ignore its outcome."""
     task.cancel()
     await asyncio.wait({task})
     with suppress(asyncio.CancelledError):

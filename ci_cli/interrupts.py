@@ -1,6 +1,6 @@
 """Ctrl-C and SIGTERM while a command runs.
 
-Usually they end the command, by cancelling its task. A command that follows a job takes them itself, within `taken`.
+By default they end the command by cancelling its task. A command that follows a job handles them itself, by `queued`.
 """
 
 import asyncio
@@ -9,23 +9,23 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from ci_cli.unexpected import spare_the_terminal
+from ci_cli.unexpected import hide_tracebacks
 from ci_client.exits import EX_INTERRUPTED
 
 
 class Interrupts:
-    """The signals of one command, for the task in which it is made."""
+    """The signal handling of one command. Create it in the command's task."""
 
     def __init__(self) -> None:
         task = asyncio.current_task()
-        assert task is not None, "made in a task"
+        assert task is not None, "created in a task"
         self._task = task
         self._signals: asyncio.Queue[int] | None = None
         self.has_ended_command = False
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Handle the signals for as long as the block lasts."""
+        """Handle the signals while the block runs."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._handle, number)
@@ -36,8 +36,8 @@ class Interrupts:
                 loop.remove_signal_handler(number)
 
     @contextmanager
-    def taken(self) -> Iterator["asyncio.Queue[int]"]:
-        """Give the signals that come, in a queue, instead of ending the command."""
+    def queued(self) -> Iterator["asyncio.Queue[int]"]:
+        """While the block runs, put signals into the yielded queue instead of ending the command."""
         self._signals = asyncio.Queue()
         try:
             yield self._signals
@@ -53,33 +53,33 @@ class Interrupts:
 
 
 @contextmanager
-def held_back() -> Iterator[Callable[[], None]]:
-    """Hold Ctrl-C back in code that cannot be left at any point; what is given raises it, called at one where it can.
+def deferred_interrupt() -> Iterator[Callable[[], None]]:
+    """Defer Ctrl-C in code that must not be interrupted at any point.
 
-    So does the end of the block.
+    The yielded function raises KeyboardInterrupt if Ctrl-C has come; call it where an interrupt is safe. The end of the
+    block raises it, too.
     """
     has_come = False
 
-    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # as Python calls it
+    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # a signal handler's signature
         nonlocal has_come
         has_come = True
 
-    def leave_if_asked() -> None:
+    def check() -> None:
         if has_come:
             raise KeyboardInterrupt
 
     previous = signal.signal(signal.SIGINT, note)
     try:
-        yield leave_if_asked
+        yield check
     finally:
         signal.signal(signal.SIGINT, previous)
-    leave_if_asked()
+    check()
 
 
 def run_command(command: Callable[[Interrupts], Awaitable[int]]) -> int:
-    """Run a command in an event loop of its own and return its exit status, 130 where a signal ended it."""
-
-    spare_the_terminal()
+    """Run a command in a new event loop and return its exit status, which is 130 if a signal ended it."""
+    hide_tracebacks()
 
     async def main() -> int:
         interrupts = Interrupts()

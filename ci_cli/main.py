@@ -1,4 +1,4 @@
-"""The command line, `ci`. What a command ends with is documented in `ci_client.exits`."""
+"""The command line, `ci`. `ci_client.exits` documents the exit statuses."""
 
 import errno
 import io
@@ -19,11 +19,11 @@ _OF_THE_MACHINE = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EIO),
 )
-"""Errors of the system's that are no fault of ours, and that a report would not help with."""
+"""Errors of the system, which are no fault of ours and which a report would not explain better."""
 _AS_REPR = re.compile(r"\\udc([89a-f][0-9a-f])")
-"""A byte that is no text, as `repr` shows it in click's messages."""
+"""A byte that is not UTF-8, as `repr` shows it in click's messages."""
 _EXIT_STATUS = """\b
-Exit status: the job's own exit code where its own code ended by itself; else
+Exit status: the job's own exit code if its own code ended by itself; else
    64  wrong usage, or the server refused the request
    69  no server answers
    70  an error of ours
@@ -34,7 +34,7 @@ Exit status: the job's own exit code where its own code ended by itself; else
 
 class _InOrder(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        """As people need them, not by the alphabet."""
+        """Return the commands by importance instead of alphabetically."""
         return list(self.commands)
 
 
@@ -47,8 +47,8 @@ class _InOrder(click.Group):
 def cli() -> None:
     """Submit a directory, watch it run in a clean container, get a verdict.
 
-    In a project, `ci run` is all you need. `ci serve` starts a server that several terminals can share, or other
-    machines. A job's log goes to standard output, everything else to standard error.
+    In a project, `ci run` is all you need. `ci serve` starts a server that several terminals or machines can share. A
+    job's log goes to standard output, everything else to standard error.
     """
 
 
@@ -57,7 +57,7 @@ for _command in (
     *(jobs.wait, jobs.logs, jobs.list_command, jobs.status, jobs.cancel),
     *(cleanup.delete, cleanup.cleanup),
     *(server.serve, server.controller, server.settings, server.doctor),
-    *(backup.backup, backup.restore),
+    *(backup.backup, backup.restore, backup.adopt),
     selftest.selftest,
 ):
     cli.add_command(_command)
@@ -67,7 +67,7 @@ def main() -> None:
     """Run the command line and end the process with its exit status."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # Not every terminal's encoding has every character.
+            stream.reconfigure(errors="backslashreplace")  # The terminal's encoding may lack characters.
     sys.unraisablehook = _unraisable
     sys.exit(_flushed(run_cli(sys.argv[1:])))
 
@@ -75,8 +75,8 @@ def main() -> None:
 def run_cli(args: list[str]) -> int:
     """Run the command line with these arguments and return its exit status; messages go to standard error.
 
-    This is the one boundary for errors: those that are raised on purpose say what was wrong, any other is an error of
-    ours, which is kept in a report and never shown as a traceback.
+    All errors end here. Errors that are raised on purpose say what was wrong. Any other is an error of ours: it is
+    saved in a report, and never shown as a traceback.
     """
     try:
         return _run_click(args)
@@ -88,17 +88,17 @@ def run_cli(args: list[str]) -> int:
 
 
 def _unraisable(failure: "sys.UnraisableHookArgs") -> None:
-    """Keep a report of an error that no code could catch, as in a finalizer, instead of showing its traceback."""
-    from ci_cli.unexpected import is_debugging, keep
+    """Save a report of an error that no code could catch, for example in a finalizer, instead of its traceback."""
+    from ci_cli.unexpected import is_debugging, save_report
 
     if is_debugging() or failure.exc_value is None:
         sys.__unraisablehook__(failure)
     else:
-        keep(failure.exc_value, "beside the command")
+        save_report(failure.exc_value, "beside the command")
 
 
 def _flushed(status: int) -> int:
-    """Write what is left in the buffers, so that the interpreter has nothing to complain of at its end."""
+    """Flush the buffers, so that the interpreter reports no error when it exits. Return the exit status."""
     for stream, failed in ((sys.stdout, EX_BROKEN_PIPE), (sys.stderr, status)):
         try:
             if stream is not None:
@@ -107,7 +107,7 @@ def _flushed(status: int) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             status = status or (failed if isinstance(exc, BrokenPipeError) else EX_SOFTWARE)
         except ValueError:
-            pass  # Closed before.
+            pass  # It was closed before.
     return status
 
 
@@ -124,7 +124,7 @@ def _run_click(args: list[str]) -> int:
     except SystemExit:
         if sys.stdout is streams[0]:
             raise
-        sys.stdout, sys.stderr = streams  # Click puts others in their place where a pipe is closed.
+        sys.stdout, sys.stderr = streams  # Click replaces them if a pipe is closed.
         return EX_BROKEN_PIPE
     except Exception as exc:
         status = _status_of_error(exc)
@@ -157,7 +157,7 @@ def _show_misuse(error: click.ClickException) -> None:
 
 
 def _status_of_error(error: Exception) -> int | None:
-    """Say what was wrong and return the exit status, or None for an error that was not raised on purpose."""
+    """Report the error and return the exit status, or None for an error that was not raised on purpose."""
     from ci_cli.console import say
     from ci_client.errors import ServerError
     from ci_client.exits import status_of_error
@@ -167,7 +167,7 @@ def _status_of_error(error: Exception) -> int | None:
         error = error.exceptions[0]
     if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
         place = f" ({error.filename})" if error.filename else ""
-        say(f"this machine does not let the command go on: {error.strerror}{place}", problem=True)
+        say(f"the system refuses what the command needs: {error.strerror}{place}", problem=True)
         return EX_SOFTWARE
     if not isinstance(error, CiError):
         return None
@@ -178,7 +178,7 @@ def _status_of_error(error: Exception) -> int | None:
             say(f"  {field.path}: {field.message}", problem=True)
     if isinstance(error, ServerError) and error.retry_after is not None:
         unit = " s" if error.retry_after.isdigit() else ""
-        say(f"  worth another try after {error.retry_after}{unit}", problem=True)
+        say(f"  try again after {error.retry_after}{unit}", problem=True)
     return status_of_error(error)
 
 

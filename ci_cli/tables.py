@@ -15,14 +15,14 @@ _RUNS = {
     "builtin": "inside the controller",
 }
 _START_WAYS = {
-    "warm": "warm, in a container that waited for it",
+    "warm": "warm, in a container that was ready",
     "cold": "cold, in a container made for it",
     "pull": "cold, after its image was pulled",
 }
 
 
 def step_title(name: str) -> str:
-    """Return how a step is called in a text. Those without a name are called `step 1` and so on by the server."""
+    """Return a step's name for a sentence. The server names steps without a name `step 1` and so on."""
     return name if _NUMBERED_STEP.fullmatch(name) else f"step {name}"
 
 
@@ -44,15 +44,15 @@ def _row(job: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _what(job: dict[str, Any]) -> str:
-    """Return what the job runs in, in short."""
+    """Return what the job runs in, briefly."""
     if job.get("runtime") == WITHOUT_CONTAINER:
         return "process"
     return job.get("image") or job.get("type") or ""
 
 
 def pool_table(pool: dict[str, Any]) -> str:
-    """Return the containers that wait for jobs as a table with a head, and a line on the whole."""
-    whole = f"{pool['waiting']} of at most {pool['size']} containers wait, at most {pool['per_key']} of a kind"
+    """Return the warm containers as a table with a head, and a line about all of them."""
+    whole = f"{pool['waiting']} of at most {pool['size']} containers are warm, at most {pool['per_key']} of a kind"
     why = f"; no more at present: {pool['held_back']}" if pool["held_back"] else ""
     head = ("KIND", "WAITING", "STARTING", "WANTED", "LAST USED", "IMAGE", "LIMITS")
     rows = [_kind(kind) for kind in pool["kinds"]]
@@ -74,7 +74,7 @@ def _kind(kind: dict[str, Any]) -> tuple[str, ...]:
 
 
 def job_details(job: dict[str, Any]) -> str:
-    """Return all that people ask of one job, a line each."""
+    """Return the details of one job, a line each."""
     return columns([(f"{name}:", text) for name, text in _details(job) if text])
 
 
@@ -105,7 +105,7 @@ def _details(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _surroundings(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what the job runs in. The image that its plan names means nothing where it runs as a process."""
+    """Yield what the job runs in. A job that runs as a process has no use for its image."""
     runtime = job.get("runtime") or ""
     yield "runs", _RUNS.get(runtime, runtime)
     if runtime != WITHOUT_CONTAINER:
@@ -125,7 +125,7 @@ def _ended(attempt: dict[str, Any]) -> str:
 
 
 def _ending(record: dict[str, Any]) -> Iterator[str]:
-    """Yield the exit code of a step or an attempt and how long it took, as far as it has them."""
+    """Yield the exit code and the duration of a step or an attempt, if it has them."""
     if record.get("exit_code") is not None:
         yield f"exit code {record['exit_code']}"
     if took := _took(record):
@@ -142,3 +142,53 @@ def _took(record: dict[str, Any]) -> str:
     end = record.get("end_time")
     until = datetime.fromisoformat(end) if end else datetime.now(UTC)
     return span(max(0.0, (until - datetime.fromisoformat(record["start_time"])).total_seconds()))
+
+
+def timing_table(job: dict[str, Any]) -> str:
+    """Return the stations of a job, each with the time since the first one and since the one before."""
+    passed = list(_passed(job))
+    if not passed:
+        return "no times are known of this job"
+    several = (job.get("max_attempts") or 1) > 1
+    head = (*(["ATTEMPT"] if several else []), "STATION", "SINCE ACCEPT", "STEP")
+    first = before = passed[0][2]
+    rows: list[tuple[str, ...]] = []
+    for attempt, station, instant in passed:
+        cells = (station, _milliseconds(first, instant), _milliseconds(before, instant))
+        rows.append((attempt, *cells) if several else cells)
+        before = instant
+    return columns(list(_right_aligned([head, *rows], several + 1)))
+
+
+def timing_document(job: dict[str, Any]) -> dict[str, Any]:
+    """Return only the timing of a job, in the form of the job."""
+    attempts = [{name: attempt.get(name) for name in ("attempt", "timing")} for attempt in job.get("attempts") or []]
+    own = {name: job.get(name) for name in ("job_id", "attempt", "timing")}
+    return {**own, "attempts": attempts}
+
+
+def _passed(job: dict[str, Any]) -> Iterator[tuple[str, str, datetime]]:
+    """Yield attempt, station and time in order: the submission, the earlier attempts, and the last one."""
+    from ci_common.timeline import SUBMISSION_MILESTONES
+
+    own = [(entry["station"], datetime.fromisoformat(entry["time"])) for entry in job.get("timing") or []]
+    for station, instant in own:
+        if station in SUBMISSION_MILESTONES:
+            yield "", station, instant
+    for attempt in job.get("attempts") or []:
+        for entry in attempt.get("timing") or []:
+            yield str(attempt["attempt"]), entry["station"], datetime.fromisoformat(entry["time"])
+    for station, instant in own:
+        if station not in SUBMISSION_MILESTONES:
+            yield str(job.get("attempt") or 1), station, instant
+
+
+def _milliseconds(start: datetime, end: datetime) -> str:
+    return f"{(end - start).total_seconds() * 1000:,.1f} ms"
+
+
+def _right_aligned(rows: list[tuple[str, ...]], first: int) -> Iterator[tuple[str, ...]]:
+    """Right-align the columns from `first` on."""
+    widths = [max(len(row[column]) for row in rows) for column in range(first, len(rows[0]))]
+    for row in rows:
+        yield (*row[:first], *(cell.rjust(width) for cell, width in zip(row[first:], widths, strict=True)))

@@ -1,4 +1,4 @@
-"""What becomes of an error that was not foreseen: a report in a file, and a message that says where it is."""
+"""Unexpected errors: a report in a file, and a message that names the file."""
 
 import logging
 import os
@@ -21,44 +21,44 @@ _MOST_REPORTS = 50
 
 
 def report(error: BaseException, command: str) -> list[str]:
-    """Keep a report of the error, and return what to tell: the error, the report's id and place, and how to file it.
+    """Save a report of the error, and return the lines to show: the error, the report's id and path, how to file it.
 
-    `command` names the command alone: its arguments may be secrets.
+    `command` is the command's name without its arguments, which may be secrets.
     """
     what = "".join(traceback.format_exception_only(error)).strip().splitlines()
-    lines = [f"an error of ours: {what[0] if what else type(error).__name__}", keep(error, command)]
+    lines = [f"an error of ours: {what[0] if what else type(error).__name__}", save_report(error, command)]
     if is_debugging():
         sys.stderr.write("".join(traceback.format_exception(error)))
-    return [*lines, f"please file an issue with that report where ci-server comes from, and say what you did; {_HINT}"]
+    return [*lines, f"please file an issue at ci-server's project with that report, and say what you did; {_HINT}"]
 
 
-def keep(error: BaseException, command: str) -> str:
-    """Keep a report of the error, and return its id and place as a line."""
+def save_report(error: BaseException, command: str) -> str:
+    """Save a report of the error, and return a line with its id and path."""
     report_id = secrets.token_hex(4)
     try:
-        return f"report {report_id}, with the traceback: {_keep(report_id, _text(error, command, report_id))}"
+        return f"report {report_id}, with the traceback: {_write(report_id, _text(error, command, report_id))}"
     except (OSError, StateUnavailable) as exc:
-        return f"report {report_id} could not be kept: {exc}"
+        return f"report {report_id} could not be saved: {exc}"
 
 
-def spare_the_terminal() -> None:
-    """Keep reports instead of the tracebacks that asyncio logs, as of a task that nothing waits for."""
+def hide_tracebacks() -> None:
+    """Save reports in place of the tracebacks that asyncio logs, for example of a task that nothing awaits."""
     if is_debugging():
         return
 
-    def kept(error: BaseException) -> str:
-        return f"ci: {visible(keep(error, 'beside the command'))}"
+    def saved(error: BaseException) -> str:
+        return f"ci: {visible(save_report(error, 'beside the command'))}"
 
     if logging.lastResort is not None:
-        logging.lastResort.setFormatter(LineFormatter("ci: %(message)s", kept))
+        logging.lastResort.setFormatter(LineFormatter("ci: %(message)s", saved))
 
 
 def is_debugging() -> bool:
-    """Tell whether tracebacks are wanted on the terminal."""
+    """Return whether tracebacks are to be shown on the terminal."""
     return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
 
 
-def _keep(report_id: str, text: str) -> Path:
+def _write(report_id: str, text: str) -> Path:
     directory = make_state_directory() / "reports"
     directory.mkdir(mode=0o700, exist_ok=True)
     for old in sorted(directory.glob("*.txt"), key=os.path.getmtime)[: -_MOST_REPORTS + 1]:

@@ -1,1 +1,1 @@
-"""The client library, the packing of a directory, and the `ci` command line."""
+"""The client library: talking to a server, following a job's stream, and packing a directory."""

@@ -1,4 +1,4 @@
-"""The asynchronous client. `ci_client.client` is the same for programs without an event loop."""
+"""The asynchronous client. `ci_client.client` offers the same to programs without an event loop."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import anyio.to_thread
 import httpx
 
 from ci_client.errors import AnswerNotUnderstood, ConnectionBroken, ServerError, SubmissionUncertain
-from ci_client.packing import Archive, open_project
+from ci_client.packing.archive import Archive, open_project
 from ci_client.stream import BreakNotice, JobStream, Lines
 from ci_client.submission import BusyNotice, Patience, Upload, UploadProgress, open_submission
 from ci_client.transport import (
@@ -26,11 +26,10 @@ from ci_client.transport import (
     open_http,
     translated,
 )
-from ci_common.cursors import BEGINNING, Cursor
-from ci_common.events import JOB_ID, Event
+from ci_common.stream import BEGINNING, JOB_ID, Cursor, Event
 
 _ACCEPT_SECONDS = 600.0
-"""How long a server may take to check and unpack what was uploaded, or to delete many jobs."""
+"""How long a server may take to check and unpack an upload, or to delete many jobs."""
 _PAGE = 100
 
 T = TypeVar("T")
@@ -40,10 +39,10 @@ class CiClient:
     """A client of one server. An asynchronous context manager; works with asyncio and trio.
 
     `server_url` is `http://…`, `https://…` or `unix:///path/to.sock`; by default CI_SERVER_URL, else
-    http://localhost:8000. A stream that broke is taken up again for up to `reconnect_seconds`; a connection that
-    brings nothing for `idle_seconds`, not even the comment that servers send every 15, counts as broken. `on_break` is
-    told why a stream broke whenever the first try to take it up again has failed. A submission that a busy server does
-    not take is sent again when it says, for up to `busy_seconds`; `on_busy` is told of each time.
+    http://localhost:8000. A stream that breaks is resumed for up to `reconnect_seconds`. A connection that brings
+    nothing for `idle_seconds`, not even the comment that servers send every 15 s, is broken. `on_break` is called
+    when the first attempt to resume a stream has failed. A submission that a busy server refuses is sent again after
+    the pause that the server asks for, for up to `busy_seconds`; `on_busy` is called each time.
 
     Every method may raise ServerUnreachable, ConnectionBroken, ServerError and AnswerNotUnderstood.
     """
@@ -84,16 +83,16 @@ class CiClient:
     ) -> str:
         """Submit a project and return the job's id.
 
-        `project` is a directory, a zip file, or an archive from `ci_client.packing`; `spec` has the fields of
-        `ci_common.spec.Spec`. Raises PackingError, and SubmissionUncertain where the connection broke before the
-        server had named the job.
+        `project` is a directory, a zip file, or an archive from `ci_client.packing.archive`; `spec` has the fields of
+        `ci_common.spec.Spec`. Raises PackingError, and SubmissionUncertain if the connection broke before the
+        server sent the job's id.
         """
         with ExitStack() as stack:
             upload, content = await self._form(stack, project, spec, progress)
             return await self._create("/submit-async", upload, **content)
 
     async def create_job(self, request: Mapping[str, Any]) -> str:
-        """Submit a job without an upload, as `POST /jobs` takes it, and return its id. Raises SubmissionUncertain."""
+        """Submit a job without an upload, by `POST /jobs`, and return its id. Raises SubmissionUncertain."""
         return await self._create("/jobs", json=dict(request))
 
     async def submit_and_stream(
@@ -103,7 +102,7 @@ class CiClient:
         spec: Mapping[str, Any] | None = None,
         progress: UploadProgress | None = None,
     ) -> AsyncGenerator[Event, None]:
-        """Submit a project and yield its events, from `job_id` to `complete`. Leaving early leaves the job alone.
+        """Submit a project and yield its events, from `job_id` to `complete`. The job goes on if closed early.
 
         Raises what `submit` and `stream` do.
         """
@@ -123,12 +122,12 @@ class CiClient:
     async def stream(
         self, job_id: str, *, from_beginning: bool = True, last_id: str | None = None
     ) -> AsyncGenerator[Event, None]:
-        """Yield a job's events up to and with `complete`, whatever happens to the connection in between.
+        """Yield a job's events up to and including `complete`, also over broken connections.
 
-        With `last_id`, the `id` of an earlier event, the stream goes on behind that; with `from_beginning` false, at
-        the present end of the log. `log` events get an `offset`, and an `id` as `attempt` events do. The log of an
-        attempt that is seen from its first byte is checked against `log_sha256`. Raises ValueError for a `last_id` that
-        is none, StreamLost, LogMismatch.
+        With `last_id`, the `id` of an earlier event, the stream resumes after that event; with `from_beginning` false,
+        at the present end of the log. `log` events get an `offset`; `log` and `attempt` events get an `id`. The log of
+        an attempt that is received from its first byte is checked against `log_sha256`. Raises ValueError for an
+        invalid `last_id`, StreamLost, LogMismatch.
         """
         start = BEGINNING if last_id is None else Cursor.parse(last_id)
         if last_id is None and not from_beginning:
@@ -147,9 +146,9 @@ class CiClient:
     async def log(
         self, job_id: str, *, attempt: int | None = None, start: int = 0, end: int | None = None
     ) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes of a job's log from `start` up to, without, `end`; by default all there are at present.
+        """Yield the bytes of a job's log from `start` up to but not including `end`; by default all that exist now.
 
-        `attempt` counts from 1; None is the present one.
+        `attempt` counts from 1; None is the latest one.
         """
         if end is not None and end <= start:
             return
@@ -159,7 +158,7 @@ class CiClient:
         with translated(self.server_url):
             async with self._http.stream("GET", job_path(job_id, "log"), headers=headers, params=params) as response:
                 if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-                    return  # Nothing lies there yet.
+                    return  # The log does not reach that far yet.
                 await checked(response)
                 if headers and response.status_code != httpx.codes.PARTIAL_CONTENT:
                     raise AnswerNotUnderstood(f"{response.url} does not serve ranges")
@@ -181,20 +180,20 @@ class CiClient:
         return jobs[:limit]
 
     async def cancel_job(self, job_id: str) -> dict[str, Any]:
-        """Ask for a job's end, and return the job. Asking again changes nothing; a completed job: ServerError 409."""
+        """Request a job's cancellation (idempotent), and return the job. A completed job raises ServerError 409."""
         return job_answer(await self._request("POST", job_path(job_id, "cancel")))
 
     async def retry_job(self, job_id: str) -> str:
-        """Submit the same again as a new job, and return that one's id. Raises SubmissionUncertain."""
+        """Submit the same as a new job, and return the new job's id. Raises SubmissionUncertain."""
         return await self._create(job_path(job_id, "retry"))
 
     async def delete_job(self, job_id: str) -> dict[str, Any] | None:
-        """Delete a completed job with its log and upload. One that has not completed is cancelled, and returned."""
+        """Delete a completed job with its log and upload. A job that has not completed is cancelled and returned."""
         response = await self._request("DELETE", job_path(job_id))
         return None if response.status_code == httpx.codes.NO_CONTENT else job_answer(response)
 
     async def pool(self) -> dict[str, Any]:
-        """Return the pool of containers that wait for jobs, as `GET /pool` shows it."""
+        """Return the pool of warm containers, as `GET /pool` shows it."""
         pool = object_answer(await self._request("GET", "/pool"))
         if not isinstance(pool.get("kinds"), list):
             raise AnswerNotUnderstood(f"{self.server_url}/pool answered without kinds")
@@ -203,7 +202,7 @@ class CiClient:
     async def clean_up(self, **conditions: Any) -> list[str]:
         """Delete the completed jobs for which all `conditions` hold, and return their ids.
 
-        They are the fields of `POST /jobs/cleanup`, as in `older_than="30d"`; with `dry_run=True` no job is deleted.
+        `conditions` are the fields of `POST /jobs/cleanup`, such as `older_than="30d"`; `dry_run=True` deletes nothing.
         """
         job_ids: list[str] = []
         while True:
@@ -215,14 +214,14 @@ class CiClient:
                 return job_ids
 
     async def pending_removals(self) -> int:
-        """Return of how many deleted jobs the files have still to be removed."""
+        """Return the number of deleted jobs whose files have not been removed yet."""
         pending = object_answer(await self._request("GET", "/jobs/cleanup")).get("pending")
         if not isinstance(pending, int):
             raise AnswerNotUnderstood(f"{self.server_url}/jobs/cleanup answered without pending")
         return pending
 
     async def health(self) -> dict[str, Any]:
-        """Return `{"status": "ok"}` from a server that lives."""
+        """Return `{"status": "ok"}`, the answer of a server that is up."""
         return object_answer(await self._request("GET", "/health"), "status")
 
     async def _form(
@@ -232,7 +231,7 @@ class CiClient:
         spec: Mapping[str, Any] | None,
         progress: UploadProgress | None,
     ) -> tuple[Upload, dict[str, Any]]:
-        """Return a project as an upload, and the request's content with it, for as long as `stack` is not closed."""
+        """Return a project as an upload, and the request's content with it; both are valid until `stack` closes."""
         if not isinstance(project, Archive):
             project = await anyio.to_thread.run_sync(stack.enter_context, open_project(Path(project)))
         upload = Upload(project, progress, encrypted=self.server_url.startswith("https"))
@@ -250,7 +249,7 @@ class CiClient:
         return await self._patiently(upload, ask)
 
     async def _patiently(self, upload: Upload | None, submit: Callable[[], Awaitable[T]]) -> T:
-        """Return what `submit` returns, once a server that is busy takes it."""
+        """Return what `submit` returns, retrying it while the server is busy."""
         patience = Patience(self._busy_seconds)
         while True:
             if upload is not None:
@@ -259,9 +258,9 @@ class CiClient:
                 return await submit()
             except ConnectionBroken as exc:
                 if upload is not None and not upload.is_read:
-                    raise  # What has come only in part is not accepted.
+                    raise  # The server does not accept an incomplete upload.
                 raise SubmissionUncertain(
-                    f"{exc}; whether the job was accepted is not certain: look for it among the server's jobs (ci list)"
+                    f"{exc}; {SubmissionUncertain.WHAT}: look for it among the server's jobs (ci list)"
                 ) from exc
             except ServerError as exc:
                 pause = patience.pause_after(exc)

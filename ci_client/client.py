@@ -1,4 +1,4 @@
-"""The client for programs without an event loop. A thin face of `ci_client.aio`, which holds all the code.
+"""The client for programs without an event loop: a thin wrapper around `ci_client.aio`.
 
     for event in submit_tests_streaming(Path.cwd(), server_url="http://localhost:8000"):
         if event["type"] == "log":
@@ -18,7 +18,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from ci_client.aio import CiClient
 from ci_client.submission import UploadProgress
-from ci_common.events import Event
+from ci_common.stream import Event
 
 T = TypeVar("T")
 ProjectPath = str | os.PathLike[str]
@@ -34,7 +34,7 @@ def submit_tests_streaming(
 ) -> Generator[Event, None, None]:
     """Submit a directory or a zip file and yield the job's events, from `job_id` to `complete`.
 
-    Leaving the generator early closes the connection and leaves the job alone. See `CiClient.submit_and_stream`.
+    Closing the generator early closes the connection; the job goes on. See `CiClient.submit_and_stream`.
     """
     return _iterated(
         lambda client: client.submit_and_stream(path, spec=spec, progress=progress), server_url, reconnect_seconds
@@ -44,7 +44,7 @@ def submit_tests_streaming(
 def stream_job(
     job_id: str, server_url: str | None = None, *, from_beginning: bool = True, reconnect_seconds: float = 300.0
 ) -> Generator[Event, None, None]:
-    """Yield a job's events up to and with `complete`. See `CiClient.stream`."""
+    """Yield a job's events up to and including `complete`. See `CiClient.stream`."""
     return _iterated(lambda client: client.stream(job_id, from_beginning=from_beginning), server_url, reconnect_seconds)
 
 
@@ -66,12 +66,12 @@ def list_jobs(server_url: str | None = None, *, limit: int = 50, **filters: str)
 
 
 def cancel_job(job_id: str, server_url: str | None = None) -> dict[str, Any]:
-    """Ask for a job's end, and return the job. See `CiClient.cancel_job`."""
+    """Request a job's cancellation, and return the job. See `CiClient.cancel_job`."""
     return _called(lambda client: client.cancel_job(job_id), server_url)
 
 
 def delete_job(job_id: str, server_url: str | None = None) -> dict[str, Any] | None:
-    """Delete a completed job; one that has not completed is cancelled, and returned. See `CiClient.delete_job`."""
+    """Delete a completed job; a job that has not completed is cancelled and returned. See `CiClient.delete_job`."""
     return _called(lambda client: client.delete_job(job_id), server_url)
 
 
@@ -103,7 +103,7 @@ def _iterated(
 
 
 def _awaited(portal: BlockingPortal, call: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """Return what the call returns. An interrupt of this thread (Ctrl-C) ends the call before it goes on."""
+    """Return what the call returns. An interrupt of this thread (Ctrl-C) first ends the call."""
     future: Future[T] = portal.start_task_soon(call, *args)
     try:
         return future.result()

@@ -1,23 +1,23 @@
-"""Every error the client raises on purpose.
+"""The errors that the client raises on purpose.
 
 CiError
 └── ClientError                 `exit_status` is what the command line ends with
-    ├── ServerUnreachable       69  nothing answers there; the request has not been carried out
-    ├── ConnectionBroken        69  the connection broke while the request was under way
-    │   ├── SubmissionUncertain 69  ... a submission: the server may have taken it or not
-    │   └── StreamLost          69  a job's stream could not be taken up again in time
+    ├── ServerUnreachable       69  no server answers; the request was not sent
+    ├── ConnectionBroken        69  the connection broke after the request was sent, at least in part
+    │   ├── SubmissionUncertain 69  ... and the request was a submission, which the server may have accepted or not
+    │   └── StreamLost          69  ... and a job's stream could not be resumed in time
     ├── ServerError             64, 69 or 70  the server answered with an error; `status`, `code`, `errors` say which
-    ├── AnswerNotUnderstood     70  what answers does not speak as a ci-server does
-    ├── LogMismatch             70  the log as received is not the log as the job wrote it
-    ├── NobodyServes            69  a command needs a server that goes on after it, and none is configured
+    ├── AnswerNotUnderstood     70  the answer is not one of a ci-server
+    ├── LogMismatch             70  the received log is not the log that the job wrote
+    ├── NoServer                69  a command needs a server that goes on after it, and none is configured
     ├── StateUnavailable        70  the state directory cannot be used
-    ├── OutputClosed           141  nothing reads standard output (any more)
-    ├── OutputFailed            70  standard output takes no more, as on a full disk
-    ├── ArchiveNotWritten       70  the disk for temporary files cannot take the project's archive
-    ├── NoSuchJob               64  no job, or more than one, begins with what was given
-    └── PackingError            64  the project cannot be packed; nothing has been sent
+    ├── OutputClosed           141  standard output is closed, or its reader is gone
+    ├── OutputFailed            70  standard output cannot be written, for example on a full disk
+    ├── ArchiveNotWritten       70  the disk for temporary files has no space for the project's archive
+    ├── NoSuchJob               64  no job, or more than one, has an id that begins with what was given
+    └── PackingError            64  the project cannot be packed; nothing was sent
 
-Errors of httpx become these in one place, `ci_client.transport.translated`.
+`ci_client.transport.translated` turns httpx's errors into these.
 """
 
 from typing import ClassVar
@@ -31,29 +31,32 @@ EX_BROKEN_PIPE = 141
 
 
 class ClientError(CiError):
-    """The root of the client's errors. `str()` says what happened and, where something helps, what does."""
+    """The base of the client's errors. `str()` says what happened and, if something helps, what does."""
 
     exit_status: ClassVar[int] = EX_SOFTWARE
 
 
 class ServerUnreachable(ClientError):
-    """No connection could be made, so the request has not been carried out."""
+    """No connection could be made, so the request was not sent."""
 
     exit_status = EX_UNAVAILABLE
 
 
 class ConnectionBroken(ClientError):
-    """The connection broke after the request had been sent, at least in part."""
+    """The connection broke after the request was sent, at least in part."""
 
     exit_status = EX_UNAVAILABLE
 
 
 class SubmissionUncertain(ConnectionBroken):
-    """The connection broke before the server had named the job: it may have been accepted or not."""
+    """The connection broke before the server sent the job's id: the job may have been accepted or not."""
+
+    WHAT: ClassVar = "the job may have been accepted or not"
+    """What every message of it says."""
 
 
 class StreamLost(ConnectionBroken):
-    """A job's stream broke and could not be taken up again for `reconnect_seconds`. The job goes on."""
+    """A job's stream broke and could not be resumed for `reconnect_seconds`. The job goes on."""
 
 
 class ServerError(ClientError):
@@ -64,15 +67,15 @@ class ServerError(ClientError):
         self.status = status
         """The HTTP status."""
         self.code = code
-        """The problem's `code`, as in `job_not_found`; `http_503` and the like where the answer names none."""
+        """The problem's `code`, such as `job_not_found`; `http_503` and the like if the answer has no code."""
         self.errors = errors
-        """Which fields were at fault."""
+        """The invalid fields."""
         self.retry_after = retry_after
-        """The header of that name: seconds, or a date."""
+        """The Retry-After header: seconds, or a date."""
 
     @property
     def may_pass(self) -> bool:
-        """Whether the same request may succeed a little later, as when a server or a proxy before it restarts."""
+        """Whether a retry may succeed soon, for example once a server or its proxy has restarted."""
         return self.status in (429, 502, 503, 504)
 
     @property
@@ -83,39 +86,39 @@ class ServerError(ClientError):
 
 
 class AnswerNotUnderstood(ClientError):
-    """Something answers at the URL, but not as a ci-server does."""
+    """Something answers at the URL, but it is not a ci-server."""
 
 
 class LogMismatch(ClientError):
-    """Bytes of the log are missing, doubled or changed."""
+    """Bytes of the log are missing, duplicated or changed."""
 
 
-class NobodyServes(ClientError):
+class NoServer(ClientError):
     """The command leaves work for later, and there is no server that would do it."""
 
     exit_status = EX_UNAVAILABLE
 
 
 class StateUnavailable(ClientError):
-    """The directory in which commands remember things cannot be made."""
+    """The state directory of the commands cannot be made."""
 
 
 class OutputFailed(ClientError):
-    """Standard output cannot be written, for another reason than that its reader has gone away."""
+    """Standard output cannot be written, and its reader is still there."""
 
 
 class ArchiveNotWritten(ClientError):
-    """The archive of a project cannot be written. Nothing has been sent."""
+    """The archive of a project cannot be written. Nothing was sent."""
 
 
 class OutputClosed(ClientError):
-    """Standard output is closed, or its reader has gone away. `str()` is empty where that needs no word."""
+    """Standard output is closed, or its reader is gone. `str()` is empty if there is nothing to report."""
 
     exit_status = EX_BROKEN_PIPE
 
 
 class NoSuchJob(ClientError):
-    """What was given names no job, or several."""
+    """The given text names no job, or several."""
 
     exit_status = EX_USAGE
 

@@ -1,8 +1,7 @@
-"""What may reach a terminal: names and messages with control characters made visible, and logs with colours alone.
+"""Text that is safe on a terminal: names and messages with control characters written out, and logs with colours only.
 
-A terminal obeys what it is sent: escape sequences set its title and the clipboard, move the cursor over what was
-written before, and hide text. Names and messages never need any (`visible`). Of a job's log, a terminal gets text and
-colours (`TerminalFilter`).
+A terminal obeys escape sequences: they set its title and the clipboard, move the cursor over earlier output, and hide
+text. Names and messages need none (`visible`). Of a job's log, a terminal gets text and colours (`TerminalFilter`).
 """
 
 import codecs
@@ -12,14 +11,14 @@ import unicodedata
 
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Control and formatting characters, among them those that turn the direction of text, halves of pairs, line ends."""
+"""Control and formatting characters, among them text direction overrides, lone surrogates and line separators."""
 _JOINERS = "\u200c\u200d"
-"""Formatting characters that emoji and several scripts cannot do without. They change nothing but their neighbours."""
+"""Formatting characters that emoji and several scripts need. They affect only their neighbours."""
 _FIRST_BYTE_AS_SURROGATE = 0xDC00
 
 
 def visible(text: str) -> str:
-    """Return `text` with every character written out that a terminal would obey or that has no form: `\\x1b`."""
+    """Return `text` with each control or invisible character written out, as in `\\x1b`."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(map(_visible, text))
@@ -31,7 +30,7 @@ def _visible(char: str) -> str:
     if char in _SHORT:
         return _SHORT[char]
     code = ord(char)
-    if 0xDC80 <= code <= 0xDCFF:  # A byte that is no text, as Python keeps it in names.
+    if 0xDC80 <= code <= 0xDCFF:  # A byte that is not valid UTF-8, as Python represents it in file names.
         return f"\\x{code - _FIRST_BYTE_AS_SURROGATE:02x}"
     if code <= 0xFF:
         return f"\\x{code:02x}"
@@ -39,7 +38,7 @@ def _visible(char: str) -> str:
 
 
 def visible_json(text: str) -> str:
-    """Return a JSON document that means the same, with what `visible` writes out written as JSON does."""
+    """Return an equal JSON document in which the characters that `visible` writes out are JSON escapes."""
     if text.isascii() and "\x7f" not in text:
         return text
     return "".join(char if char == "\n" or _visible(char) == char else _json_escape(char) for char in text)
@@ -53,7 +52,7 @@ _KEPT = "\n\r\t"
 _PLAIN = re.compile(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]+")
 _COLOURS = re.compile(r"[0-9;:]*")
 _STRING_OPENERS = frozenset("]PX^_k\x90\x98\x9d\x9e\x9f")
-"""What begins a string of characters that a terminal keeps to itself: titles, the clipboard, graphics."""
+"""The characters that begin a string that the terminal does not show: titles, the clipboard, graphics."""
 _CSI_LONGEST = 100
 _ESC, _CSI, _ST, _BEL = "\x1b", "\x9b", "\x9c", "\x07"
 _CANCEL = "\x18\x1a"
@@ -61,10 +60,10 @@ RESET = b"\x1b[0m"
 
 
 class TerminalFilter:
-    """Lets text, line ends, tabs, returns to the line's start and colours (SGR) through, and nothing else.
+    """Passes text, line ends, tabs, carriage returns and colours (SGR), and removes everything else.
 
-    Takes a log in pieces, wherever they are cut. Bytes that are not UTF-8 become U+FFFD. What a sequence that does not
-    end would hide comes to light at the end of its line.
+    The log may be cut into pieces anywhere. Bytes that are not UTF-8 become U+FFFD. An unterminated sequence hides text
+    only up to the end of its line.
     """
 
     def __init__(self) -> None:
@@ -72,10 +71,10 @@ class TerminalFilter:
         self._state = self._text
         self._sequence = ""
         self.is_coloured = False
-        """Whether colours are on after what was let through so far."""
+        """Whether colours are on after the text passed so far."""
 
     def feed(self, data: bytes, *, final: bool = False) -> bytes:
-        """Return what of `data`, and of what was kept back before, may be shown."""
+        """Return the part of `data`, and of text that was held back before, that may be shown."""
         text = self._decoder.decode(data, final)
         shown: list[str] = []
         place = 0
@@ -89,11 +88,11 @@ class TerminalFilter:
         return "".join(shown).encode("utf-8", "replace")
 
     def reset(self) -> bytes:
-        """Return what ends colours that are on."""
+        """Return the sequence that ends the colours, or nothing if none are on."""
         ends, self.is_coloured = (RESET if self.is_coloured else b""), False
         return ends
 
-    # Each state takes a character, names the next state, and returns what is shown.
+    # Each state takes a character, sets the next state, and returns the text to show.
 
     def _text(self, char: str) -> str:
         if char == _ESC:
@@ -111,7 +110,7 @@ class TerminalFilter:
             self._state, self._sequence = self._csi, ""
         elif char in _STRING_OPENERS:
             self._state = self._string
-        elif not " " <= char <= "/":  # Those stand between ESC and what ends the sequence.
+        elif not " " <= char <= "/":  # Intermediate characters stand between ESC and the final one.
             return self._again(char) if char < " " or char > "~" else self._end()
         return ""
 
@@ -130,7 +129,7 @@ class TerminalFilter:
     def _string(self, char: str) -> str:
         if char in (_BEL, _ST) or char in _CANCEL:
             return self._end()
-        # `ESC \` ends it, too, and so does any other sequence.
+        # `ESC \` ends the string, and so does any other sequence.
         return self._again(char) if char in (_ESC, "\n") else ""
 
     def _end(self) -> str:

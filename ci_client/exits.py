@@ -1,22 +1,22 @@
-"""What the command line ends with.
+"""The exit statuses of the command line.
 
-A job's own exit code where its own code ended by itself; else, so that a script can tell:
+The job's own exit code if the job's own code ended by itself; else one that scripts can rely on:
 
     64  the command was used wrongly, or the server refused the request
     69  no server answers
     70  an error of ours
-    75  the job errored: it could not be run, or was lost (also where it had an exit code by then)
+    75  the job errored: it could not be run, or was lost (even if it already had an exit code)
    124  the job timed out
    130  the job was cancelled, or the command was interrupted
-   141  nothing reads standard output any more (commands that follow a job do so to its end all the same)
+   141  standard output has no reader any more (commands that follow a job still follow it to its end)
 """
 
 from ci_client.errors import EX_BROKEN_PIPE as EX_BROKEN_PIPE
 from ci_client.errors import EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, ClientError
 from ci_common.errors import CiError, RequestError, RuntimeFault, Unavailable
-from ci_common.events import Event
 from ci_common.jobs import Conclusion
 from ci_common.settings import SettingsError
+from ci_common.stream import Event
 
 EX_ERRORED = 75
 EX_TIMED_OUT = 124
@@ -31,7 +31,7 @@ _BY_CONCLUSION: dict[str, int] = {
 
 
 def status_of_job(complete: Event) -> int:
-    """Return the exit status that stands for a job's end."""
+    """Return the exit status for a job's `complete` event."""
     conclusion = complete["conclusion"]
     if conclusion == Conclusion.FAILED:
         return complete.get("exit_code") or 1
@@ -39,7 +39,7 @@ def status_of_job(complete: Event) -> int:
 
 
 def status_of_error(error: CiError) -> int:
-    """Return the exit status that stands for an error."""
+    """Return the exit status for an error."""
     if isinstance(error, ClientError):
         return error.exit_status
     if isinstance(error, RequestError | SettingsError) and not isinstance(error, Unavailable):

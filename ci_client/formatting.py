@@ -26,7 +26,7 @@ def span(seconds: float) -> str:
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as lines with aligned columns; what a cell has in it cannot make a line of its own."""
+    """Return rows as lines with aligned columns. Line ends inside a cell are written out."""
     rows = [[visible(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(

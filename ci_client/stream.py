@@ -1,18 +1,15 @@
-"""A job's stream that goes on over broken connections and restarted servers, and proves that the log is whole.
+"""A job's stream that survives broken connections and restarted servers, and verifies that the log is complete.
 
-The one cursor is the attempt and the byte offset in its log (law 5): the server puts it into each log event's `id`, and
-a reader that returns with it in `Last-Event-ID` goes on there.
+Its cursor is the attempt and the byte offset in that attempt's log (law 5). The server sends it as the `id` of each log
+event; a reader that sends it back in `Last-Event-ID` resumes there.
 """
 
-import base64
-import binascii
 import hashlib
-import json
 import random
 from bisect import bisect_left
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 import anyio
 import httpx
@@ -27,24 +24,15 @@ from ci_client.errors import (
     ServerUnreachable,
     StreamLost,
 )
+from ci_client.events import complete_event_of, log_bytes_of, log_event_with, parse, step_events_of
 from ci_client.transport import checked, job_path, translated
-from ci_common.cursors import BEGINNING, Cursor
-from ci_common.events import ATTEMPT, COMPLETE, JOB_ID, LOG, STATUS, STEP, Event
 from ci_common.jobs import ReasonCode
+from ci_common.stream import ATTEMPT, BEGINNING, COMPLETE, JOB_ID, LOG, STATUS, STEP, Cursor, Event
 
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
 _STEADY_SECONDS = 5.0
-"""A connection that held for so long was a good one, even if it had nothing to tell."""
-
-_TEXTS_OF = {
-    JOB_ID: ("job_id",),
-    STATUS: ("status",),
-    STEP: ("name", "status"),
-    LOG: ("data",),
-    COMPLETE: ("conclusion",),
-}
-"""The fields of events without which the one at hand cannot be shown."""
+"""A connection that lasted this long counts as good, even if it brought no event."""
 
 Lines = AsyncGenerator[httpx_sse.ServerSentEvent, None]
 """What one connection brings."""
@@ -52,37 +40,11 @@ Lines = AsyncGenerator[httpx_sse.ServerSentEvent, None]
 FetchJob = Callable[[str], Awaitable[dict[str, Any]]]
 
 BreakNotice = Callable[[str], None]
-"""Is told why a stream broke, whenever the first try to take it up again has failed."""
-
-
-def log_bytes_of(event: Event) -> bytes:
-    """Return exactly the bytes of the log that a `log` event stands for."""
-    try:
-        return base64.b64decode(event["base64"], validate=True) if "base64" in event else event["data"].encode()
-    except (KeyError, binascii.Error, UnicodeEncodeError) as exc:
-        raise AnswerNotUnderstood(f"a log event without usable data: {exc}") from exc
-
-
-def complete_event_of(job: dict[str, Any]) -> Event:
-    """Return the last event of a completed job's stream, from the job itself."""
-    keys = ("success", "conclusion", "reason", "exit_code")
-    event = {"type": COMPLETE, **{key: job.get(key) for key in keys}}
-    return cast(Event, event | {"log_bytes": job.get("log_bytes") or 0, "log_sha256": job.get("log_sha256") or ""})
-
-
-def step_events_of(job: dict[str, Any]) -> list[Event]:
-    """Return the events that told of a job's steps, from the job itself."""
-    events: list[Event] = []
-    for step in job.get("steps") or []:
-        events.append({"type": STEP, "name": step["name"], "status": "running"})
-        if step["status"] != "running":
-            end: Event = {"type": STEP, "name": step["name"], "status": step["status"], "exit_code": step["exit_code"]}
-            events.append(end)
-    return events
+"""Called with the reason when a stream broke and the first attempt to resume it failed."""
 
 
 class JobStream:
-    """One reader's way through a job's stream, from some place in it to its `complete` event."""
+    """One reader's stream of a job, from a cursor to the `complete` event."""
 
     def __init__(
         self,
@@ -95,7 +57,7 @@ class JobStream:
         on_break: BreakNotice | None = None,
         opened: Lines | None = None,
     ) -> None:
-        """`opened` is a connection that brings the stream from `start` on already; others are made where it breaks."""
+        """`opened` is a connection that already brings the stream from `start` on. It is used first."""
         self._http = http
         self._server_url = server_url
         self._fetch_job = fetch_job
@@ -103,27 +65,27 @@ class JobStream:
         self._on_break = on_break
         self._opened = opened
         self._accepted = False
-        self._named = False
-        self._begin(start)
+        self._received_job_id = False
+        self._start_attempt(start)
 
-    def _begin(self, start: Cursor) -> None:
-        """Know nothing yet of an attempt but that its stream begins at `start`."""
+    def _start_attempt(self, start: Cursor) -> None:
+        """Reset what is known of the current attempt; its stream begins at `start`."""
         self._cursor = start
         self._digest = hashlib.sha256() if start.offset == 0 else None
         self._status: Event | None = None
         self._steps: list[Event] = []
         self._step_offsets: list[int] = []
-        """Where in the log each of the steps' events came."""
+        """The log offset at which each step event came."""
         self._replayed = 0
-        """How many of the steps' events have been told again or anew on this connection."""
+        """How many step events, of those received on earlier connections, this connection has passed."""
 
     async def events(self, *, patient: bool, reconnect_seconds: float) -> AsyncGenerator[Event, None]:
-        """Yield every event once, up to and with `complete`.
+        """Yield every event once, up to and including `complete`.
 
-        A broken connection is made again, after a pause that grows from 0.2 s to 5 s, until there was none that brought
-        anything for `reconnect_seconds`: then StreamLost is raised. With `patient` that holds for the very first
-        connection, too; otherwise what is wrong with that is raised at once. Further raises ServerError, LogMismatch
-        and AnswerNotUnderstood.
+        A broken connection is made again after a pause that grows from 0.2 s to 5 s. StreamLost is raised once no
+        connection has brought anything for `reconnect_seconds`. With `patient` this also applies to the first
+        connection; otherwise its error is raised at once. Also raises ServerError, LogMismatch and
+        AnswerNotUnderstood.
         """
         self._accepted = patient
         pause, last_good = _FIRST_PAUSE, anyio.current_time()
@@ -144,10 +106,10 @@ class JobStream:
             now = anyio.current_time()
             if now - begun >= _STEADY_SECONDS and not isinstance(problem, ServerUnreachable):
                 pause, last_good = _FIRST_PAUSE, now
-            why = str(problem or "it ended without the end of the job")
+            why = str(problem or "it ended before the job did")
             if now - last_good >= reconnect_seconds:
                 raise StreamLost(
-                    f"the stream of job {self._job_id} broke and could not be taken up again for "
+                    f"the stream of job {self._job_id} broke and could not be resumed for "
                     f"{reconnect_seconds:.0f} s ({why}); the job goes on"
                 ) from problem
             if pause == 2 * _FIRST_PAUSE and self._on_break is not None:
@@ -156,19 +118,19 @@ class JobStream:
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _connection(self) -> AsyncGenerator[Event, None]:
-        """Yield what is new on one connection, until it ends."""
+        """Yield the new events of one connection, until it ends."""
         with translated(self._server_url):
             async with self._lines() as lines:
                 self._accepted = True
                 if lines is not None:
-                    # Told again, if at all, are the steps' events from this offset on, in their order.
+                    # The server repeats the step events from this offset on, in their order.
                     self._replayed = bisect_left(self._step_offsets, self._cursor.offset)
                     async for line in lines:
                         event = parse(line)
-                        if event is not None and (news := self._take(event, line.id)) is not None:
-                            yield news
+                        if event is not None and (new := self._new_part(event, line.id)) is not None:
+                            yield new
                     return
-        # 204: all of the log has been seen, and only what came behind it is missing.
+        # 204: the whole log was received; only the events after it are missing.
         job = await self._fetch_job(self._job_id)
         if job.get("status") == "completed":
             for event in step_events_of(job)[len(self._steps) :]:
@@ -178,7 +140,7 @@ class JobStream:
 
     @asynccontextmanager
     async def _lines(self) -> AsyncIterator[Lines | None]:
-        """Connect, and give what comes, or None where there is nothing more."""
+        """Connect and yield what comes, or None if there is nothing more."""
         if self._opened is not None:
             opened, self._opened = self._opened, None
             async with aclosing(opened) as lines:
@@ -196,8 +158,8 @@ class JobStream:
             async with aclosing(source.aiter_sse()) as lines:
                 yield lines
 
-    def _take(self, event: Event, event_id: str) -> Event | None:
-        """Return the event, or what is new of it, or None where nothing is."""
+    def _new_part(self, event: Event, event_id: str) -> Event | None:
+        """Return what is new in an event: all of it, a part, or None."""
         kind = event.get("type")
         if kind == LOG:
             return self._log(event, event_id)
@@ -208,12 +170,12 @@ class JobStream:
         if kind == COMPLETE:
             self._check_log(event)
         if kind == STATUS:
-            news = event != self._status
+            is_new = event != self._status
             self._status = event
-            return event if news else None
+            return event if is_new else None
         if kind == JOB_ID:
-            news, self._named = not self._named, True
-            return event if news else None
+            is_new, self._received_job_id = not self._received_job_id, True
+            return event if is_new else None
         return event
 
     def _step(self, event: Event) -> Event | None:
@@ -221,7 +183,7 @@ class JobStream:
             self._replayed = self._steps.index(event, self._replayed) + 1
             return None
         if self._steps and event == self._steps[-1]:
-            return None  # No step's event follows its like.
+            return None  # Two equal step events never follow each other.
         self._steps.append(event)
         self._step_offsets.append(self._cursor.offset)
         self._replayed = len(self._steps)
@@ -235,11 +197,12 @@ class JobStream:
             raise LogMismatch(f"the stream of job {self._job_id} skips the beginning of attempt {end.attempt}")
         known = len(data) if end.attempt < here.attempt else here.offset - (end.offset - len(data))
         if known < 0:
-            raise LogMismatch(f"{self._log_name} has a gap: {-known} bytes are missing behind byte {here.offset}")
+            raise LogMismatch(f"{self._log_name} has a gap: {-known} bytes are missing after byte {here.offset}")
         if known >= len(data):
             return None
         if known:
-            event, data = _without_start(event, data[known:])
+            data = data[known:]
+            event = log_event_with(event, data)
         self._cursor = end
         if self._digest is not None:
             self._digest.update(data)
@@ -249,27 +212,27 @@ class JobStream:
     def _attempt(self, event: Event) -> Event | None:
         number, previous = event.get("attempt"), event.get("previous")
         if not isinstance(number, int) or not isinstance(previous, dict):
-            raise AnswerNotUnderstood("the stream brought an attempt without its number or the one before")
+            raise AnswerNotUnderstood("the stream brought an attempt without its number or the previous attempt")
         if number <= self._cursor.attempt:
             return None
         if number > self._cursor.attempt + 1:
             raise LogMismatch(f"the stream of job {self._job_id} skips attempt {self._cursor.attempt + 1}")
         self._check_log(previous)
-        self._begin(Cursor(number, 0))
+        self._start_attempt(Cursor(number, 0))
         event["id"] = str(self._cursor)
         return event
 
     def _check_log(self, ended: Mapping[str, Any]) -> None:
-        """Raise LogMismatch where what was received is not the whole log of an attempt that has ended."""
+        """Raise LogMismatch if what was received is not the whole log of the attempt that ended."""
         length, digest = ended.get("log_bytes"), ended.get("log_sha256")
         if (ended.get("reason") or {}).get("code") == ReasonCode.LOG_DAMAGED:
-            return  # More may have been received than its job has left of it.
+            return  # The job removed some of the log, so more may have been received than is left.
         offset = self._cursor.offset
         if length is not None and length != offset and digest:
             raise LogMismatch(f"{self._log_name} has {length} bytes, but {offset} were received")
         if digest and self._digest is not None and self._digest.hexdigest() != digest:
             raise LogMismatch(
-                f"{self._log_name} was changed on its way: its sha256 is {digest}, what was received has "
+                f"{self._log_name} was changed on its way: its sha256 is {digest}, that of the received bytes is "
                 f"{self._digest.hexdigest()}"
             )
 
@@ -283,28 +246,4 @@ def _cursor_of(event_id: str) -> Cursor:
     try:
         return Cursor.parse(event_id)
     except ValueError as exc:
-        raise AnswerNotUnderstood(f"the stream brought an id that is none: {exc}") from exc
-
-
-def parse(line: httpx_sse.ServerSentEvent) -> Event | None:
-    """Return the event, or None for a comment. Raises AnswerNotUnderstood."""
-    if not line.data:
-        return None
-    try:
-        event = json.loads(line.data)
-    except (ValueError, RecursionError) as exc:
-        raise AnswerNotUnderstood(f"the stream brought something that is not JSON: {exc}") from exc
-    if not isinstance(event, dict) or not isinstance(event.get("type"), str):
-        raise AnswerNotUnderstood("the stream brought something that is no event")
-    for field in _TEXTS_OF.get(event["type"], ()):
-        if not isinstance(event.get(field), str):
-            raise AnswerNotUnderstood(f"the stream brought an event of type {event['type']} without a {field}")
-    return cast(Event, event)
-
-
-def _without_start(event: Event, rest: bytes) -> tuple[Event, bytes]:
-    text = rest.decode("utf-8", "replace")
-    event = cast(Event, {key: value for key, value in event.items() if key != "base64"} | {"data": text})
-    if text.encode() != rest:
-        event["base64"] = base64.b64encode(rest).decode()
-    return event, rest
+        raise AnswerNotUnderstood(f"the stream brought an event with an invalid id: {exc}") from exc

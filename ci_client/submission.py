@@ -1,6 +1,6 @@
-"""What sending a submission takes: an archive that is read as it is sent, and patience with a server that is busy.
+"""Sending a submission: an upload that is read while it is sent, and retries while the server is busy.
 
-And an answer that is the job's stream, so that following it takes no further request.
+The answer can be the job's stream, so that following the job takes no second request.
 """
 
 import random
@@ -14,23 +14,24 @@ import httpx
 import httpx_sse
 
 from ci_client.errors import AnswerNotUnderstood, ServerError
-from ci_client.packing import Archive
-from ci_client.stream import Lines, parse
+from ci_client.events import parse
+from ci_client.packing.archive import Archive
+from ci_client.stream import Lines
 from ci_client.transport import checked, translated
 
 UploadProgress = Callable[[int, int], None]
-"""Takes how many bytes have been sent so far, and how many there are. They may begin anew."""
+"""Called with the bytes sent so far and the bytes in all. A retry starts again at 0."""
 BusyNotice = Callable[[ServerError, float], None]
-"""Takes why the server does not take a submission now, and after how many seconds it is sent again."""
+"""Called with the server's refusal of a submission, and the seconds after which it is sent again."""
 
 _NOT_TAKEN = frozenset({"queue_full", "too_many_uploads", "disk_low"})
-"""Codes of refusals that come before anything is stored, so that sending again cannot make a second job."""
+"""Refusals that come before anything is stored, so that sending again cannot make a second job."""
 _SECONDS = re.compile(r"[0-9]{1,9}")
 _CONNECTED = frozenset({"connection.connect_tcp.complete", "connection.connect_unix_socket.complete"})
 
 
 class Upload:
-    """An archive as httpx reads it. Reading ends early once the server has answered, as it does to refuse it."""
+    """An archive as a file that httpx reads. Reading stops early if the server answers early, as it does to refuse."""
 
     def __init__(self, archive: Archive, progress: UploadProgress | None, *, encrypted: bool) -> None:
         self._file = archive.file
@@ -39,15 +40,15 @@ class Upload:
         self._encrypted = encrypted
         self._stream: httpcore.AsyncNetworkStream | None = None
         self.is_read = False
-        """Whether all of it has been read, so that the server may have all of it."""
+        """Whether all of it has been read; then the server may have received all of it."""
 
     @property
     def extensions(self) -> dict[str, Any]:
-        """What the request needs besides, in httpx's sense."""
+        """httpx's `extensions` for the request."""
         return {"trace": self._trace}
 
     def begin(self) -> None:
-        """Get ready to be sent, for the first time or again."""
+        """Prepare for being sent, for the first time or again."""
         self._stream, self.is_read = None, False
         if self._progress is not None:
             self._progress(0, self._size)
@@ -73,22 +74,22 @@ class Upload:
             self._stream = details["return_value"]
 
     def _is_answered(self) -> bool:
-        # Of an encrypted connection only its own talk may have come.
+        # On an encrypted connection, the readable bytes may be TLS messages instead of an answer.
         return self._stream is not None and not self._encrypted and bool(self._stream.get_extra_info("is_readable"))
 
 
 class Patience:
-    """How long a submission is sent again and again to a server that does not take it for the moment."""
+    """How long a submission is retried while the server is busy."""
 
     def __init__(self, seconds: float) -> None:
         self._left = seconds
 
     def pause_after(self, refusal: ServerError) -> float:
-        """Return after how many seconds to try again. Raises `refusal` where that is not safe, or past all patience."""
+        """Return the seconds until the next retry. Raises `refusal` if a retry is not safe or would come too late."""
         asked = refusal.retry_after or ""
         if refusal.code not in _NOT_TAKEN or not _SECONDS.fullmatch(asked):
             raise refusal
-        pause = int(asked) * random.uniform(1.0, 1.5)  # noqa: S311  # so that not all come back at once; no secret
+        pause = int(asked) * random.uniform(1.0, 1.5)  # noqa: S311  # spreads retries; no secret
         if pause > self._left:
             raise refusal
         self._left -= pause
@@ -98,9 +99,9 @@ class Patience:
 async def open_submission(
     http: httpx.AsyncClient, server_url: str, *, timeout: httpx.Timeout, **content: Any
 ) -> tuple[str, Lines]:
-    """Send a submission, and return the id of its job and what the job's stream brings behind that.
+    """Send a submission, and return the job's id and the rest of its stream.
 
-    `timeout` holds until the server has named the job. Raises what `translated` and `checked` raise.
+    `timeout` applies until the server sends the job's id. Raises what `translated` and `checked` raise.
     """
     headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
     request = http.build_request("POST", "/submit-stream", headers=headers, timeout=timeout, **content)
@@ -109,7 +110,7 @@ async def open_submission(
         lines = _lines_of(response)
         try:
             await checked(response)
-            # Read anew by httpcore when the body is: from now on there is a ping at least.
+            # httpcore reads the timeout for each read of the body. From here on the server sends at least pings.
             request.extensions["timeout"] = http.timeout.as_dict()
             event = parse(await anext(lines, httpx_sse.ServerSentEvent()))
             if event is None or not isinstance(event.get("job_id"), str):

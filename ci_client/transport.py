@@ -1,7 +1,4 @@
-"""The way to a server: what a URL means, how errors of HTTP become the client's, what an answer says.
-
-This is the one place where httpx's errors are translated.
-"""
+"""HTTP to a server: its URL, connections, answers, and httpx's errors translated into the client's."""
 
 import json
 import os
@@ -38,8 +35,7 @@ def configured_url() -> str | None:
 def open_http(server_url: str, *, idle_seconds: float) -> httpx.AsyncClient:
     """Return a client for `http://…`, `https://…` or `unix:///path/to.sock`.
 
-    `idle_seconds` is how long a connection may bring nothing at all before it counts as broken. Raises
-    ServerUnreachable for a URL of another form.
+    A connection that brings nothing for `idle_seconds` counts as broken. Raises ServerUnreachable for any other URL.
     """
     parts = _parts(server_url)
     uds = None
@@ -49,7 +45,7 @@ def open_http(server_url: str, *, idle_seconds: float) -> httpx.AsyncClient:
     secure = parts.scheme == "https"
     local = uds is not None or _is_loopback(parts.hostname or "")
     with translated(server_url):
-        # Loading certificates takes a moment, which nothing on this machine needs.
+        # Loading certificates takes time, and connections within this machine do not need them.
         return httpx.AsyncClient(
             base_url=server_url,
             transport=httpx.AsyncHTTPTransport(uds=uds, limits=limits, verify=secure) if local else None,
@@ -57,19 +53,19 @@ def open_http(server_url: str, *, idle_seconds: float) -> httpx.AsyncClient:
             limits=limits,
             timeout=httpx.Timeout(idle_seconds, connect=_CONNECT_SECONDS),
             headers={"User-Agent": "ci-server-client"},
-            trust_env=not local,  # A proxy cannot see this machine's loopback.
+            trust_env=not local,  # A proxy cannot reach this machine's loopback.
         )
 
 
 def _parts(server_url: str) -> SplitResult:
-    """Take a server's URL apart. Raises ServerUnreachable for what is none."""
+    """Return the parts of a server's URL. Raises ServerUnreachable if it is not one."""
     try:
         parts = urlsplit(server_url)
         is_one = bool(parts.path) if parts.scheme == "unix" else parts.scheme in ("http", "https") and parts.hostname
         if is_one and parts.port != 0 and not (parts.query or parts.fragment):  # Asking for the port checks it.
             return parts
     except ValueError:
-        pass  # Brackets without their like, or a port beyond 65535.
+        pass  # Unbalanced brackets, or a port above 65535.
     raise ServerUnreachable(
         f"{server_url!r} is not a server's URL; write http://HOST:PORT, https://HOST or unix:///PATH"
     )
@@ -84,12 +80,12 @@ def _is_loopback(host: str) -> bool:
 
 @contextmanager
 def translated(server_url: str) -> Iterator[None]:
-    """Turn errors of httpx into the client's own."""
+    """Raise the client's errors in place of httpx's."""
     try:
         yield
     except _NEVER_SENT as exc:
         raise ServerUnreachable(f"no server answers at {server_url}: {_explain(exc)}") from exc
-    except httpx_sse.SSEError as exc:  # A TransportError, too, but asking again does not help.
+    except httpx_sse.SSEError as exc:  # It is a TransportError, too, but a retry does not help.
         raise AnswerNotUnderstood(f"what answers at {server_url} is not a ci-server: {_explain(exc)}") from exc
     except httpx.TransportError as exc:
         raise ConnectionBroken(f"the connection to {server_url} broke: {_explain(exc)}") from exc
@@ -102,12 +98,12 @@ def _explain(exc: Exception) -> str:
 
 
 def job_path(job_id: str, *rest: str) -> str:
-    """Return the path of a job's resource."""
+    """Return the URL path of a job, or of something below it."""
     return "/".join(("/jobs", quote(job_id, safe=""), *rest))
 
 
 async def checked(response: httpx.Response) -> httpx.Response:
-    """Return a response that is no error. Raises ServerError for one that is, AnswerNotUnderstood for a redirect."""
+    """Return a successful response. Raises ServerError for an error, AnswerNotUnderstood for a redirect."""
     if response.is_success:
         return response
     await response.aread()
@@ -138,7 +134,7 @@ def _json_object(content: bytes) -> dict[str, Any]:
 
 
 def json_answer(response: httpx.Response) -> Any:
-    """Return an answer's JSON. Raises AnswerNotUnderstood where it is none."""
+    """Return an answer's JSON. Raises AnswerNotUnderstood if it is not JSON."""
     try:
         return response.json()
     except (ValueError, RecursionError) as exc:
@@ -146,20 +142,17 @@ def json_answer(response: httpx.Response) -> Any:
 
 
 def object_answer(response: httpx.Response, *fields: str) -> dict[str, Any]:
-    """Return an answer that is a JSON object with at least these fields, in which there is text.
-
-    Raises AnswerNotUnderstood for any other.
-    """
+    """Return an answer that is a JSON object with at least these text fields. Raises AnswerNotUnderstood."""
     return _with_fields(response, json_answer(response), fields)
 
 
 def job_answer(response: httpx.Response) -> dict[str, Any]:
-    """Return an answer that is a job. Raises AnswerNotUnderstood for any other."""
+    """Return an answer that is a job. Raises AnswerNotUnderstood."""
     return object_answer(response, *_OF_A_JOB)
 
 
 def jobs_answer(response: httpx.Response) -> list[dict[str, Any]]:
-    """Return an answer that is a list of jobs. Raises AnswerNotUnderstood for any other."""
+    """Return an answer that is a list of jobs. Raises AnswerNotUnderstood."""
     jobs = json_answer(response)
     if not isinstance(jobs, list):
         raise AnswerNotUnderstood(f"{response.url} answered with JSON that is not a list")
@@ -168,7 +161,7 @@ def jobs_answer(response: httpx.Response) -> list[dict[str, Any]]:
 
 def _with_fields(response: httpx.Response, value: Any, fields: Iterable[str]) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise AnswerNotUnderstood(f"{response.url} answered with JSON that is not what a ci-server says")
+        raise AnswerNotUnderstood(f"{response.url} answered with JSON that no ci-server sends")
     for field in fields:
         if not isinstance(value.get(field), str):
             raise AnswerNotUnderstood(f"{response.url} answered without a {field}")

@@ -1,39 +1,41 @@
-"""Every error the product raises on purpose.
+"""The errors that the product raises on purpose.
 
 CiError
-├── RequestError              the caller asked for something wrong or impossible; `code` and `status` say what
-│   ├── InvalidRequest        400  a field is missing, unknown or of the wrong form
-│   ├── InvalidHttp           400  the request is not written as HTTP wants it, or has not exactly one Host
-│   ├── InvalidUpload         400  the uploaded file is no zip, or one we do not unpack
-│   ├── UnrecognisedProject   400  nothing says how to run this project
-│   ├── TooLarge              413  over a limit on size, member count or compression ratio
-│   ├── UrlTooLong            414
+├── RequestError              the request cannot be carried out; `status` and `code` go to the client
+│   ├── InvalidRequest        400  a field is missing, unknown or has the wrong form
+│   ├── InvalidHttp           400  the request is not valid HTTP, or does not have exactly one Host
+│   ├── InvalidUpload         400  the uploaded file is not a zip archive that can be unpacked safely
+│   ├── UnrecognisedProject   400  nothing in the project or the request says how to run it
+│   ├── TooLarge              413  a body, an upload or what it unpacks to exceeds a limit
+│   ├── UrlTooLong            414  the URL is too long
 │   ├── HeadersTooLarge       431  the headers are too long or too many
-│   ├── RequestStalled        408  the headers or the body come too slowly
-│   ├── MisdirectedRequest    421  the request is for a host that this server does not answer for
-│   ├── CrossSite             403  a web page of another site asked for it
-│   ├── JobNotFound           404
-│   ├── AttemptNotFound       404
-│   ├── JobAlreadyCompleted   409  a transition that is not possible any more
-│   ├── NotRetryable          409  a retry of a job whose upload is gone
-│   ├── QueueFull             429
-│   ├── TooManyConnections    503  as many connections are open as the server takes at once
-│   ├── TooManyUploads        503  as many uploads are under way as the server takes at once
-│   ├── DiskLow               503  the disk has less room than is to stay free
-│   └── Unavailable           503  shutting down, or the database or disk cannot take it
+│   ├── RequestStalled        408  the headers or the body arrive too slowly
+│   ├── MisdirectedRequest    421  the request is for a host that this server does not serve
+│   ├── CrossSite             403  a page of another web site sent the request
+│   ├── ScopeMissing          403  the sender does not have the scope that the endpoint needs
+│   ├── JobNotFound           404  no job has this id
+│   ├── AttemptNotFound       404  the job has no such attempt
+│   ├── JobAlreadyCompleted   409  the job has completed, so it cannot be cancelled
+│   ├── NotRetryable          409  the job has not completed, or its upload is gone
+│   ├── QueueFull             429  the queue is full
+│   ├── TooManyConnections    503  the server has no connection left
+│   ├── TooManyUploads        503  the server receives no further upload at once
+│   ├── DiskLow               503  the disk has less free space than must stay free
+│   └── Unavailable           503  the server is shutting down, or its database or disk fails
 │       └── DatabaseUnavailable    the database cannot be used
-│           └── Locked             another program keeps it locked
-├── StaleWrite                a compare-and-set write met another version
+│           ├── NoRoom             the disk of the database is full
+│           └── Locked             another program keeps the database locked
+├── StaleWrite                a compare-and-set write found another version of the row
 │   └── LeadershipLost        this controller does not lead any more, or cannot be sure that it does
-└── RuntimeFault              what a runtime (Docker, processes) reports
-    ├── RuntimeUnavailable    it cannot be asked: nothing is known, try again
-    ├── ImageFault            the image cannot be had
-    │   ├── ImageNotFound     no such image, here or in its registry
-    │   ├── ImageInvalid      the reference is no image reference
-    │   └── ImagePullFailed   the registry could not be reached or broke off: worth another try
-    └── StartFault            the container cannot be created or started
+└── RuntimeFault              a runtime (Docker, processes) reported a failure
+    ├── RuntimeUnavailable    the runtime cannot be reached: nothing is known about any container; try again
+    ├── ImageFault            the image is not available
+    │   ├── ImageNotFound     neither this machine nor the registry has the image, or the registry denies it
+    │   ├── ImageInvalid      the text is not an image reference
+    │   └── ImagePullFailed   the registry could not be reached or broke off; another attempt may succeed
+    └── StartFault            the container cannot be created or started, and another attempt will not help
         ├── ImageWithoutShell the image has no /bin/sh
-        └── LimitUnenforceable   the job has a limit that nothing there enforces
+        └── LimitUnenforceable   the runtime or the kernel cannot enforce a limit of the job
 """
 
 from dataclasses import dataclass
@@ -44,12 +46,12 @@ from ci_common.jobs import ReasonCode
 
 
 class CiError(Exception):
-    """The root of all errors raised on purpose."""
+    """The base of all errors that the product raises on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """Which field of a request is at fault, and why. `path` is dotted, as in `limits.memory` or `steps.0.run`."""
+    """A wrong field of a request, and why. `path` is dotted, as in `limits.memory` or `steps.0.run`."""
 
     path: str
     message: str
@@ -62,33 +64,33 @@ class RequestError(CiError):
     code: ClassVar[str] = "invalid_request"
     title: ClassVar[str] = "The request is not valid"
     retry_after: ClassVar[int | None] = None
-    """Seconds after which the same request may succeed; None where waiting does not help."""
+    """Seconds after which the same request may succeed; None if waiting does not help."""
 
     def __init__(self, message: str, *errors: FieldError) -> None:
         super().__init__(message)
         self.errors = errors
         self.figures: dict[str, int] = {}
-        """Numbers for programs, by the names they have in the problem document."""
+        """Numbers for programs, by their names in the problem document."""
 
     @property
     def detail(self) -> str:
-        """What is told over HTTP: `str()`, unless that says more of the server's machine than callers need to know."""
+        """The text in the HTTP answer: `str()`, without details of the server's machine that clients do not need."""
         return str(self)
 
 
 class InvalidRequest(RequestError):
-    """A field is missing, unknown or of the wrong form."""
+    """A field is missing, unknown or has the wrong form."""
 
 
 class InvalidHttp(RequestError):
-    """The request is not written as HTTP wants it, or has not exactly one usable Host."""
+    """The request is not valid HTTP, or does not have exactly one usable Host."""
 
     code = "invalid_http"
     title = "The request is not valid HTTP"
 
 
 class InvalidUpload(RequestError):
-    """The uploaded file is not a zip archive, or one that is not safe to unpack."""
+    """The uploaded file is not a zip archive that can be unpacked safely."""
 
     code = "invalid_upload"
     title = "The uploaded file cannot be used"
@@ -102,7 +104,7 @@ class UnrecognisedProject(RequestError):
 
 
 class TooLarge(RequestError):
-    """A body, an upload or what it unpacks to is over a limit."""
+    """A body, an upload or what it unpacks to exceeds a limit."""
 
     status = 413
     code = "too_large"
@@ -110,7 +112,7 @@ class TooLarge(RequestError):
 
 
 class UrlTooLong(RequestError):
-    """The URL is longer than the server takes."""
+    """The URL is longer than the server accepts."""
 
     status = 414
     code = "url_too_long"
@@ -118,7 +120,7 @@ class UrlTooLong(RequestError):
 
 
 class HeadersTooLarge(RequestError):
-    """The headers are more, or longer, than the server takes."""
+    """The headers are more, or longer, than the server accepts."""
 
     status = 431
     code = "headers_too_large"
@@ -126,7 +128,7 @@ class HeadersTooLarge(RequestError):
 
 
 class MisdirectedRequest(RequestError):
-    """The request names a host that this server does not answer for, as DNS rebinding makes a browser do."""
+    """The request is for a host that this server does not serve, as a browser sends it after DNS rebinding."""
 
     status = 421
     code = "misdirected_request"
@@ -134,7 +136,7 @@ class MisdirectedRequest(RequestError):
 
 
 class RequestStalled(RequestError):
-    """The client sends its request too slowly to be waited for."""
+    """The client sends its request too slowly."""
 
     status = 408
     code = "request_timeout"
@@ -142,11 +144,19 @@ class RequestStalled(RequestError):
 
 
 class CrossSite(RequestError):
-    """A browser sent the request on behalf of a page of another site, which must not make jobs run."""
+    """A browser sent the request for a page of another web site, which must not change anything here."""
 
     status = 403
     code = "cross_site"
     title = "Requests from other web sites are refused"
+
+
+class ScopeMissing(RequestError):
+    """The sender of the request does not have the scope that the endpoint needs."""
+
+    status = 403
+    code = "scope_missing"
+    title = "The request needs a permission that its sender does not have"
 
 
 class JobNotFound(RequestError):
@@ -166,7 +176,7 @@ class AttemptNotFound(RequestError):
 
 
 class JobAlreadyCompleted(RequestError):
-    """The job has completed, so it cannot be cancelled any more."""
+    """The job has completed, so it cannot be cancelled."""
 
     status = 409
     code = "job_completed"
@@ -174,7 +184,7 @@ class JobAlreadyCompleted(RequestError):
 
 
 class NotRetryable(RequestError):
-    """The job cannot be submitted again, because what was uploaded for it is gone."""
+    """The job cannot be submitted again: it has not completed, or its upload is gone."""
 
     status = 409
     code = "not_retryable"
@@ -182,7 +192,7 @@ class NotRetryable(RequestError):
 
 
 class QueueFull(RequestError):
-    """As many jobs are queued as the server accepts."""
+    """The queue has as many jobs as the server accepts."""
 
     status = 429
     code = "queue_full"
@@ -191,12 +201,12 @@ class QueueFull(RequestError):
 
     @classmethod
     def beyond(cls, limit: int) -> Self:
-        """Return the error for a queue that has its `limit` of jobs."""
+        """Return the error for a queue with a limit of `limit` jobs."""
         return cls(f"{limit} jobs are queued already, and no more are accepted; try again later (MAX_QUEUED)")
 
 
 class TooManyConnections(RequestError):
-    """As many connections are open as the server takes at once."""
+    """The server has as many open connections as it accepts at once."""
 
     status = 503
     code = "too_many_connections"
@@ -205,7 +215,7 @@ class TooManyConnections(RequestError):
 
 
 class TooManyUploads(RequestError):
-    """As many uploads are being received and unpacked as the server takes at once."""
+    """The server receives and unpacks as many uploads as it accepts at once."""
 
     status = 503
     code = "too_many_uploads"
@@ -214,7 +224,7 @@ class TooManyUploads(RequestError):
 
 
 class DiskLow(RequestError):
-    """The disk under `path` has `free` bytes; with `wanted` more written, fewer than `floor` would be left."""
+    """The disk of `path` has `free` bytes free; after writing `wanted` more, fewer than `floor` would be free."""
 
     status = 503
     code = "disk_low"
@@ -222,9 +232,9 @@ class DiskLow(RequestError):
     retry_after = 30
 
     def __init__(self, path: Path, *, free: int, floor: int, wanted: int = 0) -> None:
-        more = f" and {wanted} more are wanted" if wanted else ""
+        more = f", {wanted} more are needed" if wanted else ""
         super().__init__(
-            f"the disk under {path} has {free} bytes free{more}, of which {floor} are to stay so "
+            f"only {free} bytes are free on the disk of {path}{more}, and {floor} must stay free "
             "(CI_MIN_FREE_BYTES, CI_MIN_FREE_PERCENT)"
         )
         self.path = path
@@ -233,11 +243,11 @@ class DiskLow(RequestError):
 
     @property
     def detail(self) -> str:
-        return str(self).replace(f"the disk under {self.path}", "the server's disk", 1)
+        return str(self).replace(f"the disk of {self.path}", "the server's disk", 1)
 
 
 class Unavailable(RequestError):
-    """The server is shutting down, or its database or disk cannot take the request."""
+    """The server is shutting down, or its database or disk fails."""
 
     status = 503
     code = "unavailable"
@@ -246,7 +256,7 @@ class Unavailable(RequestError):
 
 
 class DatabaseUnavailable(Unavailable):
-    """The database cannot be used. `str()` names its path and what SQLite says, which the server's log has."""
+    """The database cannot be used. `str()`, which goes to the log, names its path and the error of SQLite."""
 
     @property
     def detail(self) -> str:
@@ -254,7 +264,7 @@ class DatabaseUnavailable(Unavailable):
 
 
 class NoRoom(DatabaseUnavailable):
-    """The disk that holds the database is full."""
+    """The disk of the database is full."""
 
     @property
     def detail(self) -> str:
@@ -262,7 +272,7 @@ class NoRoom(DatabaseUnavailable):
 
 
 class Locked(DatabaseUnavailable):
-    """Another program keeps the database locked; it will be free again once that is done."""
+    """Another program keeps the database locked; try again when it is done."""
 
     @property
     def detail(self) -> str:
@@ -270,60 +280,60 @@ class Locked(DatabaseUnavailable):
 
 
 class StaleWrite(CiError):
-    """A compare-and-set write met another version of the row. Look again."""
+    """A compare-and-set write found another version of the row. Read the row again."""
 
 
 class LeadershipLost(StaleWrite):
-    """This controller does not lead any more, or cannot be sure that it does, so it changes nothing."""
+    """This controller does not lead any more, or cannot be sure that it does, so it must not change anything."""
 
 
 class RuntimeFault(CiError):
-    """Something a runtime reported. `reason_code` is what a job that ends of it gets as its reason."""
+    """A runtime reported a failure. A job that ends because of it gets `reason_code` as its reason."""
 
     reason_code: ClassVar[ReasonCode] = ReasonCode.INTERNAL_ERROR
 
 
 class RuntimeUnavailable(RuntimeFault):
-    """The runtime cannot be asked. Nothing is known about any container; try again later."""
+    """The runtime cannot be reached. Nothing is known about any container; try again later."""
 
     reason_code = ReasonCode.ENGINE_UNAVAILABLE
 
 
 class ImageFault(RuntimeFault):
-    """The image cannot be had."""
+    """The image is not available."""
 
 
 class ImageNotFound(ImageFault):
-    """The image exists neither here nor in its registry, or the registry denies it."""
+    """Neither this machine nor the registry has the image, or the registry denies it."""
 
     reason_code = ReasonCode.IMAGE_NOT_FOUND
 
 
 class ImageInvalid(ImageFault):
-    """The text is not a reference to an image."""
+    """The text is not an image reference."""
 
     reason_code = ReasonCode.IMAGE_INVALID
 
 
 class ImagePullFailed(ImageFault):
-    """The registry could not be reached, or broke off. Another try may succeed."""
+    """The registry could not be reached, or broke off. Another attempt may succeed."""
 
     reason_code = ReasonCode.IMAGE_PULL_FAILED
 
 
 class StartFault(RuntimeFault):
-    """The container could not be created or started, and trying again will not help."""
+    """The container cannot be created or started, and another attempt will not help."""
 
     reason_code = ReasonCode.START_FAILED
 
 
 class ImageWithoutShell(StartFault):
-    """The image has no /bin/sh, which every job's script needs."""
+    """The image has no /bin/sh, which the script of every job needs."""
 
     reason_code = ReasonCode.IMAGE_WITHOUT_SHELL
 
 
 class LimitUnenforceable(StartFault):
-    """The job has a limit that the runtime, or the kernel below it, cannot enforce."""
+    """The runtime or the kernel cannot enforce a limit of the job."""
 
     reason_code = ReasonCode.LIMIT_UNENFORCEABLE

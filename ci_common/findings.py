@@ -1,4 +1,4 @@
-"""What an examination of an installation found, one fact at a time. `ci doctor` prints them."""
+"""What `ci doctor` finds, one fact at a time."""
 
 from dataclasses import dataclass
 

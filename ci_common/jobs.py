@@ -1,9 +1,12 @@
-"""The job: its states, how they may change, how it may end, and the record that says all of it.
+"""The job: its states and their transitions, its conclusions and reasons, and its row in the database.
 
-A job is stored in one of four states. `TRANSITIONS` is the only statement of how one follows another; the database's
-CHECK constraints and the diagram in ARCHITECTURE.md are tested against it.
+`TRANSITIONS` is the only definition of which state may follow another. Tests compare the diagram in ARCHITECTURE.md and
+the database's CHECK constraints with it.
 """
 
+import os
+import time
+import uuid
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
@@ -11,18 +14,19 @@ from typing import Any
 
 
 class State(StrEnum):
-    """A job's stored state. Each line says who leaves it, and how."""
+    """The stored state of a job, and how the controller moves the job on. The API moves no job."""
 
     QUEUED = "queued"
-    """Left by the controller: for STARTING when a slot is free, or for COMPLETED when cancelled or impossible."""
+    """The job waits. The controller moves it to STARTING when a slot is free, or to COMPLETED if it was cancelled or
+    can never run."""
     STARTING = "starting"
-    """Left by the controller: for RUNNING once the job waits at its gate, or for COMPLETED when it cannot start. Its
-    retry policy may make that QUEUED, with the next attempt."""
+    """The job has a slot. The controller moves it to RUNNING when its script waits at the gate, or to COMPLETED if it
+    cannot start. If its retry policy asks for another attempt, it goes back to QUEUED instead of COMPLETED."""
     RUNNING = "running"
-    """Left by the controller: for COMPLETED once everything the job left has been collected, or, where its retry policy
-    says so, for QUEUED with the next attempt."""
+    """The job's own code may run. The controller moves it to COMPLETED when everything that the job left is collected,
+    or back to QUEUED if its retry policy asks for another attempt."""
     COMPLETED = "completed"
-    """Never left."""
+    """The job has ended, with a conclusion, and its log is complete. It stays in this state."""
 
 
 TRANSITIONS: dict[State, frozenset[State]] = {
@@ -42,17 +46,17 @@ class Conclusion(StrEnum):
     SUCCEEDED = "succeeded"
     """Its own code ended with exit status 0."""
     FAILED = "failed"
-    """Its own code ended with another exit status."""
+    """Its own code ended with an exit status other than 0."""
     CANCELLED = "cancelled"
-    """Somebody asked for its end before it had ended by itself."""
+    """It was cancelled before its own code had ended."""
     TIMED_OUT = "timed_out"
-    """It ran longer than its timeout allows, or was silent for longer than it may be."""
+    """It exceeded its timeout, or wrote no output for longer than its `no_output_timeout`."""
     ERRORED = "errored"
-    """We could not run it, or lost it; the reason says why."""
+    """It could not be run, or was lost; the reason says why."""
 
 
 class ReasonCode(StrEnum):
-    """Why a job waits, or why it ended as it did. A closed list, documented in docs/reasons.md."""
+    """Why a job waits, or why it ended. docs/reasons.md documents each of them."""
 
     WAITING_FOR_CONTROLLER = "waiting_for_controller"
     WAITING_FOR_SLOT = "waiting_for_slot"
@@ -90,30 +94,30 @@ STOP_CONCLUSIONS: dict[ReasonCode, Conclusion] = {
     ReasonCode.LOG_LIMIT: Conclusion.ERRORED,
     ReasonCode.WORKSPACE_LIMIT: Conclusion.ERRORED,
 }
-"""Why the controller stops a job that runs, and how the job ends then."""
+"""The reasons for which the controller stops a running job, and the conclusions they lead to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a job waits or ended so: a code for programs, a message for people."""
+    """Why a job waits, or why it ended: a code for programs and a message for people."""
 
     code: ReasonCode
     message: str
 
 
 class StartWay(StrEnum):
-    """How an attempt got what it runs in."""
+    """How an attempt got its container or process."""
 
     WARM = "warm"
-    """It took a container that waited for a job."""
+    """It claimed a warm container."""
     COLD = "cold"
-    """A container was created for it."""
+    """A new container was created."""
     PULL = "pull"
-    """The image had to be pulled first."""
+    """The image was pulled, and then a container was created."""
 
 
 class StepStatus(StrEnum):
-    """Where one step of a job stands. A step that never began has no record."""
+    """The status of one step. A step that has not begun has no `StepResult`."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -122,23 +126,23 @@ class StepStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What became of one step."""
+    """One step of an attempt that has begun."""
 
     name: str
     status: StepStatus
     start_time: datetime
     log_offset: int
-    """Byte offset in the job's log where this step's output begins."""
+    """Byte offset of the step's output in the log."""
     exit_code: int | None = None
     end_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """How an earlier attempt of a job ended."""
+    """An attempt that has ended and was followed by another one. The fields mean the same as in `Job`."""
 
     number: int
-    """From 1."""
+    """Counted from 1."""
     conclusion: Conclusion
     end_time: datetime
     reason: Reason | None = None
@@ -153,23 +157,23 @@ class Attempt:
     log_sha256: str = ""
 
 
-_LEFT_BY_AN_ATTEMPT = tuple(field.name for field in fields(Attempt) if field.name != "number")
+_ATTEMPT_FIELDS = tuple(field.name for field in fields(Attempt) if field.name != "number")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """What the API writes when a job is submitted: the columns that are its own, never written again."""
+    """The columns that the API writes when a job is submitted. They never change."""
 
     id: str
     type: str
     """One of `ci_common.job_types`."""
     submit_time: datetime
     payload: dict[str, Any] = field(default_factory=dict)
-    """What was asked for, as shown to users; values of secret-looking variables are masked."""
+    """The request as users see it, with secrets redacted."""
     plan: dict[str, Any] | None = None
     """The resolved `ExecutionPlan` in its JSON form; None for types without a workload."""
     image: str | None = None
-    """The image the plan names; None where there is no container."""
+    """The image in the plan; None for types without a workload."""
     has_upload: bool = False
     priority: int = 0
     project: str | None = None
@@ -177,58 +181,70 @@ class NewJob:
     max_attempts: int = 1
     retry_of: str | None = None
     arrival: dict[str, int] = field(default_factory=dict)
-    """When the submission passed which station, in microseconds since the start of 1970 UTC."""
+    """When the submission passed its milestones (`ci_common.timeline`), in microseconds since 1970 UTC."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job(NewJob):
-    """A job's whole row. `version` grows with every write of the controller, never with a cancel request."""
+    """The row of a job. The controller writes all fields that `NewJob` does not have, except `cancel_requested_time`.
+
+    `start_time` to `trace`, and `exit_code` to `log_sha256`, are those of the current attempt.
+    """
 
     state: State = State.QUEUED
     version: int = 0
+    """Counts the controller's writes; a cancel request does not change it."""
     attempt: int = 1
+    """The current attempt, counted from 1."""
     reason: Reason | None = None
+    """Why the job waits, or why it ended; None while it runs."""
     cancel_requested_time: datetime | None = None
+    """When the API received a cancel request; None if it has received none."""
     not_before: datetime | None = None
-    """The controller leaves a queued job alone until then (it backs off)."""
+    """A queued job that backs off is not started before this time."""
     start_time: datetime | None = None
+    """When the job's own code could start."""
     start_boot: str | None = None
-    """Which boot of which machine `start_uptime` belongs to; None where the system does not tell."""
+    """The boot of the machine that `start_uptime` counts from; None if the system does not report it."""
     start_uptime: float | None = None
-    """The machine's uptime in seconds at `start_time`: unlike the clock, nobody sets it."""
+    """The machine's uptime in seconds at `start_time`; unlike the clock, it cannot be set."""
     end_time: datetime | None = None
     runtime: str | None = None
-    """The runtime that took the job: `docker`, `process` or `builtin`; None while queued."""
+    """The runtime of the job: `docker`, `process` or `builtin` (types without a workload); None while queued."""
     start_way: StartWay | None = None
-    """How the present attempt got what it runs in; None until that is known, and for built-in types."""
+    """How the attempt got its container or process; None until that is known, and for types without a workload."""
     workload: str | None = None
-    """Which waiting workload the present attempt took; None where it has one of its own."""
+    """The warm container that the attempt claimed; None if one was created for it."""
     trace: dict[str, int] = field(default_factory=dict)
-    """When the present attempt passed which station, in microseconds since the start of 1970 UTC."""
+    """When the attempt passed its milestones (`ci_common.timeline`), in microseconds since 1970 UTC."""
     stop_code: ReasonCode | None = None
-    """Why the controller has decided to stop the job, one of STOP_CONCLUSIONS; written before it is signalled."""
+    """Why the controller stops the job, a key of STOP_CONCLUSIONS; written before the job is signalled."""
     conclusion: Conclusion | None = None
+    """How the job ended; None until it is completed."""
     exit_code: int | None = None
+    """The exit status of the job's own code; None if it never ran, or its end is not known."""
     result: str | None = None
+    """The result as JSON (`JobType.result`); None for types without one."""
     error: str | None = None
+    """The message of the reason, if the conclusion is ERRORED."""
     steps: tuple[StepResult, ...] = ()
     log_bytes: int | None = None
     log_sha256: str | None = None
     earlier_attempts: tuple[Attempt, ...] = ()
-    """All before the present one, in their order."""
+    """The attempts before the current one, in order."""
 
     def with_changes(self, **changes: Any) -> "Job":
-        """Return a copy with `changes`. Raises ValueError where state or attempt may not follow the present."""
+        """Return a copy with `changes`. Raises ValueError if state or attempt may not follow the current ones."""
         state = changes.get("state", self.state)
         if state != self.state and state not in TRANSITIONS[self.state]:
             raise ValueError(f"job {self.id} cannot go from {self.state} to {state}")
-        anew = self.state in ACTIVE_STATES and state is State.QUEUED
-        if changes.get("attempt", self.attempt) != self.attempt + anew:
-            raise ValueError(f"job {self.id}: a new attempt begins when a job is queued again, and only then")
+        is_retried = self.state in ACTIVE_STATES and state is State.QUEUED
+        if changes.get("attempt", self.attempt) != self.attempt + is_retried:
+            raise ValueError(f"job {self.id}: the attempt has to grow by 1 when the job is queued again, and only then")
         return replace(self, **changes)
 
     def as_of(self, attempt: int) -> "Job":
-        """Return the job as it was when `attempt` had ended, as if that had been its last; itself for the present one.
+        """Return the job as if it had completed with `attempt`; the job itself for the current attempt.
 
         Raises IndexError for an attempt that has not begun.
         """
@@ -244,5 +260,27 @@ class Job(NewJob):
             result=None,
             error=None,
             earlier_attempts=self.earlier_attempts[: attempt - 1],
-            **{name: getattr(ended, name) for name in _LEFT_BY_AN_ATTEMPT},
+            **{name: getattr(ended, name) for name in _ATTEMPT_FIELDS},
         )
+
+
+def new_job_id() -> str:
+    """Return a new UUIDv7 (RFC 9562, section 5.7), lower case, so that sorting by id is sorting by submission time.
+
+    The twelve bits after the milliseconds hold their fraction (section 6.2, method 3): ids that one machine makes one
+    after the other are in order even within a millisecond.
+    """
+    milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
+    fraction = (nanoseconds << 12) // 1_000_000
+    random_bits = int.from_bytes(os.urandom(8), "big") & (1 << 62) - 1
+    value = (milliseconds & (1 << 48) - 1) << 80 | 7 << 76 | fraction << 64 | 0b10 << 62 | random_bits
+    digits = f"{value:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def is_job_id(text: str) -> bool:
+    """Return whether `text` is a UUID in the canonical lower-case form of job ids."""
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False

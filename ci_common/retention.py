@@ -1,4 +1,4 @@
-"""How long what is kept, as the settings say it: one value for all jobs, and others for some projects.
+"""The settings on retention: one value for all jobs, and others for some projects.
 
 `30d`, `forever`, `30d,nightly=7d,release=forever`; for numbers of jobs `500`, `unlimited`, `500,nightly=50`.
 """
@@ -11,14 +11,13 @@ from typing import Annotated, Generic, TypeVar
 from pydantic import PlainValidator
 
 from ci_common.jobs import Conclusion
-from ci_common.parsing.quantities import parse_duration
-from ci_common.parsing.scalars import decimal_number
+from ci_common.parsing.values import decimal_number, parse_duration
 
 FAILURES = frozenset({Conclusion.FAILED, Conclusion.TIMED_OUT, Conclusion.ERRORED})
-"""The conclusions of jobs that somebody may still want to look into, and that are kept for longer."""
+"""The conclusions of jobs that people may still want to look into, and that are kept for longer."""
 
 LONGEST_AGE = 100 * 365 * 86_400
-"""The longest age that can be asked for, in seconds; instants before the year 1 cannot be told."""
+"""The longest age that can be set, in seconds; there are no times before the year 1."""
 
 _FOREVER = "forever"
 _UNLIMITED = "unlimited"
@@ -32,13 +31,13 @@ class Limit(Generic[T]):
     """A limit on what is kept. None is no limit."""
 
     text: str
-    """As the setting says it."""
+    """The text of the setting."""
     general: T | None
     projects: Mapping[str, T | None] = field(default_factory=lambda: MappingProxyType({}))
     """The limits of projects that have their own."""
 
     def of(self, project: str | None) -> T | None:
-        """Return the limit for the jobs of a project, or for those that belong to none."""
+        """Return the limit for the jobs of a project, or for jobs without a project."""
         return self.general if project is None else self.projects.get(project, self.general)
 
     def __str__(self) -> str:
@@ -69,7 +68,7 @@ def _age(text: str) -> float | None:
     except ValueError:
         seconds = -1.0
     if not 0 < seconds <= LONGEST_AGE:
-        raise ValueError(f"{text!r} is no time to keep jobs for; write a duration (30d, 12h) or {_FOREVER}")
+        raise ValueError(f"{text!r} is not a retention period; write a duration (30d, 12h) or {_FOREVER}")
     return seconds
 
 
@@ -78,7 +77,7 @@ def _number(text: str) -> int | None:
         return None
     number = decimal_number(text)
     if not isinstance(number, int) or not 0 < number <= _MOST_JOBS:
-        raise ValueError(f"{text!r} is no number of jobs to keep; write one (1000) or {_UNLIMITED}")
+        raise ValueError(f"{text!r} is not a number of jobs to keep; write one (1000) or {_UNLIMITED}")
     return number
 
 
@@ -90,8 +89,8 @@ def _one_number(value: object) -> Limit[int]:
 
 
 Ages = Annotated[Limit[float], PlainValidator(lambda value: _parse(value, _age))]
-"""Seconds to keep something for, for all projects and for some."""
+"""Retention periods in seconds, for all projects and for some."""
 Numbers = Annotated[Limit[int], PlainValidator(lambda value: _parse(value, _number))]
-"""How many jobs to keep of each project, for all projects and for some."""
+"""How many jobs of each project to keep, for all projects and for some."""
 Number = Annotated[Limit[int], PlainValidator(_one_number)]
 """How many jobs to keep in all."""

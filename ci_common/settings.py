@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ci_common.errors import CiError
 from ci_common.parsing.hosts import Hosts
-from ci_common.parsing.quantities import ByteSize, Duration, NonNegativeByteSize, StopGrace
+from ci_common.parsing.values import ByteSize, Duration, NonNegativeByteSize, StopGrace
 from ci_common.retention import Ages, Number, Numbers
 
 MIB, GIB = 1024**2, 1024**3

@@ -1,8 +1,8 @@
-"""What a job is to do: `Spec` as people write it, `ExecutionPlan` as the controller carries it out.
+"""What a job does: `Spec` as people write it, and `ExecutionPlan` as the controller carries it out.
 
-`Spec` is the one schema of a submission's `spec` field, of the body of `POST /jobs` and of `ci.yaml`. Whoever submits
-wins over `ci.yaml`, `ci.yaml` over the defaults; the server resolves all of it into one `ExecutionPlan` before the job
-is stored, so that a job never changes its meaning afterwards.
+`Spec` is the schema of the field `spec` of a submission, of the body of `POST /jobs`, and of `ci.yaml`. The request
+wins over `ci.yaml`, which wins over the defaults. The server resolves them into one `ExecutionPlan` before it stores
+the job, so that later changes of defaults do not affect it.
 """
 
 import re
@@ -15,16 +15,29 @@ from pydantic import (
     ConfigDict,
     FailFast,
     Field,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
+from pydantic_core import CoreSchema
 
 from ci_common.jobs import Conclusion
-from ci_common.parsing.arguments import check_argument, check_variable
-from ci_common.parsing.quantities import ByteSize, Duration, Integer, Number, StopGrace
-from ci_common.parsing.request_models import MAX_ERRORS, Asked, Place, at_most, refused
+from ci_common.parsing.input_schema import one_or_several
+from ci_common.parsing.models import MAX_ERRORS, Place, StrictModel, at_most, refused
 from ci_common.parsing.text import check_text, shown
-from ci_common.parsing.text_fields import Line, Text
+from ci_common.parsing.values import (
+    TEXT_PATTERN,
+    ByteSize,
+    Duration,
+    Integer,
+    Line,
+    Number,
+    StopGrace,
+    Text,
+    check_argument,
+    check_variable,
+)
 
 _IMAGE = re.compile(
     r"(?:(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?"
@@ -58,7 +71,7 @@ def _listed(names: tuple[str, ...]) -> str:
 
 
 def _as_text(value: object) -> str:
-    """Return the text that is meant. JSON has numbers where people mean text; YAML keeps what they wrote."""
+    """Return the value as text. JSON may have numbers where people mean text; YAML keeps the text as written."""
     if isinstance(value, int | float) and not isinstance(value, bool) and shown(value) == repr(value):
         return repr(value)
     if not isinstance(value, str):
@@ -111,17 +124,53 @@ Retried = Annotated[
     Literal[Conclusion.FAILED, Conclusion.ERRORED, Conclusion.TIMED_OUT], BeforeValidator(_check_retried)
 ]
 Pause = Annotated[Duration, Field(le=7 * 86_400)]
-"""Seconds, more than none and no more than a week."""
+"""Seconds, more than 0 and at most a week."""
 Name = Annotated[Line, Field(min_length=1, max_length=200)]
 Priority = Annotated[Integer, Field(ge=-1_000_000, le=1_000_000)]
-Labels = Annotated[dict[Line, Line], at_most(64)]
+Labels = Annotated[
+    dict[Line, Line],
+    at_most(64),
+    Field(json_schema_extra={"additionalProperties": False, "maxProperties": 64}),
+]
 
-ImageReference = Annotated[str, AfterValidator(_check_image)]
-Command = Annotated[str | list[str], BeforeValidator(_check_command)]
-Variables = Annotated[dict[str, str], BeforeValidator(_check_variables)]
+ImageReference = Annotated[
+    str, AfterValidator(_check_image), Field(json_schema_extra={"pattern": f"^{_IMAGE.pattern}$", "maxLength": 512})
+]
+Command = Annotated[
+    str | list[str],
+    BeforeValidator(_check_command),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1, "pattern": TEXT_PATTERN},
+                {
+                    "type": "array",
+                    "prefixItems": [{"type": "string", "minLength": 1, "pattern": TEXT_PATTERN}],
+                    "items": {"type": "string", "pattern": TEXT_PATTERN},
+                    "minItems": 1,
+                },
+            ]
+        }
+    ),
+]
+Variables = Annotated[
+    dict[str, str],
+    BeforeValidator(_check_variables),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "patternProperties": {
+                "^(?!__ci_)[A-Za-z_][A-Za-z0-9_]*$": {
+                    "anyOf": [{"type": "string", "pattern": TEXT_PATTERN}, {"type": "number"}]
+                }
+            },
+            "additionalProperties": False,
+        }
+    ),
+]
 
 
-class Step(Asked):
+class Step(StrictModel):
     """One step: shell text, run by /bin/sh, stopping at the first command that fails (`set -e`)."""
 
     name: Name | None = None
@@ -130,16 +179,22 @@ class Step(Asked):
     @model_validator(mode="before")
     @classmethod
     def _text_alone(cls, value: object) -> object:
-        """A step that has no name may be written as its shell text."""
+        """A step without a name may be written as its shell text."""
         if isinstance(value, str):
             return {"run": value}
         if not isinstance(value, dict | Step):
             raise ValueError(f"{shown(value)} is no step; write shell text, or an object with `run` and a `name`")
         return value
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        described = handler.resolve_ref_schema(handler(schema))
+        text = {"type": "string", "minLength": 1, "pattern": TEXT_PATTERN}
+        return {"anyOf": [text, described], "title": "Step"}
 
-class Limits(Asked):
-    """What a job may use; None is no limit."""
+
+class Limits(StrictModel):
+    """The limits of a job; None means no limit."""
 
     cpus: Number | None = Field(None, gt=0, le=1024, description="processors, fractions allowed")
     memory: ByteSize | None = Field(None, description="bytes of memory, as in 512m")
@@ -148,8 +203,8 @@ class Limits(Asked):
     workspace: ByteSize | None = Field(None, description="bytes of its workspace on disk, as in 10g")
 
 
-class Retry(Asked):
-    """Whether a job that ends in certain ways is tried again by itself. By default it is not."""
+class Retry(StrictModel):
+    """The retry policy: whether another attempt follows certain conclusions. By default, none does."""
 
     max_attempts: Integer = Field(1, ge=1, le=MAX_ATTEMPTS, description="the first attempt counts")
     on: Annotated[tuple[Retried, ...], FailFast()] = Field(
@@ -157,6 +212,12 @@ class Retry(Asked):
     )
     backoff: Pause = Field(1.0, description="seconds from the end of the first attempt to the second; then doubled")
     max_backoff: Pause = Field(300.0, description="the longest pause in seconds; not shorter than the first")
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        described = handler.resolve_ref_schema(handler(schema))
+        described["properties"]["on"] = one_or_several(described["properties"]["on"])
+        return described
 
     @field_validator("on", mode="before")
     @classmethod
@@ -167,16 +228,16 @@ class Retry(Asked):
         return [value] if isinstance(value, str) else value
 
     def longest_pause(self, attempt: int) -> float:
-        """Return how many seconds at most lie between the end of `attempt`, counted from 1, and the next one."""
+        """Return the longest pause in seconds between the end of `attempt`, counted from 1, and the next one."""
         return min(max(self.backoff, self.max_backoff), self.backoff * 2.0 ** (attempt - 1))
 
 
-class Spec(Asked):
-    """What to run and how. Every field may be left out."""
+class Spec(StrictModel):
+    """What to run, and how. Every field may be left out."""
 
     image: ImageReference | None = None
     command: Command | None = Field(None, description="shell text, or a program and its arguments; instead of `steps`")
-    steps: Annotated[list[Step], at_most(100), Field(min_length=1)] | None = None
+    steps: Annotated[list[Step], at_most(100), Field(min_length=1, json_schema_extra={"maxItems": 100})] | None = None
     env: Variables = Field(default_factory=dict)
     timeout: Duration | None = Field(None, description="seconds from the start of the job's own code")
     no_output_timeout: Duration | None = Field(None, description="seconds without any output")
@@ -198,6 +259,12 @@ class Spec(Asked):
                     "not starting with a digit or __ci_"
                 )
         return value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        described = handler.resolve_ref_schema(handler(schema))
+        described["anyOf"] = [{"properties": {name: {"type": "null"}}} for name in ("command", "steps")]
+        return described
 
     @model_validator(mode="after")
     def _one_way_to_run(self) -> "Spec":
@@ -221,7 +288,7 @@ class PlannedStep(_Stored):
 
 
 class ExecutionPlan(_Stored):
-    """A container job, resolved: nothing in it depends on a default any more."""
+    """A resolved job with a workload: nothing in it depends on a default any more."""
 
     version: Literal[1] = 1
     image: str
@@ -232,9 +299,9 @@ class ExecutionPlan(_Stored):
     timeout: float
     """Seconds from the start of the job's own code, in each attempt."""
     no_output_timeout: float | None = None
-    """Seconds from the log's last growth, or the start of the job's own code; None is no limit."""
+    """Seconds since the last output, or the start of the job's own code; None means no limit."""
     stop_grace: float | None = None
-    """Seconds from SIGTERM to SIGKILL; None: what the controller's CI_STOP_GRACE says."""
+    """Seconds from SIGTERM to SIGKILL; None means the controller's CI_STOP_GRACE."""
     limits: Limits = Limits()
     retry: Retry = Retry()
     network: bool = True
@@ -243,7 +310,7 @@ class ExecutionPlan(_Stored):
 
 
 def plan_steps(spec: Spec) -> tuple[PlannedStep, ...] | None:
-    """Return the steps that `spec` names by `command` or `steps`, or None where it names neither."""
+    """Return the steps in `command` or `steps`, or None if `spec` has neither."""
     if spec.command is not None:
         if isinstance(spec.command, str):
             return (PlannedStep(name="command", shell=spec.command),)

@@ -1,4 +1,4 @@
-"""Instants. Inside: aware `datetime` in UTC. On the wire: RFC 3339 with `Z`. In storage: microseconds since 1970."""
+"""Times: aware `datetime` in UTC inside, RFC 3339 with `Z` on the wire, microseconds since 1970 in storage."""
 
 import time
 from collections.abc import Callable
@@ -8,24 +8,24 @@ from functools import lru_cache
 from ci_common.parsing.text import shown
 
 Clock = Callable[[], datetime]
-"""A source of the present instant; injected wherever a decision depends on it."""
+"""Returns the current time; injected wherever a decision depends on it."""
 
 Uptime = Callable[[], float]
-"""A source of the machine's uptime in seconds, which nobody sets; injected as a clock is."""
+"""Returns the machine's uptime in seconds, which cannot be set; injected like a clock."""
 
 _INSTANT_CHARACTERS = 64
-"""More than the longest form of an instant has."""
+"""More than the longest notation of a time has."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 def utc_now() -> datetime:
-    """Return the present instant in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 def uptime() -> float:
-    """Return the seconds since the machine's boot, those of its sleep included where the system counts them."""
+    """Return the seconds since the machine's boot, including its sleep if the system counts that."""
     return time.clock_gettime(_BOOT_CLOCK) if _BOOT_CLOCK is not None else time.monotonic()
 
 
@@ -35,7 +35,7 @@ def to_rfc3339(instant: datetime) -> str:
 
 
 def micros_to_rfc3339(micros: int) -> str:
-    """Return the instant `micros` microseconds after the start of 1970 UTC as RFC 3339, with microseconds and `Z`."""
+    """Return the time `micros` microseconds after 1970 UTC began as RFC 3339 with microseconds and `Z`."""
     seconds, rest = divmod(micros, 1_000_000)
     return f"{_to_seconds(seconds)}.{rest:06d}Z"
 
@@ -46,7 +46,7 @@ def _to_seconds(seconds: int) -> str:
 
 
 def from_rfc3339(text: str) -> datetime:
-    """Parse an RFC 3339 instant. Raises ValueError where the text is none, or none of the years 1 to 9999 in UTC."""
+    """Parse a time in RFC 3339. Raises ValueError if it is not one in the years 1 to 9999 in UTC."""
     try:
         instant = datetime.fromisoformat(text if len(text) <= _INSTANT_CHARACTERS else "")
         if instant.tzinfo is not None:
@@ -65,5 +65,5 @@ def to_micros(instant: datetime) -> int:
 
 
 def from_micros(micros: int) -> datetime:
-    """Return the instant `micros` microseconds after the start of 1970 UTC."""
+    """Return the time `micros` microseconds after 1970 UTC began."""
     return _EPOCH + timedelta(microseconds=micros)

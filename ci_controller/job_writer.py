@@ -1,7 +1,7 @@
 """The controller's writes to the rows of jobs: each is checked against the lease, and takes the job's milestones along.
 
 Milestones are kept in memory until the next write to the row. Those that a controller which died had not written are
-missing then, except for the ones that files show (`ci_common.timeline.left_in_files`).
+missing then, except for the ones that files show (`ci_common.timeline.milestones_in_files`).
 """
 
 from collections.abc import Iterable
@@ -11,15 +11,15 @@ from functools import cache
 from typing import Any
 
 from ci_common.jobs import Job, State
-from ci_common.system.process_start import boot_id
-from ci_common.timeline import Station, Trace
+from ci_common.system.processes import boot_id
+from ci_common.timeline import Milestone, Timeline
 from ci_common.times import Clock, Uptime, to_micros, uptime, utc_now
 from ci_persistence.repository import JobRepository, Lease
 
 COMMITTED = {
-    State.STARTING: Station.STARTING,
-    State.RUNNING: Station.RUNNING,
-    State.COMPLETED: Station.COMPLETED,
+    State.STARTING: Milestone.STARTING,
+    State.RUNNING: Milestone.RUNNING,
+    State.COMPLETED: Milestone.COMPLETED,
 }
 """The milestones that are reached once the row with this state is committed; so the next write has them."""
 
@@ -29,7 +29,7 @@ _boot = cache(boot_id)
 @dataclass(frozen=True, slots=True)
 class _Path:
     attempt: int
-    trace: Trace
+    trace: Timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Timelines:
     uptime: Uptime = uptime
     _paths: dict[str, _Path] = field(default_factory=dict)
 
-    def of(self, job: Job) -> Trace:
+    def of(self, job: Job) -> Timeline:
         """Return the timeline of the attempt that `job` is at; for an earlier attempt, a copy of its own."""
         known = self._paths.get(job.id)
         if known is None or known.attempt < job.attempt:
@@ -52,7 +52,7 @@ class Timelines:
         for job in queued:
             known = self._paths.get(job.id)
             if known is None or known.attempt != job.attempt:
-                self.of(job).note(Station.SEEN)
+                self.of(job).note(Milestone.SEEN)
 
     def forget(self, job_id: str, attempt: int) -> None:
         """Forget an attempt that has ended, or that another controller drives."""
@@ -60,9 +60,9 @@ class Timelines:
         if known is not None and known.attempt == attempt:
             del self._paths[job_id]
 
-    def _resumed(self, job: Job) -> Trace:
+    def _resumed(self, job: Job) -> Timeline:
         before = [*job.arrival.values(), *(to_micros(attempt.end_time) for attempt in job.earlier_attempts)]
-        return Trace(job.trace, after=max(before, default=0), clock=self.clock, uptime=self.uptime)
+        return Timeline(job.trace, after=max(before, default=0), clock=self.clock, uptime=self.uptime)
 
 
 @dataclass(frozen=True, slots=True)

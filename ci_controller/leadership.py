@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from ci_common.errors import CiError, LeadershipLost, StaleWrite
 from ci_common.system.processes import ProcessIdentity
 from ci_common.times import Uptime
-from ci_persistence.repository import Held, LeaderLease, Lease
+from ci_persistence.repository import LeaderLease, Lease, LeaseState
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ async def _stand_by(
             if unreleased is not None:
                 await leases.release(unreleased)
                 unreleased = None
-            lapsed = watch.lapsed(await leases.held())
+            lapsed = watch.lapsed(await leases.lease_state())
             asked = uptime()
             lease = await leases.acquire(holder, seconds, lapsed)
             now = "another controller leads; this one stands by"
@@ -99,10 +99,10 @@ class LeaseWatch:
 
     def __init__(self, uptime: Uptime) -> None:
         self._uptime = uptime
-        self._held: Held | None = None
+        self._held: LeaseState | None = None
         self._since = 0.0
 
-    def lapsed(self, held: Held | None) -> Held | None:
+    def lapsed(self, held: LeaseState | None) -> LeaseState | None:
         """Take the lease as it now is; return it if it has not changed for as long as it lasts."""
         if held != self._held:
             self._held, self._since = held, self._uptime()

@@ -8,24 +8,28 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from ci_common.errors import RuntimeUnavailable
+from ci_common.errors import RuntimeUnavailable, StaleWrite, Unavailable
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
-from ci_common.system.tasks import alongside
+from ci_common.system.tasks import background_task
 from ci_common.system.watch import FileWatcher
 from ci_common.times import Clock, Uptime, uptime, utc_now
 from ci_controller.job_writer import JobWriter, Timelines
 from ci_controller.leadership import Leadership, lead_forever
-from ci_controller.ownership import take_possession
+from ci_controller.ownership import claim_database
 from ci_controller.plan import Jitter
 from ci_controller.reconciler import Reconciler
 from ci_controller.runtime.docker import DockerRuntime
 from ci_controller.runtime.process.runtime import ProcessRuntime
 from ci_controller.runtime.protocol import LocalRuntime
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.sqlite.opening import open_installation
+from ci_persistence.storage import Storage
 
 log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0
+"""How long to wait before leading again after a term could not begin."""
 
 
 @dataclass(slots=True)
@@ -34,7 +38,7 @@ class Parts:
 
     settings: Settings
     data: DataDirectory
-    repository: SQLiteJobRepository
+    repository: Storage
     runtimes: dict[str, LocalRuntime]
     watcher: FileWatcher
     clock: Clock = utc_now
@@ -43,20 +47,17 @@ class Parts:
 
 
 @asynccontextmanager
-async def assembled(settings: Settings, repository: SQLiteJobRepository | None = None) -> AsyncIterator[Parts]:
+async def assembled(settings: Settings, repository: Storage | None = None) -> AsyncIterator[Parts]:
     """Yield the parts of a controller, connected; they are let go of on the way out.
 
-    A `repository` that is open already is used and left open. The database is this data directory's then
-    (`ci_controller.ownership`). Raises Unavailable, SettingsError.
+    A `repository` that is open already is used and left open. Raises Unavailable, SettingsError, also where the
+    database belongs to another data directory.
     """
     data = DataDirectory(settings.data_path)
-    data.create()
     async with AsyncExitStack() as stack:
         if repository is None:
-            repository = SQLiteJobRepository(settings.db_path)
-            stack.push_async_callback(repository.close)
-            await repository.open()
-        installation = await take_possession(repository, data, utc_now, patience=settings.lease_seconds + 1)
+            repository = await stack.enter_async_context(open_installation(settings))
+        installation = await repository.installation()
         watcher = await stack.enter_async_context(FileWatcher())
         runtimes: dict[str, LocalRuntime] = {
             "docker": DockerRuntime(settings, installation.id, data),
@@ -73,6 +74,13 @@ async def control(parts: Parts) -> None:
     chosen = await choose_runtime(settings, parts.runtimes)
 
     async def term(leadership: Leadership) -> None:
+        try:
+            await claim_database(parts.repository, leadership.lease, parts.data, settings.db_path)
+        except (StaleWrite, Unavailable) as exc:
+            log.warning("the database could not be bound to its data directory, and is again soon: %s", exc)
+            await asyncio.sleep(RETRY_SECONDS)
+            leadership.ended.set()
+            return
         reconciler = Reconciler(
             settings=settings,
             writer=JobWriter(
@@ -92,7 +100,7 @@ async def control(parts: Parts) -> None:
     await lead_forever(parts.repository, holder, seconds=seconds, uptime=parts.uptime, term=term)
 
 
-async def _assemble_and_control(settings: Settings, repository: SQLiteJobRepository | None = None) -> None:
+async def _assemble_and_control(settings: Settings, repository: Storage | None = None) -> None:
     async with assembled(settings, repository) as parts:
         await control(parts)
 
@@ -116,12 +124,12 @@ async def choose_runtime(settings: Settings, runtimes: dict[str, LocalRuntime]) 
 
 
 @asynccontextmanager
-async def controlling(settings: Settings, repository: SQLiteJobRepository) -> AsyncIterator[None]:
+async def controlling(settings: Settings, repository: Storage) -> AsyncIterator[None]:
     """Run a controller beside something else, on the same open repository.
 
     Should it fail, the block is cancelled and what failed is raised.
     """
-    async with alongside(_assemble_and_control(settings, repository), name="controller"):
+    async with background_task(_assemble_and_control(settings, repository), name="controller"):
         yield
 
 

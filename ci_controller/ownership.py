@@ -1,21 +1,25 @@
-"""Whose database it is: a database belongs to one data directory, and a copy of it elsewhere is another installation.
+"""Binds a database to its data directory, and adopts one that comes from elsewhere.
 
-A copy does not know what became of the jobs in it since, and the containers of the original are not its own. So it gets
-an id of its own, under which it sees none of them, and ends the jobs that had not completed instead of running them.
+The containers of an installation carry its id. A copy of a database has the same id, and does not know what became of
+the jobs in it since. So one that is adopted gets an id of its own, under which it sees no container of the original,
+and its unfinished jobs are ended instead of run.
 """
 
 import asyncio
 import hashlib
-import logging
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from ci_common.errors import Unavailable
+from ci_common.errors import CiError
 from ci_common.job_types import is_computed
 from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, State
+from ci_common.owner_file import Mismatch, Owner, WrongDataDirectory, mismatch, place_of, write_owner
 from ci_common.run_directory.layout import DataDirectory
+from ci_common.settings import Settings
 from ci_common.system.processes import this_process
-from ci_common.times import Clock, uptime
+from ci_common.times import uptime, utc_now
 from ci_controller.execution.logs import collect_files, note_end_of_log
 from ci_controller.execution.protocol import Collected
 from ci_controller.job_writer import JobWriter
@@ -23,30 +27,42 @@ from ci_controller.leadership import LeaseWatch
 from ci_controller.policy.verdicts import Observation, Verdict, WorkloadPhase, judge
 from ci_controller.runtime.process.runtime import forget_copied_records
 from ci_controller.supervision.completion import write_end
-from ci_persistence.repository import Installation
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.repository import Database, Installation, Lease
+from ci_persistence.storage import Storage
 
-log = logging.getLogger(__name__)
-
-_TERM_SECONDS = 600.0
-"""How long the lease is held to do this. Nobody waits for it to run out, unless this machine goes down meanwhile."""
+_LEASE_SECONDS = 600.0
+"""How long the lease lasts that an adoption takes; it is released at the end."""
 _RETRY_SECONDS = 0.05
 _AT_ONCE = 64
 
 
+class AdoptionRefused(CiError):
+    """The database cannot be adopted. The message says why, and what to do."""
+
+
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """How many jobs a copy had that had not completed."""
+class Abandoned:
+    """What became of the unfinished jobs of a copied database."""
 
     ended: int
-    """These are completed now."""
+    """How many of them are completed now."""
     queued: int
-    """These were left in the queue."""
+    """How many were left in the queue."""
 
 
-def place_of(data: DataDirectory) -> str:
-    """Return the data directory as databases name it."""
-    return str(data.path.resolve())
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """What adopting a database means."""
+
+    database: Path
+    data: DataDirectory
+    installation: Installation
+    """The installation as it is before."""
+    mismatch: Mismatch | None
+    """Why the directory is not the database's; None where it is, and nothing needs to be adopted."""
+    unfinished: int
+    keeps_jobs: bool
+    """Whether the installation was moved, and keeps its id and its jobs."""
 
 
 def another_id() -> str:
@@ -54,62 +70,97 @@ def another_id() -> str:
     return uuid.uuid4().hex
 
 
-async def take_possession(
-    repository: SQLiteJobRepository, data: DataDirectory, clock: Clock, *, patience: float
-) -> Installation:
-    """Return whose database this is, having made it this data directory's where it was not.
+async def claim_database(repository: Database, lease: Lease, data: DataDirectory, database: Path) -> None:
+    """Have the database and its data directory name each other; the two were found to belong together.
 
-    A copy may hold the lease of the original's controller, which runs out there: `patience` is how many seconds to
-    wait for that. Raises Unavailable where a controller goes on leading whose data directory is another one.
+    Raises StaleWrite where another controller leads, WrongDataDirectory where another database has just taken the
+    directory, Unavailable.
     """
-    place = place_of(data)
-    deadline = asyncio.get_running_loop().time() + patience
-    watch = LeaseWatch(uptime)
-    while (stored := await repository.installation()).data_path != place:
-        lease = await repository.acquire(this_process(), _TERM_SECONDS, watch.lapsed(await repository.held()))
-        if lease is None:
-            if stored.data_path is not None and asyncio.get_running_loop().time() > deadline:
-                raise Unavailable(
-                    f"the database belongs to the data directory {stored.data_path}, in which a controller leads now, "
-                    f"and CI_DATA_DIR names {place}: give both the same one, or this one a database of its own"
-                )
-            await asyncio.sleep(_RETRY_SECONDS)
-            continue
-        try:
-            if stored.data_path is None:
-                await repository.bind(lease, Installation(stored.id, place))
-            else:
-                forget_copied_records(data)
-                settled = await settle(JobWriter(repository, lease, clock), data)
-                await repository.bind(lease, Installation(another_id(), place))
-                log.warning(
-                    "this database comes from %s: here, at %s, it is an installation of its own; jobs ended because "
-                    "what became of them there is not known: %d",
-                    stored.data_path,
-                    place,
-                    settled.ended,
-                )
-        finally:
-            await repository.release(lease)
-    return stored
+    stored = await repository.installation()
+    await asyncio.to_thread(_claim_directory, data, stored.id, database)
+    if stored.data_path != place_of(data):
+        await repository.bind(lease, Installation(stored.id, place_of(data)))
 
 
-async def settle(writer: JobWriter, data: DataDirectory, *, keep_queued: bool = False) -> Settled:
-    """End the jobs of a copied database that have not completed; with `keep_queued` only those that had left the queue.
+def _claim_directory(data: DataDirectory, installation_id: str, database: Path) -> None:
+    owner = Owner.read(data)
+    if owner is None:
+        write_owner(data, installation_id, database, replace=False)
+    elif owner.id != installation_id:
+        raise WrongDataDirectory(f"the data directory {data.path} belongs to the database {owner.database}")
+    elif owner != Owner(installation_id, str(database.resolve()), data.owner_file.lstat().st_ino):
+        write_owner(data, installation_id, database, replace=True)
 
-    One whose run directory holds its result gets that. May be repeated.
+
+async def plan_adoption(settings: Settings, repository: Storage, *, as_copy: bool) -> Adoption:
+    """Return what it means to adopt the database for the data directory that `settings` name. Changes nothing."""
+    data, installation = DataDirectory(settings.data_path), await repository.installation()
+    try:
+        found = mismatch(data, settings.db_path, installation.id, installation.data_path)
+    except WrongDataDirectory as exc:
+        is_here = installation.data_path == place_of(data)
+        found = Mismatch(str(exc), "", moved_from=place_of(data) if is_here else "")
+    active, queued = await repository.unfinished()
+    is_moved = found is not None and bool(found.moved_from) and not as_copy
+    return Adoption(settings.db_path.absolute(), data, installation, found, len(active) + len(queued), is_moved)
+
+
+async def adopt(adoption: Adoption, repository: Storage, say: Callable[[str], None]) -> Abandoned:
+    """Bind the database to its new data directory, and end its unfinished jobs unless they are kept.
+
+    Raises AdoptionRefused where a controller leads, Unavailable.
+    """
+    data = adoption.data
+    lease = await _acquire(repository, say)
+    try:
+        data.create()
+        if adoption.keeps_jobs:
+            abandoned, installation_id = Abandoned(0, adoption.unfinished), adoption.installation.id
+        else:
+            forget_copied_records(data)
+            abandoned = await abandon_unfinished(JobWriter(repository, lease, utc_now), data)
+            installation_id = another_id()
+        # After a crash in between, the next `ci adopt` goes on. No container has the new id before it is bound.
+        await repository.bind(lease, Installation(installation_id, place_of(data)))
+        await asyncio.to_thread(write_owner, data, installation_id, adoption.database, replace=True)
+    finally:
+        await repository.release(lease)
+    return abandoned
+
+
+async def _acquire(repository: Storage, say: Callable[[str], None]) -> Lease:
+    """Return the lease. A copied database has that of the original's controller, which is waited for to run out."""
+    watch, first = LeaseWatch(uptime), await repository.lease_state()
+    while True:
+        held = await repository.lease_state()
+        lease = await repository.acquire(this_process(), _LEASE_SECONDS, watch.lapsed(held))
+        if lease is not None:
+            return lease
+        if held is not None and first is not None:
+            if (held.fence, held.renewal) != (first.fence, first.renewal):
+                raise AdoptionRefused("a controller leads with this database: stop it, and run `ci adopt` again")
+            say(f"waiting for up to {held.seconds:g} s to see whether a controller leads with this database")
+        first = held
+        await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def abandon_unfinished(writer: JobWriter, data: DataDirectory, *, keep_queued: bool = False) -> Abandoned:
+    """End the unfinished jobs of a copied database; with `keep_queued` only those that had left the queue.
+
+    A job whose run directory holds its result gets that result. May be repeated.
     """
     repository = writer.repository
     queued = await repository.queued()
     jobs = await repository.active() + ([] if keep_queued else queued)
     for start in range(0, len(jobs), _AT_ONCE):
         await asyncio.gather(*(_end(job, writer, data) for job in jobs[start : start + _AT_ONCE]))
-    return Settled(ended=len(jobs), queued=len(queued) if keep_queued else 0)
+    return Abandoned(ended=len(jobs), queued=len(queued) if keep_queued else 0)
 
 
 async def _end(job: Job, writer: JobWriter, data: DataDirectory) -> None:
     if is_computed(job.type):
-        await write_end(job, _unknown(job), Collected(0, hashlib.sha256().hexdigest()), writer)
+        left = Collected(0, hashlib.sha256().hexdigest())
+        await write_end(job, _unknown(job), left, writer)
         return
     left = await collect_files(job, data)
     ended = data.run(job.id, job.attempt).read_exit()
@@ -120,9 +171,8 @@ async def _end(job: Job, writer: JobWriter, data: DataDirectory) -> None:
 
 
 def _unknown(job: Job) -> Verdict:
-    was = "waited" if job.state is State.QUEUED else "ran"
+    was = "waiting" if job.state is State.QUEUED else "running"
     message = (
-        f"it {was} when the copy of the database was made that is used now; what became of it since is not known, and "
-        "it is not run again by itself"
+        f"the database was copied or restored while this job was {was}; its outcome is unknown, so it was not run again"
     )
     return Verdict(Conclusion.ERRORED, Reason(ReasonCode.RESTORED, message))

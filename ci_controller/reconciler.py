@@ -17,16 +17,12 @@ from ci_common.job_types import is_computed
 from ci_common.jobs import Job, State
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
-from ci_common.system.disk import Disk
-from ci_common.system.reserved_space import Ballast
+from ci_common.system.disk import Ballast, Disk
 from ci_common.system.watch import FileWatcher
 from ci_controller.execution.builtin import BuiltinExecution
 from ci_controller.execution.protocol import Execution
 from ci_controller.execution.workloads import WorkloadExecution
-from ci_controller.gc.janitor import Janitor
-from ci_controller.gc.remover import Remover
-from ci_controller.gc.strays import Strays
-from ci_controller.gc.sweeper import Sweeper
+from ci_controller.gc.collectors import Garbage
 from ci_controller.job_writer import JobWriter
 from ci_controller.leadership import Leadership
 from ci_controller.plan import Jitter
@@ -40,7 +36,6 @@ from ci_persistence.retention import JobRetention
 
 log = logging.getLogger(__name__)
 
-DIRECTORY_SWEEP_SECONDS = 6 * 3600.0
 IDLE_STEPS = 8
 """How many times longer the intervals are while there is no job: events wake the loop all the same."""
 RETRY_EVENTS_SECONDS = 1.0
@@ -107,20 +102,18 @@ class Reconciler:
         self._images = Images(runtimes[chosen], self.wake)
         slots, disk = settings.max_concurrency, Disk.of(settings)
         self._scheduler = Scheduler(writer, self._images, self._execution_of, slots, disk)
-        self._janitor = Janitor(data, writer, self._supervisors.supervise)
-        self._remover = Remover(
+        self._garbage = Garbage(
+            settings,
             data=data,
+            writer=writer,
             retention=retention,
-            lease=writer.lease,
             runtimes=self._runtimes,
             executions=self._executions,
-            watcher=watcher,
+            supervise=self._supervisors.supervise,
             is_supervised=self._supervisors.hurry,
+            check=check,
         )
         self._scarcity = Scarcity(data, ballast, self._supervisors.end_greediest)
-        able = max(self._runtimes.values(), key=lambda runtime: runtime.isolated)
-        strays = Strays(data, writer.repository, able)
-        self._sweeper = Sweeper(settings, writer=writer, retention=retention, data=data, strays=strays, check=check)
         self._has_begun: set[str] = set()
         """The runtimes that know that a term has begun."""
         self._busy = asyncio.Event()
@@ -135,10 +128,10 @@ class Reconciler:
 
     def _wake_all(self) -> None:
         self.wake()
-        self._remover.wake()
+        self._garbage.wake()
 
     def _note_supervisor_ended(self, is_over: bool) -> None:
-        self._remover.note_supervisor_ended()
+        self._garbage.note_supervisor_ended()
         if not is_over or not self._supervisors:
             self.wake()
 
@@ -151,9 +144,7 @@ class Reconciler:
                     eternal.create_task(self._follow_workloads(name), name=f"workloads of {name}")
                     eternal.create_task(execution.run(), name=f"execution on {name}")
                 eternal.create_task(self._follow_database(), name="database changes")
-                eternal.create_task(self._sweep_directories(), name="directory sweep")
-                eternal.create_task(self._remover.run(), name="removals")
-                eternal.create_task(self._sweeper.run(), name="retention")
+                eternal.create_task(self._garbage.run(), name="garbage collection")
                 eternal.create_task(self._scarcity.run(), name="scarcity")
                 await self._follow_jobs()
         finally:
@@ -205,7 +196,7 @@ class Reconciler:
                 self._supervisors.supervise(job.as_of(key.attempt))
             elif job.state is State.COMPLETED:  # An older copy of the database knows of no such attempt.
                 orphans.append(key)
-        await self._janitor.sweep_orphans(self._executions[name], orphans)
+        await self._garbage.collect_workloads(name, orphans)
 
     async def _reconnect(self, name: str, exc: RuntimeUnavailable) -> None:
         """Try to reach an engine again that new jobs or running ones need."""
@@ -257,11 +248,3 @@ class Reconciler:
         gives_slot = job.state is State.COMPLETED and self._some_wait
         if gives_slot or job.state is State.QUEUED or job.cancel_requested_time is not None:
             self.wake()
-
-    async def _sweep_directories(self) -> None:
-        while True:
-            try:
-                await self._janitor.sweep_directories()
-            except (CiError, OSError) as exc:
-                log.warning("the directories could not be swept: %s", exc)
-            await asyncio.sleep(DIRECTORY_SWEEP_SECONDS)

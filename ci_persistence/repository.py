@@ -1,4 +1,4 @@
-"""The protocols of storage. `SQLiteJobRepository` implements both; the suite in tests/contracts runs against each.
+"""The protocols of storage. `SQLiteJobRepository` implements them; the suites in tests/contracts run against each.
 
 Who writes what (law 1): `add` and `request_cancel` belong to the API, `update` and the lease to the controller.
 Every method may raise `Unavailable` where the database cannot be reached or its disk is full; nothing is half-written
@@ -43,20 +43,20 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """Whose database it is."""
+    """The installation that owns the database."""
 
     id: str
-    """What containers carry, so that nobody touches another's."""
+    """The label of its containers, so that two installations on one engine never touch each other's."""
     data_path: str | None
-    """The data directory it belongs to, absolute and without symbolic links; None until a controller has been there."""
+    """Its data directory, absolute and without symbolic links; None until a controller has used the database."""
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """Somebody's lease as it stands; every renewal makes another one of it.
+class LeaseState:
+    """The present lease. Every renewal changes it.
 
-    One that has not changed for `seconds` has run out. Whoever wants to know measures that with a clock of their own,
-    so that it does not matter what the clocks say or that somebody sets them.
+    A lease that has not changed for `seconds` has expired. An observer measures that with its own uptime, so neither
+    the clocks of other machines nor a change of the clock matters.
     """
 
     fence: int
@@ -64,8 +64,8 @@ class Held:
     seconds: float
 
 
-class JobRepository(Protocol):
-    """The jobs of one installation."""
+class Database(Protocol):
+    """The connection to one installation's database."""
 
     async def open(self) -> None:
         """Connect, and bring the schema up to date; wait a while where another program keeps the database locked.
@@ -74,28 +74,20 @@ class JobRepository(Protocol):
         """
 
     async def close(self) -> None:
-        """Finish what was begun and disconnect. May be called twice, and without `open`."""
+        """Finish the running operations and disconnect. May be called twice, and without `open`."""
 
     async def ping(self) -> None:
         """Raise Unavailable where the database does not answer a read."""
 
     async def installation(self) -> Installation:
-        """Return whose database this is. Its id is made with the database."""
+        """Return the installation that owns the database. Its id is made with the database."""
 
     async def bind(self, lease: Lease, installation: Installation) -> None:
-        """Write whose database this is. Raises StaleWrite where somebody else leads by now."""
+        """Set the installation that owns the database. Raises StaleWrite where `lease` does not lead."""
 
-    async def add(self, job: NewJob, *, max_queued: int) -> Job:
-        """Store a new job in state QUEUED with reason `waiting_for_controller`, and return it.
 
-        Its `arrival` gets the station `persisting`.
-
-        Durable once it returns. Raises QueueFull where `max_queued` jobs are queued already. A caller that is cancelled
-        learns what came of it: CancelledError means that the job is not stored and never will be.
-        """
-
-    async def queue_length(self) -> int:
-        """Return how many jobs are QUEUED."""
+class JobReader(Protocol):
+    """Reads the jobs of one installation."""
 
     async def get(self, job_id: str) -> Job:
         """Return the job. Raises JobNotFound."""
@@ -106,20 +98,11 @@ class JobRepository(Protocol):
     async def get_holders(self, workloads: Iterable[str]) -> dict[str, Job]:
         """Return the jobs whose present attempts took these waiting workloads, by workload."""
 
-    async def pool(self) -> PoolState:
-        """Return what the leader last told of its pool."""
-
-    async def publish_pool(self, state: PoolState, lease: Lease) -> None:
-        """Tell what the pool is like. Raises LeadershipLost where somebody else leads by now, or nobody."""
-
     async def list_jobs(self, where: JobFilter, *, limit: int, older_than: str | None = None) -> list[Job]:
         """Return at most `limit` jobs, newest first; with `older_than` only those whose id sorts before it."""
 
-    async def request_cancel(self, job_id: str, now: datetime) -> Job:
-        """Stamp the time of the first request, and return the job; a later request changes nothing.
-
-        Raises JobNotFound, JobAlreadyCompleted.
-        """
+    async def queue_length(self) -> int:
+        """Return how many jobs are QUEUED."""
 
     async def queued(self) -> list[Job]:
         """Return all QUEUED jobs in the order in which they are to start: higher priority first, then older first."""
@@ -128,44 +111,73 @@ class JobRepository(Protocol):
         """Return all jobs that are STARTING or RUNNING."""
 
     async def unfinished(self) -> tuple[list[Job], list[Job]]:
-        """Return what `active` and `queued` return, by one question."""
+        """Return what `active` and `queued` return, in one round trip."""
+
+    def changes(self, on_row: Callable[[Job], object] | None = None) -> AsyncGenerator[None, None]:
+        """Yield soon after every commit to the database, by this repository or by any other.
+
+        Several commits may cause one yield, and a yield may come without a commit; a commit made after the iteration
+        began is never missed. The first `anext` returns at once. Close the iterator with `aclose` when done.
+
+        With `on_row`, it is called with every row that is stored or updated through this repository, as soon as that is
+        durable. Then only other changes cause a yield: commits of other repositories, and deletions.
+        """
+
+
+class PoolStatus(Protocol):
+    """What the leading controller publishes about its pool of waiting containers."""
+
+    async def pool(self) -> PoolState:
+        """Return what the leader published last."""
+
+    async def publish_pool(self, state: PoolState, lease: Lease) -> None:
+        """Publish the pool's state. Raises LeadershipLost where `lease` does not lead."""
+
+
+class JobRepository(JobReader, PoolStatus, Protocol):
+    """Reads and writes the jobs of one installation."""
+
+    async def add(self, job: NewJob, *, max_queued: int) -> Job:
+        """Store a new job in state QUEUED with reason `waiting_for_controller`, and return it.
+
+        Its `arrival` gets the station `persisting`.
+
+        Durable once it returns. Raises QueueFull where `max_queued` jobs are queued already. A cancelled caller learns
+        the outcome: CancelledError means that the job is not stored and never will be.
+        """
+
+    async def request_cancel(self, job_id: str, now: datetime) -> Job:
+        """Stamp the time of the first request, and return the job; a later request changes nothing.
+
+        Raises JobNotFound, JobAlreadyCompleted.
+        """
 
     async def update(self, job: Job, lease: Lease, **changes: Any) -> Job:
         """Write `changes` (fields of `Job`) if the row still has `job.version` and `lease` still leads.
 
-        The one compare-and-set function. Returns the job as it now is, with a higher version and with any cancel
-        request that came meanwhile. Raises StaleWrite where another version was met, LeadershipLost where another
-        leader was or nobody leads, JobNotFound, and ValueError for a transition that `TRANSITIONS` does not have or a
-        field the controller does not own.
-        """
-
-    def changes(self, see: Callable[[Job], object] | None = None) -> AsyncGenerator[None, None]:
-        """Yield soon after anybody, through this repository or another, has committed something.
-
-        Several commits may come as one, and a yield may come for nothing; a commit made after the iteration began is
-        never missed. The first `anext` returns at once. Close the iterator with `aclose` when done.
-
-        With `see`, that is called with every row that is stored or updated through this repository, as soon as that is
-        durable, and there is a yield only for what it is not shown: the commits of other repositories, and deletions.
+        The one compare-and-set function. Returns the job as it now is, with a higher version and with a cancel request
+        that was made since `job` was read. Raises StaleWrite where the row has another version, LeadershipLost where
+        `lease` does not lead, JobNotFound, and ValueError for a transition that `TRANSITIONS` does not have or a field
+        the controller does not own.
         """
 
 
 class LeaderLease(Protocol):
     """At most one controller leads per database at any time."""
 
-    async def held(self) -> Held | None:
-        """Return the lease that somebody holds, whether or not it has run out; None where nobody does."""
+    async def lease_state(self) -> LeaseState | None:
+        """Return the present lease, expired or not; None where no controller holds one."""
 
-    async def acquire(self, holder: ProcessIdentity, seconds: float, lapsed: Held | None = None) -> Lease | None:
-        """Return a lease with a new, higher fence if nobody leads, its holder is dead, or it is still `lapsed`.
+    async def acquire(self, holder: ProcessIdentity, seconds: float, expired: LeaseState | None = None) -> Lease | None:
+        """Return a lease with a new, higher fence if no controller leads, its holder is dead, or it is `expired`.
 
-        `holder` is this process, so that a dead holder on this machine is recognised at once; one that cannot be
-        judged from here leads until its lease has run out: `lapsed` is what the caller has seen unchanged for so long.
-        Returns None while somebody leads, be it another controller in the same process: the fence tells them apart.
+        `holder` is this process. A dead holder on this machine is recognised at once. A holder that cannot be observed
+        from here leads until its lease has expired: `expired` is the lease that the caller has seen unchanged for so
+        long. Returns None while a controller leads, even one in the same process: the fence tells them apart.
         """
 
     async def renew(self, lease: Lease, seconds: float) -> None:
-        """Lead for `seconds` more. Raises LeadershipLost where somebody else leads by now, or nobody."""
+        """Lead for `seconds` more. Raises LeadershipLost where `lease` does not lead."""
 
     async def release(self, lease: Lease) -> None:
-        """Stop leading, so that another may begin at once. Does nothing where somebody else leads."""
+        """Stop leading, so that another controller may begin at once. Does nothing where `lease` does not lead."""

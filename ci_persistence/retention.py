@@ -1,8 +1,8 @@
-"""The protocol of deletion: jobs go whole, and what they leave behind is known until it is gone, too.
+"""The protocol of deletion: a deleted job leaves a removal until its containers and files are removed as well.
 
-A completed job is deleted by one statement, which leaves a note of what remains to be removed in the same transaction.
-From then on the job is gone for every reader. Whoever leads removes containers and files, and then the note. So
-whatever dies in between, record and files go together, or not at all.
+One statement deletes a completed job, and leaves a `Removal` in the same transaction. From then on the job does not
+exist for any reader. The leading controller removes containers and files, and then the removal. So a crash in between
+never leaves files that no record names.
 
 `SQLiteJobRepository` implements it; the suite in tests/contracts runs against it. Every method may raise `Unavailable`.
 """
@@ -22,7 +22,7 @@ class Ended:
 
     project: str | None = None
     other_than: frozenset[str] = frozenset()
-    """None of these projects'; those that belong to no project are meant."""
+    """No job of these projects. Jobs that belong to no project are included."""
     conclusions: frozenset[Conclusion] = frozenset()
     with_upload: bool = False
     """Only jobs that came with an upload."""
@@ -31,39 +31,39 @@ class Ended:
     before: datetime | None = None
     """Ended earlier."""
     keep: int = 0
-    """Not the newest so many of those that project, conclusions and upload narrow to, whenever they ended."""
+    """Leave out this many of the newest jobs that project, conclusions and upload narrow to, whenever they ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What a deleted job has left behind."""
+    """A deleted job whose containers or files are not all removed yet."""
 
     job_id: str
     runtimes: frozenset[str]
-    """Where its attempts ran; empty where none got so far."""
+    """The runtimes of all its attempts; empty where no attempt had one."""
 
 
 class JobRetention(Protocol):
-    """The completed jobs of one installation, and what deleted ones have left behind."""
+    """Deletes completed jobs, and keeps track of what is still to be removed."""
 
     async def ended(self, where: Ended, *, limit: int) -> list[str]:
-        """Return the ids of at most `limit` completed jobs, those first that ended first."""
+        """Return the ids of at most `limit` completed jobs, in the order in which they ended."""
 
     async def crowded_projects(self, more_than: int) -> list[str]:
-        """Return the projects that have more completed jobs than so many."""
+        """Return the projects that have more than `more_than` completed jobs."""
 
     async def delete(self, job_ids: Iterable[str], *, lease: Lease | None = None) -> list[str]:
         """Delete those of the jobs that have completed, and return their ids in the same order. Each leaves a removal.
 
-        Durable once it returns. Many are deleted in several short transactions, so that other writers get their turn.
-        With `lease`, only while it leads: raises StaleWrite, and what was deleted by then is.
+        Durable once it returns. Many jobs are deleted in several short transactions, so that other writers do not wait
+        long. With `lease`, deletes only while it leads: raises StaleWrite otherwise, perhaps after some transactions.
         """
 
     async def removals(self, *, after: str = "", limit: int) -> list[Removal]:
-        """Return at most `limit` removals by their ids, which sort behind `after`."""
+        """Return at most `limit` removals in the order of their job ids, from behind `after`."""
 
     async def count_removals(self) -> int:
-        """Return how many deleted jobs have left something behind."""
+        """Return how many removals there are."""
 
     async def forget_removals(self, job_ids: Iterable[str], lease: Lease) -> None:
-        """Note that nothing is left of these deleted jobs. Raises StaleWrite where the lease does not lead."""
+        """Delete the removals of jobs of which nothing is left. Raises StaleWrite where `lease` does not lead."""

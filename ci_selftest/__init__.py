@@ -1,5 +1,7 @@
-"""Proves the product's promises on the user's own machine: real jobs, known byte for byte, while parts are killed.
+"""`ci selftest`: proves the product's promises on the user's own machine, with real jobs while parts are killed.
 
-`chaos.py` is one run from its beginning to its table. `plans.py` and `schedule.py` say what a seed stands for,
-`checks.py` what counts as a broken promise; none of the three does anything. The rest carries it out.
+`run.py` is one run from its beginning to its table. `jobs/plans.py` and `schedule.py` derive the jobs and the faults
+from a seed, and `jobs/checks.py` decides what counts as a broken promise; these three have no side effects.
+
+Its function is frozen: what it promises is in docs/selftest.md, and new kinds of faults belong to the tests.
 """

@@ -1,4 +1,4 @@
-"""The installation that is hurt: two API processes and two controllers, as separate as an operator can run them."""
+"""The installation under test: two API processes and two controllers, all separate."""
 
 import asyncio
 import os
@@ -16,10 +16,10 @@ from ci_selftest.schedule import LEASE_SECONDS
 from ci_selftest.scratch import Scratch
 
 SLOTS = 4
-WAITING_CONTAINERS = 3
-"""Fewer than slots, so that some jobs start warm and some cold."""
 """MAX_CONCURRENCY of the installation."""
-GRACE_SECONDS = 1.0
+_POOL_SIZE = 3
+"""Fewer than slots, so that some jobs start warm and some cold."""
+_GRACE_SECONDS = 1.0
 _UP_WITHIN_SECONDS = 60.0
 _LEADS = re.compile(rb"this controller leads \(term (\d+)\)")
 _OURS = re.compile(r"(CI|MAX)_.*|PORT|XDG_STATE_HOME|TMPDIR")
@@ -27,14 +27,14 @@ _KEPT = frozenset({"CI_CA_BUNDLE", "CI_PASS_ENV"})
 
 
 class PartsNotUp(CiError):
-    """The installation does not come up."""
+    """The installation does not start."""
 
 
 class Installation:
-    """The parts, all on one scratch directory."""
+    """The processes under test, all on one scratch directory."""
 
     def __init__(self, scratch: Scratch, *, runtime: str, image: str, ports: Sequence[int]) -> None:
-        """`ports` are those of the servers, which are two; they stay the same whenever a server is started again."""
+        """`ports` are those of the two servers, which keep them when they are restarted."""
         self.urls = [f"http://127.0.0.1:{port}" for port in ports]
         self._environment = _environment(scratch, runtime=runtime, image=image)
         self.apis = [
@@ -56,12 +56,12 @@ class Installation:
 
     @property
     def client_environment(self) -> dict[str, str]:
-        """The variables for `ci` commands that use the installation."""
+        """The environment for `ci` commands that use the installation."""
         return dict(self._environment)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run all parts. At the end they are ended, in whatever state they are. Raises PartsNotUp."""
+        """Run all parts while the block runs. Raises PartsNotUp."""
         try:
             for part in self.parts:
                 await part.open()
@@ -71,7 +71,7 @@ class Installation:
             await asyncio.gather(*(part.close() for part in self.parts))
 
     def leader(self) -> Part:
-        """Return the controller that leads, as far as the controllers have said."""
+        """Return the controller that leads, according to the controllers' logs."""
         return max(self.controllers, key=_last_term)
 
     def standby(self) -> Part:
@@ -79,7 +79,7 @@ class Installation:
         return min(self.controllers, key=_last_term)
 
     async def up(self) -> None:
-        """Return once all servers answer. Raises PartsNotUp."""
+        """Wait until all servers answer. Raises PartsNotUp."""
         for url in self.urls:
             await self._up(url)
 
@@ -93,12 +93,12 @@ class Installation:
             except ClientError as exc:
                 problem = exc
             if asyncio.get_running_loop().time() > deadline:
-                raise PartsNotUp(f"the server did not come up within {_UP_WITHIN_SECONDS:.0f} s: {problem}")
+                raise PartsNotUp(f"the server did not start within {_UP_WITHIN_SECONDS:.0f} s: {problem}")
             await asyncio.sleep(0.1)
 
 
 def _environment(scratch: Scratch, *, runtime: str, image: str) -> dict[str, str]:
-    """Return the user's variables, without what would make the installation anything but one of its own."""
+    """Return the environment of the parts: the user's, without variables that would connect it to anything else."""
     users = {name: value for name, value in os.environ.items() if not _OURS.fullmatch(name) or name in _KEPT}
     return users | {
         "CI_DB_PATH": str(scratch.database),
@@ -109,10 +109,10 @@ def _environment(scratch: Scratch, *, runtime: str, image: str) -> dict[str, str
         "CI_CONTROLLER": "off",
         "CI_LEASE_SECONDS": f"{LEASE_SECONDS:g}",
         "CI_RECONCILE_INTERVAL": "0.5",
-        "CI_STOP_GRACE": f"{GRACE_SECONDS:g}",
+        "CI_STOP_GRACE": f"{_GRACE_SECONDS:g}",
         "CI_HOST": "127.0.0.1",
         "MAX_CONCURRENCY": str(SLOTS),
-        "CI_POOL_SIZE": str(WAITING_CONTAINERS),
+        "CI_POOL_SIZE": str(_POOL_SIZE),
         "TMPDIR": str(scratch.temporary),
         "XDG_STATE_HOME": str(scratch.state),
         "PYTHONUNBUFFERED": "1",

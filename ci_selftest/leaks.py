@@ -1,4 +1,4 @@
-"""What is left when all jobs have completed, and must not be."""
+"""Finds what is left after all jobs have completed, and must not be."""
 
 import asyncio
 import os
@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from ci_client.aio import CiClient
-from ci_common.run_directory.layout import DataDirectory
+from ci_common.run_directory.layout import UNCOMMITTED, DataDirectory
 from ci_selftest.jobs.evidence import Promise, Violation
 
 GONE_WITHIN_SECONDS = 30.0
 _LOOK_SECONDS = 0.1
 _AGE_SECONDS = 48 * 3600.0
-"""Longer than the product keeps anything in case that somebody comes back to it."""
+"""Longer than the product keeps unfinished submissions."""
 
 
 async def emptied(look: Callable[[], Awaitable[list[str]]]) -> list[str]:
-    """Return what `look` returns as soon as that is nothing, else what it returns at last."""
+    """Call `look` until it returns nothing, for at most GONE_WITHIN_SECONDS; return its last result."""
     deadline = time.monotonic() + GONE_WITHIN_SECONDS
     while True:
         left = await look()
@@ -34,36 +34,35 @@ def leaks(promise: Promise, names: list[str], why: str) -> list[Violation]:
 
 
 def age_submissions(data: DataDirectory) -> None:
-    """Make what submissions have left look old, so that servers do not wait for anybody to go on with it."""
+    """Make the files of unfinished submissions look old, so that servers remove them."""
     past = time.time() - _AGE_SECONDS
-    for top in (data.incoming, data.jobs):
-        for path in _below(top):
-            if top == data.incoming or path.name == "unconfirmed":
-                with suppress(FileNotFoundError):
-                    os.utime(path, (past, past), follow_symlinks=False)
+    interrupted = [data.incoming, *(mark.parent for mark in data.jobs.glob(f"*/{UNCOMMITTED}"))]
+    for path in (path for top in interrupted for path in (*_below(top), top)):
+        with suppress(FileNotFoundError):
+            os.utime(path, (past, past), follow_symlinks=False)
 
 
 def leaked_files(
     data: DataDirectory, jobs: Collection[str], with_uploads: Collection[str], waiting: Collection[str] = ()
 ) -> list[str]:
-    """Return the files below the data directory that completed jobs do not leave, relative to it.
+    """Return the files below the data directory that completed jobs must not leave, relative to it.
 
-    `jobs` are the ids of all jobs, `with_uploads` those of the jobs that came with one, `waiting` those of the
-    containers that wait for one.
+    `jobs` are the ids of all jobs, `with_uploads` of the jobs that came with an upload, `waiting` of warm containers.
     """
-    allowed = _allowed(jobs, with_uploads)
+    allowed = _allowed(data, jobs, with_uploads)
     entries = (path.relative_to(data.path) for path in _below(data.path))
     found = [path for path in entries if path not in allowed and not _is_log(path, jobs)]
     return sorted(str(path) for path in found if path.parts[0] != "pool" or path.parts[1] not in waiting)
 
 
-def _allowed(jobs: Collection[str], with_uploads: Collection[str]) -> set[Path]:
-    tops = {Path(name) for name in ("incoming", "jobs", "pool", "processes", "processes/ended", "ca-certificates.crt")}
+def _allowed(data: DataDirectory, jobs: Collection[str], with_uploads: Collection[str]) -> set[Path]:
+    tops = {Path(name) for name in ("incoming", "jobs", "pool", "processes", "processes/ended")}
+    tops |= {path.relative_to(data.path) for path in (data.owner_file, data.ca_bundle)}
     return tops | {Path("jobs", job) for job in jobs} | {Path("jobs", job, "upload.zip") for job in with_uploads}
 
 
 def _is_log(path: Path, jobs: Collection[str]) -> bool:
-    """Tell whether a path is a run directory with nothing but its log, or the times of that."""
+    """Return whether a path is a job's log, its run directory, or its log's times."""
     match path.parts:
         case ("jobs", job, attempt):
             return job in jobs and attempt.removesuffix(".times").isdecimal()
@@ -73,7 +72,7 @@ def _is_log(path: Path, jobs: Collection[str]) -> bool:
 
 
 def _below(directory: Path) -> Iterator[Path]:
-    """Yield everything below the directory, whatever of it goes meanwhile."""
+    """Yield everything below the directory, which may change during the walk."""
     for folder, folders, files in os.walk(directory):
         yield from (Path(folder, name) for name in (*folders, *files))
 
@@ -81,14 +80,14 @@ def _below(directory: Path) -> Iterator[Path]:
 async def leaked_slots(client: CiClient, slots: int, request: dict[str, Any]) -> list[Violation]:
     """Run as many jobs as there are slots, and return those that do not run at the same time as all others.
 
-    `request` is that of a job that never ends; all are cancelled and have completed on return. Raises ClientError.
+    `request` must be for a job that never ends. The jobs are cancelled before this returns. Raises ClientError.
     """
     ids = [await client.create_job(request) for _ in range(slots)]
     waiting = await emptied(lambda: _not_yet("running", client, ids))
     for job_id in ids:
         await client.cancel_job(job_id)
     endless = await emptied(lambda: _not_yet("completed", client, ids))
-    why = f"of {slots} jobs at once this one did not get a slot within {GONE_WITHIN_SECONDS:.0f} s"
+    why = f"of {slots} jobs at a time this one did not get a slot within {GONE_WITHIN_SECONDS:.0f} s"
     return leaks(Promise.LEAKED_SLOT, waiting, why) + leaks(
         Promise.FORGOTTEN, endless, f"it was cancelled, and did not complete within {GONE_WITHIN_SECONDS:.0f} s"
     )

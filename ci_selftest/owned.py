@@ -1,4 +1,4 @@
-"""What belongs to a scratch directory beyond its files: processes and containers, found so that they can be removed."""
+"""Finds and removes what belongs to a scratch directory besides its files: processes and containers."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from ci_selftest.scratch import Scratch, abandoned, kill_processes_of
 
 
 async def chosen_runtime(wanted: str, settings: Settings) -> str:
-    """Return `docker` or `process`; `auto` is docker where an engine answers. Raises RuntimeUnavailable."""
+    """Return `docker` or `process`; `auto` is docker if an engine answers. Raises RuntimeUnavailable."""
     if wanted == "process":
         return wanted
     engine = Engine(settings.docker_url)
@@ -27,7 +27,7 @@ async def chosen_runtime(wanted: str, settings: Settings) -> str:
 
 
 async def workloads_of(scratch: Scratch, settings: Settings) -> Workloads:
-    """Return what runs the jobs of the run in this directory, which has a database. Raises RuntimeUnavailable."""
+    """Return the workloads of the run in this directory, which has a database. Raises RuntimeUnavailable."""
     if scratch.runtime() == "process":
         return Processes(scratch.data)
     repository = SQLiteJobRepository(scratch.database)
@@ -38,13 +38,14 @@ async def workloads_of(scratch: Scratch, settings: Settings) -> Workloads:
         installation = await repository.installation()
     except BaseException:
         await engine.close()
-        await repository.close()
         raise
-    return Containers(engine, repository, installation.id)
+    finally:
+        await repository.close()
+    return Containers(engine, scratch.data, installation.id)
 
 
 async def remove_owned(scratch: Scratch, settings: Settings) -> None:
-    """Kill and remove everything that runs for this directory. Raises RuntimeUnavailable."""
+    """Kill and remove every process and container of this directory. Raises RuntimeUnavailable."""
     kill_processes_of(scratch)
     if scratch.database.exists():
         workloads = await workloads_of(scratch, settings)
@@ -55,7 +56,7 @@ async def remove_owned(scratch: Scratch, settings: Settings) -> None:
 
 
 async def remove_abandoned(parent: Path, settings: Settings) -> list[str]:
-    """Remove what runs that were killed left below `parent`; return their directories. Raises RuntimeUnavailable."""
+    """Remove what killed self-tests left below `parent`; return their directories. Raises RuntimeUnavailable."""
     with abandoned(parent) as left:
         for scratch in left:
             await remove_owned(scratch, settings)

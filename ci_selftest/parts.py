@@ -1,4 +1,4 @@
-"""One process of the installation: started, killed, paused and ended, and started again where it ends by itself."""
+"""One process of the installation. It is started, killed, paused and stopped, and restarted if it exits by itself."""
 
 import asyncio
 import os
@@ -10,23 +10,23 @@ from contextlib import suppress
 from pathlib import Path
 
 _BACK_AFTER_SECONDS = 0.5
-"""How soon a part that ended by itself is started again, as a service manager would."""
+"""How soon a part that exited by itself is restarted, as a service manager would."""
 _LEAVES_WITHIN_SECONDS = 20.0
 
 
 class Part:
-    """A `ci` command in a process of its own, whose standard error goes to a file.
+    """A `ci` command in its own process, whose standard error goes to a file.
 
-    One thing is done to it at a time, by whoever holds `turn`.
+    Hold `turn` to do something to the process, so that only one thing is done at a time.
     """
 
     def __init__(self, name: str, command: tuple[str, ...], environment: Mapping[str, str], log: Path) -> None:
         self.name = name
         self.log = log
         self.turn = asyncio.Lock()
-        """Held by whoever does something to the process."""
+        """The lock for doing something to the process."""
         self.troubles: list[str] = []
-        """How it ended where nobody had told it to, and where it did not end although it was told to."""
+        """Unexpected exits, and signals after which it did not exit."""
         self._command = command
         self._environment = environment
         self._process: asyncio.subprocess.Process | None = None
@@ -34,31 +34,31 @@ class Part:
 
     @property
     def pid(self) -> int | None:
-        """The process's pid while it lives."""
+        """The process's pid, or None if it is not running."""
         process = self._process
         return process.pid if process is not None and process.returncode is None else None
 
     async def open(self) -> None:
-        """Start the process; from now on it is started again whenever it ends by itself."""
+        """Start the process, and restart it from now on whenever it exits by itself."""
         async with self.turn:
             await self.start()
         self._watch = asyncio.create_task(self._keep_alive(), name=f"watch {self.name}")
 
     async def leave(self) -> None:
-        """End the process for good, by SIGTERM."""
+        """Stop the process for good, by SIGTERM."""
         await self._unwatch()
         async with self.turn:
             await self.end(signal.SIGTERM)
 
     async def close(self) -> None:
-        """End the process for good, in whatever state it is."""
+        """Kill the process for good."""
         await self._unwatch()
         self._send(signal.SIGKILL)
         if self._process is not None:
             await self._process.wait()
 
     async def end(self, number: signal.Signals) -> None:
-        """End the process by this signal. Whoever calls this holds `turn`, and starts the process before it lets go."""
+        """End the process by this signal. Hold `turn` until it is started again."""
         assert self._process is not None, "opened"
         self._send(number)
         try:
@@ -69,7 +69,7 @@ class Part:
             await self._process.wait()
 
     async def pause(self, seconds: float) -> None:
-        """Stop the process by SIGSTOP for so long. Whoever calls this holds `turn`."""
+        """Pause the process by SIGSTOP for `seconds`. Hold `turn`."""
         self._send(signal.SIGSTOP)
         try:
             await asyncio.sleep(seconds)
@@ -77,7 +77,7 @@ class Part:
             self._send(signal.SIGCONT)
 
     async def start(self) -> None:
-        """Start the process, which has ended. Whoever calls this holds `turn`."""
+        """Start the process, which is not running. Hold `turn`."""
         with self.log.open("ab") as log:
             log.write(f"--- started at {time.strftime('%H:%M:%S')}\n".encode())
             log.flush()
@@ -90,7 +90,7 @@ class Part:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # The user's Ctrl-C is for the self-test alone.
+                start_new_session=True,  # The user's Ctrl-C must reach only the self-test.
             )
 
     async def _unwatch(self) -> None:

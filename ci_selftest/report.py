@@ -11,35 +11,35 @@ from ci_selftest.jobs.evidence import Promise, Violation
 
 @dataclass
 class Outcome:
-    """What a run has done and found."""
+    """What a run did and found."""
 
     seed: int
     runtime: str
     image: str
     seconds: float = 0.0
-    """How long it took."""
+    """The duration of the run."""
     replay: str = ""
     """The command that repeats it."""
     jobs: Counter[str] = field(default_factory=Counter)
     """By conclusion."""
     refused: int = 0
-    """Submissions that the servers refused, or could not be reached for."""
+    """Submissions that were refused, or that reached no server."""
     uncertain: Counter[str] = field(default_factory=Counter)
-    """Submissions that were cut before their answer, by whether they became a job: `accepted` or `not accepted`."""
+    """Submissions whose connection broke before the answer, counted as `accepted` or `not accepted`."""
     faults: Counter[str] = field(default_factory=Counter)
     missed: Counter[str] = field(default_factory=Counter)
-    """Faults for which there was nothing to hit."""
+    """Faults that found no target."""
     readers: int = 0
     connections: int = 0
     written: int = 0
     """Bytes of all logs."""
     read: int = 0
-    """Bytes that all readers have received."""
+    """Bytes that all readers received."""
     violations: list[Violation] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
-    """What is no broken promise, and not nice either: parts that ended by themselves, and were started again."""
+    """Problems that break no promise: parts that exited by themselves and were restarted."""
     kept: Path | None = None
-    """Where database, data and the parts' logs were kept, since something was found."""
+    """The directory with database, data and logs, which is kept if a promise was broken."""
 
     def broken(self) -> Counter[Promise]:
         """Return how often each promise was broken."""
@@ -47,7 +47,7 @@ class Outcome:
         return Counter({promise: found[promise] for promise in Promise})
 
     def to_json(self) -> dict[str, Any]:
-        """Return all of it as plain data."""
+        """Return the outcome as plain data."""
         return {
             "seed": self.seed,
             "runtime": self.runtime,
@@ -72,7 +72,7 @@ class Outcome:
         }
 
     def table(self) -> str:
-        """Return the table, and below it what was found."""
+        """Return the table and the findings as text."""
         rows = [
             ("run", f"seed {self.seed}, {self.runtime}, {span(self.seconds)}"),
             ("jobs", f"{self.jobs.total()}: {_listed(self.jobs)}"),
@@ -91,8 +91,8 @@ class Outcome:
         lines += [f"\n{v.promise}: {v.subject}\n    {v.detail}" for v in self.violations]
         lines += [f"\nnote: {trouble}" for trouble in self.troubles]
         if self.kept is not None:
-            lines.append(f"\nDatabase, data and what the parts said are kept in {self.kept}")
-            lines.append(f"The same schedule again: {self.replay}")
+            lines.append(f"\nDatabase, data and the logs of the parts are kept in {self.kept}")
+            lines.append(f"Repeat the same schedule with: {self.replay}")
         return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""One run: load and faults, the wait for everything to settle, and the last look at all there is."""
+"""One run: load and faults, then waiting for all jobs to complete, then the final checks."""
 
 import asyncio
 import signal
@@ -12,15 +12,15 @@ from typing import TextIO
 
 from ci_client.aio import CiClient
 from ci_common.errors import CiError
-from ci_common.events import COMPLETE
-from ci_common.system.tasks import uninterrupted
+from ci_common.stream import COMPLETE
+from ci_common.system.tasks import shield_to_end
 from ci_selftest import leaks
 from ci_selftest.faults.held_ports import held_ports
 from ci_selftest.faults.injection import FaultInjector
 from ci_selftest.faults.workloads import Workloads
 from ci_selftest.installation import SLOTS, Installation
 from ci_selftest.jobs.evidence import Promise
-from ci_selftest.jobs.job_run import Surroundings
+from ci_selftest.jobs.job_run import RunContext
 from ci_selftest.load import Load
 from ci_selftest.owned import remove_owned, workloads_of
 from ci_selftest.report import Outcome
@@ -30,26 +30,26 @@ from ci_selftest.scratch import Scratch, processes_of, scratch_directory
 SETTLE_SECONDS = 120.0
 """How long the jobs may take to complete after the last fault."""
 CALM_JOBS = 8
-"""How many jobs a run without faults has."""
+"""The number of jobs in a run without faults."""
 _SERVERS = 2
 _FIRST_JOB_SECONDS = 1800.0
-"""How long the first job may take, whose image may have to be pulled."""
+"""How long the first job may take, since its image may have to be pulled."""
 
 Relay = Callable[[str], AbstractAsyncContextManager[str]]
-"""Gives another URL for a server's, by which readers get at it for as long as the context lasts."""
+"""Yields another URL for a server's, for readers to use while the context is open."""
 
 
 class CannotBegin(CiError):
-    """A job that nothing was done to did not succeed, so there is nothing to be proven here."""
+    """A first job, without any fault, did not succeed, so a self-test would prove nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a run is asked for."""
+    """The options of a run."""
 
     seed: int
     seconds: float | None
-    """How long faults go on; None is a run without any."""
+    """How long faults are injected; None is a run without faults."""
     runtime: str
     """`docker` or `process`."""
     image: str
@@ -73,7 +73,7 @@ class Run:
         self._timeline: TextIO | None = None
 
     def line(self) -> str:
-        """Return how far the run has come, in one line."""
+        """Return the progress in one line."""
         parts = [f"{time.monotonic() - self._begun:.0f} s: {self._phase}"]
         if self._load is not None:
             parts += [f"{self.outcome.jobs.total()} jobs completed, {self._load.under_way} under way"]
@@ -81,10 +81,10 @@ class Run:
             parts += [f"{self._faults.done.total()} faults"]
         return ", ".join([*parts, f"{len(self.outcome.violations)} promises broken"])
 
-    async def carry_out(self) -> Outcome:
-        """Do all of it; nothing is left of it at the end, but for the scratch directory where something was found.
+    async def execute(self) -> Outcome:
+        """Do the whole run. It leaves nothing behind, except the scratch directory if a promise was broken.
 
-        Raises CiError where it could not begin.
+        Raises CiError if it could not begin.
         """
         options = self._options
         with scratch_directory(options.parent, options.runtime) as scratch, held_ports(_SERVERS) as ports:
@@ -93,11 +93,13 @@ class Run:
                 try:
                     async with installation.running():
                         await self._on(scratch, installation)
-                    self._phase = "looking for what is left"
+                    self._phase = "looking for leaks"
                     left = await leaks.emptied(lambda: _processes(scratch))
-                    self._find(Promise.LEAKED_CONTAINER, left, "this process lives, and everything has ended")
+                    self._find(
+                        Promise.LEAKED_CONTAINER, left, "this process is still running after everything was stopped"
+                    )
                 finally:
-                    await uninterrupted(remove_owned(scratch, installation.settings))
+                    await shield_to_end(remove_owned(scratch, installation.settings))
             self.outcome.seconds = time.monotonic() - self._begun
             if self.outcome.violations:
                 self.outcome.kept = scratch.keep()
@@ -109,7 +111,7 @@ class Run:
             urls = installation.urls
             if self._options.relay is not None:
                 urls = [await stack.enter_async_context(self._options.relay(url)) for url in urls]
-            around = Surroundings(
+            context = RunContext(
                 seed=self._options.seed,
                 project=scratch.path.name,
                 image=self._options.image,
@@ -124,7 +126,7 @@ class Run:
             await _first_job(clients[0], self._options.image)
             workloads = await workloads_of(scratch, installation.settings)
             stack.push_async_callback(workloads.close)
-            load = self._load = Load(around, self.outcome, self._note)
+            load = self._load = Load(context, self.outcome, self._note)
             stack.push_async_callback(load.stop)
             if self._options.seconds is None:
                 load.start(last=CALM_JOBS)
@@ -133,35 +135,35 @@ class Run:
             else:
                 load.start()
                 self._faults = FaultInjector(
-                    installation, scratch, workloads, around.processes, on_hit=load.note_hit, note=self._note
+                    installation, scratch, workloads, context.processes, on_hit=load.note_hit, note=self._note
                 )
-                await self._hurt(self._options.seconds)
+                await self._inject(self._options.seconds)
             self._phase = "waiting for all jobs to complete"
             await load.settle(SETTLE_SECONDS)
-            await self._last_look(scratch, installation, workloads, load, clients[0])
+            await self._final_checks(scratch, installation, workloads, load, clients[0])
         self.outcome.troubles += [trouble for part in installation.parts for trouble in part.troubles]
 
-    async def _hurt(self, seconds: float) -> None:
-        assert self._faults is not None, "made before"
+    async def _inject(self, seconds: float) -> None:
+        assert self._faults is not None, "created before"
         self._phase = f"{seconds:.0f} s of faults"
-        await self._faults.carry_out(fault_schedule(self._options.seed), seconds, self.outcome.jobs.total)
+        await self._faults.inject(fault_schedule(self._options.seed), seconds, self.outcome.jobs.total)
         self.outcome.faults.update({str(fault): number for fault, number in sorted(self._faults.done.items())})
         self.outcome.missed.update({str(fault): number for fault, number in sorted(self._faults.missed.items())})
 
-    async def _last_look(
+    async def _final_checks(
         self, scratch: Scratch, installation: Installation, workloads: Workloads, load: Load, client: CiClient
     ) -> None:
         self._phase = "reading all logs again"
-        await load.take_stock(client, SETTLE_SECONDS)
-        await load.look_again()
+        await load.compare_with_list(client, SETTLE_SECONDS)
+        await load.read_again()
         self._phase = "filling all slots"
         endless = {"image": self._options.image, "command": "while :; do sleep 0.1; done", "timeout": 600}
         self.outcome.violations += await leaks.leaked_slots(client, SLOTS, endless)
-        self._phase = "looking for what is left"
-        self._find(Promise.ESCAPED, scratch.what_escaped(), "a job has had it changed, and it is not the job's")
+        self._phase = "looking for leaks"
+        self._find(Promise.ESCAPED, scratch.what_escaped(), "a job changed it, and it is not the job's")
         left = await leaks.emptied(workloads.left)
-        self._find(Promise.LEAKED_CONTAINER, left, "it is left, and all jobs have completed")
-        # What was cut is kept for a while, and removed by servers and controllers that start later.
+        self._find(Promise.LEAKED_CONTAINER, left, "it is left after all jobs have completed")
+        # Unfinished submissions are kept for a while. Servers and controllers remove them when they start.
         leaks.age_submissions(scratch.data)
         for part in installation.parts:
             async with part.turn:
@@ -173,15 +175,13 @@ class Run:
         async def files() -> list[str]:
             return leaks.leaked_files(scratch.data, ids, load.with_uploads(), await workloads.waiting())
 
-        self._find(Promise.LEAKED_FILE, await leaks.emptied(files), "no job that has completed may leave it")
+        self._find(Promise.LEAKED_FILE, await leaks.emptied(files), "no completed job may leave it")
         for part in installation.parts:
             await part.leave()
         left = sorted(await workloads.waiting())
-        self._find(
-            Promise.LEAKED_CONTAINER, left, "it waits for a job, and the controllers have ended in an orderly way"
-        )
+        self._find(Promise.LEAKED_CONTAINER, left, "it is warm, and the controllers have shut down")
         temporary = sorted(str(path) for path in scratch.temporary.iterdir())
-        self._find(Promise.LEAKED_FILE, temporary, "it is left in the temporary directory of parts that have ended")
+        self._find(Promise.LEAKED_FILE, temporary, "it is left in the temporary directory after all parts have ended")
 
     def _find(self, promise: Promise, names: list[str], why: str) -> None:
         self.outcome.violations += leaks.leaks(promise, names, why)
@@ -196,7 +196,7 @@ async def _processes(scratch: Scratch) -> list[str]:
 
 
 async def _first_job(client: CiClient, image: str) -> None:
-    """See a job through that nothing is done to. Raises CannotBegin."""
+    """Run a job without any fault. Raises CannotBegin."""
     job_id = await client.create_job({"image": image, "command": "exit 0"})
     async with asyncio.timeout(_FIRST_JOB_SECONDS), aclosing(client.stream(job_id)) as events:
         async for event in events:

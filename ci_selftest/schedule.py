@@ -1,7 +1,7 @@
-"""The faults that a seed stands for: which, in what order, how close together, and for how long.
+"""The schedule of faults for a seed: which, in what order, how close together, and for how long.
 
-What they hit follows from what runs then. They come in bursts; before each, the installation is let get something done,
-so that a slow machine gets as far as a fast one.
+What a fault hits depends on what runs then. Faults come in bursts. Before each burst the installation may complete a
+job, so that a slow machine gets as far as a fast one.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ class Fault(StrEnum):
 
 
 LEASE_SECONDS = 2.0
-"""How long a controller that cannot be seen to be dead leads, in these runs."""
+"""How long the lease outlives a controller whose death cannot be observed, in these runs."""
 _BUSY_SECONDS = 5.0
 """How long the product waits for a locked database."""
 _HELD: dict[Fault, tuple[float, float]] = {
@@ -54,18 +54,18 @@ class PlannedFault:
 
     fault: Fault
     is_first: bool
-    """Whether a burst begins with it, for which the installation is let get something done before."""
+    """Whether it begins a burst, before which the installation may complete a job."""
     after: float
-    """Seconds to wait before it, behind that."""
+    """Seconds to wait before it, after that."""
     held: float
     """Seconds for which a part is down or paused, or the database locked."""
     choice: int
-    """Which of those that could be hit then: the n-th, counted round."""
+    """Which of the possible targets: this number modulo their number."""
 
 
 def fault_schedule(seed: int) -> Iterator[PlannedFault]:
-    """Yield faults without end, all of them in every `len(Fault)`."""
-    random = Random(f"{seed}/faults")  # noqa: S311  # what is repeatable is no secret
+    """Yield faults forever; every `len(Fault)` of them are all different."""
+    random = Random(f"{seed}/faults")  # noqa: S311  # repeatable, no secret
     while True:
         for fault in random.sample(list(Fault), len(Fault)):
             is_first = random.random() < _SHARE_OF_FIRSTS

@@ -1,6 +1,6 @@
-"""The directory of one run: everything the run makes lies below it, and everything that runs for it names it.
+"""The scratch directory of one run. It holds all files of the run, and all processes of the run name it.
 
-It is locked for as long as the run lives, so that the next run can tell, and remove, what one left that was killed.
+It is locked while the run lives, so that the next run can recognise and remove the remains of a killed one.
 """
 
 import fcntl
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ci_common.run_directory.layout import DataDirectory
-from ci_common.system.append_only import allow_changes_to_logs, make_append_only, unlink
+from ci_common.system.trees import allow_changes_to_logs, make_append_only, unlink
 
 _PREFIX = "run-"
 _KEPT_PREFIX = "kept-"
@@ -39,12 +39,12 @@ class Scratch:
 
     @property
     def logs(self) -> Path:
-        """What the parts said, a file each."""
+        """The logs of the parts, a file each."""
         return self.path / "logs"
 
     @property
     def clients(self) -> Path:
-        """What the client processes received."""
+        """The output of the client processes."""
         return self.path / "clients"
 
     @property
@@ -53,12 +53,12 @@ class Scratch:
 
     @property
     def witnesses(self) -> Path:
-        """Written to by jobs of the process runtime when they start."""
+        """Files in which jobs of the process runtime record their starts."""
         return self.path / "witnesses"
 
     @property
     def canary(self) -> Path:
-        """A directory that some jobs try to have changed from within their own."""
+        """A directory that some jobs try to change by links in their own directory."""
         return self.path / "canary"
 
     @property
@@ -73,15 +73,15 @@ class Scratch:
 
     @property
     def container_prefix(self) -> str:
-        """What the names of the run's containers begin with."""
+        """The prefix of the run's container names."""
         return f"ci-selftest-{self.path.name.removeprefix(_PREFIX)}-"
 
     def runtime(self) -> str:
-        """Return which runtime the run's jobs have, as it was created with."""
+        """Return the runtime of the run's jobs."""
         return (self.path / "runtime").read_text()
 
     def keeps_logs(self) -> bool:
-        """Tell whether no job here can truncate its log, for which file system or user see to that."""
+        """Return whether file system or user prevent jobs from truncating their logs."""
         if self.runtime() == "process" and os.geteuid() != 0:
             return True
         probe = self.path / "probe"
@@ -91,7 +91,7 @@ class Scratch:
         return kept
 
     def create(self, runtime: str) -> None:
-        """Make all folders but the product's own."""
+        """Create all folders except the product's own."""
         (self.path / "runtime").write_text(runtime)
         for folder in (self.logs, self.clients, self.projects, self.witnesses, self.temporary, self.state):
             folder.mkdir()
@@ -100,7 +100,7 @@ class Scratch:
             (self.canary / name).write_text(name)
 
     def what_escaped(self) -> list[str]:
-        """Return what is not as it was in the canary directory, relative to it."""
+        """Return what was changed in the canary directory, relative to it."""
         there = {str(path.relative_to(self.canary)): path.lstat() for path in self.canary.rglob("*")}
         folders = {str(Path(name).parent) for name in _IN_CANARY}
         wrong = there.keys() ^ {*_IN_CANARY, *folders}
@@ -109,7 +109,7 @@ class Scratch:
         return sorted(wrong)
 
     def keep(self) -> Path:
-        """Let the directory stay under another name, for people to look into, and return it."""
+        """Keep the directory under another name, for people to examine, and return its path."""
         kept = self.path.with_name(self.path.name.replace(_PREFIX, _KEPT_PREFIX, 1))
         self.path.rename(kept)
         return kept
@@ -117,7 +117,7 @@ class Scratch:
 
 @contextmanager
 def scratch_directory(parent: Path, runtime: str) -> Iterator[Scratch]:
-    """Yield a new directory below `parent`; it is removed at the end, unless it was kept."""
+    """Yield a new directory below `parent`, and remove it at the end unless it was kept."""
     parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
     lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -133,11 +133,11 @@ def scratch_directory(parent: Path, runtime: str) -> Iterator[Scratch]:
 
 @contextmanager
 def abandoned(parent: Path) -> Iterator[list[Scratch]]:
-    """Yield the directories of runs that were killed. They are held until the end, and removed then."""
+    """Yield the directories of killed runs, lock them while the block runs, and remove them at its end."""
     held: list[tuple[Scratch, int]] = []
     try:
         for path in parent.glob(f"{_PREFIX}*"):
-            with suppress(OSError):  # Another run's, or just gone.
+            with suppress(OSError):  # It is another run's, or was just removed.
                 lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -154,14 +154,14 @@ def abandoned(parent: Path) -> Iterator[list[Scratch]]:
 
 
 def _delete(scratch: Scratch) -> None:
-    allow_changes_to_logs(scratch.data.path)  # Those of jobs that ran until now.
+    allow_changes_to_logs(scratch.data.path)  # Jobs that ran until now left theirs append-only.
     shutil.rmtree(scratch.path, ignore_errors=True)
 
 
 def processes_of(scratch: Scratch) -> list[int]:
-    """Return the pids of the processes that run for this directory, by their words, variables or working directory.
+    """Return the pids of the processes whose arguments, environment or working directory name this directory.
 
-    Its name is random, so nothing else names it. Linux only; elsewhere none is found.
+    Its name is random, so no other process names it. On other systems than Linux, none is found.
     """
     mark = os.fsencode(scratch.path)
     return [int(name) for name in _listdir(Path("/proc")) if name.isdecimal() and _names(Path("/proc", name), mark)]
@@ -172,7 +172,7 @@ def _names(process: Path, mark: bytes) -> bool:
 
 
 def _words_of(process: Path) -> Iterator[bytes]:
-    with suppress(OSError):  # Another user's, or just gone.
+    with suppress(OSError):  # It is another user's, or has just ended.
         yield os.fsencode(os.readlink(process / "cwd"))
         yield (process / "cmdline").read_bytes()
         yield (process / "environ").read_bytes()
@@ -186,7 +186,7 @@ def _listdir(path: Path) -> list[str]:
 
 
 def kill_processes_of(scratch: Scratch) -> int:
-    """Kill them all, also those that they start meanwhile, and return how many there were."""
+    """Kill all of them, also those that they still start, and return their number."""
     killed: set[int] = set()
     deadline = time.monotonic() + _GONE_WITHIN_SECONDS
     while (pids := processes_of(scratch)) and time.monotonic() < deadline:

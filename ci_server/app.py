@@ -15,18 +15,18 @@ from ci_server.api import Companion, create_api
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 app: Starlette
-"""The application for servers that import one; made when it is first asked for."""
+"""The application for servers that import one. It is made when it is first used."""
 
 
 def create_app(settings: Settings | None = None, *, companions: tuple[Companion, ...] = ()) -> Starlette:
-    """Return the API with a controller in the same process, or without one where `settings.controller` is `off`.
+    """Return the API with a controller in the same process, or without one if `settings.controller` is `off`.
 
-    `settings` default to the environment's; `companions` are entered after the controller. Raises SettingsError.
+    `settings` default to those of the environment; `companions` are entered after the controller. Raises SettingsError.
     """
     settings = settings or Settings.from_env()
     if settings.controller == "off":
         return create_api(settings, companions=companions)
-    from ci_controller.main import controlling  # What it needs is not installed where only the API runs.
+    from ci_controller.main import controlling  # Its dependencies are not installed if only the API runs.
 
     return create_api(settings, companions=(controlling, *companions))
 
@@ -34,14 +34,14 @@ def create_app(settings: Settings | None = None, *, companions: tuple[Companion,
 def __getattr__(name: str) -> Starlette:
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()["app"] = made = _standing_alone(create_app())
+    globals()["app"] = made = _stand_alone(create_app())
     return made
 
 
-def _standing_alone(application: Starlette) -> Starlette:
-    """Fit the application for a server that knows nothing of it.
+def _stand_alone(application: Starlette) -> Starlette:
+    """Prepare the application for a server that does not know it.
 
-    It notices by itself that the process has been told to stop, and stops the process where a part of it fails.
+    It starts its shutdown by itself when the process gets a signal to stop, and stops the process if a part fails.
     """
     lifespan_context = application.router.lifespan_context
 
@@ -51,7 +51,7 @@ def _standing_alone(application: Starlette) -> Starlette:
         try:
             async with lifespan_context(app):
                 entered = True
-                with _noticing_stop_signals(app.state.leaving.begin):
+                with _on_stop_signals(app.state.shutdown.start):
                     yield
         except BaseException:
             if entered:
@@ -63,8 +63,8 @@ def _standing_alone(application: Starlette) -> Starlette:
 
 
 @contextlib.contextmanager
-def _noticing_stop_signals(notice: Callable[[], None]) -> Iterator[None]:
-    """Call `notice` in the event loop when a signal to stop arrives, besides the handler that is there already."""
+def _on_stop_signals(notice: Callable[[], None]) -> Iterator[None]:
+    """Call `notice` in the event loop when a signal to stop arrives; the handler that is there already runs too."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""Whether the API can do its work, and if not, which part of it cannot."""
+"""Whether the API can take work, and if not, which part of it fails."""
 
 import asyncio
 import tempfile
@@ -6,8 +6,8 @@ import tempfile
 from starlette.responses import Response
 
 from ci_common.errors import DiskLow, FieldError, Unavailable
-from ci_server.http.json_responses import Document
 from ci_server.http.problems import problem_of
+from ci_server.http.responses import Document
 from ci_server.services import Services
 
 _PING_SECONDS = 5.0
@@ -15,15 +15,15 @@ _PING_SECONDS = 5.0
 
 async def readiness(services: Services) -> Response:
     """Return 200, or 503 with one entry in `errors` for each part that fails."""
-    looks = (_leaving(services), await _database(services), _data_directory(services), _disk(services))
-    failing = [error for error in looks if error]
+    checks = (_shutdown(services), await _database(services), _data_directory(services), _disk(services))
+    failing = [error for error in checks if error]
     if failing:
         return problem_of(Unavailable("; ".join(f"{e.path}: {e.message}" for e in failing), *failing))
     return Document({"status": "ok"})
 
 
-def _leaving(services: Services) -> FieldError | None:
-    return FieldError("server", "it is shutting down") if services.leaving.begun else None
+def _shutdown(services: Services) -> FieldError | None:
+    return FieldError("server", "it is shutting down") if services.shutdown.started else None
 
 
 async def _database(services: Services) -> FieldError | None:

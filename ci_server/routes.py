@@ -1,238 +1,172 @@
-"""The endpoints, each a few lines: read the request, ask the right room, show the answer."""
+"""The table of endpoints. A route that is not in it cannot exist.
 
-import os
-from collections.abc import Awaitable, Callable
-from typing import Literal
+The endpoints of jobs are declared beside their handlers, in `ci_server.jobs`; here are those of the server itself.
+"""
 
-from pydantic import BaseModel, ConfigDict, Field
-from starlette.requests import Request
+import asyncio
+from functools import cache
+from importlib.metadata import version
+from typing import Any, Final
+
+from pydantic_core import to_json
 from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
-from ci_common.cursors import BEGINNING, Cursor
-from ci_common.errors import JobNotFound
-from ci_common.ids import is_job_id
-from ci_common.jobs import Job, State
-from ci_common.parsing.quantities import Integer
-from ci_common.parsing.text import shown
-from ci_common.parsing.validation import validated
-from ci_common.run_directory.layout import open_regular
-from ci_common.times import utc_now
-from ci_common.wire import CleanupRequest, pool_on_wire
+from ci_common.answers import AboutView, MetricsView, PoolView, StatusView
+from ci_common.identity import Scope
+from ci_common.wire import pool_on_wire
+from ci_server.endpoints import Answer, AnyEndpoint, Call, Endpoint, RateClass, json_answer
 from ci_server.http.front_page import front_page
-from ci_server.http.json_responses import Document, list_document
-from ci_server.http.ranges import ranged_response
-from ci_server.http.request_reading import NoQuery, apart, read_json_object, read_query
-from ci_server.jobs.deletion import clean_up, delete_or_cancel
-from ci_server.jobs.job_view import attempt_of, job_document, job_documents, log_excerpt
-from ci_server.jobs.listing import next_link, read_list_query
-from ci_server.jobs.starting_points import starting_point
-from ci_server.jobs.submissions import retry, submit_body, submit_upload
-from ci_server.metrics.answer import metrics_answer
+from ci_server.http.requests import NoQuery
+from ci_server.http.responses import Document
+from ci_server.jobs import delete_endpoints, list_endpoints, read_endpoints, submit_endpoints
+from ci_server.metrics.answer import TEXT_TYPES, metrics_answer
+from ci_server.openapi.document import openapi, spec_schema
+from ci_server.openapi.page import docs_page
 from ci_server.readiness import readiness
-from ci_server.services import Services, services_of
-from ci_server.streaming.streams import JobStream
+
+HTML: Final = "text/html; charset=utf-8"
+_JSON_SCHEMA: Final = "application/schema+json"
+_UNCHANGED: Final = {"Cache-Control": "no-cache"}
 
 
-class JobQuery(BaseModel):
-    """What `GET /jobs/{id}` may be asked."""
-
-    model_config = ConfigDict(extra="forbid")
-    include: Literal["log"] | None = None
+async def get_metrics(call: Call[NoQuery, None]) -> Response:
+    return await metrics_answer(call.services, call.request)
 
 
-class LogQuery(BaseModel):
-    """What `GET /jobs/{id}/log` may be asked."""
-
-    model_config = ConfigDict(extra="forbid")
-    attempt: Integer | None = Field(None, ge=1)
+async def get_pool(call: Call[NoQuery, None]) -> Response:
+    return Document(pool_on_wire(await call.services.repository.pool()))
 
 
-async def submit(request: Request) -> Response:
-    return await _submit_and_stream(request, announce=False)
+async def get_front_page(call: Call[NoQuery, None]) -> Response:
+    return front_page(call.request)
 
 
-async def submit_stream(request: Request) -> Response:
-    return await _submit_and_stream(request, announce=True)
-
-
-async def submit_async(request: Request) -> Response:
-    read_query(request, NoQuery)
-    job = await submit_upload(services_of(request), request)
-    return Document({"job_id": job.id}, 202, _location(job))
-
-
-async def submit_job(request: Request) -> Response:
-    read_query(request, NoQuery)
-    services = services_of(request)
-    job, size = await submit_body(services, request)
-    return await apart(size, _accepted, services, job)
-
-
-async def list_jobs(request: Request) -> Response:
-    query = read_list_query(request)
-    services = services_of(request)
-    found = await services.repository.list_jobs(query.to_filter(), limit=query.limit + 1, older_than=query.cursor)
-    jobs = found[: query.limit]
-    headers = {"Link": next_link(request, jobs[-1])} if len(found) > len(jobs) else {}
-    return await list_document(job_documents(services, jobs), headers)
-
-
-async def get_job(request: Request) -> Response:
-    query = read_query(request, JobQuery)
-    services, job = await _job_of(request)
-    document = job_document(services, job)
-    if query.include == "log":
-        document["log"] = log_excerpt(services, job)
-        if job.state is State.COMPLETED:
-            await services.repository.get(job.id)  # Its log goes when it is deleted: then it is not found.
-    return Document(document)
-
-
-async def stream_job(request: Request) -> Response:
-    services, job = await _job_of(request)
-    start = starting_point(request, job, services.run_of(job))
-    return Response(status_code=204) if start is None else _stream(services, job, start)
-
-
-async def get_log(request: Request) -> Response:
-    query = read_query(request, LogQuery)
-    services, job = await _job_of(request)
-    if query.attempt is not None:
-        job = attempt_of(job, query.attempt)
-    completed = job.state is State.COMPLETED
-    headers = {"Cache-Control": "no-cache"}
-    if completed and job.log_sha256:
-        headers["ETag"] = f'"{job.log_sha256}"'
-    try:
-        descriptor = open_regular(services.run_of(job).log)
-    except FileNotFoundError:
-        descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    size = os.fstat(descriptor).st_size
-    if completed and size < (job.log_bytes or 0):
-        await services.repository.get(job.id)  # Its log goes when it is deleted: then it is not found.
-    if completed:
-        size = min(size, job.log_bytes or 0)
-    return ranged_response(
-        request, descriptor, size, media_type="text/plain; charset=utf-8", headers=headers, growing=not completed
-    )
-
-
-async def cancel_job(request: Request) -> Response:
-    read_query(request, NoQuery)
-    services, job = await _job_of(request)
-    return _accepted(services, await services.repository.request_cancel(job.id, utc_now()))
-
-
-async def delete_job(request: Request) -> Response:
-    read_query(request, NoQuery)
-    services, job = await _job_of(request)
-    cancelled = await delete_or_cancel(services, job)
-    return Response(status_code=204) if cancelled is None else _accepted(services, cancelled)
-
-
-async def clean_up_jobs(request: Request) -> Response:
-    read_query(request, NoQuery)
-    wanted = validated(CleanupRequest, await read_json_object(request), source="the body")
-    job_ids, more = await clean_up(services_of(request), wanted)
-    return Document({"deleted": 0 if wanted.dry_run else len(job_ids), "job_ids": job_ids, "more": more})
-
-
-async def get_cleanup(request: Request) -> Response:
-    read_query(request, NoQuery)
-    return Document({"pending": await services_of(request).retention.count_removals()})
-
-
-async def get_pool(request: Request) -> Response:
-    read_query(request, NoQuery)
-    return Document(pool_on_wire(await services_of(request).repository.pool()))
-
-
-async def retry_job(request: Request) -> Response:
-    read_query(request, NoQuery)
-    services, job = await _job_of(request)
-    return _accepted(services, await retry(services, request, job))
-
-
-async def get_metrics(request: Request) -> Response:
-    read_query(request, NoQuery)
-    return await metrics_answer(services_of(request), request)
-
-
-async def root(request: Request) -> Response:
-    read_query(request, NoQuery)
-    return front_page(request)
-
-
-async def health(request: Request) -> Response:
-    read_query(request, NoQuery)
+async def get_health(_call: Call[NoQuery, None]) -> Response:
     return Document({"status": "ok"})
 
 
-async def ready(request: Request) -> Response:
-    read_query(request, NoQuery)
-    return await readiness(services_of(request))
+async def get_readiness(call: Call[NoQuery, None]) -> Response:
+    return await readiness(call.services)
 
 
-async def _submit_and_stream(request: Request, *, announce: bool) -> Response:
-    read_query(request, NoQuery)
-    services = services_of(request)
-    return _stream(services, await submit_upload(services, request), BEGINNING, announce=announce)
+async def get_openapi(_call: Call[NoQuery, None]) -> Response:
+    return Document(await asyncio.to_thread(_document), headers=_UNCHANGED)
 
 
-def _stream(services: Services, job: Job, start: Cursor, *, announce: bool = False) -> Response:
-    return JobStream(services.tails, job, start, announce=announce)
+async def get_docs(_call: Call[NoQuery, None]) -> Response:
+    return docs_page(await asyncio.to_thread(_document))
 
 
-async def _job_of(request: Request) -> tuple[Services, Job]:
-    services = services_of(request)
-    job_id = request.path_params["job_id"]
-    if not is_job_id(job_id):
-        raise JobNotFound(f"there is no job {shown(job_id)}")
-    return services, await services.repository.get(job_id)
+async def get_spec_schema(_call: Call[NoQuery, None]) -> Response:
+    return Response(to_json(spec_schema()), headers=_UNCHANGED, media_type=_JSON_SCHEMA)
 
 
-def _accepted(services: Services, job: Job) -> Response:
-    return Document(job_document(services, job), 202, _location(job))
+@cache
+def _document() -> dict[str, Any]:
+    return openapi(ENDPOINTS, version("ci-server"))
 
 
-def _location(job: Job) -> dict[str, str]:
-    return {"Location": f"/jobs/{job.id}"}
-
-
-class _Endpoint:
-    """An endpoint as an application of its own: what it raises is the boundary's, without a layer in between."""
-
-    def __init__(self, answer: Callable[[Request], Awaitable[Response]]) -> None:
-        self._answer = answer
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._answer(Request(scope, receive, send))
-        await response(scope, receive, send)
-
-
-def _route(path: str, answer: Callable[[Request], Awaitable[Response]], method: str) -> Route:
-    return Route(path, _Endpoint(answer), methods=[method])
-
-
-ROUTES = [
-    _route("/jobs", submit_job, "POST"),  # First, as routes are tried in their order.
-    _route("/submit", submit, "POST"),
-    _route("/submit-stream", submit_stream, "POST"),
-    _route("/submit-async", submit_async, "POST"),
-    _route("/jobs", list_jobs, "GET"),
-    _route("/jobs/cleanup", clean_up_jobs, "POST"),
-    _route("/jobs/cleanup", get_cleanup, "GET"),
-    _route("/jobs/{job_id}", get_job, "GET"),
-    _route("/jobs/{job_id}", delete_job, "DELETE"),
-    _route("/jobs/{job_id}/stream", stream_job, "GET"),
-    _route("/jobs/{job_id}/log", get_log, "GET"),
-    _route("/jobs/{job_id}/cancel", cancel_job, "POST"),
-    _route("/jobs/{job_id}/retry", retry_job, "POST"),
-    _route("/", root, "GET"),
-    _route("/metrics", get_metrics, "GET"),
-    _route("/pool", get_pool, "GET"),
-    _route("/health", health, "GET"),
-    _route("/ready", ready, "GET"),
-]
+ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
+    *submit_endpoints.ENDPOINTS,
+    *list_endpoints.ENDPOINTS,
+    *read_endpoints.ENDPOINTS,
+    *delete_endpoints.ENDPOINTS,
+    Endpoint(
+        method="GET",
+        path="/metrics",
+        handler=get_metrics,
+        summary="Get the metrics",
+        description=(
+            "JSON with [what is counted](metrics.md); Prometheus's text format, or OpenMetrics, where `Accept` "
+            "likes it better than JSON"
+        ),
+        answers={
+            200: Answer("The metrics.", {"application/json": MetricsView, **dict.fromkeys(TEXT_TYPES, str)}),
+        },
+        scope=Scope.METRICS_READ,
+        rate_class=RateClass.READ,
+    ),
+    Endpoint(
+        method="GET",
+        path="/pool",
+        handler=get_pool,
+        summary="Get the containers that wait for jobs",
+        description=(
+            'the [containers that wait for jobs](operations.md#warm-containers): `{"size": 8, "per_key": 4, '
+            '"waiting": 2, "held_back": null, "kinds": [{"kind": "…", "image": "python:3.12-slim", "network": '
+            'true, "limits": {}, "waiting": 2, "starting": 0, "wanted": 2, "last_used": "…"}]}`; `held_back` '
+            "says why no more are made at present, and `image`, `network`, `limits` and `last_used` are null "
+            "for what an earlier controller left waiting"
+        ),
+        answers={200: json_answer(PoolView, "The pool.")},
+        scope=Scope.METRICS_READ,
+        rate_class=RateClass.READ,
+    ),
+    Endpoint(
+        method="GET",
+        path="/",
+        handler=get_front_page,
+        summary="What this is and where to go",
+        description=(
+            "what this is and where to go: a page where `Accept` likes HTML best, as a browser's does, else "
+            "JSON with `name`, `about`, `links`, `commands` and `documentation`"
+        ),
+        answers={200: Answer("The page.", {"application/json": AboutView, HTML: str})},
+        scope=None,
+        rate_class=RateClass.PROBE,
+    ),
+    Endpoint(
+        method="GET",
+        path="/health",
+        handler=get_health,
+        summary="Whether the server answers",
+        description='200 `{"status": "ok"}` as long as the process answers',
+        answers={200: json_answer(StatusView, "It answers.")},
+        scope=None,
+        rate_class=RateClass.PROBE,
+    ),
+    Endpoint(
+        method="GET",
+        path="/ready",
+        handler=get_readiness,
+        summary="Whether the server can take work",
+        description=(
+            "the same, or 503 with what fails in `errors`: `server` (it is shutting down), `database`, "
+            "`data_directory` (it cannot be written to), `disk` (less room than [is to stay "
+            "free](operations.md#overload)). The container engine does not count: without it, jobs wait"
+        ),
+        answers={200: json_answer(StatusView, "It can take work.")},
+        scope=None,
+        rate_class=RateClass.PROBE,
+    ),
+    Endpoint(
+        method="GET",
+        path="/openapi.json",
+        handler=get_openapi,
+        summary="Get this description",
+        description="all of this for programs, as OpenAPI 3.1",
+        answers={200: json_answer(dict[str, Any], "The document.")},
+        scope=None,
+        rate_class=RateClass.READ,
+    ),
+    Endpoint(
+        method="GET",
+        path="/docs",
+        handler=get_docs,
+        summary="Read this description",
+        description="the same as a page for browsers, which loads nothing else",
+        answers={200: Answer("The page.", {HTML: str})},
+        scope=None,
+        rate_class=RateClass.READ,
+    ),
+    Endpoint(
+        method="GET",
+        path="/schema/spec.json",
+        handler=get_spec_schema,
+        summary="Get the schema of ci.yaml",
+        description="the JSON Schema of [ci.yaml](ci-yaml.md) and of the field `spec`, for editors and checkers",
+        answers={200: Answer("The schema.", {_JSON_SCHEMA: dict[str, Any]})},
+        scope=None,
+        rate_class=RateClass.READ,
+    ),
+)

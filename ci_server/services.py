@@ -1,37 +1,33 @@
-"""What the routes share: settings, storage, wake-ups and the fact of leaving."""
+"""What the handlers share: settings, storage, wake-ups and the shutdown."""
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
-
-from starlette.requests import Request
+from functools import cached_property, partial
 
 from ci_common.archives.unpack import UnpackLimits
 from ci_common.jobs import Job
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
-from ci_common.sandbox.confinement import ReadingLimits
+from ci_common.sandbox.channel import ReadingLimits
 from ci_common.sandbox.pool import Readers
 from ci_common.settings import Settings
 from ci_common.system.disk import Disk
 from ci_common.system.watch import FileWatcher
-from ci_persistence.metrics import JobFigures
-from ci_persistence.repository import JobRepository
+from ci_persistence.metrics import JobMetrics
 from ci_persistence.retention import JobRetention
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.storage import Storage
 from ci_server.detection.tasks import MODULE
-from ci_server.http.shutdown import Leaving
-from ci_server.streaming.batches import RecentBatches
-from ci_server.streaming.row_watcher import JobFeed
+from ci_server.http.shutdown import Shutdown
+from ci_server.streaming.event_source import RecentBatches
+from ci_server.streaming.row_watcher import RowWatcher
 from ci_server.streaming.shared_tail import Sources
-from ci_server.streaming.tails import Tails
-from ci_server.uploads.admission import Admission
-from ci_server.uploads.stale_uploads import sweep_for_ever
+from ci_server.streaming.streams import Tails
+from ci_server.uploads.staging import Admission
 
 _RECENT_BYTES = 8 * 1024**2
-"""How much of what streams have just brought is held for readers that are a little behind."""
+"""How many recent bytes of streams stay in memory, for readers that are a little behind."""
 
 logger = logging.getLogger(__name__)
 
@@ -42,16 +38,16 @@ class Services:
 
     settings: Settings
     data: DataDirectory
-    repository: JobRepository
+    repository: Storage
     retention: JobRetention
-    figures: JobFigures
+    metrics: JobMetrics
     tails: Tails
-    leaving: Leaving
+    shutdown: Shutdown
     disk: Disk
     admission: Admission
     readers: Readers
 
-    @property
+    @cached_property
     def unpack_limits(self) -> UnpackLimits:
         return UnpackLimits.of(self.settings)
 
@@ -65,54 +61,34 @@ def run_of(data: DataDirectory, job: Job) -> RunDirectory:
     return data.run(job.id, job.attempt)
 
 
-def services_of(request: Request) -> Services:
-    """Return the services of the application that the request came to."""
-    services = request.app.state.services
-    assert isinstance(services, Services)
-    return services
-
-
-@asynccontextmanager
-async def open_repository(settings: Settings) -> AsyncIterator[SQLiteJobRepository]:
-    """Open the database, in a data directory that is made where there is none, and close it. Raises Unavailable."""
-    DataDirectory(settings.data_path).create()
-    repository = SQLiteJobRepository(settings.db_path)
-    try:
-        await repository.open()
-        yield repository
-    finally:
-        await repository.close()
-
-
 @asynccontextmanager
 async def open_services(
-    settings: Settings, repository: SQLiteJobRepository, leaving: Leaving, disk: Disk
+    settings: Settings, repository: Storage, shutdown: Shutdown, disk: Disk
 ) -> AsyncIterator[Services]:
-    """Open what there is besides the repository, and close it. Raises OSError."""
+    """Open everything but the repository, and close it at the end. Raises OSError."""
     data = DataDirectory(settings.data_path)
     async with FileWatcher() as watcher, Readers(MODULE, ReadingLimits.of(settings)) as readers:
-        if settings.controller != "off":  # A server that runs jobs is there to be given some.
+        if settings.controller != "off":  # Uploads will come.
             readers.expect()
-        feed = JobFeed(repository)
+        rows = RowWatcher(repository)
         tasks = [
-            asyncio.create_task(feed.run(), name="job-feed"),
-            asyncio.create_task(sweep_for_ever(data, repository), name="sweep"),
+            asyncio.create_task(rows.run(), name="row watcher"),
         ]
         for task in tasks:
             task.add_done_callback(_report_end)
         try:
-            admission = Admission(settings, repository, disk, leaving)
+            admission = Admission(settings, repository, disk, shutdown)
             recent = RecentBatches(_RECENT_BYTES)
-            tails = Tails(Sources(repository, watcher, feed, leaving, partial(run_of, data), recent))
+            tails = Tails(Sources(repository, watcher, rows, shutdown, partial(run_of, data), recent))
             with tails.ending_with_the_server():
                 yield Services(
                     settings=settings,
                     data=data,
                     repository=repository,
                     retention=repository,
-                    figures=repository,
+                    metrics=repository,
                     tails=tails,
-                    leaving=leaving,
+                    shutdown=shutdown,
                     disk=disk,
                     admission=admission,
                     readers=readers,

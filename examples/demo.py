@@ -1,4 +1,4 @@
-"""`make demo`: submit the example project, follow it, and see its verdict. Works with and without a Docker engine."""
+"""`make demo`: submits the example project and follows it to its verdict, with or without a Docker engine."""
 
 import json
 import os
@@ -12,7 +12,7 @@ IMAGE_REASONS = {"image_not_found", "image_pull_failed"}
 
 
 def say(text: str) -> None:
-    """Print a line of the demonstration's own to standard error."""
+    """Print a line of the demonstration to standard error."""
     print(f"demo: {text}", file=sys.stderr, flush=True)
 
 
@@ -23,18 +23,18 @@ def run(**environment: str) -> int:
 
 
 def image_is_missing() -> bool:
-    """Tell whether the job that was submitted last ended because its image cannot be had."""
+    """Return whether the last submitted job ended because its image is not available."""
     listing = subprocess.run([*CI, "list", "--limit", "1", "--json"], capture_output=True, text=True, check=True)
     jobs = json.loads(listing.stdout)
     return bool(jobs) and (jobs[0]["reason"] or {}).get("code") in IMAGE_REASONS
 
 
 def main() -> int:
-    """Return 0 where the example's tests passed."""
+    """Return 0 if the example's tests passed."""
     say(f"$ ci run {PROJECT.relative_to(Path.cwd()) if PROJECT.is_relative_to(Path.cwd()) else PROJECT}")
     status = run()
     if status == 75 and image_is_missing():
-        say("an engine answers, but the image cannot be had here; running the job as a process instead")
+        say("an engine answers, but the image is not available; running the job as a process instead")
         status = run(CI_RUNTIME="process")
     if status != 0:
         say(f"the job did not succeed (exit status {status})")

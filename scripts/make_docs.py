@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ci_common.settings import Settings
+from ci_server.routes import ENDPOINTS
 
 ROOT = Path(__file__).parent.parent
 
@@ -21,7 +22,19 @@ def settings_table() -> str:
     return "\n".join(rows)
 
 
-PARTS: dict[tuple[str, str], Callable[[], str]] = {("docs/settings.md", "settings"): settings_table}
+def route_table() -> str:
+    """Return the table of routes of docs/http.md."""
+    rows = ["| call | scope | answer |", "|---|---|---|"]
+    for one in ENDPOINTS:
+        scope = f"`{one.scope}`" if one.scope else ""
+        rows.append(f"| `{one.method} {one.path.replace('{job_id}', '{id}')}` | {scope} | {one.description} |")
+    return "\n".join(rows)
+
+
+PARTS: dict[tuple[str, str], Callable[[], str]] = {
+    ("docs/settings.md", "settings"): settings_table,
+    ("docs/http.md", "routes"): route_table,
+}
 """What is written, by page and by the name in `<!-- generated: NAME -->`, where it begins; it ends at an empty line."""
 
 

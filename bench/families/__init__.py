@@ -1,7 +1,7 @@
-"""What is measured. Each module is a family (`bench.frame.model.Family`)."""
+"""What is measured. Each module is a family (`bench.frame.lab.Family`)."""
 
-from bench.families import end, packing, peers, reading, start, storage, throughput
-from bench.frame.model import Family
+from bench.families import end, packing, reading, start, storage, throughput, verdict
+from bench.frame.lab import Family
 
-FAMILIES: tuple[Family, ...] = (start, end, throughput, reading, storage, packing, peers)
+FAMILIES: tuple[Family, ...] = (start, end, throughput, reading, storage, packing, verdict)
 """In the order of the report."""

@@ -13,7 +13,7 @@ from ci_client.aio import CiClient
 NAME = "end"
 TITLE = "End: last byte to verdict"
 COMMAND = ["/bin/sh", "-c", "sleep 2; exec date +%s%N"]
-"""Its last act is to write the time; then nothing is left of it. Meanwhile the engine has done what follows a start."""
+"""Its last act is to write the time. The sleep lets the engine finish the work that follows a start."""
 
 
 def milliseconds_since(output: str | bytes) -> float:

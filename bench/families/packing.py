@@ -18,7 +18,7 @@ TITLE = "Packing a project"
 FILES = 20_000
 BYTES = 195_000_000
 _LONGEST = 400_000
-_PACK = "import sys; from pathlib import Path; from ci_client.packing import pack_directory; " + (
+_PACK = "import sys; from pathlib import Path; from ci_client.packing.archive import pack_directory; " + (
     "pack_directory(Path(sys.argv[1])).file.close()"
 )
 _RULES = "*.py[cod]\n__pycache__/\n/build\n/dist/\n*.egg-info/\n*.o\n*.so\n.venv\n*.log\n!keep.log\ndocs/_build/\n"

@@ -49,7 +49,7 @@ async def latencies(lab: Lab) -> list[Figure]:
     taken = [await measure_latency(lab.image, lab.samples(300, 50)) for _ in range(lab.samples(3, 2))]
     lab.note(
         f"Latency: a container writes {taken[0].samples} lines, one by one, with the time in each; a sample is a "
-        "round's p50 or p99. `CI_POOL_SIZE=0`, so that the engine makes no other container meanwhile."
+        "round's p50 or p99. `CI_POOL_SIZE=0`, so that the engine makes no other container at the same time."
     )
     return [
         Figure(

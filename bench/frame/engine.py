@@ -1,4 +1,4 @@
-"""The engine itself, asked without any detour: what everybody who starts containers is measured against."""
+"""The engine, used directly: the reference for everything that starts containers."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from bench.server import CLEARED_SECONDS
 
 USUAL = "unix:///var/run/docker.sock"
 LABEL = "ci-server.bench"
-"""On every container that is made here by anybody but the product."""
+"""The label of every container that is created here by anything but the product."""
 
 
 class RawEngine:
@@ -30,7 +30,7 @@ class RawEngine:
     @classmethod
     @asynccontextmanager
     async def connected(cls) -> AsyncIterator[Self]:
-        """Connect to the engine that DOCKER_HOST names, or to the usual one. Raises LeftOut where none answers."""
+        """Connect to the engine that DOCKER_HOST names, or to the usual one. Raises LeftOut if none answers."""
         parts = urlsplit(os.environ.get("DOCKER_HOST") or USUAL)
         unix = parts.scheme == "unix"
         connector = aiohttp.UnixConnector(parts.path, limit=0) if unix else aiohttp.TCPConnector(limit=0)
@@ -43,7 +43,7 @@ class RawEngine:
             yield engine
 
     async def ask(self, method: str, path: str, body: Any = None, **query: str) -> Any:
-        """Return the answer, JSON where it is some. Raises aiohttp.ClientError."""
+        """Return the answer if it is JSON, else None. Raises aiohttp.ClientError."""
         async with self._session.request(method, self._base + path, params=query, json=body) as answer:
             content = await answer.read()
             if answer.status >= 400:
@@ -51,7 +51,7 @@ class RawEngine:
             return json.loads(content) if answer.content_type == "application/json" and content else None
 
     async def run(self, config: dict[str, Any]) -> None:
-        """Create a container, start it, wait for its end, remove it; raises RuntimeError unless it ends with 0."""
+        """Create, start, await and remove a container. Raises RuntimeError unless its exit status is 0."""
         created = await self.ask("POST", "/containers/create", config)
         path = f"/containers/{created['Id']}"
         try:
@@ -63,7 +63,7 @@ class RawEngine:
             raise RuntimeError(f"a container of the benchmark ended with {ended['StatusCode']}")
 
     async def rate(self, config: dict[str, Any], count: int, at_once: int) -> float:
-        """Return how many such containers per second come and go, `at_once` at a time."""
+        """Return how many such containers run per second, `at_once` at a time."""
         left = iter(range(count))
 
         async def one_after_another() -> None:
@@ -75,7 +75,7 @@ class RawEngine:
         return count / (time.perf_counter() - begun)
 
     async def quiet(self) -> None:
-        """Return once no container with our label is left. Raises TimeoutError."""
+        """Wait until no container with our label is left. Raises TimeoutError."""
         filters = json.dumps({"label": [LABEL]})
         async with asyncio.timeout(CLEARED_SECONDS):
             while await self.ask("GET", "/containers/json", all="1", filters=filters):
@@ -84,17 +84,17 @@ class RawEngine:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One `docker run`, in milliseconds since it was asked for."""
+    """The times of one `docker run`, in milliseconds since its start."""
 
     first: float
-    """Until its first byte of output."""
+    """Until the first byte of output."""
     whole: float
     """Until the command had ended."""
     output: bytes
 
 
 async def docker_run(image: str, command: list[str], *options: str) -> Run:
-    """Return what `docker run --rm` of a command takes; raises RuntimeError unless it ends with 0."""
+    """Return the times of `docker run --rm` of a command. Raises RuntimeError unless its exit status is 0."""
     words = ["docker", "run", "--rm", "--label", LABEL, *options, image, *command]
     begun = time.perf_counter()
     process = await asyncio.create_subprocess_exec(

@@ -1,4 +1,4 @@
-"""What the figures were measured on and with."""
+"""The machine, versions and settings of a run."""
 
 import os
 import platform
@@ -24,7 +24,7 @@ QUICK = "`--quick`: fewer samples, jobs, bytes and rows than the table says; not
 
 
 def environment(image: str, *, quick: bool) -> dict[str, str]:
-    """Return what to say of a run's machine, versions and settings; ask before it, since they may change meanwhile."""
+    """Describe a run's machine, versions and settings. Call it before the run, which may change them."""
     return {
         "machine": f"{machine()}, {processor()}",
         "load before": f"{os.getloadavg()[0]:.2f} (of a minute); figures of a loaded machine say little",
@@ -37,7 +37,7 @@ def environment(image: str, *, quick: bool) -> dict[str, str]:
 
 
 def processor() -> str:
-    """Return the name of the processor, where the system tells it."""
+    """Return the name of the processor, or the architecture if the name is unknown."""
     try:
         with open("/proc/cpuinfo") as file:
             names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
@@ -47,7 +47,7 @@ def processor() -> str:
 
 
 def own_version() -> str:
-    """Return the product's version, and the commit where there is a repository."""
+    """Return the product's version, and its commit in a repository."""
     ask = ["git", "describe", "--always", "--dirty"]
     try:
         commit = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
@@ -65,6 +65,6 @@ def installed(name: str) -> str:
 
 
 def settings_set() -> str:
-    """Return which of the product's settings the environment changes."""
+    """Return the product's settings that the environment changes, as text."""
     names = sorted(set(Settings.env_names().values()) & set(os.environ))
     return f"; set in the environment: {', '.join(f'`{name}`' for name in names)}" if names else ""

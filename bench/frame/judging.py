@@ -1,4 +1,4 @@
-"""Figures that cannot be true, which say that the measurement is wrong: a run that has one has failed."""
+"""Detects figures that cannot be true. They show that the measurement is wrong, so the run fails."""
 
 import math
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from bench.frame.targets import quantity
 
 
 def impossible(results: Results) -> list[str]:
-    """Return what cannot be true of the figures, for people; nothing where all can."""
+    """Return what cannot be true, for people; nothing if all figures can be true."""
     return [
         f"{figure.key} ({figure.title}): {fault}"
         for figures in results.figures.values()
@@ -34,16 +34,16 @@ def _unreal(figure: Figure, series: Series) -> Iterator[str]:
     least = 0.0 if figure.exact else math.ulp(0.0)
     wrong = [sample for sample in series.samples if not (math.isfinite(sample) and sample >= least)]
     if wrong:
-        yield f"{series.name} has samples that no quantity can be: {', '.join(f'{sample:g}' for sample in wrong[:5])}"
+        yield f"{series.name} has samples that cannot be quantities: {', '.join(f'{sample:g}' for sample in wrong[:5])}"
 
 
 def _beyond(figure: Figure, series: Series, limit: Limit | None, key: str) -> Iterator[str]:
     if limit is None or not limit.samples:
-        yield f"its limit {key} was not measured, so nobody knows whether it can be true"
+        yield f"its limit {key} was not measured, so it is unknown whether it can be true"
     elif (limit.unit, limit.better) != (figure.unit, figure.better):
         yield f"its limit {key} is of another kind: {limit.unit}, {limit.better.value} is better"
     elif (series.median < limit.value) if figure.better is Better.LESS else (series.median > limit.value):
         yield (
-            f"{series.name} has {quantity(series.median, figure.unit)}, beyond what is possible here: "
+            f"{series.name} has {quantity(series.median, figure.unit)}, which exceeds what is possible here: "
             f"{quantity(limit.value, figure.unit)}, {limit.name}"
         )

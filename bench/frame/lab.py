@@ -1,61 +1,59 @@
-"""What a family has at hand while it measures."""
+"""What a family uses while it measures."""
 
 import sys
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol
 
 from bench.frame.limits import MEASURING
 from bench.frame.model import Figure, LeftOut, Limit, Results
 
-T = TypeVar("T")
-
 
 class Lab:
-    """One run of the benchmark, as the family that is measured at present sees it."""
+    """One run of the benchmark, for the family that is being measured."""
 
     def __init__(self, directory: Path, *, image: str, quick: bool) -> None:
         self.directory = directory
         """A temporary one, removed after the run."""
         self.image = image
-        """What jobs run in where nothing else is needed; has Python and a shell."""
+        """The image of jobs that need no other; it has Python and a shell."""
         self.quick = quick
         self.results = Results()
         self._family = ""
 
     def begin(self, name: str, title: str) -> None:
-        """Say which family is measured from here on."""
+        """Begin to measure a family."""
         self._family = name
         self.results.titles[name] = title
         self.results.notes[name] = []
 
     def put(self, figures: list[Figure]) -> None:
-        """Take the figures of the present family."""
+        """Store the figures of the current family."""
         self.results.figures[self._family] = figures
 
     def samples(self, full: int, quick: int) -> int:
-        """Return how many samples to take."""
+        """Return the number of samples to take."""
         return quick if self.quick else full
 
     def say(self, text: str) -> None:
-        """Tell whoever waits for the run."""
+        """Print a progress message."""
         print(f"bench: {self._family}: {text}", file=sys.stderr, flush=True)
 
     def note(self, text: str) -> None:
-        """Put a sentence into the report."""
+        """Add a sentence to the report."""
         self.results.notes[self._family].append(text)
 
     def leave_out(self, what: str, why: str) -> None:
-        """Say loudly, here and in the report, that something is not measured."""
+        """Report, here and in the report, that something is not measured."""
         print(f"bench: {self._family}: LEFT OUT: {what}: {why}", file=sys.stderr, flush=True)
         self.note(f"**Left out: {what}**: {why}.")
 
     def limit(self, limit: Limit, key: str) -> str:
-        """Take a limit that the family has measured itself; return its key, for `Figure.bounds`."""
+        """Store a limit that the family measured itself; return its key, for `Figure.bounds`."""
         self.results.limits[key] = limit
         return key
 
     async def limits(self, *keys: str) -> tuple[str, ...]:
-        """Measure those limits that this run has not yet; return the keys of those that can be, for `Figure.bounds`."""
+        """Measure limits that are not measured yet; return the keys of those that exist, for `Figure.bounds`."""
         measured = []
         for key in keys:
             if key not in self.results.limits:
@@ -66,3 +64,19 @@ class Lab:
                     continue
             measured.append(key)
         return tuple(measured)
+
+
+class Family(Protocol):
+    """A group of figures that are measured together, drawn in one plot, and can be run alone; a module is one."""
+
+    NAME: str
+    """Its name on the command line, and the name of its plot's file."""
+    TITLE: str
+    """The heading of its section."""
+
+    async def measure(self, lab: Lab) -> list[Figure]:
+        """Measure, each series in turns with its reference; return the figures.
+
+        Call `lab.note` with what a reader must know (settings, versions, what was left out), and `lab.limit` with
+        limits that the figures name in `bounds`. Raises LeftOut if the family cannot be measured here.
+        """

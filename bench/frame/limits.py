@@ -1,4 +1,4 @@
-"""What this machine can do at most, measured in the same run as the figures that it bounds."""
+"""The limits of this machine, measured in the same run as the figures that they bound."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ _GATE_SECONDS = 30.0
 
 async def memory_copy() -> Limit:
     """Measure how fast bytes are copied in memory: no stream of bytes is faster."""
-    # Small enough to be done within a turn of the processor on a busy machine; both sides are there before it counts.
+    # Small enough for one time slice on a busy machine. Both buffers are allocated before the measurement.
     source, target = memoryview(os.urandom(8 * MIB)), memoryview(bytearray(8 * MIB))
 
     def copy() -> float:
@@ -53,9 +53,9 @@ async def disk_write() -> Limit:
 
 
 async def gate() -> Limit:
-    """Measure the way through a FIFO to a process that waits, and back by a line in a file that inotify tells of.
+    """Measure the time to open a FIFO that a process waits at, until inotify reports the line that it writes to a file.
 
-    No job starts faster: that is all that is left once container, files and database cost nothing.
+    No job starts faster, even if container, files and database cost nothing.
     """
     with tempfile.TemporaryDirectory() as directory:
         place = Path(directory)
@@ -69,7 +69,7 @@ async def gate() -> Limit:
 
                     async def one() -> float:
                         begun = time.perf_counter()
-                        # For reading, too: then opening waits for nobody.
+                        # Opened for reading, too, so that it does not block.
                         descriptor = os.open(place / "gate", os.O_RDWR)
                         os.write(descriptor, b"go\n")
                         while not reading.read():
@@ -86,10 +86,10 @@ async def gate() -> Limit:
 
 
 async def runc_rate() -> Limit:
-    """Measure how many containers per second `runc` starts and ends without any engine. Raises LeftOut."""
+    """Measure how many containers per second `runc` runs without an engine. Raises LeftOut."""
     runc = shutil.which("runc")
     if runc is None or os.geteuid() != 0:
-        raise LeftOut("runc alone cannot be measured: it is not here, or we are not root")
+        raise LeftOut("runc cannot be measured by itself: it is not installed, or this user is not root")
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory, "rootfs")
         root.mkdir()
@@ -112,7 +112,7 @@ async def _runc_rate(runc: str, bundle: str, at_once: int) -> float:
                 runc, "run", "--bundle", bundle, name, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
             )
             if await process.wait():
-                raise LeftOut("runc alone cannot be measured: it does not run a container here")
+                raise LeftOut("runc cannot be measured by itself: it runs no container here")
 
     begun = time.perf_counter()
     await asyncio.gather(*(one_after_another() for _ in range(at_once)))

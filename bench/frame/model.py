@@ -1,35 +1,31 @@
-"""What a measurement is: series of samples, figures that compare two of them, and limits that nothing can be beyond."""
+"""Measurements: series of samples, figures that compare two series, and limits that no figure can exceed."""
 
 import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from bench.frame.lab import Lab
 
 
 class Better(Enum):
-    """In which direction a quantity is good."""
+    """The direction in which a quantity improves."""
 
     LESS = "less"
-    """As of a duration, or of memory."""
+    """For example durations and memory."""
     MORE = "more"
-    """As of a rate."""
+    """For example rates."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Samples of one thing, in the order in which they were taken."""
+    """Samples of one contender, in the order in which they were taken."""
 
     name: str
-    """Whose they are, as in `docker run`."""
+    """The contender, such as `docker run`."""
     samples: tuple[float, ...]
 
     def percentile(self, percent: float) -> float:
-        """Return the sample that `percent` of all are not above, NaN where there are none; 50: the median."""
+        """Return the sample that `percent` of all samples do not exceed; 50 is the median; NaN without samples."""
         ordered = sorted(self.samples)
         if not ordered:
             return math.nan
@@ -44,7 +40,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What nothing can be beyond on this machine, measured in the same run: the least duration, or the highest rate."""
+    """The limit of this machine, measured in the same run: the shortest duration, or the highest rate."""
 
     name: str
     """What was measured, for people."""
@@ -52,11 +48,11 @@ class Limit:
     unit: str
     better: Better
     slack: float = 1.0
-    """By what factor a figure may be beyond the best sample, where the limit is not physics but a rival's best time."""
+    """The factor by which a figure may exceed the best sample, if the limit is another program's best time."""
 
     @property
     def value(self) -> float:
-        """The best sample with the slack: what is better than this cannot be true."""
+        """The best sample with the slack. A better value cannot be true."""
         if self.better is Better.LESS:
             return min(self.samples) / self.slack
         return max(self.samples) * self.slack
@@ -64,27 +60,25 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One quantity of ours, beside the same of somebody else in the same run."""
+    """One quantity of ours, beside the same quantity of a reference in the same run."""
 
     key: str
-    """Which figure it is, as in `start.warm`: targets name it so."""
+    """Its name for targets, such as `start.warm`."""
     title: str
     unit: str
     better: Better
     ours: Series
     reference: Series | None = None
     bounds: tuple[str, ...] = ()
-    """Keys of the limits that neither series can be beyond."""
+    """The keys of the limits that neither series can exceed."""
     reference_is_limit: bool = False
-    """We do all that the reference does and more, so we cannot be better: as a framework with nothing behind it."""
-    group: str = ""
-    """Figures of one group have the same series of ours, and are shown as one with several references."""
+    """Whether ours cannot be better because it does all that the reference does, such as the bare framework."""
     exact: bool = False
     """The samples are counts, not measurements: they may be 0, and are not compared with limits."""
 
     @property
     def ratio(self) -> float:
-        """How many times better our median is than the reference's; NaN where there is none."""
+        """How many times better our median is than the reference's; NaN without a reference."""
         return math.nan if self.reference is None else self.advantage(self.ours.median, self.reference.median)
 
     def advantage(self, ours: float, reference: float) -> float:
@@ -93,7 +87,7 @@ class Figure:
         return good / bad if bad else math.inf
 
     def turn_ratios(self) -> tuple[float, ...]:
-        """Return the ratios within each turn; empty where the series were not taken in turns."""
+        """Return the ratio of each turn; empty if the series were not taken in turns."""
         if self.reference is None or len(self.reference.samples) != len(self.ours.samples):
             return ()
         pairs = zip(self.ours.samples, self.reference.samples, strict=True)
@@ -102,7 +96,7 @@ class Figure:
 
 @dataclass(slots=True)
 class Results:
-    """What one run has come to."""
+    """The results of one run."""
 
     figures: dict[str, list[Figure]] = field(default_factory=dict)
     """By family."""
@@ -114,36 +108,13 @@ class Results:
     """By family: settings, versions, and what was left out."""
     seconds: float = 0.0
 
-    def groups(self, family: str) -> list[list[Figure]]:
-        """Return a family's figures, those of one group together."""
-        groups: dict[str, list[Figure]] = {}
-        for figure in self.figures.get(family, []):
-            groups.setdefault(figure.group or figure.key, []).append(figure)
-        return list(groups.values())
-
     def figure(self, key: str) -> Figure | None:
-        """Return the figure with this key, or None where it was not measured."""
+        """Return the figure with this key, or None if it was not measured."""
         return next((f for figures in self.figures.values() for f in figures if f.key == key), None)
 
 
-class Family(Protocol):
-    """A group of figures that are measured together, drawn in one plot, and can be run alone; a module is one."""
-
-    NAME: str
-    """The word for it on the command line, and the name of its plot's file."""
-    TITLE: str
-    """The heading of its section."""
-
-    async def measure(self, lab: "Lab") -> list[Figure]:
-        """Measure, each series in turns with its reference; return the figures.
-
-        What a reader has to know (settings, versions, what was left out) goes to `lab.note`, and limits that the
-        figures name in `bounds` to `lab.limit`. Raises LeftOut where the family cannot be measured here.
-        """
-
-
 class LeftOut(Exception):
-    """Something cannot be measured here; the message says why."""
+    """Something cannot be measured here. The message is the reason."""
 
 
 Samples = Mapping[str, list[float]]

@@ -17,10 +17,10 @@ def draw(results: Results, name: str, target: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    groups = results.groups(name)
-    heights = [len(_series(group)) + 1.2 for group in groups]
+    figures = results.figures[name]
+    heights = [len(_series(figure)) + 1.2 for figure in figures]
     canvas, axes = pyplot.subplots(
-        len(groups),
+        len(figures),
         1,
         figsize=(8, 0.8 + 0.45 * sum(heights)),
         squeeze=False,
@@ -28,23 +28,23 @@ def draw(results: Results, name: str, target: Path) -> None:
         gridspec_kw={"height_ratios": heights},
     )
     canvas.suptitle(results.titles[name])
-    for group, axis in zip(groups, axes[:, 0], strict=True):
-        _draw_group(axis, group, results)
+    for figure, axis in zip(figures, axes[:, 0], strict=True):
+        _draw_figure(axis, figure, results)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Without the version in the file, the same samples give the same bytes everywhere.
+    # Without the version in it, the file has the same bytes everywhere for the same samples.
     canvas.savefig(target, dpi=110, metadata={"Software": None})
     pyplot.close(canvas)
 
 
-def _series(group: list[Figure]) -> list[Series]:
-    return [group[0].ours, *(figure.reference for figure in group if figure.reference is not None)]
+def _series(figure: Figure) -> list[Series]:
+    return [figure.ours] if figure.reference is None else [figure.ours, figure.reference]
 
 
-def _draw_group(axis: Any, group: list[Figure], results: Results) -> None:
-    figure, series = group[0], _series(group)
+def _draw_figure(axis: Any, figure: Figure, results: Results) -> None:
+    series = _series(figure)
     for row, one in enumerate(series):
         colour = _OURS if row == 0 else _REFERENCE
-        # Spread by number, not by chance: the same samples give the same picture.
+        # Spread by index, not randomly, so that the same samples give the same picture.
         heights = [row + 0.36 * ((index * 0.618) % 1 - 0.5) for index in range(len(one.samples))]
         axis.scatter(one.samples, heights, s=14, color=colour, alpha=0.5, linewidths=0)
         axis.plot([one.median] * 2, [row - 0.32, row + 0.32], color=colour, linewidth=2)
@@ -59,16 +59,14 @@ def _draw_group(axis: Any, group: list[Figure], results: Results) -> None:
         axis.xaxis.set_minor_formatter(lambda *_: "")
     axis.set_yticks(range(len(series)), [one.name.replace("`", "") for one in series])
     axis.set_ylim(len(series) - 0.4, -0.7)
-    axis.set_title(
-        f"{figure.group or figure.title}, {figure.unit} ({figure.better.value} is better)", fontsize=9, loc="left"
-    )
+    axis.set_title(f"{figure.title}, {figure.unit} ({figure.better.value} is better)", fontsize=9, loc="left")
     axis.grid(axis="x", alpha=0.3)
     if axis.get_legend_handles_labels()[0]:
         axis.legend(fontsize=7, loc="best")
 
 
 def _lines(figure: Figure, results: Results) -> list[tuple[float, str, str]]:
-    """Return where the figure's targets and limits lie."""
+    """Return the figure's targets and limits as lines."""
     targets = (target for target in TARGETS if target.key == figure.key)
     lines = [(value, _GOAL, "target") for target in targets if not math.isnan(value := _goal(target, figure))]
     limits = (results.limits[key] for key in figure.bounds if key in results.limits)

@@ -12,7 +12,7 @@ _FIGURES = ("figure", "whose", "samples", "p50", "p90", "p99", "least to most", 
 
 
 def report(results: Results, about: Mapping[str, str], plots: Mapping[str, Path]) -> str:
-    """Return the report. `about` is what to say of the machine; `plots` are by family, relative to the page."""
+    """Return the report. `about` describes the machine; `plots` are by family, relative to the page."""
     parts = [table(("of this run", ""), about.items()), "### What it must show", _table_of_targets(results)]
     for name, title in results.titles.items():
         parts += [f"### {title}", *_family(results, name, plots.get(name))]
@@ -27,20 +27,18 @@ def _table_of_targets(results: Results) -> str:
 
 
 def _family(results: Results, name: str, plot: Path | None) -> Iterator[str]:
-    groups = results.groups(name)
-    if groups:
-        yield table(_FIGURES, (line for group in groups for line in _lines(group)))
+    figures = results.figures.get(name, [])
+    if figures:
+        yield table(_FIGURES, (line for figure in figures for line in _lines(figure)))
     if plot is not None:
         yield f"![{results.titles[name]}]({plot})"
     yield from results.notes.get(name, [])
 
 
-def _lines(group: list[Figure]) -> Iterator[tuple[str, ...]]:
-    first = group[0]
-    yield (first.group or first.title, *_series(first.ours, first.unit), "")
-    for figure in group:
-        if figure.reference is not None:
-            yield ("", *_series(figure.reference, figure.unit), _ratio(figure))
+def _lines(figure: Figure) -> Iterator[tuple[str, ...]]:
+    yield (figure.title, *_series(figure.ours, figure.unit), "")
+    if figure.reference is not None:
+        yield ("", *_series(figure.reference, figure.unit), _ratio(figure))
 
 
 def _series(series: Series, unit: str) -> tuple[str, ...]:
@@ -50,7 +48,7 @@ def _series(series: Series, unit: str) -> tuple[str, ...]:
 
 
 def _ratio(figure: Figure) -> str:
-    """Return the ratio of the medians, and between which values half of the turns' own ratios lie."""
+    """Return the ratio of the medians, and the range that holds half of the turns' ratios."""
     turns = Series("", figure.turn_ratios())
     if len(turns.samples) < 4:
         return times(figure.ratio)

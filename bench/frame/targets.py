@@ -1,4 +1,4 @@
-"""What the figures are to show: the table of targets, computed row by row."""
+"""The targets of the figures: the table of targets, computed row by row."""
 
 import math
 from dataclasses import dataclass
@@ -8,25 +8,25 @@ from bench.frame.model import Better, Figure, Results
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One row: a figure, and what it must be at least."""
+    """One row: a figure and its target."""
 
     title: str
     key: str
-    """The figure's; one that ends with `*` stands for a row for each figure whose key begins so."""
+    """The figure's."""
     ratio: float | None = None
     """How many times better than the reference."""
     bound: float | None = None
-    """An absolute value, in this unit, which is the figure's."""
+    """An absolute value, in the figure's unit."""
     unit: str = "ms"
     better: Better = Better.LESS
-    """Of a figure with a bound, which is the figure's, too."""
+    """For a bound: the figure's direction."""
     percent: float = 50
     """Which percentile of ours counts."""
     aim: str = ""
-    """What is hoped for beyond it, for people."""
+    """A further aim, for people."""
 
     def is_met(self, figure: Figure) -> bool:
-        """Tell whether the figure meets the target; one that has no reference to be compared with does not."""
+        """Return whether the figure meets the target. It does not without a reference to compare with."""
         ours = figure.ours.percentile(self.percent)
         if self.bound is not None:
             assert (self.unit, self.better) == (figure.unit, figure.better), self.key
@@ -77,13 +77,13 @@ TARGETS = (
     Target("packing 20,000 files of 195 MB: source code", "packing.source", ratio=1 / 1.2),
     Target("the same, compressed already", "packing.compressed", ratio=1 / 1.2),
     Target("the same, one line repeated", "packing.repetitive", ratio=1 / 1.2),
-    Target("submit to verdict of a one-second pytest job, against {}", "peers.pytest.*", ratio=1),
+    Target("submit to verdict of a one-second pytest job", "verdict.pytest", ratio=1),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A target beside what was measured."""
+    """A target beside the measured figure."""
 
     title: str
     ours: str
@@ -94,28 +94,16 @@ class Row:
 
 
 def rows(results: Results, targets: tuple[Target, ...] = TARGETS) -> list[Row]:
-    """Return the table of targets; a figure that was not measured has its row, too."""
-    table: list[Row] = []
-    for target in targets:
-        figures = _figures(results, target.key)
-        if not figures:
-            title = target.title.format("the peers")
-            table.append(Row(title, "", "", "", target.wanted, "not measured"))
-        table.extend(_row(target, figure) for figure in figures)
-    return table
+    """Return the table of targets, also with rows for figures that were not measured."""
+    return [_row(target, results.figure(target.key)) for target in targets]
 
 
-def _figures(results: Results, key: str) -> list[Figure]:
-    if key.endswith("*"):
-        return [f for figures in results.figures.values() for f in figures if f.key.startswith(key[:-1])]
-    figure = results.figure(key)
-    return [] if figure is None else [figure]
-
-
-def _row(target: Target, figure: Figure) -> Row:
+def _row(target: Target, figure: Figure | None) -> Row:
+    if figure is None:
+        return Row(target.title, "", "", "", target.wanted, "not measured")
     reference = figure.reference
     return Row(
-        target.title.format(reference.name if reference is not None else ""),
+        target.title,
         quantity(figure.ours.percentile(target.percent), figure.unit),
         "" if reference is None else f"{quantity(reference.percentile(target.percent), figure.unit)}, {reference.name}",
         times(target.reached(figure)),
@@ -125,7 +113,7 @@ def _row(target: Target, figure: Figure) -> Row:
 
 
 def quantity(value: float, unit: str) -> str:
-    """Return a value with its unit, with as many digits as mean something."""
+    """Return a value with its unit and three significant digits."""
     if math.isnan(value):
         return ""
     digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value and math.isfinite(value) else 0
@@ -133,5 +121,5 @@ def quantity(value: float, unit: str) -> str:
 
 
 def times(ratio: float) -> str:
-    """Return a ratio for people, nothing for one that is not known."""
+    """Return a ratio for people, or nothing if it is unknown."""
     return "" if math.isnan(ratio) else f"{quantity(ratio, 'times')}"

@@ -1,4 +1,4 @@
-"""Taking samples in turns, so that whatever else the machine does meets all contenders alike."""
+"""Takes samples in turns, so that other load on the machine affects all contenders alike."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
@@ -13,10 +13,10 @@ async def in_turns(
     settle: Callable[[], Awaitable[None]] | None = None,
     uncounted: int = 1,
 ) -> dict[str, list[T]]:
-    """Let every contender act once in each turn; return what each has returned, by name, a value for each turn.
+    """Call every contender once in each turn; return their results by name, one for each turn.
 
-    The first `uncounted` turns do not count. Each turn begins with another contender, so that nobody always follows
-    the same one. `settle` is awaited before each act: it returns once what the act before has left has gone.
+    The first `uncounted` turns do not count. Each turn begins with another contender, so that none always follows the
+    same one. `settle` is awaited before each call; it returns once the remains of the previous call are gone.
     """
     names = list(contenders)
     taken: dict[str, list[T]] = {name: [] for name in names}

@@ -1,22 +1,25 @@
-"""`ci backup` and `ci restore`."""
+"""`ci backup`, `ci restore` and `ci adopt`: commands about an installation as a whole."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ci_cli.commands.options import FilePath, command, echo_json, json_option
+
+if TYPE_CHECKING:
+    from ci_controller.ownership import Adoption
 
 
 @command()
 @click.argument("target", type=FilePath())
 @json_option
 def backup(target: Path, as_json: bool) -> int:
-    """Copy database, uploads and logs, while everything runs.
+    """Copy database, uploads and logs while jobs run.
 
-    TARGET is a directory that is not there yet. What is copied is the installation that CI_DB_PATH and CI_DATA_DIR
-    name, as for `ci serve`. Until it is whole, the backup is named TARGET.incomplete. The exit status is 70, too, where
-    files of a job are not what they were.
+    TARGET is a directory that must not exist yet. The backup is a copy of the installation that CI_DB_PATH and
+    CI_DATA_DIR name, as for `ci serve`. Until it is complete, it is named TARGET.incomplete. The exit status is also 70
+    if files of a job were changed.
     """
     from ci_cli.console import Progress, say
     from ci_cli.interrupts import Interrupts, run_command
@@ -37,18 +40,18 @@ def backup(target: Path, as_json: bool) -> int:
             f"{target}: {manifest['jobs']} jobs of {settings.db_path.absolute()}, {manifest['files']} files, "
             f"{size(manifest['bytes'])}"
         )
-        return _tell_damaged(manifest["damaged"], EX_SOFTWARE)
+        return _report_damaged(manifest["damaged"], EX_SOFTWARE)
 
     return run_command(command)
 
 
-def _tell_damaged(damaged: list[str], status: int) -> int:
+def _report_damaged(damaged: list[str], status: int) -> int:
     from ci_cli.console import say
 
     if not damaged:
         return 0
     more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
-    say(f"the backup is whole, but files in the data directory are not what they were: job {damaged[0]}{more}")
+    say(f"the backup is complete, but files in the data directory were changed: job {damaged[0]}{more}")
     return status
 
 
@@ -57,15 +60,15 @@ def _tell_damaged(damaged: list[str], status: int) -> int:
 @click.option(
     "--keep-queue",
     is_flag=True,
-    help="Leave jobs that waited in the queue there. By default they end as errored, since they may have run since.",
+    help="Keep queued jobs in the queue. By default they end as errored, since they may have run since the backup.",
 )
 @json_option
 def restore(source: Path, keep_queue: bool, as_json: bool) -> int:
-    """Make an installation of a backup.
+    """Make an installation from a backup.
 
-    CI_DB_PATH and CI_DATA_DIR name its place, as for `ci serve`; nothing that is there is replaced. It has an id of
-    its own, so it never touches containers of the original. Jobs that had not completed end as errored, with the
-    reason `restored`: nobody knows what became of them since, and none is run again by itself.
+    CI_DB_PATH and CI_DATA_DIR name its place, as for `ci serve`; existing files are not replaced. It gets a new id, so
+    it never touches containers of the original. Jobs that had not completed end as errored, with the reason `restored`:
+    their outcome since the backup is unknown, and they are not run again automatically.
     """
     from ci_cli.console import Progress, say
     from ci_cli.interrupts import Interrupts, run_command
@@ -82,9 +85,81 @@ def restore(source: Path, keep_queue: bool, as_json: bool) -> int:
             echo_json(done)
         say(f"restored {done['jobs']} jobs, as of {done['created']}, to {done['database']} and {done['data_path']}")
         if done["ended"]:
-            say(f"{done['ended']} of them had not completed and are errored now: ci list --conclusion errored")
+            say(f"{done['ended']} of them had not completed and are now errored: ci list --conclusion errored")
         if done["queued"]:
-            say(f"{done['queued']} wait in the queue, and run when a controller does")
+            say(f"{done['queued']} wait in the queue until a controller runs")
         return 0
 
     return run_command(command)
+
+
+@command()
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option(
+    "--as-copy",
+    is_flag=True,
+    help="Treat an installation that was moved here as a copy: the original is still in use, on another machine "
+    "or in a container.",
+)
+@json_option
+def adopt(yes: bool, as_copy: bool, as_json: bool) -> int:
+    """Take a database for another data directory than its own.
+
+    CI_DB_PATH names the database and CI_DATA_DIR the directory, as for `ci serve`, which refuses to start where they
+    do not belong together. The database of a copy gets a new id, so it never touches containers of the original; jobs
+    that had not completed end as errored, with the reason `restored`. An installation that was moved keeps its jobs.
+    """
+    import sys
+
+    from ci_cli.console import Progress, is_terminal, say
+    from ci_cli.interrupts import Interrupts, run_command
+    from ci_cli.roots import backup as root
+    from ci_common.settings import Settings
+
+    settings, plans = Settings.from_env(), list["Adoption"]()
+
+    async def plan(interrupts: Interrupts) -> int:  # noqa: ARG001  # a signal ends the command
+        plans.append(await root.plan_adoption(settings, as_copy=as_copy))
+        return 0
+
+    async def carry_out(interrupts: Interrupts) -> int:  # noqa: ARG001  # a signal ends the command
+        progress = Progress()
+        try:
+            done = await root.adopt(settings, plans[0], progress.show, as_copy=as_copy)
+        finally:
+            progress.done()
+        if as_json:
+            echo_json(done)
+        say(f"adopted {done['database']} for {done['data_path']}: {done['ended']} jobs ended, {done['kept']} go on")
+        return 0
+
+    status = run_command(plan)
+    if status:
+        return status
+    if plans[0].mismatch is None and not as_copy:
+        say(f"nothing to adopt: the database {plans[0].database} belongs to {settings.data_path}")
+        return 0
+    for line in _described(plans[0]):
+        say(line)
+    if not yes:  # Asked outside of the event loop, where Ctrl-C ends the question.
+        if not is_terminal(sys.stdin):
+            raise click.UsageError("nothing was changed; standard input is no terminal to confirm on: give --yes")
+        click.confirm("Adopt it?", abort=True, err=True)
+    return run_command(carry_out)
+
+
+def _described(plan: "Adoption") -> list[str]:
+    pair = f"the database {plan.database} belongs to the data directory {plan.data.path}"
+    problem = pair if plan.mismatch is None else plan.mismatch.problem
+    if plan.keeps_jobs:
+        return [
+            problem,
+            f"adopting it keeps the installation as it is: its {plan.unfinished} unfinished jobs go on",
+            "if the original is still in use, on another machine or in a container, use --as-copy",
+        ]
+    containers = f"docker ps -a --filter label=ci-server.installation={plan.installation.id}"
+    return [
+        problem,
+        f"adopting it ends its {plan.unfinished} unfinished jobs as errored (restored), and gives it a new id",
+        f"containers of those jobs are left alone: {containers}",
+    ]

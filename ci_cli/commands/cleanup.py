@@ -1,4 +1,4 @@
-"""`ci delete`, `ci cleanup`: commands that make completed jobs go, with all that belongs to them."""
+"""`ci delete`, `ci cleanup`: commands that delete completed jobs and their files."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 0.05
 _STUCK_SECONDS = 10.0
-"""How long files may take to become fewer, before the command ends without them."""
+"""How long the command waits without progress for files to be removed."""
 
 
 @command()
@@ -34,28 +34,28 @@ def delete(jobs: tuple[str, ...], server: str | None, as_json: bool) -> int:
                 say(f"cancelling job {job_id}")
                 await wait_for_end(connection, job_id)
         await _files_gone(connection)
-        _tell(job_ids, as_json=as_json, dry_run=False)
+        _report(job_ids, as_json=as_json, dry_run=False)
         return 0
 
     return with_connection(server, work, carries_jobs=True)
 
 
 @command()
-@click.option("--older-than", metavar="DURATION", help="Jobs that ended longer ago than this, such as 7d or 12h.")
+@click.option("--older-than", metavar="DURATION", help="Only jobs that ended longer ago than this, such as 7d or 12h.")
 @click.option("--keep", metavar="N", type=click.IntRange(0), help="All but the newest N.")
 @click.option("--project", metavar="NAME", help="Only this project's jobs.")
 @click.option(
     "--conclusion", metavar="NAME", multiple=True,
-    help="Only jobs that ended so: succeeded, failed, cancelled, timed_out, errored. May be repeated.",
+    help="Only jobs with this conclusion: succeeded, failed, cancelled, timed_out, errored. May be repeated.",
 )  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Only say which jobs these are.")
+@click.option("--dry-run", is_flag=True, help="Only list these jobs.")
 @server_option
 @json_option
 def cleanup(server: str | None, as_json: bool, conclusion: tuple[str, ...], dry_run: bool, **given: Any) -> int:
     """Delete old completed jobs, or too many, with their files.
 
-    All conditions have to hold. --keep counts the jobs that --project and --conclusion narrow to. What is deleted
-    without being asked for, the settings on retention say.
+    A job is deleted if all conditions apply to it. --keep counts only the jobs that --project and --conclusion select.
+    The retention settings say what is deleted automatically.
     """
     conditions = {name: value for name, value in given.items() if value is not None}
     if not conditions.keys() & {"older_than", "keep"}:
@@ -67,13 +67,13 @@ def cleanup(server: str | None, as_json: bool, conclusion: tuple[str, ...], dry_
         job_ids = await connection.client.clean_up(dry_run=dry_run, **conditions)
         if not dry_run:
             await _files_gone(connection)
-        _tell(job_ids, as_json=as_json, dry_run=dry_run)
+        _report(job_ids, as_json=as_json, dry_run=dry_run)
         return 0
 
     return with_connection(server, work, carries_jobs=not dry_run)
 
 
-def _tell(job_ids: list[str], *, as_json: bool, dry_run: bool) -> None:
+def _report(job_ids: list[str], *, as_json: bool, dry_run: bool) -> None:
     from ci_cli.console import say, show
 
     if as_json:
@@ -87,7 +87,7 @@ def _tell(job_ids: list[str], *, as_json: bool, dry_run: bool) -> None:
 
 
 async def _files_gone(connection: "Connection") -> None:
-    """Where the controller ends with this command, let it remove the files first; not if it comes no further."""
+    """Let an embedded controller remove the files before it ends with this command, as long as it makes progress."""
     from asyncio import sleep
     from time import monotonic
 
@@ -100,7 +100,7 @@ async def _files_gone(connection: "Connection") -> None:
         if least is None or pending < least:
             least, moved = pending, monotonic()
         elif monotonic() - moved > _STUCK_SECONDS:
-            say(f"files of {pending} deleted jobs are left; the next command that runs jobs goes on removing them")
+            say(f"files of {pending} deleted jobs are left; the next command that runs jobs will remove them")
             break
         progress.show(f"removing the files of {pending} jobs")
         await sleep(_LOOK_SECONDS)

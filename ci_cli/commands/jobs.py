@@ -1,4 +1,4 @@
-"""`ci wait`, `ci logs`, `ci list`, `ci status`, `ci cancel`: commands about jobs that are there."""
+"""`ci wait`, `ci logs`, `ci list`, `ci status`, `ci cancel`: commands about existing jobs."""
 
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 @command()
 @click.argument("job")
-@click.option("--all", "from_beginning", is_flag=True, help="Show the log from its beginning, not only what is new.")
+@click.option("--all", "from_beginning", is_flag=True, help="Show the whole log instead of only new output.")
 @raw_option
 @server_option
 @events_option
 def wait(job: str, from_beginning: bool, raw: bool, server: str | None, as_json: bool) -> int:
     """Follow a job to its end, from any terminal.
 
-    JOB is a job's id, or the beginning of one. The exit status is the job's own. Ctrl-C leaves the job alone and says
-    how to come back; a second one cancels it.
+    JOB is a job's id, or the beginning of one. The exit status is the job's own. After Ctrl-C the job goes on,
+    and a message says how to come back to it; a second Ctrl-C cancels the job.
     """
     from ci_cli.connection import connected
     from ci_cli.follow import JobFollower
@@ -45,7 +45,7 @@ def wait(job: str, from_beginning: bool, raw: bool, server: str | None, as_json:
 
 @command()
 @click.argument("job")
-@click.option("--follow", "-f", is_flag=True, help="Keep going until the job ends, with the logs of all attempts.")
+@click.option("--follow", "-f", is_flag=True, help="Follow the logs of all attempts until the job ends.")
 @click.option(
     "--attempt",
     metavar="N",
@@ -58,8 +58,8 @@ def wait(job: str, from_beginning: bool, raw: bool, server: str | None, as_json:
 def logs(job: str, follow: bool, attempt: int | None, raw: bool, server: str | None, as_json: bool) -> int:
     """Write a job's log to standard output, byte for byte.
 
-    A terminal gets its text and colours alone. JOB is a job's id, or the beginning of one. Without --follow, this is
-    the log as it stands now. The exit status does not depend on how the job ended.
+    A terminal gets only its text and colours. JOB is a job's id, or the beginning of one. Without --follow, this is the
+    log as it is now. The exit status does not depend on how the job ended.
     """
 
     async def work(connection: "Connection") -> int:
@@ -78,8 +78,8 @@ async def _followed(
     import json
     from contextlib import aclosing
 
-    from ci_client.stream import log_bytes_of
-    from ci_common.cursors import Cursor
+    from ci_client.events import log_bytes_of
+    from ci_common.stream import Cursor
 
     end = None
     if not follow:
@@ -119,7 +119,9 @@ async def _write(chunks: AsyncGenerator[bytes, None], *, raw: bool) -> int:
 @command("list")
 @click.option("--status", type=click.Choice(["queued", "running", "completed"]), help="Only jobs with this status.")
 @click.option(
-    "--conclusion", metavar="NAME", help="Only jobs that ended so: succeeded, failed, cancelled, timed_out, errored."
+    "--conclusion",
+    metavar="NAME",
+    help="Only jobs with this conclusion: succeeded, failed, cancelled, timed_out, errored.",
 )
 @click.option("--project", metavar="NAME", help="Only this project's jobs.")
 @click.option("--label", metavar="KEY=VALUE", help="Only jobs with this label.")
@@ -127,7 +129,7 @@ async def _write(chunks: AsyncGenerator[bytes, None], *, raw: bool) -> int:
 @click.option(
     "--limit", metavar="N", type=click.IntRange(1), default=20, show_default=True, help="The most jobs to list."
 )
-@click.option("--pool", is_flag=True, help="Instead of jobs, list the containers that wait for some.")
+@click.option("--pool", is_flag=True, help="List warm containers instead of jobs.")
 @server_option
 @json_option
 def list_command(server: str | None, as_json: bool, limit: int, pool: bool, **filters: str | None) -> int:
@@ -143,7 +145,7 @@ def list_command(server: str | None, as_json: bool, limit: int, pool: bool, **fi
         given["label"] = f"{key}:{value}"
 
     if pool and given:
-        raise click.UsageError("--pool lists containers, which none of the other options narrows")
+        raise click.UsageError("--pool lists containers, to which the other options do not apply")
 
     async def work(connection: "Connection") -> int:
         if pool:
@@ -165,17 +167,16 @@ def list_command(server: str | None, as_json: bool, limit: int, pool: bool, **fi
 
 @command()
 @click.argument("job")
-@click.option("--timing", is_flag=True, help="Show instead when the job passed which station on its path.")
+@click.option("--timing", is_flag=True, help="Show instead when the job reached each station on its path.")
 @server_option
 @json_option
 def status(job: str, timing: bool, server: str | None, as_json: bool) -> int:
     """Show a job: its state, steps and result.
 
-    JOB is a job's id, or the beginning of one. With --timing and --json, this is the part `timing` of the job.
+    JOB is a job's id, or the beginning of one. With --timing and --json, only the part `timing` of the job is shown.
     """
     from ci_cli.console import show
-    from ci_cli.tables import job_details
-    from ci_cli.timing import timing_document, timing_table
+    from ci_cli.tables import job_details, timing_document, timing_table
 
     async def work(connection: "Connection") -> int:
         record = await connection.client.get_job(await connection.resolve(job))
@@ -195,7 +196,7 @@ def status(job: str, timing: bool, server: str | None, as_json: bool) -> int:
 def cancel(job: str, server: str | None, as_json: bool) -> int:
     """Cancel a job.
 
-    JOB is a job's id, or the beginning of one. A job that runs is sent SIGTERM, and SIGKILL if it has not ended
+    JOB is a job's id, or the beginning of one. A running job gets SIGTERM, and SIGKILL if it has not ended
     CI_STOP_GRACE seconds later (by default 10).
     """
     from ci_cli.console import say
@@ -205,7 +206,7 @@ def cancel(job: str, server: str | None, as_json: bool) -> int:
         job_id = await connection.resolve(job)
         record: dict[str, Any] = await connection.client.cancel_job(job_id)
         say(f"cancelling job {job_id}")
-        if connection.embedded:  # Nobody else would stop it.
+        if connection.embedded:  # No other controller would stop it.
             await wait_for_end(connection, job_id)
             record = await connection.client.get_job(job_id)
         if as_json:

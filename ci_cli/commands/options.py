@@ -1,4 +1,4 @@
-"""What several commands share: options, the part behind `--`, JSON, and the way to a server."""
+"""What several commands share: options, the command after `--`, JSON output, and the connection to a server."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Command(click.Command):
-    """A command whose names and texts are text: what is not UTF-8 is refused here. Paths may be any bytes."""
+    """A command whose text arguments must be valid UTF-8. Paths may be any bytes."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         rest = super().parse_args(ctx, args)
@@ -31,7 +31,7 @@ class Command(click.Command):
 
 
 class FilePath(click.Path):
-    """A path that is not empty: an unset variable of a shell's does not mean the current directory."""
+    """A path that is not empty, so that an unset shell variable does not mean the current directory."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(path_type=Path, **kwargs)
@@ -46,7 +46,7 @@ command = partial(click.command, cls=Command)
 
 
 def is_text(value: str) -> bool:
-    """Tell whether a text that came from outside was valid UTF-8."""
+    """Return whether a text from outside was valid UTF-8."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -57,12 +57,12 @@ def is_text(value: str) -> bool:
 server_option = click.option(
     "--server",
     metavar="URL",
-    help="The server: http(s)://HOST:PORT or unix:///PATH. By default CI_SERVER_URL, or this user's `ci serve` on this "
-    "machine, or, where none runs, a server inside this command.",
+    help="The server: http(s)://HOST:PORT or unix:///PATH. By default CI_SERVER_URL, else this user's `ci serve` on "
+    "this machine, else a server inside this command.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output.")
 events_option = click.option(
-    "--json", "as_json", is_flag=True, help="Write the job's events to standard output, as one line of JSON each."
+    "--json", "as_json", is_flag=True, help="Write the job's events to standard output, one line of JSON each."
 )
 detach_option = click.option(
     "--detach", is_flag=True, help="Write the job's id to standard output and end, without following the job."
@@ -70,13 +70,13 @@ detach_option = click.option(
 
 
 raw_option = click.option(
-    "--raw", is_flag=True, help="Write the log to a terminal as it is, with all its control sequences."
+    "--raw", is_flag=True, help="Write the log to a terminal unchanged, with all its control sequences."
 )
 image_option = click.option("--image", metavar="IMAGE", help="The image to run in, such as python:3.12-slim.")
 
 
 class TailCommand(Command):
-    """A command that takes everything after the first `--` as it is, in `ctx.meta["tail"]` (None without `--`)."""
+    """A command that leaves everything after the first `--` in `ctx.meta["tail"]` (None without `--`)."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta["tail"] = None
@@ -96,8 +96,8 @@ def _check_tail(tail: list[str], ctx: click.Context) -> None:
             from ci_client.escapes import visible
 
             raise click.UsageError(
-                f"the command's word {number}, {visible(value)}, is not valid UTF-8, which a job's command has to be; "
-                "let a shell in the job make such bytes, as in: sh -c 'printf \"\\\\377\"'",
+                f"the command's word {number}, {visible(value)}, is not valid UTF-8, which a job's command must be; "
+                "let a shell in the job produce such bytes, as in: sh -c 'printf \"\\\\377\"'",
                 ctx,
             )
 
@@ -107,29 +107,29 @@ _LIMITS = {"cpus": "cpus", "memory": "memory", "pids": "pids", "log": "max_log",
 
 
 def spec_options(command: F) -> F:
-    """Add the options that say how a job runs; with `image` they arrive as keyword arguments for `spec_of`."""
+    """Add the options of a job's `spec`. The command passes them to `spec_of`, together with `image`."""
     options = [
         click.option(
             "--env", "-e", multiple=True, metavar="NAME[=VALUE]",
-            help="Set a variable of the job; without =VALUE, to its value here. May be repeated.",
+            help="Set an environment variable of the job; without =VALUE, to its value here. May be repeated.",
         ),
-        click.option("--timeout", metavar="DURATION", help="Stop the job after so long: seconds, or 10m, 1h30m."),
+        click.option("--timeout", metavar="DURATION", help="Stop the job after this time: seconds, or 10m, 1h30m."),
         click.option(
             "--retries", type=click.IntRange(0, 99), metavar="N",
-            help="Try up to N times more where the job fails, times out or errors. By default 0.",
+            help="Retry up to N times if the job fails, times out or errors. By default 0.",
         ),
         click.option(
-            "--no-output-timeout", metavar="DURATION", help="Stop the job once it has written nothing for so long."
+            "--no-output-timeout", metavar="DURATION", help="Stop the job if it writes nothing for this time."
         ),
         click.option(
             "--stop-grace", metavar="DURATION",
-            help="Where the job is stopped, kill it so long after SIGTERM. By default CI_STOP_GRACE.",
+            help="Kill a job that is being stopped this long after SIGTERM. By default CI_STOP_GRACE.",
         ),
         click.option("--cpus", type=float, metavar="N", help="The most processors the job may use, such as 1.5."),
         click.option("--memory", metavar="SIZE", help="The most memory the job may use, such as 512m or 2g."),
         click.option("--pids", type=int, metavar="N", help="The most processes and threads the job may have at once."),
-        click.option("--max-log", metavar="SIZE", help="Stop the job once its log is larger, such as 100m."),
-        click.option("--max-workspace", metavar="SIZE", help="Stop the job once its workspace is larger, such as 10g."),
+        click.option("--max-log", metavar="SIZE", help="Stop the job if its log gets larger, such as 100m."),
+        click.option("--max-workspace", metavar="SIZE", help="Stop the job if its workspace gets larger, such as 10g."),
         click.option("--no-network", is_flag=True, help="Give the job no network."),
         click.option("--priority", type=int, metavar="N", help="Higher ones start first. By default 0."),
         click.option("--project", metavar="NAME", help="A name to group jobs by."),
@@ -141,11 +141,11 @@ def spec_options(command: F) -> F:
 
 
 def spec_of(options: dict[str, Any], tail: list[str] | None) -> dict[str, Any]:
-    """Return what `spec_options` and the part behind `--` ask for, in the JSON form of `Spec`, without defaults.
+    """Return the `Spec` that the options and the command after `--` describe, as JSON without defaults.
 
     Raises InvalidRequest, click.UsageError.
     """
-    from ci_common.parsing.validation import validated
+    from ci_common.parsing.models import validated
     from ci_common.spec import Spec
 
     limits = {name: options[option] for name, option in _LIMITS.items() if options[option] is not None}
@@ -160,7 +160,7 @@ def spec_of(options: dict[str, Any], tail: list[str] | None) -> dict[str, Any]:
             raise click.UsageError("there is no command after --")
         spec["command"] = list(tail)
     if spec:
-        validated(Spec, spec, source="what the options ask for")
+        validated(Spec, spec, source="the options")
     return spec
 
 
@@ -172,7 +172,7 @@ def _variables(given: tuple[str, ...]) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not equals:
             if name not in os.environ:
-                raise click.UsageError(f"--env {name}: no such variable is set here; give a value with --env {name}=…")
+                raise click.UsageError(f"--env {name}: this variable is not set here; give a value with --env {name}=…")
             value = os.environ[name]
             if not is_text(value):
                 raise click.UsageError(f"--env {name}: its value here is not valid UTF-8; give one with --env {name}=…")

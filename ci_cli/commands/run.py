@@ -24,7 +24,7 @@ from ci_cli.commands.options import (
 
 if TYPE_CHECKING:
     from ci_cli.connection import Connection
-    from ci_client.packing import Archive
+    from ci_client.packing.archive import Archive
 
 _PATH = click.argument("path", default=".", metavar="[PATH]", type=FilePath())
 
@@ -40,13 +40,14 @@ _PATH = click.argument("path", default=".", metavar="[PATH]", type=FilePath())
 def run(ctx: click.Context, /, path: Path, server: str | None, as_json: bool, raw: bool, **options: Any) -> int:
     """Run a project's tests and follow them to their end.
 
-    PATH is a directory, by default this one, or a zip file. The directory is sent as it is, without what .gitignore
-    and .ciignore name. The project's ci.yaml says what to run; a Python project needs none. COMMAND, where given, runs
-    instead.
+    PATH is a directory, by default this one, or a zip file. The directory is sent as it is, without the files that
+    .gitignore and .ciignore name. The project's ci.yaml says what to run; a Python project needs none. If COMMAND is
+    given, it runs instead.
 
-    The exit status is the job's own. Ctrl-C leaves the job alone and says how to come back; a second one cancels it.
+    The exit status is the job's own. After Ctrl-C the job goes on, and a message says how to come back to it; a second
+    Ctrl-C cancels the job.
     """
-    return _submit_project(ctx, path, Way(server, as_json=as_json, raw=raw), options)
+    return _submit_project(ctx, path, Target(server, as_json=as_json, raw=raw), options)
 
 
 @command(cls=TailCommand)
@@ -65,7 +66,7 @@ def submit(
 
     Like `ci run`, but --detach leaves the job to a server (see `ci serve`) and ends at once.
     """
-    return _submit_project(ctx, path, Way(server, as_json=as_json, raw=raw, detach=detach), options)
+    return _submit_project(ctx, path, Target(server, as_json=as_json, raw=raw, detach=detach), options)
 
 
 @command("exec", cls=TailCommand)
@@ -87,7 +88,8 @@ def exec_command(
         raise click.UsageError("give the command after --, as in: ci exec busybox -- echo hello")
     request = {"type": "container", **spec_of(options | {"image": image}, ctx.meta["tail"])}
     return _make_job(
-        lambda connection: connection.client.create_job(request), Way(server, as_json=as_json, raw=raw, detach=detach)
+        lambda connection: connection.client.create_job(request),
+        Target(server, as_json=as_json, raw=raw, detach=detach),
     )
 
 
@@ -106,12 +108,12 @@ def retry(job: str, server: str | None, as_json: bool, raw: bool, detach: bool) 
     async def submit_again(connection: "Connection") -> str:
         return await connection.client.retry_job(await connection.resolve(job))
 
-    return _make_job(submit_again, Way(server, as_json=as_json, raw=raw, detach=detach))
+    return _make_job(submit_again, Target(server, as_json=as_json, raw=raw, detach=detach))
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """Where a job goes, and how it is followed."""
+class Target:
+    """Where to submit a job, and how to follow it."""
 
     server: str | None
     as_json: bool
@@ -119,7 +121,7 @@ class Way:
     detach: bool = False
 
 
-def _submit_project(ctx: click.Context, path: Path, way: Way, options: dict[str, Any]) -> int:
+def _submit_project(ctx: click.Context, path: Path, target: Target, options: dict[str, Any]) -> int:
     from ci_cli.console import say
     from ci_client.formatting import size
 
@@ -132,22 +134,22 @@ def _submit_project(ctx: click.Context, path: Path, way: Way, options: dict[str,
         else:
             files = f"{archive.files} file" + ("" if archive.files == 1 else "s")
             say(f"packed {files}, {size(archive.unpacked_bytes)}, into {size(archive.size)}")
-        return _make_job(lambda connection: _upload(connection, archive, spec), way)
+        return _make_job(lambda connection: _upload(connection, archive, spec), target)
 
 
 @contextmanager
 def _packed(path: Path) -> "Iterator[Archive]":
     from ci_cli.console import Progress
-    from ci_cli.interrupts import held_back
+    from ci_cli.interrupts import deferred_interrupt
     from ci_client.formatting import size
-    from ci_client.packing import open_project
+    from ci_client.packing.archive import open_project
 
     with ExitStack() as stack:
         progress = Progress()
-        with held_back() as leave_if_asked:
+        with deferred_interrupt() as check_interrupt:
 
             def show(files: int, count: int) -> None:
-                leave_if_asked()
+                check_interrupt()
                 progress.show(f"packing: {files} files, {size(count)}")
 
             archive = stack.enter_context(open_project(path, show))
@@ -176,30 +178,29 @@ async def _upload(connection: "Connection", archive: "Archive", spec: dict[str, 
         if not sent:
             raise
         raise SubmissionUncertain(
-            "interrupted before the server had named the job: whether it was accepted is not certain; "
-            "look for it with `ci list`"
+            f"interrupted before the server sent the job's id: {SubmissionUncertain.WHAT}; look for it with `ci list`"
         ) from exc
     finally:
         progress.done()
 
 
-def _make_job(make: "Callable[[Connection], Awaitable[str]]", way: Way) -> int:
+def _make_job(make: "Callable[[Connection], Awaitable[str]]", target: Target) -> int:
     from ci_cli.connection import connected
     from ci_cli.console import say, show
     from ci_cli.follow import JobFollower
     from ci_cli.interrupts import Interrupts, run_command
 
     async def work(interrupts: Interrupts) -> int:
-        outlives = "the job would not run once this command has ended" if way.detach else None
-        async with connected(way.server, carries_jobs=True, outlives=outlives) as connection:
+        outlives = "the job would not run once this command has ended" if target.detach else None
+        async with connected(target.server, carries_jobs=True, outlives=outlives) as connection:
             say(f"server {connection.where}")
             job_id = await make(connection)
             say(f"job {job_id}")
-            if not way.detach:
-                follower = JobFollower(connection, job_id, as_json=way.as_json, raw=way.raw)
+            if not target.detach:
+                follower = JobFollower(connection, job_id, as_json=target.as_json, raw=target.raw)
                 return await follower.follow(interrupts, from_beginning=True)
             say(f"follow it with: {connection.advice('wait', job_id, '--all')}")
-            if way.as_json:
+            if target.as_json:
                 echo_json({"job_id": job_id})
             else:
                 show(job_id)

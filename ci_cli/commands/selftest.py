@@ -6,16 +6,14 @@ from ci_cli.commands.options import command, echo_json, json_option
 
 
 @command()
-@click.option("--chaos", is_flag=True, help="Kill, pause and lock parts at random while jobs run.")
-@click.option(
-    "--minutes", type=click.FloatRange(0, min_open=True), metavar="N", help="How long to do so. By default 1."
-)
-@click.option("--seed", type=click.IntRange(0), metavar="S", help="Repeat the schedule of the run with this seed.")
+@click.option("--chaos", is_flag=True, help="Kill, pause and lock its parts at random while jobs run.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), metavar="N", help="How long. By default 1.")
+@click.option("--seed", type=click.IntRange(0), metavar="S", help="Repeat the schedule of an earlier run.")
 @click.option(
     "--runtime",
     type=click.Choice(["auto", "docker", "process"]),
     default="auto",
-    help="Where the jobs run; auto: docker where an engine answers, else process.",
+    help="Where the jobs run; auto: docker if an engine answers, else process.",
 )
 @click.option(
     "--image", metavar="IMAGE", help="The image of the jobs; needs /bin/sh, cat and sleep. By default CI_DEFAULT_IMAGE."
@@ -26,21 +24,21 @@ def selftest(
 ) -> int:
     """Prove on this machine that nothing is lost.
 
-    Starts a server and controllers of its own on a scratch database, submits jobs whose output is known byte for byte,
-    and ends with a table of broken promises. It touches nothing but what it has started. Without --chaos it only runs
-    a few jobs. The exit status is 0 if no promise was broken, else 70.
+    Starts its own server and controllers on a scratch database, submits jobs whose output is known byte for byte, and
+    ends with a table of broken promises. It touches only what it has started. Without --chaos it only runs a few jobs.
+    The exit status is 0 if no promise was broken, else 70.
     """
     from ci_cli.console import show
     from ci_cli.interrupts import Interrupts, run_command
-    from ci_cli.roots.selftest import selftest as carry_out
+    from ci_cli.roots.selftest import selftest as run_selftest
     from ci_client.errors import EX_SOFTWARE
 
     if minutes is not None and not chaos:
-        raise click.UsageError("--minutes goes with --chaos; without it, a self-test runs a few jobs and ends")
+        raise click.UsageError("--minutes needs --chaos; without it, a self-test only runs a few jobs")
     seconds = 60.0 * (minutes or 1.0) if chaos else None
 
     async def command(_: Interrupts) -> int:
-        outcome = await carry_out(seconds=seconds, seed=seed, runtime=runtime, image=image)
+        outcome = await run_selftest(seconds=seconds, seed=seed, runtime=runtime, image=image)
         if as_json:
             echo_json(outcome.to_json())
         else:

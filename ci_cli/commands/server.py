@@ -18,9 +18,9 @@ from ci_cli.commands.options import command, echo_json, json_option, server_opti
 def serve(host: str | None, port: int | None) -> int:
     """Run the server: the API, and the controller that runs jobs.
 
-    Ctrl-C or SIGTERM stops it; running jobs go on, and the next `ci serve` takes them up. There are no keys yet:
-    whoever can reach the address can run commands on this machine. Settings come from the environment; `ci settings`
-    shows them.
+    Ctrl-C or SIGTERM stops it; running jobs go on, and the next `ci serve` adopts them. There are no keys yet: anyone
+    who can reach the address can run commands on this machine. Settings come from the environment; `ci settings` shows
+    them.
     """
     import asyncio
 
@@ -35,9 +35,9 @@ def serve(host: str | None, port: int | None) -> int:
 
 @command()
 def controller() -> int:
-    """Run the controller alone, beside a server that has none.
+    """Run only the controller, beside a server that has none.
 
-    The server runs with CI_CONTROLLER=off, and both with the same CI_DB_PATH and CI_DATA_DIR. Ctrl-C or SIGTERM stops
+    Run the server with CI_CONTROLLER=off, and both with the same CI_DB_PATH and CI_DATA_DIR. Ctrl-C or SIGTERM stops
     the controller; running jobs go on.
     """
     import asyncio

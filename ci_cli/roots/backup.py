@@ -1,13 +1,18 @@
-"""`ci backup` and `ci restore`."""
+"""`ci backup`, `ci restore` and `ci adopt`."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from ci_common.settings import Settings
 from ci_common.system.reporting import log_to_stderr
-from ci_controller.backup.restoring import restore_backup
-from ci_controller.backup.taking import take_backup
+from ci_controller import ownership
+from ci_controller.backup.restore import restore_backup
+from ci_controller.backup.take import take_backup
+from ci_controller.ownership import Adoption, AdoptionRefused
+from ci_persistence.sqlite.opening import open_repository
+from ci_persistence.storage import Storage
 
 
 async def backup(settings: Settings, target: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -25,7 +30,37 @@ async def restore(settings: Settings, source: Path, say: Callable[[str], None], 
         "installation_id": done.installation_id,
         "created": done.manifest.model_dump(mode="json")["created"],
         "jobs": done.jobs,
-        "ended": done.settled.ended,
-        "queued": done.settled.queued,
+        "ended": done.abandoned.ended,
+        "queued": done.abandoned.queued,
         "damaged": list(done.manifest.damaged),
     }
+
+
+async def plan_adoption(settings: Settings, *, as_copy: bool) -> Adoption:
+    """Return what adopting the database would mean. Raises CiError."""
+    async with _existing(settings) as repository:
+        return await ownership.plan_adoption(settings, repository, as_copy=as_copy)
+
+
+async def adopt(settings: Settings, agreed: Adoption, say: Callable[[str], None], *, as_copy: bool) -> dict[str, Any]:
+    """Adopt the database as `agreed` says, and return what was done. Raises CiError."""
+    async with _existing(settings) as repository:
+        adoption = await ownership.plan_adoption(settings, repository, as_copy=as_copy)
+        if (adoption.mismatch, adoption.keeps_jobs) != (agreed.mismatch, agreed.keeps_jobs):
+            raise AdoptionRefused("the database or the data directory has just changed: run `ci adopt` again")
+        abandoned = await ownership.adopt(adoption, repository, say)
+        return {
+            "database": str(adoption.database),
+            "data_path": str(settings.data_path),
+            "installation_id": (await repository.installation()).id,
+            "ended": abandoned.ended,
+            "kept": abandoned.queued,
+        }
+
+
+@asynccontextmanager
+async def _existing(settings: Settings) -> AsyncIterator[Storage]:
+    if not settings.db_path.exists():
+        raise AdoptionRefused(f"there is no database at {settings.db_path.absolute()}: name it with CI_DB_PATH")
+    async with open_repository(settings.db_path) as repository:
+        yield repository

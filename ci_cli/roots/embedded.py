@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ci_cli.announcement import make_state_directory
-from ci_cli.unexpected import is_debugging, keep
+from ci_cli.unexpected import is_debugging, save_report
 from ci_client.errors import StateUnavailable
 from ci_client.escapes import visible
 from ci_common.settings import Settings
 from ci_common.system.reporting import log_to_stderr
-from ci_common.system.tasks import alongside
+from ci_common.system.tasks import background_task
 from ci_common.system.trees import delete_tree
 from ci_server.app import create_app
 from ci_server.connections.serving import serve
@@ -48,7 +48,7 @@ async def embedded_server(*, carries_jobs: bool) -> AsyncIterator[str]:
     """
     settings = embedded_settings(carries_jobs=carries_jobs)
     log_to_stderr(
-        settings.log_level, form="ci: %(message)s", instead_of_traceback=None if is_debugging() else _kept_report
+        settings.log_level, form="ci: %(message)s", instead_of_traceback=None if is_debugging() else _saved_report
     )
     with _private_directory() as directory:
         socket = directory / "api.sock"
@@ -59,13 +59,13 @@ async def embedded_server(*, carries_jobs: bool) -> AsyncIterator[str]:
             on_ready=lambda url: ready.set(),  # noqa: ARG005  # the socket's name is known
             install_signal_handlers=False,
         )
-        async with alongside(serving, name="embedded server"):
+        async with background_task(serving, name="embedded server"):
             await ready.wait()
             yield f"unix://{socket}"
 
 
-def _kept_report(error: BaseException) -> str:
-    return "ci: " + visible(keep(error, "embedded server"))
+def _saved_report(error: BaseException) -> str:
+    return "ci: " + visible(save_report(error, "embedded server"))
 
 
 @contextmanager
@@ -94,12 +94,14 @@ def _usual_place() -> str:
     try:
         return tempfile.gettempdir()
     except FileNotFoundError as exc:
-        raise StateUnavailable(f"there is no directory for temporary files: {exc}; TMPDIR names another place") from exc
+        raise StateUnavailable(
+            f"there is no directory for temporary files: {exc}; set TMPDIR to another place"
+        ) from exc
 
 
 def _remove_abandoned(parent: Path) -> None:
     for directory in parent.glob(f"{_PREFIX}*"):
-        with suppress(OSError):  # Another user's, or just gone.
+        with suppress(OSError):  # It is another user's, or was just removed.
             status = directory.lstat()
             if status.st_uid != os.geteuid() or time.time() - status.st_mtime < _LOCKED_WITHIN_SECONDS:
                 continue

@@ -36,7 +36,7 @@ async def selftest(*, seconds: float | None, seed: int | None, runtime: str, ima
     say(f"seed {options.seed}, {options.runtime}; the same again: {run.outcome.replay}")
     async with _shown(run):
         try:
-            return await run.carry_out()
+            return await run.execute()
         except ExceptionGroup as exc:
             raise _first_of(exc) from exc
 

@@ -9,9 +9,8 @@ from ci_cli.announcement import announced
 from ci_cli.console import say
 from ci_client.errors import StateUnavailable
 from ci_common.settings import Settings
-from ci_common.system.descriptors import allow_many_descriptors
+from ci_common.system.process_tuning import allow_many_descriptors, set_thread_switch_interval
 from ci_common.system.reporting import log_to_stderr
-from ci_common.system.thread_switching import take_short_turns
 from ci_controller.main import run_controller as control
 from ci_server.app import create_app
 from ci_server.connections.serving import serve
@@ -68,7 +67,7 @@ async def run_controller(settings: Settings) -> None:
 def _prepare_process(settings: Settings) -> None:
     log_to_stderr(settings.log_level)
     allow_many_descriptors()
-    take_short_turns()
+    set_thread_switch_interval()
 
 
 def _reachable(url: str) -> str:

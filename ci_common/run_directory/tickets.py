@@ -14,7 +14,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ci_common.ids import is_job_id
+from ci_common.jobs import is_job_id
 
 _WAITING = "waiting"
 

@@ -1,4 +1,5 @@
-"""Processes that read what strangers wrote: confined, killed when they take too much, and replaced when they die.
+"""Readers: confined processes that read uploads, are killed when they exceed their limits, and replaced when they die.
 
-The program is `child`. All else runs in the process that asks: `pool` for many requests, `unpacking` for one archive.
+`child` and `confinement` run in the reader. `pool` and `process` run in the process that starts the readers; both sides
+use `channel`.
 """

@@ -1,4 +1,4 @@
-"""What a reader takes from itself before it reads, and the limits of one task."""
+"""The rights that a reader gives up before it reads, and the resource limits while it does a task."""
 
 import math
 import os
@@ -6,37 +6,16 @@ import resource
 import signal
 import sys
 import time
-from dataclasses import dataclass
 
-from ci_common.settings import Settings
+from ci_common.sandbox.channel import ReadingLimits
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 _LIKELY_VICTIM = 500
 
 
-@dataclass(frozen=True, slots=True)
-class ReadingLimits:
-    """What one task may take."""
-
-    seconds: float = 5.0
-    """Of a processor, counted in whole ones."""
-    memory: int = 512 * 1024**2
-    """Bytes, beyond what the reader has before it begins."""
-
-    @classmethod
-    def of(cls, settings: Settings) -> "ReadingLimits":
-        """Return the limits that the settings name."""
-        return cls(settings.read_timeout, settings.read_memory)
-
-    @property
-    def longest_silence(self) -> float:
-        """Seconds by the clock without a word from the reader, on a machine that is busy with other things."""
-        return max(30.0, 6 * self.seconds)
-
-
 def confine(parent: int) -> None:
-    """Give up what reading does not need, and end together with the process `parent`."""
+    """Give up rights that reading does not need, and end when the process `parent` ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # A terminal's Ctrl-C is for the server.
     signal.signal(signal.SIGXCPU, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -52,13 +31,15 @@ def confine(parent: int) -> None:
         sys.exit(0)
     try:
         with open("/proc/self/oom_score_adj", "w") as file:
-            file.write(str(_LIKELY_VICTIM))  # Where the machine has no memory left, the server stays.
+            file.write(
+                str(_LIKELY_VICTIM)
+            )  # If the machine runs out of memory, the kernel kills the reader, not the server.
     except OSError:
         pass
 
 
 class Allowance:
-    """The limits that hold for this process while it does one task."""
+    """The resource limits of this process while it does one task."""
 
     def __init__(self) -> None:
         self._limits: ReadingLimits | None = None
@@ -67,7 +48,7 @@ class Allowance:
         self._renewed = -1
 
     def begin(self, limits: ReadingLimits) -> None:
-        """Let the limits hold from now on."""
+        """Set the limits for a new task."""
         if self._size is not None and limits != self._limits:
             _soft(resource.RLIMIT_AS, self._size + limits.memory)
         self._limits = limits
@@ -75,13 +56,13 @@ class Allowance:
         self.start_over(writes=True)
 
     def start_over(self, *, writes: bool) -> None:
-        """Count the time from now on. Where it does not write, no file can be made longer."""
+        """Restart the processor time. If the task does not write, no file can grow."""
         self._renewed = -1
         self.renew()
         _soft(resource.RLIMIT_FSIZE, resource.RLIM_INFINITY if writes else 0)
 
     def renew(self) -> None:
-        """Give the task its processor time another time. Cheap enough to be called for every file."""
+        """Allow the full processor time again. Cheap enough to be called for every file."""
         used = math.ceil(time.process_time())
         if used != self._renewed:
             self._renewed = used
@@ -89,17 +70,17 @@ class Allowance:
 
 
 def lift_memory() -> None:
-    """Let a task that has used its memory up say so."""
+    """Remove the memory limit, so that a task that exceeded it can report that."""
     _soft(resource.RLIMIT_AS, resource.RLIM_INFINITY)
 
 
 def memory_size() -> int | None:
-    """Return the bytes of this process's address space, or None where the system does not tell."""
+    """Return the bytes of this process's address space; None if the system does not report it."""
     return _statm(0)
 
 
 def resident_size() -> int | None:
-    """Return the bytes of memory that this process takes, or None where the system does not tell."""
+    """Return the bytes of memory that this process uses; None if the system does not report it."""
     return _statm(1)
 
 

@@ -1,4 +1,4 @@
-"""Looks through a directory that may have a million entries: in a thread, a few at a time, with pauses in between."""
+"""Scans a directory that may have a million entries: in a thread, a few at a time, with pauses in between."""
 
 import asyncio
 import os
@@ -14,21 +14,21 @@ from ci_common.system.tasks import in_thread
 AT_ONCE = 200
 """Entries between two pauses."""
 _LOAD = 9
-"""Looking takes at most one part in this many, and one, of the time."""
+"""After a scan of *t* seconds, pause for this many times *t*: scans take at most a tenth of the time."""
 
 Found = TypeVar("Found")
 
 
-async def walked(
+async def scan_gently(
     directory: Path, examine: Callable[["os.DirEntry[str]"], Iterable[Found]]
 ) -> AsyncGenerator[list[Found], None]:
-    """Yield what `examine` finds in the entries of the directory, in no order, AT_ONCE entries at a time.
+    """Yield what `examine` returns for the entries of the directory, in no order, for AT_ONCE entries at a time.
 
     `examine` runs in a thread. Memory and the share of a processor do not grow with the number of entries. Entries that
-    come or go meanwhile may be missed. Close the generator with `aclose` when done. Raises OSError.
+    are created or removed during the scan may be missed. Close the generator with `aclose` when done. Raises OSError.
     """
     with ExitStack() as opened:
-        # Entered within the thread, so that a cancellation meanwhile closes it, too.
+        # Entered within the thread, so that it is closed even after a cancellation.
         entries = await in_thread(lambda: opened.enter_context(os.scandir(directory)))
         more = True
         while more:

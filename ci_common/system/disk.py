@@ -1,8 +1,16 @@
-"""The room on an installation's disks, and the watermark below which nothing new is begun."""
+"""The free space of an installation's disks: the watermark below which no new work starts, and the ballast.
 
+Jobs, uploads and the database share a disk by default. If a job fills it, the end of that job, a cancellation or a
+deletion could not be written to the database, and nothing would ever be removed. The ballast is a file without content
+that is truncated then. It stays with a length of 0, as a sign that the disk has been full.
+"""
+
+import logging
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -10,9 +18,15 @@ from ci_common.errors import DiskLow
 from ci_common.settings import Settings
 
 MIN_FREE_BYTES = 64 * 1024
-"""With less room than this a disk counts as full."""
+"""A disk with less free space counts as full."""
 RECENT_SECONDS = 0.02
-"""How old a figure may be by which a submission is let in."""
+"""The age up to which a measurement of free space is used for admission."""
+BALLAST_BYTES = 4 * 1024**2
+"""Enough for the whole write-ahead log of the database."""
+_TIMES_FREE = 2
+"""This many times the ballast has to be free before it is taken, so that taking it does not fill the disk."""
+
+log = logging.getLogger(__name__)
 
 
 class Usage(Protocol):
@@ -27,8 +41,8 @@ class Usage(Protocol):
 class Disk:
     """The disks under `paths`.
 
-    `min_free_bytes` or `min_free_percent` of each are to stay free, whichever is less. `usage` tells how full the disk
-    under a path is, and may raise OSError.
+    `min_free_bytes` or `min_free_percent` of each have to stay free, whichever is less. `usage` returns how full the
+    disk of a path is, and may raise OSError.
     """
 
     def __init__(
@@ -41,7 +55,7 @@ class Disk:
         recent_seconds: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """With `recent_seconds`, a disk that had room enough so long ago is not asked again."""
+        """With `recent_seconds`, a disk that had enough space that long ago is not measured again."""
         self._paths = tuple(paths)
         self._bytes = min_free_bytes
         self._percent = min_free_percent
@@ -52,7 +66,7 @@ class Disk:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Return the disks of data directory and database, with the watermark that `settings` name."""
+        """Return the disks of data directory and database, with the watermark in `settings`."""
         return cls(
             (settings.data_path, settings.db_path.absolute().parent),
             min_free_bytes=settings.min_free_bytes,
@@ -61,31 +75,31 @@ class Disk:
         )
 
     def free(self) -> dict[Path, int]:
-        """Return the free bytes of each disk that can be seen."""
+        """Return the free bytes of each disk that can be measured."""
         return {path: usage.free for path in self._paths if (usage := self._seen(path)) is not None}
 
     def check(self, *, wanted: int = 0, share: float = 1.0) -> None:
-        """Raise DiskLow where `wanted` more bytes would not leave free what is to stay so, or that `share` of it."""
+        """Raise DiskLow if `wanted` more bytes would leave less free than the watermark, or than `share` of it."""
         for path in self._paths:
             try:
                 self._check(path, self._recent(path), wanted, share)
-            except DiskLow:  # By a figure of a moment ago, perhaps.
+            except DiskLow:  # The measurement may be old.
                 self._check(path, self._seen(path), wanted, share)
 
     def check_anew(self) -> None:
-        """Raise DiskLow where a disk is too full by now. For whoever fills it, which may take less than a moment."""
+        """Raise DiskLow if a disk is below the watermark now, by a new measurement. For callers that fill the disk."""
         for path in self._paths:
             self._check(path, self._seen(path), wanted=0, share=1.0)
 
     def _check(self, path: Path, usage: Usage | None, wanted: int, share: float) -> None:
         if usage is None:
-            return  # What is wrong with it, the writing will tell.
+            return  # Writing to it will report what is wrong.
         floor = int(share * min(self._bytes, usage.total * self._percent / 100))
         if usage.free - wanted < floor:
             raise DiskLow(path, free=usage.free, floor=floor, wanted=wanted)
 
     def _recent(self, path: Path) -> Usage | None:
-        """Return how full it is, or was a moment ago, so that a burst of requests asks the system once."""
+        """Return a new or recent measurement, so that a burst of requests measures once."""
         known = self._known.get(path)
         if known is not None and self._clock() - known[0] < self._recent_seconds:
             return known[1]
@@ -100,9 +114,84 @@ class Disk:
         return usage
 
 
+def sync(path: Path) -> None:
+    """Wait until the contents of a file, or the entries of a directory, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def is_full(path: Path) -> bool:
-    """Tell whether the disk under `path` is full; one that cannot be seen is not known to be."""
+    """Return whether the disk of `path` is full; False if it cannot be measured."""
     try:
         return shutil.disk_usage(path).free < MIN_FREE_BYTES
     except OSError:
         return False
+
+
+class Ballast:
+    """The ballast file of one database. Several processes may use it at once."""
+
+    def __init__(self, database: Path, *, size: int = BALLAST_BYTES) -> None:
+        # SQLite follows a link to a database, and puts its files beside the target.
+        target = database.resolve()
+        self.path = target.with_name(f"{target.name}-ballast")
+        self._size = size
+
+    def is_kept(self) -> bool:
+        """Return whether there is a ballast to give up."""
+        return self._length() > 0
+
+    def was_given_up_for(self, path: Path) -> bool:
+        """Return whether the ballast was given up, and lies on the disk of `path`."""
+        return self._length() == 0 and self.path.stat().st_dev == path.stat().st_dev
+
+    def is_missed_for(self, path: Path) -> bool:
+        """Return whether that is so, and the disk has too little space to take the ballast again."""
+        return self.was_given_up_for(path) and not self._has_room()
+
+    def _has_room(self) -> bool:
+        return shutil.disk_usage(self.path.parent).free >= _TIMES_FREE * self._size
+
+    def _length(self) -> int:
+        """Return the file's length in bytes; -1 if there is no file."""
+        try:
+            return self.path.lstat().st_size
+        except OSError:
+            return -1
+
+    def give_up(self) -> bool:
+        """Free the ballast; return whether there was one."""
+        if not self.is_kept():
+            return False
+        try:
+            os.truncate(self.path, 0)
+        except OSError as exc:
+            log.error("the ballast at %s cannot be truncated: %s", self.path, exc)
+            return False
+        log.error("the disk of %s is full: the ballast of %d bytes is truncated", self.path, self._size)
+        return True
+
+    def take(self) -> None:
+        """Take the ballast, if there is none and the disk has enough space."""
+        if self.is_kept():
+            return
+        with suppress(OSError):  # The next attempt may find more space.
+            if not self._has_room():
+                return
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                self._fill(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, 0)
+                raise
+            finally:
+                os.close(descriptor)
+
+    def _fill(self, descriptor: int) -> None:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, self._size)
+        else:
+            os.pwrite(descriptor, bytes(self._size), 0)

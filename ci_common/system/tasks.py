@@ -1,4 +1,4 @@
-"""Tasks that accompany a block, and work in threads."""
+"""Tasks that run beside a block, and work in threads."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Return what `work` returns, called in a thread. A cancellation waits for its end, so it leaves nobody at work."""
+    """Call `work` in a thread and return its result. A cancellation waits for the end of the call."""
     task = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
     try:
         return await asyncio.shield(task)
@@ -20,11 +20,11 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
 
 
 @asynccontextmanager
-async def alongside(work: Coroutine[Any, Any, None], *, name: str) -> AsyncIterator[None]:
-    """Do endless work for as long as the block lasts; the block's end cancels it.
+async def background_task(work: Coroutine[Any, Any, None], *, name: str) -> AsyncIterator[None]:
+    """Run endless work beside the block; the end of the block cancels it.
 
-    Should the work end before, the block is cancelled, and what the work raised is raised in its place: also where the
-    block has noticed that the work was failing, and failed of that.
+    If the work ends first, the block is cancelled and the error of the work is raised, even if the block failed as a
+    consequence of that error.
     """
     block = asyncio.current_task()
     assert block is not None, "entered in a task"
@@ -45,7 +45,7 @@ async def alongside(work: Coroutine[Any, Any, None], *, name: str) -> AsyncItera
             raise
         block.uncancel()
         task.result()
-        raise RuntimeError(f"{name} has ended before its time") from None
+        raise RuntimeError(f"{name} has ended early") from None
     except Exception as exc:
         leaving = True
         if (cause := await _cancelled(task)) is not None:
@@ -57,14 +57,14 @@ async def alongside(work: Coroutine[Any, Any, None], *, name: str) -> AsyncItera
 
 
 async def _cancelled(task: "asyncio.Task[None]") -> Exception | None:
-    """Cancel the task, wait for its end, and return what it failed of nevertheless."""
+    """Cancel the task, wait for its end, and return its error, if it failed with one."""
     task.cancel()
     (outcome,) = await asyncio.gather(task, return_exceptions=True)
     return outcome if isinstance(outcome, Exception) else None
 
 
-async def uninterrupted(work: Coroutine[Any, Any, None]) -> None:
-    """Do the work to its end even where the caller is cancelled meanwhile, and be cancelled after that."""
+async def shield_to_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await `work` to its end. If the caller is cancelled before that, raise CancelledError afterwards."""
     task = asyncio.ensure_future(work)
     interruption: asyncio.CancelledError | None = None
     while not task.done():

@@ -1,25 +1,37 @@
-"""Directories by their descriptors: what is done in one is done there, wherever its name leads by then.
+"""Directories and files that a job may change at any moment: open directories, and append-only files.
 
-A job can replace anything in its run directory at any moment, for example by a link to another place. So nothing in
-there is listed, measured, moved, deleted or given another mode by a path. Each step names one entry of a directory that
-is already open, and follows no symbolic link.
+A job can replace anything in its run directory, for example by a link to another place. So nothing in there is listed,
+measured, moved, deleted or given another mode by a path. Each operation names one entry of a directory that is already
+open, and follows no symbolic link.
+
+A file with chattr's attribute `a` is append-only: the kernel refuses to open it except for reading or appending, and to
+truncate, rename, remove or link it. That holds for root, too, in a container without the capability to remove the
+attribute. It needs support from the file system, and privileges. The directory of the file can still be renamed.
 """
 
+import errno
+import fcntl
 import os
 import stat
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Self
 
-from ci_common.ids import new_job_id
-from ci_common.system.append_only import unlink
+from ci_common.jobs import new_job_id
+from ci_common.run_directory.layout import open_regular
 
+_LONG = struct.calcsize("l")
+_GET = 2 << 30 | _LONG << 16 | ord("f") << 8 | 1  # FS_IOC_GETFLAGS
+_SET = 1 << 30 | _LONG << 16 | ord("f") << 8 | 2  # FS_IOC_SETFLAGS
+_APPEND = 0x20  # FS_APPEND_FL
+_IMMUTABLE = 0x10  # FS_IMMUTABLE_FL
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _Change = Callable[[int], int]
 _NAME_ONLY = getattr(os, "O_PATH", None)
-"""Opens an entry without reading it, as a mode can be changed by; only Linux has it."""
+"""Opens an entry only to change its mode; only Linux has it."""
 
 
 class Folder:
@@ -31,9 +43,9 @@ class Folder:
     @classmethod
     @contextmanager
     def opened(cls, path: Path) -> Iterator[Self]:
-        """Open the directory at `path`, where the last name is not followed and those above are trusted.
+        """Open the directory at `path`. Links are followed in the names above it, but not in the last one.
 
-        Raises FileNotFoundError, and NotADirectoryError where anything but a directory is there.
+        Raises FileNotFoundError, and NotADirectoryError if it is not a directory.
         """
         descriptor = os.open(path, _DIRECTORY)
         try:
@@ -59,36 +71,36 @@ class Folder:
         return set(os.listdir(self.descriptor))
 
     def entries(self) -> "list[os.DirEntry[str]]":
-        """Return all entries, as they are now. Of each, `name`, `is_dir` and `stat` may be used, without following."""
+        """Return all entries. Only their `name`, `is_dir` and `stat` may be used, without following links."""
         with os.scandir(self.descriptor) as entries:
             return list(entries)
 
     def state(self, name: str) -> os.stat_result | None:
-        """Return the state of an entry, of a link itself, or None where there is none."""
+        """Return the state of an entry (of a link itself), or None if there is no such entry."""
         try:
             return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
         except FileNotFoundError:
             return None
 
     def has_folder(self, name: str) -> bool:
-        """Tell whether an entry is a directory."""
+        """Return whether an entry is a directory."""
         state = self.state(name)
         return state is not None and stat.S_ISDIR(state.st_mode)
 
     def make_folder(self, name: str) -> None:
-        """Make a directory, where there is none; anything else that has the name is deleted."""
+        """Make a directory, unless there is one; anything else with that name is deleted."""
         self._delete_other_than(stat.S_ISDIR, name)
         with suppress(FileExistsError):
             os.mkdir(name, dir_fd=self.descriptor)
 
     def make_fifo(self, name: str) -> None:
-        """Make a FIFO, where there is none; anything else that has the name is deleted."""
+        """Make a FIFO, unless there is one; anything else with that name is deleted."""
         self._delete_other_than(stat.S_ISFIFO, name)
         with suppress(FileExistsError):
             os.mkfifo(name, dir_fd=self.descriptor)
 
     def make_file(self, name: str) -> None:
-        """Make an empty file, where there is none; anything that has the name and is no file is deleted."""
+        """Make an empty file, unless there is a file; anything else with that name is deleted."""
         self._delete_other_than(stat.S_ISREG, name)
         with suppress(FileExistsError):
             os.close(self.create(name, 0o666))
@@ -99,13 +111,13 @@ class Folder:
             self.delete(name)
 
     def create(self, name: str, mode: int) -> int:
-        """Make a file where nothing has the name, and return its descriptor, open for writing."""
+        """Make a file and return its descriptor, open for writing. Raises FileExistsError."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         return os.open(name, flags, mode, dir_fd=self.descriptor)
 
     def write(self, name: str, content: bytes, *, for_everyone: bool = False) -> None:
-        """Put a file there with this content, in the place of what has the name; it is whole or as it was before."""
-        # A name of its own: a controller that was stopped in here may go on beside the one that followed it.
+        """Write a file with this content, replacing what has the name. It is replaced as a whole or not at all."""
+        # A unique name: a controller that was stopped in here may continue beside its successor.
         draft = f"{name}.{new_job_id()}"
         with open(self.create(draft, 0o666), "wb") as file:
             file.write(content)
@@ -114,13 +126,13 @@ class Folder:
         self.move(draft, self, name)
 
     def move(self, name: str, to: "Folder", new_name: str) -> None:
-        """Move an entry, a link as itself, in the place of a file or an empty directory that has the new name."""
+        """Move an entry (a link itself), replacing a file or an empty directory with the new name."""
         os.rename(name, new_name, src_dir_fd=self.descriptor, dst_dir_fd=to.descriptor)
 
     def walk(self, *, lenient: bool = False) -> Iterator["Folder"]:
-        """Yield this folder and all below, each open until the next. With `lenient`, what cannot be opened is left out.
+        """Yield this folder and all below, each open until the next. With `lenient`, skip those that cannot be opened.
 
-        However deep it goes, few descriptors are open at once.
+        Few descriptors are open at once, at any depth.
         """
         yield self
         ways: list[tuple[str, ...]] = [(name,) for name in self._folders()]
@@ -138,15 +150,15 @@ class Folder:
         return [entry.name for entry in self.entries() if entry.is_dir(follow_symlinks=False)]
 
     def open_to_everyone(self) -> None:
-        """Let any user of the machine write to this folder and to everything below."""
+        """Let all users of the machine write to this folder and to everything below."""
         for folder in self.walk():
             os.fchmod(folder.descriptor, stat.S_IMODE(os.fstat(folder.descriptor).st_mode) | 0o777)
             for entry in folder.entries():
                 folder._change_mode(entry.name, _for_everyone)
 
     def _change_mode(self, name: str, changed: _Change) -> None:
-        """Give an entry, unless it is a link, the mode that `changed` makes of its present one."""
-        if _NAME_ONLY is None:  # A system that gives a mode by name without following.
+        """Give an entry, unless it is a link, the mode that `changed` returns for its current one."""
+        if _NAME_ONLY is None:  # This system can change a mode by name without following links.
             state = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
             if not stat.S_ISLNK(state.st_mode) and changed(state.st_mode) != stat.S_IMODE(state.st_mode):
                 os.chmod(name, changed(state.st_mode), dir_fd=self.descriptor, follow_symlinks=False)
@@ -160,9 +172,9 @@ class Folder:
             os.close(descriptor)
 
     def delete(self, name: str) -> None:
-        """Delete an entry, if there is one, with all that is in it. Directories that are not writable are made so.
+        """Delete an entry, if there is one, with everything in it. Directories are made writable if necessary.
 
-        A link is deleted, and not followed. Raises OSError where something is left.
+        A link is deleted and not followed. Raises OSError if something is left.
         """
         if self.has_folder(name):
             self._change_mode(name, _writable)
@@ -171,7 +183,7 @@ class Folder:
         self._unlink(name)
 
     def _unlink(self, name: str) -> None:
-        """Remove an entry, which may be an empty directory; what it is can have changed since it was looked at."""
+        """Remove a file or an empty directory; a job may have replaced it since it was listed."""
         with suppress(FileNotFoundError):
             if self.has_folder(name):
                 os.rmdir(name, dir_fd=self.descriptor)
@@ -190,7 +202,7 @@ class Folder:
             self._unlink(name)
 
     def _delete_files(self, top: "Folder", names: Iterator[str]) -> list[str]:
-        """Delete what is no directory; return the names of the directories, which all are in `top` then."""
+        """Delete all files; move all directories into `top` and return their names."""
         folders = []
         for entry in self.entries():
             if not entry.is_dir(follow_symlinks=False):
@@ -206,21 +218,81 @@ class Folder:
 
 
 def _writable(mode: int) -> int:
-    """Return the mode with which its owner can empty a directory of this mode."""
+    """Return a mode with which the owner can empty a directory that has `mode`."""
     return stat.S_IMODE(mode) if mode & 0o700 == 0o700 else 0o700
 
 
 def _for_everyone(mode: int) -> int:
-    """Return the mode with which everyone can write an entry of this mode, and run what its owner can run."""
+    """Return a mode with which all users can write an entry that has `mode`, and execute it if its owner can."""
     more = 0o777 if stat.S_ISDIR(mode) else 0o666 | (0o111 if mode & 0o100 else 0)
     return stat.S_IMODE(mode) | more
 
 
 def delete_tree(path: Path) -> None:
-    """Delete what is at `path`, if anything is; a link is deleted, and not followed. Raises as `Folder.delete` does."""
+    """Delete what is at `path`, if anything; a link is not followed. Raises OSError if something is left."""
     with ExitStack() as stack:
         try:
             parent = stack.enter_context(Folder.opened(path.parent))
         except FileNotFoundError:
             return
         parent.delete(path.name)
+
+
+def make_append_only(path: Path) -> bool:
+    """Make the regular file at `path` append-only; return whether the kernel enforces that.
+
+    Processes that have the file open for writing must have it open for appending.
+    """
+    try:
+        descriptor = open_regular(path)
+    except OSError:
+        return False
+    try:
+        return _change(descriptor, on=_APPEND)
+    finally:
+        os.close(descriptor)
+
+
+def allow_changes(path: str | Path, *, dir_fd: int | None = None) -> bool:
+    """Remove the attributes append-only and immutable; return whether the file can be changed now.
+
+    With `dir_fd`, `path` is relative to that open directory. Only regular files and directories are opened: opening a
+    device may have effects.
+    """
+    try:
+        mode = os.lstat(path, dir_fd=dir_fd).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            return False
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
+    except OSError:
+        return False
+    try:
+        return _change(descriptor, off=_APPEND | _IMMUTABLE)
+    finally:
+        os.close(descriptor)
+
+
+def allow_changes_to_logs(data: Path) -> None:
+    """Undo `make_append_only` for the logs of all jobs in a data directory before all of it is deleted."""
+    for log in data.glob("jobs/*/*/log"):
+        allow_changes(log)
+
+
+def unlink(path: str | Path, *, dir_fd: int | None = None) -> None:
+    """Remove a file, even if it is append-only; `dir_fd` as in `allow_changes`. Raises OSError."""
+    try:
+        os.unlink(path, dir_fd=dir_fd)
+    except PermissionError as exc:
+        if exc.errno != errno.EPERM or not allow_changes(path, dir_fd=dir_fd):
+            raise
+        os.unlink(path, dir_fd=dir_fd)
+
+
+def _change(descriptor: int, *, on: int = 0, off: int = 0) -> bool:
+    with suppress(OSError):  # Another system, no support by the file system, or no privileges.
+        (flags,) = struct.unpack("i", fcntl.ioctl(descriptor, _GET, bytes(4))[:4])
+        wanted = flags & ~off | on
+        if wanted != flags:
+            fcntl.ioctl(descriptor, _SET, struct.pack("i", wanted))
+        return True
+    return False

@@ -1,32 +1,92 @@
-"""Wake-ups when files change: inotify where the system has it, a timer everywhere.
+"""Wake-ups when files change: by inotify on Linux, by a timer elsewhere.
 
-A wake-up carries no data and may be lost or come for nothing; whoever is woken looks again. This is the one door to
-inotify.
+A wake-up carries no data, and may be lost or spurious; the listener looks at the files again.
 """
 
 import asyncio
+import ctypes
 import logging
+import os
+import struct
 import sys
 from collections.abc import Iterable
-from enum import Enum
+from enum import Enum, IntFlag
 from pathlib import Path
 from typing import Self
 
-from ci_common.system.inotify import OVERFLOW, Inotify, Mask
-
 POLL_SECONDS = 0.25
-"""How often to look where the system tells of no changes."""
+"""How often to look at the files without inotify."""
 
 logger = logging.getLogger(__name__)
 
+OVERFLOW = -1
+"""Stands for a watch's number: events of any watches have been lost."""
+
+_EVENT = struct.Struct("=i8xI")
+_BUFFER_BYTES = 16 * 1024
+
+
+class Mask(IntFlag):
+    """The kernel's flags for a watch."""
+
+    MODIFY = 0x2
+    CLOSE_WRITE = 0x8
+    MOVED_TO = 0x80
+    CREATE = 0x100
+    ONLYDIR = 0x1000000
+    DONT_FOLLOW = 0x2000000
+
+
+class Inotify:
+    """An inotify instance. Raises OSError if the system has no inotify, or this user has no instance left."""
+
+    def __init__(self) -> None:
+        try:
+            self._libc = ctypes.CDLL(None, use_errno=True)
+            self.descriptor = _checked(self._libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK))
+        except AttributeError as exc:
+            raise OSError(f"the system has no inotify: {exc}") from exc
+
+    def add(self, path: Path, mask: Mask) -> int:
+        """Watch a file or directory; return the number of the watch, always the same for one file. Raises OSError."""
+        return _checked(self._libc.inotify_add_watch(self.descriptor, os.fsencode(path), ctypes.c_uint32(mask)))
+
+    def remove(self, number: int) -> None:
+        """End a watch. Raises OSError if it has ended already because its file is gone."""
+        _checked(self._libc.inotify_rm_watch(self.descriptor, number))
+
+    def changed(self) -> set[int]:
+        """Return the numbers of the watches with new events, or OVERFLOW among them. Never waits."""
+        try:
+            events = os.read(self.descriptor, _BUFFER_BYTES)
+        except BlockingIOError:
+            return set()
+        numbers, position = set(), 0
+        while position < len(events):
+            number, length = _EVENT.unpack_from(events, position)
+            numbers.add(number)
+            position += _EVENT.size + length
+        return numbers
+
+    def close(self) -> None:
+        """End all watches."""
+        os.close(self.descriptor)
+
+
+def _checked(result: int) -> int:
+    if result == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
 
 class Watched(Enum):
-    """What about a path is of interest."""
+    """What to watch at a path."""
 
     CONTENT = "content"
     """The file is written to."""
     ENTRIES = "entries"
-    """In the directory, files appear, or have been written and closed."""
+    """In the directory, files are created, moved here, or closed after writing."""
 
 
 _MASKS = {
@@ -51,15 +111,15 @@ class Subscription:
         self._stop_waiting()
 
     def poll(self) -> None:
-        """Have the listener look every `POLL_SECONDS`, as changes are not told of any more."""
+        """Wake the listener every `POLL_SECONDS` from now on, because changes are no longer reported."""
         self._notified = False
         self.wake()
 
     async def wait(self, timeout: float) -> bool:
-        """Return True at a change since the last `wait`, False after `timeout` seconds without one.
+        """Return True if there was a change since the last `wait`, False after `timeout` seconds without one.
 
-        Where changes are not told of, it is True every `POLL_SECONDS`, as there may have been one. For one task at a
-        time.
+        If changes are not reported, return True every `POLL_SECONDS`, because there may have been one. Only one task at
+        a time may wait.
         """
         polling = not self._notified and timeout >= POLL_SECONDS
         if not self._changed:
@@ -92,7 +152,7 @@ class Subscription:
 class FileWatcher:
     """Many subscriptions on one inotify instance. An asynchronous context manager, for one event loop.
 
-    Where inotify is missing or fails, or its limits are reached, subscriptions poll every `POLL_SECONDS` instead.
+    If inotify is missing or fails, or its limits are reached, subscriptions poll every `POLL_SECONDS` instead.
     """
 
     def __init__(self) -> None:
@@ -112,9 +172,9 @@ class FileWatcher:
         self._end()
 
     def subscribe(self, *paths: tuple[Path, Watched]) -> Subscription:
-        """Return a subscription to changes of `paths`, each of which should exist; one that does not is polled for.
+        """Return a subscription to changes of `paths`. If one of them does not exist, the subscription polls.
 
-        Without paths nothing but `Subscription.wake` wakes the listener.
+        Without paths, only `Subscription.wake` wakes the listener.
         """
         keys = [key for path, watched in paths if (key := self._watch(path, watched)) is not None]
         subscription = Subscription(self, keys, notified=len(keys) == len(paths))
@@ -142,11 +202,11 @@ class FileWatcher:
             return None
 
     def _look(self, inotify: Inotify) -> None:
-        """Wake the listeners of all that has changed by now, each once."""
+        """Wake each listener of the changed files once."""
         try:
             changed = inotify.changed()
         except OSError:
-            logger.exception("changes of files cannot be read any more; they are looked for every %s s", POLL_SECONDS)
+            logger.exception("changes of files cannot be read any more; files are now polled every %s s", POLL_SECONDS)
             self._end()
             for listener in self._every_listener():
                 listener.poll()
@@ -159,7 +219,7 @@ class FileWatcher:
         return {listener for listeners in self._listeners.values() for listener in listeners}
 
     def _end(self) -> None:
-        inotify, self._inotify = self._inotify, None  # Subscriptions may be made and ended even now.
+        inotify, self._inotify = self._inotify, None  # Subscriptions may still be made and ended.
         if inotify is not None:
             asyncio.get_running_loop().remove_reader(inotify.descriptor)
             inotify.close()

@@ -1,18 +1,21 @@
-"""Copies the files of one job that outlive it, and checks them against the job's row."""
+"""Copies the upload and the logs of one job, and checks them against the job's row."""
 
 import errno
+import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ci_common.jobs import Job, State
 from ci_common.run_directory.layout import DataDirectory, open_regular
+from ci_controller.backup.manifest import BackupFault
 
 _CHUNK = 1024 * 1024
 _CANNOT_SHARE = frozenset({errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM})
-"""How the system says that it cannot copy between these two files by itself."""
+"""Errors by which the system refuses to copy between two files by itself."""
 
 
 @dataclass(slots=True)
@@ -23,7 +26,7 @@ class Copied:
     bytes: int = 0
     has_upload: bool = False
     problems: list[str] = field(default_factory=list)
-    """What is not as the row says."""
+    """Where the files differ from what the row says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class _Log:
 
 
 def copy_job(job: Job, source: DataDirectory, target: DataDirectory) -> Copied:
-    """Copy upload, logs and their times. What is missing is missing; raises OSError where the target takes no more."""
+    """Copy upload, logs and their times, as far as they exist. Raises OSError where the target cannot be written."""
     copied = Copied()
     target.job(job.id).mkdir(mode=0o700, parents=True)
     upload = _copy(source.upload(job.id), target.upload(job.id), copied) if job.has_upload else None
@@ -60,7 +63,7 @@ def _copy_log(job: Job, log: _Log, source: DataDirectory, target: DataDirectory,
     run = source.run(job.id, log.attempt)
     if run.path.is_dir():
         target.run(job.id, log.attempt).path.mkdir(mode=0o700)
-    # The times first: then none of them is later than the log's end.
+    # The times come first, so that none of them is later than the end of the log.
     _copy(run.times, target.run(job.id, log.attempt).times, copied)
     found = _copy(run.log, target.run(job.id, log.attempt).log, copied) or (0, hashlib.sha256().hexdigest())
     if log.size is not None and (found[0] != log.size or log.sha256 not in (None, "", found[1])):
@@ -76,7 +79,7 @@ def _copy(source: Path, target: Path, copied: Copied) -> tuple[int, str] | None:
     except FileNotFoundError:
         return None
     try:
-        # Of a log that still grows, what is there now.
+        # A log that still grows is copied up to its present length.
         result = copy_content(reading, target, os.fstat(reading).st_size)
     finally:
         os.close(reading)
@@ -86,15 +89,15 @@ def _copy(source: Path, target: Path, copied: Copied) -> tuple[int, str] | None:
 
 
 def copy_content(reading: int, target: Path, size: int) -> tuple[int, str]:
-    """Copy the first `size` bytes to a new file, sharing blocks where the file system can; return what is there then.
+    """Copy the first `size` bytes to a new file, and return the length and the SHA-256 of the copy.
 
-    The length and the SHA-256 are those of the copy.
+    Blocks are shared where the file system can do so.
     """
     writing = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with open(writing, "r+b", buffering=0) as file:
         while (at := os.fstat(writing).st_size) < size:
             if not _copy_some(reading, writing, at, size - at):
-                break  # It was cut short meanwhile.
+                break  # The source has become shorter.
         digest, length = hashlib.sha256(), 0
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
@@ -116,3 +119,17 @@ def sha256_of(path: Path) -> str:
     """Return a file's SHA-256 in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def locked(directory: Path, refusal: str) -> Iterator[None]:
+    """Hold a lock on a directory. Raises BackupFault with the message `refusal` where another process holds it."""
+    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise BackupFault(refusal) from exc
+        yield
+    finally:
+        os.close(lock)

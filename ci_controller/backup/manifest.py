@@ -1,12 +1,12 @@
-"""What a backup says of itself: a directory that holds this file, by its final name, is whole.
+"""The layout of a backup. A directory that has its final name and a manifest is a complete backup.
 
 <backup>/
   manifest.json       written last
   ci_jobs.db          the database as it was at one moment, as one file
   data/jobs/<job_id>/
     upload.zip        what was uploaded
-    <attempt>/log     the log: all of it where the attempt had ended, else as far as it had come
-    <attempt>.times   when which byte of it was there
+    <attempt>/log     the log; of an attempt that had not ended, what there was of it
+    <attempt>.times   the times of its bytes
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ MANIFEST = "manifest.json"
 
 
 class BackupFault(CiError):
-    """A backup could not be taken or restored. The message says why, and what to do."""
+    """A backup cannot be taken or restored. The message says why, and what to do."""
 
 
 class Manifest(BaseModel):
@@ -33,7 +33,7 @@ class Manifest(BaseModel):
 
     format: int
     created: datetime
-    """The moment that the database is of."""
+    """When the database was copied."""
     program: str
     """The version of ci-server that took the backup."""
     schema_version: int
@@ -42,14 +42,14 @@ class Manifest(BaseModel):
     database_sha256: str
     jobs: int
     unfinished: int
-    """How many of the jobs had not completed."""
+    """The number of jobs that had not completed."""
     files: int
     bytes: int
-    """Of the files, without the database."""
+    """The size of the files, without the database."""
     without_upload: int
-    """How many jobs had an upload that was deleted by then."""
+    """The number of jobs whose upload had been deleted before."""
     damaged: tuple[str, ...] = ()
-    """Ids of jobs whose files were not what their rows say when the backup was taken."""
+    """Ids of jobs whose files differed from what their rows say when the backup was taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Backup:
         return self.path / MANIFEST
 
     def read(self) -> Manifest:
-        """Return the manifest. Raises BackupFault where this is no backup, half of one, or a newer program's."""
+        """Return the manifest. Raises BackupFault if this is no complete backup, or one of a newer program."""
         try:
             manifest = Manifest.model_validate_json(self.manifest.read_bytes())
         except FileNotFoundError as exc:

@@ -1,5 +1,5 @@
-"""What `ci doctor` finds out about the controller's side of an installation.
+"""What `ci doctor` examines on the controller's side of an installation.
 
-Nothing is changed: probe files and probe containers are removed again. Each module looks at one subject, in bounded
-time, and returns findings; what cannot be looked at is a finding, too.
+Nothing is changed: probe files and probe containers are removed again. Each module examines one subject within a time
+limit and returns findings. What cannot be examined is a finding, too.
 """

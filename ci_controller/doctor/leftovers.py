@@ -1,40 +1,51 @@
-"""Directories of jobs that no row tells of."""
+"""Directories and containers that belong to no job."""
 
+import json
 import os
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from ci_common.findings import Finding
-from ci_common.ids import is_job_id
+from ci_common.jobs import is_job_id
+from ci_common.owner_file import place_of
+from ci_common.run_directory import tickets
 from ci_common.run_directory.layout import DataDirectory
+from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, key_of
+from ci_controller.runtime.docker.engine import Engine
+from ci_controller.runtime.protocol import WAITING, WorkloadKey
 from ci_persistence.sqlite.inspection import DatabaseReport, DatabaseTrouble, jobs_with_rows
 
-_OLD_SECONDS = 2 * 3600.0
-"""Submissions that died are cleared away after an hour."""
+SETTLED = timedelta(minutes=3)
+"""Containers that are younger may be about to go or to be used: a controller removes orphans after a minute."""
+_OLD_DIRECTORY = timedelta(hours=2)
+"""Interrupted submissions that are younger may still be removed by a controller."""
 _AT_ONCE = 1000
-_SHOWN = 3
+_SHOWN = 5
 
 
 def examine_directories(database: Path, data: DataDirectory, report: DatabaseReport | None) -> list[Finding]:
-    """Find directories in the data directory whose job has no row, and that nobody is about to give one."""
+    """Find directories below jobs/ that have no row, and that no submission is about to give one."""
+    name = "directories"
     if report is None or report.schema_version != report.newest_schema or not data.jobs.is_dir():
         return []
+    if (draft := data.path / "restoring").exists():
+        return [Finding(name, None, f"{draft} is left from a restore that was interrupted", f"rm -r {draft}")]
     try:
-        orphans = _orphans(database, data)
+        orphans = _orphan_directories(database, data)
     except (DatabaseTrouble, OSError) as exc:
-        return [Finding("directories", None, f"could not be compared with the database: {exc}", "try again: ci doctor")]
-    old = [name for name in os.listdir(data.path) if name == "restoring"]
-    if old:
-        path = data.path / old[0]
-        return [Finding("directories", None, f"{path} is left from a restore that was interrupted", f"rm -r {path}")]
+        return [Finding(name, None, f"could not be compared with the database: {exc}", "try again: ci doctor")]
     if not orphans:
-        return [Finding("directories", True, "each belongs to a job")]
+        return [Finding(name, True, "each belongs to a job")]
     message = f"{len(orphans)} in {data.jobs} belong to no job, such as {orphans[0].name}"
-    return [Finding("directories", None, message, f"look at them, then: rm -r {' '.join(map(str, orphans[:_SHOWN]))}")]
+    return [Finding(name, None, message, f"look at them, then: rm -r {' '.join(map(str, orphans[:_SHOWN]))}")]
 
 
-def _orphans(database: Path, data: DataDirectory) -> list[Path]:
-    before = time.time() - _OLD_SECONDS
+def _orphan_directories(database: Path, data: DataDirectory) -> list[Path]:
+    before = time.time() - _OLD_DIRECTORY.total_seconds()
     with os.scandir(data.jobs) as entries:
         old = [entry.name for entry in entries if is_job_id(entry.name) and _mtime(entry) < before]
     orphans: list[Path] = []
@@ -50,3 +61,80 @@ def _mtime(entry: "os.DirEntry[str]") -> float:
         return entry.stat(follow_symlinks=False).st_mtime
     except FileNotFoundError:
         return time.time()
+
+
+@dataclass(frozen=True, slots=True)
+class _Container:
+    name: str
+    installation: str
+    key: WorkloadKey | None
+    """None for helpers."""
+    is_settled: bool
+    sources: tuple[str, ...]
+    """What of the machine is mounted into it."""
+
+    @classmethod
+    def of(cls, listed: Mapping[str, Any]) -> "_Container":
+        labels = listed["Labels"] or {}
+        return cls(
+            name=(listed["Names"] or [listed["Id"]])[0].lstrip("/"),
+            installation=labels.get(INSTALLATION, ""),
+            key=None if HELPER in labels else key_of(labels),
+            is_settled=time.time() - listed["Created"] > SETTLED.total_seconds(),
+            sources=tuple(str(mount.get("Source", "")) for mount in listed["Mounts"] or ()),
+        )
+
+
+async def examine_containers(
+    engine: Engine, database: Path, data: DataDirectory, report: DatabaseReport | None
+) -> list[Finding]:
+    """Compare the containers of an open engine with the rows. Raises RuntimeUnavailable."""
+    async with engine.call() as docker:
+        listed = await docker.containers.list(all=True, filters=json.dumps({"label": [INSTALLATION]}))
+    fields = ("Labels", "Names", "Id", "Created", "Mounts")
+    containers = [_Container.of({name: container[name] for name in fields}) for container in listed]
+    ours = report.installation.id if report is not None and report.installation is not None else None
+    place = Path(place_of(data))
+    strangers = [
+        container
+        for container in containers
+        if container.installation != ours and any(Path(source).is_relative_to(place) for source in container.sources)
+    ]
+    message = "of another installation that used this data directory; no controller looks after them"
+    findings = _named(strangers, message)
+    if ours is None:
+        return findings
+    own = [c for c in containers if c.installation == ours and not _is_in_pool(c, data)]
+    try:
+        orphans = _orphans(own, database, data)
+    except DatabaseTrouble as exc:
+        problem = f"could not be compared with the database: {exc}"
+        return [*findings, Finding("containers", None, problem, "try again: ci doctor")]
+    findings += _named(orphans, "of ours have no job; a controller that leads removes them")
+    helpers = [container for container in own if container.key is None]
+    findings += _named(helpers, "of ours are helpers that were left; a controller that starts removes them")
+    return findings or [Finding("containers", True, f"{len(own)} of ours, each with its job")]
+
+
+def _is_in_pool(container: _Container, data: DataDirectory) -> bool:
+    key = container.key
+    return key is not None and key.attempt == WAITING and data.waiting_run(key.job_id).path.is_dir()
+
+
+def _orphans(own: list[_Container], database: Path, data: DataDirectory) -> list[_Container]:
+    holders = tickets.holders(data.pool)
+    jobs = {
+        container.name: holders[container.key.job_id][0] if container.key.job_id in holders else container.key.job_id
+        for container in own
+        if container.key is not None
+    }
+    known = jobs_with_rows(database, list(jobs.values()))
+    return [container for container in own if container.key is not None and jobs[container.name] not in known]
+
+
+def _named(containers: list[_Container], message: str) -> list[Finding]:
+    names = sorted(container.name for container in containers if container.is_settled)
+    if not names:
+        return []
+    remedy = f"docker rm --force --volumes {' '.join(names[:_SHOWN])}"
+    return [Finding("containers", None, f"{len(names)} {message}", remedy)]

@@ -1,111 +1,136 @@
-"""The machine: its clock, and how many files and inotify instances one may have open."""
+"""The machine: versions, disks, permissions, clock and the limit of open files."""
 
 import os
 import resource
-import tempfile
-import time
+import stat
 from datetime import timedelta
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from ci_common.errors import Unavailable
 from ci_common.findings import Finding
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.times import to_rfc3339, utc_now
-from ci_controller.doctor.disk import nearest_existing
 from ci_persistence.sqlite.inspection import DatabaseReport
+from ci_persistence.sqlite.schema import SQLITE_VERSION, check_version
 
-CLOCK_TOLERANCE = timedelta(seconds=2)
+LITTLE_SPACE = 1024**3
+_LITTLE_INODES = 10_000
 _FEW_FILES = 1024
-_FEW_INSTANCES = 16
-_FEW_WATCHES = 8192
-_SCAN_SECONDS = 1.0
-_INOTIFY = Path("/proc/sys/fs/inotify")
+_CLOCK_TOLERANCE = timedelta(seconds=2)
+_PACKAGES = ("aiodocker", "aiohttp", "aiosqlite", "pydantic", "sse-starlette", "starlette", "uvicorn", "uvloop")
+_REMOTE = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs", "fuse.sshfs", "ceph", "glusterfs", "afs", "ncpfs"}
+)
 
 
-def examine_machine(data: DataDirectory, report: DatabaseReport | None) -> list[Finding]:
-    """Look at clock, open files and inotify."""
-    return [_clock(data, report), _open_files(report), *_inotify()]
-
-
-def _clock(data: DataDirectory, report: DatabaseReport | None) -> Finding:
-    now = utc_now()
-    if report is not None and report.newest is not None and report.newest > now + CLOCK_TOLERANCE:
-        message = (
-            f"it is {to_rfc3339(now)} here, and the database has a job of {to_rfc3339(report.newest)}: the clock was "
-            "set back, so timeouts and ages are wrong by that much"
-        )
-        return Finding("clock", None, message, "set the clock: timedatectl set-ntp true")
-    behind = _file_system_lag(nearest_existing(data.path))
-    if behind is not None and abs(behind) > CLOCK_TOLERANCE.total_seconds():
-        message = f"a new file's time is {behind:+.1f} s from the clock: another machine keeps the files"
-        return Finding("clock", None, message, "put database and data directory on a local disk")
-    return Finding("clock", True, f"{to_rfc3339(now)}, no job and no file is from the future")
-
-
-def _file_system_lag(folder: Path) -> float | None:
-    """Return how many seconds a new file's time is after the clock; None where no file can be made."""
+def examine_versions() -> Finding:
+    """Name the versions in use, since every report of a fault begins with them."""
+    packages = ", ".join(f"{name} {_version_of(name)}" for name in _PACKAGES)
+    message = f"ci-server {_version_of('ci-server')}; SQLite {SQLITE_VERSION}; {packages}"
     try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(b".")
-            file.flush()
-            return os.fstat(file.fileno()).st_mtime - time.time()
+        check_version()
+    except Unavailable as exc:
+        return Finding("versions", False, f"{message}; {exc}", "install a newer Python, which brings its own SQLite")
+    return Finding("versions", True, message)
+
+
+def _version_of(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def examine_machine(database: Path, data: DataDirectory, report: DatabaseReport | None) -> list[Finding]:
+    """Look at permissions, disks, clock and the limit of open files. Raises OSError."""
+    places = {"data directory": nearest_existing(data.path)}
+    if os.stat(nearest_existing(database)).st_dev != os.stat(places["data directory"]).st_dev:
+        places["database's disk"] = nearest_existing(database)
+    disks = [examine_disk(name, path) for name, path in places.items()]
+    return [*_permissions(database.absolute(), data), *disks, *_clock(report), _open_files()]
+
+
+def nearest_existing(path: Path) -> Path:
+    """Return the path, or the nearest one above it that exists."""
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def examine_disk(name: str, path: Path) -> Finding:
+    """Judge the free space of the file system that holds an existing path. Raises OSError."""
+    status = os.statvfs(path)
+    free, inodes = status.f_bavail * status.f_frsize, status.f_favail
+    kind = _kind_of(path)
+    message = f"{path}, {free / 1024**3:.1f} GiB free" + (f", {inodes:,} inodes" if status.f_files else "")
+    if kind in _REMOTE:
+        remedy = "name a local disk with CI_DB_PATH and CI_DATA_DIR"
+        return Finding(name, False, f"{path} is on {kind}: neither SQLite nor inotify works over a network", remedy)
+    if free < LITTLE_SPACE or (status.f_files and inodes < _LITTLE_INODES):
+        remedy = f"see what takes it: du -xh {path}"
+        return Finding(name, None, f"{message}: uploads, workspaces and logs need room", remedy)
+    return Finding(name, True, message)
+
+
+def _kind_of(path: Path) -> str:
+    """Return the type of the file system that holds `path`, empty where it is not known."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
     except OSError:
-        return None
+        return ""
+    best, kind = "", ""
+    for line in lines:
+        fields, _, rest = line.partition(" - ")
+        mounted = fields.split()[4].encode().decode("unicode_escape")
+        if path.resolve().is_relative_to(mounted) and len(mounted) >= len(best):
+            best, kind = mounted, rest.split()[0]
+    return kind
 
 
-def _open_files(report: DatabaseReport | None) -> Finding:
-    leader = report.leadership.holder if report is not None else None
-    if leader is not None and leader.is_alive() and (seen := _of_process(leader.pid)) is not None:
-        used, limit = seen
-        message = f"process {leader.pid} has {used} of {limit}"
-        if used > limit * 0.8:
-            return Finding(
-                "open files", None, message, "start it with more: ulimit -n 65536 (systemd: LimitNOFILE=65536)"
-            )
-        return Finding("open files", True, message)
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+def _permissions(database: Path, data: DataDirectory) -> list[Finding]:
+    """Return a finding for each owner or mode that is not as it was made, or one that says that all are."""
+    files = [database, *(database.with_name(database.name + suffix) for suffix in ("-wal", "-shm", "-ballast"))]
+    findings = [
+        *_open_to_others(files, forbidden=0o077, remedy="chmod 600"),
+        *_open_to_others([data.jobs, data.incoming, data.processes], forbidden=0o077, remedy="chmod 700"),
+        *_open_to_others([data.path], forbidden=0o022, remedy="chmod go-w"),
+    ]
+    for path in {nearest_existing(p): None for p in (database, database.parent, data.path)}:
+        if not os.access(path, os.W_OK):
+            message = f"{path} belongs to user {path.stat().st_uid} and cannot be written by user {os.geteuid()}"
+            remedy = f"run ci as that user, or: chown -R {os.geteuid()} {path}"
+            findings.append(Finding("permissions", False, message, remedy))
+    return findings or [Finding("permissions", True, "database and data directory are closed to other users")]
+
+
+def _open_to_others(paths: list[Path], *, forbidden: int, remedy: str) -> list[Finding]:
+    findings = []
+    for path in paths:
+        try:
+            mode = stat.S_IMODE(path.stat().st_mode)
+        except OSError:
+            continue  # Not there yet, or not accessible: other subjects say so.
+        if mode & forbidden:
+            message = f"{path} has mode {mode:04o}: other users have access to what jobs are given"
+            findings.append(Finding("permissions", None, message, f"{remedy} {path}"))
+    return findings
+
+
+def _clock(report: DatabaseReport | None) -> list[Finding]:
+    now = utc_now()
+    if report is None or report.newest is None or report.newest <= now + _CLOCK_TOLERANCE:
+        return []
+    message = (
+        f"it is {to_rfc3339(now)} here, and the database has a job of {to_rfc3339(report.newest)}: the clock was set "
+        "back, so timeouts and ages are wrong by that much"
+    )
+    return [Finding("clock", None, message, "set the clock: timedatectl set-ntp true")]
+
+
+def _open_files() -> Finding:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if 0 <= limit < _FEW_FILES:
         return Finding("open files", None, f"at most {limit}", "start ci serve with more: ulimit -n 65536")
-    return Finding("open files", True, f"at most {limit} here")
-
-
-def _of_process(pid: int) -> tuple[int, int] | None:
-    """Return how many files a process has open and how many it may; None where that is not for us to see."""
-    try:
-        used = len(os.listdir(f"/proc/{pid}/fd"))
-        limits = Path(f"/proc/{pid}/limits").read_text()
-    except OSError:
-        return None
-    line = next((line for line in limits.splitlines() if line.startswith("Max open files")), "")
-    words = line.split()
-    return (used, int(words[3])) if len(words) > 3 and words[3].isdecimal() else None
-
-
-def _inotify() -> list[Finding]:
-    try:
-        instances, watches = (int((_INOTIFY / f"max_user_{what}").read_text()) for what in ("instances", "watches"))
-    except (OSError, ValueError):
-        return []  # No Linux: files are looked at from time to time.
-    used = _instances_in_use()
-    message = f"{used} of {instances} instances of this user in use, {watches} watches at most"
-    if instances - used < _FEW_INSTANCES or watches < _FEW_WATCHES:
-        remedy = "sysctl fs.inotify.max_user_instances=1024 fs.inotify.max_user_watches=524288 (to keep: /etc/sysctl.d)"
-        return [Finding("inotify", None, f"{message}; without, changes are seen a quarter of a second late", remedy)]
-    return [Finding("inotify", True, message)]
-
-
-def _instances_in_use() -> int:
-    """Count the instances of this user's processes, as far as that can be seen in bounded time."""
-    deadline = time.monotonic() + _SCAN_SECONDS
-    count = 0
-    for process in Path("/proc").iterdir():
-        if time.monotonic() > deadline:
-            break
-        if not process.name.isdecimal():
-            continue
-        try:
-            if process.stat().st_uid == os.geteuid():
-                links = [f"{process}/fd/{name}" for name in os.listdir(process / "fd")]
-                count += sum(os.readlink(link) == "anon_inode:inotify" for link in links)
-        except OSError:
-            continue  # It has ended, or is closed to us.
-    return count
+    return Finding("open files", True, "no limit" if limit < 0 else f"at most {limit}")

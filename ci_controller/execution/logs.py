@@ -10,15 +10,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ci_common.ids import new_job_id
-from ci_common.jobs import Job, State
+from ci_common.jobs import Job, State, new_job_id
 from ci_common.run_directory.layout import DataDirectory, ExitRecord, RunDirectory, open_regular, read_capped
-from ci_common.run_directory.logs import LogTimes
-from ci_common.run_directory.steps import most_bytes, read_steps
+from ci_common.run_directory.output import LogTimes, most_bytes, read_steps
 from ci_common.spec import ExecutionPlan
-from ci_common.system.append_only import make_append_only
-from ci_common.system.trees import Folder
-from ci_common.timeline import left_in_files
+from ci_common.system.trees import Folder, make_append_only
+from ci_common.timeline import milestones_in_files
 from ci_controller.execution.protocol import Collected
 
 log = logging.getLogger(__name__)
@@ -154,7 +151,8 @@ async def collect_files(job: Job, data: DataDirectory) -> Collected:
         size, digest = _hash_log(run.log)
     else:
         size, digest = await asyncio.to_thread(_hash_log, run.log)
-    return Collected(size, digest, read_steps(run, _step_names(job), job.start_time), milestones=left_in_files(run))
+    steps = read_steps(run, _step_names(job), job.start_time)
+    return Collected(size, digest, steps, milestones=milestones_in_files(run))
 
 
 def _step_names(job: Job) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from typing import Any
 from ci_common.errors import LeadershipLost
 from ci_common.jobs import Job, State
 from ci_common.run_directory.layout import RunDirectory
-from ci_common.run_directory.logs import TIMES_SECONDS, LogTimes
+from ci_common.run_directory.output import TIMES_SECONDS, LogTimes
 from ci_common.system.trees import Folder
 from ci_common.system.watch import FileWatcher, Watched
 from ci_common.times import Clock, uptime

@@ -15,10 +15,9 @@ from ci_common.errors import ImageFault, RuntimeUnavailable, StartFault
 from ci_common.jobs import Job, StartWay, State
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
 from ci_common.spec import ExecutionPlan
-from ci_common.system.append_only import allow_changes
-from ci_common.system.disk import is_full
-from ci_common.system.reserved_space import Ballast
+from ci_common.system.disk import Ballast, is_full
 from ci_common.system.tasks import in_thread
+from ci_common.system.trees import allow_changes
 from ci_common.system.watch import FileWatcher
 from ci_common.times import Clock
 from ci_controller.execution.logs import collect_files, damage_of, note_end_of_log, protect_log

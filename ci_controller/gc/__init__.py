@@ -1,1 +1,1 @@
-"""Removes what no job needs any more."""
+"""Removes what is no longer needed: one runner, and a collector for each kind of garbage."""

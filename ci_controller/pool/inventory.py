@@ -10,7 +10,7 @@ import os
 from contextlib import suppress
 
 from ci_common.errors import CiError, ImageFault, StartFault
-from ci_common.ids import new_job_id
+from ci_common.jobs import new_job_id
 from ci_common.run_directory import tickets
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
 from ci_common.spec import ExecutionPlan

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ci_common.errors import CiError, ImageFault, LeadershipLost, RuntimeFault, StartFault
-from ci_common.ids import is_job_id
+from ci_common.jobs import is_job_id
 from ci_common.run_directory import tickets
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
 from ci_common.settings import Settings

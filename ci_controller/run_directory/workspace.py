@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from ci_common.archives.tasks import unpack_apart
 from ci_common.archives.unpack import UnpackLimits
-from ci_common.archives.unpacking import unpack_apart
 from ci_common.errors import InvalidUpload, StartFault, TooLarge
-from ci_common.ids import new_job_id
+from ci_common.jobs import new_job_id
 from ci_common.run_directory.layout import RunDirectory
 from ci_common.system.trees import Folder
 

@@ -1,7 +1,7 @@
 """Ends the job that takes most of a full disk, since nothing else would make room on it.
 
 A job that fills the disk and goes on leaves no room for the ends of other jobs, for cancellations and deletions. It
-would also fill the room that is reserved for these (`ci_common.system.reserved_space`).
+would also fill the room that is reserved for these (`ci_common.system.disk`).
 """
 
 import asyncio
@@ -9,8 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from ci_common.run_directory.layout import DataDirectory
-from ci_common.system.disk import is_full
-from ci_common.system.reserved_space import Ballast
+from ci_common.system.disk import Ballast, is_full
 
 log = logging.getLogger(__name__)
 

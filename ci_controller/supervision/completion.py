@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from ci_common.errors import LeadershipLost, RuntimeUnavailable
 from ci_common.jobs import Attempt, Conclusion, Job, Reason, ReasonCode, State
 from ci_common.spec import Retry
-from ci_common.timeline import Station
+from ci_common.timeline import Milestone
 from ci_controller.execution.protocol import Collected, Execution
 from ci_controller.job_writer import JobWriter
 from ci_controller.plan import Jitter, pause_after
@@ -36,14 +36,14 @@ async def _collect(job: Job, writer: JobWriter, execution: Execution) -> Collect
     left = await execution.collect(job)
     timeline = writer.timelines.of(job)
     timeline.fill_in(left.milestones)
-    timeline.note(Station.COLLECTED)
+    timeline.note(Milestone.COLLECTED)
     return left
 
 
 async def write_end(job: Job, verdict: Verdict, left: Collected, writer: JobWriter) -> Job:
     """Write that `job` has ended with `verdict`, and what it left. Raises StaleWrite."""
     errored = verdict.reason is not None and verdict.conclusion is Conclusion.ERRORED
-    writer.timelines.of(job).note(Station.COMPLETING)
+    writer.timelines.of(job).note(Milestone.COMPLETING)
     done = await writer.write(
         job,
         state=State.COMPLETED,
@@ -65,7 +65,7 @@ async def requeue(
     """End an attempt of `job` with `verdict`, queue the next one and return the job. Raises as `complete` does."""
     left = await _collect(job, writer, execution)
     timeline = writer.timelines.of(job)
-    timeline.note(Station.COMPLETING)
+    timeline.note(Milestone.COMPLETING)
     end = _end_of(job, writer.clock())
     pause = pause_after(job.attempt, retry, jitter)
     ended = Attempt(
@@ -122,5 +122,5 @@ async def note_cleaned(job: Job, writer: JobWriter, row: Job | None) -> None:
     """
     row = row or await writer.repository.get(job.id)
     if row.attempt == job.attempt and row.state is State.COMPLETED:
-        writer.timelines.of(row).note(Station.CLEARED)
+        writer.timelines.of(row).note(Milestone.CLEARED)
         await writer.write(row)

@@ -20,7 +20,7 @@ from ci_common.errors import (
 )
 from ci_common.jobs import Job, Reason, ReasonCode, StartWay, State
 from ci_common.spec import Retry
-from ci_common.timeline import Station
+from ci_common.timeline import Milestone
 from ci_controller.execution.protocol import Execution, Scope, Wakeups
 from ci_controller.job_writer import JobWriter, OutputTime, start_of_run
 from ci_controller.plan import (
@@ -193,14 +193,14 @@ class Supervisor:
         timeline = self._writer.timelines.of(job)
         if job.state is State.STARTING:
             if seen.phase is WorkloadPhase.CREATED:
-                timeline.note(Station.CREATED)
+                timeline.note(Milestone.CREATED)
             elif seen.phase is WorkloadPhase.AT_GATE and seen.start_way is StartWay.WARM:
-                timeline.note(Station.MOVED_IN)
+                timeline.note(Milestone.MOVED_IN)
         elif job.state is State.RUNNING:
             if seen.usage.log_bytes > 0 or seen.usage.first_output is not None:
-                timeline.note(Station.FIRST_OUTPUT, seen.usage.first_output)
+                timeline.note(Milestone.FIRST_OUTPUT, seen.usage.first_output)
             if has_ended(seen):
-                timeline.note(Station.EXIT_SEEN)
+                timeline.note(Milestone.EXIT_SEEN)
 
     async def _note_unavailable(self, job: Job, exc: RuntimeUnavailable) -> None:
         """Write why a job that starts waits; one that runs goes on, seen or not."""
@@ -271,7 +271,7 @@ class Supervisor:
 
     async def _run_at_gate(self, job: Job, way: StartWay) -> Job | None:
         """Write that the job runs, and release its gate; return the row where it need not be read again."""
-        self._writer.timelines.of(job).note(Station.AT_GATE)
+        self._writer.timelines.of(job).note(Milestone.AT_GATE)
         begun = start_of_run(self._writer.clock, self._writer.uptime)
         if way is StartWay.WARM:
             begun |= {"start_way": way, "workload": f"{job.id}.{job.attempt}"}
@@ -283,7 +283,7 @@ class Supervisor:
 
     async def _release_gate(self, job: Job) -> None:
         if await self._execution.release_gate(job):
-            self._writer.timelines.of(job).note(Station.GATE_OPENED)
+            self._writer.timelines.of(job).note(Milestone.GATE_OPENED)
 
     async def _mark_stopping(self, job: Job, code: ReasonCode) -> None:
         if not has_ended(await self._execution.observe(job)):

@@ -1,7 +1,7 @@
-"""Tells those who follow the database of commits, and shows them the rows that were written here.
+"""Notifies listeners of commits, and hands them the rows that were written through this repository.
 
-Of a repository's own commits its writer tells. Of others' the database tells where it is asked on the writer's
-connection: SQLite's `data_version` changes there with what other connections have committed, and with nothing else.
+The writer reports this repository's own commits. Commits of others are found by asking SQLite's `data_version` on the
+writer's connection: there it changes with every commit of another connection, and with nothing else.
 """
 
 import asyncio
@@ -13,109 +13,110 @@ from typing import Any
 from ci_common.jobs import Job
 from ci_common.system.watch import Subscription
 
-See = Callable[[Job], object]
+OnRow = Callable[[Job], object]
 
 _ECHO_SECONDS = 0.02
-"""How long after a commit of our own the system's word of one is most likely of that."""
+"""For how long after an own commit a change of the -wal file is most likely caused by that commit."""
 _FIRST_PAUSE = 0.0005
-_AFTER_ECHO = 0.1
+_PAUSE_AFTER_ECHO = 0.1
 _LONGEST_PAUSE = 2.0
-"""Seconds between two looks for a commit. The -wal file tells of it before it can be seen, and wake-ups may be lost."""
+"""Seconds between two checks. The -wal file changes before a commit can be seen, and wake-ups may be lost."""
 _GROWTH = 4
 """How many times longer each of these pauses is than the one before."""
 
 
 class _Listener:
-    """Whoever follows the database, until it is told next."""
+    """One iteration over `changes`."""
 
-    def __init__(self, see: See | None) -> None:
-        self.see = see
-        self._told = asyncio.Event()
-        self._fault: BaseException | None = None
+    def __init__(self, on_row: OnRow | None) -> None:
+        self.on_row = on_row
+        self._notified = asyncio.Event()
+        self._error: BaseException | None = None
 
-    def tell(self, fault: BaseException | None = None) -> None:
-        self._fault = self._fault or fault
-        self._told.set()
+    def notify(self, error: BaseException | None = None) -> None:
+        self._error = self._error or error
+        self._notified.set()
 
     async def wait(self) -> None:
-        """Return once there is something to look at. Raises what keeps us from seeing it."""
-        await self._told.wait()
-        self._told.clear()
-        if self._fault is not None:
-            raise self._fault
+        """Return after the next notification. Raises the error that ended the checks."""
+        await self._notified.wait()
+        self._notified.clear()
+        if self._error is not None:
+            raise self._error
 
 
-class News:
-    """What is committed to one database, for one event loop. One look serves all who follow."""
+class ChangeNotifier:
+    """The commits to one database, for one event loop. One task checks for all listeners."""
 
     def __init__(
         self, version: Callable[[], Awaitable[int]], wake_ups: Callable[[], AbstractContextManager[Subscription]]
     ) -> None:
-        """`version` asks the writer's connection for its `data_version`; `wake_ups` are those of the -wal file."""
+        """`version` reads `data_version` on the writer's connection; `wake_ups` are those of the -wal file."""
         self._version = version
         self._wake_ups = wake_ups
         self._listeners: set[_Listener] = set()
-        self._looking: asyncio.Task[None] | None = None
-        self._under_way = False
-        self._last = -_ECHO_SECONDS
+        self._checking: asyncio.Task[None] | None = None
+        self._is_committing = False
+        self._last_commit = -_ECHO_SECONDS
 
     @contextmanager
     def own_commit(self) -> Iterator[None]:
-        """Say that we commit for as long as the context lasts."""
-        self._under_way = True
+        """While this context is open, this repository commits."""
+        self._is_committing = True
         try:
             yield
         finally:
-            self._under_way = False
-            self._last = time.monotonic()
+            self._is_committing = False
+            self._last_commit = time.monotonic()
 
-    def committed(self, outcomes: Iterable[Any]) -> None:
-        """Tell of the operations of a commit of our own, by what they returned.
+    def notify(self, outcomes: Iterable[Any]) -> None:
+        """Notify of an own commit, given what its operations returned.
 
-        A job is its row, as it stands now; None is a change that is no job's. Those of an error have changed nothing.
+        A `Job` is a written row; None means that only something else than jobs changed, and an error that nothing did.
         """
         outcomes = [outcome for outcome in outcomes if not isinstance(outcome, Exception)]
         rows = [outcome for outcome in outcomes if isinstance(outcome, Job)]
         has_more = any(outcome is not None and not isinstance(outcome, Job) for outcome in outcomes)
         for listener in tuple(self._listeners):
-            if listener.see is None or has_more:
-                listener.tell()
-            if listener.see is not None:
+            if listener.on_row is None or has_more:
+                listener.notify()
+            if listener.on_row is not None:
                 for row in rows:
-                    listener.see(row)
+                    listener.on_row(row)
 
-    async def follow(self, see: See | None) -> AsyncGenerator[None, None]:
-        """Yield at once, and then after commits, as `JobRepository.changes` promises it."""
-        listener = _Listener(see)
+    async def follow(self, on_row: OnRow | None) -> AsyncGenerator[None, None]:
+        """Yield at once, and then after commits; see `JobReader.changes`."""
+        listener = _Listener(on_row)
         self._listeners.add(listener)
         try:
-            if not self._is_looking():
+            if not self._is_checking():
                 version = await self._version()
-                if not self._is_looking():
-                    self._looking = asyncio.create_task(self._look_for_others(version), name="looks for commits")
-                    self._looking.add_done_callback(self._tell_of_end)
+                if not self._is_checking():
+                    self._checking = asyncio.create_task(self._check(version), name="check for commits")
+                    self._checking.add_done_callback(self._report_end)
             while True:
                 yield
                 await listener.wait()
         finally:
             self._listeners.discard(listener)
-            await self._stop_looking_for_nobody()
+            if not self._listeners:
+                await self._stop_checking()
 
-    def _is_looking(self) -> bool:
-        return self._looking is not None and not self._looking.done()
+    def _is_checking(self) -> bool:
+        return self._checking is not None and not self._checking.done()
 
-    def _tell_of_end(self, looking: "asyncio.Task[None]") -> None:
-        if not looking.cancelled():
+    def _report_end(self, checking: "asyncio.Task[None]") -> None:
+        if not checking.cancelled():
             for listener in tuple(self._listeners):
-                listener.tell(looking.exception())
+                listener.notify(checking.exception())
 
-    async def _stop_looking_for_nobody(self) -> None:
-        if self._looking is not None and not self._listeners:
-            looking, self._looking = self._looking, None
-            looking.cancel()
-            await asyncio.wait({looking})
+    async def _stop_checking(self) -> None:
+        if self._checking is not None:
+            checking, self._checking = self._checking, None
+            checking.cancel()
+            await asyncio.wait({checking})
 
-    async def _look_for_others(self, seen: int) -> None:
+    async def _check(self, seen: int) -> None:
         pause = _FIRST_PAUSE
         with self._wake_ups() as wake_ups:
             while True:
@@ -123,15 +124,16 @@ class News:
                 if version != seen:
                     seen = version
                     for listener in tuple(self._listeners):
-                        listener.tell()
+                        listener.notify()
                 elif not await wake_ups.wait(pause):
                     pause = min(_GROWTH * pause, _LONGEST_PAUSE)
-                elif self._is_echo():
+                elif self._is_own_echo():
                     await asyncio.sleep(_ECHO_SECONDS)
-                    await wake_ups.wait(0)  # The look that follows is for what came meanwhile, too.
-                    pause = _AFTER_ECHO
+                    await wake_ups.wait(0)  # The next check covers the wake-ups that came since.
+                    pause = _PAUSE_AFTER_ECHO
                 else:
                     pause = _FIRST_PAUSE
 
-    def _is_echo(self) -> bool:
-        return self._under_way or time.monotonic() - self._last < _ECHO_SECONDS
+    def _is_own_echo(self) -> bool:
+        """Return whether a wake-up most likely reports a commit of this repository."""
+        return self._is_committing or time.monotonic() - self._last_commit < _ECHO_SECONDS

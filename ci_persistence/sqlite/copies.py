@@ -1,6 +1,6 @@
-"""Copies of a database: taken while it is in use, read by nobody else, and kept as one file.
+"""Copies of a database: taken while it is in use, opened by no other process, and kept as one file.
 
-These functions block. All of them raise Unavailable where SQLite cannot do as it is asked.
+These functions block. All of them raise Unavailable where SQLite fails.
 """
 
 import sqlite3
@@ -22,15 +22,16 @@ _BUSY_SECONDS = 5.0
 
 
 def copy_database(source: Path, target: Path, progress: PageProgress) -> None:
-    """Write the database as it is at one moment to `target`, which must not exist; writers are not held up.
+    """Write the database as it is at one moment to `target`, which must not exist; writers do not wait.
 
-    Nobody leads in the copy. Raises Unavailable also where `source` is none of our databases, or a newer program's.
+    No controller leads in the copy. Raises Unavailable also where `source` is not a database of ours, or is of a newer
+    version.
     """
     check_version()
     target.touch(mode=0o600, exist_ok=False)
     with _opened(source) as database:
         _check_ours(source, database)
-        # One read transaction around all steps: no commit of others makes the copying begin anew.
+        # One read transaction around all steps: otherwise every commit of others would restart the copying.
         database.execute(queries.BEGIN_READING)
         database.execute(queries.PING).fetchone()
         with closing(sqlite3.connect(target)) as copy:
@@ -42,7 +43,7 @@ def copy_database(source: Path, target: Path, progress: PageProgress) -> None:
 
 
 def fold(path: Path) -> None:
-    """Make a database that nobody else has open one file that is whole by itself, and check it."""
+    """Make a database that no other process has open one complete file, and check it."""
     with _opened(path) as database:
         problems = structural_faults(database)
         if problems:
@@ -53,7 +54,7 @@ def fold(path: Path) -> None:
 def structural_faults(database: sqlite3.Connection, check: str = queries.QUICK_CHECK) -> list[str]:
     """Return what is wrong with a database's structure; empty where nothing is."""
     found = [str(row[0]) for row in database.execute(check)]
-    broken = [f"row {row[1]} of {row[0]} names a row of {row[2]} that is not there" for row in _foreign(database)]
+    broken = [f"row {row[1]} of {row[0]} names a row of {row[2]} that does not exist" for row in _foreign(database)]
     return [text for text in found if text != "ok"] + broken
 
 

@@ -1,4 +1,4 @@
-"""Looks at a database without changing it, whoever uses it and whatever state it is in."""
+"""Inspects a database without changing it, in whatever state it is, also while other processes use it."""
 
 import os
 import sqlite3
@@ -22,17 +22,17 @@ from ci_persistence.sqlite.rows import to_json
 from ci_persistence.sqlite.schema import migrations, what_lacks
 
 LOCK_SECONDS = 1.0
-"""How long to wait for a lock that somebody else holds."""
-_INSTRUCTIONS_BETWEEN_LOOKS = 10_000
+"""How long to wait for a lock that another process holds."""
+_INSTRUCTIONS_BETWEEN_CHECKS = 10_000
 
 
 class Trouble(StrEnum):
-    """Why nothing can be said of a database."""
+    """Why a database cannot be inspected."""
 
     MISSING = "missing"
     UNREADABLE = "unreadable"
     FOREIGN = "foreign"
-    """It is no database, or none of ours."""
+    """It is not a database, or not one of ours."""
     LOCKED = "locked"
     DAMAGED = "damaged"
     TOO_NEW = "too_new"
@@ -40,7 +40,7 @@ class Trouble(StrEnum):
 
 
 class DatabaseTrouble(CiError):
-    """The database cannot be looked at."""
+    """The database cannot be inspected."""
 
     def __init__(self, kind: Trouble, message: str) -> None:
         super().__init__(message)
@@ -53,9 +53,9 @@ class Leadership:
 
     fence: int
     holder: ProcessIdentity | None
-    """None while nobody leads, and where another version of the program wrote it otherwise."""
+    """None while no controller leads, and where another version of the program wrote it in another form."""
     is_held: bool
-    """Whether somebody leads, or has led and did not say that it stopped."""
+    """Whether a controller leads, or led and did not release the lease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class UnfinishedJob:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseReport:
-    """What was seen of a database of ours."""
+    """The result of an inspection."""
 
     schema_version: int
     newest_schema: int
@@ -84,17 +84,17 @@ class DatabaseReport:
     was_checked: bool
     """Whether its structure could be checked to the end in time."""
     write_locked: bool
-    """Whether somebody held the write lock for as long as LOCK_SECONDS."""
+    """Whether another process held the write lock for LOCK_SECONDS."""
     leadership: Leadership
     installation: Installation | None
-    """None where the schema is too old to say."""
+    """None where the schema is older."""
     unfinished: tuple[UnfinishedJob, ...]
     newest: datetime | None
-    """The latest time that stands in a job."""
+    """The latest time in any job."""
 
 
 def inspect_database(path: Path, *, seconds: float) -> DatabaseReport:
-    """Return what is seen of the database, having checked its structure for at most `seconds`. Blocks.
+    """Inspect the database, and check its structure for at most `seconds`. Blocks.
 
     Raises DatabaseTrouble.
     """
@@ -128,7 +128,7 @@ def inspect_database(path: Path, *, seconds: float) -> DatabaseReport:
 
 
 def jobs_with_rows(path: Path, job_ids: list[str]) -> set[str]:
-    """Return those of the ids that a row has, or a job whose row is gone and whose files are still to go.
+    """Return those of the ids that have a row or a removal.
 
     Raises DatabaseTrouble.
     """
@@ -150,7 +150,7 @@ def attempts_with(path: Path, workloads: list[str]) -> dict[str, tuple[str, int]
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     if not os.path.lexists(path):
         raise DatabaseTrouble(Trouble.MISSING, "there is none")
-    # Where there is no -wal, nobody has it open; a reader would make one and leave it there.
+    # Where there is no -wal, no process has it open; a reader would make one and leave it there.
     immutable = "" if _wal(path).exists() else "&immutable=1"
     try:
         uri = f"file:{quote(str(path.absolute()))}?mode=ro{immutable}"
@@ -173,7 +173,7 @@ def _kind(error: sqlite3.Error) -> Trouble:
 
 def _check(database: sqlite3.Connection, seconds: float) -> tuple[list[str], bool]:
     deadline = time.monotonic() + seconds
-    database.set_progress_handler(lambda: time.monotonic() > deadline, _INSTRUCTIONS_BETWEEN_LOOKS)
+    database.set_progress_handler(lambda: time.monotonic() > deadline, _INSTRUCTIONS_BETWEEN_CHECKS)
     try:
         return structural_faults(database, queries.INTEGRITY_CHECK), True
     except sqlite3.OperationalError as exc:

@@ -1,12 +1,14 @@
-"""What the repository does with a connection, one function for each method.
+"""What the repository does with a connection, one function for each of its methods.
 
-They block, and run in the connection's thread. Those that write are called within a transaction of the one writer,
-which they share with others: each writes with one statement, so that one that fails has changed nothing.
+They block, and run in the connection's thread. Those that write share a transaction with others: only the first write
+of a function can be refused, so a function that fails has changed nothing.
 """
 
+import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -15,13 +17,14 @@ from ci_common.jobs import Job, State
 from ci_common.pool import NO_POOL, PoolState
 from ci_common.system.processes import ProcessIdentity
 from ci_common.times import from_micros, to_micros
-from ci_persistence.metrics import STAGE_BOUNDS, Figures, StageTimes
-from ci_persistence.repository import Held, Installation, JobFilter, Lease
-from ci_persistence.sqlite import filters, queries
+from ci_persistence.metrics import STAGE_BOUNDS, Metrics, StageTimes, finished_stages
+from ci_persistence.repository import Installation, JobFilter, Lease, LeaseState
+from ci_persistence.retention import Ended, Removal
+from ci_persistence.sqlite import queries
 from ci_persistence.sqlite.rows import controller_columns, new_row, to_job, to_json
 
-_ROWS_AT_ONCE = 64
-_NO_BOUND = 2**63 - 1
+_BUCKETS = (*STAGE_BOUNDS, 2**63 - 1)
+"""The upper bounds of the buckets as they are stored; the last one is what a column can hold."""
 
 
 def ping(connection: sqlite3.Connection) -> None:
@@ -29,80 +32,30 @@ def ping(connection: sqlite3.Connection) -> None:
 
 
 def data_version(connection: sqlite3.Connection) -> int:
-    return int((row_of(connection, queries.DATA_VERSION))["data_version"])
+    return int(_row(connection, queries.DATA_VERSION)["data_version"])
 
 
 def installation(connection: sqlite3.Connection) -> Installation:
-    return Installation(*row_of(connection, queries.INSTALLATION))
+    return Installation(*_row(connection, queries.INSTALLATION))
 
 
 def bind(connection: sqlite3.Connection, *, lease: Lease, installation: Installation) -> None:
-    if change(connection, queries.BIND, key_of(lease) | asdict(installation)) == 0:
-        raise over(lease)
+    if _changed(connection, queries.BIND, _lease_key(lease) | asdict(installation)) == 0:
+        raise _lost(lease)
 
 
-@dataclass(frozen=True, slots=True)
-class Addition:
-    """One more queued job, unless there are `max_queued`."""
-
-    job: Job
-    max_queued: int
-
-    def __call__(self, connection: sqlite3.Connection) -> Job:
-        (stored,) = add_together(connection, [self])
-        if isinstance(stored, QueueFull):
-            raise stored
-        return stored
+# Jobs
 
 
-def add_together(connection: sqlite3.Connection, additions: Sequence[Addition]) -> list[Job | QueueFull]:
-    """Store those jobs for which there is room, the first ones, and return them, and the errors of the others."""
-    length = queue_length(connection)
-    rows, outcomes = list[tuple[object, ...]](), list[Job | QueueFull]()
-    for addition in additions:
-        fits = length + len(rows) < addition.max_queued
-        outcomes.append(addition.job if fits else QueueFull.beyond(addition.max_queued))
-        if fits:
-            rows.append(new_row(addition.job))
-    begin = 0
-    for count in _powers_of_two(len(rows)):
-        values = [value for row in rows[begin : begin + count] for value in row]
-        connection.execute(queries.insert_jobs(count), values)
-        begin += count
-    return outcomes
-
-
-def _powers_of_two(total: int) -> Iterator[int]:
-    """Yield `total` in parts of few different sizes, largest first: each size is a statement that is prepared once."""
-    while total:
-        part = min(_ROWS_AT_ONCE, 1 << total.bit_length() - 1)
-        yield part
-        total -= part
+def add(connection: sqlite3.Connection, *, job: Job, max_queued: int) -> Job:
+    if queue_length(connection) >= max_queued:
+        raise QueueFull.beyond(max_queued)
+    connection.execute(queries.INSERT_JOB, new_row(job))
+    return job
 
 
 def queue_length(connection: sqlite3.Connection) -> int:
-    return int((row_of(connection, queries.QUEUE_LENGTH))["length"])
-
-
-def figures(connection: sqlite3.Connection) -> Figures:
-    row = dict(row_of(connection, queries.FIGURES))
-    holder = row.pop("holder")
-    return Figures(leads=holder is not None and not _is_dead(holder), **row)
-
-
-def stages(connection: sqlite3.Connection) -> list[StageTimes]:
-    found: dict[tuple[str, str], dict[int, tuple[int, int]]] = {}
-    for stage, way, up_to, jobs, micros in connection.execute(queries.STAGES):
-        found.setdefault((stage, way), {})[up_to] = jobs, micros
-    return [
-        StageTimes(
-            stage,
-            way,
-            tuple(buckets.get(bound, (0, 0))[0] for bound in (*STAGE_BOUNDS, _NO_BOUND)),
-            sum(micros for _, micros in buckets.values()),
-        )
-        for (stage, way), buckets in found.items()
-    ]
+    return int(_row(connection, queries.QUEUE_LENGTH)["length"])
 
 
 def get(connection: sqlite3.Connection, *, job_id: str) -> Job:
@@ -121,24 +74,14 @@ def get_holders(connection: sqlite3.Connection, *, workloads: Iterable[str]) -> 
     return {job.workload: job for job in jobs if job.workload is not None}
 
 
-def pool(connection: sqlite3.Connection) -> PoolState:
-    state = row_of(connection, queries.GET_POOL)["state"]
-    return NO_POOL if state is None else PoolState.model_validate_json(state)
-
-
-def publish_pool(connection: sqlite3.Connection, *, state: PoolState, lease: Lease) -> None:
-    if change(connection, queries.SET_POOL, {"state": state.model_dump_json(), **key_of(lease)}) == 0:
-        raise over(lease)
-
-
 def list_jobs(connection: sqlite3.Connection, *, where: JobFilter, limit: int, older_than: str | None) -> list[Job]:
-    values = filters.parameters(where, older_than)
+    values = queries.job_filter_values(where, older_than)
     statement = queries.list_jobs(name for name in values if name in queries.CONDITIONS)
     return _jobs(connection, statement, values | {"limit": limit})
 
 
 def request_cancel(connection: sqlite3.Connection, *, job_id: str, now: datetime) -> Job:
-    change(connection, queries.REQUEST_CANCEL, {"id": job_id, "now": to_micros(now)})
+    _changed(connection, queries.REQUEST_CANCEL, {"id": job_id, "now": to_micros(now)})
     job = get(connection, job_id=job_id)
     if job.state is State.COMPLETED:
         raise JobAlreadyCompleted(f"job {job_id} has completed already ({job.conclusion}), so it cannot be cancelled")
@@ -147,78 +90,202 @@ def request_cancel(connection: sqlite3.Connection, *, job_id: str, now: datetime
 
 def update(connection: sqlite3.Connection, *, seen: Job, lease: Lease, changes: dict[str, Any]) -> Job:
     changed = seen.with_changes(**changes)
-    key = {"id": seen.id, "version": seen.version, **key_of(lease)}
+    key = {"id": seen.id, "version": seen.version, **_lease_key(lease)}
     rows = connection.execute(queries.UPDATE_JOB, controller_columns(changed) | key).fetchall()
     if not rows:
-        if not leads(connection, lease=lease):
-            raise over(lease)
+        _check_leads(connection, lease)
         stored = get(connection, job_id=seen.id)
-        raise StaleWrite(f"job {seen.id} has version {stored.version} by now, not {seen.version}")
+        raise StaleWrite(f"job {seen.id} now has version {stored.version}, not {seen.version}")
+    if changed.state is State.COMPLETED:
+        _count_stages(connection, seen, changed)
     cancelled = rows[0]["cancel_requested_time"]
     return changed.with_changes(
         version=seen.version + 1, cancel_requested_time=None if cancelled is None else from_micros(cancelled)
     )
 
 
-def held(connection: sqlite3.Connection) -> Held | None:
-    row = row_of(connection, queries.GET_LEASE)
-    return None if row["holder"] is None else Held(row["fence"], row["renewal"], row["seconds"])
+class CachedQuery:
+    """One query for jobs, asked often on one connection: only the jobs that have changed are read again.
+
+    The controller asks for all queued jobs at every wake-up, and there may be thousands. `keys_query` selects one text
+    with a line for each job, in order: its id, a space, and what changes with every change of the job.
+    """
+
+    def __init__(self, keys_query: str) -> None:
+        self._keys_query = keys_query
+        self._keys = ""
+        self._jobs: dict[str, Job] = {}
+
+    def __call__(self, connection: sqlite3.Connection) -> list[Job]:
+        """Return the jobs as they are now."""
+        if self._read_keys(connection) != self._keys:
+            self._read(connection)
+        return list(self._jobs.values())
+
+    def _read_keys(self, connection: sqlite3.Connection) -> str:
+        ((keys,),) = connection.execute(self._keys_query)
+        return str(keys)
+
+    def _read(self, connection: sqlite3.Connection) -> None:
+        """Read the jobs that have changed, in one transaction with the keys."""
+        connection.execute(queries.BEGIN_READING)
+        try:
+            text = self._read_keys(connection)
+            ids = {key: key.partition(" ")[0] for key in text.splitlines()}
+            changed = get_many(connection, job_ids=[job_id for key, job_id in ids.items() if key not in self._jobs])
+        finally:
+            connection.execute(queries.COMMIT)
+        self._keys, self._jobs = text, {key: self._jobs.get(key) or changed[job_id] for key, job_id in ids.items()}
 
 
-def leads(connection: sqlite3.Connection, *, lease: Lease) -> bool:
-    row = row_of(connection, queries.GET_LEASE)
-    return (row["fence"], row["holder"]) == (lease.fence, lease.holder.to_json())
+# The pool
+
+
+def pool(connection: sqlite3.Connection) -> PoolState:
+    state = _row(connection, queries.GET_POOL)["state"]
+    return NO_POOL if state is None else PoolState.model_validate_json(state)
+
+
+def publish_pool(connection: sqlite3.Connection, *, state: PoolState, lease: Lease) -> None:
+    if _changed(connection, queries.SET_POOL, {"state": state.model_dump_json(), **_lease_key(lease)}) == 0:
+        raise _lost(lease)
+
+
+# Deletion
+
+
+def ended(connection: sqlite3.Connection, *, where: Ended, limit: int) -> list[str]:
+    values = queries.ended_values(where)
+    return _ids(connection, queries.list_ended(values), values | {"limit": limit})
+
+
+def crowded_projects(connection: sqlite3.Connection, *, more_than: int) -> list[str]:
+    return _ids(connection, queries.CROWDED_PROJECTS, {"more_than": more_than})
+
+
+def delete(connection: sqlite3.Connection, *, job_ids: list[str], lease: Lease | None) -> list[str]:
+    values = {"ids": to_json(job_ids)}
+    if lease is None:
+        deleted = _ids(connection, queries.DELETE_JOBS, values)
+    else:
+        deleted = _ids(connection, queries.DELETE_JOBS_AS_LEADER, values | _lease_key(lease))
+        if not deleted:
+            _check_leads(connection, lease)
+    return sorted(deleted, key=job_ids.index)
+
+
+def removals(connection: sqlite3.Connection, *, after: str, limit: int) -> list[Removal]:
+    rows = connection.execute(queries.LIST_REMOVALS, {"after": after, "limit": limit})
+    return [Removal(row["job_id"], frozenset(json.loads(row["runtimes"]))) for row in rows]
+
+
+def count_removals(connection: sqlite3.Connection) -> int:
+    return int(_row(connection, queries.COUNT_REMOVALS)["number"])
+
+
+def forget_removals(connection: sqlite3.Connection, *, job_ids: list[str], lease: Lease) -> None:
+    if _changed(connection, queries.FORGET_REMOVALS, {"ids": to_json(job_ids), **_lease_key(lease)}) == 0:
+        _check_leads(connection, lease)
+
+
+# Metrics
+
+
+def metrics(connection: sqlite3.Connection) -> Metrics:
+    row = dict(_row(connection, queries.METRICS))
+    holder = row.pop("holder")
+    return Metrics(leads=holder is not None and not _is_dead(holder), **row)
+
+
+def stage_times(connection: sqlite3.Connection) -> list[StageTimes]:
+    found: dict[tuple[str, str], dict[int, tuple[int, int]]] = {}
+    for stage, way, bound, jobs, micros in connection.execute(queries.STAGE_TIMES):
+        found.setdefault((stage, way), {})[bound] = jobs, micros
+    return [
+        StageTimes(
+            stage,
+            way,
+            tuple(buckets.get(bound, (0, 0))[0] for bound in _BUCKETS),
+            sum(micros for _, micros in buckets.values()),
+        )
+        for (stage, way), buckets in found.items()
+    ]
+
+
+def _count_stages(connection: sqlite3.Connection, before: Job, after: Job) -> None:
+    for stage, micros in finished_stages(before, after):
+        if micros <= _BUCKETS[-1]:
+            bound = _BUCKETS[bisect_left(_BUCKETS, micros)]
+            values = {"stage": stage, "way": after.start_way or "", "bound": bound, "micros": micros}
+            connection.execute(queries.COUNT_STAGE, values)
+
+
+# The lease
+
+
+def lease_state(connection: sqlite3.Connection) -> LeaseState | None:
+    row = _row(connection, queries.GET_LEASE)
+    return None if row["holder"] is None else LeaseState(row["fence"], row["renewal"], row["seconds"])
 
 
 def acquire(
-    connection: sqlite3.Connection, *, holder: ProcessIdentity, seconds: float, lapsed: Held | None
+    connection: sqlite3.Connection, *, holder: ProcessIdentity, seconds: float, expired: LeaseState | None
 ) -> Lease | None:
-    row = row_of(connection, queries.GET_LEASE)
-    present = held(connection)
-    if present is not None and present != lapsed and not _is_dead(row["holder"]):
+    row = _row(connection, queries.GET_LEASE)
+    present = lease_state(connection)
+    if present is not None and present != expired and not _is_dead(row["holder"]):
         return None
-    change(connection, queries.TAKE_LEASE, {"holder": holder.to_json(), "seconds": seconds})
+    _changed(connection, queries.TAKE_LEASE, {"holder": holder.to_json(), "seconds": seconds})
     return Lease(holder, row["fence"] + 1)
 
 
 def renew(connection: sqlite3.Connection, *, lease: Lease, seconds: float) -> None:
-    if change(connection, queries.RENEW_LEASE, key_of(lease) | {"seconds": seconds}) == 0:
-        raise over(lease)
+    if _changed(connection, queries.RENEW_LEASE, _lease_key(lease) | {"seconds": seconds}) == 0:
+        raise _lost(lease)
 
 
 def release(connection: sqlite3.Connection, *, lease: Lease) -> None:
-    change(connection, queries.RELEASE_LEASE, key_of(lease))
+    _changed(connection, queries.RELEASE_LEASE, _lease_key(lease))
+
+
+def _check_leads(connection: sqlite3.Connection, lease: Lease) -> None:
+    if not _row(connection, queries.ASK_LEADS, _lease_key(lease))["leads"]:
+        raise _lost(lease)
+
+
+def _lease_key(lease: Lease) -> dict[str, Any]:
+    """Return the values of the condition `queries.LEADS`."""
+    return {"fence": lease.fence, "holder": lease.holder.to_json()}
+
+
+def _lost(lease: Lease) -> LeadershipLost:
+    return LeadershipLost(f"leadership number {lease.fence} is over")
+
+
+def _is_dead(holder: str) -> bool:
+    """Return whether the process is known to be dead; that of another machine is not known to be."""
+    try:
+        process = ProcessIdentity.from_json(holder)
+    except ValueError:
+        return False  # Another version of the program may name processes in another way.
+    return process.is_here() and not process.is_alive()
 
 
 def _jobs(connection: sqlite3.Connection, statement: str, values: dict[str, Any] | None = None) -> list[Job]:
     return [to_job(row) for row in connection.execute(statement, values or {})]
 
 
-def row_of(connection: sqlite3.Connection, statement: str, values: dict[str, Any] | None = None) -> sqlite3.Row:
+def _ids(connection: sqlite3.Connection, statement: str, values: dict[str, Any]) -> list[str]:
+    return [row[0] for row in connection.execute(statement, values)]
+
+
+def _row(connection: sqlite3.Connection, statement: str, values: dict[str, Any] | None = None) -> sqlite3.Row:
     """Return the one row that such a statement always has."""
     (row,) = connection.execute(statement, values or {})
     assert isinstance(row, sqlite3.Row)
     return row
 
 
-def change(connection: sqlite3.Connection, statement: str, values: dict[str, Any]) -> int:
+def _changed(connection: sqlite3.Connection, statement: str, values: dict[str, Any]) -> int:
     """Return how many rows the statement has changed."""
     return connection.execute(statement, values).rowcount
-
-
-def _is_dead(holder: str) -> bool:
-    """Tell whether the process is known to be dead; one of another machine is not known to be."""
-    try:
-        process = ProcessIdentity.from_json(holder)
-    except ValueError:
-        return False  # Another version of the program may name processes otherwise.
-    return process.is_here() and not process.is_alive()
-
-
-def key_of(lease: Lease) -> dict[str, Any]:
-    """Return the values of the condition `queries.LEADS`."""
-    return {"fence": lease.fence, "holder": lease.holder.to_json()}
-
-
-def over(lease: Lease) -> LeadershipLost:
-    return LeadershipLost(f"leadership number {lease.fence} is over")

@@ -1,4 +1,4 @@
-"""The repository on SQLite: the asynchronous face of `operations`."""
+"""The protocols of storage on SQLite: runs the functions of `operations` on three connections."""
 
 import asyncio
 import logging
@@ -15,16 +15,15 @@ from ci_common.jobs import Job, NewJob
 from ci_common.pool import PoolState
 from ci_common.system.processes import ProcessIdentity
 from ci_common.system.watch import FileWatcher, Watched
-from ci_persistence.metrics import Figures, JobFigures, StageTimes
-from ci_persistence.repository import Held, Installation, JobFilter, JobRepository, LeaderLease, Lease
-from ci_persistence.retention import Ended, JobRetention, Removal
-from ci_persistence.sqlite import operations, queries, retention_operations
-from ci_persistence.sqlite.cached_query import Lookout
-from ci_persistence.sqlite.change_notifier import News
-from ci_persistence.sqlite.connections import Lane, translated
+from ci_persistence.metrics import Metrics, StageTimes
+from ci_persistence.repository import Installation, JobFilter, Lease, LeaseState
+from ci_persistence.retention import Ended, Removal
+from ci_persistence.sqlite import operations, queries
+from ci_persistence.sqlite.change_notifier import ChangeNotifier
+from ci_persistence.sqlite.connections import Connection, Writer, translated
 from ci_persistence.sqlite.rows import CONTROLLER_FIELDS, first_version
 from ci_persistence.sqlite.schema import bring_up_to_date, check_version
-from ci_persistence.sqlite.writer import Writer
+from ci_persistence.storage import Storage
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +31,11 @@ _DELETED_AT_ONCE = 200
 """How many jobs one transaction deletes; more hold up other writers for longer."""
 
 
-class SQLiteJobRepository(JobRepository, JobRetention, JobFigures, LeaderLease):
+class SQLiteJobRepository(Storage):
     """All protocols of storage on the database at `path`, which is made where there is none.
 
-    For one event loop. `busy_timeout` is how long, in seconds, a write waits for other processes' before it is Locked;
-    `patience` is how long `open` does.
+    For one event loop. A write waits at most `busy_timeout` seconds for other processes before it raises Locked; `open`
+    waits at most `patience` seconds.
     """
 
     def __init__(self, path: Path, *, busy_timeout: float = 5.0, patience: float = 60.0) -> None:
@@ -50,7 +49,7 @@ class SQLiteJobRepository(JobRepository, JobRetention, JobFigures, LeaderLease):
             return
         check_version()
         with translated(self._path):
-            # What a job is told to do may hold secrets; SQLite gives the files beside it the same mode.
+            # Jobs may contain secrets. SQLite gives the files beside the database the same mode.
             self._path.touch(mode=0o600)
         deadline = time.monotonic() + self._patience
         while self._connected is None:
@@ -77,16 +76,17 @@ class SQLiteJobRepository(JobRepository, JobRetention, JobFigures, LeaderLease):
         await self._use().writer.run(partial(operations.bind, lease=lease, installation=installation))
 
     async def add(self, job: NewJob, *, max_queued: int) -> Job:
-        return await self._use().writer.run_certainly(operations.Addition(first_version(job), max_queued))
+        adding = partial(operations.add, job=first_version(job), max_queued=max_queued)
+        return await self._use().writer.run(adding, certain=True, vital=False)
 
     async def queue_length(self) -> int:
         return await self._use().quick.run(operations.queue_length)
 
-    async def figures(self) -> Figures:
-        return await self._use().quick.run(operations.figures)
+    async def metrics(self) -> Metrics:
+        return await self._use().quick.run(operations.metrics)
 
-    async def stages(self) -> list[StageTimes]:
-        return await self._use().quick.run(operations.stages)
+    async def stage_times(self) -> list[StageTimes]:
+        return await self._use().quick.run(operations.stage_times)
 
     async def get(self, job_id: str) -> Job:
         return await self._use().quick.run(partial(operations.get, job_id=job_id))
@@ -127,41 +127,42 @@ class SQLiteJobRepository(JobRepository, JobRetention, JobFigures, LeaderLease):
 
     async def update(self, job: Job, lease: Lease, **changes: Any) -> Job:
         if foreign := changes.keys() - CONTROLLER_FIELDS:
-            raise ValueError(f"not the controller's to write: {', '.join(sorted(foreign))}")
+            raise ValueError(f"the controller may not write these fields: {', '.join(sorted(foreign))}")
         return await self._use().writer.run(partial(operations.update, seen=job, lease=lease, changes=changes))
 
-    def changes(self, see: Callable[[Job], object] | None = None) -> AsyncGenerator[None, None]:
-        return self._use().news.follow(see)
+    def changes(self, on_row: Callable[[Job], object] | None = None) -> AsyncGenerator[None, None]:
+        return self._use().notifier.follow(on_row)
 
     async def ended(self, where: Ended, *, limit: int) -> list[str]:
-        return await self._use().search.run(partial(retention_operations.ended, where=where, limit=limit))
+        return await self._use().search.run(partial(operations.ended, where=where, limit=limit))
 
     async def crowded_projects(self, more_than: int) -> list[str]:
-        return await self._use().search.run(partial(retention_operations.crowded_projects, more_than=more_than))
+        return await self._use().search.run(partial(operations.crowded_projects, more_than=more_than))
 
     async def delete(self, job_ids: Iterable[str], *, lease: Lease | None = None) -> list[str]:
         left, deleted = list(dict.fromkeys(job_ids)), []
         while left:
             batch, left = left[:_DELETED_AT_ONCE], left[_DELETED_AT_ONCE:]
-            deleting = partial(retention_operations.delete, job_ids=batch, lease=lease)
+            deleting = partial(operations.delete, job_ids=batch, lease=lease)
             deleted += await self._use().writer.run(deleting)
         return deleted
 
     async def removals(self, *, after: str = "", limit: int) -> list[Removal]:
-        return await self._use().quick.run(partial(retention_operations.removals, after=after, limit=limit))
+        return await self._use().quick.run(partial(operations.removals, after=after, limit=limit))
 
     async def count_removals(self) -> int:
-        return await self._use().quick.run(retention_operations.count_removals)
+        return await self._use().quick.run(operations.count_removals)
 
     async def forget_removals(self, job_ids: Iterable[str], lease: Lease) -> None:
-        forgetting = partial(retention_operations.forget_removals, job_ids=list(job_ids), lease=lease)
+        forgetting = partial(operations.forget_removals, job_ids=list(job_ids), lease=lease)
         await self._use().writer.run(forgetting)
 
-    async def held(self) -> Held | None:
-        return await self._use().quick.run(operations.held)
+    async def lease_state(self) -> LeaseState | None:
+        return await self._use().quick.run(operations.lease_state)
 
-    async def acquire(self, holder: ProcessIdentity, seconds: float, lapsed: Held | None = None) -> Lease | None:
-        return await self._use().writer.run(partial(operations.acquire, holder=holder, seconds=seconds, lapsed=lapsed))
+    async def acquire(self, holder: ProcessIdentity, seconds: float, expired: LeaseState | None = None) -> Lease | None:
+        acquiring = partial(operations.acquire, holder=holder, seconds=seconds, expired=expired)
+        return await self._use().writer.run(acquiring)
 
     async def renew(self, lease: Lease, seconds: float) -> None:
         await self._use().writer.run(partial(operations.renew, lease=lease, seconds=seconds))
@@ -178,27 +179,25 @@ class SQLiteJobRepository(JobRepository, JobRetention, JobFigures, LeaderLease):
 class _Connected:
     """What an open repository holds.
 
-    Short reads, searches and writes have connections of their own, so a search through everything delays nobody.
+    Short reads, searches and writes have connections of their own, so a search through all jobs delays nothing else.
     """
 
     def __init__(self, path: Path, busy_timeout: float) -> None:
-        def lane(setup: tuple[str, ...] = queries.CONFIGURE_READER) -> Lane:
-            return Lane(path, busy_timeout=busy_timeout, setup=setup)
+        def connection(setup: tuple[str, ...] = queries.CONFIGURE_READER) -> Connection:
+            return Connection(path, busy_timeout=busy_timeout, setup=setup)
 
-        self.quick = lane()
-        self.queued = Lookout(queries.QUEUED_KEYS)
-        self.active = Lookout(queries.ACTIVE_KEYS)
-        self.search = lane()
-        self.writing = lane(queries.CONFIGURE_WRITER)
+        self.quick = connection()
+        self.queued = operations.CachedQuery(queries.QUEUED_KEYS)
+        self.active = operations.CachedQuery(queries.ACTIVE_KEYS)
+        self.search = connection()
+        self.writing = connection(queries.CONFIGURE_WRITER)
         self.watcher = FileWatcher()
         # SQLite follows a link to a database, and puts its files beside the target.
         wal = path.resolve().with_name(path.resolve().name + "-wal")
-        self.news = News(
+        self.notifier = ChangeNotifier(
             partial(self.writing.run, operations.data_version), partial(self.watcher.subscribe, (wal, Watched.CONTENT))
         )
-        self.writer = Writer(
-            path, self.writing, self.news, {operations.Addition: operations.add_together}, (operations.Addition,)
-        )
+        self.writer = Writer(path, self.writing, self.notifier)
         self._closing = AsyncExitStack()
         for closing in (self.writer, self.search, self.quick):
             self._closing.push_async_callback(closing.close)
@@ -209,8 +208,8 @@ class _Connected:
         try:
             await connected.writing.open()
             await connected.writing.run(bring_up_to_date)
-            for lane in (connected.quick, connected.search):
-                await lane.open()
+            for reading in (connected.quick, connected.search):
+                await reading.open()
             await connected._closing.enter_async_context(connected.watcher)
         except BaseException:
             await connected.close()

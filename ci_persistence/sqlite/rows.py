@@ -1,4 +1,4 @@
-"""Between `Job` and its row: times become microseconds, structures JSON, a reason two columns."""
+"""Converts between `Job` and its row: times become microseconds, structures JSON, a reason two columns."""
 
 import json
 import logging
@@ -11,9 +11,8 @@ from operator import attrgetter
 from typing import Any
 
 from ci_common.jobs import Attempt, Conclusion, Job, NewJob, Reason, ReasonCode, StartWay, State, StepResult, StepStatus
-from ci_common.timeline import Station, gone_on
+from ci_common.timeline import Milestone, with_milestone
 from ci_common.times import from_micros, to_micros
-from ci_persistence.sqlite.queries import NEW_JOB_COLUMNS
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +22,12 @@ CONTROLLER_FIELDS = (
     frozenset(field.name for field in fields(Job)) - {*_NEW_FIELDS} - {"cancel_requested_time", "version"}
 )
 """The fields of `Job` that only the controller writes, through `update`, which counts `version` itself."""
+
+NEW_JOB_COLUMNS = (
+    *("id", "type", "submit_time", "priority", "project", "labels", "payload", "plan", "image", "has_upload"),
+    *("max_attempts", "retry_of", "arrival", "reason_code", "reason_message"),
+)
+"""The columns that a submission fills; the others have initial values."""
 
 _UNSEEN = Reason(ReasonCode.WAITING_FOR_CONTROLLER, "Waiting for a controller to see the job.")
 
@@ -40,9 +45,9 @@ def to_json(value: Any) -> str:
 
 
 def first_version(new: NewJob) -> Job:
-    """Return a new job as it is stored now: nobody has seen it yet."""
+    """Return a new job as it is stored now, before any controller has seen it."""
     known = dict(zip(_NEW_FIELDS, _new_values(new), strict=True))
-    known["arrival"] = gone_on(new.arrival, Station.PERSISTING)
+    known["arrival"] = with_milestone(new.arrival, Milestone.PERSISTING)
     return Job(**known, reason=_UNSEEN)
 
 
@@ -65,11 +70,9 @@ def api_columns(job: NewJob) -> dict[str, Any]:
     }
 
 
-def new_row(job: Job) -> tuple[object, ...]:
-    """Return the values of `queries.NEW_JOB_COLUMNS` of a job as `first_version` has it."""
-    columns = api_columns(job)
-    columns["reason_code"], columns["reason_message"] = _UNSEEN.code, _UNSEEN.message
-    return tuple(columns[name] for name in NEW_JOB_COLUMNS)
+def new_row(job: Job) -> dict[str, Any]:
+    """Return the values of NEW_JOB_COLUMNS of a job that `first_version` returned."""
+    return api_columns(job) | {"reason_code": _UNSEEN.code, "reason_message": _UNSEEN.message}
 
 
 def controller_columns(job: Job) -> dict[str, Any]:
@@ -101,10 +104,10 @@ def controller_columns(job: Job) -> dict[str, Any]:
 
 
 def to_job(row: sqlite3.Row) -> Job:
-    """Return the job a row stands for; of a row that cannot be read, what can be read of it.
+    """Return the job of a row. Of a row that is not valid, return what can be read.
 
     Another version of the program may have written it, or a person by hand. It must neither hide the other rows nor
-    pass for one that is not there, since what belongs to no row is removed.
+    seem absent, since containers and files without a row are removed.
     """
     columns = {name: row[name] for name in row.keys()}  # noqa: SIM118  # a row iterates over its values
     try:
@@ -116,7 +119,7 @@ def to_job(row: sqlite3.Row) -> Job:
 
 @lru_cache(1000)
 def _warn_of(job_id: str, version: int, problem: str) -> None:
-    """Warn once of each row that cannot be read, which is read again and again."""
+    """Warn once for each such row, which is read many times."""
     log.warning("the row of job %s, version %d, cannot be read whole: %s", job_id, version, problem)
 
 
@@ -204,7 +207,7 @@ def _to_attempts(text: str) -> tuple[Attempt, ...]:
 def _to_times(text: str) -> dict[str, int]:
     times: dict[str, int] = json.loads(text)
     if not all(isinstance(instant, int) for instant in times.values()):
-        raise TypeError(f"these are no instants: {text}")
+        raise TypeError(f"these are not times: {text}")
     return times
 
 
@@ -218,7 +221,7 @@ _UNREADABLE: dict[str, Any] = {
     "earlier_attempts": (),
     "reason_code": ReasonCode.INTERNAL_ERROR,
 }
-"""What stands for a column's content that cannot be read; None for all others."""
+"""The values that replace unreadable columns; None for all others."""
 _DECODERS: dict[str, Callable[[Any], Any]] = {
     "submit_time": from_micros,
     "labels": json.loads,

@@ -34,14 +34,14 @@ def check_version() -> None:
 
 
 def migrate(connection: sqlite3.Connection, scripts: list[str]) -> None:
-    """Apply those of `scripts` that the database has not seen, each in one transaction.
+    """Apply those of `scripts` that the database does not have yet, each in one transaction.
 
-    Several processes may do so at once. Raises Unavailable where the database has seen more than there are.
+    Several processes may do so at once. Raises Unavailable where the database has more than there are scripts.
     """
     while (version := _version(connection)) < len(scripts):
         connection.execute("BEGIN IMMEDIATE")
         try:
-            if _version(connection) == version:  # Nobody else was quicker.
+            if _version(connection) == version:  # No other process was quicker.
                 for statement in _statements(scripts[version]):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {version + 1:d}")
@@ -58,11 +58,11 @@ def migrate(connection: sqlite3.Connection, scripts: list[str]) -> None:
 
 
 def bring_up_to_date(connection: sqlite3.Connection) -> None:
-    """Apply what the database has not seen of the migrations.
+    """Apply the migrations that the database does not have yet.
 
-    Raises Unavailable where it is another program's, a newer version's, or lacks what a table should have.
+    Raises Unavailable where it is another program's, a newer version's, or lacks tables or columns.
     """
-    # In this order: whoever makes a database of ours at this moment gives it tables and version at once.
+    # In this order: another process may create the database just now, and gives it tables and version at once.
     if _columns(connection) and _version(connection) == 0:
         raise Unavailable(f"the database {_path(connection)} is not one of ci-server's; CI_DB_PATH names another place")
     migrate(connection, migrations())
@@ -74,16 +74,23 @@ def bring_up_to_date(connection: sqlite3.Connection) -> None:
 
 
 def what_lacks(connection: sqlite3.Connection) -> str:
-    """Return what an up-to-date database lacks of its tables, as the rest of a sentence; empty where nothing."""
+    """Return what the database lacks of the present schema, as the rest of a sentence; empty where nothing."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as wanted:
         migrate(wanted, migrations())
         missing = sorted(_columns(wanted) - _columns(connection))
-    return f"is not as this version of the program makes one: it lacks {', '.join(missing[:3])}" if missing else ""
+    return (
+        f"does not have the schema of this version of the program: it lacks {', '.join(missing[:3])}" if missing else ""
+    )
 
 
 def _columns(connection: sqlite3.Connection) -> set[str]:
     """Return the columns of all tables, as `table.column`."""
-    return {str(row[0]) for row in connection.execute(_COLUMNS)}
+    try:
+        return {str(row[0]) for row in connection.execute(_COLUMNS)}
+    except UnicodeDecodeError as exc:
+        error = sqlite3.DatabaseError(f"the schema has a name that is not UTF-8: {exc}")
+        error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_CORRUPT, "SQLITE_CORRUPT"
+        raise error from exc
 
 
 def _path(connection: sqlite3.Connection) -> str:

@@ -1,1 +1,1 @@
-"""The faults of a self-test run, and the means to inject them."""
+"""Injects the faults of a self-test run."""

@@ -1,4 +1,4 @@
-"""Ports of the loopback interface that stay with one server, also while that server is down."""
+"""Reserves loopback ports for servers, also while the servers are down."""
 
 import socket
 from collections.abc import Iterator
@@ -9,9 +9,8 @@ from contextlib import ExitStack, contextmanager
 def held_port() -> Iterator[int]:
     """Yield a free port of 127.0.0.1 for a server that sets SO_REUSEADDR, as servers do.
 
-    A socket that is bound and does not listen holds the port until the end of the context. While it does, Linux gives
-    the port neither to another `bind` to port 0 nor to the local end of a connection; only a server that asks for this
-    port can have it.
+    A socket that is bound and does not listen reserves the port while the context is open. Linux then gives the port
+    neither to a `bind` to port 0 nor to the local end of a connection, but only to a server that asks for this port.
     """
     with socket.socket() as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -21,6 +20,6 @@ def held_port() -> Iterator[int]:
 
 @contextmanager
 def held_ports(number: int) -> Iterator[list[int]]:
-    """Yield so many ports as `held_port` yields one."""
+    """Yield `number` ports, reserved as by `held_port`."""
     with ExitStack() as stack:
         yield [stack.enter_context(held_port()) for _ in range(number)]

@@ -1,4 +1,4 @@
-"""Carries the faults of a schedule out, on the parts, clients, jobs and database of one run and on nothing else."""
+"""Injects the faults of a schedule into the parts, clients, jobs and database of one run."""
 
 import asyncio
 import signal
@@ -21,17 +21,17 @@ from ci_selftest.scratch import Scratch
 T = TypeVar("T")
 _TARGET_WITHIN_SECONDS = 20.0
 _REST_SECONDS = 15.0
-"""How long the installation may take to get something done before a burst of faults."""
+"""How long the installation may take to complete a job before a burst of faults."""
 _LONGER_SECONDS = 120.0
-"""How much longer than it was asked for a run may go on, so that every fault is done."""
+"""How much longer than requested a run may go on, so that every fault is injected."""
 _LOOK_SECONDS = 0.05
 _DOWN_WHILE_LOCKED_SECONDS = 0.3
 _LONGEST_START_SECONDS = 1.5
-"""How long a controller lives that is killed while it starts, at the most."""
+"""The longest life of a controller that is killed while it starts."""
 
 
 class FaultInjector:
-    """Hurts one installation."""
+    """Injects faults into one installation."""
 
     def __init__(
         self,
@@ -43,13 +43,13 @@ class FaultInjector:
         on_hit: Callable[[str], None],
         note: Callable[[str], None],
     ) -> None:
-        """`clients` are the client processes that live, by number.
+        """`clients` are the running client processes, by number.
 
-        `on_hit` is told the id of each job whose workload is hit, before it is; `note` of everything that was done.
+        `on_hit` is called with the id of each job whose workload is about to be hit, `note` with every action.
         """
         self.done: Counter[Fault] = Counter()
         self.missed: Counter[Fault] = Counter()
-        """Faults for which there was nothing to hit."""
+        """Faults that found no target."""
         self._database = str(scratch.database)
         self._environment = installation.client_environment
         self._clients = clients
@@ -57,7 +57,7 @@ class FaultInjector:
         self._note = note
         kill, terminate = partial(self._down, signal.SIGKILL), partial(self._down, signal.SIGTERM)
         parts, one = installation, _nth
-        self._ways: dict[Fault, Callable[[PlannedFault], Awaitable[bool]]] = {
+        self._actions: dict[Fault, Callable[[PlannedFault], Awaitable[bool]]] = {
             Fault.KILL_API: lambda planned: kill(planned, [one(parts.apis, planned)]),
             Fault.KILL_LEADER: lambda planned: kill(planned, [parts.leader()]),
             Fault.KILL_STANDBY: lambda planned: kill(planned, [parts.standby()]),
@@ -77,11 +77,11 @@ class FaultInjector:
             Fault.LOCK_AND_KILL: lambda planned: self._lock_database(planned, parts.parts),
         }
 
-    async def carry_out(self, schedule: Iterator[PlannedFault], seconds: float, progress: Callable[[], int]) -> None:
-        """Do what the schedule says for so many seconds, and for a bounded time longer until every fault has been done.
+    async def inject(self, schedule: Iterator[PlannedFault], seconds: float, progress: Callable[[], int]) -> None:
+        """Inject faults for `seconds`, and for a bounded time longer until every kind has been injected.
 
-        `progress` is a number that grows as the installation gets something done. On return the last fault is over, and
-        all parts are back.
+        `progress` returns a number that grows as jobs complete. On return the last fault is over, and all parts are
+        running.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
@@ -93,10 +93,10 @@ class FaultInjector:
                 if planned.is_first:
                     await _grows(progress)
                 await asyncio.sleep(planned.after)
-                group.create_task(self._carry_out(planned), name=planned.fault)
+                group.create_task(self._inject(planned), name=planned.fault)
 
-    async def _carry_out(self, planned: PlannedFault) -> None:
-        if await self._ways[planned.fault](planned):
+    async def _inject(self, planned: PlannedFault) -> None:
+        if await self._actions[planned.fault](planned):
             self.done[planned.fault] += 1
         else:
             self.missed[planned.fault] += 1
@@ -152,7 +152,7 @@ class FaultInjector:
         return await hit(job_id)
 
     async def _lock_database(self, planned: PlannedFault, killed: Sequence[Part]) -> bool:
-        """Lock the database; where there are parts to be killed, they start again while it is locked."""
+        """Lock the database. The parts in `killed` are killed and started again while it is locked."""
         command = [sys.executable, "-m", "ci_selftest.faults.lock_database", self._database, str(planned.held)]
         pipe = asyncio.subprocess.PIPE
         locker = await asyncio.create_subprocess_exec(*command, stdout=pipe, env=self._environment)
@@ -174,7 +174,7 @@ class FaultInjector:
 
 @asynccontextmanager
 async def _turns(parts: Sequence[Part]) -> AsyncIterator[None]:
-    """Let nobody else do anything to these parts in the block. All take them in the same order."""
+    """Hold the turns of these parts. All callers take them in the same order."""
     async with AsyncExitStack() as stack:
         for part in parts:
             await stack.enter_async_context(part.turn)
@@ -182,7 +182,7 @@ async def _turns(parts: Sequence[Part]) -> AsyncIterator[None]:
 
 
 async def _grows(progress: Callable[[], int]) -> None:
-    """Wait until the number has grown, within a bounded time."""
+    """Wait until the number has grown, for a bounded time."""
     loop = asyncio.get_running_loop()
     before, deadline = progress(), loop.time() + _REST_SECONDS
     while True:
@@ -192,7 +192,7 @@ async def _grows(progress: Callable[[], int]) -> None:
 
 
 async def _target(candidates: Callable[[], Awaitable[list[T]]], planned: PlannedFault) -> T | None:
-    """Return one of those that there are, waiting for some where there are none; None where none come."""
+    """Return one of the candidates, waiting until there are some; None if there are none in time."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _TARGET_WITHIN_SECONDS
     while loop.time() < deadline:
@@ -200,7 +200,7 @@ async def _target(candidates: Callable[[], Awaitable[list[T]]], planned: Planned
             if found := await candidates():
                 return _nth(found, planned)
         except RuntimeUnavailable:
-            pass  # The engine is busy; nothing is known of it.
+            pass  # The engine is busy.
         await asyncio.sleep(_LOOK_SECONDS)
     return None
 

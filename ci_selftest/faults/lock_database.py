@@ -1,6 +1,6 @@
 """`python -m ci_selftest.faults.lock_database PATH SECONDS`: lock a database, as a backup might.
 
-It says `locked` on standard output once it has the lock, for which it waits as long as it must.
+It waits for the lock, and writes `locked` to standard output once it has it.
 """
 
 import sqlite3

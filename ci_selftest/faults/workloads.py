@@ -1,4 +1,4 @@
-"""What runs this run's jobs, hit from outside: containers by the engine's own means, processes by signals."""
+"""Hits the workloads of a run's jobs from outside: containers by the engine, processes by signals."""
 
 import json
 import os
@@ -8,53 +8,52 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ci_common.errors import RuntimeUnavailable
-from ci_common.jobs import Job
+from ci_common.run_directory import tickets
 from ci_common.run_directory.layout import DataDirectory, read_capped
 from ci_common.system.processes import ProcessIdentity
 from ci_controller.runtime.docker.containers import INSTALLATION, JOB, PROFILE
 from ci_controller.runtime.docker.engine import Absent, Conflict, Engine
-from ci_persistence.repository import JobRepository
 
 _RECORD_BYTES = 4096
 
 
 class Workloads(Protocol):
-    """The workloads of one installation, and no others. Every method may raise RuntimeUnavailable."""
+    """The workloads of one installation. Every method may raise RuntimeUnavailable."""
 
     async def running(self) -> list[str]:
-        """Return the ids of the jobs whose workload runs, in their order."""
+        """Return the sorted ids of the jobs whose workload runs."""
 
     async def kill(self, job_id: str) -> bool:
-        """End a job by SIGKILL to what runs it; tell whether there was anything to hit."""
+        """Send SIGKILL to a job's workload, and return whether there was one."""
 
     async def remove(self, job_id: str) -> bool:
-        """Take away what keeps the job; tell whether there was anything to hit."""
+        """Remove a job's container or supervisor, and return whether there was one."""
 
     async def waiting(self) -> set[str]:
-        """Return the ids of those that wait for a job, and that no job has taken."""
+        """Return the ids of warm containers that no job has claimed."""
 
     async def left(self) -> list[str]:
-        """Return the names of the installation's workloads and helpers, in any state, but of those that wait."""
+        """Return the names of the installation's workloads and helpers, in any state, except warm containers."""
 
     async def clear(self) -> None:
-        """Remove everything that is left."""
+        """Remove all workloads."""
 
     async def close(self) -> None:
         """Disconnect."""
 
 
 class Containers:
-    """The containers of the installation with this id. `engine` and `repository` are open, and closed with this."""
+    """The containers of an installation. `engine` is open, and is closed by `close`."""
 
-    def __init__(self, engine: Engine, repository: JobRepository, installation_id: str) -> None:
+    def __init__(self, engine: Engine, data: DataDirectory, installation_id: str) -> None:
         self._engine = engine
-        self._repository = repository
+        self._pool = data.pool
         self._label = f"{INSTALLATION}={installation_id}"
 
     async def running(self) -> list[str]:
         listed = await self._list(JOB, status="running")
-        own = {container["Labels"][JOB] for container in listed if not _was_made_to_wait(container)}
-        return sorted(own | {job.id for job in (await self._holders(listed)).values()})
+        own = {container["Labels"][JOB] for container in listed if not _is_from_pool(container)}
+        return sorted(own | {job_id for job_id, _ in self._holders(listed).values()})
 
     async def kill(self, job_id: str) -> bool:
         hit = False
@@ -73,8 +72,8 @@ class Containers:
 
     async def waiting(self) -> set[str]:
         listed = await self._list(JOB)
-        held = await self._holders(listed)
-        return {each["Labels"][JOB] for each in listed if _was_made_to_wait(each)} - held.keys()
+        held = self._holders(listed)
+        return {each["Labels"][JOB] for each in listed if _is_from_pool(each)} - held.keys()
 
     async def left(self) -> list[str]:
         waiting = await self.waiting()
@@ -87,16 +86,17 @@ class Containers:
 
     async def close(self) -> None:
         await self._engine.close()
-        await self._repository.close()
 
-    async def _holders(self, containers: list[Any]) -> dict[str, Job]:
-        """Return the jobs that took some of these containers, which had waited for them."""
-        return await self._repository.get_holders(c["Labels"][JOB] for c in containers if _was_made_to_wait(c))
+    def _holders(self, containers: list[Any]) -> dict[str, tuple[str, int]]:
+        """Return the attempts that claimed warm containers among these, by container."""
+        holders = tickets.holders(self._pool)
+        warm = [container["Labels"][JOB] for container in containers if _is_from_pool(container)]
+        return {workload: holders[workload] for workload in warm if workload in holders}
 
     async def _of(self, job_id: str) -> list[Any]:
-        """Return the job's containers that run."""
-        workload = (await self._repository.get(job_id)).workload
-        return await self._list(f"{JOB}={workload or job_id}", status="running")
+        """Return the job's running containers."""
+        claimed = (workload for workload, (holder, _) in tickets.holders(self._pool).items() if holder == job_id)
+        return await self._list(f"{JOB}={next(claimed, job_id)}", status="running")
 
     async def _list(self, *labels: str, status: str | None = None) -> list[Any]:
         filters = {"label": [self._label, *labels]} | ({} if status is None else {"status": [status]})
@@ -104,12 +104,12 @@ class Containers:
             return list(await docker.containers.list(all=True, filters=json.dumps(filters)))
 
 
-def _was_made_to_wait(container: Any) -> bool:
+def _is_from_pool(container: Any) -> bool:
     return PROFILE in container["Labels"]
 
 
 class Processes:
-    """The jobs whose records lie in this data directory. Their processes are found with the scratch directory's."""
+    """The process jobs with records in this data directory."""
 
     def __init__(self, data: DataDirectory) -> None:
         self._records = data.processes
@@ -118,12 +118,12 @@ class Processes:
         return sorted(path.name.rpartition(".")[0] for path in self._paths() if _process(path / "script") is not None)
 
     async def kill(self, job_id: str) -> bool:
-        """Kill all of the job: its supervisor, which would tell of the script's end, then the script and its group."""
+        """Kill the job: first its supervisor, which would record the script's end, then the script's process group."""
         self._signal(job_id, "supervisor")
         return self._signal(job_id, "script")
 
     async def remove(self, job_id: str) -> bool:
-        """Kill the job's supervisor. The job itself goes on to its result."""
+        """Kill only the job's supervisor. The job still runs to its own result."""
         return self._signal(job_id, "supervisor")
 
     async def waiting(self) -> set[str]:
@@ -158,7 +158,7 @@ class Processes:
 
 
 def _process(record: Path) -> ProcessIdentity | None:
-    """Return the process that a record names, if it lives."""
+    """Return the process in a record, if it is alive."""
     try:
         process = ProcessIdentity.from_json((read_capped(record, _RECORD_BYTES) or b"").decode())
     except ValueError:

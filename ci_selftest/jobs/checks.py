@@ -1,11 +1,12 @@
-"""Which promises were broken to one job: what there is to know goes in, violations come out, and nothing is done."""
+"""Decides from the evidence which promises were broken. It has no side effects."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from ci_client.events import complete_event_of
 from ci_client.exits import status_of_job
-from ci_client.stream import complete_event_of
 from ci_common.jobs import Conclusion, ReasonCode
 from ci_selftest.jobs.evidence import Evidence, Promise, Violation
 from ci_selftest.jobs.plans import LAST_WORD, JobPlan, Kind
@@ -15,7 +16,7 @@ _SHOWN = 40
 
 
 def check_job(evidence: Evidence) -> list[Violation]:
-    """Return what is wrong with a job that was acknowledged or that the server has."""
+    """Return what is wrong with a job that was acknowledged, or that the server lists."""
     subject = evidence.job_id or f"job number {evidence.plan.number}"
     found = list(_found(evidence))
     return [Violation(promise, subject, f"number {evidence.plan.number}: {detail}") for promise, detail in found]
@@ -27,7 +28,7 @@ _Found = Iterator[tuple[Promise, str]]
 def _found(evidence: Evidence) -> _Found:
     job = evidence.job
     if job is None:
-        yield Promise.FORGOTTEN, f"the server does not know it: {evidence.trouble or 'it is not among its jobs'}"
+        yield Promise.FORGOTTEN, f"the server does not know it: {evidence.trouble or 'it is not in its list'}"
         return
     if job["status"] != "completed":
         yield Promise.FORGOTTEN, f"it is {job['status']} ({job['reason']}) and does not complete"
@@ -54,9 +55,9 @@ def _starts(evidence: Evidence, job: dict[str, Any]) -> _Found:
     elif (evidence.starts or 0) > attempts:
         yield Promise.RUN_TWICE, f"its code began {evidence.starts} times in {attempts} attempts"
     elif attempts > evidence.plan.max_attempts:
-        yield Promise.RUN_TWICE, f"it is in attempt {attempts} of {evidence.plan.max_attempts} that were asked for"
+        yield Promise.RUN_TWICE, f"it is in attempt {attempts}, but at most {evidence.plan.max_attempts} were requested"
     elif evidence.refusal:
-        yield Promise.RUN_TWICE, f"its submission was refused ({evidence.refusal}), and it ran all the same"
+        yield Promise.RUN_TWICE, f"its submission was refused ({evidence.refusal}), but it ran"
 
 
 def _verdict(evidence: Evidence, job: dict[str, Any]) -> _Found:
@@ -74,35 +75,39 @@ def _verdict(evidence: Evidence, job: dict[str, Any]) -> _Found:
         yield Promise.WRONG_VERDICT, f"expected {' or '.join(allowed)}{hit}, got {conclusion} ({job['reason']})"
     for attempt in job["attempts"]:
         yield from _own_end(plan, attempt)
-    for told, log in zip([*job["attempts"], job], [*evidence.earlier_logs, evidence.log or b""], strict=True):
-        yield from _digest(told, log)
+    for record, log in zip([*job["attempts"], job], [*evidence.earlier_logs, evidence.log or b""], strict=True):
+        yield from _digest(record, log)
 
 
-def _own_end(plan: JobPlan, told: dict[str, Any]) -> _Found:
-    exit_codes = [step["exit_code"] for step in told["steps"]]
+def _own_end(plan: JobPlan, record: dict[str, Any]) -> _Found:
+    exit_codes = [step["exit_code"] for step in record["steps"]]
     expected = [0] * (len(plan.steps) - 1) + [plan.exit_code]
-    # One that said itself that it had ended was in its last step then.
+    # A job that wrote its own exit status was still in its last step.
     allowed = [expected, [*expected[:-1], None]] if plan.kind is Kind.ESCAPING else [expected]
-    if told["conclusion"] != plan.own_conclusion or told["exit_code"] != plan.exit_code or exit_codes not in allowed:
+    if (
+        record["conclusion"] != plan.own_conclusion
+        or record["exit_code"] != plan.exit_code
+        or exit_codes not in allowed
+    ):
         yield (
             Promise.WRONG_VERDICT,
-            f"attempt {told['attempt']}: expected {plan.own_conclusion} with exit code {plan.exit_code} from steps "
-            f"{expected}, got {told['conclusion']} with {told['exit_code']} from {exit_codes}",
+            f"attempt {record['attempt']}: expected {plan.own_conclusion} with exit code {plan.exit_code} from steps "
+            f"{expected}, got {record['conclusion']} with {record['exit_code']} from {exit_codes}",
         )
 
 
-def _digest(told: dict[str, Any], log: bytes) -> _Found:
+def _digest(record: dict[str, Any], log: bytes) -> _Found:
     digest = hashlib.sha256(log).hexdigest()
-    if (told["log_bytes"], told["log_sha256"]) != (len(log), digest):
+    if (record["log_bytes"], record["log_sha256"]) != (len(log), digest):
         yield (
             Promise.WRONG_VERDICT,
-            f"attempt {told['attempt']}: its log is said to have {told['log_bytes']} bytes with digest "
-            f"{told['log_sha256']}, and it has {len(log)} with {digest}",
+            f"attempt {record['attempt']}: its log should have {record['log_bytes']} bytes with digest "
+            f"{record['log_sha256']}, but has {len(log)} with {digest}",
         )
 
 
 def _log(evidence: Evidence, job: dict[str, Any]) -> _Found:
-    """Hold the log against what the job says: all of it where it ended by itself, else the beginning of it."""
+    """Compare the log with the planned output: with all of it if the job ended by itself, else with its beginning."""
     plan, log = evidence.plan, evidence.log or b""
     for number, earlier in enumerate(evidence.earlier_logs, 1):
         yield from differences(plan.output, earlier, f"the log of attempt {number}")
@@ -119,7 +124,7 @@ def _without_last_word(plan: JobPlan, log: bytes) -> bytes:
 
 
 def _nearest_beginning(output: bytes, said: bytes) -> bytes:
-    """Return the beginning of `output` that the job had got to, going by the end of what it said."""
+    """Return the part of `output` that the job had reached, judging by the end of what it wrote."""
     tail = said[-_SHOWN:]
     place = output.find(tail)
     return output[: place + len(tail)] if place >= 0 else output[: len(said)]
@@ -128,14 +133,14 @@ def _nearest_beginning(output: bytes, said: bytes) -> bytes:
 def _reading(reading: Reading, log: bytes, job: dict[str, Any]) -> _Found:
     name = f"the reader '{reading.reader}' ({reading.connections} connections)"
     if reading.problem:
-        yield Promise.LOST, f"{name} could not go on: {reading.problem}"
+        yield Promise.LOST, f"{name} failed: {reading.problem}"
     elif reading.complete is None:
-        yield Promise.LOST, f"{name} was not told of the job's end, and has {len(reading.data)} of {len(log)} bytes"
+        yield Promise.LOST, f"{name} did not receive the job's end, and has {len(reading.data)} of {len(log)} bytes"
     else:
-        told = {key: reading.complete.get(key) for key in ("conclusion", "exit_code", "log_bytes", "log_sha256")}
-        stored = {key: job.get(key) for key in told}
-        if told != stored:
-            yield Promise.WRONG_VERDICT, f"{name} was told {told}, and the job says {stored}"
+        received = {key: reading.complete.get(key) for key in ("conclusion", "exit_code", "log_bytes", "log_sha256")}
+        stored = {key: job.get(key) for key in received}
+        if received != stored:
+            yield Promise.WRONG_VERDICT, f"{name} received {received}, but the job says {stored}"
     if not reading.problem:
         whole = log if reading.complete is not None else log[: len(reading.data)]
         yield from differences(whole, bytes(reading.data), name)
@@ -145,11 +150,11 @@ def _exit_status(evidence: Evidence, job: dict[str, Any]) -> _Found:
     if evidence.exit_status is not None:
         expected = status_of_job(complete_event_of(job))
         if evidence.exit_status != expected:
-            yield Promise.WRONG_VERDICT, f"the command ended with {evidence.exit_status}, and {expected} would be true"
+            yield Promise.WRONG_VERDICT, f"the command ended with {evidence.exit_status} instead of {expected}"
 
 
 def differences(expected: bytes, got: bytes, name: str) -> _Found:
-    """Yield what is missing in `got`, and what there is too much, around the first place where they differ."""
+    """Yield what is missing from `got` and what is too much, from the first difference on."""
     if got == expected:
         return
     begin = _common_length(expected, got)
@@ -167,7 +172,7 @@ def differences(expected: bytes, got: bytes, name: str) -> _Found:
 
 
 def _common_length(one: bytes, other: bytes) -> int:
-    """Return how many bytes the two begin with in common."""
+    """Return the length of the common beginning."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2
@@ -176,3 +181,56 @@ def _common_length(one: bytes, other: bytes) -> int:
         else:
             high = middle - 1
     return low
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The reported end of a completed job, which must never change."""
+
+    conclusion: str
+    exit_code: int | None
+    log_bytes: int
+    log_sha256: str
+
+
+def verdict_of(job: Mapping[str, Any] | None) -> Verdict | None:
+    """Return the job's reported end, or None if it has not completed."""
+    if job is None or job["status"] != "completed":
+        return None
+    return Verdict(job["conclusion"], job["exit_code"], job["log_bytes"] or 0, job["log_sha256"] or "")
+
+
+def check_listed(evidence: Evidence, ids: Sequence[str]) -> Iterator[Violation]:
+    """Yield what is wrong with the list of jobs; `ids` are its jobs from this one submission."""
+    number = evidence.plan.number
+    if len(ids) > 1:
+        detail = f"number {number}: one submission became {len(ids)} jobs: {', '.join(ids)}"
+        yield Violation(Promise.RUN_TWICE, ids[0], detail)
+    if evidence.job_id is not None and evidence.job_id not in ids:
+        detail = f"number {number}: it was acknowledged, but is not in the server's list"
+        yield Violation(Promise.FORGOTTEN, evidence.job_id, detail)
+
+
+def check_unknown(ids: Sequence[str], number: int) -> Iterator[Violation]:
+    """Yield a violation for each listed job that was never submitted."""
+    for job_id in ids:
+        yield Violation(Promise.RUN_TWICE, job_id, f"number {number} was never submitted")
+
+
+def check_again(before: Verdict, evidence: Evidence) -> Iterator[Violation]:
+    """Yield what has changed since the job completed; `evidence` was read again."""
+    subject, number = str(evidence.job_id), evidence.plan.number
+    now = verdict_of(evidence.job)
+    if now is None or evidence.log is None:
+        answer = evidence.trouble or "it has not completed"
+        yield Violation(Promise.FORGOTTEN, subject, f"number {number}: it had completed; read again: {answer}")
+        return
+    if now != before:
+        yield Violation(Promise.WRONG_VERDICT, subject, f"number {number}: it was {before}; read again it is {now}")
+    digest = hashlib.sha256(evidence.log).hexdigest()
+    if digest != before.log_sha256:
+        promise = Promise.REPEATED if len(evidence.log) > before.log_bytes else Promise.LOST
+        detail = (
+            f"number {number}: its log had {before.log_bytes} bytes; read again it has {len(evidence.log)}, {digest}"
+        )
+        yield Violation(promise, subject, detail)

@@ -1,4 +1,4 @@
-"""Client processes: `ci exec` and `ci submit`, and readers, that are killed and come back to go on where they were."""
+"""Client processes (`ci exec`, `ci submit` and readers) that are killed, restarted, and resume where they were."""
 
 import asyncio
 import os
@@ -15,22 +15,21 @@ _SHOWN = 2000
 
 
 class ClientProcess:
-    """One client. What it received of the log is in the file `received`, over all of its lives."""
+    """One client. The file `received` holds the log that it received, over all restarts."""
 
     def __init__(self, directory: Path, number: int, environment: Mapping[str, str]) -> None:
         self.received = directory / f"{number}.out"
-        self.kills = 0
         self.exit_status: int | None = None
-        """Of the last life, once that has ended by itself."""
-        self._said = directory / f"{number}.err"
+        """The exit status of the last process, if it ended by itself."""
+        self._stderr = directory / f"{number}.err"
         self._environment = environment
         self._process: asyncio.subprocess.Process | None = None
         self._was_killed = False
 
     async def run(self, *command: str) -> bool:
-        """Run one life to its end; tell whether it ended by itself. `command` is a module of Python and its words."""
+        """Run a process to its end, and return whether it ended by itself. `command` is a module and its arguments."""
         self._was_killed = False
-        with self.received.open("ab") as received, self._said.open("ab") as said:
+        with self.received.open("ab") as received, self._stderr.open("ab") as said:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -55,25 +54,24 @@ class ClientProcess:
         return self._process is not None and self._process.returncode is None
 
     def kill(self) -> None:
-        """End the present life by SIGKILL."""
-        self.kills += 1
+        """Kill the process by SIGKILL."""
         self._was_killed = True
         self._send_kill()
 
     async def job_id(self) -> str | None:
-        """Return the id of the job as soon as the process has named it; None where it ends without."""
+        """Return the job's id as soon as the process prints it; None if it ends without."""
         while True:
             alive = self.is_alive or self._process is None
-            match = _JOB.search(self._said.read_bytes()) if self._said.exists() else None
+            match = _JOB.search(self._stderr.read_bytes()) if self._stderr.exists() else None
             if match is not None:
                 return match[1].decode()
             if not alive:
                 return None
             await asyncio.sleep(_LOOK_SECONDS)
 
-    def last_words(self) -> str:
-        """Return the end of what it said on standard error."""
-        return self._said.read_bytes()[-_SHOWN:].decode(errors="replace").strip()
+    def stderr_tail(self) -> str:
+        """Return the end of its standard error."""
+        return self._stderr.read_bytes()[-_SHOWN:].decode(errors="replace").strip()
 
     def _send_kill(self) -> None:
         if self._process is not None and self._process.returncode is None:

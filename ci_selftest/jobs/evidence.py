@@ -1,4 +1,4 @@
-"""What a run finds out, and what it finds wanting."""
+"""The evidence of a run, and the promises that it can show broken."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -9,26 +9,26 @@ from ci_selftest.jobs.readers import Reading
 
 
 class Promise(StrEnum):
-    """What the product promises never to do, by the names of the table's lines."""
+    """The ways to break a promise, named as in the table."""
 
     LOST = "lost"
     """Bytes of a log are missing, or changed, for one reader or for all."""
     REPEATED = "repeated"
-    """A reader has bytes of a log twice, or bytes that nobody wrote."""
+    """A reader has bytes of a log twice, or bytes that the job did not write."""
     FORGOTTEN = "forgotten"
     """A job that was accepted is unknown, or never completes."""
     RUN_TWICE = "run twice"
-    """A job's code began more than once, or one submission became two jobs, or one that was refused became a job."""
+    """A job's code began more than once, or a submission became two jobs, or a refused submission became a job."""
     WRONG_VERDICT = "wrong verdict"
-    """A job's end is told otherwise than it was, to anybody, or told in two ways."""
+    """A job's reported end is wrong, or reports of it differ."""
     LEAKED_CONTAINER = "leaked container"
-    """A container, or a process, is left of jobs that have completed."""
+    """A container or a process of completed jobs is left."""
     LEAKED_FILE = "leaked file"
-    """A file is left that no completed job may leave."""
+    """A file is left that completed jobs must not leave."""
     LEAKED_SLOT = "leaked slot"
-    """Less than MAX_CONCURRENCY jobs run at once, when all earlier ones have completed."""
+    """Fewer than MAX_CONCURRENCY jobs run at a time after all earlier ones have completed."""
     ESCAPED = "escaped"
-    """A job has had something changed or removed that is not its own."""
+    """A job caused a change outside its own files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,30 +39,30 @@ class Violation:
     subject: str
     """The job's id, the container, the file."""
     detail: str
-    """What was expected and what there was."""
+    """What was expected and what was found."""
 
 
 @dataclass
 class Evidence:
-    """What is known of one job of the plan."""
+    """What is known of one job."""
 
     plan: JobPlan
     job_id: str | None = None
-    """The id that the server gave; None where it gave none."""
+    """The id from the server, if it sent one."""
     refusal: str = ""
-    """Why the submission was refused, so that no job may come of it. Empty where it is not certain, too."""
+    """Why the submission was refused, so that it must not become a job. Empty if the outcome is uncertain."""
     was_hit: bool = False
-    """Whether what ran the job was killed or removed from outside."""
+    """Whether the job's workload was killed or removed from outside."""
     readings: list[Reading] = field(default_factory=list)
     exit_status: int | None = None
-    """Of the command that submitted and followed the job; None where there was none, or it was killed."""
+    """The exit status of the command that submitted and followed the job; None if there was none, or it was killed."""
     job: dict[str, Any] | None = None
-    """What the server says of the job at the end; None where it knows none."""
+    """The job from the server at the end; None if the server does not know it."""
     log: bytes | None = None
-    """All of the log of the last attempt, as read at the end; None where there is none."""
+    """The log of the last attempt, read at the end; None if there is none."""
     earlier_logs: list[bytes] = field(default_factory=list)
-    """Those of the attempts before."""
+    """The logs of the earlier attempts."""
     trouble: str = ""
-    """What the server answered where it should have told of the job or its log."""
+    """The server's error when it was asked for the job or its log."""
     starts: int | None = None
-    """How often the job's code has left its mark in a file of its own; None where it cannot."""
+    """How often the job's code recorded its start in its witness file; None if it cannot."""

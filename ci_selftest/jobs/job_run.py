@@ -1,4 +1,4 @@
-"""One job of the plan, from its submission to all that there is to know of it."""
+"""Runs one planned job, and gathers the evidence about it."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Any
 
 from ci_client.aio import CiClient
 from ci_client.errors import EX_SOFTWARE, EX_UNAVAILABLE, ClientError, SubmissionUncertain
-from ci_client.stream import complete_event_of
+from ci_client.events import complete_event_of
 from ci_selftest.jobs.client_process import ClientProcess
 from ci_selftest.jobs.evidence import Evidence
 from ci_selftest.jobs.plans import JobPlan, Way
@@ -27,11 +27,11 @@ from ci_selftest.jobs.readers import (
 from ci_selftest.scratch import Scratch
 
 _GAVE_UP = frozenset({EX_UNAVAILABLE, EX_SOFTWARE})
-"""How a command ends that has not seen its job's end. No job of a plan has these exit codes."""
+"""Exit statuses of a command that did not see its job's end. No planned job has these exit codes."""
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class RunContext:
     """What all jobs of a run share."""
 
     seed: int
@@ -43,14 +43,14 @@ class Surroundings:
     reader_urls: Sequence[str]
     environment: dict[str, str]
     has_witnesses: bool
-    """Whether jobs see the machine's file system."""
+    """Whether jobs can write to the witness files."""
     keeps_logs: bool
-    """Whether jobs are kept from truncating their logs."""
+    """Whether jobs are prevented from truncating their logs."""
     processes: dict[int, ClientProcess] = field(default_factory=dict)
-    """The client processes that live, by the number of their job."""
+    """The running client processes, by the number of their job."""
 
     def witness(self, plan: JobPlan) -> Path | None:
-        """Return the file in which the job notes that it has begun, where it can."""
+        """Return the file in which the job records its start, if it can."""
         return self.scratch.witnesses / str(plan.number) if self.has_witnesses else None
 
     def spec(self, plan: JobPlan) -> dict[str, Any]:
@@ -65,20 +65,20 @@ class Surroundings:
 
 
 class JobRun:
-    """Submits a job, reads along, cancels it where that is planned, and gathers the evidence."""
+    """Submits a job, follows it, cancels it if that is planned, and gathers the evidence."""
 
-    def __init__(self, plan: JobPlan, surroundings: Surroundings) -> None:
+    def __init__(self, plan: JobPlan, context: RunContext) -> None:
         self.plan = plan
         self.evidence = Evidence(plan)
-        self._around = surroundings
-        self._client = surroundings.clients[plan.number % len(surroundings.clients)]
+        self._context = context
+        self._client = context.clients[plan.number % len(context.clients)]
         self._process: ClientProcess | None = None
         if plan.has_client or plan.way in (Way.EXEC, Way.SUBMIT):
-            directory = surroundings.scratch.clients
-            self._process = ClientProcess(directory, plan.number, surroundings.environment)
+            directory = context.scratch.clients
+            self._process = ClientProcess(directory, plan.number, context.environment)
 
-    async def carry_out(self) -> None:
-        """Do all of it; cancelled, it leaves the evidence as far as it had got."""
+    async def execute(self) -> None:
+        """Run the job. If this is cancelled, the evidence so far stays."""
         async with asyncio.TaskGroup() as group:
             try:
                 first_life = None
@@ -90,10 +90,10 @@ class JobRun:
                 if self.evidence.job_id is not None:
                     await self._follow(self.evidence.job_id, first_life)
             finally:
-                self._around.processes.pop(self.plan.number, None)
+                self._context.processes.pop(self.plan.number, None)
 
-    async def look_again(self) -> None:
-        """Ask for the job and its log, as often as needed."""
+    async def read_again(self) -> None:
+        """Read the job and its log, retrying as often as needed."""
         assert self.evidence.job_id is not None, "known to the server"
         self.evidence.job, self.evidence.log, self.evidence.trouble = None, None, ""
         try:
@@ -103,23 +103,23 @@ class JobRun:
             *self.evidence.earlier_logs, self.evidence.log = logs
         except ClientError as exc:
             self.evidence.trouble = f"{type(exc).__name__}: {exc}"
-        witness = self._around.witness(self.plan)
+        witness = self._context.witness(self.plan)
         if witness is not None and witness.exists():
             self.evidence.starts = witness.read_text().count(self.plan.token)
 
     async def wait_for_end(self, within: float) -> None:
-        """Wait until a job that nobody follows has completed, for so many seconds at most; then look at it."""
+        """Wait up to `within` seconds until a job that is not followed has completed, and read it."""
         assert self.evidence.job_id is not None, "known to the server"
         deadline = asyncio.get_running_loop().time() + within
-        await self.look_again()
+        await self.read_again()
         while (self.evidence.job or {}).get("status") != "completed":
             if asyncio.get_running_loop().time() > deadline:
                 return
             await asyncio.sleep(PAUSE_SECONDS)
-            await self.look_again()
+            await self.read_again()
 
     async def _submitted(self) -> str | None:
-        spec = self._around.spec(self.plan)
+        spec = self._context.spec(self.plan)
         try:
             if self.plan.way is Way.REQUEST:
                 return await self._client.create_job(spec)
@@ -132,18 +132,18 @@ class JobRun:
             return None
 
     def _project(self, spec: dict[str, Any]) -> Path:
-        project = self._around.scratch.projects / str(self.plan.number)
+        project = self._context.scratch.projects / str(self.plan.number)
         self.plan.write_project(project, spec)
         return project
 
     async def _first_life(self) -> bool:
         assert self._process is not None, "a job that is submitted by a process"
-        self._around.processes[self.plan.number] = self._process
+        self._context.processes[self.plan.number] = self._process
         server = ["--server", self._client.server_url]
         if self.plan.way is Way.SUBMIT:
-            project = await asyncio.to_thread(self._project, self._around.spec(self.plan))
+            project = await asyncio.to_thread(self._project, self._context.spec(self.plan))
             return await self._process.run("ci_cli", "submit", *server, str(project))
-        spec = self._around.spec(self.plan)
+        spec = self._context.spec(self.plan)
         options = [f"--project={spec['project']}", f"--timeout={spec['timeout']}"]
         options += [f"--label={key}={value}" for key, value in spec["labels"].items()]
         options += [f"--env={key}={value}" for key, value in spec["env"].items()]
@@ -154,18 +154,18 @@ class JobRun:
         assert self._process is not None, "a job that is submitted by a process"
         job_id = await self._process.job_id()
         if job_id is None and await first_life:
-            said = self._process.last_words()
-            if self._process.exit_status != EX_UNAVAILABLE or "not certain" not in said:
+            said = self._process.stderr_tail()
+            if self._process.exit_status != EX_UNAVAILABLE or SubmissionUncertain.WHAT not in said:
                 self.evidence.refusal = said
         return job_id
 
     async def _follow(self, job_id: str, first_life: "asyncio.Task[bool] | None") -> None:
-        plan, around = self.plan, self._around
+        plan, context = self.plan, self._context
         steady, cut = Reading("steady"), Reading("cut")
         self.evidence.readings += [steady, cut]
-        random = Random(f"{around.seed}/reader/{plan.number}")  # noqa: S311  # what is repeatable is no secret
-        turn = plan.number % len(around.reader_urls)
-        urls = [*around.reader_urls[turn:], *around.reader_urls[:turn]]
+        random = Random(f"{context.seed}/reader/{plan.number}")  # noqa: S311  # repeatable, no secret
+        turn = plan.number % len(context.reader_urls)
+        urls = [*context.reader_urls[turn:], *context.reader_urls[:turn]]
         async with asyncio.TaskGroup() as group:
             group.create_task(_read_steadily(urls[0], job_id, steady))
             group.create_task(read_with_cuts(urls, job_id, cut, random))
@@ -173,13 +173,13 @@ class JobRun:
                 group.create_task(self._live_on(self._process, urls[0], job_id, first_life))
             if plan.cancel_after is not None:
                 group.create_task(self._cancel(job_id, plan.cancel_after))
-        await self.look_again()
+        await self.read_again()
 
     async def _live_on(self, process: ClientProcess, url: str, job_id: str, life: "asyncio.Task[bool] | None") -> None:
-        """See a client process through all of its lives; each goes on where the one before was killed."""
+        """Run a client process, restarting it whenever it was killed; each resumes where the last one stopped."""
         reading = Reading("process", connections=1)
         self.evidence.readings.append(reading)
-        self._around.processes[self.plan.number] = process
+        self._context.processes[self.plan.number] = process
         resume = ("ci_selftest.jobs.resume", url, job_id, str(process.received))
         ended = await life if life is not None else await process.run(*resume)
         if ended and life is not None:
@@ -189,12 +189,12 @@ class JobRun:
             ended = await process.run(*resume)
         reading.data += process.received.read_bytes()
         if process.exit_status in _GAVE_UP or (self.evidence.exit_status is None and process.exit_status != 0):
-            reading.problem = f"it ended with {process.exit_status}: {process.last_words()}"
+            reading.problem = f"it ended with {process.exit_status}: {process.stderr_tail()}"
         else:
             reading.complete = complete_event_of(await read_job(self._client, job_id))
 
     async def _cancel(self, job_id: str, after: float) -> None:
-        """Cancel the job; asked again until there is an answer."""
+        """Cancel the job, retrying until there is an answer."""
         await asyncio.sleep(after)
         while True:
             try:
@@ -202,7 +202,7 @@ class JobRun:
                 return
             except ClientError as exc:
                 if not may_pass(exc):
-                    return  # It has completed, or is unknown, which the evidence will show.
+                    return  # It has completed or is unknown, which the evidence shows.
             await asyncio.sleep(PAUSE_SECONDS)
 
 

@@ -1,6 +1,6 @@
-"""What a job says, as shell text for /bin/sh and as the very bytes that come of it.
+"""A job's output, both as shell text for /bin/sh and as the exact bytes that it writes.
 
-Only builtins, `cat` and `sleep` are used, so that the smallest image will do.
+The shell text uses only builtins, `cat` and `sleep`, so that the smallest image will do.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from random import Random
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Bytes, whatever they are."""
+    """Arbitrary bytes."""
 
     data: bytes
 
@@ -23,7 +23,7 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Numbered lines, as fast as the shell can: `PREFIX N PADDING`, N from `first` up to, without, `end`."""
+    """Numbered lines, as fast as the shell can: `PREFIX N PADDING`, N from `first` up to but not including `end`."""
 
     prefix: str
     first: int
@@ -68,7 +68,7 @@ class Show:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Nothing, for some tenths of a second."""
+    """No output for some tenths of a second."""
 
     tenths: int
 
@@ -81,9 +81,9 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Disturb:
-    """Signals to the step's process group and to the shell that runs the steps, and the log opened by another name.
+    """Signals the step's process group and the shell that runs the steps, and tries to truncate the log.
 
-    Nothing is written. The log is opened only where SELFTEST_REOPENS says that it is kept from being truncated.
+    It writes nothing. It opens the log only if SELFTEST_REOPENS says that the log cannot be truncated.
     """
 
     signal: str
@@ -117,9 +117,9 @@ def output_of(acts: Iterable[Act]) -> bytes:
 
 
 def some_acts(random: Random, *, longest_pause: int) -> list[Act]:
-    """Return acts as programs have them: bursts and silence, long lines, half lines, and bytes that are no text.
+    """Return acts like those of real programs: bursts, silence, long lines, half lines, and bytes that are not text.
 
-    `longest_pause` is in tenths of a second, for each of the pauses.
+    `longest_pause` is the limit of each pause, in tenths of a second.
     """
     acts: list[Act] = []
     for turn in range(random.randint(1, 4)):
@@ -129,7 +129,7 @@ def some_acts(random: Random, *, longest_pause: int) -> list[Act]:
 
 
 def disturbances(random: Random) -> list[Act]:
-    """Return acts by which a job might hit what runs it."""
+    """Return acts by which a job might disturb the script that runs it."""
     return [Disturb(signal) for signal in random.sample(("HUP", "INT", "PIPE", "TERM", "USR1"), 2)]
 
 

@@ -1,4 +1,4 @@
-"""The jobs that a seed stands for: what each says, and how it may end. Nothing here depends on time or machine."""
+"""The jobs for a seed: what each writes, and how it may end. Nothing here depends on time or machine."""
 
 import json
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from ci_common.jobs import Conclusion
 from ci_selftest.jobs.output import Act, Say, Show, disturbances, output_of, shell_of, some_acts
 
 LAST_WORD = b"last word\n"
-"""What a job that heeds SIGTERM says when it comes."""
+"""What a job that handles SIGTERM writes then."""
 PATIENT = 600.0
-"""Seconds of timeout for jobs that are not to run into one, however slow the machine is."""
+"""The timeout, in seconds, of jobs that must not time out, however slow the machine is."""
 _FOREVER = "while :; do sleep 0.1; done"
 
 
@@ -36,7 +36,7 @@ class Kind(StrEnum):
     PLAIN = "plain"
     """It ends by itself."""
     CANCELLED = "cancelled"
-    """It never ends, heeds SIGTERM, and is cancelled."""
+    """It never ends, handles SIGTERM, and is cancelled."""
     STUBBORN = "stubborn"
     """It never ends, ignores SIGTERM, and is cancelled."""
     RACING = "racing"
@@ -44,16 +44,16 @@ class Kind(StrEnum):
     TIMED_OUT = "timed_out"
     """It never ends, and has a short timeout."""
     RETRIED = "retried"
-    """It fails, and is to be tried again when it does."""
+    """It fails and is retried."""
     ESCAPING = "escaping"
-    """It succeeds, and while its files are removed it puts links to a directory outside in the place of its own."""
+    """It succeeds, and while its files are removed it replaces its directories by links to a directory outside."""
     UNRULY = "unruly"
-    """It ends by itself, after signals to all that it can reach and attempts to truncate its log."""
+    """It ends by itself, after it has signalled all that it can reach and tried to truncate its log."""
 
 
 ENDS_ITSELF = frozenset({Kind.PLAIN, Kind.RACING, Kind.RETRIED, Kind.ESCAPING, Kind.UNRULY})
 _UNTOUCHED = frozenset({Kind.PLAIN, Kind.RETRIED, Kind.ESCAPING, Kind.UNRULY})
-"""Nobody stops these."""
+"""These are not stopped."""
 _CANCELLED = frozenset({Kind.CANCELLED, Kind.STUBBORN, Kind.RACING})
 _ESCAPE = """
 i=0
@@ -67,7 +67,7 @@ while [ "$i" -lt 20 ]; do mkdir -p "d$i/inner"; : >"d$i/inner/file"; i=$((i + 1)
     done
 ) >/dev/null 2>&1 &
 if [ -p ../console ]; then sleep 1; printf '0 last\\n' >../exit; while :; do sleep 0.1; done; fi"""
-"""Where the script would end what is left of the job before its files go, the job says itself that it has ended."""
+"""The script kills the rest of the job before its files are removed, so this job writes its own exit status first."""
 _CONCLUSION_OF_A_STOP = {
     Kind.CANCELLED: Conclusion.CANCELLED,
     Kind.STUBBORN: Conclusion.CANCELLED,
@@ -84,40 +84,40 @@ class JobPlan:
     kind: Kind
     way: Way
     steps: tuple[tuple[Act, ...], ...]
-    """What each step says; the first begins with the token."""
+    """The acts of each step; the first step begins with the token."""
     token: str
-    """Written by the job's code when it starts, and nowhere else."""
+    """Written only by the job's code, when it starts."""
     exit_code: int = 0
-    """Of the last step."""
+    """The exit code of the last step."""
     timeout: float = PATIENT
     cancel_after: float | None = None
-    """Seconds from the moment when the job's id is known; None is never."""
+    """Seconds after the job's id is known; None is never."""
     max_attempts: int = 1
     has_client: bool = False
-    """Whether a process of its own reads along, which may be killed. `EXEC` and `SUBMIT` are such processes anyway."""
+    """Whether a separate process follows the job and may be killed. `EXEC` and `SUBMIT` always have one."""
 
     @property
     def output(self) -> bytes:
-        """All that the job writes where nobody stops it."""
+        """The whole output of the job if it is not stopped."""
         return b"".join(output_of(acts) for acts in self.steps)
 
     @property
     def own_conclusion(self) -> Conclusion | None:
-        """How it ends by itself; None where it does not."""
+        """The conclusion if it ends by itself; None if it does not."""
         if self.kind not in ENDS_ITSELF:
             return None
         return Conclusion.FAILED if self.exit_code else Conclusion.SUCCEEDED
 
     @property
     def stopped_conclusion(self) -> Conclusion | None:
-        """How it ends where it is stopped as planned; None where that is not planned."""
+        """The conclusion if it is stopped as planned; None if no stop is planned."""
         return _CONCLUSION_OF_A_STOP.get(self.kind)
 
     def spec(self, image: str, *, project: str, witness: str, canary: str, reopens: bool = False) -> dict[str, Any]:
         """Return the job in the form of `ci_common.spec.Spec`.
 
-        `witness` is a file that the job can write to, or "", and `canary` a directory that no job may change.
-        `reopens`: a job that is unruly may try to truncate its log, which is refused.
+        `witness` is a file that the job can write to, or "". `canary` is a directory that no job may change. With
+        `reopens`, an unruly job tries to truncate its log, which the system refuses.
         """
         texts = self.step_texts()
         steps = {"command": texts[0]} if len(texts) == 1 else {"steps": [{"run": text} for text in texts]}
@@ -138,7 +138,7 @@ class JobPlan:
             texts[-1] += _ESCAPE
         texts[-1] += f"\nexit {self.exit_code}" if self.kind in ENDS_ITSELF else f"\n{_FOREVER}"
         if self.kind not in _UNTOUCHED:
-            # What the shell says of its children when they are terminated is not the job's own output.
+            # The shell's messages about its terminated children are not the job's own output.
             texts = [f"trap {self._at_sigterm()} TERM\n{{ {text}\n}} 2>/dev/null" for text in texts]
         return texts
 
@@ -149,7 +149,7 @@ class JobPlan:
         return "'" + last_word.replace("'", "'\\''") + "exit 9'"
 
     def write_project(self, directory: Path, spec: dict[str, Any]) -> None:
-        """Make the project that `UPLOAD` and `SUBMIT` send. JSON is YAML, too."""
+        """Write the project that `UPLOAD` and `SUBMIT` send. JSON is valid YAML."""
         directory.mkdir(parents=True)
         (directory / "ci.yaml").write_text(json.dumps(spec, ensure_ascii=False), encoding="utf-8")
         for act in (act for acts in self.steps for act in acts if isinstance(act, Show)):
@@ -157,10 +157,10 @@ class JobPlan:
 
 
 def job_plan(seed: int, number: int) -> JobPlan:
-    """Return the job with this number, from 1, of the run with this seed."""
-    random = Random(f"{seed}/job/{number}")  # noqa: S311  # what is repeatable is no secret
+    """Return the job with this number (from 1) of the run with this seed."""
+    random = Random(f"{seed}/job/{number}")  # noqa: S311  # repeatable, no secret
     kind = random.choices(list(Kind), weights=(12, 2, 1, 2, 2, 2, 2, 2))[0]
-    # A process that comes back goes by the length of what it has, which tells no place among several logs.
+    # A restarted process resumes by the length of what it has, which does not say in which of several logs.
     way = random.choices(list(Way), weights=(4, 4, 0, 0) if kind is Kind.RETRIED else (4, 4, 2, 2))[0]
     token = f"token-{number}-{random.getrandbits(64):016x}"
     steps = [[Say(f"{token}\n".encode()), *some_acts(random, longest_pause=8)]]

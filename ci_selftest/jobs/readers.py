@@ -1,4 +1,4 @@
-"""Readers of one job's log, each of which must end up with exactly what the job wrote, whatever happens to servers."""
+"""Readers of a job's log. Each must receive exactly what the job wrote, whatever happens to servers."""
 
 import asyncio
 import base64
@@ -13,27 +13,27 @@ import httpx
 
 from ci_client.aio import CiClient
 from ci_client.errors import ClientError, ConnectionBroken, ServerError, ServerUnreachable
-from ci_client.stream import complete_event_of, log_bytes_of
-from ci_common.events import COMPLETE, LOG, Event
+from ci_client.events import complete_event_of, log_bytes_of
+from ci_common.stream import COMPLETE, LOG, Event
 
 GIVE_UP_SECONDS = 3600.0
-"""Readers go on trying; it is the run that decides when it has been too long."""
+"""Readers keep trying; the run decides when they have taken too long."""
 PAUSE_SECONDS = 0.2
 IDLE_SECONDS = 30.0
-"""More than anything is paused for, and more than the 15 s after which servers say something."""
+"""Longer than any pause, and longer than the 15 s after which servers send a comment."""
 _MAY_PASS = frozenset({429, 502, 503, 504})
 
 
 @dataclass
 class Reading:
-    """What one reader has received, over all its connections."""
+    """What one reader received, over all its connections."""
 
     reader: str
     data: bytearray = field(default_factory=bytearray)
     complete: Event | None = None
-    """The stream's last event, once there was one."""
+    """The stream's last event, once received."""
     problem: str = ""
-    """What ended the reading before its time."""
+    """The error that ended the reading early."""
     connections: int = 0
 
     @property
@@ -41,19 +41,19 @@ class Reading:
         return self.complete is not None or bool(self.problem)
 
     def take(self, event: Event, data: bytes) -> None:
-        """Take one event in; `data` is what it brings of the log."""
+        """Add an event; `data` is its part of the log."""
         self.data += data
         if event["type"] == COMPLETE:
             self.complete = event
 
 
 def may_pass(error: ClientError) -> bool:
-    """Tell whether asking again may help."""
+    """Return whether a retry may help."""
     return error.may_pass if isinstance(error, ServerError) else isinstance(error, ServerUnreachable | ConnectionBroken)
 
 
 async def read_steadily(client: CiClient, job_id: str, reading: Reading) -> None:
-    """Read by the client library, which takes a broken stream up again by itself."""
+    """Read by the client library, which resumes broken streams by itself."""
     last_id: str | None = None
     while not reading.has_ended:
         reading.connections += 1
@@ -69,9 +69,9 @@ async def read_steadily(client: CiClient, job_id: str, reading: Reading) -> None
 
 
 async def read_with_cuts(urls: Sequence[str], job_id: str, reading: Reading, random: Random) -> None:
-    """Read by plain HTTP, from one server after the other, each time from the last id, and cut again and again.
+    """Read by plain HTTP, from each server in turn, cutting the connection and resuming from the last id.
 
-    It knows nothing but what docs/http.md says of the stream.
+    It relies only on what docs/http.md says about the stream.
     """
     last_id = ""
     async with httpx.AsyncClient(timeout=IDLE_SECONDS, trust_env=False) as http:
@@ -86,7 +86,7 @@ async def read_with_cuts(urls: Sequence[str], job_id: str, reading: Reading, ran
                         if random.random() < 0.1:
                             break
             except (httpx.TransportError, TimeoutError):
-                pass  # Cut, by us or by the end of a server.
+                pass  # The connection was cut, by this reader or by the end of a server.
             except _RefusedError as exc:
                 reading.problem = str(exc)
             if not reading.has_ended:
@@ -98,12 +98,12 @@ class _RefusedError(Exception):
 
 
 async def _events(http: httpx.AsyncClient, url: str, last_id: str) -> AsyncGenerator[tuple[str, Event], None]:
-    """Yield the id, empty where there is none, and the data of each whole event on one connection."""
+    """Yield the id (empty if it has none) and the data of each complete event on one connection."""
     headers = {"Last-Event-ID": last_id} if last_id else {}
     async with http.stream("GET", f"{url}/stream", params={"from_beginning": "true"}, headers=headers) as response:
         if response.status_code in _MAY_PASS:
             return
-        if response.status_code == 204:  # All of the log has been received, and only the verdict is missing.
+        if response.status_code == 204:  # The whole log was received, and only the verdict is missing.
             job: dict[str, Any] = (await http.get(url)).raise_for_status().json()
             yield "", complete_event_of(job)
             return
@@ -128,7 +128,7 @@ def _bytes_of(event: Event) -> bytes:
 
 
 async def read_log(client: CiClient, job_id: str, attempt: int) -> bytes:
-    """Return what `GET /jobs/{id}/log` has, asked for again until an answer is whole. Raises ClientError."""
+    """Return `GET /jobs/{id}/log`, retrying until an answer is complete. Raises ClientError."""
     while True:
         try:
             return b"".join([chunk async for chunk in client.log(job_id, attempt=attempt)])
@@ -139,7 +139,7 @@ async def read_log(client: CiClient, job_id: str, attempt: int) -> bytes:
 
 
 async def read_job(client: CiClient, job_id: str) -> dict[str, Any]:
-    """Return the job, asked for again until there is an answer. Raises ClientError."""
+    """Return the job, retrying until there is an answer. Raises ClientError."""
     while True:
         try:
             return await client.get_job(job_id)

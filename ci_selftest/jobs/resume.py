@@ -1,6 +1,6 @@
-"""`python -m ci_selftest.jobs.resume URL JOB FILE`: read a job's log on, from where FILE ends, up to the job's end.
+"""`python -m ci_selftest.jobs.resume URL JOB FILE`: read a job's log from the end of FILE up to the job's end.
 
-It is killed and started again; the file's length is all that it goes by, so the job has one attempt.
+It is killed and restarted. It resumes only by the file's length, so the job must have one attempt.
 """
 
 import asyncio
@@ -11,13 +11,13 @@ from pathlib import Path
 
 from ci_client.aio import CiClient
 from ci_client.errors import ClientError
-from ci_client.stream import log_bytes_of
-from ci_common.events import LOG
+from ci_client.events import log_bytes_of
+from ci_common.stream import LOG
 from ci_selftest.jobs.readers import GIVE_UP_SECONDS, IDLE_SECONDS, PAUSE_SECONDS, may_pass
 
 
 async def main(url: str, job_id: str, path: Path) -> None:
-    """Append to the file until the job has completed, also where no server answers at first. Raises ClientError."""
+    """Append to the file until the job has completed, even if no server answers at first. Raises ClientError."""
     client = CiClient(url, reconnect_seconds=GIVE_UP_SECONDS, idle_seconds=IDLE_SECONDS)
     with path.open("ab", buffering=0) as file:
         async with client:

@@ -1,6 +1,6 @@
-"""The same for interpreters that have no httptools, on uvicorn's protocol for h11.
+"""uvicorn's protocol for HTTP/1.1 on h11, with limits, for interpreters that have no httptools.
 
-h11 itself takes headers of at most 64 KiB, parses one request of a connection at a time, and ignores other protocols.
+h11 itself accepts at most 64 KiB of headers, parses one request of a connection at a time, and ignores other protocols.
 """
 
 from asyncio import BaseTransport, Transport
@@ -9,9 +9,8 @@ from typing import Any, cast
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ci_common.errors import RequestStalled, TooManyConnections
-from ci_server.connections.limits import HEAD_SECONDS
-from ci_server.connections.refusals import refusal
-from ci_server.connections.tracker import Door, door_of
+from ci_server.connections.request_head import HEAD_SECONDS, refusal
+from ci_server.connections.tracker import ConnectionTracker, tracker_of
 
 
 class FallbackProtocol(H11Protocol):
@@ -19,41 +18,41 @@ class FallbackProtocol(H11Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._door: Door = door_of(self.server_state)
+        self._tracker: ConnectionTracker = tracker_of(self.server_state)
         self._has_begun = False
-        """Whether anything has come of the present request."""
+        """Whether anything of the present request has arrived."""
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(cast(Transport, transport))
-        if not self._door.admit(self):
+        if not self._tracker.admit(self):
             self._write(TooManyConnections("as many connections are open as the server takes; try again later"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._door.expect_nothing(self)
+        self._tracker.expect_nothing(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         self._has_begun = True
-        self._door.hear(self)
+        self._tracker.on_data(self)
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
-            self._door.expect_nothing(self)
+            self._tracker.expect_nothing(self)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._unset_keepalive_if_required()
         if self.transport.is_closing() or (self.cycle is not None and not self.cycle.response_complete):
-            return  # Another request was there already.
+            return  # Another request had arrived already.
         self._has_begun = False
-        self._door.expect_request(self)
+        self._tracker.expect_request(self)
 
-    def time_is_up(self) -> None:
+    def on_timeout(self) -> None:
         if self._has_begun:
             self._write(RequestStalled(f"the headers did not come within {HEAD_SECONDS} s"))
         else:
             self.transport.close()
 
-    def give_way(self) -> None:
+    def evict(self) -> None:
         self.transport.abort()
 
     def _write(self, error: RequestStalled | TooManyConnections) -> None:

@@ -16,16 +16,13 @@ from ci_common.errors import (
     RequestStalled,
     TooManyConnections,
 )
-from ci_server.connections.limits import (
+from ci_server.connections.request_head import (
     HEAD_BYTES,
     HEAD_SECONDS,
     PIECE_BYTES,
     PIECE_EFFORT,
     TURN_EFFORT,
     URL_BYTES,
-)
-from ci_server.connections.refusals import refusal
-from ci_server.connections.request_head import (
     body_length,
     check_headers,
     check_size,
@@ -34,29 +31,30 @@ from ci_server.connections.request_head import (
     is_upload,
     is_without_version,
     reason_of,
+    refusal,
     without_upgrade,
 )
-from ci_server.connections.tracker import Door, door_of
+from ci_server.connections.tracker import ConnectionTracker, tracker_of
 
 _END = b"\r\n\r\n"
-"""What headers end with, and chunked bodies. Nothing is parsed beyond it before it is known what it ended."""
+"""The end of headers, and of chunked bodies. What follows is not parsed before it is known what has ended."""
 _ENDS = (b"\r\n\r", b"\r\n", b"\r")
-"""What may become one."""
+"""What may become such an end."""
 _NO_PIPELINE: deque[Any] = deque(maxlen=0)
-"""What uvicorn would queue is held as bytes here, and a queue for each of thousands of readers takes room."""
+"""Requests that uvicorn would queue are held as bytes here. A queue for each of thousands of readers costs memory."""
 
 logger = logging.getLogger("ci_server.connections")
 
 
 class Stage(enum.Enum):
-    """Where the connection is in its present request."""
+    """How far the present request is."""
 
     HEAD = enum.auto()
     BODY = enum.auto()
     WHOLE = enum.auto()
-    """It has come, and is not answered yet."""
+    """It has arrived completely, and is not answered yet."""
     REFUSED = enum.auto()
-    """The door has answered. What still comes is thrown away, so that the client can read the answer."""
+    """It was answered here. What still arrives is discarded, so that the client can read the answer."""
 
 
 _PARSED = (Stage.HEAD, Stage.BODY)
@@ -64,7 +62,7 @@ _ANSWERED = (Stage.BODY, Stage.WHOLE)
 
 
 class _Flow(FlowControl):
-    """Reads nothing as long as bytes are held that are not parsed yet."""
+    """Pauses reading while bytes are held that are not parsed yet."""
 
     holds = False
 
@@ -73,40 +71,40 @@ class _Flow(FlowControl):
             super().resume_reading()
 
 
-class DoorProtocol(HttpToolsProtocol):
+class LimitedProtocol(HttpToolsProtocol):
     """One connection."""
 
-    # Beside what uvicorn keeps in a dict, so that this stays within what objects of a class share.
-    __slots__ = ("_body_left", "_door", "_half_closed", "_head_bytes", "_held", "_stage")
+    # uvicorn keeps its own attributes in a dict, whose keys the objects of a class share only while there are few.
+    __slots__ = ("_body_left", "_half_closed", "_head_bytes", "_held", "_stage", "_tracker")
 
     flow: _Flow
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.pipeline = _NO_PIPELINE
-        self._door: Door = door_of(self.server_state)
+        self._tracker: ConnectionTracker = tracker_of(self.server_state)
         self.url = b""
         self._stage = Stage.HEAD
         self._head_bytes = 0
         """How much of the present request's head has been parsed."""
         self._body_left = 0
-        """How much of its body is still to come; less than 0 where that is not known."""
+        """How much of its body is still to arrive; less than 0 where that is not known."""
         self._held = b""
-        """What has come and is not parsed yet."""
+        """What has arrived and is not parsed yet."""
         self._half_closed = False
-        """Whether the client has said that it sends nothing more."""
+        """Whether the client has closed its sending side."""
 
-    # What the event loop calls
+    # Called by the event loop
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(cast(Transport, transport))
         self.flow = _Flow(self.transport)
-        if not self._door.admit(self):
+        if not self._tracker.admit(self):
             error = TooManyConnections("as many connections are open as the server takes; try again later")
             self._refuse(error, lingers=False)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._door.expect_nothing(self)
+        self._tracker.expect_nothing(self)
         self._held = b""
         super().connection_lost(exc)
 
@@ -115,7 +113,7 @@ class DoorProtocol(HttpToolsProtocol):
             return
         self._held = self._held + data if self._held else data
         if self._stage is Stage.HEAD:
-            self._door.hear(self)
+            self._tracker.on_data(self)
         self._advance()
 
     def eof_received(self) -> bool:  # type: ignore[override]
@@ -126,15 +124,15 @@ class DoorProtocol(HttpToolsProtocol):
         if cycle.response_started and cycle.chunked_encoding:
             return False  # An answer without a length may be a stream, whose reader has gone.
         if is_upload(self.headers):
-            return False  # So that no work is done for a client that has gone.
+            return False  # So that no work is done for a client that is gone.
         self._half_closed = True
         if not self._held:
             cycle.keep_alive = False
         return True
 
-    # What the door calls
+    # Called by the tracker
 
-    def time_is_up(self) -> None:
+    def on_timeout(self) -> None:
         if self._stage is Stage.HEAD and (self._head_bytes or self._held):
             self._refuse(RequestStalled(f"the headers did not come within {HEAD_SECONDS} s"), lingers=False)
         elif self._stage is Stage.REFUSED:
@@ -142,13 +140,13 @@ class DoorProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def give_way(self) -> None:
+    def evict(self) -> None:
         self.transport.abort()
 
     # Parsing
 
     def _advance(self) -> None:
-        """Parse what is held, up to the end of the present request."""
+        """Parse the held bytes, up to the end of the present request."""
         if self.parser is None or self.transport.is_closing():
             self._held = b""
             return
@@ -178,7 +176,7 @@ class DoorProtocol(HttpToolsProtocol):
                 self.flow.resume_reading()
 
     def _end_of_piece(self, begin: int) -> int:
-        """Return up to where the held bytes belong to one request for sure."""
+        """Return the end of the held bytes that certainly belong to one request."""
         if self._stage is Stage.BODY and self._body_left >= 0:
             end = min(len(self._held), begin + self._body_left)
             self._body_left -= end - begin
@@ -212,14 +210,14 @@ class DoorProtocol(HttpToolsProtocol):
             self._refuse(reason_of(exc))
 
     def _parse_without_upgrade(self) -> None:
-        """Go on with a request that asks for another protocol, which a server may ignore (RFC 9110, 7.8)."""
+        """Continue with a request that asks for another protocol, which a server may ignore (RFC 9110, 7.8)."""
         method, version = self.parser.get_method(), self.parser.get_http_version()
         if method == b"CONNECT":
             raise InvalidHttp("this server is no proxy, so it takes no CONNECT")
         self.parser = httptools.HttpRequestParser(self)
         self.parser.feed_data(without_upgrade(method, self.url, version, self.headers))
 
-    # What the parser calls
+    # Called by the parser
 
     def on_message_begin(self) -> None:
         if self._stage is not Stage.HEAD:
@@ -228,26 +226,26 @@ class DoorProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
-            return  # They come again, without.
+            return  # The callbacks come again, without the upgrade.
         check_url(self.url)
         check_headers(self.headers, self._head_bytes)
         if not self.url.startswith(b"/"):
             self.url, self.headers = in_origin_form(self.url, self.headers)
             self.scope["headers"] = self.headers
         super().on_headers_complete()
-        self._door.expect_nothing(self)
+        self._tracker.expect_nothing(self)
         self._stage = Stage.BODY
         self._body_left = body_length(self.headers)
 
     def on_message_complete(self) -> None:
         if self._stage is not Stage.BODY:
-            return  # Of a request that asked for another protocol.
+            return  # It ends a request that asked for another protocol.
         super().on_message_complete()
         self._stage = Stage.WHOLE
         if self.cycle.response_complete:
             self._begin_next()
 
-    # What the answer calls
+    # Called by the response
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
@@ -261,15 +259,15 @@ class DoorProtocol(HttpToolsProtocol):
             if self._half_closed and self._stage is not Stage.WHOLE:
                 self.transport.close()
         else:
-            self._door.expect_head(self)  # The rest of the body, which is of no use any more.
+            self._tracker.expect_head(self)  # The rest of the body, which is not used any more.
 
     def _begin_next(self) -> None:
         self._stage = Stage.HEAD
         self._head_bytes = 0
         if self._held:
-            self._door.expect_head(self)
+            self._tracker.expect_head(self)
         else:
-            self._door.expect_request(self)
+            self._tracker.expect_request(self)
 
     def shutdown(self) -> None:
         if self._stage is Stage.REFUSED:
@@ -280,7 +278,7 @@ class DoorProtocol(HttpToolsProtocol):
     # Refusing
 
     def _refuse(self, error: RequestError, *, lingers: bool = True) -> None:
-        """Answer in the application's place, and end the connection once the client has had time to read that."""
+        """Answer instead of the application, and end the connection once the client has had time to read that."""
         answered = self._stage in _ANSWERED and not self.cycle.response_complete
         self._stage = Stage.REFUSED
         logger.info("a request is refused: %d %s", error.status, error)
@@ -293,14 +291,14 @@ class DoorProtocol(HttpToolsProtocol):
                 return
         self.transport.write(refusal(error, self.server_state.default_headers))
         if lingers and self._end_answers():
-            self._door.expect_head(self)
+            self._tracker.expect_head(self)
             self.flow.holds = False
             self.flow.resume_reading()
         else:
             self.transport.close()
 
     def _end_answers(self) -> bool:
-        """Say that no answer follows; return whether the client may still be there to read what was said."""
+        """Close the sending side; return whether the client may still be there to read the answer."""
         try:
             self.transport.write_eof()
         except OSError:  # It has reset the connection.

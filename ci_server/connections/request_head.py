@@ -1,11 +1,44 @@
-"""The head of a request: its limits, and what of it is rewritten before the application sees it."""
+"""The head of a request: its limits, what is rewritten before the application sees it, and how it is refused.
+
+docs/operations.md describes the limits to operators.
+"""
 
 from collections.abc import Iterable
+from http import HTTPStatus
 
 import httptools
 
 from ci_common.errors import HeadersTooLarge, InvalidHttp, RequestError, UrlTooLong
-from ci_server.connections.limits import HEAD_BYTES, HEADER_BYTES, HEADERS, URL_BYTES
+from ci_server.http.exchange import NO_SNIFFING
+from ci_server.http.problems import problem_of
+
+HEAD_BYTES = 32 * 1024
+"""The request line and all headers together."""
+
+URL_BYTES = 16 * 1024
+
+HEADER_BYTES = 16 * 1024
+"""One header, name and value."""
+
+HEADERS = 100
+
+HEAD_SECONDS = 20
+"""From the connection's beginning, or the first byte of a further request, to the end of its headers."""
+
+IDLE_SECONDS = 75
+"""How long a connection may wait for another request: longer than the usual minute of proxies, which then close it."""
+
+MOST_CONNECTIONS = 10_000
+"""The default of CI_MAX_CONNECTIONS."""
+
+PIECE_BYTES = 16 * 1024
+"""How much of a chunked body is parsed at once, at most."""
+
+PIECE_EFFORT = 64
+"""What parsing a piece costs in addition to its length, in bytes."""
+
+TURN_EFFORT = 32 * 1024
+"""After how much of a chunked body, counted that way, other tasks get their turn: its chunks may have one byte each."""
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -13,9 +46,9 @@ _OF_AN_UPGRADE = frozenset({b"upgrade", b"http2-settings"})
 
 
 def in_origin_form(url: bytes, headers: Headers) -> tuple[bytes, Headers]:
-    """Return the target and the headers of a request whose target is a whole URL, as if it were a path.
+    """Return target and headers with the path alone as the target, where a client sent a whole URL.
 
-    Its host counts, and not the header `Host` (RFC 9112, 3.2.2). Raises HttpParserInvalidURLError.
+    The URL's host replaces the header `Host` (RFC 9112, 3.2.2). Raises HttpParserInvalidURLError.
     """
     parsed = httptools.parse_url(url)
     if parsed.host is None:
@@ -30,7 +63,7 @@ def in_origin_form(url: bytes, headers: Headers) -> tuple[bytes, Headers]:
 
 
 def without_upgrade(method: bytes, url: bytes, version: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return the head of a request that asks for another protocol as one that does not."""
+    """Return the head of a request without its wish for another protocol."""
     lines = [b" ".join((method, url, b"HTTP/" + version.encode()))]
     for name, value in headers:
         if name == b"connection":
@@ -45,19 +78,19 @@ def _tokens(value: bytes) -> list[bytes]:
 
 
 def check_url(url: bytes) -> None:
-    """Raise UrlTooLong where it is."""
+    """Raise UrlTooLong where the URL is longer than URL_BYTES."""
     if len(url) > URL_BYTES:
         raise UrlTooLong(f"the URL has more than the {URL_BYTES} bytes that are taken")
 
 
 def check_size(size: int) -> None:
-    """Raise HeadersTooLarge where a request line and headers that have not ended yet are as long as they may be."""
+    """Raise HeadersTooLarge where a head that has not ended yet has reached its limit of `size`."""
     if size >= HEAD_BYTES:
         raise HeadersTooLarge(f"request line and headers have more than the {HEAD_BYTES} bytes that are taken")
 
 
 def check_headers(headers: Headers, size: int) -> None:
-    """Raise HeadersTooLarge where they are; `size` is theirs and the request line's."""
+    """Raise HeadersTooLarge where there are too many headers or one is too long; `size` is that of the head."""
     if len(headers) > HEADERS:
         raise HeadersTooLarge(f"the request has more than the {HEADERS} headers that are taken")
     if size <= HEADER_BYTES:
@@ -69,7 +102,7 @@ def check_headers(headers: Headers, size: int) -> None:
 
 
 def is_upload(headers: Headers) -> bool:
-    """Tell whether a request brings a form."""
+    """Return whether the request has a form as its body."""
     return any(name == b"content-type" and value.lower().startswith(b"multipart/") for name, value in headers)
 
 
@@ -85,15 +118,25 @@ def body_length(headers: Headers) -> int:
 
 
 def is_without_version(held: bytes) -> bool:
-    """Tell whether the first line is a request of HTTP/0.9, after which no headers would come."""
+    """Return whether the first line is a request of HTTP/0.9, which has no headers."""
     end = held.find(b"\r\n")
     return end > 0 and held.count(b" ", 0, end) == 1
 
 
 def reason_of(error: httptools.HttpParserError) -> RequestError:
-    """Return what to answer to a request that the parser, or what it calls, has refused."""
+    """Return the error to answer with, where the parser or one of its callbacks has refused a request."""
     if isinstance(error.__context__, RequestError):
         return error.__context__
     if isinstance(error, httptools.HttpParserCallbackError):
         return InvalidHttp("the request's target is not a path that can be used")
     return InvalidHttp(f"the request cannot be parsed: {error}")
+
+
+def refusal(error: RequestError, default_headers: list[tuple[bytes, bytes]]) -> bytes:
+    """Return the whole answer to a request that the application never sees; it announces the end of the connection."""
+    answer = problem_of(error)
+    status = HTTPStatus(error.status)
+    lines = [f"HTTP/1.1 {status.value} {status.phrase}".encode()]
+    lines += [name + b": " + value for name, value in [*default_headers, *answer.raw_headers, NO_SNIFFING]]
+    lines += [b"connection: close", b"", b""]
+    return b"\r\n".join(lines) + bytes(answer.body)

@@ -14,14 +14,13 @@ from starlette.applications import Starlette
 
 from ci_common.errors import CiError
 from ci_server.connections import Protocol
-from ci_server.connections.limits import MOST_CONNECTIONS
-from ci_server.connections.tracker import open_door, spare_descriptors
+from ci_server.connections.request_head import MOST_CONNECTIONS
+from ci_server.connections.tracker import spare_descriptors, track_connections
 from ci_server.http.shutdown import GRACE_SECONDS
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _STOP_SECONDS = 2
 _BACKLOG = 2048
-_DATE_SECONDS = 1.0
 
 
 class CannotListen(CiError):
@@ -41,14 +40,14 @@ async def serve(
     """Serve `app` on `host` and `port` (default 127.0.0.1, any free port) or on the Unix socket `uds`.
 
     At most `max_connections` are open at once.
-    Calls `on_ready` with the URL once requests are answered. Runs until SIGINT or SIGTERM, then returns, or until it is
-    cancelled: streams end at once, other requests have a second. Raises CannotListen, and whatever the application's
+    Calls `on_ready` with the URL once requests are answered. Runs until SIGINT or SIGTERM, or until it is cancelled:
+    then streams end at once, and other requests have a second. Raises CannotListen, and whatever the application's
     lifespan raises.
     """
     with contextlib.ExitStack() as stack:
         listener, url = stack.enter_context(_listening(host or "127.0.0.1", port or 0, uds))
-        server = _Server(_config(app), lambda: on_ready(url), lambda: app.state.leaving.begin())
-        open_door(server.server_state, max_connections)
+        server = _Server(_config(app), lambda: on_ready(url), lambda: app.state.shutdown.start())
+        track_connections(server.server_state, max_connections)
         await _run(app, listener, server, install_signal_handlers)
 
 
@@ -68,57 +67,45 @@ def _config(app: Starlette) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=Protocol,
-        lifespan="off",  # It is entered by `_run`, so that its errors arrive there.
+        lifespan="off",  # `_run` enters it, so that its errors are raised there.
         ws="none",
         log_config=None,
         log_level="warning",
         access_log=False,
-        proxy_headers=False,  # Nobody asks who the client is, and a layer costs every request that waits.
+        proxy_headers=False,  # The client's address is not used, and a layer costs memory for every waiting request.
         server_header=False,
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, with the process's signals left to others and the beginning of the end made known."""
+    """uvicorn, with the process's signals left alone, and with `on_leave` called when it begins to stop."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], on_leave: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
         self._on_leave = on_leave
-        self._told = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        # What has come at once is accepted at once, and one that is refused has its descriptor for a moment longer.
+        # Connections that arrive together are accepted together, and a refused one keeps its descriptor for a moment.
         self.config.backlog = min(_BACKLOG, max(1, spare_descriptors() // 2))
         await super().startup(sockets)
         self._on_ready()
-
-    async def main_loop(self) -> None:
-        """Wait for the end as uvicorn does, which looks ten times a second, but be told of it.
-
-        Once a second the date is renewed that answers bear.
-        """
-        while not await self.on_tick(0):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_DATE_SECONDS):
-                    await self._told.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
     def leave(self) -> None:
-        """Stop; asked a second time, without waiting for anybody."""
+        """Stop; the second call stops without waiting for requests."""
         self.force_exit = self.should_exit
         self.should_exit = True
-        self._told.set()
-        # Before the requests are ended, so that they find their clients gone instead of breaking off their answers.
+        # Before the requests are cancelled, so that a closed connection ends them instead of an answer that breaks off.
         asyncio.get_running_loop().call_later(GRACE_SECONDS, self._abort_unread)
         self._on_leave()
 
     def _abort_unread(self) -> None:
-        """Give up the connections whose clients have not read what was sent to them."""
+        """Abort the connections whose clients do not read what was sent to them."""
         for connection in tuple(self.server_state.connections):
             if connection.transport.get_write_buffer_size() > 0:
                 connection.transport.abort()
@@ -143,14 +130,14 @@ def _stopped_by_signals(server: _Server) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _listening(host: str, port: int, uds: Path | None) -> Iterator[tuple[socket.socket, str]]:
-    """Yield a bound socket and the URL that it will answer at. Raises CannotListen."""
+    """Yield a bound socket and its URL. Raises CannotListen."""
     if uds is not None:
         with _unix_socket(uds) as listener:
             yield listener, f"unix:{uds}"
         return
     name = f"[{host}]" if ":" in host else host
     with contextlib.ExitStack() as stack:
-        with _told(f"{name}:{port}"):
+        with _cannot_listen(f"{name}:{port}"):
             family, kind, protocol, _, address = socket.getaddrinfo(
                 host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
@@ -161,7 +148,7 @@ def _listening(host: str, port: int, uds: Path | None) -> Iterator[tuple[socket.
 
 
 @contextlib.contextmanager
-def _told(where: str) -> Iterator[None]:
+def _cannot_listen(where: str) -> Iterator[None]:
     """Turn errors of the system into CannotListen."""
     try:
         yield
@@ -172,7 +159,7 @@ def _told(where: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _unix_socket(path: Path) -> Iterator[socket.socket]:
-    """Yield a socket bound at `path`, for this user only; one that nobody answers at any more is replaced."""
+    """Yield a socket bound at `path`, for this user only; a socket file that no process listens on is replaced."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             try:
@@ -184,8 +171,8 @@ def _unix_socket(path: Path) -> Iterator[socket.socket]:
             except FileNotFoundError:
                 pass
             else:
-                raise CannotListen(f"somebody listens on {path} already")
-        with _told(str(path)):
+                raise CannotListen(f"another process listens on {path} already")
+        with _cannot_listen(str(path)):
             listener.bind(str(path))
             path.chmod(0o600)
         try:

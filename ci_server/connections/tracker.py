@@ -1,4 +1,4 @@
-"""How many connections there are, and which of them have to do something soon."""
+"""Limits how many connections there are, and how long each may wait for its client."""
 
 import asyncio
 import errno
@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from uvicorn.server import ServerState
 
-from ci_server.connections.limits import HEAD_SECONDS, IDLE_SECONDS, MOST_CONNECTIONS
+from ci_server.connections.request_head import HEAD_SECONDS, IDLE_SECONDS, MOST_CONNECTIONS
 
 TICK_SECONDS = 1.0
 _TICKS_BETWEEN_WARNINGS = 60
@@ -24,36 +24,36 @@ _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 logger = logging.getLogger("ci_server.connections")
 
 
-class Caller(Protocol):
-    """A connection, as the door sees it."""
+class TrackedConnection(Protocol):
+    """What a tracker needs of a connection."""
 
-    def time_is_up(self) -> None:
-        """End the connection: what was waited for has not come in time."""
+    def on_timeout(self) -> None:
+        """End the connection: the client did not send what was expected in time."""
 
-    def give_way(self) -> None:
-        """End the connection at once, to have room for another."""
+    def evict(self) -> None:
+        """End the connection at once, to make room for another."""
 
 
-class Door:
+class ConnectionTracker:
     """The connections of one server, for one event loop.
 
-    Time is counted in ticks, about one a second. So a process that was stopped for a while does not take that time for
-    time that its clients had.
+    Time is counted in ticks, about one a second. So the time for which this process was stopped is not counted as time
+    that its clients had.
     """
 
     def __init__(self, most: int, connections: Sized) -> None:
         self._asked_for = most
         self._connections = connections
         self._now = 0
-        self._idle: dict[Caller, int] = {}
-        """Those that wait for another request, and since when. The longest waiting one is the first."""
-        self._heads: dict[Caller, int] = {}
-        """The same of those whose headers, or whose end, are waited for."""
+        self._idle: dict[TrackedConnection, int] = {}
+        """The connections that wait for another request, and since when. The longest waiting one is the first."""
+        self._heads: dict[TrackedConnection, int] = {}
+        """The same for connections whose headers, or whose end, are expected."""
         self._timer: asyncio.TimerHandle | None = None
         self._last_warning: int | None = None
 
-    def admit(self, caller: Caller) -> bool:
-        """Begin to wait for the headers of a new connection; return False where there is no room for it."""
+    def admit(self, connection: TrackedConnection) -> bool:
+        """Expect the headers of a new connection; return False where there is no room for it."""
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
         if len(self._connections) > self._most:
@@ -63,33 +63,33 @@ class Door:
             )
             if self._make_room(1) == 0:
                 return False
-        self._heads[caller] = self._now
+        self._heads[connection] = self._now
         return True
 
     @cached_property
     def _most(self) -> int:
-        """How many connections there may be; known once the process has opened what it has open all the time."""
+        """How many connections there may be; known once the process has opened its other files."""
         return min(self._asked_for, _most_by_descriptors())
 
-    def hear(self, caller: Caller) -> None:
-        """Begin to wait for the rest of a request's headers where nothing of it was there before."""
-        if self._idle.pop(caller, None) is not None:
-            self._heads[caller] = self._now
+    def on_data(self, connection: TrackedConnection) -> None:
+        """Expect the rest of a request's headers, if its first bytes have arrived just now."""
+        if self._idle.pop(connection, None) is not None:
+            self._heads[connection] = self._now
 
-    def expect_head(self, caller: Caller) -> None:
-        """Begin to wait for a request's headers, or for the end of what is not used of it."""
-        self.expect_nothing(caller)  # So that those that have waited longest stay the first.
-        self._heads[caller] = self._now
+    def expect_head(self, connection: TrackedConnection) -> None:
+        """Expect a request's headers, or the end of a body that is not used."""
+        self.expect_nothing(connection)  # So that the longest waiting ones stay the first.
+        self._heads[connection] = self._now
 
-    def expect_request(self, caller: Caller) -> None:
-        """Begin to wait for another request."""
-        self.expect_nothing(caller)
-        self._idle[caller] = self._now
+    def expect_request(self, connection: TrackedConnection) -> None:
+        """Expect another request."""
+        self.expect_nothing(connection)
+        self._idle[connection] = self._now
 
-    def expect_nothing(self, caller: Caller) -> None:
-        """Wait no longer."""
-        if self._heads.pop(caller, None) is None:
-            self._idle.pop(caller, None)
+    def expect_nothing(self, connection: TrackedConnection) -> None:
+        """Expect nothing from the client."""
+        if self._heads.pop(connection, None) is None:
+            self._idle.pop(connection, None)
 
     def _tick(self) -> None:
         self._now += 1
@@ -97,13 +97,13 @@ class Door:
         if self._connections:
             self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
         for waiting, seconds in ((self._heads, HEAD_SECONDS), (self._idle, IDLE_SECONDS)):
-            for caller in _waiting_since(waiting, self._now - round(seconds / TICK_SECONDS)):
-                del waiting[caller]
-                caller.time_is_up()
-        self._look_at_descriptors()
+            for connection in _waiting_since(waiting, self._now - round(seconds / TICK_SECONDS)):
+                del waiting[connection]
+                connection.on_timeout()
+        self._check_descriptors()
 
-    def _look_at_descriptors(self) -> None:
-        """Notice that no file can be opened. The event loop closes new connections then, and does not tell."""
+    def _check_descriptors(self) -> None:
+        """Notice that no file can be opened. The event loop then closes new connections silently."""
         try:
             os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
         except OSError as exc:
@@ -116,13 +116,13 @@ class Door:
             self._make_room(_CLOSED_AT_ONCE)
 
     def _make_room(self, wanted: int) -> int:
-        """Close up to so many connections that have waited longest, idle ones first; return how many it were."""
+        """Close up to `wanted` connections that have waited longest, idle ones first; return how many were closed."""
         made = 0
         for waiting in (self._idle, self._heads):
             while waiting and made < wanted:
-                caller = next(iter(waiting))
-                del waiting[caller]
-                caller.give_way()
+                connection = next(iter(waiting))
+                del waiting[connection]
+                connection.evict()
                 made += 1
         return made
 
@@ -132,18 +132,18 @@ class Door:
             logger.warning(text)
 
 
-def _waiting_since(waiting: dict[Caller, int], latest: int) -> list[Caller]:
-    """Return those that have waited since `latest` or longer, of which the longest waiting one is the first."""
+def _waiting_since(waiting: dict[TrackedConnection, int], latest: int) -> list[TrackedConnection]:
+    """Return the connections that have waited since `latest` or longer, the longest waiting one first."""
     found = []
-    for caller, since in waiting.items():
+    for connection, since in waiting.items():
         if since > latest:
             break
-        found.append(caller)
+        found.append(connection)
     return found
 
 
 def spare_descriptors() -> int:
-    """Return how many of the free descriptors connections leave to the rest: a quarter, or some if that is few."""
+    """Return how many of the free descriptors are kept for other files: a quarter, and at least 64 or half of them."""
     free = _free_descriptors()
     return max(free // 4, min(_SPARE_DESCRIPTORS, free // 2))
 
@@ -157,18 +157,18 @@ def _free_descriptors() -> int:
     return sys.maxsize if soft == resource.RLIM_INFINITY else max(2, soft - len(os.listdir("/dev/fd")))
 
 
-_doors: WeakKeyDictionary[ServerState, Door] = WeakKeyDictionary()
+_trackers: WeakKeyDictionary[ServerState, ConnectionTracker] = WeakKeyDictionary()
 
 
-def open_door(server: ServerState, most: int) -> None:
-    """Give a server a door for at most so many connections."""
-    _doors[server] = Door(most, server.connections)
+def track_connections(server: ServerState, most: int) -> None:
+    """Track the connections of a server, at most `most` of them."""
+    _trackers[server] = ConnectionTracker(most, server.connections)
 
 
-def door_of(server: ServerState) -> Door:
-    """Return the server's door, one with the usual limits where none was opened."""
-    door = _doors.get(server)
-    if door is None:
-        open_door(server, MOST_CONNECTIONS)
-        door = _doors[server]
-    return door
+def tracker_of(server: ServerState) -> ConnectionTracker:
+    """Return the server's tracker, with the default limit if `track_connections` was not called."""
+    tracker = _trackers.get(server)
+    if tracker is None:
+        track_connections(server, MOST_CONNECTIONS)
+        tracker = _trackers[server]
+    return tracker

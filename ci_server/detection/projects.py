@@ -1,32 +1,35 @@
 """From an unpacked project and a request to the plan of its job."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ci_common.errors import FieldError, InvalidRequest, UnrecognisedProject
-from ci_common.parsing.validation import validated
+from ci_common.parsing.models import validated
+from ci_common.parsing.text import check_line, check_text
+from ci_common.parsing.values import MOST_BYTES, check_argument, check_variable, size_of
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan, PlannedStep, Spec, plan_steps
 from ci_server.detection.ci_yaml import NAME, read_ci_yaml
-from ci_server.detection.plan_checks import check_plan
-from ci_server.detection.python.python_project import looks_like_python, python_environment, python_steps
+from ci_server.detection.python.steps import looks_like_python, python_environment, python_steps
 
 _JUNK = frozenset({"__MACOSX", ".DS_Store", "Thumbs.db"})
-"""What archivers add beside a project."""
+"""Files and folders that archivers add beside a project."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A request with everything filled in: `spec` for the job's own columns, `plan` for the controller."""
+    """A resolved request: `spec` has the fields for the job's own columns, `plan` is for the controller."""
 
     spec: Spec
     plan: ExecutionPlan
 
 
 def resolve(workspace: Path, requested: Spec, settings: Settings) -> Resolved:
-    """Return how to run the project in `workspace`: the request wins over its `ci.yaml`, that over the defaults.
+    """Return how to run the project in `workspace`. The request wins over its `ci.yaml`, which wins over the defaults.
 
-    Raises UnrecognisedProject where nothing says what to run, InvalidRequest for a project file that is not valid.
+    Raises UnrecognisedProject if nothing says what to run, and InvalidRequest if a file of the project is not valid.
     """
     directory = find_project(workspace)
     spec = merged(requested, read_ci_yaml(directory, root=workspace) or Spec())
@@ -46,7 +49,7 @@ def resolve(workspace: Path, requested: Spec, settings: Settings) -> Resolved:
 
 
 def resolve_command(spec: Spec, settings: Settings) -> Resolved:
-    """Return how to run a job that comes without a project. Raises InvalidRequest where it names nothing to run."""
+    """Return how to run a job without a project. Raises InvalidRequest if it has no command and no steps."""
     steps = plan_steps(spec)
     if steps is None:
         message = "give a command or steps; without an upload there is nothing else to run"
@@ -55,7 +58,7 @@ def resolve_command(spec: Spec, settings: Settings) -> Resolved:
 
 
 def find_project(workspace: Path) -> Path:
-    """Return the project's directory: the root, or the only folder in it where that is a project and the root none."""
+    """Return the project's directory: the root, or the only folder in it if that is a project and the root is not."""
     entries = [path for path in workspace.iterdir() if path.name not in _JUNK]
     if not _is_project(workspace) and len(entries) == 1 and entries[0].is_dir() and not entries[0].is_symlink():
         return entries[0] if _is_project(entries[0]) else workspace
@@ -63,9 +66,9 @@ def find_project(workspace: Path) -> Path:
 
 
 def merged(requested: Spec, file: Spec) -> Spec:
-    """Return both in one, `requested` winning; variables, labels and the fields of `limits` and `retry` one by one.
+    """Return both in one; `requested` wins. Variables, labels and fields of `limits` and `retry` are merged one by one.
 
-    Raises InvalidRequest where both together have more than either may.
+    Raises InvalidRequest if both together exceed the limits of a spec.
     """
     fields = {name: value for name, value in file if value is not None}
     wanted = {name: value for name, value in requested if value is not None}
@@ -113,3 +116,55 @@ def _plan(
     )
     check_plan(plan, spec)
     return plan
+
+
+_LONGEST_SHELL_ARGUMENT = 64 * 1024
+"""Shell text of at least so many bytes becomes part of the job's script instead of an argument of a shell."""
+
+
+def check_plan(plan: ExecutionPlan, spec: Spec) -> None:
+    """Raise InvalidRequest if a text of the plan cannot be written to the script, or Linux could not start a step.
+
+    Request and `ci.yaml` were checked one by one when they were read. Their combination was not, nor were requirements
+    from the project's files. Errors name the fields of `spec`, from which the plan was made.
+    """
+    _check("directory", check_text, plan.directory)
+    for name, value in plan.env.items():
+        _check(f"env.{name}", check_text, value)
+        _check(f"env.{name}", partial(check_variable, name), value)
+    for number, step in enumerate(plan.steps):
+        path = _path_of(step, number, spec)
+        _check(path, check_line, step.name)
+        if step.shell is not None:
+            _check(path, check_text, step.shell)
+        for word in step.argv or ():
+            _check(path, check_text, word)
+            _check(path, check_argument, word)
+        size = size_of(_arguments(step), plan.env)
+        if size > MOST_BYTES:
+            raise _refused(
+                path, f"its words and the variables have {size} bytes together; a program can be given {MOST_BYTES}"
+            )
+
+
+def _path_of(step: PlannedStep, number: int, spec: Spec) -> str:
+    if spec.command is not None:
+        return "command"
+    return f"steps.{number}" if spec.steps is not None else f"steps.{step.name}"
+
+
+def _arguments(step: PlannedStep) -> Iterator[str]:
+    yield from step.argv or ()
+    if step.shell is not None and len(step.shell) < _LONGEST_SHELL_ARGUMENT:
+        yield step.shell
+
+
+def _check(path: str, check: Callable[[str], object], text: str) -> None:
+    try:
+        check(text)
+    except ValueError as exc:
+        raise _refused(path, str(exc)) from exc
+
+
+def _refused(path: str, message: str) -> InvalidRequest:
+    return InvalidRequest(f"the job could not be started: {path}: {message}", FieldError(path, message))

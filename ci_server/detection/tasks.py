@@ -1,27 +1,27 @@
-"""What readers do with an upload: unpack it, and find out how to run the project."""
+"""The tasks of readers for an upload: unpack it, and detect how to run the project."""
 
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ci_common.archives.tasks import unpack_argument, unpack_task
 from ci_common.archives.unpack import UnpackLimits
-from ci_common.archives.unpacking import unpack_argument, unpack_task
+from ci_common.sandbox.channel import Task
 from ci_common.sandbox.child import Caller, TaskFunction
-from ci_common.sandbox.verdicts import Task
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan, Spec
 from ci_server.detection.projects import Resolved, resolve
 
 if TYPE_CHECKING:
-    from ci_common.sandbox.pool import Readers  # A reader has no use for it, and would start later.
+    from ci_common.sandbox.pool import Readers  # Importing it would slow the start of readers, which do not use it.
 
 MODULE = __name__
 
-_PLAIN = str | int | float | None
-"""What crosses as JSON; a setting of any other type is read again from its text."""
+_DEFAULTS = {"default_image", "default_timeout", "default_no_output_timeout", "max_log_bytes"}
+"""The settings that `resolve` uses."""
 _COLUMNS = {"labels", "priority", "project"}
-"""What the server does with a spec of its own; all else of it is in the plan."""
+"""The fields of a spec that the server stores in columns; all others are in the plan."""
 
 
 def read_task(argument: dict[str, Any], caller: Caller) -> dict[str, Any]:
@@ -47,19 +47,18 @@ async def read_with(
     workspace: Path,
     requested: Spec,
     settings: Settings,
+    limits: UnpackLimits,
     *,
     check_room: Callable[[], None],
 ) -> Resolved:
     """Have `archive` unpacked into the empty directory `workspace`, and return how to run the project in it.
 
-    Of the `spec` that is returned there is only what the job's own columns hold.
-
-    Raises what `unpack_with` and `resolve` raise, and
-    InvalidRequest where the project's files cannot be read or take more than they may.
+    The `spec` in the result only has the fields for the job's own columns. Raises what `unpack_with` and `resolve`
+    raise, and InvalidRequest if the project's files cannot be read, or reading them exceeds the limits.
     """
-    argument = unpack_argument(archive, workspace, UnpackLimits.of(settings)) | {
+    argument = unpack_argument(archive, workspace, limits) | {
         "requested": requested.model_dump(mode="json", exclude_unset=True),
-        "settings": {name: value if isinstance(value, _PLAIN) else str(value) for name, value in settings},
+        "settings": {name: getattr(settings, name) for name in _DEFAULTS},
     }
     answer = await readers.do(Task("read", argument, workspace), on_advance=check_room)
     return Resolved(Spec.model_validate(answer["spec"]), ExecutionPlan.model_validate(answer["plan"]))

@@ -1,1 +1,1 @@
-"""HTTP without jobs: middleware, errors, request bodies, ranges, JSON."""
+"""HTTP without jobs: the layer for every request, errors, bodies, ranges, JSON."""

@@ -1,8 +1,8 @@
 """Which hosts the server answers for.
 
-A web page can have its own name resolved to any address (DNS rebinding), and a browser then takes that address for the
-page's own site: what the page sends looks like a request of this server's own pages. Only `Host` shows whose name it
-was.
+A web page can have its own name resolved to any address (DNS rebinding). A browser then takes that address for the
+page's own site, so the page's requests look as if this server's own pages had sent them. Only `Host` shows the name
+that the browser used.
 """
 
 import socket
@@ -21,10 +21,10 @@ _SHOWN = 100
 
 
 class HostCheck:
-    """Takes requests for loopback names, for the address that is listened on, and for `names`.
+    """Accepts requests to loopback names, to the address that the server listens on, and to `names`.
 
-    `bound` is that address, or the name it was given by. Where it stands for every address, all of this machine's
-    addresses count.
+    `bound` is that address, or the name it was configured by. If it stands for every address, all addresses of this
+    machine count.
     """
 
     def __init__(self, names: HostNames, bound: str) -> None:
@@ -40,13 +40,13 @@ class HostCheck:
         return cls(settings.allowed_hosts, settings.host)
 
     def refusal(self, scope: Scope) -> RequestError | None:
-        """Return what is wrong with the host that a request names, or None where nothing is."""
+        """Return the error if the request's host is missing, malformed or not this server's, else None."""
         given = [value for name, value in scope["headers"] if name == b"host"]
         if len(given) > 1:
             return InvalidHttp("the request has more than one Host header; send one")
         if not given:
             if scope["http_version"] in ("0.9", "1.0"):
-                return None  # Which no browser speaks.
+                return None  # No browser speaks these versions.
             return InvalidHttp("the request has no Host header; HTTP/1.1 wants one, as in Host: localhost:8000")
         authority = str(given[0], "latin-1")
         host = self._host_of(authority)
@@ -64,14 +64,14 @@ class HostCheck:
         return host == self._bound or is_loopback(host) or host in self._names
 
     def _is_here(self, host: str, server: tuple[str, int | None] | None) -> bool:
-        """Tell whether a host is where the request's connection ends, or one more address of this machine."""
+        """Return whether the host is the address that the request came to, or another address of this machine."""
         if server is None or server[1] is None:
-            return True  # A Unix socket, to which no name leads.
+            return True  # A Unix socket, which has no name.
         return host == canonical_host(server[0]) or (self._every_address and _is_own_address(host))
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host, in the form that `canonical_host` returns, can only be this machine."""
+    """Return whether a host, in the form that `canonical_host` returns, can only be this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -81,7 +81,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _is_own_address(host: str) -> bool:
-    """Tell whether a host is an address of this machine's interfaces, which may change at any time."""
+    """Return whether a host is an address of this machine's interfaces, which may change at any time."""
     try:
         version = ip_address(host).version
     except ValueError:

@@ -1,49 +1,172 @@
-"""The application as a server calls it."""
+"""The application as a server calls it, and what holds for every request.
+
+Every request leaves one log line, none is carried out for a page of another site, no answer shows a stack trace, and
+each ends when the server shuts down.
+"""
 
 import asyncio
+import logging
 import time
 from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ci_common.errors import CrossSite, InvalidHttp, RequestError, Unavailable
 from ci_server.http.allowed_hosts import HostCheck
-from ci_server.http.detached_response import handed_over
-from ci_server.http.middleware import Boundary
-from ci_server.http.request_log import log_request
+from ci_server.http.exchange import Exchange, detached_response, header_of, log_request, path_of
+from ci_server.http.problems import internal_problem, problem_of, routing_problem, system_problem
+from ci_server.http.shutdown import GracePeriod, Shutdown
+
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_CLIENT_GONE = 499
+
+logger = logging.getLogger(__name__)
 
 
 class Application(Starlette):
-    """An application whose routes may hand answers over, with one layer of its own between the server and them."""
+    """An application whose routes may detach responses, with one layer of its own between the server and them."""
 
     def __init__(self, *, hosts: HostCheck, **starlette: Any) -> None:
         super().__init__(**starlette)
         self._hosts = hosts
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Return the boundary alone: it does all that Starlette's own layers would, once for each request."""
-        return Boundary(self.router, self._hosts)
+        """Return `EveryRequest` alone, which does all that Starlette's own layers would do."""
+        return EveryRequest(self.router, self._hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = time.monotonic()
         inner = dict(scope)  # What the layers add to it goes with them.
         await super().__call__(inner, receive, send)
-        answer = handed_over(inner)
-        if answer is None:
+        response = detached_response(inner)
+        if response is None:
             return
-        job_id, status = answer.job_id, answer.status_code
+        job_id, status = response.job_id, response.status_code
         try:
-            held = await answer.begin(send)
+            stream = await response.begin(send)
         except Exception:
             log_request(scope, status, time.monotonic() - begun, job_id)
-            raise  # Its head has gone, so that only the connection's end can tell.
-        del inner, answer, send  # Thousands may wait here.
+            raise  # The head has been sent, so that only the connection's end can show the failure.
+        del inner, response, send  # Thousands may wait here.
         try:
             while (await receive())["type"] != "http.disconnect":
                 pass
         except asyncio.CancelledError:
-            if not held.abandoned:
+            if not stream.abandoned:
                 raise
         finally:
-            held.leave()
+            stream.leave()
         log_request(scope, status, time.monotonic() - begun, job_id)
+
+
+class EveryRequest:
+    """The one layer between the server and the router. No exception leaves it but cancellation."""
+
+    def __init__(self, app: ASGIApp, hosts: HostCheck) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = time.monotonic()
+        exchange = Exchange(scope, receive, send, scope["app"].state.shutdown)
+        try:
+            answer = await self._answer(scope, exchange)
+            if answer is not None and exchange.status == 0:
+                await answer(scope, exchange.receive, exchange.send)
+        except Exception as exc:
+            # Of what answers errors.
+            if exchange.status != 0:
+                raise
+            await _internal(scope, exc)(scope, exchange.receive, exchange.send)
+        finally:
+            if detached_response(scope) is None:
+                log_request(scope, exchange.status or _CLIENT_GONE, time.monotonic() - begun)
+
+    async def _answer(self, scope: Scope, exchange: Exchange) -> Response | None:
+        """Run the application. Return an answer to send if it failed before its own answer began."""
+        shutdown: Shutdown = scope["app"].state.shutdown
+        grace = GracePeriod(shutdown)
+        try:
+            with grace:
+                self._check_origin(scope)
+                await self._app(scope, exchange.receive, exchange.send)
+        except ClientDisconnect:
+            return None
+        except asyncio.CancelledError:
+            if grace.is_over and grace.task is not None:
+                grace.task.uncancel()
+            elif not shutdown.started or exchange.status != 0:
+                raise
+            return _shutting_down()  # The server waits no longer, which must not look like a fault of the request.
+        except Exception as exc:
+            if exchange.status == 0 and (refusal := _refusal(scope, exc)) is not None:
+                return refusal
+            if grace.is_over:
+                return _shutting_down()
+            if isinstance(exc, OSError) and (answer := system_problem(exc)) is not None:
+                logger.warning("a request cannot be taken: %s", exc)
+                return answer
+            return _internal(scope, exc)
+        return None
+
+    def _check_origin(self, scope: Scope) -> None:
+        """Raise RequestError for a request to a host that is not this server's, or from a page of another site."""
+        refused = self._hosts.refusal(scope)
+        if refused is not None:
+            raise refused
+        if _is_cross_site(scope):
+            raise CrossSite("a page of another web site sent this request; it was not carried out")
+
+
+def _internal(scope: Scope, error: Exception) -> Response:
+    error_id = uuid4().hex
+    logger.error("error %s at %s %s", error_id, scope["method"], path_of(scope), exc_info=error)
+    return internal_problem(error_id)
+
+
+def _shutting_down() -> Response:
+    return problem_of(Unavailable("the server is shutting down; send the request again in a moment"))
+
+
+def _refusal(scope: Scope, error: Exception) -> Response | None:
+    """Return the answer to a mistake in the request, or to one that the server will not carry out."""
+    match error:
+        case InvalidHttp():
+            answer = problem_of(error)
+            answer.headers["Connection"] = "close"  # The client may disagree about where its request ends.
+            return answer
+        case RequestError():
+            return problem_of(error)
+        case HTTPException():
+            return routing_problem(scope["method"], scope["path"], error)
+    return None
+
+
+def _is_cross_site(scope: Scope) -> bool:
+    """Return whether a browser says that a page of another site wants something changed here.
+
+    The request's host is one that the server answers for, so it names this site.
+    """
+    if scope["method"] in _SAFE_METHODS:
+        return False
+    fetch_site = header_of(scope, b"sec-fetch-site")
+    if fetch_site is not None:
+        return fetch_site not in ("same-origin", "none")
+    origin = header_of(scope, b"origin")
+    return origin is not None and _host_in(origin) != header_of(scope, b"host")
+
+
+def _host_in(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None

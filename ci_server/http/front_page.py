@@ -1,4 +1,4 @@
-"""What is at `/`: what this is and where to go, as a page for browsers and as JSON for everything else."""
+"""The answer to `GET /`: what this is and where to go, as a page for browsers and as JSON for other clients."""
 
 import hashlib
 from base64 import b64encode
@@ -8,8 +8,7 @@ from string import Template
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ci_server.http.accept_header import accepted_types
-from ci_server.http.json_responses import Document
+from ci_server.http.responses import Document, accepted_types
 
 _LINKS = {
     "jobs": ("/jobs", "the jobs, newest first"),
@@ -17,6 +16,8 @@ _LINKS = {
     "ready": ("/ready", "whether it can take work, and what fails otherwise"),
     "metrics": ("/metrics", "what is counted"),
     "pool": ("/pool", "containers that wait for jobs"),
+    "docs": ("/docs", "the HTTP API"),
+    "openapi": ("/openapi.json", "the same for programs (OpenAPI 3.1)"),
 }
 _COMMANDS = {
     "submit": ("ci submit .", "submit the project in this directory"),
@@ -56,16 +57,20 @@ $commands</dl>
 </body>
 </html>
 """)
-_POLICY = (
-    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-    f"style-src 'sha256-{b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'"
-)
 _HEADERS = {"Cache-Control": "no-cache", "Vary": "Accept"}
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
 
 
+def style_policy(style: str) -> str:
+    """Return the Content-Security-Policy of a page that loads nothing and has this text as its only style."""
+    digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src 'sha256-{digest}'"
+    )
+
+
 def front_page(request: Request) -> Response:
-    """Return the page where `Accept` likes HTML better than JSON, else the same as JSON."""
+    """Return the page if `Accept` prefers HTML to JSON, else the same as JSON."""
     for kind, _ in accepted_types(request.headers.getlist("accept")):
         if kind in _HTML:
             return _page(request)
@@ -100,5 +105,5 @@ def _page(request: Request) -> Response:
         ),
         documentation=_DOCUMENTATION,
     )
-    headers = {**_HEADERS, "Content-Security-Policy": _POLICY, "Referrer-Policy": "no-referrer"}
+    headers = {**_HEADERS, "Content-Security-Policy": style_policy(_STYLE), "Referrer-Policy": "no-referrer"}
     return Response(text, headers=headers, media_type="text/html")

@@ -8,12 +8,10 @@ from http import HTTPStatus
 from typing import Any
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
 
 from ci_common.errors import DatabaseUnavailable, FieldError, RequestError, Unavailable
-from ci_common.parsing.request_models import MAX_ERRORS
+from ci_common.parsing.models import MAX_ERRORS
 from ci_common.parsing.text import printable
 from ci_common.wire import PROBLEM_MEDIA_TYPE
 
@@ -46,7 +44,7 @@ def problem(
 
 
 def problem_of(error: RequestError) -> Response:
-    """Return the answer for an error that a request met."""
+    """Return the answer to a request that failed with `error`."""
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     detail = error.detail
     if isinstance(error, DatabaseUnavailable):
@@ -55,13 +53,13 @@ def problem_of(error: RequestError) -> Response:
 
 
 def internal_problem(error_id: str) -> Response:
-    """Return the answer for a bug. `error_id` is in the server's log beside the stack trace."""
+    """Return the answer after a bug. The server's log has `error_id` beside the stack trace."""
     detail = f"the server met an error of its own; its log tells more under {error_id}"
     return problem(500, "internal_error", "Internal error", detail, error_id=error_id)
 
 
 def system_problem(error: OSError) -> Response | None:
-    """Return the answer for a disk or process that has no room or may not write; None for any other error."""
+    """Return the answer if the disk or the process has no room or may not write, else None."""
     if error.errno in _DISK_FULL:
         detail = f"the server's disk cannot take the request: {error.strerror}"
     elif error.errno in _NO_DESCRIPTORS:
@@ -73,26 +71,11 @@ def system_problem(error: OSError) -> Response | None:
     return problem_of(Unavailable(detail))
 
 
-def routing_problem(request: Request, error: HTTPException) -> Response:
-    """Return the answer for a request that no route takes."""
+def routing_problem(method: str, path: str, error: HTTPException) -> Response:
+    """Return the answer to a request that no endpoint takes."""
     status = HTTPStatus(error.status_code)
-    path = printable(request.scope["path"])
     detail = {
-        404: f"there is nothing at {path}",
-        405: f"{request.method} is not possible at {path}",
+        404: f"there is nothing at {printable(path)}",
+        405: f"{method} is not possible at {printable(path)}",
     }.get(status, error.detail)
-    headers = dict(error.headers or {})
-    if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(sorted(_methods_at(request)))
-    return problem(status, _ROUTE_CODES.get(status, "http_error"), status.phrase, detail, headers=headers)
-
-
-def _methods_at(request: Request) -> set[str]:
-    """Return the methods of all routes at the request's path; Starlette itself names those of the first."""
-    routes = (route for route in request.app.routes if isinstance(route, Route))
-    return {
-        method
-        for route in routes
-        if route.matches(request.scope)[0] is not Match.NONE
-        for method in route.methods or ()
-    }
+    return problem(status, _ROUTE_CODES.get(status, "http_error"), status.phrase, detail, headers=error.headers)

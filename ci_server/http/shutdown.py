@@ -1,73 +1,73 @@
-"""The server's own departure, as something that requests can wait for."""
+"""The server's shutdown, as an event that requests can wait for."""
 
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 GRACE_SECONDS = 1.0
-"""How long a request may go on once the server leaves."""
+"""How long a request may go on after the server's shutdown has started."""
 
 
-class Grace:
-    """As a context, the time that a task has once the server leaves: GRACE_SECONDS, and then it is cancelled."""
+class GracePeriod:
+    """As a context, the time that a task has after the shutdown has started: GRACE_SECONDS, then it is cancelled."""
 
-    __slots__ = ("_leaving", "is_over", "task")
+    __slots__ = ("_shutdown", "is_over", "task")
 
-    def __init__(self, leaving: "Leaving") -> None:
-        self._leaving = leaving
+    def __init__(self, shutdown: "Shutdown") -> None:
+        self._shutdown = shutdown
         self.task = asyncio.current_task()
         self.is_over = False
-        """Whether the task has been cancelled for this."""
+        """Whether the task has been cancelled because its time was over."""
 
-    def __enter__(self) -> "Grace":
-        self._leaving.enter(self)
+    def __enter__(self) -> "GracePeriod":
+        self._shutdown.enter(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._leaving.exit(self)
+        self._shutdown.exit(self)
 
 
-class Leaving:
-    """Begins once, when the server has been told to stop. For one event loop."""
+class Shutdown:
+    """Starts once, when the server has been told to stop. For one event loop."""
 
     def __init__(self) -> None:
-        self.begun = False
+        self.started = False
         self._callbacks: set[Callable[[], None]] = set()
-        self._graces: set[Grace] = set()
+        self._periods: set[GracePeriod] = set()
 
-    def begin(self) -> None:
-        """Refuse new work from now on, and tell everybody who asked to be told."""
-        if not self.begun:
-            self.begun = True
+    def start(self) -> None:
+        """Refuse new work from now on, and run the callbacks."""
+        if not self.started:
+            self.started = True
             for callback in tuple(self._callbacks):
                 callback()
-            for grace in self._graces:
-                self._count_down(grace)
+            for period in self._periods:
+                self._count_down(period)
 
-    def enter(self, grace: Grace) -> None:
-        """Give a task its time; it counts from now where the server leaves already."""
-        self._graces.add(grace)
-        if self.begun:
-            self._count_down(grace)
+    def enter(self, period: GracePeriod) -> None:
+        """Add a task's grace period. It counts from now if the shutdown has already started."""
+        self._periods.add(period)
+        if self.started:
+            self._count_down(period)
 
-    def exit(self, grace: Grace) -> None:
-        """Forget a task that needs no more time."""
-        self._graces.discard(grace)
+    def exit(self, period: GracePeriod) -> None:
+        """Remove the grace period of a task that needs no more time."""
+        self._periods.discard(period)
 
-    def _count_down(self, grace: Grace) -> None:
-        asyncio.get_running_loop().call_later(GRACE_SECONDS, self._end, grace)
+    def _count_down(self, period: GracePeriod) -> None:
+        asyncio.get_running_loop().call_later(GRACE_SECONDS, self._end, period)
 
-    def _end(self, grace: Grace) -> None:
-        if grace in self._graces and grace.task is not None:
-            grace.is_over = True
-            grace.task.cancel()
+    def _end(self, period: GracePeriod) -> None:
+        if period in self._periods and period.task is not None:
+            period.is_over = True
+            period.task.cancel()
 
     @contextmanager
-    def telling(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Call `callback` when it begins, at once where it has begun, as long as the context lasts."""
+    def on_shutdown(self, callback: Callable[[], None]) -> Iterator[None]:
+        """While the context is open, call `callback` when the shutdown starts, or at once if it has started."""
         self._callbacks.add(callback)
         try:
-            if self.begun:
+            if self.started:
                 callback()
             yield
         finally:

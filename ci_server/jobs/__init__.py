@@ -1,1 +1,1 @@
-"""Jobs over HTTP: submissions, listings, views, deletion."""
+"""Jobs over HTTP: the endpoints, and what they need."""

@@ -1,34 +1,58 @@
-"""Jobs as the API shows them, with what only the run directory of a running one can tell."""
+"""Jobs as the API shows them, with what only the run directory of a running job knows."""
 
 import logging
 import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ci_common.errors import AttemptNotFound
-from ci_common.jobs import ACTIVE_STATES, Job
+from starlette.responses import Response
+
+from ci_common.answers import JobView
+from ci_common.errors import AttemptNotFound, JobNotFound
+from ci_common.jobs import ACTIVE_STATES, Job, is_job_id
+from ci_common.parsing.text import shown
 from ci_common.run_directory.layout import RunDirectory, open_regular
-from ci_common.timeline import Trace, left_in_files
+from ci_common.run_directory.output import character_start, live_steps
+from ci_common.timeline import Timeline, milestones_in_files
 from ci_common.wire import job_on_wire
+from ci_server.endpoints import Answer, Call, json_answer
+from ci_server.http.responses import Document
 from ci_server.services import Services
-from ci_server.streaming.live_steps import live_steps
-from ci_server.streaming.log_positions import character_start
+
+EXCERPT_BYTES = 64 * 1024
+JOB_HEADERS = ("Location",)
 
 logger = logging.getLogger(__name__)
 
-EXCERPT_BYTES = 64 * 1024
+
+async def find_job(call: Call[Any, Any]) -> Job:
+    """Return the job that the request's path names. Raises JobNotFound."""
+    job_id = call.request.path_params["job_id"]
+    if not is_job_id(job_id):
+        raise JobNotFound(f"there is no job {shown(job_id)}")
+    return await call.services.repository.get(job_id)
 
 
 def attempt_of(job: Job, number: int) -> Job:
-    """Return the job as that attempt of it ended, or as it is where that is the present one. Raises AttemptNotFound."""
+    """Return the job as it was when that attempt ended; unchanged if it is the present one. Raises AttemptNotFound."""
     if number > job.attempt:
         known = "1" if job.attempt == 1 else f"1 to {job.attempt}"
         raise AttemptNotFound(f"job {job.id} has no attempt {number}, only {known}")
     return job.as_of(number)
 
 
+def accepted_answer(description: str) -> Answer:
+    """Return the declaration of the answer that `accepted` makes."""
+    return json_answer(JobView, description, headers=JOB_HEADERS, links=True)
+
+
+def accepted(services: Services, job: Job) -> Response:
+    """Return 202 with the job and its `Location`."""
+    return Document(job_document(services, job), 202, {"Location": f"/jobs/{job.id}"})
+
+
 def job_document(services: Services, job: Job) -> dict[str, Any]:
-    """Return the job in its JSON form."""
+    """Return the job in its JSON form, which `JobView` describes."""
     if job.state not in ACTIVE_STATES:
         return job_on_wire(job)
     run = services.run_of(job)
@@ -36,7 +60,7 @@ def job_document(services: Services, job: Job) -> dict[str, Any]:
 
 
 def job_documents(services: Services, jobs: Iterable[Job]) -> Iterator[dict[str, Any]]:
-    """Yield the jobs in their JSON form, but for those that cannot be shown, which would hide the others."""
+    """Yield the jobs in their JSON form. One that cannot be shown is left out, so that it does not hide the others."""
     for job in jobs:
         try:
             document = job_document(services, job)
@@ -47,9 +71,9 @@ def job_documents(services: Services, jobs: Iterable[Job]) -> Iterator[dict[str,
 
 
 def _live_trace(job: Job, run: RunDirectory) -> dict[str, int]:
-    """Return the stations of the present attempt; its driver writes the later ones only once it has ended."""
-    trace = Trace(job.trace, after=max(job.arrival.values(), default=0))
-    trace.fill_in(left_in_files(run))
+    """Return the milestones of the present attempt. The controller stores the later ones only after its end."""
+    trace = Timeline(job.trace, after=max(job.arrival.values(), default=0))
+    trace.fill_in(milestones_in_files(run))
     return trace.times()
 
 

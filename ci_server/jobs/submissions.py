@@ -1,73 +1,76 @@
 """Turns requests into stored jobs: uploads, bodies of `POST /jobs`, and retries."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from ci_common.archives.unpacking import unpack_with
+from ci_common.archives.tasks import unpack_with
 from ci_common.errors import FieldError, InvalidRequest, NotRetryable
-from ci_common.ids import new_job_id
 from ci_common.job_types import CONTAINER, JobType, Workload, check_payload, requested_type
-from ci_common.jobs import Job, NewJob, State
+from ci_common.jobs import Job, NewJob, State, new_job_id
+from ci_common.parsing.models import invalid, validated
 from ci_common.parsing.text import printable
-from ci_common.parsing.validation import invalid, validated
 from ci_common.settings import Settings
 from ci_common.spec import Spec
-from ci_common.timeline import Station, Trace, gone_on
+from ci_common.timeline import Milestone, Timeline
 from ci_common.times import utc_now
 from ci_common.wire import BuiltinRequest
 from ci_server.detection.projects import Resolved, resolve_command
 from ci_server.detection.tasks import read_with
-from ci_server.http.request_log import note_job
-from ci_server.http.request_reading import apart, as_written, parse_json_object, read_json_body
+from ci_server.http.exchange import note_job
+from ci_server.http.requests import as_written, parse_json_object, run_apart
 from ci_server.jobs.redaction import masked_spec
 from ci_server.services import Services
 from ci_server.uploads.receiving import announced_bytes, receive_upload
 from ci_server.uploads.staging import staged
 
 
-async def submit_upload(services: Services, request: Request) -> Job:
+async def submit_upload(services: Services, request: Request, accepted: Mapping[str, int]) -> Job:
     """Receive, unpack and resolve an uploaded project, and store its job. Raises RequestError, OSError."""
-    trace = _accepted()
+    trace = Timeline(accepted)
     max_bytes, job_id = services.settings.max_upload_bytes, new_job_id()
     announced = announced_bytes(request, max_bytes)
     async with services.admission.upload(announced) as place, staged(services.data, job_id) as staging:
         services.readers.expect()
         upload = await receive_upload(request, staging.upload, max_bytes, on_written=place.count)
-        trace.note(Station.RECEIVED)
+        trace.note(Milestone.RECEIVED)
         raw = b"{}" if upload.spec is None else upload.spec
-        spec, masked = await apart(len(raw), _read_spec, raw)
+        spec, masked = await run_apart(len(raw), _read_spec, raw)
         async with _while_connected(request):
             resolved = await staging.fill(
                 lambda upload, workspace: read_with(
-                    services.readers, upload, workspace, spec, services.settings, check_room=place.check_room
+                    services.readers,
+                    upload,
+                    workspace,
+                    spec,
+                    services.settings,
+                    services.unpack_limits,
+                    check_room=place.check_room,
                 )
             )
         described = {"filename": upload.filename, "size": upload.size, "sha256": upload.sha256}
-        trace.note(Station.UNPACKED)
+        trace.note(Milestone.UNPACKED)
         payload = {"upload": described, **masked}
         job = _workload_job(CONTAINER, job_id, resolved, payload, has_upload=True, arrival=trace.times())
         note_job(request.scope, job_id)
         return await staging.commit(services.repository, job, max_queued=services.settings.max_queued)
 
 
-async def submit_body(services: Services, request: Request) -> tuple[Job, int]:
-    """Store the job that a JSON body asks for; return it, and the body's size. Raises RequestError."""
-    arrival = gone_on({}, Station.ACCEPTED)
-    body = await read_json_body(request)
-    job = await apart(len(body), _asked_job, body, services.settings, arrival)
+async def submit_new(services: Services, request: Request, job: NewJob) -> Job:
+    """Store a job without an upload. Raises Unavailable, DiskLow, QueueFull."""
     services.admission.check()
     note_job(request.scope, job.id)
-    return await services.repository.add(job, max_queued=services.settings.max_queued), len(body)
+    return await services.repository.add(job, max_queued=services.settings.max_queued)
 
 
 async def retry(services: Services, request: Request, job: Job) -> Job:
     """Store a new job with the upload and plan of a completed one. Raises NotRetryable, RequestError, OSError."""
-    trace = _accepted()
+    trace = Timeline()
+    trace.note(Milestone.ACCEPTED)
     if job.state is not State.COMPLETED:
         raise NotRetryable(f"job {job.id} has not completed; wait for its end or cancel it first")
     again = NewJob(
@@ -105,16 +108,9 @@ async def retry(services: Services, request: Request, job: Job) -> Job:
                     services.readers, upload, workspace, services.unpack_limits, check_room=place.check_room
                 )
             )
-        trace.note(Station.UNPACKED)
+        trace.note(Milestone.UNPACKED)
         again = replace(again, arrival=trace.times())
         return await staging.commit(services.repository, again, max_queued=max_queued)
-
-
-def _accepted() -> Trace:
-    """Return the trace of a submission whose request has come."""
-    trace = Trace()
-    trace.note(Station.ACCEPTED)
-    return trace
 
 
 def _read_spec(raw: bytes) -> tuple[Spec, dict[str, Any]]:
@@ -123,12 +119,13 @@ def _read_spec(raw: bytes) -> tuple[Spec, dict[str, Any]]:
     return validated(Spec, as_written(wanted, raw), source="the field spec"), masked_spec(wanted)
 
 
-def _asked_job(raw: bytes, settings: Settings, arrival: dict[str, int]) -> NewJob:
+def requested_job(raw: bytes, settings: Settings, accepted: Mapping[str, int]) -> NewJob:
+    """Return the job that the body of `POST /jobs` asks for. Raises InvalidRequest."""
     body = parse_json_object(raw, source="the body")
     job_type = requested_type(body.get("type", CONTAINER.name), source="the body")
     if isinstance(job_type.carried_out_by, Workload):
-        return _from_spec(job_type, body, raw, settings, arrival)
-    return _computed_job(job_type, body, arrival)
+        return _from_spec(job_type, body, raw, settings, dict(accepted))
+    return _computed_job(job_type, body, dict(accepted))
 
 
 def _from_spec(

@@ -1,1 +1,1 @@
-"""`GET /metrics`: what is measured (`sources`), and how it is written (`document`, `exposition`)."""
+"""`GET /metrics`: what is measured (`sources`), and how it is written (`answer`)."""

@@ -1,107 +1,132 @@
-"""Where the figures come from: each source yields metrics, and every format is written from the one list of all."""
+"""Where the metrics come from. Each source measures a few; every format is written from the one list of all."""
 
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
 
-from ci_persistence.metrics import Figures
-from ci_server.metrics.model import Kind, Metric, Sample
-from ci_server.metrics.stages import stages
+from prometheus_client import Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    SummaryMetricFamily,
+)
+
+from ci_persistence.metrics import STAGE_BOUNDS, STAGES, Metrics, StageTimes
 from ci_server.services import Services
-
-Source = Callable[[Services], Awaitable[Iterable[Metric]]]
-"""Measures something. Raises Unavailable."""
 
 _MICROS = 1_000_000
 _CONCLUSIONS = ("succeeded", "failed", "cancelled", "timed_out", "errored")
-_WAYS = ("warm", "cold", "pull")
+_START_WAYS = ("warm", "cold", "pull")
+_BUCKETS = (*(repr(bound / _MICROS) for bound in STAGE_BOUNDS), "+Inf")
 
 
-async def jobs(services: Services) -> list[Metric]:
-    """What became of the jobs. From the database, so that it does not matter which process answers."""
-    figures = await services.figures.figures()
-    return [*_counters(figures), *_gauges(figures)]
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One metric, as the text formats have it and as members of the JSON document."""
+
+    metric: Metric
+    members: Mapping[str, object]
 
 
-def _counters(figures: Figures) -> Iterable[Metric]:
-    by_conclusion = {name: getattr(figures, name) for name in _CONCLUSIONS}
-    by_way = {name: getattr(figures, name) for name in _WAYS}
-    seconds = figures.ran_micros / _MICROS
-    average = seconds * 1000 / figures.ran if figures.ran else None
-    yield _plain("ci_jobs_submitted", "counter", "Jobs submitted.", figures.submitted, "total_submitted")
-    yield Metric(
-        "ci_jobs_completed",
-        "counter",
-        "Jobs completed, by conclusion.",
-        tuple(Sample(number, {"conclusion": name}) for name, number in by_conclusion.items()),
-        by_conclusion,
+Source = Callable[[Services], Awaitable[Iterable[Measured]]]
+"""Measures some metrics. Raises Unavailable."""
+
+
+async def measure(services: Services) -> list[Measured]:
+    """Return all metrics. Raises Unavailable."""
+    return [measured for source in SOURCES for measured in await source(services)]
+
+
+async def jobs(services: Services) -> list[Measured]:
+    """Measure what became of jobs. From the database, so that any server process gives the same answer."""
+    metrics = await services.metrics.metrics()
+    return [*_totals(metrics), *_present(metrics)]
+
+
+def _totals(metrics: Metrics) -> Iterator[Measured]:
+    yield _counter("ci_jobs_submitted", "Jobs submitted.", metrics.submitted, "total_submitted")
+    by_conclusion = {name: getattr(metrics, name) for name in _CONCLUSIONS}
+    completed = CounterMetricFamily("ci_jobs_completed", "Jobs completed, by conclusion.", labels=["conclusion"])
+    yield _of_each(completed, by_conclusion, by_conclusion)
+    yield _counter("ci_job_retries", "Attempts after a job's first.", metrics.retried, "retries")
+    by_way = {name: getattr(metrics, name) for name in _START_WAYS}
+    text = "Attempts started in a container or process, by how they got it."
+    yield _of_each(CounterMetricFamily("ci_job_starts", text, labels=["way"]), by_way, {"starts": by_way})
+    seconds = metrics.ran_micros / _MICROS
+    average = seconds * 1000 / metrics.ran if metrics.ran else None
+    text = "How long completed jobs ran in their last attempts."
+    yield Measured(SummaryMetricFamily("ci_job_run_seconds", text, metrics.ran, seconds), {"avg_duration_ms": average})
+    yield _counter("ci_controller_terms", "Times a controller began to lead.", metrics.term, "controller_terms")
+
+
+def _present(metrics: Metrics) -> Iterator[Measured]:
+    waiting = metrics.queued + metrics.starting
+    yield _gauge("ci_jobs_queued", "Jobs that wait, those being started included.", waiting, "queued")
+    yield _gauge("ci_jobs_starting", "Jobs that are being started.", metrics.starting, "starting")
+    yield _gauge("ci_jobs_running", "Jobs that run.", metrics.running, "running")
+    yield _gauge(
+        "ci_removals_pending", "Deleted jobs whose files are still there.", metrics.removals, "pending_removals"
     )
-    yield _plain("ci_job_retries", "counter", "Attempts after a job's first.", figures.retried, "retries")
-    yield Metric(
-        "ci_job_starts",
-        "counter",
-        "Attempts started in a container or process, by how they got it.",
-        tuple(Sample(number, {"way": name}) for name, number in by_way.items()),
-        {"starts": by_way},
-    )
-    yield Metric(
-        "ci_job_run_seconds",
-        "summary",
-        "How long completed jobs ran in their last attempts.",
-        (Sample(seconds, suffix="_sum"), Sample(figures.ran, suffix="_count")),
-        {"avg_duration_ms": average},
-    )
-
-
-def _gauges(figures: Figures) -> Iterable[Metric]:
-    waiting = figures.queued + figures.starting
-    yield _plain("ci_jobs_queued", "gauge", "Jobs that wait, those being started included.", waiting, "queued")
-    yield _plain("ci_jobs_starting", "gauge", "Jobs that are being started.", figures.starting, "starting")
-    yield _plain("ci_jobs_running", "gauge", "Jobs that run.", figures.running, "running")
-    yield _plain(
-        "ci_removals_pending",
-        "gauge",
-        "Deleted jobs whose files are still there.",
-        figures.removals,
-        "pending_removals",
-    )
-    yield Metric(
+    yield _gauge(
         "ci_controller_leads",
-        "gauge",
         "Whether a controller leads that is not known to be dead.",
-        (Sample(int(figures.leads)),),
-        {"controller_leads": figures.leads},
-    )
-    yield _plain(
-        "ci_controller_terms", "counter", "Times a controller began to lead.", figures.term, "controller_terms"
+        metrics.leads,
+        "controller_leads",
     )
 
 
-async def pool(services: Services) -> list[Metric]:
-    """The containers that wait for jobs."""
+async def stages(services: Services) -> list[Measured]:
+    """Measure how long the stages of jobs take: a histogram for each stage, and for each way in which jobs start."""
+    times = await services.metrics.stage_times()
+    text = "How long the stages of completed jobs took in their last attempts."
+    family = HistogramMetricFamily("ci_job_stage_seconds", text, labels=("stage", "way"))
+    members: dict[str, dict[str, Any]] = {stage: {} for stage in STAGES}
+    for one in times:
+        family.add_metric((one.stage, one.way), _buckets(one), one.micros / _MICROS)
+        count = sum(one.counts)
+        members[one.stage][one.way or "other"] = {"jobs": count, "avg_ms": one.micros / 1000 / count}
+    return [Measured(family, {"stages": members})]
+
+
+def _buckets(times: StageTimes) -> list[tuple[str, float]]:
+    return list(zip(_BUCKETS, accumulate(times.counts), strict=True))
+
+
+async def pool(services: Services) -> list[Measured]:
+    """Measure the containers that wait for jobs."""
     state = await services.repository.pool()
     starting = sum(kind.starting for kind in state.kinds)
     return [
-        _plain("ci_pool_size", "gauge", "The most containers that may wait for jobs.", state.size, "pool_size"),
-        _plain("ci_pool_waiting", "gauge", "Containers that wait for jobs.", state.waiting, "pool_waiting"),
-        _plain("ci_pool_starting", "gauge", "Containers on their way to wait.", starting, "pool_starting"),
+        _gauge("ci_pool_size", "The most containers that may wait for jobs.", state.size, "pool_size"),
+        _gauge("ci_pool_waiting", "Containers that wait for jobs.", state.waiting, "pool_waiting"),
+        _gauge("ci_pool_starting", "Containers on their way to wait.", starting, "pool_starting"),
     ]
 
 
-async def disks(services: Services) -> list[Metric]:
-    """The room there is."""
+async def disks(services: Services) -> list[Measured]:
+    """Measure the free space."""
     free = {str(path): size for path, size in services.disk.free().items()}
-    samples = tuple(Sample(size, {"path": path}) for path, size in free.items())
-    return [Metric("ci_disk_free_bytes", "gauge", "Free room on the disk.", samples, {"disk_free_bytes": free})]
+    family = GaugeMetricFamily("ci_disk_free_bytes", "Free room on the disk.", labels=["path"])
+    return [_of_each(family, free, {"disk_free_bytes": free})]
 
 
-async def this_process(services: Services) -> list[Metric]:
-    """What only the process that answers knows, under its own name."""
-    process = {"process": str(os.getpid())}
+async def this_process(services: Services) -> list[Measured]:
+    """Measure what only the process that answers knows, under its own process id."""
+    process = str(os.getpid())
     uploads, streams = services.admission.uploads, services.tails.readers
     return [
-        Metric("ci_uploads", "gauge", "Uploads under way.", (Sample(uploads, process),), {"uploads": uploads}),
-        Metric(
-            "ci_log_streams", "gauge", "Open streams of jobs.", (Sample(streams, process),), {"log_streams": streams}
+        _of_each(
+            GaugeMetricFamily("ci_uploads", "Uploads under way.", labels=["process"]),
+            {process: uploads},
+            {"uploads": uploads},
+        ),
+        _of_each(
+            GaugeMetricFamily("ci_log_streams", "Open streams of jobs.", labels=["process"]),
+            {process: streams},
+            {"log_streams": streams},
         ),
     ]
 
@@ -109,10 +134,18 @@ async def this_process(services: Services) -> list[Metric]:
 SOURCES: tuple[Source, ...] = (jobs, stages, pool, disks, this_process)
 
 
-async def measured(services: Services) -> list[Metric]:
-    """Return all metrics. Raises Unavailable."""
-    return [metric for source in SOURCES for metric in await source(services)]
+def _counter(name: str, text: str, value: int, member: str) -> Measured:
+    return Measured(CounterMetricFamily(name, text, value), {member: value})
 
 
-def _plain(name: str, kind: Kind, text: str, value: int, key: str) -> Metric:
-    return Metric(name, kind, text, (Sample(value),), {key: value})
+def _gauge(name: str, text: str, value: int, member: str) -> Measured:
+    return Measured(GaugeMetricFamily(name, text, value), {member: value})
+
+
+def _of_each(
+    family: CounterMetricFamily | GaugeMetricFamily, values: Mapping[str, int], members: Mapping[str, object]
+) -> Measured:
+    """Return the family with one sample for each value of its one label."""
+    for label, value in values.items():
+        family.add_metric([label], value)
+    return Measured(family, members)

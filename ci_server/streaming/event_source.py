@@ -1,54 +1,61 @@
-"""What a reader at some place in a job's stream is told next, from the job's row, its log and its steps.
+"""What comes next in a job's stream for a reader at some position, from the job's row, its log and its steps.
 
-Nothing here waits or remembers readers: a place goes in, and bytes with the place behind them come out. So whoever is
-at the same place is told the same bytes.
+Nothing here waits or remembers readers: a position goes in, and bytes with the position behind them come out. So all
+readers at the same position get the same bytes.
 """
 
+import math
 import os
+import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
 from typing import NamedTuple
 
-from ci_common.cursors import Cursor
 from ci_common.jobs import Job, State
 from ci_common.run_directory.layout import RunDirectory, open_regular
-from ci_common.run_directory.logs import CHUNK_BYTES
+from ci_common.run_directory.output import (
+    CHUNK_BYTES,
+    TIMES_SECONDS,
+    LogTimes,
+    Span,
+    character_start,
+    live_steps,
+)
+from ci_common.stream import Cursor, attempt_event, complete_event, status_event
 from ci_common.times import utc_now
-from ci_common.wire import attempt_event, complete_event, status_event
-from ci_server.streaming.attempt_files import AttemptFiles
-from ci_server.streaming.framing import LogFramer, frame
-from ci_server.streaming.log_positions import character_start
+from ci_server.streaming.framing import LogFramer, StepEvent, frame, step_events
 
 
-class Place(NamedTuple):
-    """How far a reader has been told of a job."""
+class Position(NamedTuple):
+    """How much of a job's stream a reader has."""
 
     attempt: int
-    position: int
-    """The offset in the attempt's log."""
-    shown: int | None = None
-    """How many events of its steps; None: those that lie before `position`."""
-    said: bytes = b""
-    """The status event that was the last."""
+    offset: int
+    """In the attempt's log."""
+    steps_sent: int | None = None
+    """How many events of its steps; None: those that lie before `offset`."""
+    last_status: bytes = b""
+    """The last status event."""
 
     @property
     def cursor(self) -> Cursor:
-        return Cursor(self.attempt, self.position)
+        return Cursor(self.attempt, self.offset)
 
 
-class Then(Enum):
+class Next(Enum):
     """What follows a batch."""
 
     MORE = auto()
-    """There is more of the log."""
+    """More of the log."""
     AGAIN = auto()
-    """There may be more: the steps have changed while the log was read."""
+    """Perhaps more: the steps changed while the log was read."""
     WAIT = auto()
-    """Nothing, until something changes."""
+    """Nothing until something changes."""
     END = auto()
-    """Nothing, ever: the verdict has been told."""
+    """Nothing: the result has been sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,49 +63,63 @@ class Batch:
     """Consecutive events."""
 
     frames: bytes
-    after: Place
-    then: Then
+    after: Position
+    next: Next
     short: bool = False
-    """The log has less than the row says, perhaps because its job was deleted: look before you send this."""
+    """The log has less than the row says, perhaps because the job was deleted: check before sending this."""
 
 
-class Narration:
-    """One job as this process knows it; `job` is asked for the row whenever something is to be told."""
+class AttemptFiles:
+    """One attempt's log, the times of its bytes, and its steps, which are read many times."""
 
-    def __init__(self, job: Callable[[], Job], run_of: Callable[[Job], RunDirectory]) -> None:
-        self._job = job
-        self._run_of = run_of
-        self._attempts: dict[int, AttemptFiles] = {}
-        """Those that were looked at."""
-        self._status: tuple[Job | None, bytes] = None, b""
+    def __init__(self, run: RunDirectory) -> None:
+        self.run = run
+        self.steps: list[StepEvent] = []
+        """The events of its steps, as far as they have been read."""
+        self._steps_stamp: object = None
+        self._times = LogTimes(run.times)
+        self._span: Span | None = None
+        """The span of the byte whose time was asked for last."""
+        self._end = 0
+        """The length of the log when its end was last seen."""
+        self._end_seen = -math.inf
+        self.is_short = False
+        """Whether the last read began behind the log's end."""
 
-    def running_in(self, attempt: int) -> RunDirectory | None:
-        """Return the run directory in which the attempt is running, or None where it is not."""
-        job = self._job().as_of(attempt)
-        return self._files_of(job).run if job.state is State.RUNNING else None
-
-    def has_ended(self, attempt: int) -> bool:
-        """Tell whether the attempt has ended, so that all of its log is there."""
-        return self._job().as_of(attempt).state is State.COMPLETED
-
-    def end_of_log(self) -> Place:
-        """Return the place behind what the present attempt has written; a character that is open lies behind it."""
-        return Place(self._job().attempt, self._end_of_log() or 0)
-
-    def within_log(self, place: Place) -> Place:
-        """Return `place`, or the log's end where that lies before it: the job has truncated its log, or never had more.
-
-        Of the present attempt, while it runs.
-        """
-        job = self._job()
-        if place.attempt != job.attempt or job.state is State.COMPLETED:
-            return place
-        end = self._end_of_log()
-        return place if end is None or end >= place.position else place._replace(position=end)
-
-    def _end_of_log(self) -> int | None:
+    def read(self, offset: int, size: int) -> bytes:
+        """Return so many bytes of the log, and at most one chunk; less or nothing where there is no more (yet)."""
+        size = min(size, CHUNK_BYTES)
+        self.is_short = False
+        if size <= 0:
+            return b""
         try:
-            descriptor = open_regular(self._files_of(self._job()).log)
+            descriptor = open_regular(self.run.log)
+        except FileNotFoundError:
+            return b""
+        try:
+            data = os.pread(descriptor, size, offset)
+            self.is_short = not data and os.fstat(descriptor).st_size < offset
+        finally:
+            os.close(descriptor)
+        if len(data) < size:
+            self._end, self._end_seen = offset + len(data), time.monotonic()
+        return data
+
+    def time_of(self, offset: int) -> datetime | None:
+        """Return when the byte at `offset`, which is to be read next, was first seen; None where that is just now.
+
+        None too while the time is not recorded.
+        """
+        if self._span is None or not self._span.start <= offset < self._span.end:
+            if offset >= self._end and time.monotonic() - self._end_seen < TIMES_SECONDS:
+                return None  # It has come since, and the index is not more precise.
+            self._span = self._times.span_of(offset)
+        return None if self._span is None else self._span.instant
+
+    def end(self) -> int | None:
+        """Return the length of the log without an incomplete last character, or None where there is no log."""
+        try:
+            descriptor = open_regular(self.run.log)
         except FileNotFoundError:
             return None
         try:
@@ -106,63 +127,117 @@ class Narration:
         finally:
             os.close(descriptor)
 
-    def next(self, place: Place) -> Batch:
-        """Return what there is for a reader at `place`."""
-        # The row first: when it says that the attempt has ended, the log that is read next is all of it.
-        job = self._job().as_of(place.attempt)
+    def take_steps(self, job: Job) -> bool:
+        """Read the steps of the job in this attempt if they may have changed; return whether they may have.
+
+        Fewer steps than before are ignored: they are read from a run directory that has been cleaned already, with a
+        row from before the attempt's end.
+        """
+        stamp = job.state, job.start_time, self._stamp() if job.state is State.RUNNING else None
+        if stamp == self._steps_stamp:
+            return False
+        self._steps_stamp = stamp
+        found = step_events(live_steps(job, self.run))
+        if len(found) >= len(self.steps):
+            self.steps = found
+        return True
+
+    def _stamp(self) -> tuple[int, int] | None:
+        try:
+            status = os.lstat(self.run.steps)
+        except OSError:
+            return None
+        return status.st_size, status.st_mtime_ns
+
+
+class EventSource:
+    """One job as this process knows it. `job` returns its row as last read, `run_of` an attempt's run directory."""
+
+    def __init__(self, job: Callable[[], Job], run_of: Callable[[Job], RunDirectory]) -> None:
+        self._job = job
+        self._run_of = run_of
+        self._attempts: dict[int, AttemptFiles] = {}
+        """The attempts that were read."""
+        self._status: tuple[Job | None, bytes] = None, b""
+
+    def running_in(self, attempt: int) -> RunDirectory | None:
+        """Return the run directory in which the attempt runs, or None where it does not run."""
+        job = self._job().as_of(attempt)
+        return self._files_of(job).run if job.state is State.RUNNING else None
+
+    def end_of_log(self) -> Position:
+        """Return the position behind what the present attempt has written, without an incomplete last character."""
+        job = self._job()
+        return Position(job.attempt, self._files_of(job).end() or 0)
+
+    def within_log(self, position: Position) -> Position:
+        """Return `position`, or the log's end where that lies before it.
+
+        The job may have truncated its log, or never have written so much. For the present attempt, while it runs.
+        """
+        job = self._job()
+        if position.attempt != job.attempt or job.state is State.COMPLETED:
+            return position
+        end = self._files_of(job).end()
+        return position if end is None or end >= position.offset else position._replace(offset=end)
+
+    def next(self, position: Position) -> Batch:
+        """Return what there is for a reader at `position`."""
+        # The row first: when it says that the attempt has ended, the log that is read next is complete.
+        job = self._job().as_of(position.attempt)
         files = self._files_of(job)
         ended = job.state is State.COMPLETED
-        instant = _time_of(job, files, place.position)
-        data = files.read(place.position, (job.log_bytes or 0) - place.position if ended else CHUNK_BYTES)
+        instant = _time_of(job, files, position.offset)
+        data = files.read(position.offset, (job.log_bytes or 0) - position.offset if ended else CHUNK_BYTES)
         if files.is_short and not ended:
-            place = self.within_log(place)
-        # The log before the steps, so that none is missed that begins in what was read. Those of an attempt that has
-        # ended are in the row, which came first.
+            position = self.within_log(position)
+        # The log before the steps, so that no step is missed that begins in what was read. The steps of an attempt that
+        # has ended are in the row, which came first.
         changed = files.take_steps(job) and not ended
-        framer = _framer(files, place)
+        framer = _framer(files, position)
         parts = []
-        said = b"" if ended else self._status_of(job)
-        if said != place.said:
-            parts.append(said)
-        final = ended and place.position + len(data) >= (job.log_bytes or 0)
+        status = b"" if ended else self._status_of(job)
+        if status != position.last_status:
+            parts.append(status)
+        final = ended and position.offset + len(data) >= (job.log_bytes or 0)
         parts += framer.frames(data, instant, final=final)
         if len(data) == CHUNK_BYTES or changed:
-            after = Place(place.attempt, framer.position, framer.shown, said)
-            return Batch(b"".join(parts), after, Then.AGAIN if changed else Then.MORE)
+            after = Position(position.attempt, framer.position, framer.steps_sent, status)
+            return Batch(b"".join(parts), after, Next.AGAIN if changed else Next.MORE)
         parts += framer.remaining_steps()
-        after = Place(place.attempt, framer.position, framer.shown, said)
+        after = Position(position.attempt, framer.position, framer.steps_sent, status)
         if not ended:
-            return Batch(b"".join(parts), after, Then.WAIT)
+            return Batch(b"".join(parts), after, Next.WAIT)
         short = framer.position < (job.log_bytes or 0)
-        if place.attempt == self._job().attempt:
+        if position.attempt == self._job().attempt:
             parts.append(frame(complete_event(job), Cursor(job.attempt, job.log_bytes or 0)))
-            return Batch(b"".join(parts), after, Then.END, short)
-        following = Place(place.attempt + 1, 0)
+            return Batch(b"".join(parts), after, Next.END, short)
+        following = Position(position.attempt + 1, 0)
         parts.append(frame(attempt_event(self._job(), following.attempt), following.cursor))
-        return Batch(b"".join(parts), following, Then.MORE, short)
+        return Batch(b"".join(parts), following, Next.MORE, short)
 
-    def up_to(self, place: Place, limit: Place) -> Batch | None:
-        """Return what brings a reader nearer to `limit`, which lies at or behind `place` in the same running attempt.
+    def next_until(self, position: Position, limit: Position) -> Batch | None:
+        """Return what comes before `limit`, which lies at or behind `position` in the same running attempt.
 
-        None where the log has become shorter, so that nothing does.
+        None where the log has become shorter than `limit`.
         """
-        size = min(CHUNK_BYTES, limit.position - place.position)
-        job = self._job().as_of(place.attempt)
+        size = min(CHUNK_BYTES, limit.offset - position.offset)
+        job = self._job().as_of(position.attempt)
         files = self._files_of(job)
-        instant = _time_of(job, files, place.position)
-        data = files.read(place.position, size)
+        instant = _time_of(job, files, position.offset)
+        data = files.read(position.offset, size)
         if len(data) < size:
             return None
-        framer = _framer(files, place)
-        parts = [limit.said] if limit.said != place.said else []
-        last = place.position + size == limit.position
+        framer = _framer(files, position)
+        parts = [limit.last_status] if limit.last_status != position.last_status else []
+        is_last = position.offset + size == limit.offset
         if data:
-            parts += framer.frames(data, instant, final=last)
-        if not last:
-            after = Place(place.attempt, framer.position, framer.shown, limit.said)
-            return Batch(b"".join(parts), after, Then.MORE)
-        parts += framer.remaining_steps(limit.shown or 0)
-        return Batch(b"".join(parts), limit, Then.WAIT)
+            parts += framer.frames(data, instant, final=is_last)
+        if not is_last:
+            after = Position(position.attempt, framer.position, framer.steps_sent, limit.last_status)
+            return Batch(b"".join(parts), after, Next.MORE)
+        parts += framer.remaining_steps(limit.steps_sent or 0)
+        return Batch(b"".join(parts), limit, Next.WAIT)
 
     def _files_of(self, job: Job) -> AttemptFiles:
         files = self._attempts.get(job.attempt)
@@ -176,11 +251,36 @@ class Narration:
         return self._status[1]
 
 
-def _framer(files: AttemptFiles, place: Place) -> LogFramer:
-    framer = LogFramer(place.position, attempt=place.attempt, shown=place.shown)
+def _framer(files: AttemptFiles, position: Position) -> LogFramer:
+    framer = LogFramer(position.offset, attempt=position.attempt, steps_sent=position.steps_sent)
     framer.take_steps(files.steps)
     return framer
 
 
-def _time_of(job: Job, files: AttemptFiles, position: int) -> datetime:
-    return files.time_of(position) or (job.end_time if job.state is State.COMPLETED else None) or utc_now()
+def _time_of(job: Job, files: AttemptFiles, offset: int) -> datetime:
+    return files.time_of(offset) or (job.end_time if job.state is State.COMPLETED else None) or utc_now()
+
+
+class RecentBatches:
+    """The batches that readers got last, for readers a little behind them: at most `capacity` bytes in all."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._batches: OrderedDict[tuple[str, Position], Batch] = OrderedDict()
+        self.size = 0
+        """Bytes that are held."""
+
+    def find(self, job_id: str, position: Position) -> Batch | None:
+        """Return the batch that follows `position`, or None where it is not held (any more)."""
+        return self._batches.get((job_id, position))
+
+    def add(self, job_id: str, position: Position, batch: Batch) -> None:
+        """Hold a batch that is the same for every reader at `position`; the oldest batches make room."""
+        key = job_id, position
+        if key in self._batches or len(batch.frames) > self._capacity:
+            return
+        self._batches[key] = batch
+        self.size += len(batch.frames)
+        while self.size > self._capacity:
+            _, oldest = self._batches.popitem(last=False)
+            self.size -= len(oldest.frames)

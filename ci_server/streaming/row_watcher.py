@@ -1,19 +1,23 @@
-"""Tells streams when their jobs' rows change, with one reader of the database for the whole process."""
+"""Wakes streams when their jobs' rows or files change; one reader of the database serves the whole process."""
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager
 
 from ci_common.errors import JobNotFound, Unavailable
 from ci_common.jobs import Job
-from ci_persistence.repository import JobRepository
+from ci_common.run_directory.layout import RunDirectory
+from ci_common.system.watch import FileWatcher, Watched
+from ci_persistence.repository import JobReader
 
 _SHORTEST_PAUSE = 0.001
 _PAUSE_PER_JOB = 0.0002
-"""Seconds between two looks for each row that is read, about four times as long as that takes: so looks take at most a
-fifth of the time. How long one took is not asked, since on a busy machine it mostly waited."""
+"""Seconds between two reads for each row, about four times as long as reading it takes: so reading takes at most a
+fifth of the time. The time of a read is not measured, since on a busy machine it is mostly waiting."""
 _RETRY_SECONDS = 1.0
+_LONGEST_WAIT = 60.0
+"""Seconds after which a wait ends by itself, in case a wake-up was lost."""
 
 logger = logging.getLogger(__name__)
 
@@ -24,11 +28,11 @@ class Follower:
     def __init__(self, job: Job, wake: Callable[[], None]) -> None:
         self.job = job
         self.gone = False
-        """The row has been deleted; `job` is what it was."""
+        """The row has been deleted; `job` is its last version."""
         self._wake = wake
 
-    def see(self, job: Job | None) -> None:
-        """Take a newer row, and wake the listener if it differs."""
+    def on_row(self, job: Job | None) -> None:
+        """Take a row, None where it is deleted, and wake the listener if it differs."""
         if job is None:
             self.gone = True
         elif (job.version, job.cancel_requested_time) == (self.job.version, self.job.cancel_requested_time):
@@ -38,13 +42,13 @@ class Follower:
         self._wake()
 
 
-class JobFeed:
-    """The rows of all jobs that somebody follows. Run `run` as a task for as long as the feed is used."""
+class RowWatcher:
+    """Watches the rows of all followed jobs. Run `run` as a task as long as the watcher is used."""
 
-    def __init__(self, repository: JobRepository) -> None:
+    def __init__(self, repository: JobReader) -> None:
         self._repository = repository
         self._followers: dict[str, set[Follower]] = {}
-        self._wanted = asyncio.Event()
+        self._has_followers = asyncio.Event()
 
     @asynccontextmanager
     async def follow(self, job: Job, wake: Callable[[], None]) -> AsyncIterator[Follower]:
@@ -52,10 +56,10 @@ class JobFeed:
         follower = Follower(job, wake)
         followers = self._followers.setdefault(job.id, set())
         followers.add(follower)
-        self._wanted.set()
+        self._has_followers.set()
         try:
-            # What changed before the follower was there, the feed has not told.
-            follower.see((await self._repository.get_many([job.id])).get(job.id))
+            # The row may have changed before the follower was there.
+            follower.on_row((await self._repository.get_many([job.id])).get(job.id))
             if follower.gone:
                 raise JobNotFound(f"there is no job {job.id}")
             yield follower
@@ -67,34 +71,61 @@ class JobFeed:
     async def run(self) -> None:
         """Read the rows of followed jobs after every change of the database, for ever."""
         while True:
-            await self._wanted.wait()
+            await self._has_followers.wait()
             try:
                 if await self._follow_changes():
                     continue
             except Unavailable as exc:
-                logger.warning("streams cannot see changes of their jobs at present: %s", exc)
+                logger.warning("streams do not see changes of their jobs at present: %s", exc)
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _follow_changes(self) -> bool:
-        """Look at every change until nobody listens any more: then return True."""
-        async with aclosing(self._repository.changes(self._see)) as changes:
+        """Read the rows after every change, until there are no followers: then return True."""
+        async with aclosing(self._repository.changes(self._on_row)) as changes:
             async for _ in changes:
                 if not self._followers:
-                    self._wanted.clear()
+                    self._has_followers.clear()
                     return True
-                await self._look()
+                await self._read()
                 await asyncio.sleep(max(_SHORTEST_PAUSE, len(self._followers) * _PAUSE_PER_JOB))
         return False
 
-    def _see(self, job: Job) -> None:
+    def _on_row(self, job: Job) -> None:
         for follower in tuple(self._followers.get(job.id, ())):
-            follower.see(job)
+            follower.on_row(job)
 
-    async def _look(self) -> None:
+    async def _read(self) -> None:
         """Read the rows of all followed jobs once."""
         if not self._followers:
             return
         jobs = await self._repository.get_many(list(self._followers))
         for job_id, followers in list(self._followers.items()):
             for follower in tuple(followers):
-                follower.see(jobs.get(job_id))
+                follower.on_row(jobs.get(job_id))
+
+
+class Wakeups(ExitStack):
+    """The wake-ups of one tail: by `wake`, and by changes of the run directory while a job runs in it."""
+
+    def __init__(self, watcher: FileWatcher) -> None:
+        super().__init__()
+        self._watcher = watcher
+        self._run: RunDirectory | None = None
+        self._subscription = self.enter_context(watcher.subscribe())
+
+    def watch(self, run: RunDirectory | None) -> None:
+        """Watch this run directory, and no other."""
+        if run == self._run:
+            return
+        self._run = run
+        paths = () if run is None else ((run.log, Watched.CONTENT), (run.path, Watched.ENTRIES))
+        self.close()
+        self._subscription = self.enter_context(self._watcher.subscribe(*paths))
+
+    def wake(self) -> None:
+        """End the present wait, or the next one."""
+        self._subscription.wake()
+
+    async def wait(self) -> None:
+        """Return after a change, or after a minute."""
+        await self._subscription.wait(_LONGEST_WAIT)

@@ -12,14 +12,13 @@ from starlette.requests import Request
 
 from ci_common.errors import FieldError, InvalidRequest, InvalidUpload, TooLarge
 from ci_common.parsing.text import check_line, printable
-from ci_server.http.bodies import body_of
-from ci_server.http.request_reading import MAX_JSON_BYTES
-from ci_server.uploads.blocks import BLOCK_BYTES, BlockWriter
-from ci_server.uploads.preamble import Preamble
+from ci_server.http.requests import MAX_JSON_BYTES, body_chunks
+from ci_server.uploads.staging import BLOCK_BYTES, BlockWriter
 
 _LENGTH = re.compile(r"[0-9]{1,20}")
 _FORM_BYTES = MAX_JSON_BYTES + 64 * 1024
 """What a form may have around its file."""
+_PREAMBLE_BYTES = 64 * 1024
 _LONGEST_NAME = 1024
 """Characters of the name of the uploaded file."""
 _LONGEST_TYPE = 1024
@@ -28,7 +27,7 @@ _LONGEST_TYPE = 1024
 
 @dataclass(slots=True)
 class ReceivedForm:
-    """What a form held, its file already on disk."""
+    """What a form contained; its file is already on disk."""
 
     filename: str
     size: int
@@ -38,7 +37,7 @@ class ReceivedForm:
 
 @dataclass(slots=True)
 class _Part:
-    """The part of the form that is being read."""
+    """The part of the form that is being parsed."""
 
     headers: dict[bytes, bytes] = field(default_factory=dict)
     header_name: bytes = b""
@@ -46,12 +45,38 @@ class _Part:
     name: str = ""
 
 
+class _Preamble:
+    """Leaves out what stands before a form's first boundary (RFC 2046, 5.1.1), which the parser does not accept."""
+
+    def __init__(self, boundary: bytes) -> None:
+        self._delimiter = b"\r\n--" + boundary
+        self._held = b"\r\n"  # As if a line had ended before the form.
+        self._left_out = 0
+        self.is_over = False
+
+    def leave_out(self, chunk: bytes) -> bytes:
+        """Return what of the next chunk belongs to the form. Raises InvalidUpload."""
+        if self.is_over:
+            return chunk
+        text = self._held + chunk
+        begin = text.find(self._delimiter)
+        self._left_out += len(chunk) if begin < 0 else begin
+        if self._left_out > _PREAMBLE_BYTES:
+            raise InvalidUpload(f"no line of the form's first {_PREAMBLE_BYTES} bytes begins with its boundary")
+        if begin < 0:
+            self._held = text[1 - len(self._delimiter) :]
+            return b""
+        self.is_over = True
+        self._held = b""
+        return text[begin + 2 :]
+
+
 class _Form:
     """Takes the form's fields from the parser's callbacks: `file` into blocks to be written, `spec` into memory."""
 
     def __init__(self, boundary: bytes, max_file_bytes: int) -> None:
         self._max_file_bytes = max_file_bytes
-        self._preamble = Preamble(boundary)
+        self._preamble = _Preamble(boundary)
         self._received = 0
         self._part = _Part()
         self.complete = False
@@ -60,7 +85,7 @@ class _Form:
         self.digest = hashlib.sha256()
         self.spec: bytearray | None = None
         self.pending: list[bytes] = []
-        """What of the file is still to be written; whole chunks are not copied."""
+        """The file's bytes that are still to be written; whole chunks are not copied."""
         self._parser = MultipartParser(
             boundary,
             {
@@ -82,7 +107,7 @@ class _Form:
         self._parser.write(self._preamble.leave_out(chunk))
 
     def finish(self) -> None:
-        """Take note of the body's end. Raises InvalidUpload and FormParserError."""
+        """Check that the body is complete. Raises InvalidUpload and FormParserError."""
         if not self._preamble.is_over:
             raise InvalidUpload("the body has no line that begins with the form's boundary")
         self._parser.finalize()
@@ -128,7 +153,7 @@ class _Form:
         self.pending.append(data[start:end])
 
     def take(self) -> list[bytes]:
-        """Return what of the file is still to be written, and begin another block."""
+        """Return the file's bytes that are still to be written, and begin another block."""
         block, self.pending = self.pending, []
         return block
 
@@ -137,7 +162,7 @@ class _Form:
 
 
 def announced_bytes(request: Request, max_bytes: int) -> int:
-    """Return how long the request's form says it is, 0 where it does not. Raises TooLarge."""
+    """Return the length that the request announces, 0 where it does not. Raises TooLarge."""
     length = request.headers.get("content-length", "")
     announced = int(length) if _LENGTH.fullmatch(length) else 0
     if announced > max_bytes + _FORM_BYTES:
@@ -148,11 +173,11 @@ def announced_bytes(request: Request, max_bytes: int) -> int:
 async def receive_upload(
     request: Request, destination: Path, max_bytes: int, on_written: Callable[[int], None]
 ) -> ReceivedForm:
-    """Write the form's file to `destination`, and return what else the form held.
+    """Write the form's file to `destination`, and return what else the form contained.
 
-    Most of a large one is on the disk then, but whoever relies on it has to synchronise it.
+    The file is written, but not yet synchronised to the end.
 
-    `on_written` takes the size of each block that has been written, and may raise. Further raises InvalidRequest,
+    `on_written` takes the size of each block that has been written, and may raise. Also raises InvalidRequest,
     InvalidUpload, TooLarge, RequestStalled, OSError, and ClientDisconnect where the connection is cut.
     """
     header = request.headers.get("content-type", "")
@@ -167,7 +192,7 @@ async def receive_upload(
     try:
         form = _Form(boundary, max_bytes)
         with destination.open("xb", buffering=0) as file:
-            await _write(body_of(request), form, BlockWriter(file.fileno(), form.digest, on_written))
+            await _write(body_chunks(request), form, BlockWriter(file.fileno(), form.digest, on_written))
     except FormParserError as exc:
         raise InvalidUpload(f"the body is not a form that can be read: {exc}") from exc
     if not form.complete:

@@ -7,13 +7,14 @@ import pytest
 
 from ci_common.jobs import Conclusion, Job, State
 from ci_persistence.repository import JobFilter, Lease
-from tests.contracts.job_repository_place import Base, Repository
+from ci_persistence.storage import Storage
+from tests.contracts.job_repository_place import Base
 from tests.helpers.jobs import NOON, PLENTY, bring, new_job
 
 
 class ListingSuite(Base):
     @pytest.fixture
-    async def jobs(self, repository: Repository, lease: Lease) -> list[Job]:
+    async def jobs(self, repository: Storage, lease: Lease) -> list[Job]:
         """Return four jobs, newest first, one in each state."""
         fields: list[dict[str, Any]] = [
             {"type": "sleep", "project": "alpha", "labels": {"branch": "main", "os": "linux"}},
@@ -53,15 +54,13 @@ class ListingSuite(Base):
             (JobFilter(project="alpha", states=frozenset({State.QUEUED}), text="linux", since=NOON), [3]),
         ],
     )
-    async def test_filters(
-        self, repository: Repository, jobs: list[Job], where: JobFilter, expected: list[int]
-    ) -> None:
+    async def test_filters(self, repository: Storage, jobs: list[Job], where: JobFilter, expected: list[int]) -> None:
         assert await repository.list_jobs(where, limit=10) == [jobs[number] for number in expected]
 
-    async def test_finds_by_part_of_the_id(self, repository: Repository, jobs: list[Job]) -> None:
+    async def test_finds_by_part_of_the_id(self, repository: Storage, jobs: list[Job]) -> None:
         assert await repository.list_jobs(JobFilter(text=jobs[2].id[9:].upper()), limit=10) == [jobs[2]]
 
-    async def test_pages_cover_everything_once(self, repository: Repository, jobs: list[Job]) -> None:
+    async def test_pages_cover_everything_once(self, repository: Storage, jobs: list[Job]) -> None:
         first = await repository.list_jobs(JobFilter(), limit=3)
         await repository.add(new_job(), max_queued=PLENTY)
         second = await repository.list_jobs(JobFilter(), limit=3, older_than=first[-1].id)

@@ -10,36 +10,35 @@ import pytest
 from ci_common.errors import StaleWrite, Unavailable
 from ci_common.jobs import Job
 from ci_persistence.repository import Lease
-from tests.contracts.job_repository_place import Base, Place, Repository, said, tell
+from ci_persistence.storage import Storage
+from tests.contracts.job_repository_place import Base, Place, said, tell
 from tests.helpers.jobs import NOON, PLENTY, new_job
 from tests.helpers.waiting import eventually
 
 
 class Concurrency(Base):
     @pytest.fixture
-    async def other(self, place: Place) -> AsyncIterator[Repository]:
+    async def other(self, place: Place) -> AsyncIterator[Storage]:
         """A second repository on the same jobs."""
         other = place.repository()
         await other.open()
         yield other
         await other.close()
 
-    async def test_64_tasks_add(self, repository: Repository) -> None:
+    async def test_64_tasks_add(self, repository: Storage) -> None:
         async def add_some() -> list[Job]:
             return [await repository.add(new_job(), max_queued=PLENTY) for _ in range(8)]
 
         added = [job for jobs in await asyncio.gather(*(add_some() for _ in range(64))) for job in jobs]
         assert await repository.queued() == sorted(added, key=lambda job: job.id)
 
-    async def test_two_repositories_share_the_limit(self, repository: Repository, other: Repository) -> None:
+    async def test_two_repositories_share_the_limit(self, repository: Storage, other: Storage) -> None:
         adding = (place.add(new_job(), max_queued=30) for _ in range(40) for place in (repository, other))
         outcomes = await asyncio.gather(*adding, return_exceptions=True)
         assert sum(isinstance(outcome, Job) for outcome in outcomes) == 30
         assert len(await repository.queued()) == len(await other.queued()) == 30
 
-    async def test_one_of_many_racing_updates_wins(
-        self, repository: Repository, other: Repository, lease: Lease
-    ) -> None:
+    async def test_one_of_many_racing_updates_wins(self, repository: Storage, other: Storage, lease: Lease) -> None:
         job = await repository.add(new_job(), max_queued=PLENTY)
         racing = (
             (repository if number % 2 else other).update(job, lease, error=f"writer {number}") for number in range(20)
@@ -49,7 +48,7 @@ class Concurrency(Base):
         assert winners == [await repository.get(job.id)]
         assert sum(isinstance(outcome, StaleWrite) for outcome in outcomes) == 19
 
-    async def test_a_cancelled_caller_hurts_no_other(self, repository: Repository) -> None:
+    async def test_a_cancelled_caller_hurts_no_other(self, repository: Storage) -> None:
         tasks = [asyncio.create_task(repository.add(new_job(), max_queued=PLENTY)) for _ in range(30)]
         await asyncio.sleep(0)
         for task in tasks[::2]:
@@ -58,7 +57,7 @@ class Concurrency(Base):
         assert {job.id for job in added} <= {job.id for job in await repository.queued()}
         await asyncio.wait(tasks)
 
-    async def test_two_processes_add(self, place: Place, repository: Repository) -> None:
+    async def test_two_processes_add(self, place: Place, repository: Storage) -> None:
         body = """
             say("ready")
             heard()
@@ -93,11 +92,11 @@ class Concurrency(Base):
 
 
 class Changes(Base):
-    async def test_the_first_comes_at_once(self, repository: Repository) -> None:
+    async def test_the_first_comes_at_once(self, repository: Storage) -> None:
         async with asyncio.timeout(5), aclosing(repository.changes()) as changes:
             await anext(changes)
 
-    async def test_every_writer_is_seen(self, place: Place, repository: Repository, lease: Lease) -> None:
+    async def test_every_writer_is_seen(self, place: Place, repository: Storage, lease: Lease) -> None:
         """Whoever looks after each yield has seen every commit, whoever made it."""
         other = place.repository()
         await other.open()
@@ -126,7 +125,7 @@ class Changes(Base):
         await other.close()
 
     async def test_a_cancel_request_and_an_update_are_changes(
-        self, place: Place, repository: Repository, lease: Lease
+        self, place: Place, repository: Storage, lease: Lease
     ) -> None:
         job = await repository.add(new_job(), max_queued=PLENTY)
         other = place.repository()
@@ -141,7 +140,7 @@ class Changes(Base):
                 await anext(changes)
         await other.close()
 
-    async def test_ends_with_unavailable_when_closed(self, repository: Repository) -> None:
+    async def test_ends_with_unavailable_when_closed(self, repository: Storage) -> None:
         async def follow() -> None:
             async for _ in repository.changes():
                 followed.set()

@@ -8,20 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent, indent
-from typing import Protocol
 
 import pytest
 
 from ci_common.system.processes import this_process
-from ci_persistence.metrics import JobFigures
-from ci_persistence.repository import JobRepository, LeaderLease, Lease
-from ci_persistence.retention import JobRetention
+from ci_persistence.repository import Lease
+from ci_persistence.storage import Storage
 from tests.helpers.waiting import PATIENCE
-
-
-class Repository(JobRepository, JobRetention, JobFigures, LeaderLease, Protocol):
-    """What an implementation of storage is."""
-
 
 _CHILD = """
 import asyncio, sys
@@ -51,7 +44,7 @@ asyncio.run(main())
 class Place:
     """Where jobs are kept, for the length of a test."""
 
-    repository: Callable[[], Repository]
+    repository: Callable[[], Storage]
     """Return one more repository, not yet open, on the same jobs."""
     imports: str
     expression: str
@@ -83,14 +76,14 @@ class Base:
         raise NotImplementedError
 
     @pytest.fixture
-    async def repository(self, place: Place) -> AsyncIterator[Repository]:
+    async def repository(self, place: Place) -> AsyncIterator[Storage]:
         repository = place.repository()
         await repository.open()
         yield repository
         await repository.close()
 
     @pytest.fixture
-    async def lease(self, repository: Repository) -> Lease:
+    async def lease(self, repository: Storage) -> Lease:
         lease = await repository.acquire(this_process(), 60)
         assert lease is not None
         return lease

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from ci_common.errors import JobAlreadyCompleted, JobNotFound, QueueFull, StaleWrite, Unavailable
-from ci_common.ids import new_job_id
 from ci_common.jobs import (
     ACTIVE_STATES,
     TRANSITIONS,
@@ -21,9 +20,11 @@ from ci_common.jobs import (
     State,
     StepResult,
     StepStatus,
+    new_job_id,
 )
 from ci_persistence.repository import Lease
-from tests.contracts.job_repository_place import Base, Place, Repository
+from ci_persistence.storage import Storage
+from tests.contracts.job_repository_place import Base, Place
 from tests.helpers.jobs import NOON, PLENTY, bring, new_job
 
 EVERYTHING = {
@@ -71,7 +72,7 @@ class Lifetime(Base):
         assert len(await repository.queued()) == 10
         await repository.close()
 
-    async def test_installation_stays(self, place: Place, repository: Repository) -> None:
+    async def test_installation_stays(self, place: Place, repository: Storage) -> None:
         first = await repository.installation()
         other = place.repository()
         await other.open()
@@ -83,7 +84,7 @@ class Lifetime(Base):
 
 class Jobs(Base):
     @pytest.mark.parametrize("fields", [{}, EVERYTHING], ids=["least", "everything"])
-    async def test_returns_what_was_added(self, repository: Repository, fields: dict[str, Any]) -> None:
+    async def test_returns_what_was_added(self, repository: Storage, fields: dict[str, Any]) -> None:
         new = new_job(**fields)
         job = await repository.add(new, max_queued=PLENTY)
         assert (job.state, job.version, job.attempt) == (State.QUEUED, 0, 1)
@@ -94,17 +95,17 @@ class Jobs(Base):
         assert {name: getattr(as_asked, name) for name in fields} == fields
         assert await repository.get(job.id) == job
 
-    async def test_refuses_an_id_twice_and_keeps_the_first(self, repository: Repository) -> None:
+    async def test_refuses_an_id_twice_and_keeps_the_first(self, repository: Storage) -> None:
         job = await repository.add(new_job(), max_queued=PLENTY)
         with pytest.raises(ValueError, match="id"):
             await repository.add(new_job(id=job.id, type="sleep"), max_queued=PLENTY)
         assert await repository.get(job.id) == job
 
-    async def test_refuses_values_that_json_cannot_hold(self, repository: Repository) -> None:
+    async def test_refuses_values_that_json_cannot_hold(self, repository: Storage) -> None:
         with pytest.raises(ValueError, match="JSON"):
             await repository.add(new_job(payload={"a": float("nan")}), max_queued=PLENTY)
 
-    async def test_unknown_jobs(self, repository: Repository, lease: Lease) -> None:
+    async def test_unknown_jobs(self, repository: Storage, lease: Lease) -> None:
         job = await repository.add(new_job(), max_queued=PLENTY)
         absent = Job(**{field: getattr(job, field) for field in ("type", "submit_time")}, id=new_job_id())
         with pytest.raises(JobNotFound, match=absent.id):
@@ -116,7 +117,7 @@ class Jobs(Base):
         assert await repository.get_many([absent.id, job.id, job.id]) == {job.id: job}
         assert await repository.get_many([]) == {}
 
-    async def test_the_limit_counts_queued_jobs_only(self, repository: Repository, lease: Lease) -> None:
+    async def test_the_limit_counts_queued_jobs_only(self, repository: Storage, lease: Lease) -> None:
         first = await repository.add(new_job(), max_queued=2)
         second = await repository.add(new_job(), max_queued=2)
         with pytest.raises(QueueFull):
@@ -129,21 +130,21 @@ class Jobs(Base):
         await repository.update(second, lease, **cancelled)
         await repository.add(new_job(), max_queued=2)
 
-    async def test_a_full_queue_hurts_no_other_write(self, repository: Repository) -> None:
+    async def test_a_full_queue_hurts_no_other_write(self, repository: Storage) -> None:
         adding = (repository.add(new_job(), max_queued=3) for _ in range(20))
         outcomes = await asyncio.gather(*adding, return_exceptions=True)
         assert sum(isinstance(outcome, QueueFull) for outcome in outcomes) == 17
         added = {outcome.id for outcome in outcomes if isinstance(outcome, Job)}
         assert {job.id for job in await repository.queued()} == added
 
-    async def test_queued_is_in_starting_order(self, repository: Repository, lease: Lease) -> None:
+    async def test_queued_is_in_starting_order(self, repository: Storage, lease: Lease) -> None:
         priorities = [0, 5, -1, 5, 0]
         jobs = [await repository.add(new_job(priority=p), max_queued=PLENTY) for p in priorities]
         started = await repository.add(new_job(priority=9), max_queued=PLENTY)
         await bring(repository, lease, started, State.STARTING)
         assert await repository.queued() == [jobs[1], jobs[3], jobs[0], jobs[4], jobs[2]]
 
-    async def test_active_are_starting_and_running(self, repository: Repository, lease: Lease) -> None:
+    async def test_active_are_starting_and_running(self, repository: Storage, lease: Lease) -> None:
         jobs = {}
         for state in State:
             job = await repository.add(new_job(), max_queued=PLENTY)
@@ -153,7 +154,7 @@ class Jobs(Base):
 
 
 class Cancelling(Base):
-    async def test_the_first_request_stands_and_the_version_stays(self, repository: Repository) -> None:
+    async def test_the_first_request_stands_and_the_version_stays(self, repository: Storage) -> None:
         job = await repository.add(new_job(), max_queued=PLENTY)
         first = await repository.request_cancel(job.id, NOON)
         assert (first.cancel_requested_time, first.version) == (NOON, job.version)
@@ -161,11 +162,11 @@ class Cancelling(Base):
         assert again == first == await repository.get(job.id)
 
     @pytest.mark.parametrize("state", [State.STARTING, State.RUNNING])
-    async def test_active_jobs_take_the_request(self, repository: Repository, lease: Lease, state: State) -> None:
+    async def test_active_jobs_take_the_request(self, repository: Storage, lease: Lease, state: State) -> None:
         job = await bring(repository, lease, await repository.add(new_job(), max_queued=PLENTY), state)
         assert (await repository.request_cancel(job.id, NOON)).cancel_requested_time == NOON
 
-    async def test_a_completed_job_takes_none(self, repository: Repository, lease: Lease) -> None:
+    async def test_a_completed_job_takes_none(self, repository: Storage, lease: Lease) -> None:
         asked = await repository.add(new_job(), max_queued=PLENTY)
         asked = await repository.request_cancel(asked.id, NOON)
         for job in (asked, await repository.add(new_job(), max_queued=PLENTY)):
@@ -175,7 +176,7 @@ class Cancelling(Base):
             assert await repository.get(job.id) == completed
 
     async def test_an_update_does_not_lose_a_request_that_came_meanwhile(
-        self, repository: Repository, lease: Lease
+        self, repository: Storage, lease: Lease
     ) -> None:
         job = await repository.add(new_job(), max_queued=PLENTY)
         await repository.request_cancel(job.id, NOON)
@@ -199,7 +200,7 @@ EARLIER = Attempt(
 
 
 class Updating(Base):
-    async def test_returns_and_keeps_every_field(self, repository: Repository, lease: Lease) -> None:
+    async def test_returns_and_keeps_every_field(self, repository: Storage, lease: Lease) -> None:
         job = await repository.add(new_job(max_attempts=4), max_queued=PLENTY)
         job = await bring(repository, lease, job, State.RUNNING)
         steps = (
@@ -233,13 +234,13 @@ class Updating(Base):
         assert (emptied.reason, emptied.error, emptied.steps) == (None, None, ())
 
     @pytest.mark.parametrize("field", ["id", "type", "payload", "priority", "cancel_requested_time", "version", "nope"])
-    async def test_refuses_what_is_not_the_controllers(self, repository: Repository, lease: Lease, field: str) -> None:
+    async def test_refuses_what_is_not_the_controllers(self, repository: Storage, lease: Lease, field: str) -> None:
         job = await repository.add(new_job(), max_queued=PLENTY)
         with pytest.raises(ValueError, match=field):
             await repository.update(job, lease, **{field: getattr(job, field, 1)})
         assert await repository.get(job.id) == job
 
-    async def test_begins_another_attempt_and_keeps_the_earlier(self, repository: Repository, lease: Lease) -> None:
+    async def test_begins_another_attempt_and_keeps_the_earlier(self, repository: Storage, lease: Lease) -> None:
         job = await repository.add(new_job(max_attempts=2), max_queued=PLENTY)
         job = await bring(repository, lease, job, State.RUNNING)
         anew: dict[str, Any] = {"state": State.QUEUED, "start_time": None, "runtime": None, "not_before": NOON}
@@ -249,7 +250,7 @@ class Updating(Base):
         assert again == await repository.get(job.id)
         assert (again.attempt, again.earlier_attempts) == (2, (EARLIER,))
 
-    async def test_refuses_another_version(self, repository: Repository, lease: Lease) -> None:
+    async def test_refuses_another_version(self, repository: Storage, lease: Lease) -> None:
         job = await repository.add(new_job(), max_queued=PLENTY)
         newer = await repository.update(job, lease, error="first")
         with pytest.raises(StaleWrite):
@@ -259,7 +260,7 @@ class Updating(Base):
     @pytest.mark.parametrize("before", State)
     @pytest.mark.parametrize("after", State)
     async def test_keeps_to_the_transitions(
-        self, repository: Repository, lease: Lease, before: State, after: State
+        self, repository: Storage, lease: Lease, before: State, after: State
     ) -> None:
         job = await bring(repository, lease, await repository.add(new_job(max_attempts=2), max_queued=PLENTY), before)
         changes: dict[str, Any] = {"state": after, "start_time": None, "end_time": None, "conclusion": None}

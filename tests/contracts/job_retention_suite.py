@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from ci_common.errors import JobNotFound, StaleWrite
-from ci_common.ids import new_job_id
-from ci_common.jobs import Attempt, Conclusion, Job, State
+from ci_common.jobs import Attempt, Conclusion, Job, State, new_job_id
 from ci_common.system.processes import this_process
 from ci_persistence.repository import JobFilter, Lease
 from ci_persistence.retention import Ended, Removal
-from tests.contracts.job_repository_place import Base, Repository
+from ci_persistence.storage import Storage
+from tests.contracts.job_repository_place import Base
 from tests.helpers.jobs import NOON, PLENTY, bring, new_job
 
 FAILURES = frozenset({Conclusion.FAILED, Conclusion.ERRORED})
@@ -24,7 +24,7 @@ def hours(number: int) -> timedelta:
 
 class Finding(Base):
     @pytest.fixture
-    async def jobs(self, repository: Repository, lease: Lease) -> list[Job]:
+    async def jobs(self, repository: Storage, lease: Lease) -> list[Job]:
         """Return six completed jobs; the one with number n ended n hours after noon. Others have not completed."""
         kinds: list[tuple[Conclusion, dict[str, Any]]] = [
             (Conclusion.SUCCEEDED, {"project": "alpha"}),
@@ -66,29 +66,29 @@ class Finding(Base):
         ],
     )
     async def test_finds_the_oldest_first(
-        self, repository: Repository, jobs: list[Job], where: Ended, expected: list[int]
+        self, repository: Storage, jobs: list[Job], where: Ended, expected: list[int]
     ) -> None:
         assert await repository.ended(where, limit=10) == [jobs[number].id for number in expected]
         assert await repository.ended(where, limit=1) == [jobs[number].id for number in expected[:1]]
 
-    async def test_jobs_that_ended_at_once_are_kept_by_their_ids(self, repository: Repository, lease: Lease) -> None:
+    async def test_jobs_that_ended_at_once_are_kept_by_their_ids(self, repository: Storage, lease: Lease) -> None:
         jobs = [await repository.add(new_job(), max_queued=PLENTY) for _ in range(4)]
         jobs = [await bring(repository, lease, job, State.COMPLETED) for job in jobs]
         assert await repository.ended(Ended(keep=1), limit=10) == [job.id for job in jobs[:3]]
 
-    async def test_crowded_projects(self, repository: Repository, jobs: list[Job]) -> None:
+    async def test_crowded_projects(self, repository: Storage, jobs: list[Job]) -> None:
         assert sorted(await repository.crowded_projects(0)) == ["alpha", "beta"]
         assert await repository.crowded_projects(2) == ["alpha"]
         assert await repository.crowded_projects(3) == []
 
 
 class Deleting(Base):
-    async def finished(self, repository: Repository, lease: Lease, **fields: Any) -> Job:
+    async def finished(self, repository: Storage, lease: Lease, **fields: Any) -> Job:
         return await bring(
             repository, lease, await repository.add(new_job(**fields), max_queued=PLENTY), State.COMPLETED
         )
 
-    async def test_a_deleted_job_is_gone_and_leaves_a_removal(self, repository: Repository, lease: Lease) -> None:
+    async def test_a_deleted_job_is_gone_and_leaves_a_removal(self, repository: Storage, lease: Lease) -> None:
         job = await self.finished(repository, lease, image="busybox")
         other = await self.finished(repository, lease)
         assert await repository.removals(limit=9) == []
@@ -101,7 +101,7 @@ class Deleting(Base):
         assert await repository.delete([job.id]) == []
         assert await repository.count_removals() == 1
 
-    async def test_nothing_can_be_written_about_it_any_more(self, repository: Repository, lease: Lease) -> None:
+    async def test_nothing_can_be_written_about_it_any_more(self, repository: Storage, lease: Lease) -> None:
         job = await self.finished(repository, lease)
         await repository.delete([job.id])
         with pytest.raises(JobNotFound):
@@ -110,7 +110,7 @@ class Deleting(Base):
             await repository.request_cancel(job.id, NOON)
 
     @pytest.mark.parametrize("state", [State.QUEUED, State.STARTING, State.RUNNING])
-    async def test_what_has_not_completed_stays(self, repository: Repository, lease: Lease, state: State) -> None:
+    async def test_what_has_not_completed_stays(self, repository: Storage, lease: Lease, state: State) -> None:
         active = await bring(repository, lease, await repository.add(new_job(), max_queued=PLENTY), state)
         completed = await self.finished(repository, lease)
         later = await self.finished(repository, lease)
@@ -118,7 +118,7 @@ class Deleting(Base):
         assert await repository.delete(asked) == [later.id, completed.id]
         assert await repository.get(active.id) == active
 
-    async def test_a_removal_names_the_runtimes_of_all_attempts(self, repository: Repository, lease: Lease) -> None:
+    async def test_a_removal_names_the_runtimes_of_all_attempts(self, repository: Storage, lease: Lease) -> None:
         job = await repository.add(new_job(max_attempts=2), max_queued=PLENTY)
         job = await repository.update(job, lease, state=State.STARTING, runtime="docker")
         earlier = Attempt(number=1, conclusion=Conclusion.ERRORED, end_time=NOON, runtime="docker")
@@ -133,7 +133,7 @@ class Deleting(Base):
         left = {removal.job_id: removal.runtimes for removal in await repository.removals(limit=9)}
         assert left == {job.id: {"docker", "process"}, cancelled.id: frozenset()}
 
-    async def test_many_at_once_let_others_write_in_between(self, repository: Repository, lease: Lease) -> None:
+    async def test_many_at_once_let_others_write_in_between(self, repository: Storage, lease: Lease) -> None:
         jobs = [await repository.add(new_job(), max_queued=PLENTY) for _ in range(1000)]
         ended = {"state": State.COMPLETED, "conclusion": Conclusion.CANCELLED, "end_time": NOON}
         await asyncio.gather(*(repository.update(job, lease, **ended) for job in jobs))
@@ -146,13 +146,13 @@ class Deleting(Base):
         assert len(set(left)) > 2, "somebody else's write has waited for all of it"
         assert await repository.count_removals() == 1000
 
-    async def test_two_who_delete_the_same_share_it(self, repository: Repository, lease: Lease) -> None:
+    async def test_two_who_delete_the_same_share_it(self, repository: Storage, lease: Lease) -> None:
         jobs = [await self.finished(repository, lease) for _ in range(10)]
         ids = [job.id for job in jobs]
         deleted = await asyncio.gather(repository.delete(ids), repository.delete(ids))
         assert sorted(deleted[0] + deleted[1]) == ids
 
-    async def test_only_the_leader_deletes_as_one_and_forgets(self, repository: Repository, lease: Lease) -> None:
+    async def test_only_the_leader_deletes_as_one_and_forgets(self, repository: Storage, lease: Lease) -> None:
         job = await self.finished(repository, lease)
         await repository.release(lease)
         newer = await repository.acquire(this_process(), 60, NOON)
@@ -169,7 +169,7 @@ class Deleting(Base):
         await repository.forget_removals([job.id], newer)
         assert await repository.count_removals() == 0
 
-    async def test_removals_are_read_in_pages(self, repository: Repository, lease: Lease) -> None:
+    async def test_removals_are_read_in_pages(self, repository: Storage, lease: Lease) -> None:
         jobs = [await self.finished(repository, lease) for _ in range(5)]
         await repository.delete([job.id for job in jobs])
         first = await repository.removals(limit=3)

@@ -11,16 +11,16 @@ import pytest
 from ci_common.errors import LeadershipLost
 from ci_common.pool import NO_POOL
 from ci_common.system.processes import ProcessIdentity, identity_of, this_process
-from ci_persistence.repository import Held, Installation, JobRepository, LeaderLease, Lease
-from ci_persistence.retention import JobRetention
-from tests.contracts.job_repository_place import Base, Place, Repository, said, tell
+from ci_persistence.repository import Installation, Lease, LeaseState
+from ci_persistence.storage import Storage
+from tests.contracts.job_repository_place import Base, Place, said, tell
 from tests.helpers.jobs import PLENTY, new_job
 
 ELSEWHERE = ProcessIdentity(1, "1", "another machine")
 
 
 class LeaderLeaseSuite(Base):
-    async def test_one_leads_even_within_one_process(self, place: Place, repository: Repository) -> None:
+    async def test_one_leads_even_within_one_process(self, place: Place, repository: Storage) -> None:
         lease = await repository.acquire(this_process(), 10)
         assert lease is not None
         other = place.repository()
@@ -35,16 +35,16 @@ class LeaderLeaseSuite(Base):
         await other.renew(second, 10)
         await other.close()
 
-    async def test_a_lease_that_was_not_renewed_can_be_taken(self, repository: Repository) -> None:
+    async def test_a_lease_that_was_not_renewed_can_be_taken(self, repository: Storage) -> None:
         lease = await repository.acquire(ELSEWHERE, 10)
         assert lease is not None
-        seen = await repository.held()
-        assert seen == Held(lease.fence, 0, 10)
+        seen = await repository.lease_state()
+        assert seen == LeaseState(lease.fence, 0, 10)
         assert await repository.acquire(this_process(), 10) is None
         await repository.renew(lease, 11)
         assert await repository.acquire(this_process(), 10, seen) is None, "it has been renewed meanwhile"
-        seen = await repository.held()
-        assert seen == Held(lease.fence, 1, 11)
+        seen = await repository.lease_state()
+        assert seen == LeaseState(lease.fence, 1, 11)
         second = await repository.acquire(this_process(), 10, seen)
         assert second is not None
         assert second.fence > lease.fence
@@ -52,14 +52,14 @@ class LeaderLeaseSuite(Base):
             await repository.renew(lease, 10)
         assert await repository.acquire(ELSEWHERE, 10, seen) is None, "somebody else was quicker"
 
-    async def test_a_lease_that_ran_out_goes_on_while_nobody_took_it(self, repository: Repository) -> None:
+    async def test_a_lease_that_ran_out_goes_on_while_nobody_took_it(self, repository: Storage) -> None:
         lease = await repository.acquire(this_process(), 10)
         assert lease is not None
-        seen = await repository.held()
+        seen = await repository.lease_state()
         await repository.renew(lease, 10)
         assert await repository.acquire(this_process(), 10, seen) is None
 
-    async def test_only_the_leader_says_whose_database_it_is(self, place: Place, repository: Repository) -> None:
+    async def test_only_the_leader_says_whose_database_it_is(self, place: Place, repository: Storage) -> None:
         lease = await repository.acquire(this_process(), 10)
         assert lease is not None
         await repository.bind(lease, Installation("i", "/data"))
@@ -68,23 +68,23 @@ class LeaderLeaseSuite(Base):
             await repository.bind(lease, Installation("j", "/elsewhere"))
         assert await repository.installation() == Installation("i", "/data")
 
-    async def test_a_released_lease_is_over(self, repository: Repository) -> None:
+    async def test_a_released_lease_is_over(self, repository: Storage) -> None:
         job = await repository.add(new_job(), max_queued=PLENTY)
         lease = await repository.acquire(this_process(), 10)
         assert lease is not None
         await repository.release(lease)
         await repository.release(lease)
-        assert await repository.held() is None
+        assert await repository.lease_state() is None
         with pytest.raises(LeadershipLost):
             await repository.renew(lease, 10)
         with pytest.raises(LeadershipLost):
             await repository.update(job, lease, error="x")
 
-    async def test_a_former_leader_writes_nothing(self, repository: Repository) -> None:
+    async def test_a_former_leader_writes_nothing(self, repository: Storage) -> None:
         """Whatever takes a lease as its proof has a case here."""
         job = await repository.add(new_job(), max_queued=PLENTY)
         former = await repository.acquire(this_process(), 10)
-        present = await repository.acquire(this_process(), 10, await repository.held())
+        present = await repository.acquire(this_process(), 10, await repository.lease_state())
         assert former is not None
         assert present is not None
         writes: dict[str, Callable[[Lease], Awaitable[object]]] = {
@@ -95,17 +95,17 @@ class LeaderLeaseSuite(Base):
             "publish_pool": lambda lease: repository.publish_pool(NO_POOL, lease),
             "forget_removals": lambda lease: repository.forget_removals([job.id], lease),
         }
-        proving = {name for protocol in (JobRepository, JobRetention, LeaderLease) for name in proven_calls(protocol)}
+        proving = set(proven_calls(Storage))
         assert writes.keys() == proving - {"release"}, "release does nothing where another leads"
-        before = await repository.held(), await repository.get(job.id)
+        before = await repository.lease_state(), await repository.get(job.id)
         for write in writes.values():
             with pytest.raises(LeadershipLost):
                 await write(former)
         await repository.release(former)
-        assert (await repository.held(), await repository.get(job.id)) == before
+        assert (await repository.lease_state(), await repository.get(job.id)) == before
         assert (await repository.update(job, present, error="present")).error == "present"
 
-    async def test_a_dead_holder_is_replaced_at_once_and_a_living_one_is_not(self, repository: Repository) -> None:
+    async def test_a_dead_holder_is_replaced_at_once_and_a_living_one_is_not(self, repository: Storage) -> None:
         with subprocess.Popen(["sleep", "60"]) as process:
             holder = identity_of(process.pid)
             assert holder is not None
@@ -117,7 +117,7 @@ class LeaderLeaseSuite(Base):
         assert second is not None
         assert second.fence > lease.fence
 
-    async def test_of_four_processes_one_leads(self, place: Place, repository: Repository) -> None:
+    async def test_of_four_processes_one_leads(self, place: Place, repository: Storage) -> None:
         body = """
             heard()
             lease = await repository.acquire(this_process(), 60)

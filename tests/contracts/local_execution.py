@@ -9,8 +9,8 @@ import pytest
 from ci_common.archives.unpack import UnpackLimits
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
-from ci_common.system.reserved_space import Ballast
-from ci_common.system.tasks import alongside
+from ci_common.system.disk import Ballast
+from ci_common.system.tasks import background_task
 from ci_common.system.watch import FileWatcher
 from ci_common.times import utc_now
 from ci_controller.execution.protocol import Execution
@@ -45,7 +45,7 @@ class LocalBench(ScriptBench):
             try:
                 async with FileWatcher() as watcher:
                     execution = execution_on(runtime, data, watcher)
-                    async with alongside(execution.run(), name="execution"), cleaned_afterwards(execution):
+                    async with background_task(execution.run(), name="execution"), cleaned_afterwards(execution):
                         yield execution
             finally:
                 await runtime.close()

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from ci_common.errors import RuntimeUnavailable
-from ci_common.ids import new_job_id
+from ci_common.jobs import new_job_id
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_controller.policy.verdicts import WorkloadPhase
@@ -100,11 +100,10 @@ class TestEngineGone(DockerBench):
                 await exhausted(heard, events)
 
     async def test_an_engine_that_goes_breaks_a_stop(self, runtime: Runtime, relay: Relay, trial: MakeTrial) -> None:
-        one = trial(f"trap ': >ready' TERM; {FOREVER}")
-        await one.to_gate()
-        await one.through_gate()
+        one = trial(f"trap ': >heard' TERM; {READY}; {FOREVER}")
+        await one.running()
         stop = asyncio.create_task(runtime.stop(one.key, 2))
-        await eventually((one.workspace / "ready").exists, "the job has heard SIGTERM")
+        await eventually((one.workspace / "heard").exists, "the job has received SIGTERM")
         await relay.cut()
         with pytest.raises(RuntimeUnavailable):
             await stop

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from ci_common.ids import new_job_id
-from ci_common.jobs import Job
+from ci_common.jobs import Job, new_job_id
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.times import utc_now

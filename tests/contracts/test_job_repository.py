@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 pytest.register_assert_rewrite(
-    "tests.contracts.job_figures_suite",
+    "tests.contracts.job_metrics_suite",
     "tests.contracts.job_listing_suite",
     "tests.contracts.job_repository_concurrency_suite",
     "tests.contracts.job_repository_place",
@@ -16,8 +16,8 @@ pytest.register_assert_rewrite(
 )
 
 from ci_persistence.sqlite.repository import SQLiteJobRepository  # noqa: E402
-from tests.contracts.job_figures_suite import FiguresSuite  # noqa: E402
 from tests.contracts.job_listing_suite import ListingSuite  # noqa: E402
+from tests.contracts.job_metrics_suite import MetricsSuite  # noqa: E402
 from tests.contracts.job_repository_concurrency_suite import ConcurrencySuite  # noqa: E402
 from tests.contracts.job_repository_place import Place  # noqa: E402
 from tests.contracts.job_repository_suite import JobSuite  # noqa: E402
@@ -45,7 +45,7 @@ class TestListingOnSQLite(OnSQLite, ListingSuite):
     pass
 
 
-class TestFiguresOnSQLite(OnSQLite, FiguresSuite):
+class TestMetricsOnSQLite(OnSQLite, MetricsSuite):
     pass
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ci_client.aio import CiClient
-from ci_common.ids import new_job_id
+from ci_common.jobs import new_job_id
 from tests.e2e.conftest import Starter
 from tests.engine.api import EngineAPI
 from tests.helpers.following import finished, says, text_of, until, waits_for

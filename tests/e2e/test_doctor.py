@@ -13,13 +13,12 @@ from typing import Any
 
 import pytest
 
-from ci_common.ids import new_job_id
-from ci_common.jobs import NewJob, StartWay, State
+from ci_common.jobs import NewJob, StartWay, State, new_job_id
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
 from ci_common.times import utc_now
-from ci_controller.doctor import workloads
+from ci_controller.doctor import leftovers
 from ci_controller.doctor.examine import examine
 from ci_controller.runtime.docker import containers as bodies
 from ci_controller.runtime.docker import probing
@@ -141,7 +140,7 @@ async def test_containers_of_nobody_are_named_with_what_removes_them(
     stranger = make(data.jobs, installation="b" * 32, job=new_job_id(), attempt="1")
     other = make(data.path.parent, installation="b" * 32, job=new_job_id(), attempt="1")
     assert (await found(settings))["containers"][0], "they are new: a controller may be at work"
-    monkeypatch.setattr(workloads, "_SETTLED", timedelta(0))
+    monkeypatch.setattr(leftovers, "SETTLED", timedelta(0))
     findings = [f for f in await examine(settings) if f.name == "containers"]
     assert {f.remedy: f.ok for f in findings} == {
         f"docker rm --force --volumes {name}": None for name in (orphan, helper, stranger)
@@ -166,13 +165,11 @@ async def test_containers_that_wait_are_the_pools_and_those_taken_their_jobs(
     await repository.update(job, lease, state=State.RUNNING, start_time=utc_now())
     await repository.close()
     data.waiting_run(waiting).path.mkdir(parents=True)
-    monkeypatch.setattr(workloads, "_SETTLED", timedelta(0))
-    assert "running jobs" in await found(settings), "nothing runs the job yet"
+    monkeypatch.setattr(leftovers, "SETTLED", timedelta(0))
     for workload in (waiting, taken):
         make(data.pool, installation=ours, job=workload, attempt="0")
     findings = await found(settings)
     assert findings["containers"] == (True, "1 of ours, each with its job", "")
-    assert "running jobs" not in findings
     name = make(data.pool, installation=ours, job=lost, attempt="0")
     assert (await found(settings))["containers"][2] == f"docker rm --force --volumes {name}"
 
@@ -182,7 +179,12 @@ def test_the_command(settings: Settings) -> None:
     command = [sys.executable, "-m", "ci_cli", "doctor"]
     done = subprocess.run([*command, "--json"], env=env, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
-    assert {finding["name"] for finding in json.loads(done.stdout)} >= {"server", "database", "engine", "disk use"}
+    assert {finding["name"] for finding in json.loads(done.stdout)} >= {
+        "server",
+        "database",
+        "engine",
+        "data directory",
+    }
     assert (
         "ok       limits in a container  memory"
         in subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False).stdout

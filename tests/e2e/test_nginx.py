@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from ci_client.aio import CiClient
-from ci_client.stream import complete_event_of
+from ci_client.events import complete_event_of
 from ci_selftest.faults.held_ports import held_port
 from tests.helpers.following import finished, says, until
 from tests.helpers.markdown import Page

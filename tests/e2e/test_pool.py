@@ -99,7 +99,7 @@ async def test_what_waits_is_shown(service: Service, environment: dict[str, str]
     shown = subprocess.run(listing, env={**environment, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
     assert kind["kind"] in shown.stdout
-    assert "1 of at most 2 containers wait" in shown.stdout
+    assert "1 of at most 2 containers are warm" in shown.stdout
 
 
 async def test_what_waits_survives_a_kill_and_goes_with_an_orderly_end(

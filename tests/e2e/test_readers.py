@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from ci_client.aio import CiClient
-from ci_client.stream import complete_event_of
-from ci_common.events import Event
+from ci_client.events import complete_event_of
+from ci_common.stream import Event
 from tests.helpers.service import Service
 
 NOISE = r"""

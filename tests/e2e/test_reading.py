@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from ci_common.settings import Settings
-from ci_common.system.process_start import state_and_start_of
+from ci_common.system.processes import state_and_start_of
 from tests.e2e.conftest import Starter
 from tests.helpers.reader_processes import readers_of
 from tests.helpers.service import Service, zipped

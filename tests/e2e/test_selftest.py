@@ -64,7 +64,7 @@ def story_of(outcome: dict[str, Any]) -> str:
 
 async def test_a_byte_that_is_lost_on_its_way_is_found(tmp_path: Path, runtime: str, shell_image: str) -> None:
     options = Options(SEED, None, runtime, shell_image, parent=tmp_path / "selftest", relay=losing)
-    outcome = await Run(options).carry_out()
+    outcome = await Run(options).execute()
     broken = outcome.broken()
     assert broken[Promise.LOST] > 0
     assert broken[Promise.FORGOTTEN] == broken[Promise.RUN_TWICE] == 0

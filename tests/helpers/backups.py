@@ -10,12 +10,11 @@ from typing import Any
 
 from ci_common.jobs import Attempt, Conclusion, Job, State
 from ci_common.run_directory.layout import DataDirectory
-from ci_common.run_directory.logs import LogTimes
+from ci_common.run_directory.output import LogTimes
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
-from ci_common.times import utc_now
-from ci_controller.backup.restoring import Restored, restore_backup
-from ci_controller.ownership import take_possession
+from ci_controller.backup.restore import Restored, restore_backup
+from ci_controller.ownership import claim_database
 from ci_persistence.repository import Lease
 from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.jobs import NOON, PLENTY, new_job
@@ -97,9 +96,9 @@ async def placed(directory: Path) -> AsyncIterator[Place]:
     repository = SQLiteJobRepository(settings.db_path)
     await repository.open()
     try:
-        await take_possession(repository, data, utc_now, patience=1)
         lease = await repository.acquire(this_process(), 600)
         assert lease is not None
+        await claim_database(repository, lease, data, settings.db_path)
         yield Place(settings, data, repository, lease)
     finally:
         await repository.close()

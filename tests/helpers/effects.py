@@ -26,7 +26,7 @@ READS = frozenset(
             "active",
             "unfinished",
             "ping",
-            "installation_id",
+            "installation",
             "held",
             "get_holders",
             "pool",

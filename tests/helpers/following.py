@@ -6,7 +6,7 @@ from typing import Any
 
 from ci_client.aio import CiClient
 from ci_client.errors import ClientError
-from ci_common.events import LOG, Event
+from ci_common.stream import LOG, Event
 from tests.helpers.waiting import PATIENCE
 
 

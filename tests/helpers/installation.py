@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from ci_common.ids import new_job_id
-from ci_common.jobs import Job, NewJob, State
+from ci_common.jobs import Job, NewJob, State, new_job_id
 from ci_common.run_directory import tickets
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings

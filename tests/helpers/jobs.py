@@ -3,8 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ci_common.ids import new_job_id
-from ci_common.jobs import Conclusion, Job, NewJob, State
+from ci_common.jobs import Conclusion, Job, NewJob, State, new_job_id
 from ci_persistence.repository import JobRepository, Lease
 
 NOON = datetime(2025, 1, 31, 12, 0, 0, 123456, tzinfo=UTC)

@@ -54,7 +54,7 @@ def _of_run(mark: str, directory: Path) -> Iterator[Left]:
             words = (entry / "cmdline").read_bytes()
             if any(helper in words for helper in _OF_MULTIPROCESSING):
                 continue
-            named = b"\0".join([words, os.readlink(entry / "cwd").encode() + b"/"])
+            named = b"\0".join([words, os.fsencode(os.readlink(entry / "cwd")) + b"/"])
             if f"{directory}/".encode() in named or f"{VARIABLE}={mark}".encode() in (entry / "environ").read_bytes():
                 yield Left(int(entry.name), words.replace(b"\0", b" ").decode(errors="replace").strip())
 

@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from ci_server.detection.python.python_project import python_steps
+from ci_server.detection.python.steps import python_steps
 from tests.helpers.service import tree
 
 BUILT = '[build-system]\nrequires = ["setuptools"]\n[project]\nname = "thing"\n'

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import cast
 
 from ci_common.errors import LeadershipLost
-from ci_common.ids import new_job_id
+from ci_common.jobs import new_job_id
 from ci_common.run_directory import tickets
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings

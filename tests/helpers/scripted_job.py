@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
-from ci_common.cursors import Cursor
-from ci_common.ids import new_job_id
-from ci_common.run_directory.logs import cut_piece
+from ci_common.jobs import new_job_id
+from ci_common.run_directory.output import cut_piece
+from ci_common.stream import Cursor
 
 
 @dataclass

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from ci_common.cursors import Cursor
+from ci_common.stream import Cursor
 from ci_selftest.faults.held_ports import held_port
 from tests.helpers.scripted_job import ScriptedJob, framed
 from tests.helpers.waiting import PATIENCE

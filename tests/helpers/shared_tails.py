@@ -11,13 +11,12 @@ from ci_common.errors import JobNotFound
 from ci_common.jobs import Conclusion, Job, State
 from ci_common.run_directory.layout import RunDirectory
 from ci_common.system.watch import FileWatcher
-from ci_server.http.shutdown import Leaving
-from ci_server.streaming.batches import RecentBatches
-from ci_server.streaming.connections import Reader
-from ci_server.streaming.event_source import Place
+from ci_server.http.shutdown import Shutdown
+from ci_server.streaming.event_source import Position, RecentBatches
+from ci_server.streaming.framing import Reader
 from ci_server.streaming.row_watcher import Follower
 from ci_server.streaming.shared_tail import SharedTail, Sources
-from ci_server.streaming.tails import Tails
+from ci_server.streaming.streams import Tails
 from tests.helpers.jobs import NOON
 from tests.helpers.waiting import eventually
 
@@ -50,7 +49,7 @@ class OneJob:
     def change(self, **changes: Any) -> None:
         self.job = replace(self.job, version=self.job.version + 1, **changes)
         for follower in self.followers:
-            follower.see(self.job)
+            follower.on_row(self.job)
 
 
 class Connection:
@@ -96,14 +95,14 @@ class World:
     def __init__(self, run: RunDirectory, watcher: FileWatcher) -> None:
         self.run = run
         self.database = OneJob()
-        self.leaving = Leaving()
+        self.shutdown = Shutdown()
         self.recent = RecentBatches(RECENT)
-        sources: Any = (self.database, watcher, self.database, self.leaving, lambda _: run, self.recent)
+        sources: Any = (self.database, watcher, self.database, self.shutdown, lambda _: run, self.recent)
         self.tails = Tails(Sources(*sources))
 
     def join(self, position: int = 0) -> tuple[Connection, SharedTail]:
         connection = Connection()
-        return connection, self.tails.join(self.database.job, connection.reader, Place(1, position), b"")
+        return connection, self.tails.join(self.database.job, connection.reader, Position(1, position), b"")
 
     def write(self, data: bytes) -> None:
         with self.run.log.open("ab") as log:

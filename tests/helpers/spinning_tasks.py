@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ci_common.archives.unpacking import unpack_task
+from ci_common.archives.tasks import unpack_task
 from ci_common.sandbox.child import Caller, TaskFunction
 from ci_server.detection.tasks import read_task
 

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from ci_common.jobs import Conclusion, Job, State
-from ci_common.timeline import Station
+from ci_common.timeline import Milestone
 from ci_controller.runtime.protocol import WAITING, Runtime, WorkloadKey
 from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.installation import Installation, completed
@@ -46,7 +46,7 @@ async def check_invariants(
 
 async def is_cleared(repository: SQLiteJobRepository, job_id: str) -> bool:
     """Tell whether it is noted that all of a job has gone, which is the last that is written of it."""
-    return Station.CLEARED in (await repository.get(job_id)).trace
+    return Milestone.CLEARED in (await repository.get(job_id)).trace
 
 
 def but_for_its_path(job: Job) -> Job:

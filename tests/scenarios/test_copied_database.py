@@ -5,7 +5,11 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 
+import pytest
+
 from ci_common.jobs import Conclusion, ReasonCode, State
+from ci_common.owner_file import WrongDataDirectory
+from ci_controller.ownership import adopt, plan_adoption
 from tests.helpers.installation import Installation, completed, nothing_left, reached
 from tests.helpers.waiting import eventually
 
@@ -30,6 +34,11 @@ async def test_a_copy_leaves_the_running_jobs_of_the_original_alone(installation
         ignored = shutil.ignore_patterns("gate", "console", "stop")  # Not even `cp -r` reads from a FIFO.
         shutil.copytree(original.data.path, copy.data.path, ignore=ignored)
 
+        with pytest.raises(WrongDataDirectory, match="is a copy of"):
+            async with copy.controller():
+                pass
+        async with copy.repository() as copied:
+            await adopt(await plan_adoption(copy.settings, copied, as_copy=False), copied, lambda _: None)
         async with copy.repository() as copied, copy.controller() as others:
             there = await completed(copied, job.id)
             assert there.reason is not None

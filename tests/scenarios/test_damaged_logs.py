@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ci_common.jobs import Conclusion, Job, ReasonCode, State, StepStatus
-from ci_common.system.append_only import allow_changes, make_append_only
+from ci_common.system.trees import allow_changes, make_append_only
 from ci_controller.execution import logs
 from tests.helpers.installation import Installation, completed, reached
 from tests.helpers.waiting import eventually

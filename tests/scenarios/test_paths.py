@@ -1,4 +1,4 @@
-"""The path of a job to its end: each station has its time, and the end comes once nothing is written any more."""
+"""The path of a job to its end: each milestone has its time, and the end comes once nothing is written any more."""
 
 import asyncio
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import pytest
 
 from ci_common.jobs import Conclusion, State
 from ci_common.spec import Retry
-from ci_common.timeline import Station, in_order
+from ci_common.timeline import Milestone, in_order
 from ci_controller.policy.verdicts import WorkloadPhase
 from ci_controller.run_directory import preparation
 from ci_controller.runtime.protocol import EngineStatus, WorkloadKey
@@ -17,26 +17,26 @@ from tests.helpers.waiting import eventually
 from tests.scenarios.invariants import is_cleared
 
 UNTIL_TOLD = "echo up; while [ ! -e go ]; do sleep 0.05; done; exit 4"
-QUEUE = (Station.SEEN, Station.STARTING)
-BEGIN = (*QUEUE, Station.CREATED, Station.AT_GATE, Station.RUNNING, Station.GATE_OPENED)
-END = (Station.EXIT_SEEN, Station.COLLECTED, Station.COMPLETING)
-ALL = (*BEGIN, Station.FIRST_OUTPUT, *END)
+QUEUE = (Milestone.SEEN, Milestone.STARTING)
+BEGIN = (*QUEUE, Milestone.CREATED, Milestone.AT_GATE, Milestone.RUNNING, Milestone.GATE_OPENED)
+END = (Milestone.EXIT_SEEN, Milestone.COLLECTED, Milestone.COMPLETING)
+ALL = (*BEGIN, Milestone.FIRST_OUTPUT, *END)
 
 
 def passed(times: Mapping[str, int]) -> tuple[str, ...]:
-    """Return the stations in the order of the path, which is that of their times."""
-    stations = tuple(in_order(times))
-    assert [instant for _, instant in stations] == sorted(times.values())
-    return tuple(name for name, _ in stations)
+    """Return the milestones in the order of the path, which is that of their times."""
+    milestones = tuple(in_order(times))
+    assert [instant for _, instant in milestones] == sorted(times.values())
+    return tuple(name for name, _ in milestones)
 
 
-async def test_every_station_of_every_attempt_has_its_time(installation: Installation) -> None:
+async def test_every_milestone_of_every_attempt_has_its_time(installation: Installation) -> None:
     job = await installation.submit("echo out; exit 3", retry=Retry(max_attempts=2, backoff=0.1))
     async with installation.repository() as repository, installation.controller():
         ended = await completed(repository, job.id)
         await eventually(lambda: is_cleared(repository, job.id), "it is noted that everything has gone")
-        assert passed((await repository.get(job.id)).trace) == (*ALL, Station.COMPLETED, Station.CLEARED)
-    assert tuple(ended.arrival) == (Station.PERSISTING,)
+        assert passed((await repository.get(job.id)).trace) == (*ALL, Milestone.COMPLETED, Milestone.CLEARED)
+    assert tuple(ended.arrival) == (Milestone.PERSISTING,)
     first, last = ended.earlier_attempts[0].trace, ended.trace
     assert passed(first) == passed(last) == ALL
     assert max(ended.arrival.values()) <= min(first.values())
@@ -54,7 +54,7 @@ async def test_what_a_controller_knew_that_died_is_read_from_files_or_missing(in
         async with installation.controller():
             (installation.data.run(job.id, 1).workspace / "go").touch()
             ended = await completed(repository, job.id)
-    assert passed(ended.trace) == tuple(station for station in ALL if station is not Station.RUNNING)
+    assert passed(ended.trace) == tuple(milestone for milestone in ALL if milestone is not Milestone.RUNNING)
 
 
 async def test_what_a_job_leaves_behind_writes_nothing_after_its_end(installation: Installation) -> None:

@@ -16,7 +16,7 @@ from tests.helpers.installation import Installation, completed
 from tests.helpers.waiting import eventually
 
 POINTS = [
-    "list_workloads/1/after",
+    "list_workloads/2/after",
     *(f"{call}/1/{t}" for call in ("delete_tree", "forget_removals") for t in ("before", "after")),
 ]
 
@@ -112,7 +112,7 @@ async def test_deleted_the_moment_it_completed(installation: Installation, caplo
 async def test_what_cannot_be_removed_holds_up_nothing_else(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ci_controller.gc.remover.RETRY_SECONDS", 0.2)
+    monkeypatch.setattr("ci_controller.gc.deleted_jobs.DeletedJobs.retry_seconds", 0.2)
     stuck, job = await finished(installation), await finished(installation)
     async with installation.repository() as repository, installation.controller() as parts:
         runtime = parts.runtimes[installation.runtime]
@@ -137,7 +137,7 @@ async def test_files_stay_while_the_engine_cannot_be_seen(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without its answer nobody knows whether a workload still writes there."""
-    monkeypatch.setattr("ci_controller.gc.remover.RETRY_SECONDS", 0.2)
+    monkeypatch.setattr("ci_controller.gc.deleted_jobs.DeletedJobs.retry_seconds", 0.2)
     job = await finished(installation)
     async with installation.repository() as repository, installation.controller() as parts:
         runtime = parts.runtimes[installation.runtime]

@@ -91,7 +91,7 @@ async def someone_leads_after(repository: SQLiteJobRepository, term: int) -> boo
 
 
 async def present_term(repository: SQLiteJobRepository) -> int:
-    held = await repository.held()
+    held = await repository.lease_state()
     return 0 if held is None else held.fence
 
 

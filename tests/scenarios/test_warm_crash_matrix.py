@@ -10,7 +10,7 @@ import pytest
 from ci_common.jobs import Conclusion, Job, StartWay
 from ci_common.spec import ExecutionPlan, Retry
 from ci_common.times import utc_now
-from ci_controller.gc import janitor
+from ci_controller.gc.workloads import OrphanWorkloads
 from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.cases import play_each
 from tests.helpers.doomed import Doomed, death_of, dying
@@ -128,7 +128,7 @@ async def test_what_an_attempt_took_goes_though_another_follows(
     installation: Installation, point: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No row names what an earlier attempt took, so its container is not to look like a stranger's."""
-    monkeypatch.setattr(janitor, "ORPHAN_SECONDS", 3600.0)
+    monkeypatch.setattr(OrphanWorkloads, "grace_seconds", 3600.0)
     kind = replace(KINDS["has_an_upload"], steps=("echo run; exit 5",))
     later = Retry(max_attempts=2, backoff=3600, max_backoff=3600)
     async with prepared(kind, installation) as repository:

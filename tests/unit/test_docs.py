@@ -8,28 +8,28 @@ from pathlib import Path
 
 import click
 import pytest
-from starlette.routing import Route
 
 from ci_cli import main
 from ci_client import exits
 from ci_common.errors import RequestError
-from ci_common.events import ATTEMPT, COMPLETE, JOB_ID, LOG, STATUS, STEP
 from ci_common.job_types import JOB_TYPES, is_computed
 from ci_common.jobs import TRANSITIONS, Conclusion, Job, ReasonCode, State
 from ci_common.settings import Settings
 from ci_common.spec import Limits, Retry, Spec, Step
-from ci_common.timeline import Station
+from ci_common.stream import ATTEMPT, COMPLETE, JOB_ID, LOG, STATUS, STEP, WIRE_STATUS
+from ci_common.timeline import Milestone
 from ci_common.times import utc_now
-from ci_common.wire import WIRE_STATUS, CleanupRequest, job_on_wire
+from ci_common.wire import CleanupRequest, job_on_wire
 from ci_selftest.jobs.evidence import Promise
 from ci_selftest.schedule import Fault
-from ci_server.api import create_api
 from ci_server.detection.ci_yaml import read_ci_yaml
-from ci_server.detection.python.needs import DEVELOPMENT, TEST
-from ci_server.detection.python.python_project import PROJECT_FILES, TEST_FILES
-from ci_server.jobs.listing import ListQuery
+from ci_server.detection.python.steps import PROJECT_FILES, TEST_FILES
+from ci_server.detection.python.test_requirements import DEVELOPMENT, TEST
+from ci_server.http.requests import NoQuery
+from ci_server.jobs.list_endpoints import ListQuery
+from ci_server.jobs.read_endpoints import StreamQuery
 from ci_server.jobs.redaction import MASK, masked_env
-from ci_server.jobs.starting_points import StreamQuery
+from ci_server.routes import ENDPOINTS
 from scripts.make_docs import outdated
 from tests.helpers.installation import ROOT
 from tests.helpers.markdown import Page, codes, pages, table
@@ -56,7 +56,7 @@ def options_of(command: click.Command) -> set[str]:
 
 
 def test_every_station_has_its_row() -> None:
-    assert first_codes(table(Page("docs/http.md").section("The stations of a job's path"))) == list(Station)
+    assert first_codes(table(Page("docs/http.md").section("The stations of a job's path"))) == list(Milestone)
 
 
 def test_generated_parts_are_up_to_date() -> None:
@@ -121,20 +121,6 @@ def test_every_exit_status_is_told_of() -> None:
     assert set(help_text) == known - {str(exits.EX_BROKEN_PIPE)}, "the last of `ci logs` alone"
 
 
-def test_every_route_has_its_row(tmp_path: Path) -> None:
-    api = create_api(Settings(db_path=tmp_path / "ci_jobs.db"))
-    routes = {
-        f"{method} {route.path.replace('{job_id}', '{id}')}"
-        for route in api.routes
-        if isinstance(route, Route)
-        for method in route.methods or ()
-        if method != "HEAD"
-    }
-    rows = table(Page("docs/http.md").section("Routes"))
-    assert set(first_codes(rows)) == routes
-    assert len(rows) == len(routes)
-
-
 def test_every_field_of_a_job_has_its_row() -> None:
     job = Job(id="", type="echo", submit_time=utc_now())
     assert first_codes(table(Page("docs/http.md").section("The job"))) == list(job_on_wire(job))
@@ -165,9 +151,12 @@ def test_masked_names() -> None:
 def test_every_query_parameter_is_described() -> None:
     page = Page("docs/http.md")
     assert set(first_codes(table(page.section("The list")))) == set(ListQuery.model_fields)
-    stream = next(row[1] for row in table(page.section("Routes")) if row[0] == "`GET /jobs/{id}/stream`")
+    stream = next(row[2] for row in table(page.section("Routes")) if row[0] == "`GET /jobs/{id}/stream`")
     named = {re.split("=", code)[0] for code in codes(stream)} - {"Last-Event-ID"}
     assert named == set(StreamQuery.model_fields)
+    for endpoint in ENDPOINTS:
+        for parameter in (endpoint.query or NoQuery).model_fields:
+            assert parameter in page.section("Routes") + page.section("The list"), f"{endpoint.path} {parameter}"
 
 
 def test_every_condition_of_a_cleanup_is_described() -> None:
@@ -219,11 +208,11 @@ def test_every_field_of_a_spec_has_its_row() -> None:
     assert "{" + ", ".join(Step.model_fields) + "}" in codes(meanings["`steps`"])
 
 
-def test_what_is_recognised_is_listed() -> None:
+def test_what_is_detected_is_listed() -> None:
     page = Page("docs/ci-yaml.md")
-    section = page.section("Projects that are recognised")
-    (recognised,) = (block.text.split() for block in page.blocks() if not block.language)
-    assert set(recognised) == {*PROJECT_FILES, *TEST_FILES}
+    section = page.section("Projects that are detected")
+    (detected,) = (block.text.split() for block in page.blocks() if not block.language)
+    assert set(detected) == {*PROJECT_FILES, *TEST_FILES}
     assert all(f"`{name}`" in section for name in (*TEST, *DEVELOPMENT))
 
 
@@ -233,11 +222,12 @@ def test_examples_are_valid(tmp_path: Path) -> None:
         assert read_ci_yaml(tmp_path, root=tmp_path) != Spec()
 
 
-def test_state_diagram_is_the_table() -> None:
-    (diagram,) = (block.text for block in Page("ARCHITECTURE.md").blocks() if "QUEUED" in block.text)
-    drawn = {tuple(line.split(" -> ")) for line in diagram.splitlines()}
-    assert drawn == {(before.name, after.name) for before, following in TRANSITIONS.items() for after in following}
-    assert re.findall(r"[A-Z]{5,}", Page("ARCHITECTURE.md").section("State machine"))[:4] == [s.name for s in State]
+def test_the_states_of_a_job_are_the_ones_in_the_code() -> None:
+    section = Page("ARCHITECTURE.md").section("States of a job")
+    described = {(codes(row[0])[0], codes(row[1])[0]) for row in table(section)}
+    assert described == {(before.name, after.name) for before, following in TRANSITIONS.items() for after in following}
+    (drawn,) = (block.text for block in Page("ARCHITECTURE.md").blocks() if "QUEUED" in block.text)
+    assert re.findall(r"[A-Z]{5,}", drawn) == [state.name for state in State]
 
 
 @EVERY_PAGE
@@ -264,12 +254,74 @@ def test_every_page_is_listed() -> None:
     assert here <= listed
 
 
+RESERVED = {36, 37, 38}
+"""Numbers of decisions that are being written."""
+DECISIONS = [page for page in PAGES if page.path.parent.name == "adr" and page.path.name != "README.md"]
+
+
 def test_decisions_are_numbered() -> None:
-    numbers = [page.path.name[:4] for page in PAGES if page.path.parent.name == "adr"]
-    assert numbers == [f"{number:04d}" for number in range(1, len(numbers) + 1)]
-    for page in PAGES:
-        if page.path.parent.name == "adr":
-            assert page.text.startswith(f"# {int(page.path.name[:4])}. "), page.name
+    numbers = [int(page.path.name[:4]) for page in DECISIONS]
+    assert numbers == [number for number in range(1, numbers[-1] + 1) if number in numbers or number not in RESERVED]
+    for page in DECISIONS:
+        assert page.text.startswith(f"# {int(page.path.name[:4])}. "), page.name
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.path.name[:4])
+def test_a_decision_has_context_decision_and_consequences(page: Page) -> None:
+    assert re.findall(r"^## (.+)$", page.text, re.MULTILINE) == ["Context", "Decision", "Consequences"]
+
+
+def test_every_decision_is_in_the_index_with_its_title() -> None:
+    rows = table(Page("docs/adr/README.md").text)
+    titles = [(page.path.name, page.text.partition("\n")[0].partition(". ")[2]) for page in DECISIONS]
+    assert [(Page("docs/adr/README.md").links()[i], row[1]) for i, row in enumerate(rows)] == titles
+
+
+NOT_HERE = {"tests/requirements.txt", "bench/peers/"}
+"""Paths in the projects of users, and in an earlier commit that a page names."""
+_PACKAGES = sorted(path.name for path in ROOT.glob("ci_*/") if (path / "__init__.py").exists())
+_DOTTED = re.compile(rf"(?<![\w/.])(?:{'|'.join(_PACKAGES)})(?:\.\w+)+")
+_PATH = re.compile(rf"(?<![\w/.-])(?:{'|'.join(_PACKAGES)}|tests|bench|scripts|examples|docs)/[\w./-]*")
+
+
+def is_there(name: str) -> bool:
+    """Return whether a path below the project, or a dotted name of a module or of something in one, exists."""
+    if "/" in name:
+        return (ROOT / name.rstrip(".")).exists()
+    words = name.split(".")
+    for length in range(len(words), 0, -1):
+        path = ROOT.joinpath(*words[:length])
+        module = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if module.exists():
+            return length == len(words) or re.search(rf"\b{words[length]}\b", module.read_text()) is not None
+    return False
+
+
+@EVERY_PAGE
+def test_modules_and_paths_that_are_named_exist(page: Page) -> None:
+    text = "\n".join([*codes(page.prose()), *(block.text for block in page.blocks())])
+    named = {*_DOTTED.findall(text), *_PATH.findall(text)}
+    assert {name for name in named - NOT_HERE if not is_there(name)} == set()
+
+
+def test_modules_that_docstrings_name_exist() -> None:
+    missing = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for package in _PACKAGES
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for code in codes(path.read_text())
+        for name in (*_DOTTED.findall(code), *_PATH.findall(code))
+        if not is_there(name)
+    }
+    assert missing == set()
+
+
+def test_every_folder_has_its_row_in_the_architecture() -> None:
+    folders = {
+        f"{path.parent.relative_to(ROOT)}/" for package in _PACKAGES for path in (ROOT / package).rglob("__init__.py")
+    }
+    rows = first_codes(table(Page("ARCHITECTURE.md").section("Folders")))
+    assert sorted(rows) == sorted(folders)
 
 
 def test_the_installed_version_is_in_the_changelog() -> None:

@@ -1,8 +1,8 @@
-"""Deleting what a job wrote, also where its files belong to users that this process is not.
+"""Deletes what a job wrote, including files of users other than this process's.
 
-The engine itself does that, which is root or can do as much: it is told to unpack an archive into a container that has
-the directory mounted, and puts a file of the archive into the place of what has its name. No program runs: the
-container is never started, and its image is an empty one of our own.
+The engine does that, since it is root or can do as much. It unpacks an archive into a container that has the directory
+mounted, and so replaces what is there by a file of the archive. No program runs: the container is never started, and
+its image is an empty one of our own.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ from ci_controller.runtime.docker.engine import Absent, Engine, Refusal, Traits
 log = logging.getLogger(__name__)
 
 EMPTY_IMAGE = "ci-server-empty:1"
-"""An image without a single file. What has this name counts only if it is that."""
+"""The name of an image without files. Another image that has this name is not used."""
 _MOUNTED = "/ci-reclaim"
 _LONGEST_USE_SECONDS = 600.0
 
 
 class Cleaner:
-    """Deletes what this process may not delete itself, by the engine."""
+    """Deletes, by the engine, what this process has no permission to delete."""
 
     def __init__(self, engine: Engine, installation_id: str) -> None:
         self._engine = engine
@@ -38,10 +38,10 @@ class Cleaner:
         self._importing = asyncio.Lock()
 
     async def delete(self, home: Path, name: Path, traits: Traits) -> None:
-        """Delete `name` below `home`, a directory that no job can replace or put another one in the place of.
+        """Delete `name` below `home`, a directory that no job can replace.
 
-        A link on the way leads nowhere but to somewhere below `home`. Raises OSError where something is left,
-        RuntimeFault where the engine refuses.
+        A link on the way cannot lead out of `home`. Raises OSError where something is left, RuntimeFault where the
+        engine refuses.
         """
         try:
             async with self._importing:
@@ -53,18 +53,18 @@ class Cleaner:
             parent.delete(name.name)
 
     async def _empty_image(self) -> str:
-        """Return the id of an image that has no file, which is made where the engine has none."""
+        """Return the id of the empty image, after creating it where the engine has none."""
         try:
             return await self._known_image()
         except Absent:
             params = {"fromSrc": "-", "repo": EMPTY_IMAGE.partition(":")[0], "tag": EMPTY_IMAGE.partition(":")[2]}
             async for line in self._engine.stream("POST", "images/create", params=params, data=_archive()):
                 if "error" in line:
-                    raise StartFault(f"the engine cannot make an empty image: {line['error']}") from None
+                    raise StartFault(f"the engine cannot create an empty image: {line['error']}") from None
             try:
                 return await self._known_image()
             except Absent as exc:
-                raise RuntimeUnavailable(f"the engine has made an empty image and does not have it: {exc}") from exc
+                raise RuntimeUnavailable(f"the engine has created an empty image and does not list it: {exc}") from exc
 
     async def _known_image(self) -> str:
         async with self._engine.call() as docker:
@@ -75,7 +75,7 @@ class Cleaner:
         return identity
 
     async def _replace(self, home: Path, name: Path, image: str, traits: Traits) -> None:
-        """Have the engine put an empty file of ours into the place of what is there."""
+        """Have the engine replace what is there by an empty file of ours."""
         config = helper_config(image, self._installation_id, ["/none"], [Mount(home, _MOUNTED)], traits)
         async with self._engine.call() as docker:
             helper = await docker.containers.create(config)
@@ -86,7 +86,7 @@ class Cleaner:
             await self._engine.remove_container(helper.id)
 
     async def remove_leftovers(self) -> None:
-        """Remove helpers that a controller left behind when it died, but none of one that lives."""
+        """Remove the helpers of controllers that died, and none of a controller that is alive."""
         async with self._engine.call() as docker:
             filters = {"label": [f"{INSTALLATION}={self._installation_id}", HELPER]}
             left = await docker.containers.list(all=True, filters=json.dumps(filters))
@@ -95,7 +95,7 @@ class Cleaner:
                 try:
                     await self._engine.remove_container(container.id)
                 except Refusal as exc:
-                    log.warning("a container that has helped cannot be removed: %s", exc)
+                    log.warning("a helper container cannot be removed: %s", exc)
 
 
 def _archive(*names: str) -> bytes:
@@ -110,7 +110,7 @@ def _archive(*names: str) -> bytes:
 
 
 def _is_in_use(maker: str, created: float) -> bool:
-    """Tell whether whoever made a helper may still need it; of one that cannot be seen from here, its age tells."""
+    """Return whether the process that made a helper may still need it: judged by age if it cannot be seen from here."""
     try:
         process = ProcessIdentity.from_json(maker)
     except ValueError:

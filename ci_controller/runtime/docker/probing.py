@@ -1,4 +1,4 @@
-"""Finds out by a container of its own what the engine's containers see and what limits they are held to."""
+"""Runs a probe container, which reports what the engine's containers see and which limits they are held to."""
 
 import asyncio
 import contextlib
@@ -47,19 +47,18 @@ exec >done
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a container has answered."""
+    """The answer of a probe container."""
 
     answered: bool
-    """Whether its answer came in time through the directory it was given."""
+    """Whether the answer came in time through the mounted directory."""
     reads_ours: bool
-    """Whether it read what we had written there."""
+    """Whether the container read what this process had written there."""
     through_fifo: bool
-    """Whether a word came to it through a FIFO there."""
+    """Whether the container read a word from a FIFO there."""
     notified: bool
-    """Whether inotify told us of what it wrote there."""
+    """Whether inotify reported what the container wrote there."""
     memory: int | None
-    """The limits that it found itself under, in bytes, processes and processors; None where there is no such file, or
-    no limit in it."""
+    """The limits that the container found, in bytes, processes and processors; None where it found none."""
     pids: int | None
     cpus: float | None
 
@@ -80,7 +79,7 @@ async def probe(engine: Engine, image: str, labels: Mapping[str, str], folder: P
 
 
 async def _answer(directory: Path, changes: Any) -> tuple[bool, bool]:
-    """Return whether the answer came, and whether a change was told of by then."""
+    """Return whether the answer came, and whether inotify reported a change."""
     deadline = asyncio.get_running_loop().time() + ANSWER_SECONDS
     notified = False
     while not os.path.lexists(directory / "done"):
@@ -92,7 +91,7 @@ async def _answer(directory: Path, changes: Any) -> tuple[bool, bool]:
 
 @contextmanager
 def _directory(folder: Path, token: str) -> Iterator[Path]:
-    """Yield a directory that a container may write to, whatever user it is; the folder above decides who else may."""
+    """Yield a directory that any user may write to; the folder above decides who can reach it."""
     directory = Path(tempfile.mkdtemp(prefix=".ci-doctor-", dir=folder))
     try:
         directory.chmod(0o777)
@@ -118,7 +117,7 @@ def _opened_gate(gate: Path) -> Iterator[None]:
 
 @asynccontextmanager
 async def _started(engine: Engine, name: str, config: dict[str, Any]) -> AsyncIterator[Any]:
-    """Yield what starts the container; it is gone at the end, also where its creation was not heard of."""
+    """Yield a function that starts the container, which is removed at the end even if no answer confirmed it."""
     try:
         async with engine.call() as docker:
             container = await docker.containers.create(config, name=name)

@@ -295,7 +295,7 @@ class DockerRuntime:
 
         What lies directly in jobs/ or pool/ no container can replace: it sees its own run directory at most.
         """
-        for folder in (self._data.jobs, self._data.pool):
+        for folder in (self._data.jobs, self._data.pool, self._data.incoming):
             if folder in path.parents:
                 return folder if path.parent == folder else folder / path.relative_to(folder).parts[0]
         raise ValueError(f"{path} is no job's")

@@ -16,7 +16,7 @@ from ci_common.errors import RuntimeUnavailable, StartFault
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
-from ci_common.system.descriptors import soft_limit_at_start
+from ci_common.system.process_tuning import soft_limit_at_start
 from ci_common.system.trees import delete_tree
 from ci_common.system.watch import FileWatcher, Watched
 from ci_controller.policy.verdicts import WorkloadPhase

@@ -186,7 +186,7 @@ def _become_subreaper() -> None:
 
 def _identity(pid: int) -> str:
     """Return the text that `ci_common.system.processes.ProcessIdentity.from_json` reads."""
-    from ci_common.system.process_start import pid_scope, start_time_of
+    from ci_common.system.processes import pid_scope, start_time_of
 
     return f'{{"pid": {pid}, "start": "{start_time_of(pid)}", "scope": "{pid_scope()}"}}'
 

@@ -1,1 +1,1 @@
-"""What the files of a Python project declare: dependencies, groups, indexes, sources."""
+"""What the files of a Python project declare: dependencies, extras, groups, package indexes and sources."""

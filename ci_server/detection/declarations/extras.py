@@ -5,10 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ci_server.detection.declarations.poetry import poetry_local_names, poetry_requirements
-from ci_server.detection.declarations.setup_cfg import NAME as SETUP_CFG
-from ci_server.detection.declarations.setup_cfg import SetupCfg, read_files
-from ci_server.detection.declarations.setup_py import NAME as SETUP_PY
-from ci_server.detection.declarations.setup_py import SetupArguments
+from ci_server.detection.declarations.setuptools_files import SETUP_CFG, SETUP_PY, SetupArguments, SetupCfg, read_files
 from ci_server.detection.reading.project_files import ProjectFiles
 from ci_server.detection.reading.requirements import (
     MAX_REQUIREMENTS,
@@ -29,7 +26,7 @@ _MAX_STEPS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """The requirements of an extra as far as they can be read, and the file that declares them."""
+    """The requirements of an extra, as far as they can be read, and the file that declares them."""
 
     file: str
     requirements: list[str]
@@ -38,7 +35,7 @@ class Extra:
 def read_extras(
     document: Mapping[str, Any], files: ProjectFiles, setup_cfg: SetupCfg, setup_py: SetupArguments
 ) -> dict[str, Extra]:
-    """Return the extras by their normal names. Raises InvalidRequest where a file that one is in is not sound."""
+    """Return the extras by their normal names. Raises InvalidRequest if a file that declares one is not valid."""
     declared = [
         *((name, Extra(SETUP_CFG, setup_cfg.requirements_of(name))) for name in setup_cfg.extra_names),
         *((name, Extra(SETUP_PY, setuptools_lines(lines))) for name, lines in setup_py.extras.items()),
@@ -46,7 +43,7 @@ def read_extras(
     ]
     found: dict[str, Extra] = {}
     for name, extra in declared:
-        # setuptools takes `name:marker` for requirements that an extra has under a condition.
+        # setuptools accepts `name:marker` for requirements of an extra under a condition.
         plain, _, marker = name.partition(":")
         if is_identifier(plain):
             extra = Extra(extra.file, _conditional(extra, marker)) if marker else extra
@@ -57,14 +54,14 @@ def read_extras(
 
 
 def dynamic_dependencies(document: Mapping[str, Any], files: ProjectFiles) -> list[str]:
-    """Return the project's requirements that are in files which pyproject.toml names."""
+    """Return the project's requirements in files that pyproject.toml names."""
     table = table_at(document, "tool", "setuptools", "dynamic", "dependencies")
     hook = table_at(document, "tool", "hatch", "metadata", "hooks", "requirements_txt")
     return _of_files(files, table.get("file")) + _of_files(files, hook.get("files"))
 
 
 class OwnExtras:
-    """Puts a project's extras in the place of references that the project makes to itself, as in `thing[test]`."""
+    """Replaces references of a project to itself, as in `thing[test]`, by the requirements of its extras."""
 
     def __init__(self, own_name: str, extras: Mapping[str, Extra]) -> None:
         self._own_name = normal_name(own_name)
@@ -79,11 +76,11 @@ class OwnExtras:
         return bool(self._own_name) and normal_name(name) == self._own_name
 
     def requirements_of(self, extra: str) -> list[str]:
-        """Return the requirements of an extra, and of those of the project's own that it names."""
+        """Return the requirements of an extra, including those of the project's other extras that it names."""
         return self._expanded((), [extra])
 
     def without_own(self, requirements: Iterable[str], file: str) -> list[str]:
-        """Return the requirements, those of the project's extras where it refers to itself."""
+        """Return the requirements, with references to the project itself replaced."""
         return self._expanded([(text, file, "") for text in requirements], ())
 
     def _expanded(self, waiting: Iterable[tuple[str, str, str]], extras: Iterable[str]) -> list[str]:

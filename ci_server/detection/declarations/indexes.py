@@ -1,4 +1,4 @@
-"""Which package indexes a project names: those that replace the public one, and those that some packages come from."""
+"""The package indexes that a project names: replacements of the public index, and indexes of single packages."""
 
 import fnmatch
 import re
@@ -17,24 +17,24 @@ PYPROJECT = "pyproject.toml"
 
 @dataclass(slots=True)
 class Indexes:
-    """The indexes of a project as its tool reads them."""
+    """The indexes of a project, as its tool uses them."""
 
     default: list[tuple[str, str]] = field(default_factory=list)
-    """The file and the address of each index that stands in the place of the public one."""
+    """The file and the address of each index that replaces the public one."""
     merged: list[tuple[str, str]] = field(default_factory=list)
-    """Those that the tool asks beside it, for every name, and takes the newest version of all."""
+    """Indexes that the tool asks for every name besides the public one, taking the newest version of all."""
     first: list[tuple[str, str]] = field(default_factory=list)
-    """Those that the tool asks first, for every name."""
+    """Indexes that the tool asks first, for every name."""
     public_names: set[str] = field(default_factory=set)
-    """The names under which the public index is declared."""
+    """The names that the project gives to the public index."""
 
     places: list[tuple[str, str]] = field(default_factory=list)
-    """The file and the place of each directory or page with packages that the tool looks into besides."""
+    """The file and the location of each directory or page with further packages (`find-links`)."""
     without: bool = False
-    """Whether the tool asks no index."""
+    """Whether the tool uses no index."""
 
     def arguments(self) -> Iterator[str]:
-        """Yield pip's options. Raises InvalidRequest where pip cannot do what the tool does."""
+        """Yield pip's options. Raises InvalidRequest if pip cannot do what the tool does."""
         for file, address in self.first:
             raise unusable(
                 file,
@@ -59,7 +59,7 @@ class Indexes:
 
 
 def read_indexes(document: Mapping[str, Any], uv: Mapping[str, Any], pipfile: Mapping[str, Any]) -> Indexes:
-    """Return the indexes of pyproject.toml, of uv.toml, which wins over its table there, and of Pipfile."""
+    """Return the indexes in pyproject.toml, in uv.toml (which wins over uv's table there) and in Pipfile."""
     found = Indexes(public_names={"pypi"})
     tools = table_at(document, "tool")
     _take_uv(found, uv or table_at(tools, "uv"), "uv.toml" if uv else PYPROJECT)
@@ -78,7 +78,7 @@ def read_indexes(document: Mapping[str, Any], uv: Mapping[str, Any], pipfile: Ma
 
 
 def patterns_of_private_names(document: Mapping[str, Any]) -> Iterator[tuple[re.Pattern[str], str]]:
-    """Yield the patterns of names that PDM takes from a certain index only, and the name of that."""
+    """Yield patterns of names that PDM takes from one index only, and the name of that index."""
     for source in _tables(table_at(document, "tool", "pdm").get("source")):
         if not _is_public(source):
             for pattern in strings(source.get("include_packages"))[:100]:
@@ -108,7 +108,7 @@ def _take_poetry(found: Indexes, sources: Iterable[Mapping[str, Any]]) -> None:
     for source in sources:
         if _name(source) == "pypi" or _is_public(source):
             found.public_names.add(_name(source))
-        # What has another priority is asked after the public index, or for some packages only.
+        # Indexes with other priorities are asked after the public one, or only for some packages.
         elif str(source.get("priority", "primary")).lower() in ("primary", "default") and not source.get("secondary"):
             primary.append((PYPROJECT, _address(source)))
     if "pypi" in {_name(source) for source in sources}:

@@ -1,4 +1,4 @@
-"""Reads requirement files as pip does: what they install, which files they include, and whether they name hashes."""
+"""Reads requirement files as pip does: what they install, which files they include, and whether they have hashes."""
 
 import os
 import re
@@ -23,27 +23,27 @@ _EGG = re.compile(r"#(?:.*&)?egg=([A-Za-z0-9][A-Za-z0-9._-]*)")
 
 @dataclass(slots=True)
 class Contents:
-    """What a requirement file and those that it includes say together."""
+    """The contents of a requirement file, together with the files that it includes."""
 
     named: dict[str, bool] = field(default_factory=dict)
-    """The packages that it installs whatever the machine, by normal names; whether it says which version."""
+    """Packages that it installs on every machine, by normal name, and whether it names a version."""
     asked: set[str] = field(default_factory=set)
-    """The packages that pip looks for in an index, whatever the condition."""
+    """Packages that pip looks for in an index, under any condition."""
     paths: set[str] = field(default_factory=set)
-    """The folders and files of the project that it installs."""
+    """Folders and files of the project that it installs."""
     pins: dict[str, str] = field(default_factory=dict)
-    """The versions of packages that constraints want, as specifiers."""
+    """The version specifiers of packages in constraints."""
     constraints: list[str] = field(default_factory=list)
     """The paths of constraint files, relative to the project."""
     has_hashes: bool = False
-    """Pip then wants hashes of everything that it installs with it."""
+    """Whether any requirement has a hash; pip then requires hashes for everything in the same call."""
     itself: str | None = None
-    """How it installs the project itself: `-e`, or nothing for not editable."""
+    """How it installs the project itself: `-e`, or empty text if not editable; None if it does not."""
 
     def installs(self, arguments: tuple[str, ...]) -> bool:
-        """Tell whether it installs what these arguments of pip would, so that they need not be given beside it.
+        """Return whether the file makes these arguments of pip redundant.
 
-        Where it says which version, its word counts. Where it does not, what asks for a certain one is given too.
+        If the file names a version, it decides. If it does not, arguments that name one are still needed.
         """
         what = arguments[-1]
         if what.startswith("./"):
@@ -55,7 +55,7 @@ class Contents:
 
 
 def read_pip_file(files: ProjectFiles, name: str, *, constraint: bool = False) -> Contents:
-    """Return what a file says. Raises InvalidRequest where it, with what it includes, is too long."""
+    """Return the contents of a file. Raises InvalidRequest if it is too long, with the files that it includes."""
     found = Contents()
     seen: set[tuple[str, bool]] = set()
     waiting = [(name, constraint)]
@@ -74,7 +74,7 @@ def read_pip_file(files: ProjectFiles, name: str, *, constraint: bool = False) -
 
 
 def logical_lines(text: str) -> Iterator[str]:
-    """Yield the lines of a requirement file as pip reads them: joined at backslashes, without comments."""
+    """Yield the lines of a requirement file as pip reads them: joined at backslashes, and without comments."""
     pending: list[str] = []
     for line in text.splitlines():
         is_comment = line.lstrip().startswith("#")
@@ -92,7 +92,7 @@ def logical_lines(text: str) -> Iterator[str]:
 
 
 def _take(line: str, found: Contents, files: ProjectFiles, path: str, *, constrains: bool) -> list[tuple[str, bool]]:
-    """Note what a line says. Return the file that it includes, and whether that constrains."""
+    """Add a line to `found`. Return the file that it includes, and whether as constraints."""
     found.has_hashes = found.has_hashes or "--hash" in line or line.startswith("--require-hashes")
     if include := _INCLUDE.match(line):
         return _included(include, found, files, path)
@@ -127,7 +127,7 @@ def _included(include: re.Match[str], found: Contents, files: ProjectFiles, path
         word = next(iter(shlex.split(include["path"])), "")
     except ValueError:
         return []
-    # What is included by -r in a file of constraints is installed: so pip has it.
+    # As in pip, a file that is included by -r in a constraints file is installed.
     constrains = (include["short"] or include["long"]).startswith("c")
     inner = files.inside(word, os.path.dirname(path) or ".") if "://" not in word else None
     if inner is None:

@@ -1,4 +1,4 @@
-"""Poetry's own notation for dependencies, which Pipenv shares, as requirements that pip takes (PEP 508)."""
+"""Converts the dependency tables of Poetry and Pipenv to requirements for pip (PEP 508)."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -16,24 +16,24 @@ _MARKERS = (
 
 
 def poetry_requirements(table: Mapping[str, Any], wanted: Collection[str] | None = None) -> list[str]:
-    """Return the requirements that a table of dependencies by name stands for.
+    """Return the requirements in a table of dependencies.
 
-    Of those that are optional only the ones with a normal name in `wanted` are returned, where it is given: then
-    no others. A version that is one of several ranges is more than a requirement can say, and is taken as any. What
-    only a directory holds is left out.
+    With `wanted`, return those whose normal names are in it; without, those that are not optional. A choice between
+    several version ranges cannot be expressed as a requirement and becomes any version. Dependencies that are
+    directories are left out.
     """
     return [_requirement(name, value) for name, value in _dependencies(table, wanted) if not is_local(value)]
 
 
 def poetry_local_names(table: Mapping[str, Any], wanted: Collection[str] | None = None) -> list[str]:
-    """Return the names, with extras and markers, of the dependencies that only a directory or a file holds."""
+    """Return the names, with extras and markers, of the dependencies that are directories or files."""
     return [
         _full_name(name, value) + _condition(value) for name, value in _dependencies(table, wanted) if is_local(value)
     ]
 
 
 def is_local(value: Any) -> bool:
-    """Tell whether what stands beside a dependency's name is a place that pip cannot be given as an address."""
+    """Return whether a dependency is a directory or a file, which cannot be given to pip as an address."""
     if not isinstance(value, dict):
         return False
     if "git" in value:
@@ -42,7 +42,7 @@ def is_local(value: Any) -> bool:
 
 
 def git_address(value: Mapping[str, Any]) -> str | None:
-    """Return the address of a Git repository as pip takes it, or None where it is a directory."""
+    """Return the address of a Git repository for pip, or None if it is a directory."""
     address = str(value["git"])
     if found := _SCP.fullmatch(address):
         address = f"ssh://{found[1]}/{found[2]}"
@@ -54,7 +54,7 @@ def git_address(value: Mapping[str, Any]) -> str | None:
 
 
 def entries(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the dependencies by name; one with a list of conditions as often as it has conditions."""
+    """Yield the dependencies by name, and those with a list of conditions once for each condition."""
     for name, value in table.items():
         if name.lower() != "python":
             for entry in value if isinstance(value, list) else [value]:
@@ -126,7 +126,7 @@ def _specifiers(part: str) -> Iterator[str]:
 
 
 def _above(numbers: list[int], *, caret: bool) -> str:
-    """Return the first version that is not near: `^` keeps the first number that is not 0, `~` the first two."""
+    """Return the upper bound: `^` keeps the numbers up to the first that is not 0, `~` keeps the first two."""
     kept = min(1, len(numbers) - 1)
     if caret:
         kept = next((place for place, number in enumerate(numbers) if number), len(numbers) - 1)

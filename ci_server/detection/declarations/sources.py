@@ -1,4 +1,4 @@
-"""Where the packages come from that a project does not take from the public index: paths, addresses, other indexes."""
+"""The locations of packages that a project does not take from the public index: paths, addresses, other indexes."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -10,21 +10,21 @@ from ci_server.detection.declarations.poetry import entries, git_address, is_loc
 from ci_server.detection.reading.requirements import normal_name, table_at
 
 _ROOTS = ("{root:uri}", "file:///${PROJECT_ROOT}", "file://${PROJECT_ROOT}", "{root:real:uri}")
-"""How Hatch and PDM write the address of the project's directory."""
+"""The notations of Hatch and PDM for the project's directory."""
 
 _NO_CATEGORIES = frozenset({"packages", "source", "requires", "scripts", "pipenv"})
-"""Tables of a Pipfile that are no groups of packages beside those that the project needs."""
+"""Tables of a Pipfile that are not additional groups of packages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The place of a package. Exactly one of `path`, `address`, `index` and `workspace` is set."""
+    """The location of a package. Exactly one of `path`, `address`, `index` and `workspace` is set."""
 
     file: str
-    """The file that says so."""
+    """The file that declares it."""
     path: str = ""
     base: str = "."
-    """The folder that the path is relative to."""
+    """The folder to which the path is relative."""
     address: str = ""
     index: str = ""
     workspace: bool = False
@@ -32,16 +32,16 @@ class Source:
     marker: str = ""
     subdirectory: str = ""
     virtual: bool = False
-    """The folder is no package, but has what one needs."""
+    """Whether the folder is not a package, but only has dependencies."""
     by_backend: bool = False
-    """What builds the project puts the place into its metadata."""
+    """Whether the build of the project writes the location into its metadata."""
 
 
 Sources = Mapping[str, list[Source]]
 
 
 def read_sources(document: Mapping[str, Any], pipfile: Mapping[str, Any]) -> dict[str, list[Source]]:
-    """Return the sources of packages by their normal names: uv's, Poetry's and Pipenv's."""
+    """Return the sources in the settings of uv, Poetry and Pipenv, by the normal names of the packages."""
     found: dict[str, list[Source]] = {}
     declared = [*_of_uv(table_at(document, "tool", "uv", "sources")), *_of_poetry(document), *_of_pipfile(pipfile)]
     for name, source in declared:
@@ -50,7 +50,7 @@ def read_sources(document: Mapping[str, Any], pipfile: Mapping[str, Any]) -> dic
 
 
 def path_below_root(address: str) -> str | None:
-    """Return the path of an address that begins with the project's directory, in a tool's words; None for others."""
+    """Return the path in an address that begins with a notation for the project's directory; None for others."""
     for root in _ROOTS:
         if address == root or address.startswith((f"{root}/", f"{root}#")):
             return unquote(address.removeprefix(root).partition("#")[0]).strip("/") or "."
@@ -58,7 +58,7 @@ def path_below_root(address: str) -> str | None:
 
 
 def pipenv_categories(pipfile: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the names of Pipenv's groups of packages, but for what the project itself needs."""
+    """Yield the names of Pipenv's groups of packages, without the dependencies of the project itself."""
     return (name for name, value in pipfile.items() if isinstance(value, dict) and name not in _NO_CATEGORIES)
 
 
@@ -74,7 +74,7 @@ def _uv_source(entry: Mapping[str, Any]) -> Source | None:
     subdirectory = str(entry.get("subdirectory", ""))
     if "git" in entry:
         address = git_address(entry)
-        # A repository that is a directory is none that is in the upload: its history is not unpacked as a project.
+        # A repository in a directory cannot be in the upload, because a history is not a project.
         return Source(file, address=address or str(entry["git"]), marker=marker)
     if "url" in entry:
         return Source(file, address=str(entry["url"]), marker=marker, subdirectory=subdirectory)

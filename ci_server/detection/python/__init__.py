@@ -1,1 +1,1 @@
-"""How to install and test a Python project."""
+"""Decides how to install and test a Python project."""

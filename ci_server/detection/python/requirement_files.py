@@ -1,4 +1,4 @@
-"""Finds requirement files by the words in their names, since every project has its own way to put them."""
+"""Finds requirement files by the words in their names, because projects name and place them differently."""
 
 import re
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ _DEV = ("dev", "develop", "development", "local")
 
 @dataclass(slots=True)
 class RequirementFiles:
-    """Paths relative to the project, the most usual names first."""
+    """Paths relative to the project, with the most common names first."""
 
     runtime: list[str] = field(default_factory=list)
     tests: list[str] = field(default_factory=list)
@@ -38,7 +38,7 @@ def find_requirement_files(directory: Path) -> RequirementFiles:
 
 
 def _meaning(path: Path, place: str) -> tuple[int, int] | None:
-    """Return 0, 1 or 2 for what runs, tests or develops the project, and how usual the name is for that."""
+    """Return 0, 1 or 2 for run time, tests or development, and the rank of the name for that purpose."""
     words = [word for word in re.split(r"[-_.]+", path.stem.lower()) if word]
     rest = " ".join(word for word in words if word not in _REQUIREMENTS)
     if len(rest.split()) == len(words) and place not in ("requirements", "reqs"):

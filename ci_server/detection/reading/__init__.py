@@ -1,1 +1,1 @@
-"""Parsers for files of projects, none of which is trusted or run."""
+"""Parsers for files of projects, which are neither trusted nor run."""

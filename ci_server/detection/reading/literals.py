@@ -1,4 +1,4 @@
-"""Evaluates Python expressions that put literals together. Nothing is run, and nothing becomes large."""
+"""Evaluates Python expressions that combine literals, without running them and within limits of size."""
 
 import ast
 import operator
@@ -15,20 +15,20 @@ _COPIES = frozenset({"list", "set", "tuple", "sorted", "frozenset", "chain", "fr
 
 
 class TooMuch(Exception):
-    """An expression stands for more than what a project names as requirements."""
+    """The value of an expression is too large for requirements of a project."""
 
 
 class Evaluator:
-    """Gives the values of expressions: texts, lists and dictionaries by text. Whatever else they are is None.
+    """Returns the values of expressions: texts, lists, and dictionaries with text keys. All other values are None.
 
-    Sets and tuples count as lists. Raises TooMuch once all values together are too large.
+    Sets and tuples count as lists. Raises TooMuch if all values together are too large.
     """
 
     def __init__(self) -> None:
         self._work = 0
 
     def counted(self, value: Any) -> Any:
-        """Return the value. Raises TooMuch where it is too large, or too much was made before."""
+        """Return the value. Raises TooMuch if it is too large, or all values so far are."""
         if isinstance(value, list | dict) and len(value) > _MAX_ELEMENTS:
             raise TooMuch(f"a value in it has more than {_MAX_ELEMENTS} elements")
         if isinstance(value, str) and len(value) > _MAX_CHARACTERS:
@@ -38,7 +38,7 @@ class Evaluator:
         return value
 
     def value(self, node: ast.expr, names: Names) -> Any:
-        """Return what an expression stands for, None where that cannot be read."""
+        """Return the value of an expression; None if it is not known."""
         self._spend(1)
         match node:
             case ast.Constant(value=str() as text):
@@ -54,7 +54,7 @@ class Evaluator:
         return self._less_usual(node, names)
 
     def keywords(self, keywords: Iterable[ast.keyword], names: Names) -> dict[str, Any]:
-        """Return the arguments of a call by their names, those that are spread too."""
+        """Return the keyword arguments of a call, including those in `**`."""
         found: dict[str, Any] = {}
         for keyword in keywords:
             value = self.value(keyword.value, names)
@@ -65,7 +65,7 @@ class Evaluator:
         return self.counted(found)  # type: ignore[no-any-return]
 
     def changed(self, held: Any, method: str, call: ast.Call, names: Names) -> Any:
-        """Return what a value is after the call of one of its methods."""
+        """Return a value after a call of one of its methods."""
         arguments = [self.value(argument, names) for argument in call.args]
         match held, method, arguments:
             case list(), "append" | "add", [element]:
@@ -210,13 +210,13 @@ class Evaluator:
 
 
 def texts(value: Any) -> list[str]:
-    """Return the requirements of a list, or of the lines of a text."""
+    """Return the texts in a list, or the lines of a text."""
     lines = value.splitlines() if isinstance(value, str) else value if isinstance(value, list) else []
     return [line.strip() for line in lines if isinstance(line, str) and line.strip()]
 
 
 def _joined(left: Any, right: Any) -> Any:
-    """Return the sum of two values. Of a sum that can be read in part, the part that can be counts."""
+    """Return the sum of two values; if only one of them is known, return that."""
     for kind in (str, list, dict):
         if isinstance(left, kind) and isinstance(right, kind):
             if len(left) + len(right) > _MAX_CHARACTERS:

@@ -1,4 +1,4 @@
-"""Requirements as the standard writes them (PEP 508), and tables that hold them."""
+"""Requirements in the standard's form (PEP 508), and the tables and lists that contain them."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -10,25 +10,25 @@ from packaging.requirements import InvalidRequirement, Requirement
 from ci_common.errors import FieldError, InvalidRequest
 
 MAX_REQUIREMENTS = 1000
-"""How many requirements a project may name in one place, and how many are handed to pip."""
+"""The most requirements in one place of a project, and in all arguments of pip."""
 _MAX_CHARACTERS = 1000
 _PYTEST = re.compile(r"pytest(?![A-Za-z0-9])", re.IGNORECASE)
 _IDENTIFIER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
 def invalid(file: str, message: str) -> InvalidRequest:
-    """Return the error for a file of the project that says something that cannot be."""
+    """Return the error for a file of the project that is not valid."""
     return InvalidRequest(f"{file} is not valid: {message}", FieldError(file, message))
 
 
 def unusable(file: str, message: str) -> InvalidRequest:
-    """Return the error for a file of the project that is valid, but asks for what pip cannot do here."""
+    """Return the error for a valid file of the project that asks for something that pip cannot do here."""
     message += "; name `steps` in ci.yaml that install what the tests need"
     return InvalidRequest(f"{file} cannot be followed: {message}", FieldError(file, message))
 
 
 def parse_requirement(text: str, file: str) -> Requirement:
-    """Return a requirement that stands in `file`. Raises InvalidRequest where the standard has no such form."""
+    """Return a requirement in `file`. Raises InvalidRequest if it is not in the standard's form."""
     parsed = _parsed(" ".join(text.split()))
     if isinstance(parsed, str):
         shown = text if len(text) <= 100 else f"{text[:100]}…"
@@ -51,7 +51,7 @@ def _parsed(text: str) -> Requirement | str:
 
 
 def with_marker(text: str, requirement: Requirement, marker: str) -> str:
-    """Return the text of `requirement` with a further condition; as it is where there is none."""
+    """Return the text of `requirement` with a further condition, or unchanged if `marker` is empty."""
     if not marker:
         return text
     own = f"({requirement.marker}) and ({marker})" if requirement.marker else marker
@@ -61,7 +61,7 @@ def with_marker(text: str, requirement: Requirement, marker: str) -> str:
 
 
 def at_most(requirements: Iterable[str], file: str) -> list[str]:
-    """Return the requirements, each once. Raises InvalidRequest where there are too many."""
+    """Return the requirements, each once. Raises InvalidRequest if there are too many."""
     found: dict[str, None] = {}
     for requirement in requirements:
         found[requirement] = None
@@ -76,19 +76,19 @@ def normal_name(name: str) -> str:
 
 
 def is_identifier(name: object) -> bool:
-    """Tell whether this can be the name of a package, an extra or a group."""
+    """Return whether this can be the name of a package, an extra or a group."""
     return isinstance(name, str) and len(name) <= _MAX_CHARACTERS and _IDENTIFIER.fullmatch(name) is not None
 
 
 def name_pytest(requirements: Iterable[str]) -> bool:
-    """Tell whether one of the requirements is pytest or one of its plugins."""
+    """Return whether one of the requirements is pytest or a plugin of it."""
     return any(_PYTEST.match(requirement.strip()) for requirement in requirements)
 
 
 def setuptools_lines(value: str | Iterable[str], separator: str = "\n") -> list[str]:
     """Return the requirements in a text or list as setuptools reads them.
 
-    One stands on each line, or between separators where there is one line only. Comments go; lines that end in a
+    There is one per line, or between separators in a single line. Comments are removed, and lines that end in a
     backslash are continued.
     """
     if isinstance(value, str):
@@ -102,7 +102,7 @@ def _continued(lines: Iterator[str]) -> Iterator[str]:
         whole = line
         while whole.endswith("\\"):
             following = next(lines, None)
-            if following is None:  # setuptools leaves out a line that is continued by nothing.
+            if following is None:  # setuptools ignores a line that is to be continued but is the last one.
                 return
             whole = whole[:-2].strip() + following
         if whole:
@@ -110,12 +110,12 @@ def _continued(lines: Iterator[str]) -> Iterator[str]:
 
 
 def strings(value: Any) -> list[str]:
-    """Return the strings of a list; empty for what is none."""
+    """Return the strings in a list; empty if `value` is not a list."""
     return [entry for entry in value if isinstance(entry, str)] if isinstance(value, list) else []
 
 
 def table_at(value: Any, *path: str) -> dict[str, Any]:
-    """Return a table within tables; empty where there is none."""
+    """Return a nested table; empty if there is none."""
     for part in path:
         value = value.get(part) if isinstance(value, dict) else None
     return value if isinstance(value, dict) else {}

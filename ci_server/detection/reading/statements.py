@@ -1,4 +1,4 @@
-"""Follows the statements of a Python file for what its names and calls say. Nothing is run."""
+"""Follows the statements of a Python file, for the values of its names and calls, without running it."""
 
 import ast
 import warnings
@@ -12,13 +12,13 @@ from ci_server.detection.reading.requirements import invalid
 _MAX_CHARACTERS = 256 * 1024
 
 OnCall = Callable[[ast.Call, Names, "ast.FunctionDef | None"], None]
-"""Is told of each call, the names that it sees, and the function that it is in."""
+"""Receives each call, the names in its scope, and the function that contains it."""
 
 
 def follow(text: str, file: str, evaluator: Evaluator, on_call: OnCall) -> None:
-    """Follow a file's statements. What is no Python is not followed.
+    """Follow the statements of a file; do nothing if it is not Python.
 
-    Raises InvalidRequest where what it puts together becomes too large.
+    Raises InvalidRequest if its values become too large.
     """
     if len(text) > _MAX_CHARACTERS:
         raise invalid(file, f"it is longer than {_MAX_CHARACTERS} characters")
@@ -40,7 +40,7 @@ class _Follower:
         self._function: ast.FunctionDef | None = None
 
     def take(self, statements: list[ast.stmt], names: Names, *, certain: bool = True) -> None:
-        """Follow the statements. Of those that may not run, only what names nothing known counts."""
+        """Follow the statements. Those that may not run (not `certain`) only set names that have no value yet."""
         for statement in statements:
             for value in _expressions(statement):
                 for call in ast.walk(value):
@@ -99,7 +99,7 @@ class _Follower:
 
 
 def _expressions(statement: ast.stmt) -> Iterator[ast.expr]:
-    """Yield the expressions of a statement without those of the statements in it."""
+    """Yield the expressions of a statement, without those of nested statements."""
     for child in ast.iter_child_nodes(statement):
         if isinstance(child, ast.expr):
             yield child
@@ -117,7 +117,7 @@ def _targets(statement: ast.stmt) -> set[str]:
 
 
 def _is_main(test: ast.expr) -> bool:
-    """Tell whether a condition holds where setup.py is run."""
+    """Return whether a condition holds when setup.py is run."""
     match test:
         case ast.Constant(value=value):
             return bool(value)

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from ci_common.ids import new_job_id
-from ci_common.jobs import Conclusion, Job, State
+from ci_common.jobs import Conclusion, Job, State, new_job_id
 from ci_common.spec import ExecutionPlan, PlannedStep
 from ci_common.times import utc_now
 from ci_controller.execution.protocol import Collected, Execution, Scope, without_row

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ci_common.ids import new_job_id
+from ci_common.jobs import new_job_id
 from ci_common.run_directory.layout import DataDirectory
 from ci_controller.policy.verdicts import WorkloadPhase
 from ci_controller.run_directory.preparation import opened_gate

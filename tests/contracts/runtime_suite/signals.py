@@ -3,7 +3,7 @@
 import pytest
 
 from ci_common.jobs import StepStatus
-from ci_common.run_directory.steps import read_steps
+from ci_common.run_directory.output import read_steps
 from ci_common.times import utc_now
 from ci_controller.policy.verdicts import WorkloadPhase
 from tests.contracts.runtime_suite.bench import MakeTrial, RuntimeBench

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from ci_common.ids import new_job_id
+from ci_common.jobs import new_job_id
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
 from ci_common.spec import ExecutionPlan, PlannedStep
 from ci_controller.policy.verdicts import WorkloadPhase

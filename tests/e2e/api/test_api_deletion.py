@@ -14,9 +14,8 @@ from ci_client.aio import CiClient
 from ci_common.jobs import Conclusion
 from ci_common.run_directory.layout import open_regular
 from ci_common.times import utc_now
-from ci_server import routes
-from ci_server.jobs import deletion
-from ci_server.streaming.row_watcher import JobFeed
+from ci_server.jobs import delete_endpoints, submit_endpoints
+from ci_server.streaming.row_watcher import Follower
 from tests.helpers.played_api import Api, zipped
 from tests.helpers.problems import paths, problem
 from tests.helpers.sse import Seen, events_of
@@ -69,9 +68,15 @@ async def test_a_job_that_has_not_completed_is_cancelled(api: Api) -> None:
     assert (await api.client.delete(f"/jobs/{job_id}")).status_code == 204
 
 
-@pytest.mark.parametrize("job_id", ["01900000-0000-7000-8000-000000000000", "nope", "cleanup"])
+@pytest.mark.parametrize("job_id", ["01900000-0000-7000-8000-000000000000", "nope"])
 async def test_an_unknown_job(api: Api, job_id: str) -> None:
     assert problem(await api.client.delete(f"/jobs/{job_id}"), 404)["code"] == "job_not_found"
+
+
+async def test_the_cleanup_is_no_job(api: Api) -> None:
+    answer = await api.client.delete("/jobs/cleanup")
+    assert problem(answer, 405)["code"] == "method_not_allowed"
+    assert answer.headers["allow"] == "GET, HEAD, POST"
 
 
 @pytest.fixture
@@ -166,11 +171,11 @@ async def test_ten_thousand_jobs(api: Api) -> None:
 @pytest.mark.parametrize(("limit", "value"), [("MOST_JOBS", 3), ("MOST_SECONDS", -1.0)])
 async def test_more_than_one_request_takes(api: Api, monkeypatch: pytest.MonkeyPatch, limit: str, value: float) -> None:
     multiply(api, await completed(api), 6)
-    monkeypatch.setattr(deletion, limit, value)
+    monkeypatch.setattr(delete_endpoints, limit, value)
     answer = (await api.client.post("/jobs/cleanup", json={"older_than": 0})).json()
     assert answer["more"]
     assert answer["deleted"] == len(answer["job_ids"]) <= 3
-    monkeypatch.setattr(deletion, "MOST_SECONDS", 20.0)
+    monkeypatch.setattr(delete_endpoints, "MOST_SECONDS", 20.0)
     async with CiClient(api.url) as client:
         assert len(await client.clean_up(older_than=0)) + answer["deleted"] == 7
 
@@ -204,13 +209,13 @@ async def test_retry_of_a_job_that_is_deleted_just_then(api: Api, monkeypatch: p
     await finish(api, job_id)
     remove_as_the_controller_does(api, job_id)
     assert "CI_UPLOAD_RETENTION" in problem(await api.client.post(f"/jobs/{job_id}/retry"), 409)["detail"]
-    check = routes.retry
+    check = submit_endpoints.retry
 
     async def deleted_meanwhile(*args: Any) -> Any:
         await api.controller.repository.delete([job_id])
         return await check(*args)
 
-    monkeypatch.setattr(routes, "retry", deleted_meanwhile)
+    monkeypatch.setattr(submit_endpoints, "retry", deleted_meanwhile)
     problem(await api.client.post(f"/jobs/{job_id}/retry"), 404)
 
 
@@ -237,7 +242,7 @@ async def test_a_log_that_goes_before_it_is_opened_is_not_found(
         path.unlink()
         return open_regular(path)
 
-    for module in ("routes", "jobs.job_view"):
+    for module in ("jobs.read_endpoints", "jobs.job_view"):
         monkeypatch.setattr(f"ci_server.{module}.open_regular", deleted_meanwhile)
     problem(await api.client.get(f"/jobs/{job_id}{path}"), 404)
 
@@ -258,11 +263,7 @@ async def test_a_stream_ends_without_a_verdict_when_its_job_goes(
 ) -> None:
     """Also where the files go before this server's readers have been told: a verdict means that the log was whole."""
     if not is_told:
-
-        async def nothing_seen(feed: JobFeed) -> float:
-            return 0.0
-
-        monkeypatch.setattr(JobFeed, "_look", nothing_seen)
+        monkeypatch.setattr(Follower, "on_row", lambda *_: None)
     job_id, seen = await complete(api, LONG), Seen()
     async with api.client.stream("GET", f"/jobs/{job_id}/stream?from_beginning=true") as response:
         events = events_of(response, seen)

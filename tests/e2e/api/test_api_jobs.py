@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from ci_common.ids import new_job_id
-from ci_common.jobs import ReasonCode
+from ci_common.jobs import ReasonCode, new_job_id
 from ci_common.spec import ExecutionPlan
 from ci_common.system.disk import Disk
 from tests.helpers.disks import PlayedUsage
@@ -214,7 +213,7 @@ async def test_a_bug_is_logged_under_the_id_that_the_answer_carries(
     def fail(*_: Any) -> None:
         raise RuntimeError("a secret detail")
 
-    monkeypatch.setattr("ci_server.routes.read_list_query", fail)
+    monkeypatch.setattr("ci_server.jobs.list_endpoints.job_documents", fail)
     document = problem(await api.client.get("/jobs"), 500)
     assert "secret" not in json.dumps(document)
     assert document["error_id"] in caplog.text

@@ -135,7 +135,7 @@ async def test_whoever_still_sends_gets_the_answer(start_api: StartApi) -> None:
 
 
 async def test_a_connection_ends_soon_after_a_refusal(start_api: StartApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ci_server.http.lingering_close._LINGER_SECONDS", 0.2)
+    monkeypatch.setattr("ci_server.http.exchange._LINGER_SECONDS", 0.2)
     api = await start_api(max_queued=1)
     await api.submit()
     async with uploading(api) as (reader, _):
@@ -169,7 +169,7 @@ async def test_no_more_uploads_at_once_than_there_are_places(start_api: StartApi
 
 
 async def test_whoever_trickles_loses_the_place(start_api: StartApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ci_server.http.bodies.STALL_SECONDS", 0.5)
+    monkeypatch.setattr("ci_server.http.requests.STALL_SECONDS", 0.5)
     api = await start_api(max_uploads=1)
     async with uploading(api) as (reader, writer):
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ci_common.sandbox.confinement import ReadingLimits
+from ci_common.sandbox.channel import ReadingLimits
 from tests.helpers.archives import link
 from tests.helpers.hostile_projects import HOSTILE, zip_of
 from tests.helpers.played_api import Api, StartApi, zipped

@@ -6,7 +6,7 @@ import random
 from datetime import timedelta
 
 from ci_common.jobs import Reason, ReasonCode, State, StepResult, StepStatus
-from ci_common.run_directory.logs import LogTimes
+from ci_common.run_directory.output import LogTimes
 from ci_common.times import to_rfc3339, utc_now
 from tests.helpers.played_api import Api, zipped
 from tests.helpers.sse import Seen, events_of, read_stream

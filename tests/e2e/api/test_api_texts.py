@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from ci_common.errors import DatabaseUnavailable
-from ci_common.ids import new_job_id
-from ci_common.jobs import NewJob
+from ci_common.jobs import NewJob, new_job_id
 from ci_common.times import utc_now
 from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.played_api import Api, zipped

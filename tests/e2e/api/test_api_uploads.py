@@ -12,8 +12,6 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from ci_common.ids import new_job_id
-from ci_server.uploads.stale_uploads import sweep, sweep_moved
 from tests.helpers.played_api import Api, StartApi, zipped
 from tests.helpers.waiting import PATIENCE, eventually
 
@@ -184,7 +182,7 @@ async def test_a_connection_that_is_cut_leaves_nothing(api: Api) -> None:
 
 @pytest.mark.parametrize("path", ["/submit-async", "/jobs"])
 async def test_a_client_that_hardly_sends_anything(api: Api, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    monkeypatch.setattr("ci_server.http.bodies.STALL_SECONDS", 0.3)
+    monkeypatch.setattr("ci_server.http.requests.STALL_SECONDS", 0.3)
     head, length = form_of(5_000_000)
     reader, writer = await asyncio.open_connection(urlsplit(api.url).hostname, urlsplit(api.url).port)
     writer.write(
@@ -207,8 +205,8 @@ async def test_a_client_that_hardly_sends_anything(api: Api, monkeypatch: pytest
 
 
 async def test_uploads_that_come_steadily_may_take_long(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ci_server.http.bodies.STALL_SECONDS", 0.3)
-    monkeypatch.setattr("ci_server.http.bodies.LEAST_BYTES", 1000)
+    monkeypatch.setattr("ci_server.http.requests.STALL_SECONDS", 0.3)
+    monkeypatch.setattr("ci_server.http.requests.LEAST_BYTES", 1000)
     boundary = b"--x"
     content = boundary + b'\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + PYTHON + b"\r\n--x--\r\n"
     sent = asyncio.Event()
@@ -246,27 +244,6 @@ async def test_a_client_that_leaves_while_its_upload_is_unpacked(api: Api) -> No
     writer.transport.abort()
     await eventually(lambda: api.left_over() == [])
     assert (await api.client.get("/jobs")).json() == []
-
-
-async def test_the_sweep_takes_what_nobody_works_on(api: Api) -> None:
-    kept = (await api.upload(PYTHON)).json()["job_id"]
-    (api.data.job(kept) / "unconfirmed").touch()
-    crashed, stale = api.data.job(new_job_id()), api.data.incoming / new_job_id()
-    for path in (crashed, stale):
-        path.mkdir()
-        (path / "upload.zip").write_bytes(b"x")
-    (crashed / "unconfirmed").touch()
-    foreign = api.data.jobs / new_job_id()
-    foreign.mkdir()
-    await sweep(api.data, before=time.time() - 60)
-    await sweep_moved(api.data, api.controller.repository, before=time.time() - 60)
-    assert crashed.exists()
-    assert stale.exists()
-    await sweep(api.data, before=time.time() + 60)
-    await sweep_moved(api.data, api.controller.repository, before=time.time() + 60)
-    assert list(api.data.incoming.iterdir()) == []
-    assert {path.name for path in api.data.jobs.iterdir()} == {kept, foreign.name}
-    assert not (api.data.job(kept) / "unconfirmed").exists()
 
 
 async def test_a_submission_that_cannot_be_stored_leaves_nothing(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,13 +43,16 @@ def test_figures_that_can_be_true() -> None:
 @pytest.mark.parametrize(
     ("figure", "told"),
     [
-        (replace(DURATION, ours=Series("ours", (0.1, 0.4, 9.0))), "ours has 0.400 ms, beyond what is possible here"),
-        (replace(DURATION, reference=Series("docker", (0.4,))), "docker has 0.400 ms, beyond"),
-        (replace(RATE, ours=Series("ours", (12.7,))), "beyond what is possible here: 12.6 jobs/s, the engine's best"),
-        (replace(RATE, reference_is_limit=True, ours=Series("ours", (10.6,))), "beyond what is possible here: 10.5"),
-        (replace(DURATION, ours=Series("ours", (9.0, -1.0, 10.0))), "samples that no quantity can be: -1"),
-        (replace(DURATION, ours=Series("ours", (9.0, 0.0))), "samples that no quantity can be: 0"),
-        (replace(DURATION, ours=Series("ours", (math.nan,))), "samples that no quantity can be: nan"),
+        (
+            replace(DURATION, ours=Series("ours", (0.1, 0.4, 9.0))),
+            "ours has 0.400 ms, which exceeds what is possible here",
+        ),
+        (replace(DURATION, reference=Series("docker", (0.4,))), "docker has 0.400 ms, which exceeds"),
+        (replace(RATE, ours=Series("ours", (12.7,))), "exceeds what is possible here: 12.6 jobs/s, the engine's best"),
+        (replace(RATE, reference_is_limit=True, ours=Series("ours", (10.6,))), "exceeds what is possible here: 10.5"),
+        (replace(DURATION, ours=Series("ours", (9.0, -1.0, 10.0))), "samples that cannot be quantities: -1"),
+        (replace(DURATION, ours=Series("ours", (9.0, 0.0))), "samples that cannot be quantities: 0"),
+        (replace(DURATION, ours=Series("ours", (math.nan,))), "samples that cannot be quantities: nan"),
         (replace(DURATION, ours=Series("ours", ())), "ours has no samples"),
         (replace(DURATION, bounds=("nowhere",)), "its limit nowhere was not measured"),
         (replace(DURATION, bounds=("engine",)), "its limit engine is of another kind: jobs/s, more is better"),

@@ -65,14 +65,6 @@ def test_a_figure_that_was_not_measured_keeps_its_row() -> None:
     assert row_of(Target("warm", "it", ratio=10)) == ("warm", "", "", "", "at least 10 times", "not measured")
 
 
-def test_each_peer_has_a_row() -> None:
-    target = Target("against {}", "peers.pytest.*", ratio=1)
-    figures = [figure(f"peers.pytest.{name}", (1.0,), (2.0,), Better.LESS, "s") for name in ("rq", "celery")]
-    shown = rows(Results(figures={"peers": figures}), (target,))
-    assert [(row.title, row.met) for row in shown] == [("against `docker run`", "yes")] * 2
-    assert [row.title for row in rows(Results(), (target,))] == ["against the peers"]
-
-
 def test_every_row_of_the_table_says_what_it_wants() -> None:
     assert [target for target in TARGETS if (target.ratio is None) == (target.bound is None)] == []
     assert len({(target.key, target.percent) for target in TARGETS}) == len(TARGETS)

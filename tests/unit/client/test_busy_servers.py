@@ -75,9 +75,9 @@ async def test_patience_ends(server: ScriptedServer, monkeypatch: pytest.MonkeyP
 def test_the_command_line_says_so(server: ScriptedServer, project: Path, capfdbinary: Capture) -> None:
     server.refusals = [refusal()]
     assert ci(server, "submit", "--detach", project) == 0
-    assert b"not taken yet: busy; trying again in 0 s" in capfdbinary.readouterr().err
+    assert b"not accepted yet: busy; trying again in 0 s" in capfdbinary.readouterr().err
     server.refusals = [refusal("disk_low", "600", 503)]
     assert ci(server, "submit", "--detach", project) == 69
     err = capfdbinary.readouterr().err
     assert b"busy" in err
-    assert b"worth another try after 600 s" in err
+    assert b"try again after 600 s" in err

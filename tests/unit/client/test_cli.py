@@ -11,7 +11,7 @@ import click
 import pytest
 
 from ci_cli.announcement import announced, find_announced, state_directory
-from ci_cli.interrupts import held_back
+from ci_cli.interrupts import deferred_interrupt
 from ci_cli.main import cli, run_cli
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
@@ -131,15 +131,15 @@ def test_a_wrong_setting_is_wrong_use(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert "MAX_CONCURRENCY" in capsys.readouterr().err
 
 
-def test_ctrl_c_that_is_held_back_comes_where_it_can() -> None:
+def test_a_deferred_ctrl_c_comes_where_it_can() -> None:
     passed = []
-    with pytest.raises(KeyboardInterrupt), held_back() as leave_if_asked:  # noqa: PT012  # where it leaves is the point
-        leave_if_asked()
+    with pytest.raises(KeyboardInterrupt), deferred_interrupt() as check:  # noqa: PT012  # where it leaves is the point
+        check()
         signal.raise_signal(signal.SIGINT)
         passed.append("not at any point")
-        leave_if_asked()
+        check()
         passed.append("but here")
     assert passed == ["not at any point"]
-    with pytest.raises(KeyboardInterrupt), held_back():
+    with pytest.raises(KeyboardInterrupt), deferred_interrupt():
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from ci_client import stream as stream_module
 from ci_client.aio import CiClient
 from ci_client.errors import LogMismatch
-from ci_client.stream import log_bytes_of
-from ci_common.events import Event
+from ci_client.events import log_bytes_of
+from ci_common.stream import Event
 from tests.helpers.command import ci
 from tests.helpers.scripted_job import ScriptedJob
 from tests.helpers.scripted_server import ScriptedServer

@@ -10,8 +10,8 @@ from ci_client import stream as stream_module
 from ci_client.aio import CiClient
 from ci_client.client import stream_job, submit_tests_streaming
 from ci_client.errors import AnswerNotUnderstood, LogMismatch, ServerError, ServerUnreachable, StreamLost
-from ci_client.stream import log_bytes_of
-from ci_common.events import Event
+from ci_client.events import log_bytes_of
+from ci_common.stream import Event
 from tests.helpers.scripted_job import ScriptedJob
 from tests.helpers.scripted_server import ScriptedServer, running_server, wait_until
 
@@ -150,7 +150,7 @@ async def test_gives_up_after_the_time_allowed() -> None:
 async def test_gives_up_on_a_server_that_never_brings_anything(server: ScriptedServer) -> None:
     job = server.add(ScriptedJob(LOG, cuts=[(0, True)] * 10_000))
     async with CiClient(server.url, reconnect_seconds=0.2) as client:
-        with pytest.raises(StreamLost, match="ended without the end of the job"):
+        with pytest.raises(StreamLost, match="it ended before the job did"):
             [event async for event in client.stream(job.job_id)]
 
 

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci_client.errors import PackingError
-from ci_client.ignore import IgnoreFile, as_bytes
-from ci_client.packing import pack_directory
-from ci_client.wildmatch import translate_name, translate_path
+from ci_client.packing.archive import pack_directory
+from ci_client.packing.ignore import IgnoreFile, as_bytes
+from ci_client.packing.wildmatch import translate_name, translate_path
 
 GIT = {
     **os.environ,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ci_cli.main import run_cli
-from ci_common.ids import new_job_id
+from ci_common.jobs import new_job_id
 
 JOB = new_job_id()
 COMMANDS = [

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ci_client import packing
 from ci_client.errors import PackingError
-from ci_client.ignore import LEFT_OUT
-from ci_client.packing import open_project, pack_directory
+from ci_client.packing import archive as packing
+from ci_client.packing.archive import open_project, pack_directory
+from ci_client.packing.ignore import LEFT_OUT
 
 needs_other_user = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
@@ -216,7 +216,7 @@ def test_a_file_that_grows_as_quickly_as_it_is_read(tmp_path: Path, monkeypatch:
     archive = pack_directory(tmp_path)
     with archive.file, zipfile.ZipFile(archive.file) as packed:
         assert packed.read("log") == b"x" * 3_000_000
-    assert archive.notes == ["log grew while packing; what came later is left out"]
+    assert archive.notes == ["log grew while packing; the bytes that came later are left out"]
 
 
 @needs_other_user

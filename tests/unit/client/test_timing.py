@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ci_cli.timing import timing_document, timing_table
+from ci_cli.tables import timing_document, timing_table
 
 
 def entry(station: str, seconds: float) -> dict[str, str]:
@@ -40,4 +40,4 @@ def test_earlier_attempts_stand_before_the_present_one() -> None:
 
 
 def test_a_server_that_tells_no_times() -> None:
-    assert timing_table({"job_id": "j"}) == "no times are known of this job's path"
+    assert timing_table({"job_id": "j"}) == "no times are known of this job"

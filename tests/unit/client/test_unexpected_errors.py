@@ -12,7 +12,7 @@ import pytest
 from ci_cli.announcement import state_directory
 from ci_cli.commands import jobs
 from ci_cli.main import cli, run_cli
-from ci_client import packing
+from ci_client.packing import archive as packing
 from tests.helpers.scripted_job import ScriptedJob
 from tests.helpers.scripted_server import ScriptedServer
 
@@ -73,7 +73,7 @@ def test_no_place_for_a_report(
     assert run_cli(["status", "x"]) == 70
     told = capsys.readouterr().err
     assert "ZeroDivisionError" in told
-    assert "could not be kept" in told
+    assert "could not be saved" in told
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.system.append_only import allow_changes, allow_changes_to_logs, make_append_only, unlink
-from ci_common.system.trees import delete_tree
+from ci_common.system.trees import allow_changes, allow_changes_to_logs, delete_tree, make_append_only, unlink
 
 
 @pytest.fixture

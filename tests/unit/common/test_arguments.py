@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from ci_common.parsing.arguments import LONGEST_ARGUMENT, MOST_BYTES, check_argument, check_variable, size_of
+from ci_common.parsing.values import LONGEST_ARGUMENT, MOST_BYTES, check_argument, check_variable, size_of
 
 
 def starts(*words: str, **variables: str) -> bool:

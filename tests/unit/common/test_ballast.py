@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.system import reserved_space
-from ci_common.system.reserved_space import BALLAST_BYTES, Ballast
+from ci_common.system import disk
+from ci_common.system.disk import BALLAST_BYTES, Ballast
 from tests.helpers.disks import PlayedUsage
 
 
@@ -60,7 +60,7 @@ def test_a_disk_that_takes_none_after_all_keeps_all_it_has(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(reserved_space.os, "posix_fallocate", full)
+    monkeypatch.setattr(disk.os, "posix_fallocate", full)
     kept = Ballast(tmp_path / "db")
     kept.take()
     assert not kept.is_kept()

@@ -7,7 +7,7 @@ import pytest
 from ci_common.errors import DiskLow
 from ci_common.settings import Settings
 from ci_common.system.disk import RECENT_SECONDS, Disk
-from ci_server.uploads.admission import Upload
+from ci_server.uploads.staging import Upload
 from tests.helpers.disks import PlayedUsage
 
 
@@ -32,7 +32,7 @@ def test_the_lesser_of_bytes_and_percent_stays_free(total: int, free: int, wante
     if not is_low:
         tried.check(wanted=wanted)
         return
-    with pytest.raises(DiskLow, match=f"under /data has {free} bytes") as caught:
+    with pytest.raises(DiskLow, match=f"{free} bytes are free on the disk of /data") as caught:
         tried.check(wanted=wanted)
     figures = {"free_bytes": free, "min_free_bytes": min(100, total // 20), "wanted_bytes": wanted}
     assert caught.value.figures == figures
@@ -56,7 +56,7 @@ def test_every_disk_counts_and_one_that_cannot_be_seen_does_not() -> None:
         return PlayedUsage(10_000, 10 if path.name == "full" else 5_000)
 
     paths = [Path("gone"), Path("roomy"), Path("full")]
-    with pytest.raises(DiskLow, match="under full"):
+    with pytest.raises(DiskLow, match="the disk of full"):
         Disk(paths, min_free_bytes=100, min_free_percent=5, usage=usage).check()
     Disk(paths[:2], min_free_bytes=100, min_free_percent=5, usage=usage).check()
 

@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from ci_common.ids import is_job_id, new_job_id
+from ci_common.jobs import is_job_id, new_job_id
 
 
 def test_is_a_uuid_of_version_7() -> None:

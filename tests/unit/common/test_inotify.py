@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.system.inotify import Inotify, Mask
+from ci_common.system.watch import Inotify, Mask
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
 

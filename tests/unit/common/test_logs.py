@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ci_common.run_directory.logs import LogTimes, cut_piece
+from ci_common.run_directory.output import LogTimes, cut_piece
 from tests.helpers.jobs import NOON
 
 awkward = st.lists(

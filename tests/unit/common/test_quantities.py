@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from ci_common.parsing.quantities import (
+from ci_common.parsing.values import (
     ByteSize,
     Duration,
     Integer,
     NonNegativeDuration,
     Number,
+    Plain,
     parse_duration,
     parse_integer,
     parse_number,
     parse_size,
 )
-from ci_common.parsing.scalars import Plain
 
 NEVER = [
     True,

@@ -34,7 +34,7 @@ def test_is_shown_as_it_was_said() -> None:
         ("CI_RETENTION", "inf", "forever"),
         ("CI_RETENTION", "nan", "forever"),
         ("CI_RETENTION", "1e9d", "forever"),
-        ("CI_RETENTION", "nightly=7d", "'nightly=7d' is no time"),
+        ("CI_RETENTION", "nightly=7d", "'nightly=7d' is not a retention period"),
         ("CI_RETENTION", "7d,nightly", "PROJECT=LIMIT"),
         ("CI_RETENTION", "7d,=7d", "PROJECT=LIMIT"),
         ("CI_RETENTION", "7d,a=1d,a=2d", "twice"),

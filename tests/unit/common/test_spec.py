@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ci_common.errors import InvalidRequest
-from ci_common.parsing.scalars import Plain
-from ci_common.parsing.validation import validated
+from ci_common.parsing.models import validated
+from ci_common.parsing.values import Plain
 from ci_common.spec import ExecutionPlan, PlannedStep, Spec, plan_steps
 
 DIGEST = "sha256:" + "0" * 64

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ci_common.jobs import StepResult, StepStatus
-from ci_common.run_directory import steps
+from ci_common.run_directory import output
 from ci_common.run_directory.layout import RunDirectory
-from ci_common.run_directory.steps import read_steps
+from ci_common.run_directory.output import read_steps
 from ci_common.times import to_micros
 from tests.helpers.jobs import NOON
 
@@ -78,14 +78,14 @@ def test_forged_uptimes(run: RunDirectory, uptime: str) -> None:
 def test_no_more_is_read_than_the_records_of_a_script_have(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job can write a megabyte of them, and touch the file all the time."""
     parsed = []
-    monkeypatch.setattr(steps._Record, "model_validate_json", lambda line: parsed.append(line) or _forged())
+    monkeypatch.setattr(output._Record, "model_validate_json", lambda line: parsed.append(line) or _forged())
     write(run, start(0), *(end(0, 1) for _ in range(20_000)))
     read_steps(run, NAMES, NOON)
     assert len(parsed) <= 2 * len(NAMES)
 
 
-def _forged() -> steps._Record:
-    return steps._Record(step=0, event="forged")
+def _forged() -> output._Record:
+    return output._Record(step=0, event="forged")
 
 
 @pytest.mark.parametrize("offset", ["-1", "1.5", "9" * 30, "²", "x"])

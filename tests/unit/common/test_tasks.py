@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ci_common.system.tasks import alongside
+from ci_common.system.tasks import background_task
 
 
 def test_a_task_alongside_ends_its_block_by_what_ended_it() -> None:
@@ -12,7 +12,7 @@ def test_a_task_alongside_ends_its_block_by_what_ended_it() -> None:
         raise ValueError("broken")
 
     async def block() -> None:
-        async with alongside(fail(), name="work"):
+        async with background_task(fail(), name="work"):
             await asyncio.Event().wait()
 
     with pytest.raises(ValueError, match="broken"):
@@ -24,7 +24,7 @@ def test_what_failed_alongside_is_told_of_and_not_what_the_block_made_of_it() ->
         raise ValueError("broken")
 
     async def serve() -> None:
-        async with alongside(fail(), name="part"):
+        async with background_task(fail(), name="part"):
             try:
                 await asyncio.Event().wait()
             finally:
@@ -32,7 +32,7 @@ def test_what_failed_alongside_is_told_of_and_not_what_the_block_made_of_it() ->
                 await asyncio.Event().wait()
 
     async def block() -> None:
-        async with alongside(serve(), name="server"):
+        async with background_task(serve(), name="server"):
             await leaving.wait()
             raise ConnectionError("it does not answer")
 
@@ -44,7 +44,7 @@ def test_what_failed_alongside_is_told_of_and_not_what_the_block_made_of_it() ->
 
 def test_a_block_fails_of_its_own_where_the_work_is_fine() -> None:
     async def block() -> None:
-        async with alongside(asyncio.sleep(60), name="work"):
+        async with background_task(asyncio.sleep(60), name="work"):
             await asyncio.sleep(0)
             raise ConnectionError("it does not answer")
 
@@ -55,7 +55,7 @@ def test_a_block_fails_of_its_own_where_the_work_is_fine() -> None:
 def test_an_outside_cancellation_stays_one() -> None:
     async def main() -> None:
         async def block() -> None:
-            async with alongside(asyncio.sleep(60), name="work"):
+            async with background_task(asyncio.sleep(60), name="work"):
                 begun.set()
                 await asyncio.Event().wait()
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from ci_common.system import watch
-from ci_common.system.inotify import OVERFLOW
-from ci_common.system.watch import POLL_SECONDS, FileWatcher, Watched
+from ci_common.system.watch import OVERFLOW, POLL_SECONDS, FileWatcher, Watched
 
 LONG = 5.0
 """A deadline that a passing test never reaches."""

@@ -7,7 +7,7 @@ import pytest
 
 from ci_common.errors import InvalidRequest
 from ci_common.jobs import Attempt, Conclusion, Job, Reason, ReasonCode, StartWay, State
-from ci_common.parsing.validation import validated
+from ci_common.parsing.models import validated
 from ci_common.wire import CleanupRequest, job_on_wire
 from tests.helpers.jobs import NOON
 

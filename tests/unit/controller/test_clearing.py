@@ -8,7 +8,7 @@ import pytest
 
 from ci_common.errors import JobNotFound
 from ci_common.jobs import Attempt, Conclusion, Job, State
-from ci_common.timeline import Station
+from ci_common.timeline import Milestone
 from ci_common.times import utc_now
 from ci_controller.job_writer import JobWriter
 from ci_controller.supervision.completion import note_cleaned
@@ -35,7 +35,7 @@ async def test_of_a_completed_job_it_is_noted(led: tuple[SQLiteJobRepository, Le
     job = await stored(led, State.COMPLETED)
     await note_cleaned(job, JobWriter(repository, lease, utc_now), job if is_known else None)
     after = await repository.get(job.id)
-    assert list(after.trace) == [Station.CLEARED]
+    assert list(after.trace) == [Milestone.CLEARED]
     assert after == job.with_changes(trace=after.trace, version=job.version + 1)
 
 

@@ -13,13 +13,12 @@ import pytest
 
 from ci_common.archives.unpack import UnpackLimits
 from ci_common.errors import LeadershipLost
-from ci_common.ids import new_job_id
-from ci_common.jobs import Job, State
+from ci_common.jobs import Job, State, new_job_id
 from ci_common.run_directory import tickets
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan, PlannedStep
-from ci_common.system.reserved_space import Ballast
+from ci_common.system.disk import Ballast
 from ci_common.system.watch import FileWatcher
 from ci_common.times import utc_now
 from ci_controller.execution.protocol import Scope

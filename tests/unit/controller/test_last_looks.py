@@ -8,11 +8,10 @@ from unittest.mock import create_autospec
 import pytest
 
 from ci_common.archives.unpack import UnpackLimits
-from ci_common.ids import new_job_id
-from ci_common.jobs import Conclusion, Job, ReasonCode, State
+from ci_common.jobs import Conclusion, Job, ReasonCode, State, new_job_id
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
-from ci_common.system.reserved_space import Ballast
+from ci_common.system.disk import Ballast
 from ci_common.system.trees import delete_tree
 from ci_common.system.watch import FileWatcher
 from ci_common.times import utc_now

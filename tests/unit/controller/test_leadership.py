@@ -9,7 +9,7 @@ import pytest
 from ci_common.errors import LeadershipLost, Unavailable
 from ci_common.system.processes import ProcessIdentity, this_process
 from ci_controller.leadership import Leadership, lead_forever
-from ci_persistence.repository import Held, LeaderLease, Lease
+from ci_persistence.repository import LeaderLease, Lease, LeaseState
 from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.clocks import SetUptime
 from tests.helpers.waiting import eventually
@@ -84,13 +84,13 @@ class Relayed:
         wanted = self.looks + 2
         await eventually(lambda: self.looks >= wanted, "somebody waits for the lease")
 
-    async def held(self) -> Held | None:
+    async def lease_state(self) -> LeaseState | None:
         self.looks += 1
-        return await self._repository.held()
+        return await self._repository.lease_state()
 
-    async def acquire(self, holder: ProcessIdentity, seconds: float, lapsed: Held | None = None) -> Lease | None:
+    async def acquire(self, holder: ProcessIdentity, seconds: float, expired: LeaseState | None = None) -> Lease | None:
         self._check()
-        return await self._repository.acquire(holder, seconds, lapsed)
+        return await self._repository.acquire(holder, seconds, expired)
 
     async def renew(self, lease: Lease, seconds: float) -> None:
         self._check()
@@ -178,7 +178,7 @@ async def test_a_leader_that_could_neither_renew_nor_release_leads_again_as_soon
     uptime.seconds += SECONDS
     await eventually(lambda: leases.releases > 1, "it has tried to give back its lease, again and again")
     assert first.present is None
-    assert await repository.held() is not None
+    assert await repository.lease_state() is not None
     leases.locked = False
     await first.leads()
 

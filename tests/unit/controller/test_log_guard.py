@@ -8,7 +8,7 @@ import pytest
 
 from ci_common.jobs import Job, State
 from ci_common.run_directory.layout import ExitRecord, RunDirectory
-from ci_common.run_directory.logs import LogTimes
+from ci_common.run_directory.output import LogTimes
 from ci_controller.execution import logs
 from ci_controller.execution.logs import LogGuard, damage_of, protect_log
 from tests.helpers.jobs import NOON

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ci_common.errors import StartFault
-from ci_common.ids import new_job_id
+from ci_common.jobs import new_job_id
 from ci_common.run_directory.layout import RunDirectory
 from ci_controller.run_directory import workspace
 from ci_controller.run_directory.workspace import fill_workspace

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ci_common.run_directory.layout import DataDirectory
-from ci_common.system.reserved_space import Ballast
+from ci_common.system.disk import Ballast
 from ci_controller.scheduling import disk_pressure
 from ci_controller.scheduling.disk_pressure import Scarcity
 from tests.helpers.waiting import eventually

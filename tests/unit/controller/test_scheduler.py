@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from ci_common.errors import ImageNotFound
-from ci_common.ids import new_job_id
-from ci_common.jobs import Attempt, Conclusion, Job, NewJob, ReasonCode, StartWay, State
+from ci_common.jobs import Attempt, Conclusion, Job, NewJob, ReasonCode, StartWay, State, new_job_id
 from ci_common.spec import Retry
 from ci_common.system.disk import Disk
 from ci_common.times import utc_now

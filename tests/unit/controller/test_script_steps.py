@@ -12,7 +12,7 @@ import pytest
 
 from ci_common.jobs import StepStatus
 from ci_common.run_directory.layout import RunDirectory
-from ci_common.run_directory.steps import read_steps
+from ci_common.run_directory.output import read_steps
 from ci_common.spec import ExecutionPlan, PlannedStep
 from ci_common.times import uptime
 from ci_controller.run_directory.preparation import mark_stopping, opened_gate

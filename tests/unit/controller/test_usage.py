@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ci_common.run_directory.layout import RunDirectory
-from ci_common.run_directory.logs import LogTimes
+from ci_common.run_directory.output import LogTimes
 from ci_common.system.watch import FileWatcher
 from ci_common.times import utc_now
 from ci_controller.execution import watching

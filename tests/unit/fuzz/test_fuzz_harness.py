@@ -23,7 +23,7 @@ PROBLEM = b'{"code": "invalid_request", "detail": "no"}'
 INSIDES = PROBLEM.replace(b"no", b"command.function-after[_check_text(), str]")
 TRACEBACK = (
     "2026 ERROR ci_server.http.middleware: error 1 at POST /jobs\nTraceback (most recent call last):\n"
-    '  File "/x/ci_server/http/request_reading.py", line 7, in read\n'
+    '  File "/x/ci_server/http/requests.py", line 7, in read\n'
     '  File "/lib/json.py", line 1, in loads\nValueError: no\n'
 )
 
@@ -85,9 +85,9 @@ async def test_the_watch_tells_of_computing_and_not_of_waiting() -> None:
     ("answer", "log", "name"),
     [
         (Answer(hung=True), "", "no answer"),
-        (Answer(500), TRACEBACK, "status 500: ValueError at ci_server/http/request_reading.py:7"),
+        (Answer(500), TRACEBACK, "status 500: ValueError at ci_server/http/requests.py:7"),
         (Answer(503), "", "status 503"),
-        (Answer(200), TRACEBACK, "traceback in the log: ValueError at ci_server/http/request_reading.py:7"),
+        (Answer(200), TRACEBACK, "traceback in the log: ValueError at ci_server/http/requests.py:7"),
         (Answer(400, body=PROBLEM + b" " * 20_000), "", "a refusal that is too long"),
         (Answer(400, body=PROBLEM.replace(b"no", b"/place/x")), "", "a refusal that tells a path of the server's"),
         (Answer(400, body=INSIDES), "", "a refusal that tells of the program's insides"),

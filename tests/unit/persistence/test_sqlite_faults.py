@@ -13,8 +13,8 @@ import pytest
 
 from ci_common.errors import Locked, Unavailable
 from ci_common.jobs import State
+from ci_common.system.disk import Ballast
 from ci_common.system.processes import this_process
-from ci_common.system.reserved_space import Ballast
 from ci_persistence.repository import JobFilter
 from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.jobs import NOON, PLENTY, bring, new_job
@@ -84,10 +84,9 @@ async def test_a_submission_given_up_while_the_database_is_locked_never_becomes_
 FULL_DISK = """
 import asyncio, resource, sys
 from pathlib import Path
-from ci_common.system.reserved_space import Ballast
+from ci_common.system.disk import Ballast
 from ci_common.errors import Unavailable
 from ci_persistence.sqlite.repository import SQLiteJobRepository
-from ci_persistence.sqlite.writer import Writer
 from tests.helpers.jobs import PLENTY, new_job
 
 async def main():

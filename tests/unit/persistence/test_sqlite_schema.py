@@ -12,7 +12,7 @@ import pytest
 
 from ci_common.errors import Unavailable
 from ci_common.jobs import ACTIVE_STATES, TRANSITIONS, Conclusion, State
-from ci_persistence.sqlite import queries, retention_queries
+from ci_persistence.sqlite import queries
 from ci_persistence.sqlite.rows import CONTROLLER_FIELDS, api_columns, controller_columns, first_version
 from ci_persistence.sqlite.schema import migrate, migrations
 from tests.helpers.jobs import new_job
@@ -180,18 +180,18 @@ def test_the_queue_is_counted(connection: sqlite3.Connection) -> None:
             queries.list_jobs(["older_than", "project"]),
             "SEARCH jobs USING INDEX jobs_of_project (project=? AND id<?)",
         ),
-        (retention_queries.list_ended([]), "SCAN jobs USING COVERING INDEX jobs_ended"),
-        (retention_queries.list_ended(["before"]), "SEARCH jobs USING COVERING INDEX jobs_ended (end_time<?)"),
+        (queries.list_ended([]), "SCAN jobs USING COVERING INDEX jobs_ended"),
+        (queries.list_ended(["before"]), "SEARCH jobs USING COVERING INDEX jobs_ended (end_time<?)"),
         (
-            retention_queries.list_ended(["before", "since", "has_upload"]),
+            queries.list_ended(["before", "since", "has_upload"]),
             "SEARCH jobs USING INDEX jobs_ended (end_time>? AND end_time<?)",
         ),
         (
-            retention_queries.list_ended(["before", "project"]),
+            queries.list_ended(["before", "project"]),
             "SEARCH jobs USING COVERING INDEX jobs_ended_of_project (project=? AND end_time<?)",
         ),
-        (retention_queries.CROWDED_PROJECTS, "SEARCH jobs USING COVERING INDEX jobs_ended_of_project (project>?)"),
-        (retention_queries.LIST_REMOVALS, "SEARCH removals USING INDEX sqlite_autoindex_removals_1 (job_id>?)"),
+        (queries.CROWDED_PROJECTS, "SEARCH jobs USING COVERING INDEX jobs_ended_of_project (project>?)"),
+        (queries.LIST_REMOVALS, "SEARCH removals USING INDEX sqlite_autoindex_removals_1 (job_id>?)"),
     ],
 )
 def test_is_served_by_one_index_without_sorting(connection: sqlite3.Connection, query: str, expected: str) -> None:
@@ -215,14 +215,14 @@ def test_unfinished_jobs_are_found_by_their_index(connection: sqlite3.Connection
     [(["keep"], "jobs_ended"), (["keep", "project"], "jobs_ended_of_project"), (["keep", "before"], "jobs_ended")],
 )
 def test_the_newest_are_counted_in_the_index(connection: sqlite3.Connection, conditions: list[str], index: str) -> None:
-    steps = plan(connection, retention_queries.list_ended(conditions))
+    steps = plan(connection, queries.list_ended(conditions))
     assert len([step for step in steps if f"USING COVERING INDEX {index}" in step]) == 2, steps
     assert not any("TEMP B-TREE" in step for step in steps), steps
 
 
 @pytest.mark.parametrize("conditions", [["before", "conclusions"], ["before", "conclusions", "other_than"]])
 def test_ended_jobs_are_found_in_their_order(connection: sqlite3.Connection, conditions: list[str]) -> None:
-    steps = plan(connection, retention_queries.list_ended(conditions))
+    steps = plan(connection, queries.list_ended(conditions))
     assert any("USING COVERING INDEX jobs_ended (end_time<?)" in step for step in steps), steps
     assert not any("TEMP B-TREE" in step for step in steps), steps
 
@@ -236,15 +236,15 @@ RECURRING = {
     "a write": queries.UPDATE_JOB,
     "a cancel request": queries.REQUEST_CANCEL,
     "the queue's length": queries.QUEUE_LENGTH,
-    "the figures": queries.FIGURES,
-    "the stages": queries.STAGES,
+    "the metrics": queries.METRICS,
+    "the stages": queries.STAGE_TIMES,
     "unfinished jobs, for the doctor": queries.UNFINISHED,
     "the latest time, for the doctor": queries.NEWEST_TIME,
-    "whether the clock is to be trusted": retention_queries.list_ended(["since", "before"]),
-    "jobs due by age": retention_queries.list_ended(["before", "conclusions", "other_than"]),
-    "uploads due by age": retention_queries.list_ended(["before", "since", "has_upload", "other_than"]),
-    "the next removals": retention_queries.LIST_REMOVALS,
-    "deletion": retention_queries.DELETE_JOBS_AS_LEADER,
+    "whether the clock is to be trusted": queries.list_ended(["since", "before"]),
+    "jobs due by age": queries.list_ended(["before", "conclusions", "other_than"]),
+    "uploads due by age": queries.list_ended(["before", "since", "has_upload", "other_than"]),
+    "the next removals": queries.LIST_REMOVALS,
+    "deletion": queries.DELETE_JOBS_AS_LEADER,
 }
 """What is asked again and again, or whenever somebody starts something."""
 
@@ -256,13 +256,13 @@ def test_nothing_that_recurs_looks_through_all_jobs(connection: sqlite3.Connecti
 
 
 def test_what_is_counted_is_never_looked_for_among_the_jobs(connection: sqlite3.Connection) -> None:
-    steps = plan(connection, queries.FIGURES)
+    steps = plan(connection, queries.METRICS)
     of_jobs = [step for step in steps if " jobs " in step]
     assert of_jobs == ["SEARCH jobs USING COVERING INDEX jobs_unfinished (state=?)"] * 2, steps
 
 
 def test_jobs_are_deleted_by_their_ids(connection: sqlite3.Connection) -> None:
-    for query in (retention_queries.DELETE_JOBS, retention_queries.DELETE_JOBS_AS_LEADER):
+    for query in (queries.DELETE_JOBS, queries.DELETE_JOBS_AS_LEADER):
         steps = plan(connection, query)
         assert steps[0] == "SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id=?)", steps
         assert not any(step.startswith("SCAN jobs") for step in steps), steps

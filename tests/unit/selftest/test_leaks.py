@@ -35,7 +35,7 @@ LEFT = (
     "jobs/a/1/run.new",
     "jobs/a/1/workspace/file",
     "jobs/a/1/started",
-    "jobs/a/unconfirmed",
+    "jobs/a/uncommitted",
     "jobs/b/upload.zip",
     "jobs/c/1/log",
     "pool/v/gate",
@@ -77,16 +77,20 @@ def test_what_goes_while_it_is_looked_at_is_none(tmp_path: Path, monkeypatch: py
 
 
 def test_only_submissions_are_made_to_look_old(tmp_path: Path) -> None:
-    put(tmp_path, "incoming/x/1/workspace/file", "jobs/a/unconfirmed", "jobs/a/1/log")
+    put(tmp_path, "incoming/x/1/workspace/file", "jobs/a/uncommitted", "jobs/a/1/log", "jobs/b/1/log")
     age_submissions(DataDirectory(tmp_path))
     now = time.time()
     old = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.lstat().st_mtime < now - 86400}
     assert old == {
+        "incoming",
         "incoming/x",
         "incoming/x/1",
         "incoming/x/1/workspace",
         "incoming/x/1/workspace/file",
-        "jobs/a/unconfirmed",
+        "jobs/a",
+        "jobs/a/uncommitted",
+        "jobs/a/1",
+        "jobs/a/1/log",
     }
 
 

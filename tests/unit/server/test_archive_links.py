@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.archives.links import check_links
+from ci_common.archives.members import check_links
 from ci_common.archives.unpack import UnpackLimits
 from ci_common.errors import InvalidUpload
 from tests.helpers.archives import Case, link

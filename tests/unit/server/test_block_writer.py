@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_server.uploads.blocks import BLOCK_BYTES, BlockWriter
+from ci_server.uploads.staging import BLOCK_BYTES, BlockWriter
 
 MANY = 21
 

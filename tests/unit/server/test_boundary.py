@@ -10,24 +10,23 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from ci_common.settings import Settings
-from ci_server.http import shutdown as departure
 from ci_server.http.allowed_hosts import HostCheck
-from ci_server.http.middleware import Boundary
-from ci_server.http.shutdown import Leaving
+from ci_server.http.application import EveryRequest
+from ci_server.http.shutdown import Shutdown
 
 
 class Request:
     """A request that waits for ever, after its answer's head where `begins` says so."""
 
-    def __init__(self, leaving: Leaving, *, begins: bool = False, hosts: HostCheck | None = None) -> None:
+    def __init__(self, shutdown: Shutdown, *, begins: bool = False, hosts: HostCheck | None = None) -> None:
         self.waits = asyncio.Event()
         self.sent: list[Message] = []
         self._begins = begins
-        app = SimpleNamespace(state=SimpleNamespace(leaving=leaving))
+        app = SimpleNamespace(state=SimpleNamespace(shutdown=shutdown))
         scope: Scope = {"type": "http", "http_version": "1.0", "method": "GET", "path": "/jobs"}
         scope |= {"query_string": b"", "headers": [], "app": app}
-        boundary = Boundary(self._wait, hosts or HostCheck.of(Settings()))
-        self.task = asyncio.create_task(boundary(scope, self._receive, self._send))
+        every_request = EveryRequest(self._wait, hosts or HostCheck.of(Settings()))
+        self.task = asyncio.create_task(every_request(scope, self._receive, self._send))
 
     async def _wait(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         if self._begins:
@@ -42,9 +41,9 @@ class Request:
         self.sent.append(message)
 
 
-async def cut_off(leaving: Leaving) -> list[Message]:
+async def cut_off(shutdown: Shutdown) -> list[Message]:
     """Cancel a request that waits for something; return what has been answered."""
-    request = Request(leaving)
+    request = Request(shutdown)
     await request.waits.wait()
     request.task.cancel()
     await request.task
@@ -52,15 +51,15 @@ async def cut_off(leaving: Leaving) -> list[Message]:
 
 
 async def test_a_server_that_waits_no_longer_says_so() -> None:
-    leaving = Leaving()
-    leaving.begin()
-    sent = await cut_off(leaving)
+    shutdown = Shutdown()
+    shutdown.start()
+    sent = await cut_off(shutdown)
     assert sent[0]["status"] == 503
 
 
 async def test_any_other_cancellation_stays_one() -> None:
     with pytest.raises(asyncio.CancelledError):
-        await cut_off(Leaving())
+        await cut_off(Shutdown())
 
 
 async def test_an_error_before_the_application_is_answered_like_any_other(caplog: pytest.LogCaptureFixture) -> None:
@@ -69,7 +68,7 @@ async def test_an_error_before_the_application_is_answered_like_any_other(caplog
             raise ValueError("a header that nothing was prepared for")
 
     caplog.set_level("INFO", "ci_server")
-    request = Request(Leaving(), hosts=Broken.of(Settings()))
+    request = Request(Shutdown(), hosts=Broken.of(Settings()))
     await request.task
     assert request.sent[0]["status"] == 500
     assert (b"content-type", b"application/problem+json") in request.sent[0]["headers"]
@@ -79,18 +78,18 @@ async def test_an_error_before_the_application_is_answered_like_any_other(caplog
 
 @pytest.fixture
 def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(departure, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("ci_server.http.shutdown.GRACE_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("no_grace")
 @pytest.mark.parametrize("when", ["under way", "late"])
 async def test_a_request_has_its_time_and_is_told_when_that_is_over(when: str) -> None:
-    leaving = Leaving()
+    shutdown = Shutdown()
     if when == "late":
-        leaving.begin()
-    request = Request(leaving)
+        shutdown.start()
+    request = Request(shutdown)
     await request.waits.wait()
-    leaving.begin()
+    shutdown.start()
     await request.task
     assert request.sent[0]["status"] == 503
     assert request.task.cancelling() == 0
@@ -98,10 +97,10 @@ async def test_a_request_has_its_time_and_is_told_when_that_is_over(when: str) -
 
 @pytest.mark.usefixtures("no_grace")
 async def test_an_answer_that_has_begun_is_only_broken_off() -> None:
-    leaving = Leaving()
-    request = Request(leaving, begins=True)
+    shutdown = Shutdown()
+    request = Request(shutdown, begins=True)
     await request.waits.wait()
-    leaving.begin()
+    shutdown.start()
     await request.task
     assert [message["type"] for message in request.sent] == ["http.response.start"]
 
@@ -130,7 +129,7 @@ async def test_a_disk_that_cannot_be_written_to_is_no_bug(number: int, status: i
     async def receive() -> Message:
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    app = SimpleNamespace(state=SimpleNamespace(leaving=Leaving()))
+    app = SimpleNamespace(state=SimpleNamespace(shutdown=Shutdown()))
     scope = {
         "type": "http",
         "method": "POST",
@@ -139,7 +138,7 @@ async def test_a_disk_that_cannot_be_written_to_is_no_bug(number: int, status: i
         "headers": [(b"host", b"localhost")],
         "app": app,
     }
-    await Boundary(fail, HostCheck.of(Settings()))(scope, receive, send)
+    await EveryRequest(fail, HostCheck.of(Settings()))(scope, receive, send)
     assert sent[0]["status"] == status
     detail = json.loads(sent[1]["body"])["detail"]
     assert detail.startswith(told)

@@ -1,33 +1,8 @@
-"""How metrics are written, and who gets which format."""
+"""Which clients get which format of the metrics."""
 
 import pytest
 
-from ci_server.metrics.answer import chosen_type
-from ci_server.metrics.exposition import OPEN_METRICS, PROMETHEUS, open_metrics_text, prometheus_text
-from ci_server.metrics.model import Metric, Sample
-
-METRICS = [
-    Metric("a", "counter", 'Back\\slash, "quotes"\nand a line.', (Sample(3, {"l": 'x\\y"z\n', "m": "é"}),)),
-    Metric("b_seconds", "summary", "B.", (Sample(0.25, suffix="_sum"), Sample(2, suffix="_count"))),
-    Metric("c", "gauge", "C.", (Sample(float("inf")), Sample(1e-9), Sample(float("nan")))),
-]
-
-
-def test_prometheus_text() -> None:
-    assert prometheus_text(METRICS) == (
-        '# HELP a_total Back\\\\slash, "quotes"\\nand a line.\n# TYPE a_total counter\n'
-        'a_total{l="x\\\\y\\"z\\n",m="é"} 3\n'
-        "# HELP b_seconds B.\n# TYPE b_seconds summary\nb_seconds_sum 0.25\nb_seconds_count 2\n"
-        "# HELP c C.\n# TYPE c gauge\nc +Inf\nc 1e-09\nc NaN\n"
-    )
-
-
-def test_open_metrics_text() -> None:
-    assert open_metrics_text(METRICS[:2]) == (
-        '# HELP a Back\\\\slash, \\"quotes\\"\\nand a line.\n# TYPE a counter\n'
-        'a_total{l="x\\\\y\\"z\\n",m="é"} 3\n'
-        "# HELP b_seconds B.\n# TYPE b_seconds summary\nb_seconds_sum 0.25\nb_seconds_count 2\n# EOF\n"
-    )
+from ci_server.metrics.answer import OPEN_METRICS, PROMETHEUS, chosen_type
 
 
 @pytest.mark.parametrize(
@@ -56,5 +31,5 @@ def test_open_metrics_text() -> None:
         ),
     ],
 )
-def test_who_asks_for_a_format_gets_it(accept: str, expected: str | None) -> None:
+def test_the_preferred_format_is_chosen(accept: str, expected: str | None) -> None:
     assert chosen_type([accept]) == expected

@@ -2,18 +2,15 @@
 
 import asyncio
 import random
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ci_common.run_directory.layout import RunDirectory
 from ci_common.system.watch import FileWatcher
 from ci_server.streaming import shared_tail
-from ci_server.streaming.attempt_files import AttemptFiles
-from ci_server.streaming.shared_tail import SharedTail
+from ci_server.streaming.event_source import AttemptFiles
 from tests.helpers.shared_tails import RECENT, Connection, World, all_at_head
 from tests.helpers.waiting import eventually
 
@@ -86,34 +83,28 @@ async def test_a_reader_without_room_holds_nothing_loses_nothing_and_holds_up_no
     assert slow.log == quick.log == world.log
 
 
-async def test_readers_that_wait_cost_no_task_and_no_timer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks = []
-    advance = SharedTail._advance
+async def test_readers_that_wait_cost_no_task_and_no_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads, read = [], AttemptFiles.read
 
-    async def noted(tail: SharedTail, *arguments: Any) -> None:
-        looks.append(1)
-        await advance(tail, *arguments)
+    def noted(files: AttemptFiles, offset: int, size: int) -> bytes:
+        if size > 0:
+            reads.append(offset)
+        return read(files, offset, size)
 
-    monkeypatch.setattr(SharedTail, "_advance", noted)
+    monkeypatch.setattr(AttemptFiles, "read", noted)
     first, _ = world.join()
     await all_at_head([first])
-    scheduled: list[asyncio.TimerHandle] = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
-
-    def timers() -> int:
-        return sum(not handle.cancelled() for handle in scheduled)
-
-    before = len(asyncio.all_tasks()), timers(), len(looks)
+    before = len(asyncio.all_tasks()), len(reads)
     await all_at_head([world.join()[0] for _ in range(50)])
-    await eventually(lambda: (len(asyncio.all_tasks()), timers()) == before[:2])
-    assert len(looks) == before[2], "nothing was written, so nobody looks"
+    await eventually(lambda: len(asyncio.all_tasks()) == before[0])
+    assert len(reads) == before[1], "nothing was written, so nothing is read"
 
 
-async def test_everybody_gets_everything_whoever_comes_when_and_has_room_when(
+async def test_every_reader_gets_everything_whenever_it_comes_and_has_room(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared_tail, "PROBED_BYTES", 300)
-    for module in ("attempt_files", "event_source"):
-        monkeypatch.setattr(f"ci_server.streaming.{module}.CHUNK_BYTES", 4096)
+    monkeypatch.setattr("ci_server.streaming.event_source.CHUNK_BYTES", 4096)
     chance = random.Random(7)
     readers: list[tuple[Connection, int]] = []
     for _ in range(60):
@@ -176,7 +167,7 @@ async def test_a_log_that_is_truncated_is_read_on_from_its_end(world: World, lef
 
 
 async def test_all_streams_end_where_the_job_is_deleted_or_the_server_leaves(world: World) -> None:
-    for end in (lambda: world.database.followers[0].see(None), world.leaving.begin):
+    for end in (lambda: world.database.followers[0].on_row(None), world.shutdown.start):
         world.write(LINE)
         (quick, tail), (slow, _) = world.join(), world.join()
         await all_at_head([quick, slow])
@@ -202,29 +193,8 @@ async def test_who_leaves_is_sent_nothing_more_and_the_last_ends_the_tail(world:
     assert world.join()[1] is not tail
 
 
-async def test_a_look_that_had_to_wait_for_its_turn_makes_no_pause(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    worked, rest, read = [], SharedTail._rest, AttemptFiles.read
-
-    async def noted(tail: SharedTail, seconds: float) -> None:
-        worked.append(seconds)
-        await rest(tail, seconds)
-
-    def held_up(files: AttemptFiles, position: int, size: int) -> bytes:
-        time.sleep(0.3)  # As if other processes had the processor.
-        return read(files, position, size)
-
-    monkeypatch.setattr(SharedTail, "_rest", noted)
-    monkeypatch.setattr(AttemptFiles, "read", held_up)
-    connection, _ = world.join()
-    world.write(LINE)
-    await eventually(lambda: connection.position == len(LINE))
-    assert max(worked) < 0.3
-
-
 async def test_pings_go_to_those_who_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ci_server.streaming.tails.PING_SECONDS", 0.01)
+    monkeypatch.setattr("ci_server.streaming.streams.PING_SECONDS", 0.01)
     (one, _), (two, _) = world.join(), world.join()
     await eventually(lambda: all(connection.received.count(b": ping\n\n") > 2 for connection in (one, two)))
 
@@ -232,7 +202,7 @@ async def test_pings_go_to_those_who_wait(world: World, monkeypatch: pytest.Monk
 async def test_a_request_whose_client_does_not_read_ends_soon_after_the_server_leaves(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ci_server.streaming.tails.GRACE_SECONDS", 0.01)
+    monkeypatch.setattr("ci_server.streaming.streams.GRACE_SECONDS", 0.01)
     joined: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
 
     async def request() -> None:
@@ -247,7 +217,7 @@ async def test_a_request_whose_client_does_not_read_ends_soon_after_the_server_l
     connection = await joined
     await all_at_head([connection])
     connection.room.clear()
-    world.leaving.begin()
+    world.shutdown.start()
     await asyncio.wait([requesting])
     assert connection.reader.abandoned
     assert not connection.over

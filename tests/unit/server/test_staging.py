@@ -8,8 +8,7 @@ import pytest
 
 from ci_common.archives.unpack import UnpackLimits, unpack
 from ci_common.errors import InvalidUpload
-from ci_common.ids import new_job_id
-from ci_common.jobs import Job, NewJob
+from ci_common.jobs import Job, NewJob, new_job_id
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_persistence.repository import JobRepository

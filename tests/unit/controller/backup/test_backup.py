@@ -11,12 +11,12 @@ import pytest
 from ci_common.errors import Unavailable
 from ci_common.jobs import Conclusion, Job, ReasonCode, State
 from ci_common.run_directory.layout import DataDirectory
-from ci_common.run_directory.logs import LogTimes
+from ci_common.run_directory.output import LogTimes
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
 from ci_controller.backup.manifest import Backup, BackupFault
-from ci_controller.backup.restoring import restore_backup
-from ci_controller.backup.taking import take_backup
+from ci_controller.backup.restore import restore_backup
+from ci_controller.backup.take import take_backup
 from tests.helpers.backups import Place, quiet, restored, sha
 from tests.helpers.jobs import NOON
 from tests.helpers.service import zipped
@@ -37,7 +37,7 @@ async def test_completed_jobs_come_back_as_they_were(place: Place, target: Path,
     assert (manifest.jobs, manifest.unfinished, manifest.damaged, manifest.files) == (3, 0, (), 7)
     async with restored(tmp_path, target) as (done, settings, repository):
         data = DataDirectory(settings.data_path)
-        assert (done.jobs, done.settled.ended) == (3, 0)
+        assert (done.jobs, done.abandoned.ended) == (3, 0)
         for job in jobs:
             assert everything(await repository.get(job.id)) == everything(job)
         assert data.upload(jobs[0].id).read_bytes() == upload
@@ -65,7 +65,7 @@ async def test_what_had_not_completed_is_ended_and_says_why(place: Place, target
     manifest = await take_backup(place.settings, target, quiet)
     assert manifest.unfinished == 3
     async with restored(tmp_path, target) as (done, _, repository):
-        assert (done.settled.ended, done.settled.queued) == (3, 0)
+        assert (done.abandoned.ended, done.abandoned.queued) == (3, 0)
         assert await repository.queued() == await repository.active() == []
         for job, log in zip(jobs, (b"", b"", b"so far"), strict=True):
             ended = await repository.get(job.id)
@@ -80,7 +80,7 @@ async def test_the_queue_is_kept_where_that_is_asked_for(place: Place, target: P
     await place.job(State.RUNNING)
     await take_backup(place.settings, target, quiet)
     async with restored(tmp_path, target, keep_queue=True) as (done, settings, repository):
-        assert (done.settled.ended, done.settled.queued) == (1, 1)
+        assert (done.abandoned.ended, done.abandoned.queued) == (1, 1)
         assert [queued.id for queued in await repository.queued()] == [job.id]
         workspace = DataDirectory(settings.data_path).run(job.id, 1).workspace
         assert (workspace / "src" / "a.txt").read_text() == "hello"
@@ -89,14 +89,14 @@ async def test_the_queue_is_kept_where_that_is_asked_for(place: Place, target: P
 async def test_what_is_there_is_never_replaced(place: Place, target: Path) -> None:
     await take_backup(place.settings, target, quiet)
     before = sorted(place.data.path.rglob("*"))
-    with pytest.raises(BackupFault, match=r"ci_jobs\.db is there already, .* move it away"):
+    with pytest.raises(BackupFault, match=r"ci_jobs\.db exists already, .* move it away"):
         await restore_backup(place.settings, target, quiet, keep_queue=False)
-    with pytest.raises(BackupFault, match="there already"):
+    with pytest.raises(BackupFault, match="exists already"):
         await take_backup(place.settings, target, quiet)
     with pytest.raises(BackupFault, match="outside of it"):
         await take_backup(place.settings, place.data.path / "backup", quiet)
     other = place.settings.model_copy(update={"db_path": target.parent / "other.db", "data_dir": place.data.path})
-    with pytest.raises(BackupFault, match=r"ci_jobs\.data/\w+ is there already"):
+    with pytest.raises(BackupFault, match=r"ci_jobs\.data/\w+ exists already"):
         await restore_backup(other, target, quiet, keep_queue=False)
     assert sorted(place.data.path.rglob("*")) == before
 
@@ -129,7 +129,7 @@ SPOILT: list[tuple[str, Callable[[Backup], object]]] = [
     ("no backup", lambda backup: backup.manifest.unlink()),
     ("cannot be read", lambda backup: backup.manifest.write_text("{")),
     ("with that version", newer),
-    ("its SHA-256 is another", lambda backup: cut(backup.database)),
+    ("its SHA-256 differs", lambda backup: cut(backup.database)),
     ("log of attempt 1", lambda backup: [cut(path) for path in backup.path.glob("data/jobs/*/1/log")]),
     ("upload is not the one", lambda backup: [cut(path) for path in backup.path.glob("data/jobs/*/upload.zip")]),
 ]

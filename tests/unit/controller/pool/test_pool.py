@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from ci_common.errors import RuntimeUnavailable, StartFault
-from ci_common.ids import new_job_id
+from ci_common.jobs import new_job_id
 from ci_controller.pool import pool as pool_module
 from ci_controller.pool.inventory import workload_key
 from ci_controller.runtime.protocol import WAITING, WorkloadKey

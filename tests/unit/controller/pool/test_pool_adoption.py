@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from ci_common.errors import RuntimeUnavailable
-from ci_common.ids import new_job_id
+from ci_common.jobs import new_job_id
 from ci_common.run_directory import tickets
 from ci_controller.runtime.protocol import WAITING, WorkloadKey, WorkloadSpec
 from tests.helpers.pools import PLAN, Place, make_busy_for_a_moment, take, used

@@ -6,11 +6,10 @@ import pytest
 
 from ci_common.archives.unpack import UnpackLimits
 from ci_common.errors import StartFault
-from ci_common.ids import new_job_id
-from ci_common.jobs import Job, StartWay, State
+from ci_common.jobs import Job, StartWay, State, new_job_id
 from ci_common.run_directory import tickets
 from ci_common.settings import Settings
-from ci_common.system.reserved_space import Ballast
+from ci_common.system.disk import Ballast
 from ci_common.times import utc_now
 from ci_controller.execution.protocol import Scope
 from ci_controller.execution.workloads import WorkloadExecution

@@ -11,7 +11,7 @@ import pytest
 
 from ci_common.errors import RuntimeUnavailable, StartFault
 from ci_common.run_directory.layout import DataDirectory, ExitRecord
-from ci_common.run_directory.steps import read_steps
+from ci_common.run_directory.output import read_steps
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
 from ci_common.times import utc_now
@@ -192,9 +192,7 @@ async def test_the_runtime_says_when_it_cannot_work(
 
 def test_a_supervisor_imports_little() -> None:
     """A job waits for that: with one of these it takes several times as long."""
-    look = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import ci_common.system.process_start, {supervisor.__name__}"
-    )
+    look = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import ci_common.system.processes, {supervisor.__name__}"
     program = [sys.executable, "-I", "-S", "-c", f"{look}; print(*sys.modules)"]
     loaded = subprocess.run(program, check=True, capture_output=True, text=True).stdout.split()
     assert supervisor.__name__ in loaded

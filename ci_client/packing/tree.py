@@ -1,0 +1,159 @@
+"""Walks the tree of a project in packing order, and refuses what cannot be packed.
+
+The order is by name, depth first, so that the same tree gives the same archive.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ci_client.errors import PackingError
+from ci_client.escapes import visible
+from ci_client.packing.ignore import Rules
+
+LIST_IT = "list it in .ciignore to leave it out"
+_PATH_BYTES, _NAME_BYTES = 2048, 255
+"""The limits of servers. Linux allows longer paths."""
+_ORDINARY_LENGTH = 200
+_DRIVE = re.compile(r"[A-Za-z]:[/\\]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A file or a link."""
+
+    path: str
+    """Below the root, with `/` between names."""
+    location: str
+    """Its path for system calls."""
+    is_link: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A directory whose entries have all been yielded."""
+
+    path: str
+    """Ends with `/`."""
+    location: str
+
+
+@dataclass(slots=True)
+class _Open:
+    """A directory whose entries are being yielded."""
+
+    path: str
+    location: str
+    entries: Iterator[os.DirEntry[str]]
+    rules: Rules
+
+
+class Tree:
+    """The project in a directory. What is skipped is appended to `notes`."""
+
+    def __init__(self, root: Path, notes: list[str]) -> None:
+        self._root = root
+        self._real_root = os.path.realpath(root)
+        self._notes = notes
+
+    def walk(self) -> Iterator[Leaf | Left]:
+        """Yield what is to be packed. Raises PackingError if something cannot be packed."""
+        entries = self._listed(str(self._root), "")
+        names = frozenset(entry.name for entry in entries)
+        # A list instead of recursion: trees may be deeper than Python's stack.
+        opened = [_Open("", str(self._root), iter(entries), _read_rules(lambda: Rules.of_root(self._root, names)))]
+        while opened:
+            here = opened[-1]
+            entry = next(here.entries, None)
+            if entry is None:
+                opened.pop()
+                if opened:
+                    yield Left(here.path, here.location)
+                continue
+            is_directory = entry.is_dir(follow_symlinks=False)
+            if here.rules.leaves_out(entry.name, is_directory=is_directory):
+                continue
+            path = here.path + entry.name
+            if is_directory:
+                opened.append(self._entered(entry, f"{path}/", here.rules))
+            elif (leaf := self._leaf(entry, path)) is not None:
+                yield leaf
+
+    def _entered(self, entry: os.DirEntry[str], path: str, rules: Rules) -> _Open:
+        _check_name(path)
+        entries = self._listed(entry.path, path)
+        names = frozenset(inner.name for inner in entries)
+        return _Open(path, entry.path, iter(entries), _read_rules(lambda: rules.below(entry.name, names)))
+
+    def _listed(self, directory: str, path: str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(directory) as entries:
+                return sorted(entries, key=lambda entry: entry.name)
+        except (FileNotFoundError, NotADirectoryError):
+            self._notes.append(f"{visible(path or directory)} vanished while packing")
+            return []
+        except OSError as exc:
+            raise PackingError(f"cannot read {visible(path or directory)}: {exc.strerror}; {LIST_IT}") from exc
+
+    def _leaf(self, entry: os.DirEntry[str], path: str) -> Leaf | None:
+        if entry.is_symlink():
+            _check_name(path)
+            return Leaf(path, entry.path, is_link=True)
+        if entry.is_file(follow_symlinks=False):
+            _check_name(path)
+            return Leaf(path, entry.path, is_link=False)
+        self._notes.append(f"{visible(path)} is a socket, a pipe or a device, and was left out")
+        return None
+
+    def check_link(self, path: str, target: str) -> None:
+        """Raise PackingError if a link leads out of the tree.
+
+        Both its name and its resolved target are checked: servers check the name, and a link on the way may change
+        what the name means.
+        """
+        by_name = os.path.normpath(os.path.join(os.path.dirname(path), target))
+        if not os.path.isabs(target) and by_name.split("/", 1)[0] != "..":
+            # Circular links lead nowhere, but stay inside: `realpath` returns the path so far.
+            end = os.path.realpath(os.path.join(self._root, os.path.dirname(path), target))
+            if end == self._real_root or end.startswith(self._real_root.rstrip("/") + "/"):
+                return
+        raise PackingError(
+            f"the link {visible(path)} leads out of the project, to {visible(target)}, which a job cannot follow; "
+            f"{LIST_IT}"
+        )
+
+
+def _read_rules(read: Callable[[], Rules]) -> Rules:
+    try:
+        return read()
+    except OSError as exc:
+        raise PackingError(f"cannot read {visible(str(exc.filename))}: {exc.strerror}") from exc
+
+
+def _check_name(path: str) -> None:
+    """Raise PackingError for a name that an archive cannot hold, or that servers refuse."""
+    is_drive = _DRIVE.match(path)
+    if not is_drive and path.isascii() and path.isprintable() and len(path) < _ORDINARY_LENGTH:
+        return
+    try:
+        raw = path.encode()
+    except UnicodeEncodeError:
+        raise PackingError(
+            f"the name of {visible(path)} is not valid UTF-8, which an archive cannot hold; rename it, or {LIST_IT}"
+        ) from None
+    if _CONTROL.search(path):
+        raise PackingError(
+            f"the name of {visible(path)} has a control character, which servers refuse; rename it, or {LIST_IT}"
+        )
+    if is_drive:
+        raise PackingError(
+            f"{visible(path)} begins like a Windows drive, which servers refuse; rename it, or {LIST_IT}"
+        )
+    if len(raw.rstrip(b"/")) > _PATH_BYTES or max(map(len, raw.split(b"/"))) > _NAME_BYTES:
+        raise PackingError(
+            f"{visible(path[:80])}… has too long a path: servers take {_NAME_BYTES} bytes in a name and {_PATH_BYTES} "
+            f"in a path; shorten it, or list it in .ciignore to leave it out"
+        )

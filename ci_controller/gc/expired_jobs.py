@@ -1,0 +1,114 @@
+"""Completed jobs, and uploads before them, that the settings on retention do not keep.
+
+A job's age is the time since its end by the wall clock, which may be wrong: if it were set forward by years, all jobs
+would be old at once. So nothing goes by age unless some job ended within the last month, and not just now: then work
+and clock have gone along together.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from ci_common.run_directory.layout import DataDirectory
+from ci_common.settings import Settings
+from ci_common.times import Clock
+from ci_controller.gc.retention import jobs_due, longest_age, shortest_age, too_many, uploads_due
+from ci_controller.gc.runner import Collector
+from ci_controller.runtime.protocol import Check
+from ci_persistence.repository import Lease
+from ci_persistence.retention import Ended, JobRetention
+
+log = logging.getLogger(__name__)
+
+BATCH = 1000
+MOST_UPLOADS = 1_000_000
+
+MONTH = timedelta(days=30)
+JUST_NOW = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Ages:
+    """Which jobs are old, as far as the clock can be trusted."""
+
+    settings: Settings
+    retention: JobRetention
+    clock: Clock
+
+    async def trusted_now(self) -> datetime | None:
+        """Return the time, None where the clock may be wrong."""
+        now = self.clock()
+        settled = min(JUST_NOW, shortest_age(self.settings))
+        ended = await self.retention.ended(Ended(since=now - MONTH, before=now - settled), limit=1)
+        return now if ended else None
+
+    async def oldest_job(self) -> datetime | None:
+        """Return when the oldest job that is kept may have ended; None where some are kept for ever."""
+        now, age = await self.trusted_now(), longest_age(self.settings)
+        return None if now is None or age is None else now - max(age, JUST_NOW)
+
+
+@dataclass(eq=False)
+class ExpiredJobs(Collector[str]):
+    """Completed jobs that are older, or more, than are to be kept."""
+
+    name = "expired jobs"
+    ages: Ages
+    lease: Lease
+
+    async def find(self) -> AsyncGenerator[list[str], None]:
+        settings, retention, now = self.ages.settings, self.ages.retention, await self.ages.trusted_now()
+        by_age = list(jobs_due(settings, now or self.ages.clock()))
+        if now is None:
+            if any([await retention.ended(where, limit=1) for where in by_age]):
+                log.warning(
+                    "nothing is deleted by its age: no job ended within the last %d days, so the clock may be wrong; "
+                    "`ci cleanup` deletes all the same",
+                    MONTH.days,
+                )
+            by_age = []
+        general = settings.max_jobs_per_project.general
+        crowded = [] if general is None else await retention.crowded_projects(general)
+        for where in [*by_age, *too_many(settings, crowded)]:
+            while job_ids := await retention.ended(where, limit=BATCH):
+                yield job_ids
+
+    async def remove(self, items: list[str]) -> dict[str, Exception]:
+        deleted = await self.ages.retention.delete(items, lease=self.lease)
+        log.info("deleted %d jobs that were not to be kept any longer", len(deleted))
+        return {}
+
+
+@dataclass(eq=False)
+class ExpiredUploads(Collector[str]):
+    """Uploads of jobs that are kept themselves."""
+
+    name = "expired uploads"
+    ages: Ages
+    data: DataDirectory
+    check: Check
+    """Called before files are deleted; may forbid it by raising."""
+    deleted: dict[str | None, datetime] = field(default_factory=dict)
+    """By project, until when the uploads of jobs that ended before are gone."""
+
+    async def find(self) -> AsyncGenerator[list[str], None]:
+        if (now := await self.ages.trusted_now()) is None:
+            return
+        for where in uploads_due(self.ages.settings, now):
+            where = replace(where, since=self.deleted.get(where.project))
+            job_ids = await self.ages.retention.ended(where, limit=MOST_UPLOADS)
+            for start in range(0, len(job_ids), BATCH):
+                yield job_ids[start : start + BATCH]
+            if where.before is not None:
+                self.deleted[where.project] = where.before
+
+    async def remove(self, items: list[str]) -> dict[str, Exception]:
+        def unlink() -> None:
+            for job_id in items:
+                self.data.upload(job_id).unlink(missing_ok=True)
+
+        self.check()
+        await asyncio.to_thread(unlink)
+        return {}

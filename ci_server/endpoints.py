@@ -1,0 +1,202 @@
+"""What an endpoint is, and the boundary that every request passes on its way to a handler.
+
+An `Endpoint` declares method, path, query, body, answers, scope and rate class. `routes_of` makes the application's
+routes from them: for each request it checks the method and the scope, reads and validates query and body, and calls the
+handler with them. The OpenAPI document and the list of routes in docs/http.md are written from the same declarations.
+"""
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Send
+from starlette.types import Scope as ConnectionScope
+
+from ci_common.errors import RequestError, ScopeMissing
+from ci_common.identity import LOCAL, Identity, Scope
+from ci_common.parsing.models import validated
+from ci_common.settings import Settings
+from ci_common.timeline import Milestone, with_milestone
+from ci_server.http.requests import NoQuery, parse_json_object, read_json_body, read_query, repeatable, run_apart
+from ci_server.services import Services
+
+QueryT = TypeVar("QueryT", bound=BaseModel)
+BodyT = TypeVar("BodyT")
+ParsedT = TypeVar("ParsedT", covariant=True)
+Identify = Callable[[Request], Identity]
+
+
+class RateClass(StrEnum):
+    """Which requests are counted together once there are rate limits."""
+
+    PROBE = "probe"
+    READ = "read"
+    STREAM = "stream"
+    WRITE = "write"
+    SUBMIT = "submit"
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[QueryT, BodyT]):
+    """A request that has passed the boundary."""
+
+    request: Request
+    services: Services
+    identity: Identity
+    query: QueryT
+    body: BodyT
+    body_bytes: int
+    """The size of a JSON body; 0 for other bodies."""
+    accepted: Mapping[str, int]
+    """The milestone of a submission that lies before its body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One status with which an endpoint answers."""
+
+    description: str
+    content: Mapping[str, Any] = field(default_factory=dict)
+    """The type of the body by media type: a pydantic model or another type that pydantic has a schema for."""
+    headers: Sequence[str] = ()
+    """The names of headers that the answer has, or may have; `ci_server.openapi` describes each."""
+    links: bool = False
+    """Whether the body has a `job_id` with which the other endpoints of the job can be called."""
+    example: Any = None
+
+
+def json_answer(model: Any, description: str, **more: Any) -> Answer:
+    """Return the declaration of an answer in JSON."""
+    return Answer(description, {"application/json": model}, **more)
+
+
+class Parse(Protocol[ParsedT]):
+    """Turns a JSON body into what the handler is given. May run in a thread. Raises InvalidRequest."""
+
+    def __call__(self, raw: bytes, settings: Settings, accepted: Mapping[str, int], /) -> ParsedT: ...
+
+
+@dataclass(frozen=True, slots=True)
+class JsonBody(Generic[BodyT]):
+    """A body that is a JSON object, whatever its `Content-Type`."""
+
+    type: Callable[[], Any]
+    """Returns the type that describes the body in the OpenAPI document."""
+    parse: Parse[BodyT]
+    examples: Mapping[str, Any] = field(default_factory=dict)
+
+    async def read(self, request: Request, services: Services, accepted: Mapping[str, int]) -> tuple[BodyT, int]:
+        """Return the parsed body and its size. Raises InvalidRequest, TooLarge, RequestStalled, ClientDisconnect."""
+        raw = await read_json_body(request)
+        return await run_apart(len(raw), self.parse, raw, services.settings, accepted), len(raw)
+
+
+@dataclass(frozen=True, slots=True)
+class UploadBody:
+    """A multipart form with an archive. Its handler receives it, since it goes to the disk as it arrives."""
+
+    type: Any
+    """The type that describes the form in the OpenAPI document."""
+
+
+def model_body(model: type[QueryT], **more: Any) -> JsonBody[QueryT]:
+    """Return the declaration of a JSON body that is one model."""
+
+    def parse(raw: bytes, _settings: Settings, _accepted: Mapping[str, int], /) -> QueryT:
+        return validated(model, parse_json_object(raw, source="the body"), source="the body")
+
+    return JsonBody(lambda: model, parse, **more)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint(Generic[QueryT, BodyT]):
+    """One method at one path."""
+
+    method: str
+    path: str
+    handler: Callable[[Call[QueryT, BodyT]], Awaitable[Response]]
+    summary: str
+    """A few words, as a title."""
+    description: str
+    """What it does and answers, in Markdown. Becomes the endpoint's row in docs/http.md."""
+    query: type[QueryT] | None = None
+    body: JsonBody[BodyT] | UploadBody | None = None
+    headers: Sequence[str] = ()
+    """The names of request headers that matter; `ci_server.openapi` describes each."""
+    answers: Mapping[int, Answer]
+    errors: Sequence[type[RequestError]] = ()
+    """The errors that this endpoint has besides those that all endpoints have."""
+    scope: Scope | None
+    """The scope that a request needs; None if everyone may call the endpoint."""
+    rate_class: RateClass
+
+    @property
+    def name(self) -> str:
+        """The name of the endpoint in the OpenAPI document."""
+        return self.handler.__name__
+
+    @cached_property
+    def _lists(self) -> frozenset[str]:
+        return repeatable(self.query or NoQuery)
+
+    async def answer(self, request: Request, identify: Identify) -> Response:
+        """Authorise, read and validate the request, and return the handler's answer. Raises RequestError, OSError."""
+        identity = identify(request)
+        if self.scope is not None and self.scope not in identity.scopes:
+            raise ScopeMissing(f"{self.method} {self.path} needs the scope {self.scope}, which {identity.name} lacks")
+        query: Any = read_query(request, self.query or NoQuery, lists=self._lists)
+        services = request.app.state.services
+        body: Any = None
+        body_bytes = 0
+        accepted: Mapping[str, int] = {}
+        if self.body is not None:
+            accepted = with_milestone({}, Milestone.ACCEPTED)
+            if isinstance(self.body, JsonBody):
+                body, body_bytes = await self.body.read(request, services, accepted)
+        return await self.handler(Call(request, services, identity, query, body, body_bytes, accepted))
+
+
+AnyEndpoint = Endpoint[Any, Any]
+
+
+def everyone_is_local(_request: Request) -> Identity:
+    """Return the identity of a request's sender: there are no keys, so everyone may do everything."""
+    return LOCAL
+
+
+def routes_of(endpoints: Iterable[AnyEndpoint], identify: Identify = everyone_is_local) -> list[Route]:
+    """Return one route for each path, those without parameters first. Raises ValueError for a method given twice."""
+    by_path: defaultdict[str, dict[str, AnyEndpoint]] = defaultdict(dict)
+    for endpoint in endpoints:
+        methods = by_path[endpoint.path]
+        if endpoint.method in methods:
+            raise ValueError(f"{endpoint.method} {endpoint.path} is declared twice")
+        methods[endpoint.method] = endpoint
+    ordered = sorted(by_path.items(), key=lambda item: "{" in item[0])
+    return [Route(path, PathRoute(methods, identify)) for path, methods in ordered]
+
+
+class PathRoute:
+    """The endpoints of one path as an ASGI application. `HEAD` is answered as `GET`, without a body."""
+
+    def __init__(self, methods: Mapping[str, AnyEndpoint], identify: Identify) -> None:
+        self.endpoints = dict(methods)
+        self._identify = identify
+        if "GET" in self.endpoints:
+            self.endpoints["HEAD"] = self.endpoints["GET"]
+        self._allow: Final = ", ".join(sorted(self.endpoints))
+
+    async def __call__(self, scope: ConnectionScope, receive: Receive, send: Send) -> None:
+        endpoint = self.endpoints.get(scope["method"])
+        if endpoint is None:
+            raise HTTPException(405, headers={"Allow": self._allow})
+        response = await endpoint.answer(Request(scope, receive, send), self._identify)
+        await response(scope, receive, send)

@@ -1,0 +1,130 @@
+"""One request and its answer: the log line, the close that lets a refusal arrive, and the detached response."""
+
+import asyncio
+import logging
+from typing import Protocol
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import Message, Receive, Scope, Send
+
+from ci_server.http.shutdown import Shutdown
+
+_LINGER_SECONDS = 30.0
+_REQUEST_TIMEOUT = 408
+_JOB_ID = "ci_server.job_id"
+_DETACHED = "ci_server.detached_response"
+
+NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+"""The header that keeps browsers from taking text that a job wrote for a page."""
+
+logger = logging.getLogger("ci_server.requests")
+
+
+def header_of(scope: Scope, name: bytes) -> str | None:
+    """Return the request's first header of that name, which is in lower case, or None."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return str(value, "latin-1")
+    return None
+
+
+def path_of(scope: Scope) -> str:
+    """Return the path as it came, still encoded, so that it cannot break out of its log line."""
+    raw = scope.get("raw_path") or scope["path"].encode("ascii", "backslashreplace")
+    return str(raw.decode("ascii", "backslashreplace"))
+
+
+def note_job(scope: Scope, job_id: str) -> None:
+    """Make the request's log line name a job that its path does not name."""
+    scope[_JOB_ID] = job_id
+
+
+def log_request(scope: Scope, status: int, seconds: float, job_id: str | None = None) -> None:
+    """Write the request's log line."""
+    job_id = job_id or scope.get(_JOB_ID) or scope.get("path_params", {}).get("job_id", "-")
+    job = ascii(job_id)[1:-1]
+    logger.info("%s %s %s %.1f ms job=%s", scope["method"], path_of(scope), status, seconds * 1000, job)
+
+
+class Exchange:
+    """`receive` and `send` for the application, in place of the server's own.
+
+    A client that is still sending its body when the connection is closed finds it broken, and may never read the
+    answer. So a refusal is sent at once, then the rest of the body is discarded for a while, and then the connection is
+    closed.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, shutdown: Shutdown) -> None:
+        length = header_of(scope, b"content-length")
+        self._body_is_coming = length not in (None, "0") or header_of(scope, b"transfer-encoding") is not None
+        self._receive = receive
+        self._send = send
+        self._shutdown = shutdown
+        self._lingers = False
+        self.status = 0
+        """The answer's status; 0 until it begins."""
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._body_is_coming = bool(message.get("more_body", False))
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"].append(NO_SNIFFING)
+            if self._body_is_coming and self.status >= 400:
+                MutableHeaders(raw=message["headers"])["Connection"] = "close"
+                self._lingers = self.status != _REQUEST_TIMEOUT  # The server has waited long enough for that client.
+        elif self._lingers and not message.get("more_body", False):
+            await self._send({**message, "more_body": True})
+            await self._discard_body()
+            message = {"type": "http.response.body"}
+        await self._send(message)
+
+    async def _discard_body(self) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = asyncio.timeout(_LINGER_SECONDS)
+        try:
+            async with deadline:
+                with self._shutdown.on_shutdown(lambda: deadline.reschedule(loop.time())):
+                    while self._body_is_coming:
+                        await self.receive()
+        except TimeoutError:
+            pass  # The client has had its time.
+
+
+class OpenStream(Protocol):
+    """A detached response that is being sent."""
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the sender has cancelled the request, to end the response."""
+
+    def leave(self) -> None:
+        """Stop sending. Must be called once, at the end."""
+
+
+class DetachedResponse(Protocol):
+    """A long response that is sent after the request has left the router.
+
+    A waiting request holds the frames of all functions it is in. There are a dozen between the server and a handler,
+    and none has anything more to do once a stream has begun, so a detached response costs only its own frames.
+    """
+
+    job_id: str
+    status_code: int
+
+    async def begin(self, send: Send) -> OpenStream:
+        """Begin to send the response with `send`. Others go on sending until `leave` is called."""
+
+
+def detach(scope: Scope, response: DetachedResponse) -> None:
+    """Have the application send `response` in place of a response that the route sends itself."""
+    scope[_DETACHED] = response
+
+
+def detached_response(scope: Scope) -> DetachedResponse | None:
+    """Return the response that the route has detached, or None."""
+    response: DetachedResponse | None = scope.get(_DETACHED)
+    return response

@@ -1,0 +1,195 @@
+"""What may be read of one job: the job, its log and its stream."""
+
+import os
+from datetime import datetime
+from typing import Final, Literal
+
+from pydantic import Field
+from starlette.responses import Response
+
+from ci_common.answers import JobWithLog, ProblemView, StreamEvent
+from ci_common.errors import AttemptNotFound, FieldError, InvalidRequest, JobNotFound
+from ci_common.identity import Scope
+from ci_common.jobs import Job, State
+from ci_common.parsing.values import Integer
+from ci_common.run_directory.layout import RunDirectory, open_regular
+from ci_common.run_directory.output import LogTimes, character_start, last_lines
+from ci_common.stream import BEGINNING, Cursor
+from ci_common.wire import PROBLEM_MEDIA_TYPE
+from ci_server.endpoints import Answer, Call, Endpoint, RateClass, json_answer
+from ci_server.http.ranges import ranged_response
+from ci_server.http.requests import QueryModel
+from ci_server.http.responses import Document
+from ci_server.jobs.job_view import attempt_of, find_job, job_document, log_excerpt
+from ci_server.jobs.list_endpoints import Instant
+from ci_server.streaming.streams import JobStream
+
+_LAST_EVENT_ID = "last-event-id"
+_LOG_TYPE = "text/plain; charset=utf-8"
+
+
+class JobQuery(QueryModel):
+    """What `GET /jobs/{id}` may be asked."""
+
+    include: Literal["log"] | None = None
+
+
+class LogQuery(QueryModel):
+    """What `GET /jobs/{id}/log` may be asked."""
+
+    attempt: Integer | None = Field(None, ge=1, description="which attempt's log; by default the last one's")
+
+
+class StreamQuery(QueryModel):
+    """Where a stream begins; at most one of these may be given."""
+
+    from_beginning: bool = Field(False, description="the logs of all attempts")
+    tail: Integer | None = Field(None, ge=0, le=1_000_000, description="the last lines of the log, and what is new")
+    since: Instant = Field(None, description="what was written at this time or later")
+
+
+async def get_job(call: Call[JobQuery, None]) -> Response:
+    job = await find_job(call)
+    document = job_document(call.services, job)
+    if call.query.include == "log":
+        document["log"] = log_excerpt(call.services, job)
+        if job.state is State.COMPLETED:
+            await call.services.repository.get(job.id)  # The log goes when the job is deleted: then it is not found.
+    return Document(document)
+
+
+async def get_job_log(call: Call[LogQuery, None]) -> Response:
+    job = await find_job(call)
+    if call.query.attempt is not None:
+        job = attempt_of(job, call.query.attempt)
+    completed = job.state is State.COMPLETED
+    headers = {"Cache-Control": "no-cache"}
+    if completed and job.log_sha256:
+        headers["ETag"] = f'"{job.log_sha256}"'
+    try:
+        descriptor = open_regular(call.services.run_of(job).log)
+    except FileNotFoundError:
+        descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    size = os.fstat(descriptor).st_size
+    if completed and size < (job.log_bytes or 0):
+        await call.services.repository.get(job.id)  # The log goes when the job is deleted: then it is not found.
+    if completed:
+        size = min(size, job.log_bytes or 0)
+    return ranged_response(call.request, descriptor, size, media_type=_LOG_TYPE, headers=headers, growing=not completed)
+
+
+async def stream_job(call: Call[StreamQuery, None]) -> Response:
+    job = await find_job(call)
+    seen = call.request.headers.get(_LAST_EVENT_ID, "")
+    start = stream_start(call.query, seen, job, call.services.run_of(job))
+    return Response(status_code=204) if start is None else JobStream(call.services.tails, job, start)
+
+
+def stream_start(query: StreamQuery, seen: str, job: Job, run: RunDirectory) -> Cursor | None:
+    """Return where the stream begins, or None if the reader has seen all there will be. Raises InvalidRequest.
+
+    `seen` is the reader's Last-Event-ID, or nothing. `run` is the run directory of the job's present attempt.
+    """
+    given = [name for name in ("from_beginning", "tail", "since") if getattr(query, name) not in (None, False)]
+    if len(given) > 1:
+        message = f"it cannot be given together with {given[0]}"
+        raise InvalidRequest(f"the query is not valid: {given[1]}: {message}", FieldError(given[1], message))
+    if seen:
+        return _resumed(seen, job, run)
+    if query.from_beginning:
+        return BEGINNING
+    return Cursor(job.attempt, _offset(query.tail, query.since, job, run))
+
+
+def _resumed(seen: str, job: Job, run: RunDirectory) -> Cursor | None:
+    try:
+        cursor = Cursor.parse(seen.strip())
+    except ValueError as exc:
+        raise _not_an_id(f"{exc}; send the last one back as it came") from exc
+    if cursor.attempt > job.attempt:
+        raise _not_an_id(f"it is of attempt {cursor.attempt}, and the job has not come further than {job.attempt}")
+    # A reader that was cut off between the last byte of the log and the verdict gets None too: it asks for the job.
+    if job.state is State.COMPLETED:
+        return None if cursor >= Cursor(job.attempt, job.log_bytes or 0) else cursor
+    # If the log is shorter, perhaps because the job has truncated it, the reader goes on at its end.
+    return min(cursor, Cursor(job.attempt, run.log_size()))
+
+
+def _not_an_id(message: str) -> InvalidRequest:
+    return InvalidRequest(f"the header Last-Event-ID is not valid: {message}", FieldError(_LAST_EVENT_ID, message))
+
+
+def _offset(tail: int | None, since: datetime | None, job: Job, run: RunDirectory) -> int:
+    try:
+        descriptor = open_regular(run.log)
+    except FileNotFoundError:
+        return 0
+    try:
+        size = os.fstat(descriptor).st_size
+        end = min(size, job.log_bytes or 0) if job.state is State.COMPLETED else size
+        if tail is not None:
+            return last_lines(descriptor, end, tail)
+        start = end if since is None else min(end, LogTimes(run.times).offset_at(since))
+        return start if start == end and job.state is State.COMPLETED else character_start(descriptor, start)
+    finally:
+        os.close(descriptor)
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/jobs/{job_id}",
+        handler=get_job,
+        query=JobQuery,
+        summary="Get a job",
+        description="the job; `?include=log` adds `log`, its last 64 KiB",
+        answers={200: json_answer(JobWithLog, "The job.")},
+        errors=(JobNotFound,),
+        scope=Scope.JOBS_READ,
+        rate_class=RateClass.READ,
+    ),
+    Endpoint(
+        method="GET",
+        path="/jobs/{job_id}/stream",
+        handler=stream_job,
+        query=StreamQuery,
+        headers=("Last-Event-ID",),
+        summary="Follow a job",
+        description=(
+            "the [stream](#the-stream), by default of what is new in the present attempt; or one of "
+            "`from_beginning=true` (all attempts), `tail=N` (the last N lines and what is new) and `since=<time>`. The "
+            "header `Last-Event-ID` wins over them; 204 if it is the last event there will be"
+        ),
+        answers={
+            200: Answer("The job's stream.", {"text/event-stream": StreamEvent}, headers=("Location",)),
+            204: Answer("The reader has seen the whole stream."),
+        },
+        errors=(JobNotFound,),
+        scope=Scope.JOBS_READ,
+        rate_class=RateClass.STREAM,
+    ),
+    Endpoint(
+        method="GET",
+        path="/jobs/{job_id}/log",
+        handler=get_job_log,
+        query=LogQuery,
+        headers=("Range", "If-Range"),
+        summary="Get a job's log",
+        description=(
+            "`text/plain`, the bytes as written, those there are, of the last attempt or of `attempt=N`; byte ranges "
+            "(RFC 9110), for running jobs too, whose `Content-Range` ends in `/*`; `ETag` once the attempt has ended"
+        ),
+        answers={
+            200: Answer("The log.", {_LOG_TYPE: str}, headers=("Accept-Ranges", "ETag")),
+            206: Answer("A part of the log.", {_LOG_TYPE: str}, headers=("Accept-Ranges", "Content-Range", "ETag")),
+            416: Answer(
+                "`range_not_satisfiable`: the range begins behind the log's last byte.",
+                {PROBLEM_MEDIA_TYPE: ProblemView},
+                headers=("Content-Range",),
+            ),
+        },
+        errors=(JobNotFound, AttemptNotFound),
+        scope=Scope.JOBS_READ,
+        rate_class=RateClass.READ,
+    ),
+)

@@ -1,0 +1,137 @@
+"""The endpoints that make jobs: uploads, JSON bodies and retries."""
+
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from ci_common.answers import StreamEvent, SubmittedView
+from ci_common.errors import (
+    DiskLow,
+    InvalidUpload,
+    JobNotFound,
+    NotRetryable,
+    QueueFull,
+    TooLarge,
+    TooManyUploads,
+    UnrecognisedProject,
+)
+from ci_common.identity import Scope
+from ci_common.jobs import NewJob
+from ci_common.stream import BEGINNING
+from ci_server.endpoints import Answer, Call, Endpoint, JsonBody, RateClass, UploadBody, json_answer
+from ci_server.http.requests import NoQuery, run_apart
+from ci_server.http.responses import Document
+from ci_server.jobs.job_view import JOB_HEADERS, accepted, accepted_answer, find_job
+from ci_server.jobs.submissions import requested_job, retry, submit_new, submit_upload
+from ci_server.openapi.requests import UploadForm, job_request_type
+from ci_server.streaming.streams import JobStream
+
+
+async def submit(call: Call[NoQuery, None]) -> Response:
+    return await _submit_and_stream(call, announce=False)
+
+
+async def submit_stream(call: Call[NoQuery, None]) -> Response:
+    return await _submit_and_stream(call, announce=True)
+
+
+async def _submit_and_stream(call: Call[NoQuery, None], *, announce: bool) -> Response:
+    job = await submit_upload(call.services, call.request, call.accepted)
+    return JobStream(call.services.tails, job, BEGINNING, announce=announce)
+
+
+async def submit_async(call: Call[NoQuery, None]) -> Response:
+    job = await submit_upload(call.services, call.request, call.accepted)
+    return Document({"job_id": job.id}, 202, {"Location": f"/jobs/{job.id}"})
+
+
+async def submit_job(call: Call[NoQuery, NewJob]) -> Response:
+    job = await submit_new(call.services, call.request, call.body)
+    return await run_apart(call.body_bytes, accepted, call.services, job)
+
+
+async def retry_job(call: Call[NoQuery, None]) -> Response:
+    return accepted(call.services, await retry(call.services, call.request, await find_job(call)))
+
+
+_UPLOAD_ERRORS = (InvalidUpload, UnrecognisedProject, TooLarge, QueueFull, TooManyUploads, DiskLow)
+_STREAM = Answer("The new job's stream.", {"text/event-stream": StreamEvent}, headers=JOB_HEADERS)
+_UPLOAD: dict[str, Any] = {
+    "method": "POST",
+    "body": UploadBody(UploadForm),
+    "errors": _UPLOAD_ERRORS,
+    "scope": Scope.JOBS_WRITE,
+    "rate_class": RateClass.SUBMIT,
+}
+
+ENDPOINTS: Final = (
+    Endpoint(
+        path="/submit",
+        handler=submit,
+        summary="Upload a project and follow its job",
+        description=(
+            "`multipart/form-data` with `file` (a zip archive) and optionally `spec` (JSON, see "
+            "[ci.yaml](ci-yaml.md)); 200 `text/event-stream`: the job's [stream](#the-stream) from its "
+            "beginning; `Location` names the job"
+        ),
+        answers={200: _STREAM},
+        **_UPLOAD,
+    ),
+    Endpoint(
+        path="/submit-stream",
+        handler=submit_stream,
+        summary="Upload a project and follow its job, with the job's id first",
+        description="the same, with `job_id` as the first event",
+        answers={200: _STREAM},
+        **_UPLOAD,
+    ),
+    Endpoint(
+        path="/submit-async",
+        handler=submit_async,
+        summary="Upload a project",
+        description='202 `{"job_id": …}` and `Location`',
+        answers={202: json_answer(SubmittedView, "The job is queued.", headers=JOB_HEADERS, links=True)},
+        **_UPLOAD,
+    ),
+    Endpoint(
+        method="POST",
+        path="/jobs",
+        handler=submit_job,
+        body=JsonBody(
+            job_request_type,
+            requested_job,
+            examples={
+                "command": {
+                    "image": "python:3.12-slim",
+                    "command": ["python", "-c", "print(6 * 7)"],
+                    "labels": {"team": "a"},
+                },
+                "echo": {"type": "echo", "payload": {"greeting": "hello"}},
+            },
+        ),
+        summary="Submit a job without an upload",
+        description=(
+            "a JSON object, whatever its `Content-Type`; see [jobs without an "
+            "upload](#jobs-without-an-upload); 202 the job and `Location`"
+        ),
+        answers={202: accepted_answer("The job is queued.")},
+        errors=(TooLarge, QueueFull, DiskLow),
+        scope=Scope.JOBS_WRITE,
+        rate_class=RateClass.SUBMIT,
+    ),
+    Endpoint(
+        method="POST",
+        path="/jobs/{job_id}/retry",
+        handler=retry_job,
+        summary="Run a completed job again",
+        description=(
+            "202 a new job with the same upload and spec, `retry_of` set; 409 for a job that has not "
+            "completed, or whose upload is not kept any longer (`CI_UPLOAD_RETENTION`): submit the project "
+            "again. The retried job's plan is used as it is; `ci.yaml` and defaults are not read again"
+        ),
+        answers={202: accepted_answer("The new job.")},
+        errors=(JobNotFound, NotRetryable, TooLarge, QueueFull, TooManyUploads, DiskLow),
+        scope=Scope.JOBS_WRITE,
+        rate_class=RateClass.SUBMIT,
+    ),
+)

@@ -1,0 +1,78 @@
+"""What the API answers with, against the models that describe it."""
+
+import json
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from ci_common.answers import (
+    AboutView,
+    CleanupView,
+    JobView,
+    JobWithLog,
+    MetricsView,
+    PendingCleanupView,
+    PoolView,
+    ProblemView,
+    Shown,
+    StatusView,
+    StreamEvent,
+    SubmittedView,
+)
+from tests.helpers.played_api import Api, zipped
+from tests.helpers.sse import read_stream
+
+
+def check(model: type[Shown], document: Any) -> None:
+    """Compare a document with a model, which refuses missing and unknown fields."""
+    model.model_validate(document)
+
+
+async def test_a_job_in_all_its_states(api: Api) -> None:
+    job_id = await api.submit(labels={"team": "a"}, retry={"max_attempts": 2})
+    check(JobView, (await api.client.get(f"/jobs/{job_id}")).json())
+    await api.controller.start(job_id)
+    api.controller.write(job_id, b"first \xff\n")
+    check(JobView, (await api.client.get(f"/jobs/{job_id}")).json())
+    await api.controller.begin_anew(job_id, 1)
+    check(JobView, (await api.client.get(f"/jobs/{job_id}")).json())
+    await api.controller.start(job_id)
+    api.controller.write(job_id, b"second\n")
+    check(JobView, (await api.client.post(f"/jobs/{job_id}/cancel")).json())
+    await api.controller.finish(job_id)
+    check(JobWithLog, (await api.client.get(f"/jobs/{job_id}?include=log")).json())
+    for document in (await api.client.get("/jobs")).json():
+        check(JobView, document)
+    check(JobView, (await api.client.post(f"/jobs/{job_id}/retry")).json())
+    seen = await read_stream(api.client, f"/jobs/{job_id}/stream?from_beginning=true")
+    kinds = {type(TypeAdapter(StreamEvent).validate_python(event)).__name__ for event in seen.events}
+    assert kinds >= {"LogEvent", "AttemptEvent", "CompleteEvent"}
+
+
+async def test_everything_else(api: Api) -> None:
+    answers = {
+        "/": AboutView,
+        "/health": StatusView,
+        "/ready": StatusView,
+        "/pool": PoolView,
+        "/metrics": MetricsView,
+        "/jobs/cleanup": PendingCleanupView,
+    }
+    for path, model in answers.items():
+        check(model, (await api.client.get(path, headers={"Accept": "application/json"})).json())
+    uploaded = await api.upload(zipped(ci__yaml="command: 'true'"))
+    check(SubmittedView, uploaded.json())
+    check(CleanupView, (await api.client.post("/jobs/cleanup", json={"older_than": 0})).json())
+    check(ProblemView, (await api.client.get("/jobs?colour=red")).json())
+
+
+async def test_the_description_is_served(api: Api) -> None:
+    document = (await api.client.get("/openapi.json")).json()
+    assert document["openapi"] == "3.1.0"
+    assert set(document["paths"]) >= {"/jobs", "/openapi.json", "/docs", "/schema/spec.json"}
+    page = await api.client.get("/docs")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
+    schema = await api.client.get("/schema/spec.json")
+    assert schema.headers["content-type"] == "application/schema+json"
+    assert json.loads(schema.text)["properties"].keys() >= {"command", "steps", "limits"}

@@ -1,0 +1,277 @@
+"""A database and a data directory belong together: others are refused, and adopted only where that is asked for."""
+
+import asyncio
+import os
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+
+from ci_common.errors import Unavailable
+from ci_common.jobs import Conclusion, Job, ReasonCode, State
+from ci_common.owner_file import Owner, WrongDataDirectory, check_owner
+from ci_common.run_directory.layout import DataDirectory
+from ci_common.settings import Settings
+from ci_common.system.processes import ProcessIdentity, this_process
+from ci_controller.ownership import Abandoned, AdoptionRefused, adopt, claim_database, plan_adoption
+from ci_persistence.repository import Installation, JobFilter
+from ci_persistence.sqlite.opening import open_installation
+from ci_persistence.sqlite.repository import SQLiteJobRepository
+from tests.helpers.backups import quiet
+from tests.helpers.jobs import PLENTY, bring, new_job
+
+ELSEWHERE = ProcessIdentity(1, "1", "another machine")
+
+
+def settings_of(home: Path, data: Path | None = None) -> Settings:
+    return Settings(db_path=home / "ci_jobs.db", data_dir=data)
+
+
+@asynccontextmanager
+async def unchecked(path: Path) -> AsyncIterator[SQLiteJobRepository]:
+    """A connected repository, whatever data directory it belongs to."""
+    repository = SQLiteJobRepository(path)
+    await repository.open()
+    try:
+        yield repository
+    finally:
+        await repository.close()
+
+
+async def lead_once(settings: Settings) -> Installation:
+    """Do what the first term of a controller does."""
+    async with open_installation(settings) as repository:
+        lease = await repository.acquire(this_process(), 60)
+        assert lease is not None
+        await claim_database(repository, lease, DataDirectory(settings.data_path), settings.db_path)
+        await repository.release(lease)
+        return await repository.installation()
+
+
+async def with_jobs(settings: Settings) -> list[Job]:
+    """Store a job that waits, one that runs and one that has completed."""
+    async with open_installation(settings) as repository:
+        lease = await repository.acquire(this_process(), 60)
+        assert lease is not None
+        jobs = [await repository.add(new_job(), max_queued=PLENTY) for _ in range(3)]
+        for job, state in zip(jobs, (State.QUEUED, State.RUNNING, State.COMPLETED), strict=True):
+            await bring(repository, lease, job, state)
+        await repository.release(lease)
+        return jobs
+
+
+async def adopted(settings: Settings, *, as_copy: bool = False) -> Abandoned:
+    async with unchecked(settings.db_path) as repository:
+        return await adopt(await plan_adoption(settings, repository, as_copy=as_copy), repository, quiet)
+
+
+async def refusal(settings: Settings) -> str:
+    """Return what is said where an installation does not start; nothing is changed then."""
+    before = snapshot(settings.db_path.parent)
+    with pytest.raises(WrongDataDirectory) as refused:
+        async with open_installation(settings):
+            pass
+    assert snapshot(settings.db_path.parent) == before
+    return str(refused.value)
+
+
+def snapshot(directory: Path) -> dict[str, bytes]:
+    if not directory.exists():
+        return {}
+    files = [path for path in directory.rglob("*") if "-wal" not in path.name and "-shm" not in path.name]
+    return {str(path): path.read_bytes() if path.is_file() else b"" for path in sorted(files)}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    home = tmp_path / "home"
+    home.mkdir()
+    return home
+
+
+async def test_the_first_term_binds_both_and_the_id_stays(home: Path) -> None:
+    settings = settings_of(home)
+    first = await lead_once(settings)
+    data = DataDirectory(settings.data_path)
+    assert first.data_path == str(settings.data_path)
+    owner = Owner.read(data)
+    assert owner is not None
+    assert (owner.id, owner.database) == (first.id, str(settings.db_path))
+    assert data.owner_file.stat().st_mode & 0o077 == 0
+    (home / "link").symlink_to(settings.data_path)
+    assert await lead_once(settings_of(home, home / "link")) == first
+
+
+async def test_a_mistyped_data_directory_is_refused_and_nothing_is_changed(home: Path, tmp_path: Path) -> None:
+    settings = settings_of(home)
+    await lead_once(settings)
+    message = await refusal(settings_of(home, tmp_path / "typo"))
+    assert f"belongs to the data directory {settings.data_path}, and CI_DATA_DIR names {tmp_path}/typo" in message
+    assert f"set CI_DATA_DIR={settings.data_path}" in message
+    assert f"CI_DB_PATH={settings.db_path} CI_DATA_DIR={tmp_path}/typo ci adopt" in message
+    assert not (tmp_path / "typo").exists()
+
+
+async def test_a_mistyped_database_is_refused_and_not_made(home: Path, tmp_path: Path) -> None:
+    settings = settings_of(home)
+    await lead_once(settings)
+    (tmp_path / "other").mkdir()
+    message = await refusal(settings_of(tmp_path / "other", settings.data_path))
+    assert f"belongs to the database {settings.db_path}, and CI_DB_PATH names {tmp_path}/other/ci_jobs.db" in message
+    assert list((tmp_path / "other").iterdir()) == []
+
+
+async def test_an_installation_that_was_renamed_goes_on(home: Path, tmp_path: Path) -> None:
+    first, jobs = await lead_once(settings_of(home)), await with_jobs(settings_of(home))
+    home.rename(tmp_path / "renamed")
+    moved = settings_of(tmp_path / "renamed")
+    again = await lead_once(moved)
+    assert again == Installation(first.id, str(moved.data_path))
+    owner = Owner.read(DataDirectory(moved.data_path))
+    assert owner is not None
+    assert owner.database == str(moved.db_path)
+    async with open_installation(moved) as repository:
+        assert [job.id for job in (await repository.unfinished())[0]] == [jobs[1].id]
+
+
+async def test_the_path_may_be_written_otherwise(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = await lead_once(settings_of(home))
+    monkeypatch.chdir(home)
+    assert await lead_once(settings_of(Path(), Path("ci_jobs.data"))) == first
+
+
+async def test_one_that_was_copied_to_another_disk_is_adopted_with_its_jobs(home: Path, tmp_path: Path) -> None:
+    first, jobs = await lead_once(settings_of(home)), await with_jobs(settings_of(home))
+    shutil.copytree(home, tmp_path / "moved")
+    shutil.rmtree(home)
+    moved = settings_of(tmp_path / "moved")
+    assert "was copied from" in await refusal(moved)
+    assert await adopted(moved) == Abandoned(ended=0, queued=2)
+    assert await lead_once(moved) == Installation(first.id, str(moved.data_path))
+    async with open_installation(moved) as repository:
+        assert {job.id for jobs in await repository.unfinished() for job in jobs} == {jobs[0].id, jobs[1].id}
+
+
+def files_and_database(home: Path, target: Path) -> Settings:
+    shutil.copytree(home, target)
+    return settings_of(target)
+
+
+def database_alone(home: Path, target: Path) -> Settings:
+    target.mkdir()
+    with (
+        closing(sqlite3.connect(home / "ci_jobs.db")) as source,
+        closing(sqlite3.connect(target / "ci_jobs.db")) as copy,
+    ):
+        source.backup(copy)
+    return settings_of(target)
+
+
+def snapshot_of_the_disk(home: Path, target: Path) -> Settings:
+    """A copy whose files have the inode numbers of the original's, as in a snapshot of a file system."""
+    shutil.copytree(home, target)
+    here, there = home / "ci_jobs.data" / "installation", target / "ci_jobs.data" / "installation"
+    there.unlink()
+    os.link(here, there)
+    return settings_of(target)
+
+
+@pytest.mark.parametrize("copied", [files_and_database, database_alone, snapshot_of_the_disk])
+async def test_a_copy_is_refused_and_adopted_as_an_installation_of_its_own(
+    home: Path, tmp_path: Path, copied: Callable[[Path, Path], Settings]
+) -> None:
+    original = settings_of(home)
+    first, jobs = await lead_once(original), await with_jobs(original)
+    copy = copied(home, tmp_path / "copy")
+    assert "ci adopt" in await refusal(copy)
+    assert await adopted(copy) == Abandoned(ended=2, queued=0)
+    second = await lead_once(copy)
+    assert second.id != first.id
+    assert second.data_path == str(copy.data_path)
+    async with open_installation(copy) as repository:
+        queued, running, completed = [await repository.get(job.id) for job in jobs]
+        for job in (queued, running):
+            assert (job.state, job.conclusion) == (State.COMPLETED, Conclusion.ERRORED)
+            assert job.reason is not None
+            assert job.reason.code is ReasonCode.RESTORED
+        assert completed.conclusion is Conclusion.SUCCEEDED
+    assert await lead_once(original) == first
+    async with open_installation(original) as repository:
+        unfinished = await repository.list_jobs(JobFilter(states=frozenset({State.RUNNING})), limit=9)
+        assert [job.id for job in unfinished] == [jobs[1].id]
+
+
+async def test_a_copy_of_the_database_beside_the_original_is_refused(home: Path) -> None:
+    settings = settings_of(home)
+    await lead_once(settings)
+    shutil.copy(settings.db_path, home / "other.db")
+    message = await refusal(Settings(db_path=home / "other.db", data_dir=settings.data_path))
+    assert f"is a copy of {settings.db_path}, which is still there" in message
+
+
+async def test_what_was_moved_can_be_adopted_as_a_copy(home: Path, tmp_path: Path) -> None:
+    first, _ = await lead_once(settings_of(home)), await with_jobs(settings_of(home))
+    shutil.copytree(home, tmp_path / "moved")
+    shutil.rmtree(home)
+    assert await adopted(settings_of(tmp_path / "moved"), as_copy=True) == Abandoned(ended=2, queued=0)
+    assert (await lead_once(settings_of(tmp_path / "moved"))).id != first.id
+
+
+async def test_nothing_is_adopted_while_a_controller_leads(home: Path, tmp_path: Path) -> None:
+    settings = settings_of(home)
+    first = await lead_once(settings)
+    async with unchecked(settings.db_path) as leader:
+        lease = await leader.acquire(this_process(), 60)
+        assert lease is not None
+        adopting = asyncio.create_task(adopted(settings_of(home, tmp_path / "typo")))
+        while not adopting.done():
+            await leader.renew(lease, 60)
+            await asyncio.sleep(0)
+        with pytest.raises(AdoptionRefused, match="a controller leads"):
+            await adopting
+        assert await leader.installation() == first
+    assert not (tmp_path / "typo").exists()
+
+
+async def test_the_lease_that_a_copy_has_of_the_original_runs_out(home: Path, tmp_path: Path) -> None:
+    await lead_once(settings_of(home))
+    async with unchecked(home / "ci_jobs.db") as leader:
+        assert await leader.acquire(ELSEWHERE, 0.2) is not None
+        copy = database_alone(home, tmp_path / "copy")
+    assert await adopted(copy) == Abandoned(0, 0)
+
+
+async def test_a_directory_is_not_taken_from_another_database(home: Path, tmp_path: Path) -> None:
+    """Two databases that are both new find the same directory free; the second to lead does not take it."""
+    settings, data = settings_of(home), DataDirectory(tmp_path / "data")
+    (tmp_path / "other").mkdir()
+    other = settings_of(tmp_path / "other", data.path)
+    async with open_installation(other) as repository:
+        await lead_once(settings_of(home, data.path))
+        lease = await repository.acquire(this_process(), 60)
+        assert lease is not None
+        with pytest.raises(WrongDataDirectory, match=f"belongs to the database {settings.db_path}"):
+            await claim_database(repository, lease, data, other.db_path)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"id": 1}', "\xff"])
+async def test_an_owner_that_cannot_be_read_is_refused_and_replaced(home: Path, content: str) -> None:
+    settings = settings_of(home)
+    await lead_once(settings)
+    jobs = await with_jobs(settings)
+    DataDirectory(settings.data_path).owner_file.write_text(content)
+    assert "cannot be read" in await refusal(settings)
+    assert await adopted(settings) == Abandoned(ended=0, queued=len(jobs) - 1)
+    await lead_once(settings)
+
+
+def test_a_directory_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("ci_common.owner_file.read_capped", broken)
+    with pytest.raises(Unavailable, match="cannot be read: Input/output error"):
+        check_owner(DataDirectory(tmp_path), tmp_path / "ci_jobs.db", "i", None)

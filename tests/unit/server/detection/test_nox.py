@@ -1,0 +1,56 @@
+"""What a noxfile.py installs for tests."""
+
+from pathlib import Path
+
+import pytest
+
+from ci_server.detection.declarations.runners import ToxEnvironment, read_nox
+from tests.helpers.pip_calls import pip_calls
+
+
+def test_a_session_for_tests() -> None:
+    found = read_nox(
+        """
+import nox
+NEEDS = ["pytest>=8", "mock"]
+
+@nox.session(python=["3.12", "3.13"])
+def tests(session: nox.Session) -> None:
+    session.install("-r", "needs.txt", "-e", ".[fast]", *NEEDS, "--no-index", silent=True)
+    session.install("-c", "constraints.txt", "cov")
+    session.install(*nox.project.dependency_groups(PYPROJECT, "test"), f"x{version}")
+    session.run("pytest")
+    other.install("not")
+
+@nox.session
+def lint(session):
+    session.install("ruff")
+"""
+    )
+    assert found == ToxEnvironment(
+        ["pytest>=8", "mock", "cov"], [("-r", "needs.txt"), ("-c", "constraints.txt")], ["fast"], ["test"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("decorator", "name", "taken"),
+    [
+        ("@nox.session", "tests", True),
+        ("@session(reuse_venv=True)", "unit_tests", True),
+        ("@nox_poetry.session(name='test')", "run", True),
+        ("@nox.session(name='docs')", "tests", False),
+        ("@nox.session", "integration", False),
+        ("@fixture", "tests", False),
+        ("", "tests", False),
+    ],
+)
+def test_which_sessions(decorator: str, name: str, taken: bool) -> None:
+    text = f"{decorator}\ndef {name}(s):\n    s.install('mock')\n"
+    assert read_nox(text).requirements == (["mock"] if taken else [])
+
+
+def test_it_counts_as_tox_does(tmp_path: Path) -> None:
+    text = "@nox.session\ndef tests(session):\n    session.install('.[a]', 'mock')\n"
+    pyproject = '[build-system]\n[project]\nname = "thing"\n[project.optional-dependencies]\na = ["x"]\n'
+    files = {"noxfile.py": text, "pyproject.toml": pyproject, "requirements-dev.txt": ""}
+    assert pip_calls(tmp_path, files) == [["-e", ".[a]", "mock", "pytest"]]
