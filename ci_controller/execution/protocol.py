@@ -79,7 +79,7 @@ class Wakeups(Protocol):
 
     def peek(self, job: Job) -> WorkloadPhase | None:
         """Return how far the attempt is already known to have come: AT_GATE, RUNNING, FINISHED (its code has ended),
-        or None if it is not known to have come to its gate. Costs microseconds, and asks nobody.
+        or None if it is not known to have come to its gate. Costs microseconds, and asks nothing.
 
         A hint, about this or an earlier workload of the attempt; only `observe` decides. `job` is the present row.
         """

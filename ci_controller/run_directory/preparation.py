@@ -64,7 +64,7 @@ def move_in(run: RunDirectory, waiting: RunDirectory, script: bytes) -> bool:
                 project.move(workspace, folder, workspace)
         folder.make_folder(workspace)
         is_open = bool(os.fstat(folder.descriptor).st_mode & stat.S_IWOTH)
-        # What the script has made meanwhile may be another user's, who has it open already.
+        # What the script has made there may be another user's, who has it open already.
         folder.write(waiting.job.name, script, for_everyone=is_open)
         if is_open:
             with folder.folder(workspace) as opened:
@@ -101,7 +101,7 @@ def move_out(run: RunDirectory, waiting: RunDirectory) -> None:
 def open_to_everyone(run: RunDirectory) -> None:
     """Let any user of the machine write below the run directory, for images and engines that use another user id.
 
-    The data directory above is closed to others, so only whoever is given this directory by a mount gets at it.
+    The data directory above is closed to others, so only those that are given this directory by a mount get at it.
     """
     with Folder.opened(run.path) as folder:
         folder.open_to_everyone()
@@ -111,7 +111,7 @@ def open_to_everyone(run: RunDirectory) -> None:
 def opened_gate(run: RunDirectory) -> Iterator[None]:
     """Write `go` into the gate and hold it open, so that a script that comes to it late still reads the word.
 
-    Leave it once the mark `started` is there or the workload has ended. Opening a gate nobody waits at does nothing.
+    Leave it once the mark `started` is there or the workload has ended. Opening a gate at which nothing waits does nothing.
     """
     # Opened for reading too, so that neither the opening nor the writing waits for the other side.
     descriptor = os.open(run.gate, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

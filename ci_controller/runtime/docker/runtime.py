@@ -68,7 +68,7 @@ class DockerRuntime:
     """Runs jobs in containers of the engine that DOCKER_HOST names, or of the usual one. Keeps `Runtime`'s promises.
 
     Container names follow from the job, so creating twice is noticed by the engine; whose a container is, its labels
-    say. One that has the name but not our label is nobody's for us, and is left alone.
+    say. One that has the name but not our label is not ours, and is left alone.
     """
 
     name = "docker"
@@ -95,7 +95,7 @@ class DockerRuntime:
         self._made: dict[WorkloadKey, str] = {}
         """The ids of containers made here, which are ours and no other's, until they are removed or forgotten."""
         self._unstarted: set[WorkloadKey] = set()
-        """Those of them that nobody has tried to start."""
+        """Those of them that were never started."""
 
     async def open(self) -> None:
         if self._known_traits is not None and await self._answers():

@@ -134,7 +134,7 @@ def unreadable_is_unavailable() -> Iterator[None]:
 
 
 def _send(process: ProcessIdentity, number: signal.Signals, *, group: bool = False) -> None:
-    """Send a signal to exactly this process, or to the group it leads; to nobody where it has gone."""
+    """Send a signal to exactly this process, or to the group it leads; to none if it has gone."""
     try:
         descriptor = _pidfd_of(process.pid)
     except ProcessLookupError:
