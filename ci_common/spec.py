@@ -260,6 +260,12 @@ class Spec(StrictModel):
                 )
         return value
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        described = handler.resolve_ref_schema(handler(schema))
+        described["anyOf"] = [{"properties": {name: {"type": "null"}}} for name in ("command", "steps")]
+        return described
+
     @model_validator(mode="after")
     def _one_way_to_run(self) -> "Spec":
         if self.command is not None and self.steps is not None:
