@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 from pydantic import BaseModel, Field, RootModel
 
 from ci_common.errors import FieldError, InvalidRequest
-from ci_common.parsing.models import Asked, invalid, validated
+from ci_common.parsing.models import StrictModel, invalid, validated
 from ci_common.parsing.text import shown
 from ci_common.parsing.values import Integer
 from ci_common.spec import Spec
@@ -124,7 +124,7 @@ class EchoPayload(RootModel[dict[str, Any]]):
     """Any object."""
 
 
-class SleepPayload(Asked):
+class SleepPayload(StrictModel):
     """How long a `sleep` job runs."""
 
     ms: Integer = Field(ge=0, le=86_400_000, description="milliseconds")

@@ -1,4 +1,4 @@
-"""What the controller tells of its pool: the containers that wait for jobs."""
+"""The state of the pool of warm containers, as the controller publishes it."""
 
 from datetime import datetime
 

@@ -1,8 +1,8 @@
-"""What a job is to do: `Spec` as people write it, `ExecutionPlan` as the controller carries it out.
+"""What a job does: `Spec` as people write it, and `ExecutionPlan` as the controller carries it out.
 
-`Spec` is the one schema of a submission's `spec` field, of the body of `POST /jobs` and of `ci.yaml`. Whoever submits
-wins over `ci.yaml`, `ci.yaml` over the defaults; the server resolves all of it into one `ExecutionPlan` before the job
-is stored, so that a job never changes its meaning afterwards.
+`Spec` is the schema of the field `spec` of a submission, of the body of `POST /jobs`, and of `ci.yaml`. The request
+wins over `ci.yaml`, which wins over the defaults. The server resolves them into one `ExecutionPlan` before it stores
+the job, so that later changes of defaults do not affect it.
 """
 
 import re
@@ -24,7 +24,7 @@ from pydantic_core import CoreSchema
 
 from ci_common.jobs import Conclusion
 from ci_common.parsing.input_schema import one_or_several
-from ci_common.parsing.models import MAX_ERRORS, Asked, Place, at_most, refused
+from ci_common.parsing.models import MAX_ERRORS, Place, StrictModel, at_most, refused
 from ci_common.parsing.text import check_text, shown
 from ci_common.parsing.values import (
     TEXT_PATTERN,
@@ -71,7 +71,7 @@ def _listed(names: tuple[str, ...]) -> str:
 
 
 def _as_text(value: object) -> str:
-    """Return the text that is meant. JSON has numbers where people mean text; YAML keeps what they wrote."""
+    """Return the value as text. JSON may have numbers where people mean text; YAML keeps the text as written."""
     if isinstance(value, int | float) and not isinstance(value, bool) and shown(value) == repr(value):
         return repr(value)
     if not isinstance(value, str):
@@ -124,7 +124,7 @@ Retried = Annotated[
     Literal[Conclusion.FAILED, Conclusion.ERRORED, Conclusion.TIMED_OUT], BeforeValidator(_check_retried)
 ]
 Pause = Annotated[Duration, Field(le=7 * 86_400)]
-"""Seconds, more than none and no more than a week."""
+"""Seconds, more than 0 and at most a week."""
 Name = Annotated[Line, Field(min_length=1, max_length=200)]
 Priority = Annotated[Integer, Field(ge=-1_000_000, le=1_000_000)]
 Labels = Annotated[
@@ -170,7 +170,7 @@ Variables = Annotated[
 ]
 
 
-class Step(Asked):
+class Step(StrictModel):
     """One step: shell text, run by /bin/sh, stopping at the first command that fails (`set -e`)."""
 
     name: Name | None = None
@@ -179,7 +179,7 @@ class Step(Asked):
     @model_validator(mode="before")
     @classmethod
     def _text_alone(cls, value: object) -> object:
-        """A step that has no name may be written as its shell text."""
+        """A step without a name may be written as its shell text."""
         if isinstance(value, str):
             return {"run": value}
         if not isinstance(value, dict | Step):
@@ -193,8 +193,8 @@ class Step(Asked):
         return {"anyOf": [text, described], "title": "Step"}
 
 
-class Limits(Asked):
-    """What a job may use; None is no limit."""
+class Limits(StrictModel):
+    """The limits of a job; None means no limit."""
 
     cpus: Number | None = Field(None, gt=0, le=1024, description="processors, fractions allowed")
     memory: ByteSize | None = Field(None, description="bytes of memory, as in 512m")
@@ -203,8 +203,8 @@ class Limits(Asked):
     workspace: ByteSize | None = Field(None, description="bytes of its workspace on disk, as in 10g")
 
 
-class Retry(Asked):
-    """Whether a job that ends in certain ways is tried again by itself. By default it is not."""
+class Retry(StrictModel):
+    """The retry policy: whether another attempt follows certain conclusions. By default, none does."""
 
     max_attempts: Integer = Field(1, ge=1, le=MAX_ATTEMPTS, description="the first attempt counts")
     on: Annotated[tuple[Retried, ...], FailFast()] = Field(
@@ -228,12 +228,12 @@ class Retry(Asked):
         return [value] if isinstance(value, str) else value
 
     def longest_pause(self, attempt: int) -> float:
-        """Return how many seconds at most lie between the end of `attempt`, counted from 1, and the next one."""
+        """Return the longest pause in seconds between the end of `attempt`, counted from 1, and the next one."""
         return min(max(self.backoff, self.max_backoff), self.backoff * 2.0 ** (attempt - 1))
 
 
-class Spec(Asked):
-    """What to run and how. Every field may be left out."""
+class Spec(StrictModel):
+    """What to run, and how. Every field may be left out."""
 
     image: ImageReference | None = None
     command: Command | None = Field(None, description="shell text, or a program and its arguments; instead of `steps`")
@@ -260,6 +260,12 @@ class Spec(Asked):
                 )
         return value
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        described = handler.resolve_ref_schema(handler(schema))
+        described["anyOf"] = [{"properties": {name: {"type": "null"}}} for name in ("command", "steps")]
+        return described
+
     @model_validator(mode="after")
     def _one_way_to_run(self) -> "Spec":
         if self.command is not None and self.steps is not None:
@@ -282,7 +288,7 @@ class PlannedStep(_Stored):
 
 
 class ExecutionPlan(_Stored):
-    """A container job, resolved: nothing in it depends on a default any more."""
+    """A resolved job with a workload: nothing in it depends on a default any more."""
 
     version: Literal[1] = 1
     image: str
@@ -293,9 +299,9 @@ class ExecutionPlan(_Stored):
     timeout: float
     """Seconds from the start of the job's own code, in each attempt."""
     no_output_timeout: float | None = None
-    """Seconds from the log's last growth, or the start of the job's own code; None is no limit."""
+    """Seconds since the last output, or the start of the job's own code; None means no limit."""
     stop_grace: float | None = None
-    """Seconds from SIGTERM to SIGKILL; None: what the controller's CI_STOP_GRACE says."""
+    """Seconds from SIGTERM to SIGKILL; None means the controller's CI_STOP_GRACE."""
     limits: Limits = Limits()
     retry: Retry = Retry()
     network: bool = True
@@ -304,7 +310,7 @@ class ExecutionPlan(_Stored):
 
 
 def plan_steps(spec: Spec) -> tuple[PlannedStep, ...] | None:
-    """Return the steps that `spec` names by `command` or `steps`, or None where it names neither."""
+    """Return the steps in `command` or `steps`, or None if `spec` has neither."""
     if spec.command is not None:
         if isinstance(spec.command, str):
             return (PlannedStep(name="command", shell=spec.command),)

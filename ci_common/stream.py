@@ -4,8 +4,18 @@ import re
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
+from ci_common.jobs import Job, Reason, State
+
 JOB_ID, STATUS, LOG, STEP, ATTEMPT, COMPLETE = "job_id", "status", "log", "step", "attempt", "complete"
 """The values of `type` in a stream's events."""
+
+WIRE_STATUS = {
+    State.QUEUED: "queued",
+    State.STARTING: "queued",
+    State.RUNNING: "running",
+    State.COMPLETED: "completed",
+}
+"""The status of a job as users see it, by its state."""
 
 _CURSOR = re.compile(r"(?:([1-9][0-9]{0,2})-)?([0-9]{1,18})")
 
@@ -64,3 +74,44 @@ class Cursor:
 
 BEGINNING = Cursor()
 """The beginning of the stream."""
+
+
+def reason_on_wire(reason: Reason | None) -> dict[str, str] | None:
+    """Return a reason as `{"code", "message"}`, or None."""
+    return None if reason is None else {"code": reason.code, "message": reason.message}
+
+
+def status_event(job: Job) -> Event:
+    """Return the event with the status of a job that has not completed."""
+    return {"type": STATUS, "status": WIRE_STATUS[job.state], "reason": reason_on_wire(job.reason)}
+
+
+def attempt_event(job: Job, number: int) -> Event:
+    """Return the event before the log of attempt `number`, which is not the first one."""
+    previous = job.earlier_attempts[number - 2]
+    return {
+        "type": ATTEMPT,
+        "attempt": number,
+        "max_attempts": job.max_attempts,
+        "previous": {
+            "attempt": previous.number,
+            "conclusion": previous.conclusion,
+            "reason": reason_on_wire(previous.reason),
+            "exit_code": previous.exit_code,
+            "log_bytes": previous.log_bytes,
+            "log_sha256": previous.log_sha256,
+        },
+    }
+
+
+def complete_event(job: Job) -> Event:
+    """Return the last event in the stream of a completed job."""
+    return {
+        "type": COMPLETE,
+        "success": job.conclusion == "succeeded",
+        "conclusion": str(job.conclusion),
+        "reason": reason_on_wire(job.reason),
+        "exit_code": job.exit_code,
+        "log_bytes": job.log_bytes or 0,
+        "log_sha256": job.log_sha256 or "",
+    }

@@ -1,4 +1,4 @@
-"""What goes over HTTP besides `Spec`: requests, the job as users see it, and the events of its stream."""
+"""What goes over HTTP besides `Spec` and the stream: requests, and the job as users see it."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -7,17 +7,16 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, FailFast, Field, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
-from ci_common.jobs import Attempt, Conclusion, Job, Reason, State, StepResult
+from ci_common.jobs import Attempt, Conclusion, Job, StepResult
 from ci_common.parsing.input_schema import one_or_several
-from ci_common.parsing.models import Asked, Place, refused
+from ci_common.parsing.models import Place, StrictModel, refused
 from ci_common.parsing.text import check_text
 from ci_common.parsing.values import Integer, NonNegativeDuration
 from ci_common.pool import PoolState
 from ci_common.retention import LONGEST_AGE
 from ci_common.spec import Labels, Name, Priority
-from ci_common.stream import ATTEMPT, COMPLETE, STATUS, Event
-from ci_common.timeline import in_order
-from ci_common.times import micros_to_rfc3339, to_rfc3339
+from ci_common.stream import WIRE_STATUS, reason_on_wire
+from ci_common.times import in_order, micros_to_rfc3339, to_rfc3339
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 WITHOUT_CONTAINER = "process"
@@ -42,7 +41,7 @@ def _check_texts(payload: dict[str, Any]) -> dict[str, Any]:
     return payload
 
 
-class BuiltinRequest(Asked):
+class BuiltinRequest(StrictModel):
     """The body of `POST /jobs` for the types without a workload (`ci_common.job_types.Computed`)."""
 
     type: str
@@ -59,7 +58,7 @@ def _conclusions(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-class CleanupRequest(Asked):
+class CleanupRequest(StrictModel):
     """The body of `POST /jobs/cleanup`: which completed jobs to delete. All conditions have to hold."""
 
     older_than: Annotated[NonNegativeDuration, Field(le=LONGEST_AGE)] | None = None
@@ -83,21 +82,8 @@ def _given(name: str) -> dict[str, Any]:
     return {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
 
 
-WIRE_STATUS = {
-    State.QUEUED: "queued",
-    State.STARTING: "queued",
-    State.RUNNING: "running",
-    State.COMPLETED: "completed",
-}
-
-
 def _instant(value: datetime | None) -> str | None:
     return None if value is None else to_rfc3339(value)
-
-
-def reason_on_wire(reason: Reason | None) -> dict[str, str] | None:
-    """Return a reason as `{"code", "message"}`, or None."""
-    return None if reason is None else {"code": reason.code, "message": reason.message}
 
 
 def step_on_wire(step: StepResult) -> dict[str, Any]:
@@ -113,8 +99,8 @@ def step_on_wire(step: StepResult) -> dict[str, Any]:
 
 
 def timing_on_wire(*traces: Mapping[str, int]) -> list[dict[str, str]]:
-    """Return the stations of a path as the job's `timing` shows them, in order."""
-    passed = (station for trace in traces for station in in_order(trace))
+    """Return milestones in the form of the job's `timing`, in order."""
+    passed = (milestone for trace in traces for milestone in in_order(trace))
     return [{"station": name, "time": micros_to_rfc3339(instant)} for name, instant in passed]
 
 
@@ -197,33 +183,3 @@ def pool_on_wire(pool: PoolState) -> dict[str, Any]:
         for kind in pool.kinds
     ]
     return {**pool.model_dump(mode="json", exclude={"kinds"}), "kinds": kinds}
-
-
-def complete_event(job: Job) -> Event:
-    """Return the last event of a completed job's stream."""
-    return {
-        "type": COMPLETE,
-        "success": job.conclusion == "succeeded",
-        "conclusion": str(job.conclusion),
-        "reason": reason_on_wire(job.reason),
-        "exit_code": job.exit_code,
-        "log_bytes": job.log_bytes or 0,
-        "log_sha256": job.log_sha256 or "",
-    }
-
-
-def attempt_event(job: Job, number: int) -> Event:
-    """Return the event that stands before the log of a job's attempt `number`, which is not its first."""
-    previous = attempt_on_wire(job.earlier_attempts[number - 2])
-    told = ("attempt", "conclusion", "reason", "exit_code", "log_bytes", "log_sha256")
-    return {
-        "type": ATTEMPT,
-        "attempt": number,
-        "max_attempts": job.max_attempts,
-        "previous": {name: previous[name] for name in told},
-    }
-
-
-def status_event(job: Job) -> Event:
-    """Return the event that tells where a job that has not completed stands."""
-    return {"type": STATUS, "status": WIRE_STATUS[job.state], "reason": reason_on_wire(job.reason)}

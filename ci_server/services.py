@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 from ci_common.archives.unpack import UnpackLimits
 from ci_common.jobs import Job
@@ -47,7 +47,7 @@ class Services:
     admission: Admission
     readers: Readers
 
-    @property
+    @cached_property
     def unpack_limits(self) -> UnpackLimits:
         return UnpackLimits.of(self.settings)
 

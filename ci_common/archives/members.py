@@ -16,14 +16,14 @@ _DEPTH = 255
 _UTF8_NAME = 0x800
 _WINDOWS = 0
 _WITH_MODES = (3, 19)
-"""Unix and macOS, as zip archives number the systems that they were made on."""
+"""Unix and macOS, by the numbers that zip archives have for the systems on which they were made."""
 _DRIVE = re.compile(r"[A-Za-z]:/")
 
 
 def member_path(member: zipfile.ZipInfo) -> str:
     """Return a member's path relative to the archive's root, in normal form; empty for the root itself.
 
-    Raises InvalidUpload where it would leave the root or is no name a file can have.
+    Raises InvalidUpload if it leads out of the root or cannot be the name of a file.
     """
     name = _name_of(member)
     _check_characters(name)
@@ -48,7 +48,7 @@ def member_path(member: zipfile.ZipInfo) -> str:
 
 
 def kind_of(member: zipfile.ZipInfo) -> int:
-    """Return the member's file type; raises InvalidUpload where it is none that is unpacked."""
+    """Return the member's file type. Raises InvalidUpload if it is not a file, a folder or a link."""
     kind = stat.S_IFMT(member.external_attr >> 16) if member.create_system in _WITH_MODES else 0
     if kind == 0:
         folder = member.orig_filename.endswith(("/", "\\") if member.create_system == _WINDOWS else "/")
@@ -59,12 +59,12 @@ def kind_of(member: zipfile.ZipInfo) -> int:
 
 
 def is_executable(member: zipfile.ZipInfo) -> bool:
-    """Tell whether anybody may execute the file."""
+    """Return whether the file is executable."""
     return member.create_system in _WITH_MODES and bool(member.external_attr >> 16 & 0o111)
 
 
 def shortened(name: str) -> str:
-    """Return a name in quotes, in ASCII where it has characters that cannot be shown, and cut where it is long."""
+    """Return a name in quotes, shortened if it is long, and escaped if it cannot be printed."""
     cut = name if len(name) <= 100 else f"{name[:60]}…{name[-30:]}"
     return repr(cut) if cut.isprintable() else ascii(cut)
 
@@ -73,7 +73,7 @@ def _name_of(member: zipfile.ZipInfo) -> str:
     name = member.orig_filename
     if not member.flag_bits & _UTF8_NAME:
         try:
-            name = name.encode("cp437").decode()  # Most programs write UTF-8 and do not say so.
+            name = name.encode("cp437").decode()  # Most programs write UTF-8 without setting the flag for it.
         except ValueError:
             pass
     return name.replace("\\", "/") if member.create_system == _WINDOWS else name
@@ -91,19 +91,20 @@ def _check_characters(name: str) -> None:
 
 
 TARGET_BYTES = 4095
-"""The longest target that a link can have."""
+"""The longest target of a link."""
 _PARTS = 255
 _HOPS = 40
-"""Linux follows no more links than this on the way to one file."""
+"""Linux follows at most so many links in one path."""
 _PATH_CHARACTERS = 4096
 _STEPS = 2_000_000
-"""For all links of an archive together: 20 names for each of 100,000."""
+"""For all links of an archive together: 20 names for each of 100,000 links."""
 
 
 def check_links(links: Mapping[str, str], advance: Callable[[], None]) -> None:
-    """Raise InvalidUpload where one of the `links`, path → target, leads out of the archive's root.
+    """Raise InvalidUpload if one of the `links`, path → target, leads out of the archive's root.
 
-    A link that leads to nothing, or to itself, is taken: nothing can be reached by it. `advance` is called for each.
+    Only the texts of the links are used, not the disk; each link is followed once, so the work grows with the length of
+    the texts. A link to nothing or to itself is accepted. `advance` is called for each link.
     """
     following = _Following(links)
     for path in links:
@@ -112,7 +113,7 @@ def check_links(links: Mapping[str, str], advance: Callable[[], None]) -> None:
 
 
 def check_target(path: str, target: str) -> None:
-    """Raise InvalidUpload where the link at `path` cannot lead into the project, whatever else is there."""
+    """Raise InvalidUpload if a link at `path` with this target can never lead into the project."""
     if not target or "\0" in target or target.startswith("/"):
         raise _leads_out(path, target)
     if target.count("/") >= _PARTS:
@@ -124,13 +125,13 @@ class _End:
     """Where a link leads."""
 
     place: str | None
-    """A path from the root; None where the link leads to itself."""
+    """A path from the root; None if the link leads to itself."""
     hops: int
-    """How many links are followed on the way, this one included."""
+    """How many links are followed on the way, including this one."""
 
 
 class _Visit:
-    """A link whose target is being walked along."""
+    """A link whose target is being followed."""
 
     __slots__ = ("hops", "is_circular", "link", "next", "parts", "place")
 
@@ -155,7 +156,7 @@ class _Following:
         self._steps = 0
 
     def follow(self, link: str) -> None:
-        """Find out where a link leads; those on its way are followed first, without recursion."""
+        """Determine where a link leads. Links on its way are followed first, without recursion."""
         wanted: str | None = link
         visits: list[_Visit] = []
         while wanted is not None or visits:
@@ -172,7 +173,7 @@ class _Following:
                 visits.pop()
 
     def _walk(self, visit: _Visit) -> str | None:
-        """Walk on. Return a link on the way that has to be followed first, or None at the end."""
+        """Continue. Return a link that has to be followed first, or None at the end."""
         while visit.next < len(visit.parts):
             self._count_step()
             part = visit.parts[visit.next]
@@ -197,7 +198,7 @@ class _Following:
         visit.place = path
 
     def _cross(self, visit: _Visit, link: str) -> None:
-        """Go on from where another link leads, which is known, unless it leads to itself or is being followed."""
+        """Continue at the end of another link, unless that leads to itself or is being followed."""
         end = self._ends.get(link)
         if end is None or end.place is None:
             if visit.next + 1 < len(visit.parts):

@@ -1,4 +1,4 @@
-"""Unpacking as a task of readers, and one reader for one archive."""
+"""Unpacking as a task for readers."""
 
 import os
 import shutil
@@ -11,11 +11,11 @@ from ci_common.sandbox.channel import Task
 from ci_common.sandbox.child import Caller, TaskFunction
 
 if TYPE_CHECKING:
-    from ci_common.sandbox.pool import Readers  # A reader has no use for it, and would start later.
+    from ci_common.sandbox.pool import Readers  # Importing it would slow the start of readers, which do not use it.
 
 
 def unpack_task(argument: dict[str, Any], caller: Caller) -> None:
-    """Unpack an archive as `unpack` does. What another reader has left in the target goes first."""
+    """Unpack an archive as `unpack` does, after removing what another reader has left in the target."""
     target = Path(argument["target"])
     if caller.is_again:
         _empty(target)
@@ -27,7 +27,7 @@ TASKS: dict[str, TaskFunction] = {"unpack": unpack_task}
 
 
 def unpack_argument(archive: Path, target: Path, limits: UnpackLimits) -> dict[str, Any]:
-    """Return what `unpack_task` takes."""
+    """Return the argument of `unpack_task`."""
     bounds = [limits.bytes, limits.members, limits.ratio, limits.ratio_free_bytes]
     return {"archive": str(archive), "target": str(target), "limits": bounds}
 
@@ -42,15 +42,15 @@ async def unpack_with(
 ) -> None:
     """Have `archive` unpacked into the existing, empty directory `target`.
 
-    `check_room` is called before every MiB that is written; what it raises ends the unpacking. Further raises
-    InvalidUpload, TooLarge, OSError where the disk cannot take it, and what `Readers.do` raises.
+    `check_room` is called before each MiB that is written; an error that it raises ends the unpacking. Also raises
+    InvalidUpload, TooLarge, OSError if writing fails, and what `Readers.do` raises.
     """
     task = Task("unpack", unpack_argument(archive, target, limits), target)
     await readers.do(task, on_advance=check_room)
 
 
 async def unpack_apart(archive: Path, target: Path, limits: UnpackLimits) -> None:
-    """Have an archive unpacked as `unpack_with` does, by a reader of its own."""
+    """Have an archive unpacked as `unpack_with` does, by a new reader."""
     from ci_common.sandbox.pool import Readers
 
     async with Readers(__name__, limits.reading) as readers:

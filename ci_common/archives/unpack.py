@@ -1,7 +1,7 @@
-"""Unpacks a zip archive of an unknown sender.
+"""Unpacks a zip archive that is not trusted.
 
-What is written stays inside the target: names are taken apart and checked, nothing is ever written through a link, and
-links are made last. Limits hold for what is really written; what the archive's headers claim is not believed.
+Nothing is written outside the target: names are checked, no file is written through a link, and links are made last.
+Limits count the bytes that are written, not the sizes in the archive's headers.
 """
 
 import errno
@@ -31,38 +31,38 @@ from ci_common.sandbox.channel import ReadingLimits
 from ci_common.settings import Settings
 
 RATIO_FREE_BYTES = 256 * 1024**2
-"""What an archive may unpack to whatever its own size: files of zeros and generated text shrink a thousandfold."""
+"""Bytes to which any archive may unpack: files of zeros and generated text shrink a thousandfold."""
 
 _CHUNK_BYTES = 256 * 1024
 _DIRECTORY_BYTES_PER_MEMBER = 300
 _ENCRYPTED = 0x1
 _BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, ValueError)
 _NOT_WRITABLE = frozenset({errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ, errno.EEXIST, errno.EINVAL})
-"""What the system answers to a name or a target that the file system cannot have."""
+"""Errors of the system for names and targets that the file system does not support."""
 
 
 class UnpackingStopped(CiError):
-    """Unpacking ended early because its caller asked for that."""
+    """Unpacking was stopped by its caller."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnpackLimits:
-    """What an archive may become."""
+    """Limits for an archive."""
 
     bytes: int
-    """All files together."""
+    """Of all files together."""
     members: int
-    """Files, links and folders, counting folders that are only named as parents."""
+    """Files, links and folders, including folders that are only parents of others."""
     ratio: float
     """Bytes written per byte of the archive."""
     ratio_free_bytes: int = RATIO_FREE_BYTES
-    """The ratio is looked at once more than this is written."""
+    """The ratio is checked only after so many bytes."""
     reading: ReadingLimits = field(default_factory=ReadingLimits)
-    """What each member, and the list of them, may take of the machine."""
+    """The limits of time and memory for each member, and for the list of members."""
 
     @classmethod
     def of(cls, settings: Settings) -> "UnpackLimits":
-        """Return the limits that the settings name."""
+        """Return the limits in the settings."""
         return cls(
             settings.max_unpacked_bytes,
             settings.max_members,
@@ -82,10 +82,10 @@ def unpack(
 ) -> None:
     """Unpack `archive` into the existing, empty directory `target`. Blocks.
 
-    Files keep their executable bit and no other mode. Once `stopped` is set it ends within one chunk. `on_member` is
+    Files keep their executable bit and no other mode. When `stopped` is set, it ends within one chunk. `on_member` is
     called with the path of each member, and again for each link; `check_room` with the size of each chunk before it is
-    written; what they raise ends the unpacking. Further raises InvalidUpload, TooLarge, UnpackingStopped, and OSError
-    where the disk cannot take it; what was written until then is left for the caller to remove.
+    written. An error that they raise ends the unpacking. Also raises InvalidUpload, TooLarge, UnpackingStopped, and
+    OSError if writing fails. The caller removes what was written before an error.
     """
     with archive.open("rb") as file:
         capped = _CappedReads(file, limits.members)
@@ -105,7 +105,7 @@ def unpack(
 
 
 class _CappedReads:
-    """The archive as zipfile reads it. Its central directory is read at once, so that one read is capped."""
+    """The archive as zipfile reads it. Its central directory is one read, which is limited."""
 
     def __init__(self, file: IO[bytes], members: int) -> None:
         self._file = file
@@ -123,14 +123,14 @@ class _CappedReads:
                 "(CI_MAX_MEMBERS)"
             )
         content = self._file.read(size)
-        # Counted before zipfile makes objects of them, which take twenty times as much memory.
+        # Counted before zipfile makes objects of them, which use twenty times as much memory.
         if size > _CHUNK_BYTES and _entries(content) > self._members:
             raise _too_many(self._members)
         return content
 
 
 def _entries(directory: bytes) -> int:
-    """Return how many entries a central directory has."""
+    """Return the number of entries in a central directory."""
     head = struct.Struct("<4s24xHHH12x")
     count = position = 0
     while position + head.size <= len(directory):
@@ -192,7 +192,7 @@ class _Unpacking:
             raise UnpackingStopped
 
     def _unpack_member(self, member: zipfile.ZipInfo) -> None:
-        """Write one member; a link is only noted."""
+        """Write one member; links are made later."""
         path = member_path(member)
         kind = kind_of(member)
         if kind == stat.S_IFDIR:
@@ -231,11 +231,11 @@ class _Unpacking:
         with open(descriptor, "wb", buffering=0) as file:
             for chunk in self._contents(member, path):
                 rest = memoryview(chunk)
-                while rest:  # A disk that is almost full takes a part, and says only the next time that it is full.
+                while rest:  # An almost full disk accepts a part of the chunk, and fails at the next write.
                     rest = rest[file.write(rest) :]
 
     def _contents(self, member: zipfile.ZipInfo, path: str) -> Iterator[bytes]:
-        # Other methods of compression are inflated by zipfile without a bound on memory.
+        # zipfile inflates other methods of compression without a limit of memory.
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise InvalidUpload(f"member {shortened(path)} is compressed by another method than deflate")
         if member.flag_bits & _ENCRYPTED:
@@ -282,7 +282,7 @@ class _Unpacking:
 
 @contextmanager
 def _blaming(name: str) -> Iterator[None]:
-    """Turn what a member's contents or its name cause into InvalidUpload."""
+    """Raise InvalidUpload for errors that are caused by the contents or the name of a member."""
     try:
         yield
     except _BROKEN as exc:

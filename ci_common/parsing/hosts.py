@@ -1,4 +1,4 @@
-"""Names of hosts: how a request gives one in `Host`, and how the setting lists those that are taken."""
+"""Host names: the value of the header `Host`, and the setting with the hosts that the server serves."""
 
 import re
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _WILDCARD = "*."
 
 
 def host_of(authority: str) -> str | None:
-    """Return the host of `HOST` or `HOST:PORT` in the form that is compared, or None where the text is neither."""
+    """Return the host in `HOST` or `HOST:PORT` in canonical form, or None if the text is neither."""
     match = _AUTHORITY.fullmatch(authority)
     if match is None or int(match[2] or 0) > _LAST_PORT:
         return None
@@ -23,7 +23,7 @@ def host_of(authority: str) -> str | None:
 
 
 def canonical_host(host: str) -> str | None:
-    """Return a name in lower case without a last dot, or an address as Python writes it; None for anything else.
+    """Return a name in lower case without a final dot, or an address in Python's notation; None for anything else.
 
     An IPv6 address may stand in brackets. An IPv4 address within IPv6 becomes the IPv4 address.
     """
@@ -40,18 +40,18 @@ def canonical_host(host: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class HostNames:
-    """The names that a setting lists."""
+    """A list of host names in a setting."""
 
     text: str
-    """As the setting says it."""
+    """The text of the setting."""
     exact: frozenset[str] = frozenset()
     parents: frozenset[str] = frozenset()
-    """What stands behind `*.`."""
+    """The names after `*.`."""
     every: bool = False
-    """Whether `*` is among them."""
+    """Whether `*` is in the list."""
 
     def __contains__(self, host: str) -> bool:
-        """Tell whether a name, in the form that `canonical_host` returns, is among them."""
+        """Return whether a name in the form of `canonical_host` is in the list."""
         if self.every or host in self.exact:
             return True
         labels = host.split(".")
@@ -62,7 +62,7 @@ class HostNames:
 
 
 def parse_host_names(value: object) -> HostNames:
-    """Read names that are separated by commas; `*.example.org` is all below that name, `*` is every name."""
+    """Parse names separated by commas; `*.example.org` means all names below that one, `*` means every name."""
     if isinstance(value, HostNames):
         return value
     text = str(value).strip()
@@ -74,7 +74,7 @@ def parse_host_names(value: object) -> HostNames:
         name = canonical_host(entry.removeprefix(_WILDCARD))
         if name is None:
             raise ValueError(
-                f"{entry!r} is not the name of a host; write a name (ci.example.org), all names below one "
+                f"{entry!r} is not a host name; write a name (ci.example.org), all names below one "
                 "(*.example.org), an address (192.0.2.7) or * for every name, without scheme and port"
             )
         (parents if entry.startswith(_WILDCARD) else exact).add(name)

@@ -64,7 +64,7 @@ def finished(node: Any) -> Any:
 def _pattern(kind: str, number: dict[str, Any]) -> str:
     most = min(number.get("maximum", _UNBOUNDED), number.get("exclusiveMaximum", _UNBOUNDED + 1) - 1)
     if kind == "size":
-        return r"[1-9][0-9]{0,4} ?(?:[kmgtKMGT]i?[bB]?|[bB])?"
+        return r"[1-9][0-9]{0,4} ?(?:[kmgtKMGT](?:i?[bB])?|[bB])?"
     if kind == "duration":
         return "|".join(_durations(most))
     digits = _digits(most)

@@ -19,7 +19,7 @@ Place = tuple[int | str, ...]
 """The path to a field of a document: names and numbers of items, outermost first."""
 
 
-class Asked(BaseModel):
+class StrictModel(BaseModel):
     """A part of a request or of `ci.yaml`. Unknown fields are refused; a field left empty in YAML counts as absent."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

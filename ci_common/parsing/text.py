@@ -1,7 +1,7 @@
-"""Text that people, programs and files hand in: one check for all of it, and how error messages show it.
+"""Checks text from requests, files and programs, and formats values for error messages.
 
-Refused are characters that a shell, a terminal, JSON or UTF-8 cannot carry unharmed: NUL and the other control
-characters, and halves of surrogate pairs, which are no characters at all.
+Characters that a shell, a terminal, JSON or UTF-8 cannot represent safely are refused: NUL and other control
+characters, and halves of surrogate pairs.
 """
 
 import re
@@ -11,20 +11,20 @@ _REFUSED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _REFUSED_IN_LINES = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _CONTROL_CHARACTERS = tuple(chr(code) for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n")
 _LONG: Final = 4096
-"""Characters from which on a text is searched for each refused character in turn, which is faster then."""
+"""In texts of at least so many characters, searching for each refused character in turn is faster."""
 _SHOWN_CHARACTERS: Final = 100
 _SHOWN_BITS: Final = 128
 
 
 def check_text(text: str) -> str:
-    """Return `text`. Raises ValueError where it has a control character other than tab and line end, or no UTF-8."""
+    """Return `text`. Raises ValueError if it has a control character other than tab and line end, or is not Unicode."""
     if len(text) < _LONG or not _is_clean(text):
         _check(text, _REFUSED, "tabs and line ends (\\n) are the only control characters that text may have")
     return text
 
 
 def check_line(text: str) -> str:
-    """Return `text`. Raises ValueError where it has any control character, line ends included, or no UTF-8."""
+    """Return `text`. Raises ValueError if it has a control character, line ends included, or is not Unicode."""
     _check(text, _REFUSED_IN_LINES, "it is one line of text, without control characters")
     return text
 
@@ -53,9 +53,9 @@ def _name_of(character: str) -> str:
 
 
 def shown(value: object) -> str:
-    """Return how an error message shows a value that was handed in, in at most a line.
+    """Return a value in the form for an error message, in at most one line.
 
-    It takes no longer than that, however large the value is.
+    It takes constant time, even for large values.
     """
     match value:
         case str():
@@ -76,6 +76,6 @@ def shown(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """Return the beginning of `text` with what cannot be printed escaped, for paths and names in messages."""
+    """Return the beginning of `text`, escaped if it cannot be printed, for paths and names in messages."""
     start = text[:_SHOWN_CHARACTERS]
     return (start if start.isprintable() else ascii(start)[1:-1]) + ("…" if len(text) > _SHOWN_CHARACTERS else "")

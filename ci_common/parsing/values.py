@@ -94,8 +94,8 @@ def parse_duration(value: object) -> float:
 def parse_size(value: object) -> int:
     """Return bytes; units are powers of 1024. Raises ValueError, which says what would be right."""
     number = None if isinstance(value, str) and not isinstance(value, Plain) else _number(value)
-    if isinstance(number, int):
-        return number
+    if number is not None and (whole := _whole(number)) is not None:
+        return whole
     text = _short_text(value)
     if text and (match := _SIZE.fullmatch(text)):
         return int(Decimal(match[1]) * 1024 ** _UNIT_POWER[match[2].lower()])
@@ -105,11 +105,14 @@ def parse_size(value: object) -> int:
 def parse_integer(value: object) -> int:
     """Return a whole number, which may be written as text. Raises ValueError, which says what would be right."""
     number = _number(value)
-    if isinstance(number, int):
-        return number
-    if number is not None and number.is_integer() and abs(number) < _TOO_LARGE:
-        return int(number)
+    if number is not None and (whole := _whole(number)) is not None:
+        return whole
     raise ValueError(f"{shown(value)} is not a whole number; write digits (10), at most {LONGEST_NUMBER}")
+
+
+def _whole(number: float) -> int | None:
+    """Return a number without a fraction as an integer, or None. JSON knows no difference between 10 and 10.0."""
+    return int(number) if isinstance(number, int) or (number.is_integer() and abs(number) < _TOO_LARGE) else None
 
 
 def parse_number(value: object) -> float:

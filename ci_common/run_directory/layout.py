@@ -1,31 +1,31 @@
-"""Where everything lies in the data directory, and how to read what a job could have tampered with.
+"""The layout of the data directory, and safe reading of files that a job may have tampered with.
 
 <data>/
-  ca-certificates.crt        a copy of the host's certificates, mounted into containers, where there are any to pass on
-  incoming/<id>/             a submission that is still being received and checked
+  ca-certificates.crt        a copy of the host's own certificates, if it has any, mounted into containers
+  incoming/<id>/             a submission that is being received and checked
   jobs/<job_id>/
     upload.zip               what was uploaded, for retries
-    uncommitted              a mark of the API: the job's row may not be stored yet
+    uncommitted              a mark of the API: the job's row may not be committed yet
     <attempt>/               the run directory: mounted into the container, so the job can write anything into it
       run                    the POSIX sh script that waits at the gate, the same for all jobs
-      job                    the job as a POSIX sh script, which `run` goes on with
+      job                    the job as a POSIX sh script, which `run` continues with
       gate                   a FIFO; the script blocks on it until the controller writes `go`
-      console                a FIFO that stands for /dev/stdout and /dev/stderr where the runtime mounts it there
-      stop                   a FIFO; the word `stop` in it has SIGTERM sent to all of the job's processes in a container
-      stopping               a mark: the job is to stop; made before its processes are signalled
+      console                a FIFO that the runtime mounts as /dev/stdout and /dev/stderr, if it can
+      stop                   a FIFO; the word `stop` makes the script send SIGTERM to all processes in a container
+      stopping               a mark: the job has to stop; made before its processes are signalled
       waiting                a mark: the script has reached its gate
       started                a mark: the gate has opened; holds the uptime in seconds then, for the steps' times
       log                    stdout and stderr merged, in the order written
       steps.jsonl            one record per step as it starts and ends
-      exit                   exit status and what the kernel counted, complete once it ends with a newline
+      exit                   exit status and the kernel's counters; complete when it ends with a newline
       workspace/             the unpacked project; workspace.new while an attempt after the first unpacks it
-    <attempt>.times          when which byte of the log was there, written by the controller
+    <attempt>.times          an index of the times of the log's bytes, written by the controller
   pool/<workload>/           the run directory of a container that waits for a job; it is moved to the one that takes it
   processes/                 the process runtime's records; ci_controller.runtime.process.record draws one
   installation               which database the directory belongs to; see ci_common.owner_file
 
-Nothing that is read from a run directory is trusted: `open_regular` follows no symbolic link and opens no FIFO or
-device, and every reader caps how much it takes.
+Files in a run directory are not trusted: `open_regular` follows no symbolic link and opens no FIFO or device, and all
+functions limit how much they read.
 """
 
 import errno
@@ -52,29 +52,29 @@ _NO_FILE_FOR_US = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENX
 
 @dataclass(frozen=True, slots=True)
 class ExitRecord:
-    """What the script wrote when the job's own code had ended."""
+    """What the script wrote when the job's own code ended."""
 
     code: int
     """Exit status, 0 to 255."""
     terminated: bool
-    """Whether the job was to stop by then (the mark `stopping`)."""
+    """Whether the job had to stop (the mark `stopping`)."""
     oom_kills: int | None = None
-    """How many processes the kernel killed for want of memory during the last step; None where it does not tell."""
+    """How many processes the kernel killed out of memory during the last step; None if it does not report that."""
     refused_forks: int | None = None
-    """How often no further process was allowed during the last step; None where the kernel does not tell."""
+    """How often the kernel refused a new process during the last step; None if it does not report that."""
     throttled_percent: int | None = None
-    """In how many of 100 scheduling periods the job was held back by its limit on processors; None: not known."""
+    """The percentage of scheduling periods in which the limit on processors throttled the job; None if not known."""
     last: bool = False
-    """Whether nothing else of the job ran any more, so that the log was complete."""
+    """Whether no process of the job was left, so that the log was complete."""
     killed: bool = False
-    """Whether a signal ended the script, so that the runtime wrote this in its place."""
+    """Whether a signal killed the script, so that the runtime wrote this record instead."""
 
 
 def open_regular(path: Path) -> int:
     """Open a regular file for reading and return its descriptor. Neither the file nor its directory may be a link.
 
-    Raises FileNotFoundError where there is no such file, and also where the path is anything but a regular file, or one
-    that its owner has closed to us. Other troubles, such as too many open files, say nothing about the file: OSError.
+    Raises FileNotFoundError if there is no such file, if it is not a regular file, or if its mode denies access. Other
+    errors, such as too many open files, say nothing about the file: OSError.
     """
     try:
         descriptor = _opened(*os.path.split(path))
@@ -97,7 +97,7 @@ def _opened(folder: str, name: str) -> int:
 
 
 def read_capped(path: Path, limit: int) -> bytes | None:
-    """Return at most the first `limit` bytes of a regular file, or None where there is none."""
+    """Return at most the first `limit` bytes of a regular file, or None if there is none."""
     try:
         descriptor = open_regular(path)
     except FileNotFoundError:
@@ -110,7 +110,7 @@ def read_capped(path: Path, limit: int) -> bytes | None:
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """The paths of one attempt, and what its marks say. Whoever looks again and again keeps it: making paths takes."""
+    """The paths of one attempt, and the state of its marks. Making paths takes time, so keep an instance."""
 
     path: Path
 
@@ -136,7 +136,7 @@ class RunDirectory:
 
     @cached_property
     def stopping(self) -> Path:
-        """Made before the job's processes are signalled: a signal alone may be the job's own."""
+        """Made before the job's processes are signalled, because a signal alone may come from the job itself."""
         return self.path / "stopping"
 
     @cached_property
@@ -161,7 +161,7 @@ class RunDirectory:
 
     @cached_property
     def doomed(self) -> Path:
-        """Made before a workload that waits is removed: no job may take it any more."""
+        """Made before a warm container is removed: no job may claim it any more."""
         return self.path / "doomed"
 
     @cached_property
@@ -173,53 +173,53 @@ class RunDirectory:
         return self.path.with_name(self.path.name + ".times")
 
     def is_prepared(self) -> bool:
-        """Tell whether all was put there that a workload needs, without which none is created."""
+        """Return whether the directory is prepared, which is required before a workload is created."""
         return os.path.lexists(self.script)
 
     def is_waiting(self) -> bool:
-        """Tell whether the script has reached its gate."""
+        """Return whether the script has reached its gate."""
         return os.path.lexists(self.waiting)
 
     def is_doomed(self) -> bool:
-        """Tell whether what waits here is being removed, or was to be."""
+        """Return whether the warm container here is being removed, or has to be."""
         return os.path.lexists(self.doomed)
 
     def is_gate_read(self) -> bool:
-        """Tell whether a process, which can only be the script, waits at the gate at this moment."""
+        """Return whether a process, which can only be the script, waits at the gate at this moment."""
         try:
-            # The script's read ends with nothing, so that it opens the gate anew.
+            # The script then reads nothing, and opens the gate again.
             os.close(os.open(self.gate, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
         except OSError:
             return False
         return True
 
     def is_started(self) -> bool:
-        """Tell whether the gate has opened, so that the job's own code may have run."""
+        """Return whether the gate has opened, so that the job's own code may have run."""
         return os.path.lexists(self.started)
 
     def is_spent(self) -> bool:
-        """Tell whether the directory has been cleared, so that the attempt had completed by then.
+        """Return whether the directory was cleared, which happens only after the attempt has completed.
 
-        The gate is made before the log, and goes first when a completed attempt is cleared, which leaves the log.
+        The gate is made before the log, and is removed first when a completed attempt is cleared; the log stays.
         """
         return os.path.lexists(self.log) and not os.path.lexists(self.gate)
 
     def started_at(self) -> datetime | None:
-        """Return when the mark of the opened gate was made, or None while there is none."""
+        """Return when the gate was opened, by its mark, or None if there is no mark."""
         try:
             return _instant(os.lstat(self.started))
         except FileNotFoundError:
             return None
 
     def started_uptime(self) -> float | None:
-        """Return the uptime in seconds that the script noted at its start, or None where it could not."""
+        """Return the uptime in seconds that the script noted when the gate opened, or None if it could not."""
         try:
             return float(read_capped(self.started, 32) or b"")
         except ValueError:
             return None
 
     def read_exit(self) -> ExitRecord | None:
-        """Return the exit record, or None while there is none that is complete."""
+        """Return the exit record, or None if there is no complete one."""
         match = _EXIT.fullmatch(read_capped(self.exit, _EXIT_BYTES) or b"")
         if match is None or int(match[1]) > 255:
             return None
@@ -229,11 +229,11 @@ class RunDirectory:
         )
 
     def log_size(self) -> int:
-        """Return the log's length in bytes; 0 where there is none."""
+        """Return the length of the log in bytes; 0 if there is none."""
         return self.log_growth()[0]
 
     def log_growth(self) -> tuple[int, datetime | None]:
-        """Return the log's length in bytes and when it was last written to; 0 and None where that is not known."""
+        """Return the length of the log in bytes and the time of its last change; 0 and None if there is no log."""
         try:
             descriptor = open_regular(self.log)
         except FileNotFoundError:
@@ -249,7 +249,7 @@ def _instant(state: os.stat_result) -> datetime | None:
     try:
         return datetime.fromtimestamp(state.st_mtime, UTC)
     except (OverflowError, ValueError, OSError):
-        return None  # A job can give its files times that no calendar has.
+        return None  # A job can give its files times that `datetime` cannot represent.
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +283,7 @@ class DataDirectory:
         return self.path / "ca-certificates.crt"
 
     def create(self) -> None:
-        """Make the directory and its two folders, which are closed to other users even where the directory is not.
+        """Make the directory and its two folders, which other users cannot enter, even if they can enter the directory.
 
         Raises Unavailable.
         """
@@ -307,5 +307,5 @@ class DataDirectory:
         return RunDirectory(self.job(job_id) / str(attempt))
 
     def waiting_run(self, workload: str) -> RunDirectory:
-        """Return the run directory of a workload that waits for a job."""
+        """Return the run directory of a warm container."""
         return RunDirectory(self.pool / workload)

@@ -1,4 +1,4 @@
-"""What an attempt writes while it runs, for everyone to read: its log with the times of its bytes, and its steps."""
+"""The output of an attempt: its log, with the times of its bytes, and its steps."""
 
 import base64
 import codecs
@@ -16,39 +16,40 @@ from pydantic import BaseModel, Field, ValidationError
 
 from ci_common.jobs import ACTIVE_STATES, Job, StepResult, StepStatus
 from ci_common.run_directory.layout import RunDirectory, read_capped
-from ci_common.times import from_micros, to_micros
+from ci_common.times import Milestone, from_micros, to_micros
 
 CHUNK_BYTES = 64 * 1024
-"""The most bytes of the log that one event carries."""
+"""The most bytes of the log in one event."""
 
 TIMES_SECONDS = 0.1
-"""The least time between two entries of a log's index of times."""
+"""The shortest time between two entries in the index of a log's times."""
 
 _ENTRY = struct.Struct("<QQ")
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A run of bytes of the log as one event's worth of text."""
+    """Consecutive bytes of the log, as the text of one event."""
 
     text: str
-    """Invalid UTF-8 is U+FFFD here."""
+    """With U+FFFD in place of invalid UTF-8."""
     size: int
-    """How many bytes of the log this is."""
+    """The number of bytes."""
     exact: str | None
-    """The bytes in base64 where `text` does not stand for them exactly, else None."""
+    """The bytes in base64 if `text` does not represent them exactly, else None."""
 
 
 def cut_piece(data: bytes, *, final: bool) -> Piece | None:
-    """Return as much of `data` as can be shown now, or None where nothing can.
+    """Return as much of `data` as can be shown now, or None if nothing can.
 
-    A UTF-8 sequence that is not complete at the end is left for the next piece, unless `final`: then nothing follows.
-    Where `data` holds a newline, what follows the last one is still part of the piece: partial lines are shown at once.
+    Cuts never lie inside a UTF-8 sequence, so a reader that resumes at the offset of an event reads the same text as
+    one that stayed. An incomplete sequence at the end is left for the next piece, unless this is the `final` one.
+    Incomplete lines are part of the piece.
     """
     try:
         return Piece(data.decode(), len(data), None) if data else None
     except UnicodeDecodeError:
-        pass  # Cut, or no UTF-8.
+        pass  # Cut inside a sequence, or not UTF-8.
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     text = decoder.decode(data, final=final)
     size = len(data) - len(decoder.getstate()[0])
@@ -61,7 +62,7 @@ def cut_piece(data: bytes, *, final: bool) -> Piece | None:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Bytes of the log from `start` up to, not including, `end`, which were all first seen at `instant`."""
+    """Bytes of the log from `start` up to, not including, `end`, all first seen at `instant`."""
 
     start: int
     end: int
@@ -69,35 +70,35 @@ class Span:
 
 
 class LogTimes:
-    """The index `<attempt>.times`: pairs of (instant, length of the log then), both growing.
+    """The index `<attempt>.times`: pairs of (instant, length of the log at that time), both growing.
 
-    Written by the controller about ten times a second while a job writes; times are as precise as that. It lies
-    outside of what is mounted, so it can be trusted.
+    The controller writes it about ten times a second while a job writes, so times have that precision. It is outside of
+    the mounted run directory, so it can be trusted.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def append(self, instant: datetime, length: int) -> None:
-        """Note that the log had `length` bytes at `instant`; a clock that was set back stands still meanwhile."""
+        """Note that the log had `length` bytes at `instant`, or at the last noted time if that is later."""
         with self._entries() as entries:
             whole, last = len(entries), entries[-1][0] if entries else 0
         with self._path.open("ab") as file:
-            file.truncate(whole * _ENTRY.size)  # A full disk may have cut the last entry short.
+            file.truncate(whole * _ENTRY.size)  # A full disk may have truncated the last entry.
             file.write(_ENTRY.pack(max(last, to_micros(instant)), length))
 
     def last_length(self) -> int:
-        """Return the length noted last; 0 where nothing was."""
+        """Return the length noted last; 0 if none was."""
         with self._entries() as entries:
             return entries[-1][1] if entries else 0
 
     def time_of(self, offset: int) -> datetime | None:
-        """Return when the byte at `offset` was first seen, or None while that is not noted."""
+        """Return when the byte at `offset` was first seen, or None if that is not noted (yet)."""
         span = self.span_of(offset)
         return None if span is None else span.instant
 
     def span_of(self, offset: int) -> "Span | None":
-        """Return the bytes that were first seen when the one at `offset` was, or None while that is not noted."""
+        """Return the bytes that were first seen with the one at `offset`, or None if that is not noted (yet)."""
         with self._entries() as entries:
             if not entries or entries[-1][1] <= offset:
                 return None
@@ -106,7 +107,7 @@ class LogTimes:
             return Span(entries[position - 1][1] if position else 0, end, from_micros(instant))
 
     def offset_at(self, instant: datetime) -> int:
-        """Return the length of the log at `instant`: what was written since lies at this offset and behind it."""
+        """Return the length of the log at `instant`, which is the offset of everything written later."""
         with self._entries() as entries:
             position = bisect_left(entries, to_micros(instant), key=lambda entry: entry[0])
             return entries[position - 1][1] if position else 0
@@ -125,7 +126,7 @@ class LogTimes:
 
 
 class _Entries(Sequence[tuple[int, int]]):
-    """The index as a sequence that reads only the entries it is asked for, so that a search in it stays cheap."""
+    """The index as a sequence that reads only requested entries, so that a binary search is cheap."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -142,7 +143,7 @@ class _Entries(Sequence[tuple[int, int]]):
 
 _RECORDS_PER_STEP = 2
 _RECORD_BYTES = 160
-"""More than any record of the script's has."""
+"""More than any record that the script writes."""
 
 
 class _Record(BaseModel):
@@ -154,7 +155,7 @@ class _Record(BaseModel):
 
 
 def most_bytes(steps: int) -> int:
-    """Return how many bytes the records of so many steps have at most; what lies behind them is not the script's."""
+    """Return the most bytes that the script writes for so many steps."""
     return steps * _RECORDS_PER_STEP * _RECORD_BYTES
 
 
@@ -205,7 +206,7 @@ def _instant(uptime: str, base: float | None, start_time: datetime) -> datetime:
 
 
 def step_names(job: Job) -> tuple[str, ...]:
-    """Return the names of the steps that the job's plan has."""
+    """Return the names of the steps in the job's plan."""
     return tuple(str(step["name"]) for step in (job.plan or {}).get("steps", ()))
 
 
@@ -257,3 +258,14 @@ def character_start(descriptor: int, offset: int) -> int:
         length = 4 if byte >= 0xF0 else 3 if byte >= 0xE0 else 2 if byte >= 0xC0 else 1
         return offset - back if length > back else offset
     return offset
+
+
+def milestones_in_files(run: RunDirectory) -> dict[str, int]:
+    """Return the milestones that can be read from the files of an attempt, whichever controller ran it.
+
+    The gate is as precise as Linux's file times, up to 10 ms; the first output as the index of the log's times, 100 ms.
+    """
+    gate = run.started_at()
+    output = LogTimes(run.times).time_of(0)
+    found = {Milestone.GATE_OPENED: gate, Milestone.FIRST_OUTPUT: output}
+    return {milestone: to_micros(instant) for milestone, instant in found.items() if instant is not None}

@@ -1,4 +1,4 @@
-"""The program of a reader: it does the tasks that come on standard input, one at a time, until that ends.
+"""The program of a reader: it runs the tasks from its standard input, one at a time, until the input ends.
 
 python -I -c "…; main()" <parent's pid> <descriptor of the board> <module with TASKS>
 """
@@ -30,7 +30,7 @@ _ASK_SECONDS = 1.0
 
 
 class Caller:
-    """The process that asked, as a task sees it."""
+    """The process that sent the task, as the task sees it."""
 
     def __init__(self, requests: BinaryIO, answers: BinaryIO, board: Board) -> None:
         self._requests = requests
@@ -42,20 +42,20 @@ class Caller:
         self._unasked = 0
         self._asked = 0.0
         self.is_again = False
-        """Whether another reader has begun this task, and was lost."""
+        """Whether another reader has begun this task before, and died."""
 
     def begin(self, request: dict[str, Any]) -> None:
-        """Begin a task, which may write."""
+        """Begin a task that may write."""
         self.is_again = request["again"]
         self._allowance.begin(ReadingLimits(request["seconds"], request["memory"]))
         self._clear_board(writes=True)
         self._asked = time.monotonic()
 
     def only_read(self, root: Path) -> None:
-        """Write no more. The files below `root` that are opened from now on have the task's time together."""
+        """Only read from now on. All files below `root` that are opened share the task's time limit."""
         self._allowance.start_over(writes=False)
         self._clear_board(writes=False)
-        # Its beginning may have other names, by links above the data directory.
+        # The beginning of the path may differ, because of links above the data directory.
         self._end_of_root = "/".join(("", *root.parts[-_TELLING_PARTS:], ""))
 
     def _clear_board(self, *, writes: bool) -> None:
@@ -78,14 +78,14 @@ class Caller:
         self._board.write(self._names)
 
     def go_on_to(self, name: str) -> None:
-        """Go on to another file, which has the task's time for itself."""
+        """Continue with another file, which gets the full time limit."""
         self._note(name)
         self.advance()
 
     def advance(self, size: int = 0) -> None:
-        """Go on with another part of the file, of which `size` bytes are written; it has the task's time for itself.
+        """Continue with another part of a file, of which `size` bytes are written; it gets the full time limit.
 
-        The process that asked is told once in a while. It looks whether there is room, and ends the reader if not.
+        The other process is notified from time to time. It ends the reader if the disk is full.
         """
         self._allowance.renew()
         self._unasked += size
@@ -98,16 +98,16 @@ class Caller:
 
 
 TaskFunction = Callable[[dict[str, Any], Caller], Any]
-"""Takes an argument and returns a result, both plain JSON. Raises RequestError or OSError; all else is a fault."""
+"""Takes an argument and returns a result, both JSON. Raises RequestError or OSError; other errors are faults."""
 
 
 def main() -> None:
-    """Do what comes on standard input, and end with it."""
+    """Run the tasks from standard input until it ends."""
     parent, descriptor, module = sys.argv[1:]
-    warnings.simplefilter("ignore")  # They are about code that is read.
+    warnings.simplefilter("ignore")  # They are about code in the upload.
     confine(int(parent))
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # What is printed must not come between the answers.
+    os.dup2(2, 1)  # Printed text must not get between the answers.
     tasks: dict[str, TaskFunction] = importlib.import_module(module).TASKS
     caller = Caller(requests, answers, Board(int(descriptor)))
     sys.addaudithook(lambda event, arguments: caller.opens(arguments[0]) if event == "open" else None)

@@ -1,4 +1,4 @@
-"""The readers of a server: started before they are needed, kept, and replaced when they die."""
+"""A pool of readers, which are started before they are needed, reused, and replaced when they die."""
 
 import asyncio
 import logging
@@ -11,40 +11,40 @@ from ci_common.sandbox.channel import ReadingLimits, Task
 from ci_common.sandbox.process import Reader, ReaderLost, judged, result_of
 
 AT_ONCE = 4
-"""Tasks that are done at once, without those that have given way."""
+"""The most tasks that run at once, not counting those that have given way."""
 _SLOW_SECONDS = 0.2
 _WAITING_SECONDS = 0.1
 _IDLE_SECONDS = 600.0
 _UNASKED_SECONDS = 1.0
 _LOOKS = 10
-"""After so many looks, each `Pace.slow` apart, a reader gives way even if it waits for something."""
+"""After so many checks, each `Pace.slow` apart, a reader gives way even if it used no processor time."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """When something takes long, in seconds."""
+    """Times after which the pool acts, in seconds."""
 
     slow: float = _SLOW_SECONDS
-    """A task that has only read for so long goes on beside the others, at a low priority."""
+    """A task that has only been reading for so long gives way to others."""
     waiting: float = _WAITING_SECONDS
-    """Another reader is started for a task that has waited so long for one."""
+    """Another reader is started if a task has waited so long for one."""
     idle: float = _IDLE_SECONDS
-    """A reader that has had nothing to do for so long is ended, unless it is the only one."""
+    """A reader that has been idle for so long is ended, unless it is the only one."""
     unasked: float = _UNASKED_SECONDS
-    """The first reader is started after so long, even if nothing has asked for one."""
+    """The first reader is started after so long, even if there is no task for it."""
 
 
 class Readers:
     """A pool of readers, as an asynchronous context. For one event loop.
 
-    AT_ONCE tasks are done at once, first come, first served. A task that only reads, and takes longer than they usually
-    do, gives way: its reader is no longer counted, so that those behind it do not wait for it.
+    AT_ONCE tasks run at once, first come, first served. A task that only reads and takes unusually long gives way: it
+    continues at a low priority and is no longer counted, so that others do not wait for it.
     """
 
     def __init__(self, tasks: str, limits: ReadingLimits, *, pace: Pace | None = None) -> None:
-        """`tasks` is the name of a module."""
+        """`tasks` is the name of the module with TASKS."""
         self._tasks = tasks
         self._limits = limits
         self._pace = pace or Pace()
@@ -72,11 +72,11 @@ class Readers:
 
     @property
     def pids(self) -> list[int]:
-        """The processes that are ready or at work."""
+        """The pids of readers that are idle or busy."""
         return [reader.pid for reader in [*self._idle, *self._busy]]
 
     def expect(self) -> None:
-        """Have a reader started for a task that will come, unless there is one."""
+        """Start a reader for an expected task, unless there is one."""
         if self._counted == 0:
             self._start_one()
 
@@ -85,12 +85,11 @@ class Readers:
         self._offer(await self._take())
 
     async def do(self, task: Task, *, on_advance: Callable[[], None] = lambda: None) -> Any:
-        """Return the result of a task. Once this has ended, in whatever way, nothing of it runs any longer.
+        """Run a task in a reader and return its result. The task does not run any more when this returns or raises.
 
-        `on_advance` is called once in a while, and before every MiB that is written; what it raises ends the task.
-        Raises what the task raises; InvalidUpload or InvalidRequest where the upload's files cannot be read or take
-        more than the limits allow; Unavailable where no process can be started; and ReaderLost where two readers in
-        turn have died of something else.
+        `on_advance` is called from time to time, and before each MiB that is written; an error that it raises ends the
+        task. Raises the error of the task; InvalidUpload or InvalidRequest if the files cannot be read or exceed the
+        limits; Unavailable if no process can be started; ReaderLost if two readers in turn died for another reason.
         """
         try:
             return await self._do(task, await self._take(), on_advance, again=False)
@@ -146,7 +145,7 @@ class Readers:
             raise
 
     def _offer(self, reader: Reader) -> None:
-        """Hand a reader that is free to the task that has waited the longest."""
+        """Give a free reader to the task that has waited the longest."""
         while self._waiting:
             waiting = self._waiting.popleft()
             if not waiting.done():
@@ -172,7 +171,7 @@ class Readers:
         return len(self._idle) + len(self._starting) + sum(not reader.gives_way for reader in self._busy)
 
     def _grow_later(self) -> None:
-        """See to it that tasks do not wait for long: readers take a while to start, so one may be free before."""
+        """Start readers if tasks wait too long. A reader takes a while to start, so another may be free before."""
         self.expect()
         self._later("waiting", self._pace.waiting, self._grow)
 
@@ -191,7 +190,7 @@ class Readers:
             self._later("idle", self._pace.idle, self._let_go)
 
     def _later(self, what: str, seconds: float, call: Callable[[], None]) -> None:
-        """Make the call after so many seconds, unless it is to be made already."""
+        """Schedule a call after so many seconds, unless it is scheduled already."""
 
         def now() -> None:
             del self._timers[what]
@@ -211,16 +210,16 @@ class Readers:
             self._offer(await Reader.start(self._tasks))
         except Exception as exc:
             log.warning("a reader cannot be started: %s", exc)
-            while self._counted == 1 and self._waiting:  # Nothing else would ever come to them.
+            while self._counted == 1 and self._waiting:  # No other reader would ever be free for them.
                 waiting = self._waiting.popleft()
                 if not waiting.done():
                     waiting.set_exception(exc)
 
 
 class _Watch:
-    """Has a reader give way once it has only read for too long, and says so.
+    """Makes a reader give way when it has only been reading for too long, and reports that.
 
-    What counts is the time of a processor, since all readers are slow on a machine that is busy with other things.
+    Processor time counts, because all readers are slow on a busy machine.
     """
 
     def __init__(self, reader: Reader, seconds: float, on_giving_way: Callable[[], None]) -> None:

@@ -28,16 +28,16 @@ log = logging.getLogger(__name__)
 
 
 class ReaderLost(Exception):
-    """A reader has died or hangs, and no limit of its task is the reason."""
+    """A reader has died or hangs, and not because of a limit of its task."""
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The files that a reader has opened last, the newest first."""
+    """The files that a reader opened last, the newest first."""
 
     names: Sequence[str]
     only_reads: bool
-    """Whether the archive was unpacked already. Until then there is one file, and the archive may be at fault."""
+    """Whether the archive is unpacked. Until then there is one file, and the archive itself may be the cause."""
 
     def __str__(self) -> str:
         return ", ".join(map(_shown, self.names)) or "no file yet"
@@ -54,14 +54,14 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """How a reader was when it had said nothing for too long."""
+    """The state of a reader that has sent no message for too long."""
 
     spent: float
-    """Seconds of a processor that it used in the second half of that time."""
+    """Seconds of processor time in the second half of the silence."""
 
 
 class Reader:
-    """A process that does one task at a time. Made by `start`."""
+    """A reader process, which runs one task at a time. Made by `start`."""
 
     def __init__(self, process: asyncio.subprocess.Process, board: Board) -> None:
         assert process.stdin is not None and process.stdout is not None  # noqa: PT018  # both are pipes
@@ -69,15 +69,15 @@ class Reader:
         self._requests, self._answers = process.stdin, process.stdout
         self._board = board
         self.is_worn = False
-        """Whether it is to do no other task."""
+        """Whether it must not run another task."""
         self.gives_way = False
-        """Whether everything else goes first."""
+        """Whether it runs at a low priority."""
         self.silence: Silence | None = None
-        """Set where it has said nothing for too long."""
+        """Set if it has sent no message for too long."""
 
     @classmethod
     async def start(cls, tasks: str) -> "Reader":
-        """Start one for the tasks of a module, and wait until it is ready. Raises Unavailable, ReaderLost."""
+        """Start a reader for the tasks of a module, and wait until it is ready. Raises Unavailable, ReaderLost."""
         path = [os.path.abspath(entry) for entry in sys.path]
         program = _PROGRAM.format(path=json.dumps(path))
         board = Board.create()
@@ -93,7 +93,7 @@ class Reader:
             )
         except OSError as exc:
             board.close()
-            raise Unavailable(f"no process can be started to read the upload in: {exc.strerror or exc}") from exc
+            raise Unavailable(f"no process can be started to read the upload: {exc.strerror or exc}") from exc
         reader = cls(process, board)
         try:
             async with asyncio.timeout(_START_SECONDS):
@@ -112,18 +112,18 @@ class Reader:
 
     @property
     def can_work(self) -> bool:
-        """Whether it lives, and is not stopped."""
+        """Whether it runs, is not stopped, and may run another task."""
         if self.is_worn or self._process.returncode is not None:
             return False
         state = state_and_start_of(self.pid)
         return state is not None and not state[0].startswith("T")
 
     async def ask(self, request: dict[str, Any], *, silence: float, on_advance: Callable[[], None]) -> dict[str, Any]:
-        """Have a task done and return the answer.
+        """Run a task and return the answer.
 
-        `on_advance` is called once in a while; what it raises ends the waiting. Raises TimeoutError after that many
-        seconds without a word, and OSError or EOFError where the reader dies. After an error the reader has to be
-        ended.
+        `on_advance` is called from time to time; an error that it raises ends the waiting. Raises TimeoutError after
+        `silence` seconds without a message, and OSError or EOFError if the reader dies. After an error the reader has
+        to be ended.
         """
         self._requests.write(encoded(request))
         while True:
@@ -157,15 +157,15 @@ class Reader:
 
     @property
     def only_reads(self) -> bool:
-        """Whether its task does not write any more."""
+        """Whether its task only reads from now on."""
         return self._board.flag
 
     def files(self, root: Path) -> Files:
-        """Return the files below `root` that it has opened last."""
+        """Return the files below `root` that it opened last."""
         return Files([name for name in self._board.read() if os.path.lexists(root / name)], self._board.flag)
 
     def give_way(self) -> None:
-        """Let everything else go first from now on. It is worn then, since there is no way back."""
+        """Give it a low priority. It then must not run another task, because priorities cannot be raised again."""
         self.is_worn = self.gives_way = True
         try:
             os.setpriority(os.PRIO_PROCESS, self.pid, _LOW_PRIORITY)
@@ -173,7 +173,7 @@ class Reader:
             pass  # It has ended.
 
     def processor_seconds(self) -> float:
-        """Return how long it has used a processor; 0 where the system does not tell."""
+        """Return its processor time in seconds; 0 if the system does not report it."""
         try:
             fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
@@ -181,11 +181,11 @@ class Reader:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     async def end(self) -> int | None:
-        """Kill it, and return its status once it has gone; None where it takes longer, as in a disk that hangs."""
+        """Kill it and return its exit status; None if it takes too long to end, for example because a disk hangs."""
         self.is_worn = True
         if self._process.returncode is None:
             try:
-                # `Process.kill` waits for a child that has just ended, so that asyncio gets no status of it.
+                # `Process.kill` reaps a child that has just ended, so asyncio would get no status.
                 os.kill(self.pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
@@ -198,12 +198,12 @@ class Reader:
             self._requests.close()
 
     def forget(self) -> None:
-        """Let go of the memory that is shared with it. Its files are not known any longer."""
+        """Unmap the shared memory. `files` cannot be called after that."""
         self._board.close()
 
 
 def result_of(answer: dict[str, Any], task: Task, files: Files, limits: ReadingLimits) -> Any:
-    """Return a task's result. Raises what the task raised, and RequestError where the files are at fault."""
+    """Return the result of a task. Raises the error of the task, and RequestError if the files are the cause."""
     if "result" in answer:
         return answer["result"]
     if "refused" in answer:
@@ -217,7 +217,7 @@ def result_of(answer: dict[str, Any], task: Task, files: Files, limits: ReadingL
 
 
 def judged(status: int | None, silence: Silence | None, files: Files, limits: ReadingLimits) -> Exception:
-    """Return what a task without an answer ends with. `status` is how the reader ended."""
+    """Return the error for a task without an answer. `status` is the exit status of the reader."""
     if status == -signal.SIGXCPU:
         return _over("time", files, limits)
     if silence is None:
@@ -232,11 +232,11 @@ def _over(what: str, files: Files, limits: ReadingLimits) -> RequestError:
         "time": f"takes more than {limits.seconds:g} seconds of a processor to read (CI_READ_TIMEOUT)",
         "silence": f"takes more than {limits.longest_silence:g} seconds to read (CI_READ_TIMEOUT)",
         "memory": f"takes more than {limits.memory / _MIB:g} MiB of memory to read (CI_READ_MEMORY)",
-    }.get(what, "asks for more than a job can be told to do")
+    }.get(what, "asks for more than a plan can hold")
     log.info("an upload is refused: %s %s", files, exceeded)
     return files.refused(exceeded)
 
 
 def _shown(name: str) -> str:
-    """Return a file's name as a person can read it: quoted where it has anything in it that is not."""
+    """Return the name of a file, escaped if it has characters that cannot be printed."""
     return name if name.isprintable() else ascii(name)

@@ -47,6 +47,7 @@ async def read_with(
     workspace: Path,
     requested: Spec,
     settings: Settings,
+    limits: UnpackLimits,
     *,
     check_room: Callable[[], None],
 ) -> Resolved:
@@ -55,7 +56,7 @@ async def read_with(
     The `spec` in the result only has the fields for the job's own columns. Raises what `unpack_with` and `resolve`
     raise, and InvalidRequest if the project's files cannot be read, or reading them exceeds the limits.
     """
-    argument = unpack_argument(archive, workspace, UnpackLimits.of(settings)) | {
+    argument = unpack_argument(archive, workspace, limits) | {
         "requested": requested.model_dump(mode="json", exclude_unset=True),
         "settings": {name: getattr(settings, name) for name in _DEFAULTS},
     }

@@ -11,8 +11,8 @@ from ci_common.answers import JobView
 from ci_common.identity import Scope
 from ci_common.jobs import Conclusion, Job, State, is_job_id
 from ci_common.parsing.values import TEXT_PATTERN, Integer, Line, Text
+from ci_common.stream import WIRE_STATUS
 from ci_common.times import from_rfc3339
-from ci_common.wire import WIRE_STATUS
 from ci_persistence.repository import JobFilter
 from ci_server.endpoints import Call, Endpoint, RateClass, json_answer
 from ci_server.http.requests import QueryModel

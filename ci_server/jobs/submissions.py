@@ -16,8 +16,7 @@ from ci_common.parsing.models import invalid, validated
 from ci_common.parsing.text import printable
 from ci_common.settings import Settings
 from ci_common.spec import Spec
-from ci_common.timeline import Milestone, Timeline
-from ci_common.times import utc_now
+from ci_common.times import Milestone, Timeline, utc_now
 from ci_common.wire import BuiltinRequest
 from ci_server.detection.projects import Resolved, resolve_command
 from ci_server.detection.tasks import read_with
@@ -43,7 +42,13 @@ async def submit_upload(services: Services, request: Request, accepted: Mapping[
         async with _while_connected(request):
             resolved = await staging.fill(
                 lambda upload, workspace: read_with(
-                    services.readers, upload, workspace, spec, services.settings, check_room=place.check_room
+                    services.readers,
+                    upload,
+                    workspace,
+                    spec,
+                    services.settings,
+                    services.unpack_limits,
+                    check_room=place.check_room,
                 )
             )
         described = {"filename": upload.filename, "size": upload.size, "sha256": upload.sha256}

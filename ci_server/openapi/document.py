@@ -189,13 +189,7 @@ class _Writer:
     def _shown(self, media_type: str, type_: Any) -> dict[str, Any]:
         schema = self._schema(type_, "serialization")
         if media_type == "text/event-stream":
-            return {
-                "schema": {
-                    "type": "string",
-                    "description": "Server-sent events. The `data:` of each is JSON as in `x-event-schema`.",
-                    "x-event-schema": schema,
-                }
-            }
+            return {"schema": _event(schema)}
         return {"schema": schema}
 
     def _problem(self, errors: list[type[RequestError]]) -> dict[str, Any]:
@@ -209,6 +203,20 @@ class _Writer:
         problem = self._schema(ProblemView, "serialization")
         schema = {"allOf": [problem, {"properties": {"code": {"enum": codes}}}]}
         return {"description": description, "content": {PROBLEM_MEDIA_TYPE: {"schema": schema}}}
+
+
+def _event(data: Any) -> dict[str, Any]:
+    """Return the schema of one event of a stream, as OpenAPI 3.2 writes it under `itemSchema`."""
+    described = {"type": "string", "contentMediaType": "application/json", "contentSchema": data}
+    return {
+        "type": "object",
+        "description": "One server-sent event; the body is a sequence of them.",
+        "required": ["data"],
+        "properties": {
+            "data": described,
+            "id": {"type": "string", "description": "where to go on: the `Last-Event-ID` of the next request"},
+        },
+    }
 
 
 def _errors_of(endpoint: AnyEndpoint) -> Mapping[int, list[type[RequestError]]]:

@@ -113,8 +113,8 @@ def _type(schema: Mapping[str, Any]) -> str:
     if reference := schema.get("$ref"):
         name = reference.removeprefix(_SCHEMAS)
         return f'<a href="#schema-{name}">{name}</a>'
-    if event := schema.get("x-event-schema"):
-        return f"events: {_type(event)}"
+    if data := schema.get("properties", {}).get("data", {}).get("contentSchema"):
+        return f"events with {_type(data)}"
     for several, joined in (("anyOf", " or "), ("oneOf", " or "), ("allOf", " with ")):
         if options := schema.get(several):
             return joined.join(dict.fromkeys(filter(None, map(_type, options))))

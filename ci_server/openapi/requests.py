@@ -3,20 +3,20 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema, create_model
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, WithJsonSchema, create_model
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import CoreSchema
 
 from ci_common.job_types import JOB_TYPES, JobType, Workload
 from ci_common.parsing.input_schema import BOOLEAN
-from ci_common.parsing.models import Asked
+from ci_common.parsing.models import StrictModel
 from ci_common.parsing.values import TEXT_PATTERN
 from ci_common.spec import Labels, Name, Priority, Spec
 
 HEADERS: Final[dict[str, dict[str, Any]]] = {
     "Last-Event-ID": {
         "description": "The `id` of the last event that the reader has, as it came.",
-        "schema": {"type": "string", "pattern": "^(?:[1-9][0-9]{0,2}-)?[0-9]{1,18}$"},
+        "schema": {"type": "string", "pattern": "^(?:(?:[1-9][0-9]{0,2}-)?[0-9]{1,18})?$"},
     },
     "Range": {
         "description": "The part that is wanted (RFC 9110). Several ranges, or other units, are answered by the whole.",
@@ -70,7 +70,7 @@ class UploadForm(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     file: Annotated[bytes, Field(description="the project as a zip archive", json_schema_extra={"format": "binary"})]
-    spec: Spec | None = Field(None, description="what to run and how, as JSON")
+    spec: Spec = Field(default_factory=Spec, description="what to run and how, as JSON")
 
 
 class CommandSpec(Spec):
@@ -78,7 +78,7 @@ class CommandSpec(Spec):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        described = handler.resolve_ref_schema(handler(schema))
+        described = super().__get_pydantic_json_schema__(schema, handler)
         null = {"type": "null"}
         described["oneOf"] = [
             {"required": [name], "properties": {name: {"not": null}, other: null}}
@@ -103,16 +103,20 @@ def _workload_models(job_type: AnyJobType) -> Iterator[type[BaseModel]]:
     yield create_model(f"{_title(name)}Job", __base__=CommandSpec, __doc__=job_type.summary, type=named)
     about = "The same, with the fields of the spec below `payload`."
     yield create_model(
-        f"{_title(name)}PayloadJob", __base__=Asked, __doc__=about, type=named, payload=(CommandSpec, ...)
+        f"{_title(name)}PayloadJob", __base__=StrictModel, __doc__=about, type=named, payload=(CommandSpec, ...)
     )
 
 
 def _models(job_type: AnyJobType) -> Iterator[type[BaseModel]]:
     name, payload = job_type.name, job_type.payload
-    default: Any = ... if any(field.is_required() for field in payload.model_fields.values()) else {}
+    try:
+        payload.model_validate({})
+        default: Any = {}
+    except ValidationError:
+        default = ...
     yield create_model(
         f"{_title(name)}Job",
-        __base__=Asked,
+        __base__=StrictModel,
         __doc__=job_type.summary,
         type=(_named(name), ...),
         payload=(payload, default),

@@ -24,9 +24,8 @@ from ci_common.run_directory.output import (
     character_start,
     live_steps,
 )
-from ci_common.stream import Cursor
+from ci_common.stream import Cursor, attempt_event, complete_event, status_event
 from ci_common.times import utc_now
-from ci_common.wire import attempt_event, complete_event, status_event
 from ci_server.streaming.framing import LogFramer, StepEvent, frame, step_events
 
 

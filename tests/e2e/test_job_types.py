@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from ci_common.job_types import JOB_TYPES, Computed, JobType, register
-from ci_common.parsing.models import Asked
+from ci_common.parsing.models import StrictModel
 from ci_common.parsing.values import Integer
 from ci_common.settings import Settings
 from ci_controller.main import controlling
@@ -18,7 +18,7 @@ from ci_server.api import create_api
 from ci_server.connections.serving import serve
 
 
-class DoublePayload(Asked):
+class DoublePayload(StrictModel):
     number: Integer
 
 

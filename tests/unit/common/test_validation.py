@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ci_common.errors import FieldError, InvalidRequest
-from ci_common.parsing.models import Asked, Place, validated
+from ci_common.parsing.models import Place, StrictModel, validated
 from ci_common.spec import Spec
 
 
@@ -96,7 +96,7 @@ def test_names_where_a_field_stands() -> None:
 
 
 def test_a_model_without_fields_names_none() -> None:
-    class Nothing(Asked):
+    class Nothing(StrictModel):
         pass
 
     with pytest.raises(InvalidRequest, match=r"x: unknown field$"):

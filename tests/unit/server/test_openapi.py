@@ -82,6 +82,7 @@ INVALID: list[dict[str, Any]] = [
     {"command": []},
     {"command": [""]},
     {"steps": []},
+    {"steps": ["make"], "command": "make"},
     {"steps": [{"name": "nothing to run"}]},
     {"env": {"1A": "x"}},
     {"env": {"A": True}},

@@ -111,7 +111,7 @@ async def test_what_takes_too_much_memory_is_refused_by_name(readers: Readers, p
 
 async def test_an_answer_that_is_too_long_is_refused(readers: Readers, project: Path) -> None:
     assert len(await readers.do(task("say", project, length=10**6))) == 10**6
-    with pytest.raises(RequestError, match="asks for more than a job can be told to do"):
+    with pytest.raises(RequestError, match="asks for more than a plan can hold"):
         await readers.do(task("say", project, length=10**7))
     assert await readers.do(task("echo", project))
 
