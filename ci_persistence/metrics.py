@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ci_common.jobs import Job, State
-from ci_common.timeline import Milestone
+from ci_common.times import Milestone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
