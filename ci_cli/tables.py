@@ -169,7 +169,7 @@ def timing_document(job: dict[str, Any]) -> dict[str, Any]:
 
 def _passed(job: dict[str, Any]) -> Iterator[tuple[str, str, datetime]]:
     """Yield attempt, station and time in order: the submission, the earlier attempts, and the last one."""
-    from ci_common.timeline import SUBMISSION_MILESTONES
+    from ci_common.times import SUBMISSION_MILESTONES
 
     own = [(entry["station"], datetime.fromisoformat(entry["time"])) for entry in job.get("timing") or []]
     for station, instant in own:

@@ -48,7 +48,7 @@ class StageTimes:
     """How long one stage took in the last attempts of completed jobs that started in the same way."""
 
     stage: str
-    """One of `ci_common.timeline.STAGES`."""
+    """One of `ci_common.times.STAGES`."""
     way: str
     """The jobs' `StartWay`; empty where that is not known, and for built-in types."""
     counts: tuple[int, ...]

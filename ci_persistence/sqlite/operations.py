@@ -16,8 +16,7 @@ from ci_common.errors import JobAlreadyCompleted, JobNotFound, LeadershipLost, Q
 from ci_common.jobs import Job, State
 from ci_common.pool import NO_POOL, PoolState
 from ci_common.system.processes import ProcessIdentity
-from ci_common.timeline import finished_stages
-from ci_common.times import from_micros, to_micros
+from ci_common.times import finished_stages, from_micros, to_micros
 from ci_persistence.metrics import STAGE_BOUNDS, Metrics, StageTimes
 from ci_persistence.repository import Installation, JobFilter, Lease, LeaseState
 from ci_persistence.retention import Ended, Removal

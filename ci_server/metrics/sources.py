@@ -14,7 +14,7 @@ from prometheus_client.core import (
     SummaryMetricFamily,
 )
 
-from ci_common.timeline import STAGES
+from ci_common.times import STAGES
 from ci_persistence.metrics import STAGE_BOUNDS, Metrics, StageTimes
 from ci_server.services import Services
 
