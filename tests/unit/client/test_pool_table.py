@@ -39,4 +39,7 @@ def test_what_an_earlier_controller_left_is_shown_without_what_nobody_knows() ->
 
 def test_a_pool_that_is_held_back_says_why() -> None:
     pool = {"size": 8, "per_key": 4, "waiting": 0, "held_back": "no memory", "kinds": []}
-    assert pool_table(pool) == "0 of at most 8 containers are warm, at most 4 of one profile; no more at present: no memory"
+    assert (
+        pool_table(pool)
+        == "0 of at most 8 containers are warm, at most 4 of one profile; no more at present: no memory"
+    )
