@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 
+from ci_common.jobs import Job, State
 from ci_common.parsing.text import shown
 
 Clock = Callable[[], datetime]
@@ -115,6 +116,8 @@ class Milestone(StrEnum):
 
 SUBMISSION_MILESTONES = (Milestone.ACCEPTED, Milestone.RECEIVED, Milestone.UNPACKED, Milestone.PERSISTING)
 """The milestones of a submission; the others are those of an attempt."""
+STAGES = ("receive", "queue", "start", "first_output", "end", "clear")
+"""The parts of a job's path that are measured, each between two milestones."""
 _NEVER = 2**63
 _RANKS: dict[str, int] = {milestone: rank for rank, milestone in enumerate(Milestone)}
 
@@ -173,6 +176,35 @@ def with_milestone(times: Mapping[str, int], milestone: Milestone) -> dict[str, 
 def in_order(times: Mapping[str, int]) -> Iterator[tuple[str, int]]:
     """Yield milestones with their times, in the order in which a job passes them."""
     yield from sorted(times.items(), key=lambda item: (_rank(item[0]), item[1]))
+
+
+def finished_stages(before: Job, after: Job) -> Iterator[tuple[str, int]]:
+    """Yield the stages that a write from `before` to `after` finishes, and how long each took, in microseconds.
+
+    Storage calls this for each update that leaves a job COMPLETED, and counts the result in the same transaction.
+    """
+    for stage, (begin, end) in _spans(before, after).items():
+        if begin is not None and end is not None and end >= begin:
+            yield stage, end - begin
+
+
+def _spans(before: Job, after: Job) -> dict[str, tuple[int | None, int | None]]:
+    """Return where the finished stages begin and end. What is not known of them is None."""
+    spans: dict[str, tuple[int | None, int | None]] = {}
+    arrival, trace = after.arrival.get, after.trace.get
+    if before.state is not State.COMPLETED:
+        is_first = after.attempt == 1
+        if is_first:
+            accepted = arrival(Milestone.ACCEPTED)
+            spans["receive"] = accepted, arrival(Milestone.PERSISTING)
+            spans["first_output"] = accepted, trace(Milestone.FIRST_OUTPUT)
+        submitted = arrival(Milestone.PERSISTING) if is_first else None
+        spans["queue"] = trace(Milestone.SEEN) if submitted is None else submitted, trace(Milestone.STARTING)
+        spans["start"] = trace(Milestone.STARTING), trace(Milestone.GATE_OPENED)
+        spans["end"] = trace(Milestone.EXIT_SEEN), trace(Milestone.COMPLETING)
+    if before.state is not State.COMPLETED or Milestone.CLEARED not in before.trace:
+        spans["clear"] = trace(Milestone.COMPLETING), trace(Milestone.CLEARED)
+    return spans
 
 
 def _rank(milestone: str) -> int:
