@@ -14,11 +14,10 @@ from ci_common.identity import Identity, Scope
 from ci_common.settings import Settings
 from ci_server.api import create_api
 from ci_server.endpoints import Answer, AnyEndpoint, Call, Endpoint, PathRoute, RateClass, model_body, routes_of
-from ci_server.http.allowed_hosts import HostCheck
-from ci_server.http.application import Application
+from ci_server.http.application import Application, HostCheck
+from ci_server.http.exchange import Shutdown
 from ci_server.http.requests import NoQuery, QueryModel
 from ci_server.http.responses import Document
-from ci_server.http.shutdown import Shutdown
 from ci_server.routes import ENDPOINTS
 
 
