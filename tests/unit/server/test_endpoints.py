@@ -112,7 +112,7 @@ async def test_methods_that_are_not_declared_are_refused_with_those_that_are() -
     async def see(_: Call[NoQuery, None]) -> Response:
         return Response("seen")
 
-    table = [endpoint(see), endpoint(see, method="POST"), endpoint(see, path="/{thing}", method="DELETE")]
+    table = [endpoint(see, path="/{thing}", method="DELETE"), endpoint(see), endpoint(see, method="POST")]
     refused = await answered(table, "PUT", "/things")
     assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD, POST")
     assert (await answered(table, "DELETE", "/things")).headers["allow"] == "GET, HEAD, POST"
