@@ -24,7 +24,7 @@ from ci_controller.runtime.docker import DockerRuntime
 from ci_controller.runtime.process.runtime import ProcessRuntime
 from ci_controller.runtime.protocol import Runtime
 from ci_controller.timelines import Timelines
-from ci_persistence.sqlite.opening import open_installation
+from ci_persistence.sqlite.repository import open_installation
 from ci_persistence.storage import Storage
 
 log = logging.getLogger(__name__)

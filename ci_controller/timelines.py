@@ -1,15 +1,14 @@
 """The milestones that this controller has seen, kept in memory until the next write of the row includes them.
 
 Milestones that a crashed controller had not written are missing, except those that can be read from files
-(`ci_common.timeline.milestones_in_files`).
+(`ci_common.run_directory.output.milestones_in_files`).
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ci_common.jobs import Job, State
-from ci_common.timeline import Milestone, Timeline
-from ci_common.times import Clock, Uptime, to_micros, uptime, utc_now
+from ci_common.times import Clock, Milestone, Timeline, Uptime, to_micros, uptime, utc_now
 
 COMMITTED = {
     State.STARTING: Milestone.STARTING,

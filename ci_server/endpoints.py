@@ -24,7 +24,7 @@ from ci_common.errors import RequestError, ScopeMissing
 from ci_common.identity import LOCAL, Identity, Scope
 from ci_common.parsing.models import validated
 from ci_common.settings import Settings
-from ci_common.timeline import Milestone, with_milestone
+from ci_common.times import Milestone, with_milestone
 from ci_server.http.requests import NoQuery, parse_json_object, read_json_body, read_query, repeatable, run_apart
 from ci_server.services import Services
 

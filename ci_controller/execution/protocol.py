@@ -66,7 +66,7 @@ class Execution(Protocol):
         """Return the changes to the row that say what the job left."""
 
     def passed(self, job: Job) -> Mapping[str, int]:
-        """Return which stations (`ci_common.timeline`) the attempt's files tell of, and when it passed them."""
+        """Return which stations (`ci_common.times`) the attempt's files tell of, and when it passed them."""
 
     def letting_go(self, job: Job) -> AbstractContextManager[None]:
         """Return a context for whose duration a workload may go that stays though all of its job has ended."""

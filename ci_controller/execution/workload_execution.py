@@ -13,12 +13,12 @@ from ci_common.archives.unpack import UnpackLimits
 from ci_common.errors import StartFault
 from ci_common.jobs import Job, State
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
+from ci_common.run_directory.output import milestones_in_files
 from ci_common.spec import ExecutionPlan, Retry
 from ci_common.system.disk import Ballast, is_full
 from ci_common.system.tasks import in_thread
 from ci_common.system.trees import allow_changes
 from ci_common.system.watch import FileWatcher
-from ci_common.timeline import milestones_in_files
 from ci_common.times import Clock
 from ci_controller.execution.collecting import collect_files, note_end_of_log
 from ci_controller.execution.job_parts import has_files, identity, key_of, plan_of

@@ -1,6 +1,7 @@
-"""All collectors of one controller, and what wakes them."""
+"""All collectors of one controller, and what wakes them. Those of runtimes are defined here."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ci_common.jobs import Job
@@ -10,11 +11,46 @@ from ci_controller.gc.deleted_jobs import DeletedJobs
 from ci_controller.gc.directories import InterruptedSubmissions, OrphanDirectories, UncleanAttempts
 from ci_controller.gc.expired_jobs import Ages, ExpiredJobs, ExpiredUploads
 from ci_controller.gc.runner import Collector, GarbageCollector
-from ci_controller.gc.workloads import Helpers, OrphanWorkloads
 from ci_controller.job_writer import JobWriter
 from ci_controller.runtime.guarded import Check
 from ci_controller.runtime.protocol import Runtime, WorkloadKey
 from ci_persistence.retention import JobRetention
+
+
+@dataclass(eq=False)
+class OrphanWorkloads(Collector[WorkloadKey]):
+    """Workloads of this installation that have no row. Rows outlive workloads, so no job will come for them."""
+
+    name = "orphan workloads"
+    retry_seconds = 0.0
+    grace_seconds = 60.0
+    runtime: Runtime
+    listed: list[WorkloadKey] = field(default_factory=list)
+    """Those of the last listing that succeeded."""
+
+    async def find(self) -> AsyncGenerator[list[WorkloadKey], None]:
+        yield self.listed
+
+    async def remove_one(self, item: WorkloadKey) -> None:
+        await self.runtime.remove(item)
+
+
+@dataclass(eq=False)
+class Helpers(Collector[str]):
+    """What a runtime had made for a moment when its controller died, such as helper containers: looked for once."""
+
+    name = "helpers of a controller that died"
+    retry_seconds = 0.0
+    runtime: Runtime
+    is_done: bool = False
+
+    async def find(self) -> AsyncGenerator[list[str], None]:
+        if not self.is_done:
+            yield [self.runtime.name]
+
+    async def remove_one(self, item: str) -> None:  # noqa: ARG002  # there is one runtime
+        await self.runtime.tidy()
+        self.is_done = True
 
 
 class Garbage:

@@ -7,7 +7,7 @@ from typing import Any
 from ci_common.errors import ImageFault, LeadershipLost, RuntimeUnavailable, StartFault
 from ci_common.jobs import Attempt, Conclusion, Job, Reason, ReasonCode, State
 from ci_common.spec import Retry
-from ci_common.timeline import Milestone
+from ci_common.times import Milestone
 from ci_controller.execution.protocol import Execution
 from ci_controller.job_writer import JobWriter
 from ci_controller.policy.retry import Chance, pause_after

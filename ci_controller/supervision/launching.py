@@ -3,7 +3,7 @@
 import asyncio
 
 from ci_common.jobs import Job, State
-from ci_common.timeline import Milestone
+from ci_common.times import Milestone
 from ci_controller import plan as steps
 from ci_controller.execution.protocol import Execution
 from ci_controller.job_time import start_of_run

@@ -14,7 +14,7 @@ from ci_common.errors import ImageFault, LeadershipLost, NoRoom, RuntimeUnavaila
 from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, StartWay, State
 from ci_common.spec import Retry
 from ci_common.system.watch import FileWatcher
-from ci_common.timeline import Milestone
+from ci_common.times import Milestone
 from ci_controller import plan as steps
 from ci_controller.execution.protocol import Execution
 from ci_controller.job_time import OutputTime

@@ -12,8 +12,8 @@ from ci_common.errors import AttemptNotFound, JobNotFound
 from ci_common.jobs import ACTIVE_STATES, Job, is_job_id
 from ci_common.parsing.text import shown
 from ci_common.run_directory.layout import RunDirectory, open_regular
-from ci_common.run_directory.output import character_start, live_steps
-from ci_common.timeline import Timeline, milestones_in_files
+from ci_common.run_directory.output import character_start, live_steps, milestones_in_files
+from ci_common.times import Timeline
 from ci_common.wire import job_on_wire
 from ci_server.endpoints import Answer, Call, json_answer
 from ci_server.http.responses import Document

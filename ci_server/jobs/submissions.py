@@ -16,8 +16,7 @@ from ci_common.parsing.models import invalid, validated
 from ci_common.parsing.text import printable
 from ci_common.settings import Settings
 from ci_common.spec import Spec
-from ci_common.timeline import Milestone, Timeline
-from ci_common.times import utc_now
+from ci_common.times import Milestone, Timeline, utc_now
 from ci_common.wire import BuiltinRequest
 from ci_server.detection.projects import Resolved, resolve_command
 from ci_server.detection.tasks import read_with
