@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from ci_cli.roots.serve import new_event_loop
 from ci_server.connections.serving import serve
-from ci_server.http.shutdown import Shutdown
+from ci_server.http.exchange import Shutdown
 
 
 def bare(directory: Path) -> Starlette:

@@ -55,7 +55,7 @@ def job_document(services: Services, job: Job) -> dict[str, Any]:
     """Return the job in its JSON form, which `JobView` describes."""
     if job.state not in ACTIVE_STATES:
         return job_on_wire(job)
-    run = services.run_of(job)
+    run = services.data.run_of(job)
     return job_on_wire(job, log_bytes=run.log_size(), steps=live_steps(job, run), trace=_live_trace(job, run))
 
 
@@ -80,7 +80,7 @@ def _live_trace(job: Job, run: RunDirectory) -> dict[str, int]:
 def log_excerpt(services: Services, job: Job) -> str:
     """Return the end of the job's log as text."""
     try:
-        descriptor = open_regular(services.run_of(job).log)
+        descriptor = open_regular(services.data.run_of(job).log)
     except FileNotFoundError:
         return ""
     try:
