@@ -1,10 +1,10 @@
-# Everything is done in .venv, which is made as needed: no other preparation than Python 3.11 or newer.
+# Everything runs in .venv, which is created when needed. The only requirement is Python 3.11 or newer.
 # PYTHON=... chooses the Python; PYTEST_ARGS="..." is passed on to pytest, BENCH_ARGS="..." to the benchmark,
 # FUZZ_ARGS="..." to the fuzzers (FUZZ_ARGS=--help says what they take).
 
 VENV := .venv
 BIN := $(VENV)/bin
-# An installation is as old as pyproject.toml's content, not as its date.
+# An installation is up to date if the content of pyproject.toml is the same, whatever its date.
 CONTENT := $(shell cksum <pyproject.toml | tr -c '0-9\n' '_')
 SERVER := $(VENV)/.server-$(CONTENT)
 BENCH := $(VENV)/.bench-$(CONTENT)

@@ -1,4 +1,4 @@
-"""The framework alone, to compare with: the same uvicorn settings, and next to nothing behind them.
+"""The bare framework, as a reference: the same uvicorn settings with minimal endpoints.
 
     python -m bench.bare DIRECTORY
 
@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from ci_cli.roots.serve import new_event_loop
 from ci_server.connections.serving import serve
-from ci_server.http.shutdown import Shutdown
+from ci_server.http.exchange import Shutdown
 
 
 def bare(directory: Path) -> Starlette:
@@ -42,7 +42,7 @@ def bare(directory: Path) -> Starlette:
 
 
 async def main() -> None:
-    """Serve until told to stop."""
+    """Serve until a signal."""
     await serve(bare(Path(sys.argv[1])), on_ready=lambda url: print(f"serving at {url}", file=sys.stderr, flush=True))
 
 

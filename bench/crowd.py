@@ -28,15 +28,15 @@ class Crowd:
 
     readers: int
     events: int
-    """To each of them."""
+    """The events that each reader received."""
     whole: int
-    """How many of them got every byte."""
+    """The number of readers that received every byte."""
     microseconds: float
-    """Of the server's processor time for each event to each reader."""
+    """The server's processor time for each event to each reader."""
     preformatted_microseconds: float
     """The same of a plain ASGI callable that sends preformatted bytes."""
     memory: float
-    """Bytes of the server's resident memory for each reader that waits."""
+    """Bytes of the server's resident memory for each waiting reader."""
     preformatted_memory: float
 
     @property
@@ -45,7 +45,7 @@ class Crowd:
 
 
 async def together(port: int, path: str, readers: int) -> list[Listener]:
-    """Return so many listeners, all of them connected."""
+    """Return `readers` connected listeners."""
     listeners: list[Listener] = []
     while len(listeners) < readers:
         listeners += await asyncio.gather(
@@ -55,7 +55,7 @@ async def together(port: int, path: str, readers: int) -> list[Listener]:
 
 
 async def measure_crowd(readers: int, events: int = 200, pause: float = 0.05) -> Crowd:
-    """Have one job write lines, one at a time, to so many readers; then send the same from a plain callable."""
+    """Let one job write lines, one at a time, to many readers; then send the same from a plain callable."""
     with tempfile.TemporaryDirectory() as directory, serving(CI_RUNTIME="process") as service:
         go = Path(directory, "go")
         lines = f"i=0; while [ $i -lt {events} ]; do echo '{LINE}'; sleep {pause}; i=$((i+1)); done"
@@ -67,7 +67,7 @@ async def measure_crowd(readers: int, events: int = 200, pause: float = 0.05) ->
             first = await Listener.connect(port, path)
             while b"up" not in first.body:
                 await asyncio.sleep(0.01)
-            memory, listeners = await memory_of_each(pid, port, path, readers, told=b"up")
+            memory, listeners = await memory_of_each(pid, port, path, readers, expected=b"up")
             used = processor_seconds(pid)
             go.touch()
             await asyncio.gather(*(listener.ended for listener in listeners))
@@ -82,27 +82,27 @@ async def measure_crowd(readers: int, events: int = 200, pause: float = 0.05) ->
 
 
 async def memory_of_each(
-    pid: int, port: int, path: str, readers: int, *, told: bytes = b""
+    pid: int, port: int, path: str, readers: int, *, expected: bytes = b""
 ) -> tuple[float, list[Listener]]:
-    """Connect so many readers; return the bytes of resident memory that each takes while it is idle, and the readers.
+    """Connect many readers; return the resident memory of each idle reader, in bytes, and the readers.
 
-    They are idle once they have been told `told` and the memory does not change. None leaves before it is measured,
+    They are idle once they have received `expected` and the memory does not change. None leaves before it is measured,
     because later readers would reuse the memory.
     """
     already_there = await together(port, path, ALREADY_THERE)
-    before = await steady_memory(pid, already_there, told)
+    before = await steady_memory(pid, already_there, expected)
     listeners = await together(port, path, readers)
-    memory = await steady_memory(pid, listeners, told) - before
+    memory = await steady_memory(pid, listeners, expected) - before
     for listener in already_there:
         listener.close()
     await asyncio.sleep(STEADY_SECONDS)  # Their end is not part of the next measurement.
     return memory / readers, listeners
 
 
-async def steady_memory(pid: int, listeners: Sequence[Listener], told: bytes) -> int:
-    """Return the bytes of resident memory once all of these readers are idle. Raises TimeoutError."""
+async def steady_memory(pid: int, listeners: Sequence[Listener], expected: bytes) -> int:
+    """Return the resident memory, in bytes, once all of these readers are idle. Raises TimeoutError."""
     async with asyncio.timeout(SETTLE_SECONDS):
-        while not all(told in listener.body for listener in listeners):
+        while not all(expected in listener.body for listener in listeners):
             await asyncio.sleep(0.01)
         before, memory = -1, resident_memory(pid)
         while memory != before:
@@ -114,7 +114,7 @@ async def steady_memory(pid: int, listeners: Sequence[Listener], told: bytes) ->
 
 
 async def measure_preformatted(readers: int, frame: bytes, events: int, pause: float) -> tuple[float, float]:
-    """Return the processor seconds of a plain callable that sends a frame so often, and its memory for each reader."""
+    """Return the processor seconds of a plain callable that sends a frame `events` times, and its memory per reader."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bench.preformatted"),
         stdin=asyncio.subprocess.PIPE,

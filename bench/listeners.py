@@ -1,4 +1,4 @@
-"""A server to measure, and raw connections that read its streams with as little work of their own as can be."""
+"""A server to measure, and raw connections that read its streams at the lowest possible cost."""
 
 import asyncio
 import base64
@@ -20,7 +20,7 @@ _HEAD = b"\r\n\r\n"
 
 
 class Listener(asyncio.Protocol):
-    """One GET over HTTP/1.0, so that the body comes as it is."""
+    """One GET over HTTP/1.0, so that the body is not chunked."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -29,7 +29,7 @@ class Listener(asyncio.Protocol):
         self.ended = asyncio.get_running_loop().create_future()
         self.body = bytearray()
         self.arrivals: list[tuple[float, int]] = []
-        """When how much of the body had come."""
+        """How much of the body had arrived, by time."""
 
     @classmethod
     async def connect(cls, port: int, path: str) -> "Listener":
@@ -59,24 +59,24 @@ class Listener(asyncio.Protocol):
             self.ended.set_result(time.time())
 
     def close(self) -> None:
-        """Leave."""
+        """Close the connection."""
         self._transport.abort()
 
 
 def events_of(body: bytes) -> list[dict[str, Any]]:
-    """Return the events that have come whole."""
+    """Return the complete events."""
     *lines, _ = body.split(b"\n")
     return [json.loads(line[6:]) for line in lines if line.startswith(b"data: ")]
 
 
 def log_of(events: list[dict[str, Any]]) -> bytes:
-    """Return the bytes of the log that these events brought."""
+    """Return the bytes of the log in these events."""
     logs = [event for event in events if event["type"] == "log"]
     return b"".join(base64.b64decode(e["base64"]) if "base64" in e else e["data"].encode() for e in logs)
 
 
 def has_all(body: bytes, log_bytes: int) -> bool:
-    """Tell whether a reader has the verdict and, by its length and digest, the whole log."""
+    """Return whether a reader has the verdict and, by length and digest, the whole log."""
     events = events_of(body)
     log, end = log_of(events), events[-1]
     return len(log) == log_bytes == end["log_bytes"] and hashlib.sha256(log).hexdigest() == end["log_sha256"]
@@ -84,7 +84,7 @@ def has_all(body: bytes, log_bytes: int) -> bool:
 
 @contextmanager
 def serving(**settings: str) -> Iterator[Service]:
-    """Run server and controller as two processes, so that the server's figures are its own."""
+    """Run server and controller as two processes, so that only the server is measured."""
     with tempfile.TemporaryDirectory() as directory:
         environment = {
             "CI_CONTAINER_PREFIX": f"serving-{os.getpid()}-",

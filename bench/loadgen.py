@@ -1,4 +1,4 @@
-"""A light load on one HTTP endpoint: one request again and again, on connections that stay open.
+"""A light load on one HTTP endpoint: one request repeatedly, on persistent connections.
 
     python -m bench.loadgen ADDRESS PORT CONNECTIONS REQUESTS <REQUEST
 
@@ -21,13 +21,13 @@ _LENGTH = b"content-length: "
 
 @dataclass(slots=True)
 class Connection:
-    """One connection on which one request follows the other."""
+    """One connection with consecutive requests."""
 
     socket: socket.socket
     received: bytes = b""
 
     def take(self, data: bytes) -> int | None:
-        """Take what has come; return the answer's status once it is whole, and None before."""
+        """Add received data; return the answer's status once it is complete, else None."""
         self.received = self.received + data if self.received else data
         head_end = self.received.find(_HEAD_END)
         if head_end < 0:
@@ -42,7 +42,7 @@ class Connection:
 
 
 def load(address: tuple[str, int], request: bytes, *, connections: int, requests: int) -> tuple[float, int]:
-    """Send `request` so often, and return how many seconds that took and how many answers were no success."""
+    """Send `request` many times; return the seconds that this took, and the number of failed answers."""
     selector = selectors.DefaultSelector()
     for _ in range(connections):
         connected = socket.create_connection(address)
@@ -70,7 +70,7 @@ def load(address: tuple[str, int], request: bytes, *, connections: int, requests
 
 
 def main() -> None:
-    """Do as the command line says."""
+    """Run the command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("address")
     parser.add_argument("port", type=int)

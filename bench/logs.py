@@ -28,7 +28,7 @@ class Rate:
     engine: float
     """`docker logs` of the same bytes."""
     whole: bool
-    """Whether every byte came."""
+    """Whether every byte arrived."""
 
     @property
     def ratio(self) -> float:
@@ -45,7 +45,7 @@ class Latency:
 
 
 def writing(size: int) -> tuple[str, int]:
-    """Return a shell command that writes about so many bytes in lines, and how many they are."""
+    """Return a shell command that writes about `size` bytes in lines, and their exact number."""
     size -= size % (len(LINE) + 1)
     return WRITER.format(line=LINE, size=size), size
 
@@ -66,7 +66,7 @@ def container(image: str, command: str) -> Iterator[str]:
 
 
 def drained(*command: str) -> tuple[int, float]:
-    """Run a command; return how many bytes it wrote, and the seconds from the first to the last of them."""
+    """Run a command; return the number of bytes that it wrote, and the seconds from the first to the last."""
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         size, begun, ended = 0, 0.0, 0.0
@@ -79,14 +79,14 @@ def drained(*command: str) -> tuple[int, float]:
 
 @dataclass(frozen=True)
 class Received:
-    """A body, and when how much of it had come."""
+    """A body, and how much of it had arrived by time."""
 
     body: bytes
     arrivals: list[tuple[float, int]]
 
     @classmethod
     def of(cls, port: int, path: str) -> "Received":
-        """Read to the end, with as little work as can be."""
+        """Read to the end, at the lowest possible cost."""
         chunks, arrivals, size = [], [], 0
         with socket.create_connection(("127.0.0.1", port)) as connection:
             connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
@@ -105,7 +105,7 @@ class Received:
 
 
 async def measure_rates(image: str, size: int, engine_size: int) -> tuple[Rate, Rate]:
-    """Return the rates of the stream of a job that writes as fast as it can, and of its whole log afterwards."""
+    """Return the rates of the stream of a job that writes as fast as it can, and of its log afterwards."""
     command, log_bytes = writing(engine_size)
     with container(image, f"sleep 1; {command}") as name:
         _, follow_seconds = await asyncio.to_thread(drained, "docker", "logs", "--follow", name)
@@ -130,7 +130,7 @@ async def measure_rates(image: str, size: int, engine_size: int) -> tuple[Rate, 
 
 
 async def measure_latency(image: str, samples: int = 300, *, runtime: str = "docker") -> Latency:
-    """Return how long lines take that a container writes one by one, each a while after the one before.
+    """Return the latency of lines that a container writes one by one, with a pause after each.
 
     There is no pool, for which the engine would create containers at the same time.
     """

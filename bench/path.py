@@ -1,4 +1,4 @@
-"""Where the time of a job goes: the median duration of every step of its path, over HTTP.
+"""The duration of every step of a job's path, over HTTP.
 
     python -m bench.path [--runs N] [--image IMAGE] [--python-image IMAGE]
 
@@ -27,11 +27,11 @@ from ci_client.aio import CiClient
 
 STAMP = "import os, time; os.write(1, str(time.time()).encode()); os._exit(0)"
 REST_SECONDS = 0.3
-"""Between two jobs, so that the end of one's container does not weigh on the next."""
+"""The pause between two jobs, so that the removal of one's container does not slow down the next."""
 
 
 async def follow(client: CiClient, request: dict[str, Any]) -> tuple[float, float, str, dict[str, Any]]:
-    """Run one job, after a rest; return when it was asked for and `complete` received, its log, and the job."""
+    """Run one job after a pause; return the times of the request and of `complete`, its log, and the job."""
     await asyncio.sleep(REST_SECONDS)
     asked = time.time()
     job_id = await client.create_job(request)
@@ -54,7 +54,7 @@ def steps_of(asked: float, received: float, job: dict[str, Any]) -> dict[str, fl
 
 
 def quantiles(seconds: Iterable[float]) -> list[str]:
-    """Return the 10th, 50th and 99th percentile in milliseconds. The first hardly depends on what else goes on."""
+    """Return the 10th, 50th and 99th percentile in milliseconds. The first hardly depends on other load."""
     ordered = sorted(seconds)
     return [f"{ordered[round(share * (len(ordered) - 1))] * 1000:.2f}" for share in (0.1, 0.5, 0.99)]
 
@@ -87,7 +87,7 @@ async def measure(client: CiClient, image: str, python_image: str, runs: int) ->
 
 
 async def main() -> None:
-    """Measure, on a server of its own."""
+    """Measure on a new server."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--image", default="busybox")
     parser.add_argument("--python-image", default="python:3.12-slim")
@@ -100,7 +100,7 @@ async def main() -> None:
 
 @asynccontextmanager
 async def served(directory: Path) -> AsyncIterator[str]:
-    """Yield the address of a server in a process of its own."""
+    """Run a server in a separate process, and yield its URL."""
     state = {"CI_DB_PATH": str(directory / "ci_jobs.db"), "XDG_STATE_HOME": str(directory)}
     environment = os.environ | state | {"CI_RUNTIME": "docker", "CI_CONTAINER_PREFIX": "path-"}
     program = (sys.executable, "-m", "ci_cli", "serve", "--port", "0")

@@ -1,4 +1,4 @@
-"""The least that a stream can cost: a plain ASGI callable that sends the same bytes to all connections.
+"""The lowest cost of a stream: a plain ASGI callable that sends the same bytes to all connections.
 
 python -m bench.preformatted    (prints its port; each line on standard input is sent, `end` ends all streams)
 """
@@ -15,7 +15,7 @@ waiting: list[asyncio.Future[dict[str, Any]]] = []
 
 
 async def stream(_: Any, receive: Any, send: Any) -> None:
-    """Send what comes until it ends."""
+    """Send frames until the stream ends."""
     await send(START)
     watching = asyncio.create_task(until_gone(receive))
     message: dict[str, Any] = {"more_body": True}
@@ -28,13 +28,13 @@ async def stream(_: Any, receive: Any, send: Any) -> None:
 
 
 async def until_gone(receive: Any) -> None:
-    """Return when the client has gone; a callable that does not watch for it hangs its server."""
+    """Return when the client has disconnected. Without this, a callable would hang its server."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 async def feed() -> None:
-    """Hand lines of standard input to all who wait."""
+    """Pass lines of standard input to all waiting readers."""
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := await reader.readline():

@@ -1,4 +1,4 @@
-"""Servers to be measured, the loads put on them, and what one is beside the other."""
+"""Servers to measure, loads on them, and comparisons of them."""
 
 import json
 import os
@@ -23,7 +23,7 @@ CONNECTIONS = 64
 
 @dataclass(frozen=True)
 class Sample:
-    """One round of something."""
+    """One round of a measurement."""
 
     rate: float
     """Requests, or bytes, per second."""
@@ -33,7 +33,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The product beside what it is measured against, in turns."""
+    """The product and its reference, measured in turns."""
 
     name: str
     ours: tuple[Sample, ...]
@@ -41,18 +41,18 @@ class Comparison:
 
     @property
     def ratio(self) -> float:
-        """Our rate as a part of theirs: the median of the rounds, in each of which both had their turn."""
+        """Our rate divided by the reference's: the median of all rounds."""
         return statistics.median(a.rate / b.rate for a, b in zip(self.ours, self.theirs, strict=True))
 
     @property
     def processor_ratio(self) -> float:
-        """Our processor time as a multiple of theirs, each the least of its rounds."""
+        """Our processor time divided by the reference's, each the least of all rounds."""
         return min(sample.processor for sample in self.ours) / min(sample.processor for sample in self.theirs)
 
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """Yield a directory that is gone afterwards."""
+    """Yield a temporary directory."""
     with tempfile.TemporaryDirectory(prefix="ci-bench-") as directory:
         yield Path(directory)
 
@@ -80,7 +80,7 @@ def served(directory: Path, *arguments: str, **settings: str) -> Iterator[Servic
 
 @contextmanager
 def bare(directory: Path) -> Iterator[Service]:
-    """Run the framework alone."""
+    """Run the bare framework."""
     with served(directory, "-m", "bench.bare", str(directory)) as service:
         yield service
 
@@ -93,7 +93,7 @@ def posting(path: str, document: object) -> bytes:
 
 
 def loaded(service: Service, request: bytes, requests: int, connections: int = CONNECTIONS) -> Sample:
-    """Send the request so often, from a process of its own."""
+    """Send the request many times, from a separate process."""
     address = urlsplit(service.url)
     command = [sys.executable, "-m", "bench.loadgen", str(address.hostname), str(address.port)]
     used = processor_seconds(service.process.pid)
@@ -108,7 +108,7 @@ def loaded(service: Service, request: bytes, requests: int, connections: int = C
 
 
 def sending(path: str, size: int, *, multipart: bool) -> Iterator[bytes]:
-    """Yield a request that posts so many bytes that do not shrink, as a form's file or as they are."""
+    """Yield a request that posts `size` incompressible bytes, as a form's file or as the body."""
     block = os.urandom(MIB)
     begin, end = b"", b""
     kind = "application/octet-stream"
@@ -139,6 +139,6 @@ def sent(service: Service, request: Iterator[bytes], size: int) -> tuple[Sample,
 
 
 def switches(pid: int) -> int:
-    """Return how often the process's threads have gone to sleep by themselves."""
+    """Return the number of voluntary context switches of the process."""
     told = (path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status"))
     return sum(int(number) for text in told for number in re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", text, re.M))

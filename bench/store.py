@@ -1,4 +1,4 @@
-"""What storage and HTTP carry: submissions, uploads, a million finished jobs, and what is used while nothing happens.
+"""Storage and HTTP under load: submissions, uploads, a million finished jobs, and the resources of an idle server.
 
     python -m bench.store [--rounds N] [--requests N] [--upload-bytes N] [--rows N] [--idle SECONDS]
 
@@ -35,7 +35,7 @@ SUBMISSION = {"type": "echo", "payload": {"question": "how long does this take?"
 
 
 def post_jobs(*, rounds: int = 7, requests: int = 4000, **settings: str) -> Comparison:
-    """Submit jobs by `POST /jobs`, each durable before its answer, against a bare endpoint that takes JSON.
+    """Submit jobs by `POST /jobs`, each durable before its answer, against a bare JSON endpoint.
 
     The controller is left out unless `settings` say otherwise: what it does with the jobs is another figure.
     """
@@ -52,7 +52,7 @@ def post_jobs(*, rounds: int = 7, requests: int = 4000, **settings: str) -> Comp
 
 
 def upload(*, rounds: int = 7, size: int = 100 * MIB) -> tuple[Comparison, int]:
-    """Upload so many bytes, against writing the same stream to disk, durably, in a bare application.
+    """Upload `size` bytes, against writing the same stream durably to disk in a bare application.
 
     What is sent is no zip archive: it is received, digested and synchronised to disk, and then refused, so that
     unpacking is no part of the figure. Also returns by how many bytes the server's memory grew at most.
@@ -89,7 +89,7 @@ def fill(database: Path, rows: int) -> None:
 
 
 def million_rows(*, rounds: int = 7, rows: int = 1_000_000, calls: int = 200) -> tuple[Comparison, Comparison]:
-    """List jobs, and have jobs picked up and carried out, with so many finished ones beside an empty database."""
+    """List and run jobs with `rows` finished ones in the database, against an empty database."""
     kept = {"MAX_JOBS": "unlimited", "CI_RETENTION": "forever"}
     with scratch() as directory:
         (directory / "full").mkdir()
@@ -118,7 +118,7 @@ def million_rows(*, rounds: int = 7, rows: int = 1_000_000, calls: int = 200) ->
 
 
 def picked_up(service: Service, times: int = 1) -> float:
-    """Submit a job and wait for its end, so often; return the median of the seconds."""
+    """Submit a job and wait for its end, several times; return the median of the seconds."""
     taken = []
     with service.client() as client:
         for _ in range(times):
@@ -131,7 +131,7 @@ def picked_up(service: Service, times: int = 1) -> float:
 
 @dataclass(frozen=True)
 class Idle:
-    """What a service uses while nothing happens."""
+    """The resources of an idle server."""
 
     runtime: str
     processor: float
@@ -141,7 +141,7 @@ class Idle:
 
 
 def idle_cpu(runtime: str, *, seconds: float = 60.0) -> Idle:
-    """Watch `ci serve`, API and controller in one, do nothing for so long."""
+    """Watch an idle `ci serve`, API and controller in one process, for `seconds`."""
     with scratch() as directory, served(directory, CI_RUNTIME=runtime) as service:
         pid = service.process.pid
         time.sleep(5)
@@ -181,7 +181,7 @@ def measure(options: argparse.Namespace) -> str:
 
 
 def main() -> None:
-    """Measure, and print what was found."""
+    """Measure, and print the report."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--requests", type=int, default=4000)

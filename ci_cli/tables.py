@@ -52,24 +52,24 @@ def _what(job: dict[str, Any]) -> str:
 
 def pool_table(pool: dict[str, Any]) -> str:
     """Return the warm containers as a table with a head, and a line about all of them."""
-    whole = f"{pool['waiting']} of at most {pool['size']} containers are warm, at most {pool['per_key']} of a kind"
+    whole = f"{pool['waiting']} of at most {pool['size']} containers are warm, at most {pool['per_key']} of one profile"
     why = f"; no more at present: {pool['held_back']}" if pool["held_back"] else ""
-    head = ("KIND", "WAITING", "STARTING", "WANTED", "LAST USED", "IMAGE", "LIMITS")
-    rows = [_kind(kind) for kind in pool["kinds"]]
+    head = ("PROFILE", "WAITING", "STARTING", "WANTED", "LAST USED", "IMAGE", "LIMITS")
+    rows = [_profile(profile) for profile in pool["kinds"]]
     return "\n".join([*([columns([head, *rows])] if rows else []), whole + why])
 
 
-def _kind(kind: dict[str, Any]) -> tuple[str, ...]:
+def _profile(profile: dict[str, Any]) -> tuple[str, ...]:
     limits = [
         f"{name}={size(value) if name in ('memory', 'workspace') else f'{value:g}'}"
-        for name, value in (kind["limits"] or {}).items()
+        for name, value in (profile["limits"] or {}).items()
     ]
     return (
-        kind["kind"],
-        *(str(kind[name]) for name in ("waiting", "starting", "wanted")),
-        _local(kind["last_used"]),
-        kind["image"] or "",
-        ", ".join([*limits, *(["no network"] if kind["network"] is False else [])]),
+        profile["kind"],
+        *(str(profile[name]) for name in ("waiting", "starting", "wanted")),
+        _local(profile["last_used"]),
+        profile["image"] or "",
+        ", ".join([*limits, *(["no network"] if profile["network"] is False else [])]),
     )
 
 
@@ -169,7 +169,7 @@ def timing_document(job: dict[str, Any]) -> dict[str, Any]:
 
 def _passed(job: dict[str, Any]) -> Iterator[tuple[str, str, datetime]]:
     """Yield attempt, station and time in order: the submission, the earlier attempts, and the last one."""
-    from ci_common.timeline import SUBMISSION_MILESTONES
+    from ci_common.times import SUBMISSION_MILESTONES
 
     own = [(entry["station"], datetime.fromisoformat(entry["time"])) for entry in job.get("timing") or []]
     for station, instant in own:

@@ -181,7 +181,7 @@ class NewJob:
     max_attempts: int = 1
     retry_of: str | None = None
     arrival: dict[str, int] = field(default_factory=dict)
-    """When the submission passed its milestones (`ci_common.timeline`), in microseconds since 1970 UTC."""
+    """When the submission passed its milestones (`ci_common.times`), in microseconds since 1970 UTC."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +216,7 @@ class Job(NewJob):
     workload: str | None = None
     """The warm container that the attempt claimed; None if one was created for it."""
     trace: dict[str, int] = field(default_factory=dict)
-    """When the attempt passed its milestones (`ci_common.timeline`), in microseconds since 1970 UTC."""
+    """When the attempt passed its milestones (`ci_common.times`), in microseconds since 1970 UTC."""
     stop_code: ReasonCode | None = None
     """Why the controller stops the job, a key of STOP_CONCLUSIONS; written before the job is signalled."""
     conclusion: Conclusion | None = None

@@ -16,8 +16,7 @@ from ci_common.pool import PoolState
 from ci_common.retention import LONGEST_AGE
 from ci_common.spec import Labels, Name, Priority
 from ci_common.stream import WIRE_STATUS, reason_on_wire
-from ci_common.timeline import in_order
-from ci_common.times import micros_to_rfc3339, to_rfc3339
+from ci_common.times import in_order, micros_to_rfc3339, to_rfc3339
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 WITHOUT_CONTAINER = "process"
@@ -42,7 +41,7 @@ def _check_texts(payload: dict[str, Any]) -> dict[str, Any]:
     return payload
 
 
-class BuiltinRequest(StrictModel):
+class ComputedJobRequest(StrictModel):
     """The body of `POST /jobs` for the types without a workload (`ci_common.job_types.Computed`)."""
 
     type: str

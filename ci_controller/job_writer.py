@@ -1,7 +1,7 @@
 """The controller's writes to the rows of jobs: each is checked against the lease, and takes the job's milestones along.
 
 Milestones are kept in memory until the next write to the row. Those that a controller which died had not written are
-missing then, except for the ones that files show (`ci_common.timeline.milestones_in_files`).
+missing then, except for the ones that files show (`ci_common.run_directory.output.milestones_in_files`).
 """
 
 from collections.abc import Iterable
@@ -12,8 +12,7 @@ from typing import Any
 
 from ci_common.jobs import Job, State
 from ci_common.system.processes import boot_id
-from ci_common.timeline import Milestone, Timeline
-from ci_common.times import Clock, Uptime, to_micros, uptime, utc_now
+from ci_common.times import Clock, Milestone, Timeline, Uptime, to_micros, uptime, utc_now
 from ci_persistence.repository import JobRepository, Lease
 
 COMMITTED = {

@@ -23,7 +23,7 @@ from ci_controller.reconciler import Reconciler
 from ci_controller.runtime.docker import DockerRuntime
 from ci_controller.runtime.process.runtime import ProcessRuntime
 from ci_controller.runtime.protocol import LocalRuntime
-from ci_persistence.sqlite.opening import open_installation
+from ci_persistence.sqlite.repository import open_installation
 from ci_persistence.storage import Storage
 
 log = logging.getLogger(__name__)

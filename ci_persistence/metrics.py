@@ -1,14 +1,7 @@
-"""The protocol of metrics, and how the stages of a job's path are measured.
+"""The protocol of metrics. `SQLiteJobRepository` implements it; a suite in tests/contracts runs against it."""
 
-`SQLiteJobRepository` implements the protocol; a suite in tests/contracts runs against it.
-"""
-
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
-
-from ci_common.jobs import Job, State
-from ci_common.timeline import Milestone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +36,6 @@ class Metrics:
     """How many times a controller began to lead."""
 
 
-STAGES = ("receive", "queue", "start", "first_output", "end", "clear")
-"""The measured parts of a job's path."""
 STAGE_BOUNDS = (
     *(1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000),
     *(1_000_000, 2_000_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000, 300_000_000, 1_800_000_000),
@@ -57,7 +48,7 @@ class StageTimes:
     """How long one stage took in the last attempts of completed jobs that started in the same way."""
 
     stage: str
-    """One of STAGES."""
+    """One of `ci_common.times.STAGES`."""
     way: str
     """The jobs' `StartWay`; empty where that is not known, and for built-in types."""
     counts: tuple[int, ...]
@@ -74,32 +65,3 @@ class JobMetrics(Protocol):
 
     async def stage_times(self) -> list[StageTimes]:
         """Return the times of all stages that any completed job had, at the same cost. Raises Unavailable."""
-
-
-def finished_stages(before: Job, after: Job) -> Iterator[tuple[str, int]]:
-    """Yield the stages that a write from `before` to `after` finishes, and how long each took, in microseconds.
-
-    A store calls this for each update that leaves a job COMPLETED, and counts the result in the same transaction.
-    """
-    for stage, (begin, end) in _spans(before, after).items():
-        if begin is not None and end is not None and end >= begin:
-            yield stage, end - begin
-
-
-def _spans(before: Job, after: Job) -> dict[str, tuple[int | None, int | None]]:
-    """Return where the finished stages begin and end. What is not known of them is None."""
-    spans: dict[str, tuple[int | None, int | None]] = {}
-    arrival, trace = after.arrival.get, after.trace.get
-    if before.state is not State.COMPLETED:
-        is_first = after.attempt == 1
-        if is_first:
-            accepted = arrival(Milestone.ACCEPTED)
-            spans["receive"] = accepted, arrival(Milestone.PERSISTING)
-            spans["first_output"] = accepted, trace(Milestone.FIRST_OUTPUT)
-        submitted = arrival(Milestone.PERSISTING) if is_first else None
-        spans["queue"] = trace(Milestone.SEEN) if submitted is None else submitted, trace(Milestone.STARTING)
-        spans["start"] = trace(Milestone.STARTING), trace(Milestone.GATE_OPENED)
-        spans["end"] = trace(Milestone.EXIT_SEEN), trace(Milestone.COMPLETING)
-    if before.state is not State.COMPLETED or Milestone.CLEARED not in before.trace:
-        spans["clear"] = trace(Milestone.COMPLETING), trace(Milestone.CLEARED)
-    return spans

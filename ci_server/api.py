@@ -7,12 +7,11 @@ from starlette.applications import Starlette
 
 from ci_common.settings import Settings
 from ci_common.system.disk import Disk
-from ci_persistence.sqlite.opening import open_installation
+from ci_persistence.sqlite.repository import open_installation
 from ci_persistence.storage import Storage
 from ci_server.endpoints import routes_of
-from ci_server.http.allowed_hosts import HostCheck
-from ci_server.http.application import Application
-from ci_server.http.shutdown import Shutdown
+from ci_server.http.application import Application, HostCheck
+from ci_server.http.exchange import Shutdown
 from ci_server.routes import ENDPOINTS
 from ci_server.services import open_services
 

@@ -24,7 +24,7 @@ from ci_common.errors import RequestError, ScopeMissing
 from ci_common.identity import LOCAL, Identity, Scope
 from ci_common.parsing.models import validated
 from ci_common.settings import Settings
-from ci_common.timeline import Milestone, with_milestone
+from ci_common.times import Milestone, with_milestone
 from ci_server.http.requests import NoQuery, parse_json_object, read_json_body, read_query, repeatable, run_apart
 from ci_server.services import Services
 
@@ -173,14 +173,23 @@ def everyone_is_local(_request: Request) -> Identity:
 
 
 def routes_of(endpoints: Iterable[AnyEndpoint], identify: Identify = everyone_is_local) -> list[Route]:
-    """Return one route for each path, those without parameters first. Raises ValueError for a method given twice."""
+    """Return one route for each path, in the order of the endpoints. Raises ValueError for a method declared twice.
+
+    Of the paths that begin alike, those with parameters come last, so that a fixed path wins.
+    """
     by_path: defaultdict[str, dict[str, AnyEndpoint]] = defaultdict(dict)
     for endpoint in endpoints:
         methods = by_path[endpoint.path]
         if endpoint.method in methods:
             raise ValueError(f"{endpoint.method} {endpoint.path} is declared twice")
         methods[endpoint.method] = endpoint
-    ordered = sorted(by_path.items(), key=lambda item: "{" in item[0])
+    beginnings = [path.split("/")[1] for path in by_path]
+
+    def rank(path: str) -> tuple[bool, int, bool]:
+        beginning = path.split("/")[1]
+        return "{" in beginning, beginnings.index(beginning), "{" in path
+
+    ordered = sorted(by_path.items(), key=lambda item: rank(item[0]))
     return [Route(path, PathRoute(methods, identify)) for path, methods in ordered]
 
 

@@ -5,11 +5,9 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
 
 from ci_common.archives.unpack import UnpackLimits
-from ci_common.jobs import Job
-from ci_common.run_directory.layout import DataDirectory, RunDirectory
+from ci_common.run_directory.layout import DataDirectory
 from ci_common.sandbox.channel import ReadingLimits
 from ci_common.sandbox.pool import Readers
 from ci_common.settings import Settings
@@ -19,7 +17,7 @@ from ci_persistence.metrics import JobMetrics
 from ci_persistence.retention import JobRetention
 from ci_persistence.storage import Storage
 from ci_server.detection.tasks import MODULE
-from ci_server.http.shutdown import Shutdown
+from ci_server.http.exchange import Shutdown
 from ci_server.streaming.event_source import RecentBatches
 from ci_server.streaming.row_watcher import RowWatcher
 from ci_server.streaming.shared_tail import Sources
@@ -46,19 +44,7 @@ class Services:
     disk: Disk
     admission: Admission
     readers: Readers
-
-    @cached_property
-    def unpack_limits(self) -> UnpackLimits:
-        return UnpackLimits.of(self.settings)
-
-    def run_of(self, job: Job) -> RunDirectory:
-        """Return the run directory of the job's present attempt."""
-        return run_of(self.data, job)
-
-
-def run_of(data: DataDirectory, job: Job) -> RunDirectory:
-    """Return the run directory of the job's present attempt."""
-    return data.run(job.id, job.attempt)
+    unpack_limits: UnpackLimits
 
 
 @asynccontextmanager
@@ -71,15 +57,12 @@ async def open_services(
         if settings.controller != "off":  # Uploads will come.
             readers.expect()
         rows = RowWatcher(repository)
-        tasks = [
-            asyncio.create_task(rows.run(), name="row watcher"),
-        ]
-        for task in tasks:
-            task.add_done_callback(_report_end)
+        watching = asyncio.create_task(rows.run(), name="row watcher")
+        watching.add_done_callback(_report_end)
         try:
             admission = Admission(settings, repository, disk, shutdown)
             recent = RecentBatches(_RECENT_BYTES)
-            tails = Tails(Sources(repository, watcher, rows, shutdown, partial(run_of, data), recent))
+            tails = Tails(Sources(repository, watcher, rows, shutdown, data.run_of, recent))
             with tails.ending_with_the_server():
                 yield Services(
                     settings=settings,
@@ -92,11 +75,11 @@ async def open_services(
                     disk=disk,
                     admission=admission,
                     readers=readers,
+                    unpack_limits=UnpackLimits.of(settings),
                 )
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
 
 
 def _report_end(task: asyncio.Task[None]) -> None:

@@ -1,4 +1,4 @@
-"""What is measured. Each module is a family (`bench.frame.lab.Family`)."""
+"""The families of figures. Each module is one (`bench.frame.lab.Family`)."""
 
 from bench.families import end, packing, reading, start, storage, throughput, verdict
 from bench.frame.lab import Family

@@ -1,4 +1,4 @@
-"""From the last byte that a job writes to the moment at which its reader has the verdict."""
+"""From the last byte that a job writes to its reader's verdict."""
 
 import time
 
@@ -17,7 +17,7 @@ COMMAND = ["/bin/sh", "-c", "sleep 2; exec date +%s%N"]
 
 
 def milliseconds_since(output: str | bytes) -> float:
-    """Return how long ago the time was that a job has written, by this machine's one clock."""
+    """Return how long ago the time was that a job has written. Both use this machine's clock."""
     return (time.time_ns() - int(output)) / 1e6
 
 
@@ -49,7 +49,7 @@ async def measure(lab: Lab) -> list[Figure]:
             await job()  # From which the pool learns.
             taken = await in_turns(lab.samples(100, 10), {"job": job, "docker": docker}, settle=settle)
     lab.note(
-        f"The job's command is `{COMMAND[-1]}`, so what it writes last is the time; its reader looks at the same "
+        f"The job's command is `{COMMAND[-1]}`, so its last output is the time; its reader looks at the same "
         "clock when it has `complete`, which says that the log is whole and the container has ended. Beside it, the "
         "end of `docker run --rm` of the same. In those two seconds the engine has made the container that is to wait "
         "for the next job."

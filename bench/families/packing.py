@@ -60,7 +60,7 @@ async def measure(lab: Lab) -> list[Figure]:
 
 
 def make_tree(root: Path, kind: str, *, files: int) -> None:
-    """Make a tree with so many files of this kind, always the same one."""
+    """Make a tree of `files` files of this kind, always the same one."""
     chance = random.Random(1)
     library = Path(sysconfig.get_paths()["stdlib"])
     text = b"".join(path.read_bytes() for path in sorted(library.glob("*.py")))

@@ -12,7 +12,7 @@ TITLE = "Reading: logs and their readers"
 
 
 async def measure(lab: Lab) -> list[Figure]:
-    """Measure each beside the engine, or beside preformatted bytes. Raises RuntimeError where a byte was missing."""
+    """Measure each beside the engine, or beside preformatted bytes. Raises RuntimeError if a byte was missing."""
     return [*await rates(lab), *await latencies(lab), *await crowds(lab)]
 
 

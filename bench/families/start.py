@@ -29,7 +29,7 @@ class Times:
     first: float
     whole: float
     way: str
-    """How it got its container."""
+    """How the job got its container."""
 
 
 def upload(directory: Path, image: str) -> Path:
@@ -78,7 +78,7 @@ async def measure(lab: Lab) -> list[Figure]:
                 run = await docker_run(lab.image, ["/bin/sh", "-ec", COMMAND])
                 return Times(run.first, run.whole, "docker")
 
-            await one_job(on_warm, project)  # From which the pool learns what is used.
+            await one_job(on_warm, project)  # It teaches the pool the profile.
             taken = await in_turns(
                 lab.samples(100, 10),
                 {
@@ -92,8 +92,8 @@ async def measure(lab: Lab) -> list[Figure]:
         lab.leave_out("some warm starts", f"the pool was {pool.trouble}")
     for name in ("warm", "cold"):
         ways = Counter(path.way for path in taken[name])
-        told = ", ".join(f"{count} {way}" for way, count in ways.most_common())
-        lab.note(f"How the jobs of the server for {name} starts got their containers: {told}.")
+        counts = ", ".join(f"{count} {way}" for way, count in ways.most_common())
+        lab.note(f"How the jobs of the server for {name} starts got their containers: {counts}.")
     lab.note(
         f"Each job is a zip of {UPLOAD_BYTES // 1024} KB, submitted and followed by the client library over HTTP; its "
         f"one step is `{COMMAND}`. Beside it, `docker run --rm IMAGE /bin/sh -ec '{COMMAND}'`, which gets no files. "

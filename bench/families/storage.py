@@ -1,4 +1,4 @@
-"""What storage and HTTP carry: submissions, uploads, and a million finished jobs."""
+"""Storage and HTTP under load: submissions, uploads, and a million finished jobs."""
 
 import asyncio
 
@@ -32,7 +32,7 @@ async def measure(lab: Lab) -> list[Figure]:
     lab.note(
         f"Uploads of {size} MiB are received, digested and synchronised to disk, and then refused, since they are no "
         "zip archive: unpacking is no part of it. Beside it, the bare framework writes the same stream to disk, "
-        "synchronised at its end, too: what is not is in memory."
+        "also synchronised at its end; otherwise it would only be in memory."
     )
     lab.note(f"{rows:,} finished jobs beside an empty database: `GET /jobs`, and from submission to end, in turns.")
     return [

@@ -22,16 +22,16 @@ NAME = "throughput"
 TITLE = "Throughput: many jobs at once"
 WIDTHS = (2, 4, 8)
 ENGINE_SLACK = 1.2
-"""The engine's best time is a measurement, too: ours may be above it by chance, but not by so much."""
+"""The engine's best rate is a measurement: ours may exceed it by chance, but not by more than this factor."""
 COMMAND = "exit 0"
 LESSONS = 4
 PREFIX = "bench-many"
 CONNECTIONS = 8
-"""On which the jobs are submitted."""
+"""The number of connections on which jobs are submitted."""
 LOOK_SECONDS = 0.05
-"""How often is asked whether all have ended."""
+"""The interval of asking whether all jobs have ended."""
 END_SECONDS = 300.0
-"""How long that may take."""
+"""How long all jobs may take to end."""
 
 
 async def measure(lab: Lab) -> list[Figure]:
@@ -95,7 +95,7 @@ async def measure(lab: Lab) -> list[Figure]:
 
 
 async def limits(lab: Lab, engine: list[float]) -> dict[str, tuple[str, ...]]:
-    """Return what bounds cold starts, and warm ones."""
+    """Return the limits of cold starts and of warm ones."""
     bounds = [lab.limit(Limit("the engine's best", tuple(engine), "jobs/s", Better.MORE, ENGINE_SLACK), "engine")]
     bounds += await lab.limits(RUNC)
     await lab.limits(GATE)
@@ -107,16 +107,16 @@ async def limits(lab: Lab, engine: list[float]) -> dict[str, tuple[str, ...]]:
 
 
 async def best_width(engine: RawEngine, config: dict[str, Any], count: int) -> tuple[int, dict[int, float]]:
-    """Return how many containers at a time the engine carries best, and what it reaches with each number."""
+    """Return how many containers at a time the engine runs fastest, and its rate with each number."""
     await engine.rate(config, 2, 2)
     rates = {width: await engine.rate(config, count, width) for width in WIDTHS}
     return max(rates, key=lambda width: rates[width]), rates
 
 
 async def config_of_a_job(lab: Lab, engine: RawEngine) -> dict[str, Any]:
-    """Return a configuration that differs from that of the product's own containers in what they run alone.
+    """Return a configuration that differs from the product's own containers only in the command.
 
-    It is taken from a container of the product, so that both are the same whatever the product comes to ask for.
+    It is copied from a container of the product, so that both stay the same.
     """
     with serving(f"{PREFIX}-model", CI_POOL_SIZE="0") as service:
         async with CiClient(service.url) as client:
@@ -146,7 +146,7 @@ async def config_of_a_job(lab: Lab, engine: RawEngine) -> dict[str, Any]:
 
 
 def stand_in(directory: Path, mount: dict[str, Any]) -> dict[str, Any]:
-    """Return the mount with something else of its kind below `directory` as its source, since a job's own will go."""
+    """Return the mount with a source of the same kind below `directory`, since a job's own source is removed."""
     source = directory / f"mount{mount['Target'].replace('/', '-')}"
     mode = os.stat(mount["Source"]).st_mode
     if stat.S_ISDIR(mode):
@@ -159,7 +159,7 @@ def stand_in(directory: Path, mount: dict[str, Any]) -> dict[str, Any]:
 
 
 async def learned(lab: Lab, url: str, size: int) -> Pool:
-    """Return the pool of a server after as many bursts as it takes to have learned of their size, or a few."""
+    """Return the pool of a server after enough bursts for it to learn their size, or at most LESSONS."""
     pool = Pool(url)
     for _ in range(LESSONS):
         await burst(lab, url, size)
@@ -169,9 +169,9 @@ async def learned(lab: Lab, url: str, size: int) -> Pool:
 
 
 async def carried_out(lab: Lab, url: str, jobs: int) -> list[dict[str, Any]]:
-    """Submit so many trivial jobs at once, and return them once all have succeeded.
+    """Submit many trivial jobs at once, and return them once all have succeeded.
 
-    Only the last one's stream is followed, which tells nothing until then: watching the others costs nothing.
+    Only the last job's stream is followed, which is silent until then, so that watching costs nothing.
     """
     request = {"image": lab.image, "command": COMMAND}
     sending = asyncio.Semaphore(CONNECTIONS)
@@ -192,14 +192,14 @@ async def carried_out(lab: Lab, url: str, jobs: int) -> list[dict[str, Any]]:
 
 
 async def none_left(url: str) -> None:
-    """Return once no job waits or runs; for those that have not quite ended yet when the last one has."""
+    """Wait until no job waits or runs, since others may end after the last one."""
     async with httpx.AsyncClient(base_url=url, trust_env=False) as http, asyncio.timeout(END_SECONDS):
         while (figures := (await http.get("/metrics")).json())["queued"] or figures["running"]:
             await asyncio.sleep(LOOK_SECONDS)
 
 
 async def clear_rate(lab: Lab, url: str, jobs: int) -> float:
-    """Return how many jobs per second come and go, with their containers."""
+    """Return how many jobs per second run, until their containers are removed."""
     begun = time.perf_counter()
     await carried_out(lab, url, jobs)
     await cleared(own_prefix(f"{PREFIX}-cold"))
@@ -207,7 +207,7 @@ async def clear_rate(lab: Lab, url: str, jobs: int) -> float:
 
 
 async def burst(lab: Lab, url: str, jobs: int) -> tuple[float, list[str]]:
-    """Return how many jobs per second get their verdict, and how each has got its container."""
+    """Return how many jobs per second get their verdict, and how each got its container."""
     begun = time.perf_counter()
     ends = await carried_out(lab, url, jobs)
     rate = jobs / (time.perf_counter() - begun)

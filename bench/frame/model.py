@@ -2,7 +2,6 @@
 
 import math
 import statistics
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -115,7 +114,3 @@ class Results:
 
 class LeftOut(Exception):
     """Something cannot be measured here. The message is the reason."""
-
-
-Samples = Mapping[str, list[float]]
-"""By contender."""

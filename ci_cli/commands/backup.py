@@ -114,6 +114,7 @@ def adopt(yes: bool, as_copy: bool, as_json: bool) -> int:
     from ci_cli.console import Progress, is_terminal, say
     from ci_cli.interrupts import Interrupts, run_command
     from ci_cli.roots import backup as root
+    from ci_client.exits import EX_INTERRUPTED
     from ci_common.settings import Settings
 
     settings, plans = Settings.from_env(), list["Adoption"]()
@@ -144,7 +145,9 @@ def adopt(yes: bool, as_copy: bool, as_json: bool) -> int:
     if not yes:  # Asked outside of the event loop, where Ctrl-C ends the question.
         if not is_terminal(sys.stdin):
             raise click.UsageError("nothing was changed; standard input is no terminal to confirm on: give --yes")
-        click.confirm("Adopt it?", abort=True, err=True)
+        if not click.confirm("Adopt it?", err=True):
+            say("nothing was changed")
+            return EX_INTERRUPTED
     return run_command(carry_out)
 
 

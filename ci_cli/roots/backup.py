@@ -11,7 +11,7 @@ from ci_controller import ownership
 from ci_controller.backup.restore import restore_backup
 from ci_controller.backup.take import take_backup
 from ci_controller.ownership import Adoption, AdoptionRefused
-from ci_persistence.sqlite.opening import open_repository
+from ci_persistence.sqlite.repository import open_repository
 from ci_persistence.storage import Storage
 
 

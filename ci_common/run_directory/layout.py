@@ -39,6 +39,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ci_common.errors import Unavailable
+from ci_common.jobs import Job
 
 UNCOMMITTED = "uncommitted"
 LOG = "log"
@@ -297,6 +298,10 @@ class DataDirectory:
 
     def run(self, job_id: str, attempt: int) -> RunDirectory:
         return RunDirectory(self.job(job_id) / str(attempt))
+
+    def run_of(self, job: Job) -> RunDirectory:
+        """Return the run directory of the job's present attempt."""
+        return self.run(job.id, job.attempt)
 
     def waiting_run(self, workload: str) -> RunDirectory:
         """Return the run directory of a warm container."""

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from ci_common.jobs import ACTIVE_STATES, Job, StepResult, StepStatus
 from ci_common.run_directory.layout import RunDirectory, read_capped
-from ci_common.times import from_micros, to_micros
+from ci_common.times import Milestone, from_micros, to_micros
 
 CHUNK_BYTES = 64 * 1024
 """The most bytes of the log in one event."""
@@ -258,3 +258,14 @@ def character_start(descriptor: int, offset: int) -> int:
         length = 4 if byte >= 0xF0 else 3 if byte >= 0xE0 else 2 if byte >= 0xC0 else 1
         return offset - back if length > back else offset
     return offset
+
+
+def milestones_in_files(run: RunDirectory) -> dict[str, int]:
+    """Return the milestones that can be read from the files of an attempt, whichever controller ran it.
+
+    The gate is as precise as Linux's file times, up to 10 ms; the first output as the index of the log's times, 100 ms.
+    """
+    gate = run.started_at()
+    output = LogTimes(run.times).time_of(0)
+    found = {Milestone.GATE_OPENED: gate, Milestone.FIRST_OUTPUT: output}
+    return {milestone: to_micros(instant) for milestone, instant in found.items() if instant is not None}

@@ -29,7 +29,7 @@ from ci_controller.ownership import Abandoned, abandon_unfinished, another_id
 from ci_controller.run_directory.workspace import fill_workspace
 from ci_persistence.repository import Installation, JobReader
 from ci_persistence.sqlite.copies import fold
-from ci_persistence.sqlite.opening import open_repository
+from ci_persistence.sqlite.repository import open_repository
 from ci_persistence.storage import Storage
 
 log = logging.getLogger(__name__)

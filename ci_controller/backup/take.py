@@ -21,7 +21,7 @@ from ci_controller.backup.files import Copied, copy_job, locked, sha256_of
 from ci_controller.backup.manifest import FORMAT, Backup, BackupFault, Manifest
 from ci_persistence.repository import JobFilter, JobReader
 from ci_persistence.sqlite.copies import copy_database, delete_completed, fold, known_jobs
-from ci_persistence.sqlite.opening import open_repository
+from ci_persistence.sqlite.repository import open_repository
 from ci_persistence.sqlite.schema import migrations
 
 _PAGE = 100

@@ -12,10 +12,9 @@ from pydantic import ValidationError
 
 from ci_common.jobs import Job, State, new_job_id
 from ci_common.run_directory.layout import DataDirectory, ExitRecord, RunDirectory, open_regular, read_capped
-from ci_common.run_directory.output import LogTimes, most_bytes, read_steps
+from ci_common.run_directory.output import LogTimes, milestones_in_files, most_bytes, read_steps
 from ci_common.spec import ExecutionPlan
 from ci_common.system.trees import Folder, make_append_only
-from ci_common.timeline import milestones_in_files
 from ci_controller.execution.protocol import Collected
 
 log = logging.getLogger(__name__)

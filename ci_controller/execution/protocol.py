@@ -55,7 +55,7 @@ class Collected:
     result: str | None = None
     """What a computed job returned, as text; None for any other."""
     milestones: Mapping[str, int] = field(default_factory=dict)
-    """Those of `ci_common.timeline` that are known from what the attempt left, in microseconds since 1970 UTC."""
+    """Those of `ci_common.times` that are known from what the attempt left, in microseconds since 1970 UTC."""
 
     def changes(self) -> dict[str, Any]:
         """Return the changes to the row; the milestones are not among them."""

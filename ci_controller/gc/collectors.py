@@ -1,20 +1,38 @@
-"""All collectors of one controller, and what wakes them."""
+"""All collectors of one controller, and what wakes them. The one of workloads is defined here."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ci_common.jobs import Job
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
-from ci_controller.execution.protocol import Execution
+from ci_controller.execution.protocol import Execution, Scope, without_row
 from ci_controller.gc.deleted_jobs import DeletedJobs
 from ci_controller.gc.directories import InterruptedSubmissions, OrphanDirectories, UncleanAttempts
 from ci_controller.gc.expired_jobs import Ages, ExpiredJobs, ExpiredUploads
 from ci_controller.gc.runner import Collector, GarbageCollector
-from ci_controller.gc.workloads import OrphanWorkloads
 from ci_controller.job_writer import JobWriter
 from ci_controller.runtime.protocol import Check, Runtime, WorkloadKey
 from ci_persistence.retention import JobRetention
+
+
+@dataclass(eq=False)
+class OrphanWorkloads(Collector[WorkloadKey]):
+    """Workloads of this installation that have no row. Rows outlive workloads, so no job will come for them."""
+
+    name = "orphan workloads"
+    retry_seconds = 0.0
+    grace_seconds = 60.0
+    execution: Execution
+    listed: list[WorkloadKey] = field(default_factory=list)
+    """Those of the last listing that succeeded."""
+
+    async def find(self) -> AsyncGenerator[list[WorkloadKey], None]:
+        yield self.listed
+
+    async def remove_one(self, item: WorkloadKey) -> None:
+        await self.execution.clean_up(without_row(item), Scope.WORKLOAD)
 
 
 class Garbage:

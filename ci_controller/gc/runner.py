@@ -95,8 +95,9 @@ class GarbageCollector:
         try:
             async with aclosing(collector.find()) as batches:
                 async for batch in batches:
-                    await self._remove(collector, state, batch, before, now)
-                    await asyncio.sleep(BATCH_PAUSE_SECONDS)
+                    if batch:
+                        await self._remove(collector, state, batch, before, now)
+                        await asyncio.sleep(BATCH_PAUSE_SECONDS)
         except (CiError, OSError) as exc:
             state.not_before = before | state.not_before
             state.due = min(state.due, self._uptime() + collector.retry_seconds)

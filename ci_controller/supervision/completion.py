@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from ci_common.errors import LeadershipLost, RuntimeUnavailable
 from ci_common.jobs import Attempt, Conclusion, Job, Reason, ReasonCode, State
 from ci_common.spec import Retry
-from ci_common.timeline import Milestone
+from ci_common.times import Milestone
 from ci_controller.execution.protocol import Collected, Execution
 from ci_controller.job_writer import JobWriter
 from ci_controller.plan import Jitter, pause_after

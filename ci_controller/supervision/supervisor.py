@@ -20,7 +20,7 @@ from ci_common.errors import (
 )
 from ci_common.jobs import Job, Reason, ReasonCode, StartWay, State
 from ci_common.spec import Retry
-from ci_common.timeline import Milestone
+from ci_common.times import Milestone
 from ci_controller.execution.protocol import Execution, Scope, Wakeups
 from ci_controller.job_writer import JobWriter, OutputTime, start_of_run
 from ci_controller.plan import (

@@ -16,8 +16,8 @@ from ci_common.errors import JobAlreadyCompleted, JobNotFound, LeadershipLost, Q
 from ci_common.jobs import Job, State
 from ci_common.pool import NO_POOL, PoolState
 from ci_common.system.processes import ProcessIdentity
-from ci_common.times import from_micros, to_micros
-from ci_persistence.metrics import STAGE_BOUNDS, Metrics, StageTimes, finished_stages
+from ci_common.times import finished_stages, from_micros, to_micros
+from ci_persistence.metrics import STAGE_BOUNDS, Metrics, StageTimes
 from ci_persistence.repository import Installation, JobFilter, Lease, LeaseState
 from ci_persistence.retention import Ended, Removal
 from ci_persistence.sqlite import queries
@@ -48,9 +48,8 @@ def bind(connection: sqlite3.Connection, *, lease: Lease, installation: Installa
 
 
 def add(connection: sqlite3.Connection, *, job: Job, max_queued: int) -> Job:
-    if queue_length(connection) >= max_queued:
+    if _changed(connection, queries.INSERT_JOB, new_row(job) | {"max_queued": max_queued}) == 0:
         raise QueueFull.beyond(max_queued)
-    connection.execute(queries.INSERT_JOB, new_row(job))
     return job
 
 

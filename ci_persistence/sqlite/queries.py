@@ -48,9 +48,10 @@ INSTALLATION = "SELECT id, data_path FROM installation"
 # Sets that installation, if the lease leads.
 BIND = f"UPDATE installation SET id = :id, data_path = :data_path WHERE {LEADS}"  # noqa: S608  # a statement of our own
 
-# A new job.
+# A new job, if the queue is not full.
 INSERT_JOB = f"""
-INSERT INTO jobs ({", ".join(NEW_JOB_COLUMNS)}) VALUES ({", ".join(f":{name}" for name in NEW_JOB_COLUMNS)})
+INSERT INTO jobs ({", ".join(NEW_JOB_COLUMNS)}) SELECT {", ".join(f":{name}" for name in NEW_JOB_COLUMNS)}
+WHERE (SELECT length FROM queue) < :max_queued
 """  # noqa: S608  # a statement of our own
 
 # How many jobs are queued.

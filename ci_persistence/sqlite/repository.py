@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,10 @@ from typing import Any
 
 from ci_common.errors import DatabaseUnavailable, Locked
 from ci_common.jobs import Job, NewJob
+from ci_common.owner_file import check_owner
 from ci_common.pool import PoolState
+from ci_common.run_directory.layout import DataDirectory
+from ci_common.settings import Settings
 from ci_common.system.processes import ProcessIdentity
 from ci_common.system.watch import FileWatcher, Watched
 from ci_persistence.metrics import Metrics, StageTimes
@@ -218,3 +221,31 @@ class _Connected:
 
     async def close(self) -> None:
         await self._closing.aclose()
+
+
+@asynccontextmanager
+async def open_repository(path: Path) -> AsyncIterator[Storage]:
+    """Open the database at `path`, of any data directory, and close it at the end. Raises Unavailable."""
+    repository = SQLiteJobRepository(path)
+    try:
+        await repository.open()
+        yield repository
+    finally:
+        await repository.close()
+
+
+@asynccontextmanager
+async def open_installation(settings: Settings) -> AsyncIterator[Storage]:
+    """Open the database that the settings name, and make the data directory where there is none yet.
+
+    Raises WrongDataDirectory where the two do not belong together, and makes nothing then; Unavailable.
+    """
+    data, database = DataDirectory(settings.data_path), settings.db_path
+    if not database.exists():
+        check_owner(data, database, None, None)
+        data.create()
+    async with open_repository(database) as repository:
+        installation = await repository.installation()
+        check_owner(data, database, installation.id, installation.data_path)
+        data.create()
+        yield repository

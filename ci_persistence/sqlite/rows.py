@@ -11,8 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 from ci_common.jobs import Attempt, Conclusion, Job, NewJob, Reason, ReasonCode, StartWay, State, StepResult, StepStatus
-from ci_common.timeline import Milestone, with_milestone
-from ci_common.times import from_micros, to_micros
+from ci_common.times import Milestone, from_micros, to_micros, with_milestone
 
 log = logging.getLogger(__name__)
 

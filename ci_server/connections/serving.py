@@ -16,7 +16,7 @@ from ci_common.errors import CiError
 from ci_server.connections import Protocol
 from ci_server.connections.request_head import MOST_CONNECTIONS
 from ci_server.connections.tracker import spare_descriptors, track_connections
-from ci_server.http.shutdown import GRACE_SECONDS
+from ci_server.http.exchange import GRACE_SECONDS
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _STOP_SECONDS = 2

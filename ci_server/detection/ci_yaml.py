@@ -52,7 +52,7 @@ def read_ci_yaml(directory: Path, *, root: Path) -> Spec | None:
     if document is None or (isinstance(document, Plain) and document.is_null):
         return Spec()
     if not isinstance(document, dict):
-        raise _invalid("it does not hold a mapping of fields, as in `image: python:3.12-slim`")
+        raise _invalid("it is not a mapping of fields, as in `image: python:3.12-slim`")
     return validated(Spec, document, source=NAME, locate=partial(locate, text))
 
 
@@ -129,7 +129,7 @@ class _Document:
         for event in _events(text, loader):
             match event:
                 case events.AliasEvent():
-                    raise _refusal(event, "aliases are not taken")
+                    raise _refusal(event, "aliases are not supported; write the value again")
                 case events.ScalarEvent():
                     self._add(_scalar(event), event)
                 case events.SequenceStartEvent():
@@ -159,7 +159,7 @@ class _Document:
     def _add(self, value: Any, event: Any) -> None:
         if not self._open:
             if self._documents:
-                raise _refusal(event, "a second document begins here; there has to be a single document")
+                raise _refusal(event, "a second document begins here, and only one is allowed")
             self._documents.append(value)
             return
         inner = self._open[-1]
@@ -207,7 +207,7 @@ def _key(value: Any, mapping: dict[str, Any], event: Any) -> str:
     if not isinstance(value, str):
         raise _refusal(event, "a key has to be text, not a list or a mapping")
     if isinstance(value, Plain) and value == "<<":
-        raise _refusal(event, "merge keys are not taken; write the fields out")
+        raise _refusal(event, "merge keys are not supported; write the fields again")
     if value in mapping:
         raise _refusal(event, f"the key {shown(value)} is given twice")
     return str(value)
@@ -235,7 +235,7 @@ def _scalar(event: Any) -> str:
 
 def _unknown_tag(event: Any) -> YamlError:
     name = event.tag.replace(_CORE, "!!", 1)
-    return _refusal(event, f"the tag {printable(name)} is not taken here; write the value without it")
+    return _refusal(event, f"the tag {printable(name)} is not supported; write the value without it")
 
 
 def _refusal(event: Any, message: str) -> YamlError:

@@ -41,8 +41,8 @@ def resolve(workspace: Path, requested: Spec, settings: Settings) -> Resolved:
         environment = python_environment(directory)
     if steps is None:
         raise UnrecognisedProject(
-            f"neither the request nor {NAME} at the project's root names a command or steps, and it is no Python "
-            "project: there is no pyproject.toml, setup.py, setup.cfg, requirements.txt, Pipfile, pytest.toml, "
+            f"neither the request nor {NAME} at the project's root names a command or steps, and it is not a "
+            "Python project: it has no pyproject.toml, setup.py, setup.cfg, requirements.txt, Pipfile, pytest.toml, "
             "pytest.ini, tox.ini, tox.toml, conftest.py, test_*.py or tests/*.py"
         )
     return Resolved(spec, _plan(spec, steps, settings, environment, str(directory.relative_to(workspace)), recognised))
@@ -143,7 +143,7 @@ def check_plan(plan: ExecutionPlan, spec: Spec) -> None:
         size = size_of(_arguments(step), plan.env)
         if size > MOST_BYTES:
             raise _refused(
-                path, f"its words and the variables have {size} bytes together; a program can be given {MOST_BYTES}"
+                path, f"its words and the variables have {size} bytes together; at most {MOST_BYTES} are allowed"
             )
 
 

@@ -53,9 +53,11 @@ def repeatable(model: type[BaseModel]) -> frozenset[str]:
 
 def read_query(request: Request, model: type[Query], *, lists: frozenset[str] = frozenset()) -> Query:
     """Return the query as a `model`; parameters in `lists` may be given several times. Raises InvalidRequest."""
+    values: dict[str, Any] = {}
+    if not request.scope["query_string"]:
+        return validated(model, values, source="the query")
     if request.scope["query_string"].count(b"&") >= MAX_PARAMETERS:
         raise InvalidRequest(f"the query has more than {MAX_PARAMETERS} parameters")
-    values: dict[str, Any] = {}
     for name, value in request.query_params.multi_items():
         if name in lists:
             values.setdefault(name, []).append(value)

@@ -12,8 +12,8 @@ from ci_common.errors import AttemptNotFound, JobNotFound
 from ci_common.jobs import ACTIVE_STATES, Job, is_job_id
 from ci_common.parsing.text import shown
 from ci_common.run_directory.layout import RunDirectory, open_regular
-from ci_common.run_directory.output import character_start, live_steps
-from ci_common.timeline import Timeline, milestones_in_files
+from ci_common.run_directory.output import character_start, live_steps, milestones_in_files
+from ci_common.times import Timeline
 from ci_common.wire import job_on_wire
 from ci_server.endpoints import Answer, Call, json_answer
 from ci_server.http.responses import Document
@@ -55,7 +55,7 @@ def job_document(services: Services, job: Job) -> dict[str, Any]:
     """Return the job in its JSON form, which `JobView` describes."""
     if job.state not in ACTIVE_STATES:
         return job_on_wire(job)
-    run = services.run_of(job)
+    run = services.data.run_of(job)
     return job_on_wire(job, log_bytes=run.log_size(), steps=live_steps(job, run), trace=_live_trace(job, run))
 
 
@@ -80,7 +80,7 @@ def _live_trace(job: Job, run: RunDirectory) -> dict[str, int]:
 def log_excerpt(services: Services, job: Job) -> str:
     """Return the end of the job's log as text."""
     try:
-        descriptor = open_regular(services.run_of(job).log)
+        descriptor = open_regular(services.data.run_of(job).log)
     except FileNotFoundError:
         return ""
     try:

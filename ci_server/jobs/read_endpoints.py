@@ -67,7 +67,7 @@ async def get_job_log(call: Call[LogQuery, None]) -> Response:
     if completed and job.log_sha256:
         headers["ETag"] = f'"{job.log_sha256}"'
     try:
-        descriptor = open_regular(call.services.run_of(job).log)
+        descriptor = open_regular(call.services.data.run_of(job).log)
     except FileNotFoundError:
         descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     size = os.fstat(descriptor).st_size
@@ -81,7 +81,7 @@ async def get_job_log(call: Call[LogQuery, None]) -> Response:
 async def stream_job(call: Call[StreamQuery, None]) -> Response:
     job = await find_job(call)
     seen = call.request.headers.get(_LAST_EVENT_ID, "")
-    start = stream_start(call.query, seen, job, call.services.run_of(job))
+    start = stream_start(call.query, seen, job, call.services.data.run_of(job))
     return Response(status_code=204) if start is None else JobStream(call.services.tails, job, start)
 
 

@@ -14,7 +14,8 @@ from prometheus_client.core import (
     SummaryMetricFamily,
 )
 
-from ci_persistence.metrics import STAGE_BOUNDS, STAGES, Metrics, StageTimes
+from ci_common.times import STAGES
+from ci_persistence.metrics import STAGE_BOUNDS, Metrics, StageTimes
 from ci_server.services import Services
 
 _MICROS = 1_000_000

@@ -18,7 +18,7 @@ from ci_common.jobs import Job
 from ci_common.run_directory.layout import RunDirectory
 from ci_common.system.watch import FileWatcher
 from ci_persistence.repository import JobReader
-from ci_server.http.shutdown import Shutdown
+from ci_server.http.exchange import Shutdown
 from ci_server.streaming.event_source import Batch, EventSource, Next, Position, RecentBatches
 from ci_server.streaming.framing import END, FLUSH, PING, Reader, body, send_nowait
 from ci_server.streaming.row_watcher import Follower, RowWatcher, Wakeups

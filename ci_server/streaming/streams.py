@@ -9,8 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from ci_common.jobs import Job
 from ci_common.stream import JOB_ID, Cursor
-from ci_server.http.exchange import NO_SNIFFING, OpenStream, detach
-from ci_server.http.shutdown import GRACE_SECONDS
+from ci_server.http.exchange import GRACE_SECONDS, NO_SNIFFING, OpenStream, detach
 from ci_server.streaming.event_source import Position
 from ci_server.streaming.framing import Reader, frame
 from ci_server.streaming.shared_tail import SharedTail, Sources

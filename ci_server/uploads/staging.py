@@ -20,7 +20,7 @@ from ci_common.system.disk import Disk, sync
 from ci_common.system.tasks import in_thread
 from ci_common.system.trees import delete_tree
 from ci_persistence.repository import JobRepository
-from ci_server.http.shutdown import Shutdown
+from ci_server.http.exchange import Shutdown
 
 BLOCK_BYTES = 1024 * 1024
 _SYNC_BYTES = 8 * 1024 * 1024

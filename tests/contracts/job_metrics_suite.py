@@ -5,7 +5,8 @@ from datetime import timedelta
 from typing import Any
 
 from ci_common.jobs import Attempt, Conclusion, StartWay, State
-from ci_persistence.metrics import STAGE_BOUNDS, STAGES
+from ci_common.times import STAGES
+from ci_persistence.metrics import STAGE_BOUNDS
 from ci_persistence.repository import Lease
 from ci_persistence.storage import Storage
 from tests.contracts.job_repository_place import Base

@@ -1,9 +1,12 @@
 """`ci adopt`, and what is said where a database does not belong to the data directory."""
 
+import fcntl
 import json
 import os
+import pty
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,3 +67,27 @@ def test_adopting_says_what_it_does_and_asks(ci: Command, tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout).items() >= {"data_path": str(tmp_path / "typo"), "ended": 0}.items()
     assert ci("list", **there).returncode == 0
+
+
+@pytest.mark.parametrize(("answer", "status"), [(b"n\n", 130), (b"y\n", 0), (b"\x03", 130)])
+def test_on_a_terminal_it_asks(ci: Command, tmp_path: Path, answer: bytes, status: int) -> None:
+    finish_a_job(ci, tmp_path)
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "CI_DB_PATH": str(tmp_path / "ci_jobs.db"), "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ci_cli", "adopt"], env={**environment, "CI_DATA_DIR": str(tmp_path / "typo")},
+        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # Ctrl-C reaches the command.
+    )  # fmt: skip
+    try:
+        os.close(theirs)
+        said = b""
+        while b"Adopt it? [y/N]" not in said:
+            said += os.read(ours, 4096)
+        os.write(ours, answer)
+        assert process.wait(60) == status
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    assert (tmp_path / "typo").exists() == (status == 0)

@@ -11,7 +11,7 @@ from ci_common.errors import JobNotFound
 from ci_common.jobs import Conclusion, Job, State
 from ci_common.run_directory.layout import RunDirectory
 from ci_common.system.watch import FileWatcher
-from ci_server.http.shutdown import Shutdown
+from ci_server.http.exchange import Shutdown
 from ci_server.streaming.event_source import Position, RecentBatches
 from ci_server.streaming.framing import Reader
 from ci_server.streaming.row_watcher import Follower

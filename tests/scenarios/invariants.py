@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from ci_common.jobs import Conclusion, Job, State
-from ci_common.timeline import Milestone
+from ci_common.times import Milestone
 from ci_controller.runtime.protocol import WAITING, Runtime, WorkloadKey
 from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.installation import Installation, completed

@@ -8,7 +8,7 @@ import pytest
 
 from ci_common.jobs import Conclusion, State
 from ci_common.spec import Retry
-from ci_common.timeline import Milestone, in_order
+from ci_common.times import Milestone, in_order
 from ci_controller.policy.verdicts import WorkloadPhase
 from ci_controller.run_directory import preparation
 from ci_controller.runtime.protocol import EngineStatus, WorkloadKey

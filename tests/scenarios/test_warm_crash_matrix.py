@@ -10,7 +10,7 @@ import pytest
 from ci_common.jobs import Conclusion, Job, StartWay
 from ci_common.spec import ExecutionPlan, Retry
 from ci_common.times import utc_now
-from ci_controller.gc.workloads import OrphanWorkloads
+from ci_controller.gc.collectors import OrphanWorkloads
 from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.cases import play_each
 from tests.helpers.doomed import Doomed, death_of, dying

@@ -17,8 +17,7 @@ from ci_common.jobs import TRANSITIONS, Conclusion, Job, ReasonCode, State
 from ci_common.settings import Settings
 from ci_common.spec import Limits, Retry, Spec, Step
 from ci_common.stream import ATTEMPT, COMPLETE, JOB_ID, LOG, STATUS, STEP, WIRE_STATUS
-from ci_common.timeline import Milestone
-from ci_common.times import utc_now
+from ci_common.times import Milestone, utc_now
 from ci_common.wire import CleanupRequest, job_on_wire
 from ci_selftest.jobs.evidence import Promise
 from ci_selftest.schedule import Fault

@@ -38,8 +38,8 @@ class Indexes:
         for file, address in self.first:
             raise unusable(
                 file,
-                f"packages come from the index {address} before the public one, and pip, which knows no such order, "
-                "could take a stranger's package of the same name",
+                f"the index {address} comes before the public one, and pip has no order of indexes, so it "
+                "could install a foreign package of the same name",
             )
         for file, place in self.places:
             if not _ADDRESS.fullmatch(place) and ("://" in place or ProjectFiles.leads_out(place)):
@@ -50,7 +50,9 @@ class Indexes:
             return
         if len(self.default) > 1:
             file, address = self.default[1]
-            raise unusable(file, f"it names several indexes in the place of the public one, such as {address}")
+            raise unusable(
+                file, f"it names several replacements of the public index, such as {address}, and pip takes one"
+            )
         for option, named in (("--index-url", self.default), ("--extra-index-url", self.merged)):
             for file, address in named:
                 if not _ADDRESS.fullmatch(address):

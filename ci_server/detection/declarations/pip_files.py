@@ -69,7 +69,9 @@ def read_pip_file(files: ProjectFiles, name: str, *, constraint: bool = False) -
             lines += 1
             waiting += _take(line, found, files, path, constrains=constrains)
         if lines > _MAX_LINES or len(seen) > _MAX_FILES:
-            raise invalid(name, f"with what it includes, it has more than {_MAX_LINES} lines or {_MAX_FILES} files")
+            raise invalid(
+                name, f"it has more than {_MAX_LINES} lines or {_MAX_FILES} files, with those that it includes"
+            )
     return found
 
 

@@ -105,7 +105,9 @@ def _resolved(text: str, sections: Sections, file: str) -> str:
             value = sections.get(found[1], {}).get(found[2], found[0])
             room[0] -= len(value)
             if room[0] < 0:
-                raise invalid(file, f"a setting of [testenv] stands for more than {_MAX_CHARACTERS} characters")
+                raise invalid(
+                    file, f"a setting of [testenv] has more than {_MAX_CHARACTERS} characters with its references"
+                )
             return value
 
         changed = _VARIABLE.sub(r"\1", _REFERENCE.sub(referred, text))

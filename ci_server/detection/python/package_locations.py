@@ -69,7 +69,7 @@ class PackageLocator:
             if path is not None:
                 yield from self._local(Source(file, path=path, base=base), requirement)
             elif requirement.url and "{" in requirement.url:
-                raise unusable(file, f"{text!r} is put together when Hatch runs")
+                raise unusable(file, f"{text!r} is only known when Hatch runs")
             elif sources:
                 yield from self._from_sources(requirement, sources, in_metadata=False)
             else:
@@ -98,7 +98,7 @@ class PackageLocator:
             if source.index:
                 raise unusable(
                     source.file,
-                    f"{requirement.name} comes from the index {source.index!r}, and pip would ask all of them",
+                    f"{requirement.name} comes from the index {source.index!r} only, and pip would ask all indexes",
                 )
             if source.address:
                 yield (self._direct(requirement, source),)
@@ -110,7 +110,7 @@ class PackageLocator:
 
     def _direct(self, requirement: Requirement, source: Source) -> str:
         if "://" not in source.address:
-            raise unusable(source.file, f"{requirement.name} comes from {source.address!r}, which is no address")
+            raise unusable(source.file, f"{requirement.name} comes from {source.address!r}, which is not an address")
         name = f"{requirement.name}[{','.join(sorted(requirement.extras))}]" if requirement.extras else requirement.name
         folder = f"#subdirectory={source.subdirectory}" if source.subdirectory else ""
         plain = f"{name} @ {source.address}{folder}"
@@ -219,7 +219,7 @@ class PackageLocator:
     def _matches(self, pattern: str) -> Iterator[str]:
         root: Path = self._root.directory
         if ProjectFiles.leads_out(pattern) or pattern.count("**") > 1 or pattern.count("/") > _MAX_DEPTH:
-            raise invalid(PYPROJECT, f"{pattern[:200]!r} is no pattern of folders in the workspace")
+            raise invalid(PYPROJECT, f"{pattern[:200]!r} is not a pattern for folders of the workspace")
         for path in sorted(root.glob(pattern)):
             if (path / PYPROJECT).is_file():
                 yield os.path.relpath(path, root)
@@ -230,4 +230,4 @@ class PackageLocator:
                 return Source(source.file, path=path, editable=source.editable, marker=source.marker)
         if self._project.extras.is_own(name):
             return Source(source.file, path=".")
-        raise unusable(source.file, f"{name} is a member of a workspace, and there is none of this name in the upload")
+        raise unusable(source.file, f"{name} comes from the workspace, and the upload has no member of that name")

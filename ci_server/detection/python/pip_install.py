@@ -68,7 +68,7 @@ class _Installation:
 
     def _call(self, words: list[str]) -> Iterator[list[str]]:
         if len(words) > 2 * MAX_REQUIREMENTS:
-            raise invalid(PYPROJECT, f"more than {MAX_REQUIREMENTS} requirements are needed together")
+            raise invalid(PYPROJECT, f"there are more than {MAX_REQUIREMENTS} requirements together")
         if words:
             yield [*self._indexes, *words]
 

@@ -54,17 +54,15 @@ def version_preamble(project: PythonProject) -> str:
     program = _history_program(project.directory)
     if program is None:
         without = [tool.name for tool in tools if tool.variable is None]
-        return "".join(_say(f"ci: {name} takes the version from the history, and none was uploaded: "
-                            "put !.git/ into .ciignore, and take an image with git") for name in without)  # fmt: skip
+        return "".join(_say(f"ci: {name} takes the version from the version history, which was not uploaded: "
+                            "write !.git/ into .ciignore, and use an image with git") for name in without)  # fmt: skip
     lines = [line for tool in tools for line in _without_program(tool, program)]
     return f"if ! command -v {program} >/dev/null 2>&1; then\n{''.join(lines)}fi\n" if lines else ""
 
 
 def _without_program(tool: _Tool, program: str) -> Iterator[str]:
-    lacks = f"ci: this image has no {program}, with which {tool.name} takes the version from the history"
-    instead = (
-        f"take an image that has it, such as python:3.12 without -slim, or install {program} in a step of your own"
-    )
+    lacks = f"ci: this image has no {program}, which {tool.name} needs to read the version from the version history"
+    instead = f"use an image that has it, such as python:3.12 without -slim, or install {program} in a step of your own"
     if tool.variable is None:
         yield _say(f"{lacks}; {instead}")
         return

@@ -206,7 +206,7 @@ class Evaluator:
     def _spend(self, work: int) -> None:
         self._work += work
         if self._work > _MAX_WORK:
-            raise TooMuch("it takes too many steps to put together what it says")
+            raise TooMuch("its values take too many steps to compute")
 
 
 def texts(value: Any) -> list[str]:

@@ -23,8 +23,8 @@ def invalid(file: str, message: str) -> InvalidRequest:
 
 def unusable(file: str, message: str) -> InvalidRequest:
     """Return the error for a valid file of the project that asks for something that pip cannot do here."""
-    message += "; name `steps` in ci.yaml that install what the tests need"
-    return InvalidRequest(f"{file} cannot be followed: {message}", FieldError(file, message))
+    message += "; write `steps` in ci.yaml that install what the tests need"
+    return InvalidRequest(f"{file} cannot be used: {message}", FieldError(file, message))
 
 
 def parse_requirement(text: str, file: str) -> Requirement:
@@ -41,7 +41,7 @@ def _parsed(text: str) -> Requirement | str:
     if len(text) > _MAX_CHARACTERS:
         return f"it is longer than {_MAX_CHARACTERS} characters"
     if not text.isprintable():
-        return "it has characters in it that cannot be printed"
+        return "it has characters that cannot be printed"
     try:
         return Requirement(text)
     except InvalidRequirement as exc:

@@ -3,7 +3,8 @@
 import re
 
 from ci_common.jobs import StartWay
-from ci_persistence.metrics import STAGE_BOUNDS, STAGES
+from ci_common.times import STAGES
+from ci_persistence.metrics import STAGE_BOUNDS
 from tests.helpers.markdown import Page, codes, table
 from tests.helpers.played_api import Api
 

@@ -16,10 +16,10 @@ KIND: dict[str, Any] = {
 }
 
 
-def test_every_kind_has_a_line() -> None:
+def test_every_profile_has_a_line() -> None:
     pool = {"size": 8, "per_key": 4, "waiting": 2, "held_back": None, "kinds": [KIND]}
     head, line, whole = pool_table(pool).splitlines()
-    assert head.split() == ["KIND", "WAITING", "STARTING", "WANTED", "LAST", "USED", "IMAGE", "LIMITS"]
+    assert head.split() == ["PROFILE", "WAITING", "STARTING", "WANTED", "LAST", "USED", "IMAGE", "LIMITS"]
     assert line.split(maxsplit=5) == [
         "0123456789abcdef",
         "2",
@@ -28,7 +28,7 @@ def test_every_kind_has_a_line() -> None:
         "busybox",
         "cpus=1.5, memory=512.0 MiB, no network",
     ]
-    assert whole == "2 of at most 8 containers are warm, at most 4 of a kind"
+    assert whole == "2 of at most 8 containers are warm, at most 4 of one profile"
 
 
 def test_what_an_earlier_controller_left_is_shown_without_what_nobody_knows() -> None:
@@ -39,4 +39,7 @@ def test_what_an_earlier_controller_left_is_shown_without_what_nobody_knows() ->
 
 def test_a_pool_that_is_held_back_says_why() -> None:
     pool = {"size": 8, "per_key": 4, "waiting": 0, "held_back": "no memory", "kinds": []}
-    assert pool_table(pool) == "0 of at most 8 containers are warm, at most 4 of a kind; no more at present: no memory"
+    assert (
+        pool_table(pool)
+        == "0 of at most 8 containers are warm, at most 4 of one profile; no more at present: no memory"
+    )

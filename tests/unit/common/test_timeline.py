@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ci_common.run_directory.layout import RunDirectory
-from ci_common.run_directory.output import LogTimes
-from ci_common.timeline import SUBMISSION_MILESTONES, Milestone, Timeline, in_order, milestones_in_files, with_milestone
-from ci_common.times import from_micros, to_micros
+from ci_common.run_directory.output import LogTimes, milestones_in_files
+from ci_common.times import SUBMISSION_MILESTONES, Milestone, Timeline, from_micros, in_order, to_micros, with_milestone
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

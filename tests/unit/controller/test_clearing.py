@@ -8,8 +8,7 @@ import pytest
 
 from ci_common.errors import JobNotFound
 from ci_common.jobs import Attempt, Conclusion, Job, State
-from ci_common.timeline import Milestone
-from ci_common.times import utc_now
+from ci_common.times import Milestone, utc_now
 from ci_controller.job_writer import JobWriter
 from ci_controller.supervision.completion import note_cleaned
 from ci_persistence.repository import Lease

@@ -18,8 +18,7 @@ from ci_common.settings import Settings
 from ci_common.system.processes import ProcessIdentity, this_process
 from ci_controller.ownership import Abandoned, AdoptionRefused, adopt, claim_database, plan_adoption
 from ci_persistence.repository import Installation, JobFilter
-from ci_persistence.sqlite.opening import open_installation
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.sqlite.repository import SQLiteJobRepository, open_installation
 from tests.helpers.backups import quiet
 from tests.helpers.jobs import PLENTY, bring, new_job
 
@@ -275,3 +274,25 @@ def test_a_directory_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("ci_common.owner_file.read_capped", broken)
     with pytest.raises(Unavailable, match="cannot be read: Input/output error"):
         check_owner(DataDirectory(tmp_path), tmp_path / "ci_jobs.db", "i", None)
+
+
+async def test_an_adoption_that_was_interrupted_is_repeated(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its jobs had ended and the new id was bound; only the directory did not name it yet."""
+    first, jobs = await lead_once(settings_of(home)), await with_jobs(settings_of(home))
+    copy = files_and_database(home, tmp_path / "copy")
+    with monkeypatch.context() as patch:
+        patch.setattr("ci_controller.ownership.write_owner", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            await adopted(copy)
+    assert "ci adopt" in await refusal(copy)
+    assert await adopted(copy) == Abandoned(ended=0, queued=0)
+    assert (await lead_once(copy)).id != first.id
+    async with open_installation(copy) as repository:
+        ended = await repository.get_many([job.id for job in jobs])
+    assert all(job.state is State.COMPLETED for job in ended.values())
+
+
+def interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt

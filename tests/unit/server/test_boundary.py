@@ -10,9 +10,8 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from ci_common.settings import Settings
-from ci_server.http.allowed_hosts import HostCheck
-from ci_server.http.application import EveryRequest
-from ci_server.http.shutdown import Shutdown
+from ci_server.http.application import EveryRequest, HostCheck
+from ci_server.http.exchange import Shutdown
 
 
 class Request:
@@ -78,7 +77,7 @@ async def test_an_error_before_the_application_is_answered_like_any_other(caplog
 
 @pytest.fixture
 def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ci_server.http.shutdown.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("ci_server.http.exchange.GRACE_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("no_grace")

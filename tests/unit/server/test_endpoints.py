@@ -14,11 +14,10 @@ from ci_common.identity import Identity, Scope
 from ci_common.settings import Settings
 from ci_server.api import create_api
 from ci_server.endpoints import Answer, AnyEndpoint, Call, Endpoint, PathRoute, RateClass, model_body, routes_of
-from ci_server.http.allowed_hosts import HostCheck
-from ci_server.http.application import Application
+from ci_server.http.application import Application, HostCheck
+from ci_server.http.exchange import Shutdown
 from ci_server.http.requests import NoQuery, QueryModel
 from ci_server.http.responses import Document
-from ci_server.http.shutdown import Shutdown
 from ci_server.routes import ENDPOINTS
 
 
@@ -113,7 +112,7 @@ async def test_methods_that_are_not_declared_are_refused_with_those_that_are() -
     async def see(_: Call[NoQuery, None]) -> Response:
         return Response("seen")
 
-    table = [endpoint(see), endpoint(see, method="POST"), endpoint(see, path="/{thing}", method="DELETE")]
+    table = [endpoint(see, path="/{thing}", method="DELETE"), endpoint(see), endpoint(see, method="POST")]
     refused = await answered(table, "PUT", "/things")
     assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD, POST")
     assert (await answered(table, "DELETE", "/things")).headers["allow"] == "GET, HEAD, POST"

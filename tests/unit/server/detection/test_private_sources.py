@@ -50,15 +50,15 @@ def test_sources_of_uv(tmp_path: Path, source: str, given: list[str]) -> None:
         ('{path = "/srv/foo"}', "'/srv/foo', which is not in the upload"),
         ('{path = "libs/gone"}', "'libs/gone', which is not in the upload"),
         ('{path = "libs"}', "neither a pyproject.toml nor a setup.py"),
-        ("{workspace = true}", "there is none of this name in the upload"),
-        ('{git = "../foo"}', "no address"),
+        ("{workspace = true}", "the upload has no member of that name"),
+        ('{git = "../foo"}', "not an address"),
         ('{path = "libs/foo", marker = "so --no-index"}', "is not valid"),
         ('{url = "https://e.org/a b"}', "is not valid"),
         ('{index = "internal"}', "index 'internal'"),
     ],
 )
 def test_sources_that_pip_cannot_be_given(tmp_path: Path, source: str, message: str) -> None:
-    with pytest.raises(InvalidRequest, match=r"pyproject\.toml (cannot be followed.*ci\.yaml|is not valid)") as refused:
+    with pytest.raises(InvalidRequest, match=r"pyproject\.toml (cannot be used.*ci\.yaml|is not valid)") as refused:
         pip_calls(tmp_path, FOO | {"pyproject.toml": f"{GROUP}foo = {source}\n"})
     assert message in str(refused.value)
     assert "foo" in str(refused.value) or "libs" in str(refused.value)
@@ -244,7 +244,7 @@ def test_what_is_editable_for_pdm(tmp_path: Path, entry: str, given: list[str]) 
     ],
 )  # fmt: skip
 def test_what_only_another_index_or_folder_has_is_refused(tmp_path: Path, name: str, text: str) -> None:
-    with pytest.raises(InvalidRequest, match=rf"{name.replace('.', '[.]')} cannot be followed.*ci\.yaml"):
+    with pytest.raises(InvalidRequest, match=rf"{name.replace('.', '[.]')} cannot be used.*ci\.yaml"):
         pip_calls(tmp_path, {"pyproject.toml": BUILT, name: text})
 
 
@@ -294,7 +294,7 @@ def test_paths_in_tox_are_no_names(tmp_path: Path, line: str, given: list[str]) 
 
 
 def test_a_path_in_tox_that_is_not_uploaded(tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequest, match=r"tox.ini cannot be followed: .*'./../foo', which is not in the upload"):
+    with pytest.raises(InvalidRequest, match=r"tox.ini cannot be used: .*'./../foo', which is not in the upload"):
         pip_calls(tmp_path, {"tox.ini": "[testenv]\ndeps = {toxinidir}/../foo\n"})
 
 
@@ -310,7 +310,7 @@ def test_sources_of_what_setup_py_requires(tmp_path: Path) -> None:
     ("members", "message"),
     [
         ([f"**/m{n}" for n in range(200)], "the workspace has more than 100 patterns as its members"),
-        (["*/" * 200 + "*"], "is no pattern of folders in the workspace"),
+        (["*/" * 200 + "*"], "is not a pattern for folders of the workspace"),
     ],
 )
 def test_patterns_of_members_that_take_long(tmp_path: Path, members: list[str], message: str) -> None:
@@ -365,5 +365,5 @@ def test_indexes_of_tox_and_nox(tmp_path: Path, files: dict[str, str], indexes: 
 
 def test_an_index_that_only_the_machine_knows(tmp_path: Path) -> None:
     text = "[testenv]\ndeps = secret\nsetenv =\n  PIP_INDEX_URL = https://{env:TOKEN}@e.org\n"
-    with pytest.raises(InvalidRequest, match=r"tox.ini cannot be followed: the address of an index"):
+    with pytest.raises(InvalidRequest, match=r"tox.ini cannot be used: the address of an index"):
         pip_calls(tmp_path, {"tox.ini": text})

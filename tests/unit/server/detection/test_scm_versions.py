@@ -62,9 +62,9 @@ def test_an_image_with_git(tmp_path: Path, programs: Path) -> None:
 def test_a_tool_that_takes_no_version_from_a_variable(tmp_path: Path, programs: Path) -> None:
     code, said = run_install(project(tmp_path, "versioningit", HISTORY), programs)
     assert code == 0
-    assert said.startswith("ci: this image has no git, with which versioningit")
+    assert said.startswith("ci: this image has no git, which versioningit")
     code, said = run_install(tree(tmp_path / "other", {"pyproject.toml": SCM.format("versioningit")}), programs)
-    assert "put !.git/ into .ciignore" in said
+    assert "write !.git/ into .ciignore" in said
 
 
 @pytest.mark.parametrize(

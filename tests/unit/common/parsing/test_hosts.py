@@ -6,8 +6,8 @@ from starlette.types import Scope
 from ci_common.errors import InvalidHttp, MisdirectedRequest
 from ci_common.parsing.hosts import host_of, parse_host_names
 from ci_common.settings import Settings, SettingsError
-from ci_server.http import allowed_hosts
-from ci_server.http.allowed_hosts import HostCheck
+from ci_server.http import application
+from ci_server.http.application import HostCheck
 
 
 @pytest.mark.parametrize(
@@ -101,15 +101,15 @@ def test_a_server_at_every_address_takes_those_of_this_machine(bound: str, monke
     check = HostCheck.of(Settings(host=bound))
     assert check.refusal(scope_of("192.0.2.7")) is not None, "an address for documentation, which no machine has"
     assert check.refusal(scope_of("evil.example")) is not None
-    monkeypatch.setattr(allowed_hosts, "_is_own_address", lambda host: host == "192.0.2.7")
+    monkeypatch.setattr(application, "_is_own_address", lambda host: host == "192.0.2.7")
     assert check.refusal(scope_of("192.0.2.7")) is None
     assert HostCheck.of(Settings()).refusal(scope_of("192.0.2.7")) is not None
 
 
 def test_own_addresses() -> None:
-    assert allowed_hosts._is_own_address("127.0.0.1")
-    assert not allowed_hosts._is_own_address("192.0.2.7")
-    assert not allowed_hosts._is_own_address("localhost")
+    assert application._is_own_address("127.0.0.1")
+    assert not application._is_own_address("192.0.2.7")
+    assert not application._is_own_address("localhost")
 
 
 def test_a_unix_socket_takes_every_name() -> None:
