@@ -111,7 +111,7 @@ def open_to_everyone(run: RunDirectory) -> None:
 def opened_gate(run: RunDirectory) -> Iterator[None]:
     """Write `go` into the gate and hold it open, so that a script that comes to it late still reads the word.
 
-    Leave it once the mark `started` is there or the workload has ended. Opening a gate at which nothing waits does nothing.
+    Leave it once the mark `started` is there or the workload has ended. If nothing waits there, nothing happens.
     """
     # Opened for reading too, so that neither the opening nor the writing waits for the other side.
     descriptor = os.open(run.gate, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
