@@ -28,7 +28,6 @@ READS = frozenset(
             "ping",
             "installation",
             "lease_state",
-            "get_holders",
             "pool",
             "removals",
             "ended",
