@@ -41,7 +41,7 @@ def _check_texts(payload: dict[str, Any]) -> dict[str, Any]:
     return payload
 
 
-class BuiltinRequest(StrictModel):
+class ComputedJobRequest(StrictModel):
     """The body of `POST /jobs` for the types without a workload (`ci_common.job_types.Computed`)."""
 
     type: str

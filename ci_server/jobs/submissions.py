@@ -17,7 +17,7 @@ from ci_common.parsing.text import printable
 from ci_common.settings import Settings
 from ci_common.spec import Spec
 from ci_common.times import Milestone, Timeline, utc_now
-from ci_common.wire import BuiltinRequest
+from ci_common.wire import ComputedJobRequest
 from ci_server.detection.projects import Resolved, resolve_command
 from ci_server.detection.tasks import read_with
 from ci_server.http.exchange import note_job
@@ -176,7 +176,7 @@ def _workload_job(
 
 
 def _computed_job(job_type: JobType[Any, Any], body: dict[str, Any], arrival: dict[str, int]) -> NewJob:
-    request = validated(BuiltinRequest, body, source="the body")
+    request = validated(ComputedJobRequest, body, source="the body")
     check_payload(job_type, request.payload, source="the body")
     return NewJob(
         id=new_job_id(),
