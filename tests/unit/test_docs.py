@@ -55,7 +55,7 @@ def options_of(command: click.Command) -> set[str]:
 
 
 def test_every_station_has_its_row() -> None:
-    assert first_codes(table(Page("docs/http.md").section("The stations of a job's path"))) == list(Milestone)
+    assert first_codes(table(Page("docs/http.md").section("Milestones"))) == list(Milestone)
 
 
 def test_generated_parts_are_up_to_date() -> None:
