@@ -30,13 +30,13 @@ from ci_server.uploads.staging import staged
 
 async def submit_upload(services: Services, request: Request, accepted: Mapping[str, int]) -> Job:
     """Receive, unpack and resolve an uploaded project, and store its job. Raises RequestError, OSError."""
-    trace = Timeline(accepted)
+    timeline = Timeline(accepted)
     max_bytes, job_id = services.settings.max_upload_bytes, new_job_id()
     announced = announced_bytes(request, max_bytes)
     async with services.admission.upload(announced) as place, staged(services.data, job_id) as staging:
         services.readers.expect()
         upload = await receive_upload(request, staging.upload, max_bytes, on_written=place.count)
-        trace.note(Milestone.RECEIVED)
+        timeline.note(Milestone.RECEIVED)
         raw = b"{}" if upload.spec is None else upload.spec
         spec, masked = await run_apart(len(raw), _read_spec, raw)
         async with _while_connected(request):
@@ -52,9 +52,9 @@ async def submit_upload(services: Services, request: Request, accepted: Mapping[
                 )
             )
         described = {"filename": upload.filename, "size": upload.size, "sha256": upload.sha256}
-        trace.note(Milestone.UNPACKED)
+        timeline.note(Milestone.UNPACKED)
         payload = {"upload": described, **masked}
-        job = _workload_job(CONTAINER, job_id, resolved, payload, has_upload=True, arrival=trace.times())
+        job = _workload_job(CONTAINER, job_id, resolved, payload, has_upload=True, arrival=timeline.times())
         note_job(request.scope, job_id)
         return await staging.commit(services.repository, job, max_queued=services.settings.max_queued)
 
@@ -68,8 +68,8 @@ async def submit_new(services: Services, request: Request, job: NewJob) -> Job:
 
 async def retry(services: Services, request: Request, job: Job) -> Job:
     """Store a new job with the upload and plan of a completed one. Raises NotRetryable, RequestError, OSError."""
-    trace = Timeline()
-    trace.note(Milestone.ACCEPTED)
+    timeline = Timeline()
+    timeline.note(Milestone.ACCEPTED)
     if job.state is not State.COMPLETED:
         raise NotRetryable(f"job {job.id} has not completed; wait for its end or cancel it first")
     again = NewJob(
@@ -85,7 +85,7 @@ async def retry(services: Services, request: Request, job: Job) -> Job:
         labels=job.labels,
         max_attempts=job.max_attempts,
         retry_of=job.id,
-        arrival=trace.times(),
+        arrival=timeline.times(),
     )
     note_job(request.scope, again.id)
     max_queued = services.settings.max_queued
@@ -107,8 +107,8 @@ async def retry(services: Services, request: Request, job: Job) -> Job:
                     services.readers, upload, workspace, services.unpack_limits, check_room=place.check_room
                 )
             )
-        trace.note(Milestone.UNPACKED)
-        again = replace(again, arrival=trace.times())
+        timeline.note(Milestone.UNPACKED)
+        again = replace(again, arrival=timeline.times())
         return await staging.commit(services.repository, again, max_queued=max_queued)
 
 
