@@ -1,7 +1,7 @@
 """One leader per database: wait for the lease, lead, renew, step down.
 
 Stepping down cancels everything the leader did; that touches no job, since cancellation means leaving. Time is measured
-by the machine's uptime, and never by the clock, which somebody may set.
+by the machine's uptime, and never by the clock, which can be set.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ class Leadership:
     """One term: its lease, and whether that is certainly still held.
 
     A lease counts from before it was asked for. So a leader that was stopped, or slept with its machine, knows on
-    waking that another one may lead by now, before it has asked anybody.
+    waking that another one may lead, before it has asked the database.
     """
 
     def __init__(self, lease: Lease, *, seconds: float, asked: float, uptime: Uptime) -> None:
@@ -72,7 +72,7 @@ async def lead_forever(
 async def _stand_by(
     leases: LeaderLease, holder: ProcessIdentity, seconds: float, uptime: Uptime, unreleased: Lease | None
 ) -> Leadership:
-    """Return once this holder leads. `unreleased` is its own former lease, which nobody needs to wait for."""
+    """Return once this holder leads. `unreleased` is its own former lease, which is not waited for."""
     watch = LeaseWatch(uptime)
     obstacle = ""
     while True:

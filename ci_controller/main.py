@@ -15,15 +15,14 @@ from ci_common.system.processes import this_process
 from ci_common.system.tasks import background_task
 from ci_common.system.watch import FileWatcher
 from ci_common.times import Clock, Uptime, uptime, utc_now
-from ci_controller.job_writer import JobWriter
+from ci_controller.job_writer import JobWriter, Timelines
 from ci_controller.leadership import Leadership, lead_forever
 from ci_controller.ownership import claim_database
-from ci_controller.policy.retry import Chance
+from ci_controller.plan import Jitter
 from ci_controller.reconciler import Reconciler
 from ci_controller.runtime.docker import DockerRuntime
 from ci_controller.runtime.process.runtime import ProcessRuntime
-from ci_controller.runtime.protocol import Runtime
-from ci_controller.timelines import Timelines
+from ci_controller.runtime.protocol import LocalRuntime
 from ci_persistence.sqlite.repository import open_installation
 from ci_persistence.storage import Storage
 
@@ -40,11 +39,11 @@ class Parts:
     settings: Settings
     data: DataDirectory
     repository: Storage
-    runtimes: dict[str, Runtime]
+    runtimes: dict[str, LocalRuntime]
     watcher: FileWatcher
     clock: Clock = utc_now
     uptime: Uptime = uptime
-    chance: Chance = random.random
+    jitter: Jitter = random.random
 
 
 @asynccontextmanager
@@ -60,7 +59,7 @@ async def assembled(settings: Settings, repository: Storage | None = None) -> As
             repository = await stack.enter_async_context(open_installation(settings))
         installation = await repository.installation()
         watcher = await stack.enter_async_context(FileWatcher())
-        runtimes: dict[str, Runtime] = {
+        runtimes: dict[str, LocalRuntime] = {
             "docker": DockerRuntime(settings, installation.id, data),
             "process": ProcessRuntime(settings, data),
         }
@@ -82,8 +81,6 @@ async def control(parts: Parts) -> None:
             await asyncio.sleep(RETRY_SECONDS)
             leadership.ended.set()
             return
-        for runtime in parts.runtimes.values():
-            runtime.forget()
         reconciler = Reconciler(
             settings=settings,
             writer=JobWriter(
@@ -95,7 +92,7 @@ async def control(parts: Parts) -> None:
             data=parts.data,
             watcher=parts.watcher,
             leadership=leadership,
-            chance=parts.chance,
+            jitter=parts.jitter,
         )
         await reconciler.run()
 
@@ -108,7 +105,7 @@ async def _assemble_and_control(settings: Settings, repository: Storage | None =
         await control(parts)
 
 
-async def choose_runtime(settings: Settings, runtimes: dict[str, Runtime]) -> str:
+async def choose_runtime(settings: Settings, runtimes: dict[str, LocalRuntime]) -> str:
     """Open the runtimes and return the name of the one new jobs get."""
     faults: dict[str, RuntimeUnavailable] = {}
     for name, runtime in runtimes.items():

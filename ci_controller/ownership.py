@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ci_common.errors import CiError
 from ci_common.job_types import is_computed
@@ -21,10 +20,11 @@ from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
 from ci_common.times import uptime, utc_now
-from ci_controller.execution.collecting import collect_files, note_end_of_log
+from ci_controller.execution.logs import collect_files, note_end_of_log
+from ci_controller.execution.protocol import Collected
 from ci_controller.job_writer import JobWriter
 from ci_controller.leadership import LeaseWatch
-from ci_controller.policy.verdicts import Observed, Sight, Verdict, judge
+from ci_controller.policy.verdicts import Observation, Verdict, WorkloadPhase, judge
 from ci_controller.runtime.process.runtime import forget_copied_records
 from ci_controller.supervision.completion import write_end
 from ci_persistence.repository import Database, Installation, Lease
@@ -159,12 +159,14 @@ async def abandon_unfinished(writer: JobWriter, data: DataDirectory, *, keep_que
 
 async def _end(job: Job, writer: JobWriter, data: DataDirectory) -> None:
     if is_computed(job.type):
-        left: dict[str, Any] = {"log_bytes": 0, "log_sha256": hashlib.sha256().hexdigest()}
+        left = Collected(0, hashlib.sha256().hexdigest())
         await write_end(job, _unknown(job), left, writer)
         return
     left = await collect_files(job, data)
     ended = data.run(job.id, job.attempt).read_exit()
-    verdict = _unknown(job) if ended is None else judge(job, Observed(Sight.ABSENT, exit=ended, started=True))
+    verdict = (
+        _unknown(job) if ended is None else judge(job, Observation(WorkloadPhase.ABSENT, exit=ended, started=True))
+    )
     note_end_of_log(await write_end(job, verdict, left, writer), data)
 
 

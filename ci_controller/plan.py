@@ -1,29 +1,32 @@
-"""The decision: one job, what was seen of it, and the time, give the one next step. Pure and total.
+"""The decision: a job's row, what was observed of it and the time give the one next step. Pure and total.
 
-Whoever takes the step looks again afterwards and asks again; every step may be repeated. So there is no recovery code:
-a controller that starts asks the same question about whatever its predecessor left.
+A supervisor takes the step, observes again and asks again; every step may be repeated. So there is no recovery code: a
+controller that starts asks the same question about what its predecessor left.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, State
-from ci_common.spec import Retry
-from ci_controller.policy.limits import NO_BOUNDS, Bounds
-from ci_controller.policy.retry import is_tried_again, waits_until
-from ci_controller.policy.verdicts import Observed, Sight, Verdict, errored, judge
+from ci_common.jobs import ACTIVE_STATES, Conclusion, Job, Reason, ReasonCode, State
+from ci_common.spec import ExecutionPlan, Retry
+from ci_controller.policy.limits import NO_LIMITS, JobLimits
+from ci_controller.policy.verdicts import Observation, Verdict, WorkloadPhase, errored, judge
 
 BOOT_SECONDS = 60.0
-"""How long a started workload may take to its gate."""
+"""How long a started workload may take to reach its gate."""
 MAX_STARTS = 3
-"""How often a workload that ends before its gate is started anew; its code never ran."""
+"""How often a workload that ends before its gate is made again. The job's code never ran in it."""
 SETTLE_SECONDS = 0.05
-"""How soon to look again at a job whose script has ended and whose workload has not."""
+"""How soon to observe a job again whose script has ended while its workload has not."""
+
+Jitter = Callable[[], float]
+"""Returns a random number from 0 up to, without, 1."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
-    """Nothing is left to do for this job, ever."""
+class Done:
+    """Nothing is left to do for this attempt, ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +42,8 @@ class MarkStarting:
 
 
 @dataclass(frozen=True, slots=True)
-class Create:
-    """Prepare the run directory and create the workload."""
+class Prepare:
+    """Make what the attempt runs in; remove first what ended before its gate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,38 +52,23 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class MoveIn:
-    """Make the waiting workload that the job took its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class MoveInRunning:
-    """Do that while it is written that the job runs; only after both may its gate be opened."""
-
-
-@dataclass(frozen=True, slots=True)
-class MoveOut:
-    """Give up the waiting workload that the job took, which is gone, so that the next look creates another."""
-
-
-@dataclass(frozen=True, slots=True)
 class MarkRunning:
-    """Write that the job runs; only then may its gate be opened."""
+    """Write that the job runs. Only after that may its gate be opened."""
 
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """Write that the job runs, though its code began before: the row is of an older copy of the database."""
+    """Write that the job runs although its code began earlier: the row is from an older copy of the database."""
 
 
 @dataclass(frozen=True, slots=True)
-class OpenGate:
+class ReleaseGate:
     """Let the job's own code begin."""
 
 
 @dataclass(frozen=True, slots=True)
 class MarkStopping:
-    """Write that and why the job is to be stopped; only then may it be signalled."""
+    """Write that the job is to be stopped, and why. Only after that may it be signalled."""
 
     code: ReasonCode
 
@@ -98,74 +86,98 @@ class Complete:
 
 
 @dataclass(frozen=True, slots=True)
-class TryAgain:
-    """Collect what the attempt left, write how it ended, and queue the job again for its next attempt."""
+class Requeue:
+    """Collect what the attempt left, write how it ended, and queue the job for its next attempt."""
 
     verdict: Verdict
     retry: Retry
 
 
 @dataclass(frozen=True, slots=True)
-class Discard:
-    """Remove a workload that ended before its gate, so that the next look starts another."""
-
-
-@dataclass(frozen=True, slots=True)
 class Remove:
-    """Remove the workload of a completed job, and all files but its log."""
+    """Remove the workload of a completed attempt, and all its files but the log."""
 
 
 Action = (
-    Rest
+    Done
     | Wait
     | MarkStarting
-    | Create
+    | Prepare
     | Start
-    | MoveIn
-    | MoveInRunning
-    | MoveOut
     | MarkRunning
     | Adopt
-    | OpenGate
+    | ReleaseGate
     | MarkStopping
     | Stop
     | Complete
-    | TryAgain
-    | Discard
+    | Requeue
     | Remove
 )
 
 
-def plan(job: Job, seen: Observed, now: datetime, *, bounds: Bounds = NO_BOUNDS, retry: Retry | None = None) -> Action:
-    """Return the next step for `job`, which has to keep to `bounds` and is tried again as `retry` says; None: never."""
-    action = _plan_once(job, seen, now, bounds, retry)
+def plan(
+    job: Job, seen: Observation, now: datetime, *, limits: JobLimits = NO_LIMITS, retry: Retry | None = None
+) -> Action:
+    """Return the next step for `job`, which must keep to `limits`; without `retry` it has one attempt."""
+    action = _plan_attempt(job, seen, now, limits, retry)
     return conclude(job, action.verdict, retry) if isinstance(action, Complete) else action
 
 
-def conclude(job: Job, verdict: Verdict, retry: Retry | None) -> Complete | TryAgain:
-    """Return what follows where an attempt ends so: the job ends, or its retry policy gives it another attempt."""
+def conclude(job: Job, verdict: Verdict, retry: Retry | None) -> Complete | Requeue:
+    """Return what follows an attempt that ended with `verdict`: the end of the job, or another attempt."""
     ran_to_its_end = verdict.reason is not None and verdict.reason.code is ReasonCode.RESTORED
-    if retry is not None and not ran_to_its_end and is_tried_again(job, verdict.conclusion, retry):
-        return TryAgain(verdict, retry)
+    if retry is not None and not ran_to_its_end and should_retry(job, verdict.conclusion, retry):
+        return Requeue(verdict, retry)
     return Complete(verdict)
 
 
-def _plan_once(job: Job, seen: Observed, now: datetime, bounds: Bounds, retry: Retry | None) -> Action:
+def retry_of(job: Job) -> Retry | None:
+    """Return the job's retry policy, or None for one without a plan. Raises ValidationError for an invalid plan."""
+    return None if job.plan is None else ExecutionPlan.model_validate(job.plan).retry
+
+
+def should_retry(job: Job, conclusion: Conclusion, retry: Retry) -> bool:
+    """Return whether another attempt follows if the present one, which holds a slot, ends with `conclusion`."""
+    asked_for = conclusion in retry.on and job.attempt < job.max_attempts
+    return asked_for and job.state in ACTIVE_STATES and job.cancel_requested_time is None
+
+
+def pause_after(attempt: int, retry: Retry, jitter: Jitter) -> timedelta:
+    """Return how long to wait between the end of `attempt` and the next one.
+
+    At least half of what the policy says, so that what failed has time to recover. The rest is random, so that jobs
+    that failed together do not come back together.
+    """
+    return timedelta(seconds=retry.longest_pause(attempt) * (1 + jitter()) / 2)
+
+
+def backs_off_until(job: Job, now: datetime, retry: Retry | None) -> datetime | None:
+    """Return until when a queued job backs off, or None if it does not (any more).
+
+    A clock that was set back must not make it wait for longer than its policy can have said.
+    """
+    if job.not_before is None or job.not_before <= now:
+        return None
+    was_set_back = retry and (job.not_before - now).total_seconds() > retry.longest_pause(job.attempt - 1)
+    return None if was_set_back else job.not_before
+
+
+def _plan_attempt(job: Job, seen: Observation, now: datetime, limits: JobLimits, retry: Retry | None) -> Action:
     match job.state:
         case State.COMPLETED:
-            return Rest() if seen.sight is Sight.ABSENT and seen.cleared else Remove()
+            return Done() if seen.phase is WorkloadPhase.ABSENT and seen.cleaned else Remove()
         case State.QUEUED:
             return _plan_queued(job, now, retry)
         case State.STARTING:
             return _plan_starting(job, seen, now)
         case State.RUNNING:
-            return _plan_running(job, seen, now, bounds)
+            return _plan_running(job, seen, now, limits)
 
 
 def _plan_queued(job: Job, now: datetime, retry: Retry | None) -> Action:
     if job.cancel_requested_time is not None:
         return Complete(_cancelled(job))
-    until = waits_until(job, now, retry)
+    until = backs_off_until(job, now, retry)
     return MarkStarting() if until is None else Wait(until)
 
 
@@ -174,25 +186,23 @@ def _cancelled(job: Job) -> Verdict:
     return Verdict(Conclusion.CANCELLED, Reason(ReasonCode.CANCELLED, f"cancelled on request before {what} started"))
 
 
-def _plan_starting(job: Job, seen: Observed, now: datetime) -> Action:
-    if _has_begun(seen) or seen.sight in (Sight.RUNNING, Sight.FINISHED):
+def _plan_starting(job: Job, seen: Observation, now: datetime) -> Action:
+    if _has_begun(seen) or seen.phase in (WorkloadPhase.RUNNING, WorkloadPhase.FINISHED):
         return Adopt()
     if job.cancel_requested_time is not None:
         return Complete(_cancelled(job))
-    match seen.sight:
-        case Sight.ABSENT:
-            return Create() if job.workload is None else MoveOut()
-        case Sight.CREATED:
+    match seen.phase:
+        case WorkloadPhase.ABSENT:
+            return Prepare()
+        case WorkloadPhase.CREATED:
             return Start()
-        case Sight.POOLED:
-            return MoveInRunning() if seen.ready else MoveIn()
-        case Sight.AT_GATE:
+        case WorkloadPhase.AT_GATE:
             return MarkRunning()
-        case Sight.BOOTING:
+        case WorkloadPhase.BOOTING:
             return _plan_booting(seen, now)
-        case Sight.EXITED:
+        case WorkloadPhase.EXITED:
             if seen.starts < MAX_STARTS:
-                return Discard()
+                return Prepare()
             return Complete(
                 errored(
                     ReasonCode.START_FAILED,
@@ -202,7 +212,7 @@ def _plan_starting(job: Job, seen: Observed, now: datetime) -> Action:
             )
 
 
-def _plan_booting(seen: Observed, now: datetime) -> Action:
+def _plan_booting(seen: Observation, now: datetime) -> Action:
     begun = seen.booting_since or now
     if (now - begun).total_seconds() < BOOT_SECONDS:
         return Wait(begun + timedelta(seconds=BOOT_SECONDS))
@@ -215,17 +225,17 @@ def _plan_booting(seen: Observed, now: datetime) -> Action:
     )
 
 
-def _has_begun(seen: Observed) -> bool:
-    """Tell whether this attempt's code may have run already. The gate opens only for RUNNING, so the row is too old."""
-    return seen.started or seen.exit is not None or seen.spent
+def _has_begun(seen: Observation) -> bool:
+    """Return whether this attempt's code may have run. The gate opens only for RUNNING, so such a row is too old."""
+    return seen.started or seen.exit is not None or seen.finished
 
 
-def _plan_running(job: Job, seen: Observed, now: datetime, bounds: Bounds) -> Action:
-    if seen.sight in (Sight.FINISHED, Sight.EXITED, Sight.ABSENT, Sight.CREATED):
-        return Complete(judge(job, seen, bounds))
-    exceeded = bounds.exceeded(seen.usage, job.start_time, now)
+def _plan_running(job: Job, seen: Observation, now: datetime, limits: JobLimits) -> Action:
+    if seen.phase in (WorkloadPhase.FINISHED, WorkloadPhase.EXITED, WorkloadPhase.ABSENT, WorkloadPhase.CREATED):
+        return Complete(judge(job, seen, limits))
+    exceeded = limits.exceeded(seen.usage, job.start_time, now)
     if seen.exit is not None:
-        # Its code has ended, by what a file says that the job can write itself. That puts off no stop.
+        # Its code has ended, according to a file that the job can write itself. That postpones no stop.
         is_stopped = job.stop_code is not None or job.cancel_requested_time is not None or exceeded is not None
         return Stop() if is_stopped else Wait(now + timedelta(seconds=SETTLE_SECONDS))
     if job.stop_code is not None:
@@ -234,9 +244,7 @@ def _plan_running(job: Job, seen: Observed, now: datetime, bounds: Bounds) -> Ac
         return MarkStopping(ReasonCode.CANCELLED)
     if exceeded is not None:
         return MarkStopping(exceeded)
-    if seen.sight is Sight.POOLED:
-        return MoveIn()
-    if seen.sight in (Sight.AT_GATE, Sight.BOOTING):
-        return OpenGate()
-    due = bounds.due(seen.usage, job.start_time)
-    return Wait(min((t for t in (due, seen.over_at) if t is not None), default=None))
+    if seen.phase in (WorkloadPhase.AT_GATE, WorkloadPhase.BOOTING):
+        return ReleaseGate()
+    due = limits.due(seen.usage, job.start_time)
+    return Wait(min((t for t in (due, seen.ends_at) if t is not None), default=None))

@@ -1,7 +1,7 @@
-"""The outer loop: one controller that leads looks at everything, again and again, and sees that each job has a driver.
+"""The outer loop: the controller that leads looks at all jobs, again and again, and gives each a supervisor.
 
-Whatever happens only wakes the loop; what to do follows from what it then sees. Wake-ups make it read the database;
-the engines are asked beside it, at intervals, so that one that hangs holds up nothing else.
+Events only wake the loop; what to do follows from what it then sees. Wake-ups make it read the database; the engines
+are asked beside it, at intervals, so that one that hangs holds up nothing else.
 """
 
 import asyncio
@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from datetime import timedelta
 
-from ci_common.archives.unpack import UnpackLimits
 from ci_common.errors import CiError, RuntimeUnavailable
 from ci_common.job_types import is_computed
 from ci_common.jobs import Job, State
@@ -21,17 +20,15 @@ from ci_common.system.disk import Ballast, Disk
 from ci_common.system.watch import FileWatcher
 from ci_controller.execution.builtin import BuiltinExecution
 from ci_controller.execution.protocol import Execution
-from ci_controller.execution.workload_execution import WorkloadExecution
+from ci_controller.execution.workloads import WorkloadExecution
 from ci_controller.gc.collectors import Garbage
 from ci_controller.job_writer import JobWriter
 from ci_controller.leadership import Leadership
-from ci_controller.policy.retry import Chance
-from ci_controller.pool import Handover, Pool
-from ci_controller.runtime.guarded import GuardedRuntime
-from ci_controller.runtime.protocol import WAITING, Runtime, Sighting
+from ci_controller.plan import Jitter
+from ci_controller.pool import Pool
+from ci_controller.runtime.protocol import LocalRuntime, guarded
 from ci_controller.scheduling.disk_pressure import Scarcity
 from ci_controller.scheduling.images import Images
-from ci_controller.scheduling.profiles import Kinds
 from ci_controller.scheduling.scheduler import Scheduler
 from ci_controller.supervision.supervisors import Supervisors
 from ci_persistence.retention import JobRetention
@@ -39,12 +36,12 @@ from ci_persistence.retention import JobRetention
 log = logging.getLogger(__name__)
 
 IDLE_STEPS = 8
-"""How many times longer looks may be apart while there is no job: what happens wakes the loop all the same."""
+"""How many times longer the intervals are while there is no job: events wake the loop all the same."""
 RETRY_EVENTS_SECONDS = 1.0
 SHORT_LOOK_SECONDS = 0.005
+"""Looks that use less CPU than this are followed by no sleep."""
 LOOK_LOAD = 3
-"""Looks at the jobs that keep this thread busy for longer than short ones do so for at most one part in this many, and
-one, of the time."""
+"""After a look that used t seconds of CPU, sleep LOOK_LOAD * t: looks take at most a quarter of one CPU."""
 
 
 class Reconciler:
@@ -56,59 +53,72 @@ class Reconciler:
         settings: Settings,
         writer: JobWriter,
         retention: JobRetention,
-        runtimes: Mapping[str, Runtime],
+        runtimes: Mapping[str, LocalRuntime],
         chosen: str,
         data: DataDirectory,
         watcher: FileWatcher,
         leadership: Leadership,
-        chance: Chance,
+        jitter: Jitter,
     ) -> None:
         self._settings = settings
         self._writer = writer
-        self._runtimes = {name: GuardedRuntime(runtime, leadership.check) for name, runtime in runtimes.items()}
-        self._watcher = watcher
+        self._chosen = chosen
         self._wakeups = watcher.subscribe()
+        check, ballast = leadership.check, Ballast(settings.db_path.absolute())
+        self._runtimes = {name: guarded(runtime, check) for name, runtime in runtimes.items()}
+        self._builtin = BuiltinExecution(writer.clock, writer.uptime)
+        self._executions = {
+            name: WorkloadExecution(
+                settings,
+                runtime,
+                data,
+                writer.clock,
+                watcher=watcher,
+                check=check,
+                ballast=ballast,
+                pool=None
+                if not runtime.can_wait
+                else Pool(
+                    settings,
+                    runtime=runtime,
+                    data=data,
+                    writer=writer,
+                    watcher=watcher,
+                    check=check,
+                    is_filled=name == chosen,
+                ),
+            )
+            for name, runtime in self._runtimes.items()
+        }
         self._supervisors = Supervisors(
             settings,
             writer=writer,
-            watcher=watcher,
-            chance=chance,
+            jitter=jitter,
             execution_of=self._execution_of,
             lost_leadership=leadership.ended.set,
             one_ended=self._note_supervisor_ended,
         )
-        self._builtin = BuiltinExecution(writer.clock, writer.uptime)
-        limits, check, ballast = UnpackLimits.of(settings), leadership.check, Ballast(settings.db_path.absolute())
-        self._executions = {
-            name: WorkloadExecution(runtime, data, writer.clock, limits=limits, check=check, ballast=ballast)
-            for name, runtime in runtimes.items()
-        }
-        self._chosen = chosen
         self._images = Images(runtimes[chosen], self.wake)
-        self._pool = Pool(
-            settings, runtime=self._runtimes[chosen], data=data, writer=writer, watcher=watcher, check=leadership.check
-        )
-        self._handover = Handover(self._pool, writer)
-        self._kinds = Kinds(self._pool.kind_of)
-        slots, disk = settings.max_concurrency, Disk.of(settings)
-        self._scheduler = Scheduler(writer, self._images, self._execution_of, slots, disk, self._pool, self._kinds)
+        self._scheduler = Scheduler(settings, writer, self._images, self._execution_of, Disk.of(settings))
         self._garbage = Garbage(
             settings,
             data=data,
             writer=writer,
             retention=retention,
             runtimes=self._runtimes,
+            executions=self._executions,
             supervise=self._supervisors.supervise,
             is_supervised=self._supervisors.hurry,
-            check=leadership.check,
+            check=check,
         )
         self._scarcity = Scarcity(data, ballast, self._supervisors.end_greediest)
+        self._has_begun: set[str] = set()
+        """The runtimes that know that a term has begun."""
         self._busy = asyncio.Event()
         """Set while there are jobs to be driven."""
         self._some_wait = False
         """Whether jobs are left in the queue, as far as the last look has come."""
         self._idle_pause = settings.reconcile_interval * IDLE_STEPS
-        self._has_sorted = False
 
     def wake(self) -> None:
         """Make the loop look again soon."""
@@ -127,19 +137,19 @@ class Reconciler:
         """Reconcile until cancelled. An eternal task that fails ends this, by its exception."""
         try:
             async with asyncio.TaskGroup() as eternal:
+                # First, so that each runtime begins its term before anything else is asked of it.
+                for name, execution in self._executions.items():
+                    eternal.create_task(self._follow_workloads(name), name=f"workloads of {name}")
+                    eternal.create_task(execution.run(), name=f"execution on {name}")
                 eternal.create_task(self._follow_database(), name="database changes")
                 eternal.create_task(self._garbage.run(), name="garbage collection")
-                eternal.create_task(self._pool.run(), name="pool")
                 eternal.create_task(self._scarcity.run(), name="scarcity")
-                for runtime in self._runtimes.values():
-                    eternal.create_task(self._follow_workloads(runtime), name=f"workloads of {runtime.name}")
-                    eternal.create_task(self._follow_events(runtime), name=f"events of {runtime.name}")
                 await self._follow_jobs()
         finally:
             self._wakeups.close()
             await self._images.close()
-            await self._supervisors.dismiss()
-            await self._handover.close()
+            await self._supervisors.close()
+            await asyncio.gather(*(execution.close() for execution in self._executions.values()))
 
     async def _follow_jobs(self) -> None:
         while True:
@@ -155,59 +165,45 @@ class Reconciler:
             await asyncio.sleep(LOOK_LOAD * max(0.0, time.thread_time() - begun - SHORT_LOOK_SECONDS))
             await self._wakeups.wait(pause)
 
-    async def _follow_workloads(self, runtime: Runtime) -> None:
+    async def _follow_workloads(self, name: str) -> None:
         while True:
             try:
-                await self._look_at_workloads(runtime)
+                await self._look_at_workloads(name)
             except RuntimeUnavailable as exc:
-                await self._reconnect(runtime, exc)
+                await self._reconnect(name, exc)
             except (CiError, OSError) as exc:
-                log.warning("this look at the workloads of %s is skipped: %s", runtime.name, exc)
-            # What a job that comes needs of the engine is not to wait for this.
+                log.warning("this look at the workloads of %s is skipped: %s", name, exc)
+            # A job that comes needs the engine for itself first.
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._idle_pause):
                     await self._busy.wait()
             await asyncio.sleep(self._settings.reconcile_interval)
 
-    async def _look_at_workloads(self, runtime: Runtime) -> None:
+    async def _look_at_workloads(self, name: str) -> None:
         """Containers first, then rows: a row outlives its containers, so what is listed has a row or is an orphan."""
-        sightings, orphans = await self._with_owner(runtime, await runtime.list_workloads())
-        rows = await self._writer.repository.get_many({s.key.job_id for s in sightings})
-        for sighting in sightings:
-            job = rows.get(sighting.key.job_id)
+        if name not in self._has_begun:
+            await self._runtimes[name].begin_term()
+            self._has_begun.add(name)
+        listed, orphans = await self._executions[name].list(), []
+        rows = await self._writer.repository.get_many({key.job_id for key in listed})
+        for key in listed:
+            job = rows.get(key.job_id)
             if job is None:
-                orphans.append(sighting)
-            elif sighting.key.attempt <= job.attempt:
-                self._supervisors.supervise(job.as_of(sighting.key.attempt))
-            elif job.state is State.COMPLETED:  # By an older copy of the database, which knows of no such attempt.
-                orphans.append(sighting)
-        await self._garbage.collect_workloads(runtime.name, [orphan.key for orphan in orphans])
+                orphans.append(key)
+            elif key.attempt <= job.attempt:
+                self._supervisors.supervise(job.as_of(key.attempt))
+            elif job.state is State.COMPLETED:  # An older copy of the database knows of no such attempt.
+                orphans.append(key)
+        await self._garbage.collect_workloads(name, orphans)
 
-    async def _with_owner(self, runtime: Runtime, found: list[Sighting]) -> tuple[list[Sighting], list[Sighting]]:
-        """Return the workloads that were created for jobs, and those that nobody can have; see to the others."""
-        waiting = [sighting for sighting in found if sighting.key.attempt == WAITING]
-        if runtime.name != self._chosen:
-            return [sighting for sighting in found if sighting not in waiting], waiting
-        held, strangers = await self._handover.sort(waiting)
-        for job in held:
-            self._supervisors.supervise(job)
-        if not self._has_sorted:
-            self._has_sorted = await self._handover.sweep()
-        return [sighting for sighting in found if sighting.key.attempt != WAITING], strangers
-
-    async def _reconnect(self, runtime: Runtime, exc: RuntimeUnavailable) -> None:
+    async def _reconnect(self, name: str, exc: RuntimeUnavailable) -> None:
         """Try to reach an engine again that new jobs or running ones need."""
-        if runtime.name != self._chosen and not self._supervisors.use(runtime.name):
+        if name != self._chosen and not self._supervisors.use(name):
             return
-        log.warning("cannot see the workloads of %s: %s", runtime.name, exc)
-        try:
-            await runtime.ping()
-        except RuntimeUnavailable:
-            try:
-                await runtime.open()
-            except RuntimeUnavailable:
-                return
-        self.wake()
+        log.warning("cannot see the workloads of %s: %s", name, exc)
+        with suppress(RuntimeUnavailable):
+            await self._runtimes[name].open()
+            self.wake()
 
     async def _look_at_jobs(self) -> float:
         """Return in how many seconds at most to look again because of a job that backs off."""
@@ -225,7 +221,6 @@ class Reconciler:
         for job in started:
             self._supervisors.supervise(job)
         now = self._writer.clock()
-        self._pool.note_load(busy=any(job.state is State.STARTING for job in (*active, *started)))
         waits = (job.not_before - now for job in queued if job.not_before is not None and job.not_before > now)
         return min(waits, default=timedelta.max).total_seconds()
 
@@ -245,29 +240,9 @@ class Reconciler:
             await asyncio.sleep(RETRY_EVENTS_SECONDS)
 
     def _wake_for(self, job: Job) -> None:
-        """Look at once at what people ask for, and where a slot is free. What else the controller writes it knows."""
-        if job.state is State.QUEUED and job.not_before is None and not self._some_wait:
-            self._ask_ahead(job)
+        """Look at once for what users ask for, and when a slot becomes free; other writes are the controller's own."""
+        if job.state is State.QUEUED and job.not_before is None and not self._some_wait and job.image is not None:
+            self._images.expect(job.image)  # The engine answers while the queue is read.
         gives_slot = job.state is State.COMPLETED and self._some_wait
         if gives_slot or job.state is State.QUEUED or job.cancel_requested_time is not None:
             self.wake()
-
-    def _ask_ahead(self, job: Job) -> None:
-        """Ask the engine, while the queue is read, what the start of the job will have to wait for."""
-        if self._settings.pool_size:
-            self._kinds.expect(job)
-        elif job.image is not None:
-            self._images.expect(job.image)
-
-    async def _follow_events(self, runtime: Runtime) -> None:
-        while True:
-            try:
-                async for key in runtime.events():
-                    if key.attempt == WAITING:
-                        self._pool.lost(key.job_id)
-                    self._supervisors.wake(key)
-            except RuntimeUnavailable:
-                pass  # The loop says so; here only the wake-ups are missing.
-            except OSError as exc:
-                log.warning("events of %s cannot be heard at present: %s", runtime.name, exc)
-            await asyncio.sleep(RETRY_EVENTS_SECONDS)

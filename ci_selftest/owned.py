@@ -38,9 +38,10 @@ async def workloads_of(scratch: Scratch, settings: Settings) -> Workloads:
         installation = await repository.installation()
     except BaseException:
         await engine.close()
-        await repository.close()
         raise
-    return Containers(engine, repository, installation.id)
+    finally:
+        await repository.close()
+    return Containers(engine, scratch.data, installation.id)
 
 
 async def remove_owned(scratch: Scratch, settings: Settings) -> None:

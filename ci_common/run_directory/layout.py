@@ -21,6 +21,7 @@
       workspace/             the unpacked project; workspace.new while an attempt after the first unpacks it
     <attempt>.times          an index of the times of the log's bytes, written by the controller
   pool/<workload>/           the run directory of a container that waits for a job; it is moved to the one that takes it
+  pool/<workload>.*          its ticket: `ci_common.run_directory.tickets` says whose the container is
   processes/                 the process runtime's records; ci_controller.runtime.process.record draws one
   installation               which database the directory belongs to; see ci_common.owner_file
 
@@ -161,11 +162,6 @@ class RunDirectory:
         return self.path / "waiting"
 
     @cached_property
-    def doomed(self) -> Path:
-        """Made before a warm container is removed: no job may claim it any more."""
-        return self.path / "doomed"
-
-    @cached_property
     def started(self) -> Path:
         return self.path / "started"
 
@@ -180,10 +176,6 @@ class RunDirectory:
     def is_waiting(self) -> bool:
         """Return whether the script has reached its gate."""
         return os.path.lexists(self.waiting)
-
-    def is_doomed(self) -> bool:
-        """Return whether the warm container here is being removed, or has to be."""
-        return os.path.lexists(self.doomed)
 
     def is_gate_read(self) -> bool:
         """Return whether a process, which can only be the script, waits at the gate at this moment."""

@@ -12,11 +12,12 @@ from typing import Any
 from ci_common.findings import Finding
 from ci_common.jobs import is_job_id
 from ci_common.owner_file import place_of
+from ci_common.run_directory import tickets
 from ci_common.run_directory.layout import DataDirectory
 from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, key_of
 from ci_controller.runtime.docker.engine import Engine
 from ci_controller.runtime.protocol import WAITING, WorkloadKey
-from ci_persistence.sqlite.inspection import DatabaseReport, DatabaseTrouble, attempts_with, jobs_with_rows
+from ci_persistence.sqlite.inspection import DatabaseReport, DatabaseTrouble, jobs_with_rows
 
 SETTLED = timedelta(minutes=3)
 """Containers that are younger may be about to go or to be used: a controller removes orphans after a minute."""
@@ -105,7 +106,7 @@ async def examine_containers(
         return findings
     own = [c for c in containers if c.installation == ours and not _is_in_pool(c, data)]
     try:
-        orphans = _orphans(own, database)
+        orphans = _orphans(own, database, data)
     except DatabaseTrouble as exc:
         problem = f"could not be compared with the database: {exc}"
         return [*findings, Finding("containers", None, problem, "try again: ci doctor")]
@@ -120,12 +121,15 @@ def _is_in_pool(container: _Container, data: DataDirectory) -> bool:
     return key is not None and key.attempt == WAITING and data.waiting_run(key.job_id).path.is_dir()
 
 
-def _orphans(own: list[_Container], database: Path) -> list[_Container]:
-    keys = [container.key for container in own if container.key is not None]
-    known = jobs_with_rows(database, [key.job_id for key in keys])
-    claimed = [key.job_id for key in keys if key.attempt == WAITING]
-    known |= attempts_with(database, claimed).keys() if claimed else set()
-    return [container for container in own if container.key is not None and container.key.job_id not in known]
+def _orphans(own: list[_Container], database: Path, data: DataDirectory) -> list[_Container]:
+    holders = tickets.holders(data.pool)
+    jobs = {
+        container.name: holders[container.key.job_id][0] if container.key.job_id in holders else container.key.job_id
+        for container in own
+        if container.key is not None
+    }
+    known = jobs_with_rows(database, list(jobs.values()))
+    return [container for container in own if container.key is not None and jobs[container.name] not in known]
 
 
 def _named(containers: list[_Container], message: str) -> list[Finding]:

@@ -3,21 +3,22 @@
 Nothing of such a job is kept in memory: its end follows from its start time, so a new controller continues it.
 """
 
+import asyncio
 import hashlib
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Any
 
 from ci_common.job_types import result_of, seconds_of
 from ci_common.jobs import Job, State
 from ci_common.run_directory.layout import ExitRecord
-from ci_common.system.watch import FileWatcher
 from ci_common.times import Clock, Uptime, uptime
-from ci_controller.job_time import now_of
-from ci_controller.policy.limits import Bounds
-from ci_controller.policy.verdicts import Observed, Sight
+from ci_controller.execution.protocol import Collected, Scope, Wakeups
+from ci_controller.job_writer import now_of
+from ci_controller.policy.verdicts import Observation, WorkloadPhase
+from ci_controller.runtime.protocol import WorkloadKey
+
+_NO_LOG = hashlib.sha256().hexdigest()
 
 
 class BuiltinExecution:
@@ -29,75 +30,66 @@ class BuiltinExecution:
         self._clock = clock
         self._uptime = uptime
 
-    def bounds_of(self, job: Job) -> Bounds:
-        return Bounds()
-
-    def retry_of(self, job: Job) -> None:
-        """Nothing of it can fail."""
-
-    def watched(self, job: Job) -> Path | None:
-        return None
-
-    async def look(self, job: Job) -> Observed:
-        if job.state is State.STARTING:
-            return Observed(Sight.AT_GATE)
-        if job.state is not State.RUNNING:
-            return Observed(Sight.ABSENT)
-        if job.stop_code is not None:
-            return Observed(Sight.EXITED, started=True)
-        if not self.has_ended(job):
-            return Observed(Sight.RUNNING, started=True, over_at=_over_at(job))
-        return Observed(Sight.EXITED, exit=ExitRecord(0, terminated=False), started=True)
-
-    def is_at_gate(self, job: Job) -> bool:
-        return True
-
-    def has_ended(self, job: Job) -> bool:
-        return now_of(job, self._clock, self._uptime) >= _over_at(job)
-
-    async def create(self, job: Job) -> None: ...
+    async def prepare(self, job: Job) -> None: ...
 
     async def start(self, job: Job) -> None: ...
 
-    async def move_in(self, job: Job) -> bool:
+    async def observe(self, job: Job, *, measure: bool = False) -> Observation:
+        if job.state is State.STARTING:
+            return Observation(WorkloadPhase.AT_GATE)
+        if job.state is not State.RUNNING:
+            return Observation(WorkloadPhase.ABSENT)
+        if job.stop_code is not None:
+            return Observation(WorkloadPhase.EXITED, started=True)
+        if not self.has_ended(job):
+            return Observation(WorkloadPhase.RUNNING, started=True, ends_at=_ends_at(job))
+        return Observation(WorkloadPhase.EXITED, exit=ExitRecord(0, terminated=False), started=True)
+
+    async def release_gate(self, job: Job) -> bool:
         return True
-
-    async def move_out(self, job: Job) -> None: ...
-
-    async def open_gate(self, job: Job) -> bool:
-        return True
-
-    def usage_watch(self, job: Job, watcher: FileWatcher, exceeded: Callable[[], None]) -> None: ...
 
     async def stop(self, job: Job, grace: float) -> None: ...
 
-    async def collect(self, job: Job) -> dict[str, Any]:
-        changes: dict[str, Any] = {"log_bytes": 0, "log_sha256": hashlib.sha256().hexdigest()}
-        seen = await self.look(job)
-        if seen.exit is not None:
-            changes["result"] = result_of(job.type, job.payload)
-        return changes
+    async def collect(self, job: Job) -> Collected:
+        seen = await self.observe(job)
+        return Collected(0, _NO_LOG, result=None if seen.exit is None else result_of(job.type, job.payload))
 
-    def letting_go(self, job: Job) -> AbstractContextManager[None]:
-        return nullcontext()
+    async def clean_up(self, job: Job, scope: Scope = Scope.ALL) -> None: ...
 
-    def passed(self, job: Job) -> dict[str, int]:
-        return {}
+    async def list(self) -> Collection[WorkloadKey]:
+        return ()
 
-    async def discard(self, job: Job) -> None: ...
+    @asynccontextmanager
+    async def events(self, job: Job) -> AsyncIterator[Wakeups]:
+        yield _TimedWakeups(self)
 
-    async def make_room(self, job: Job) -> bool:
-        return False
-
-    async def taken(self, job: Job) -> int:
-        return 0
-
-    async def has_gone(self, job: Job) -> bool:
-        return True
-
-    async def clear(self, job: Job, *, has_ended: bool) -> None: ...
+    def has_ended(self, job: Job) -> bool:
+        """Return whether a job that runs has taken its time."""
+        return now_of(job, self._clock, self._uptime) >= _ends_at(job)
 
 
-def _over_at(job: Job) -> datetime:
+class _TimedWakeups:
+    """Nothing happens to such a job by itself: the supervisor knows from `ends_at` when to observe it."""
+
+    def __init__(self, execution: BuiltinExecution) -> None:
+        self._execution = execution
+        self._woken = asyncio.Event()
+
+    async def wait(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        self._woken.clear()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def peek(self, job: Job) -> WorkloadPhase:
+        if job.state is not State.RUNNING:
+            return WorkloadPhase.AT_GATE
+        return WorkloadPhase.FINISHED if self._execution.has_ended(job) else WorkloadPhase.RUNNING
+
+
+def _ends_at(job: Job) -> datetime:
     assert job.start_time is not None, "a running job has a start time"
     return job.start_time + timedelta(seconds=seconds_of(job.type, job.payload))

@@ -1,93 +1,163 @@
-"""One job's steps, carried out: the protocol that the supervisor drives.
+"""How jobs are carried out: the protocol that supervisors drive. `tests/contracts` has the suite that each one keeps.
 
-`ci_controller.execution.workload_execution` implements it on runtimes, `ci_controller.execution.builtin` for the job
-types that need none.
+An implementation carries out attempts of jobs somewhere: in a run directory on this machine, on a host reached by ssh,
+by an agent in a pod or a batch allocation, by a program that others wrote. All that a supervisor knows of an
+attempt it knows from here, so nothing in the protocol is a path, a file descriptor or a process of this machine.
+
+The order of calls for one attempt is: `prepare`, `start`, `release_gate`, `collect`, `clean_up`, with `observe` at any
+time, and `stop` at any time after `start`. The supervisor commits the row between them: STARTING before `prepare`,
+RUNNING before `release_gate`, why a job is stopped before `stop`, its end after `collect` and before `clean_up`.
+Rules for all methods:
+
+- Each may be repeated, after it returned, failed or was cancelled, by this controller or by the next one. A controller
+  may die at any point, and all that the next one has is the row and `observe`.
+- A caller that is cancelled is leaving; the attempt goes on. A call that was cancelled may have taken effect.
+- Each may be carried out long after it was made, when another controller leads, and must do no harm then.
+- "Cannot see" is not "is not there": RuntimeUnavailable is raised by every method that cannot find out or act at
+  present. It says nothing of the attempt, and is never raised for anything that a later call could not do.
+- LeadershipLost is raised by every method that changes something for a controller that may not lead any more.
+- Seconds are floats. Sizes are bytes. Instants are UTC, by the clock of the machine where the attempt runs.
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from pathlib import Path
+from collections.abc import Collection, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any, Protocol
 
-from ci_common.jobs import Job
-from ci_common.spec import Retry
-from ci_common.system.watch import FileWatcher
-from ci_controller.execution.usage import UsageWatch
-from ci_controller.policy.limits import Bounds
-from ci_controller.policy.verdicts import Observed
+from ci_common.jobs import Job, State, StepResult
+from ci_controller.policy.verdicts import Observation, WorkloadPhase
+from ci_controller.runtime.protocol import WorkloadKey
+
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Scope(StrEnum):
+    """How much `Execution.clean_up` removes."""
+
+    WORKLOAD = "workload"
+    """What runs the attempt, and nothing of its files."""
+    WORKSPACE = "workspace"
+    """The workspace, to make room for writing the end of the attempt; what runs it is stopped, and stays."""
+    ALL = "all"
+    """What runs the attempt, and then all its files but the log and the upload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What an attempt has left that its row has to tell."""
+
+    log_bytes: int
+    log_sha256: str
+    """Hexadecimal, of exactly these bytes."""
+    steps: tuple[StepResult, ...] = ()
+    result: str | None = None
+    """What a computed job returned, as text; None for any other."""
+    milestones: Mapping[str, int] = field(default_factory=dict)
+    """Those of `ci_common.times` that are known from what the attempt left, in microseconds since 1970 UTC."""
+
+    def changes(self) -> dict[str, Any]:
+        """Return the changes to the row; the milestones are not among them."""
+        result = {} if self.result is None else {"result": self.result}
+        return {"steps": self.steps, "log_bytes": self.log_bytes, "log_sha256": self.log_sha256, **result}
+
+
+class Wakeups(Protocol):
+    """The wake-ups of one attempt: when to observe it again. For one task at a time.
+
+    They carry no data, may be lost and may come for nothing. They come for what happens to the attempt (it comes to its
+    gate, a step begins or ends, its code ends, what runs it goes) and for a limit on its log or workspace that has been
+    passed. How soon: as soon as the implementation can know of it; within a second for what it has to look for.
+    """
+
+    async def wait(self, seconds: float) -> None:
+        """Return at the first wake-up since the previous `wait`, or after so many seconds."""
+
+    def wake(self) -> None:
+        """Wake the task that waits, or the next one to wait."""
+
+    def peek(self, job: Job) -> WorkloadPhase | None:
+        """Return how far the attempt is already known to have come: AT_GATE, RUNNING, FINISHED (its code has ended),
+        or None if it is not known to have come to its gate. Costs microseconds, and asks nothing.
+
+        A hint, about this or an earlier workload of the attempt; only `observe` decides. `job` is the present row.
+        """
 
 
 class Execution(Protocol):
-    """How one kind of job is carried out. Every method may be repeated; all may raise RuntimeUnavailable."""
+    """How the attempts of some jobs are carried out. `job` is always the row as of the attempt that is meant."""
 
     runtime_name: str
     """What the job's `runtime` says."""
 
-    def bounds_of(self, job: Job) -> Bounds:
-        """Return what the job has to keep to."""
+    async def prepare(self, job: Job) -> None:
+        """Make all that the attempt needs to be started: its files, and what runs it. For a job that is STARTING.
 
-    def retry_of(self, job: Job) -> Retry | None:
-        """Return when the job is tried again, or None where it never is."""
+        Makes nothing twice. What ended before its gate is removed, and made again. What was waiting for a job may be
+        given to this attempt, which then is at its gate already; it is never given to a second one, and no other waits
+        for it. The job's own code is not begun.
 
-    def watched(self, job: Job) -> Path | None:
-        """Return the directory in which files appear when something happens to the job, once it exists."""
-
-    async def look(self, job: Job) -> Observed:
-        """Return what there is to see of the job."""
-
-    def is_at_gate(self, job: Job) -> bool:
-        """Tell whether the workload that was started is known to have come to its gate, without asking what runs it."""
-
-    def has_ended(self, job: Job) -> bool:
-        """Tell whether the running job's own code is known to have ended, without asking what runs it."""
-
-    async def create(self, job: Job) -> None:
-        """Prepare everything and create the workload. Raises StartFault, ImageNotFound."""
-
-    async def move_in(self, job: Job) -> bool:
-        """Make the waiting workload that the job took its own; return whether it is. Raises StartFault."""
-
-    async def move_out(self, job: Job) -> None:
-        """Undo that, where the workload was lost before the job's code began."""
+        Raises StartFault and ImageFault if the attempt can never be started, OSError if its files cannot be written.
+        """
 
     async def start(self, job: Job) -> None:
-        """Let the workload go to its gate. Raises StartFault."""
+        """Let what was prepared go to its gate, where it waits for `release_gate`. Does nothing if it went there.
 
-    async def open_gate(self, job: Job) -> bool:
-        """Let the job's own code begin; return whether it has, once it has or when it seems that it will not."""
+        May return before or after it is there. Raises StartFault.
+        """
 
-    def usage_watch(self, job: Job, watcher: FileWatcher, exceeded: Callable[[], None]) -> UsageWatch | None:
-        """Return what follows how much the running job uses, if anything is to be followed."""
+    async def observe(self, job: Job, *, measure: bool = False) -> Observation:
+        """Return what is to be seen of the attempt now. Changes nothing that a caller can notice.
+
+        ABSENT means that whatever would know of the attempt says that there is none; it is never a guess. What was true
+        of an exit record stays true: after one that is complete, no other result follows. Asks only what is necessary,
+        so that it may be called at every wake-up. With `measure`, `usage.disk_bytes` is there, which may take seconds.
+        """
+
+    async def release_gate(self, job: Job) -> bool:
+        """Let the job's own code begin; return whether this call saw it begin. For a job that is RUNNING.
+
+        The code of one attempt begins at most once, however often and by however many controllers this is called.
+        Returns False if it had begun before, and if it has not begun within about a second: `observe` then tells why.
+        """
 
     async def stop(self, job: Job, grace: float) -> None:
-        """End the job's own code: SIGTERM, then SIGKILL after `grace` seconds where its plan does not say how many."""
+        """End the job's own code: SIGTERM to all of it, and SIGKILL to what is left after the grace period.
 
-    async def collect(self, job: Job) -> dict[str, Any]:
-        """Return the changes to the row that say what the job left."""
-
-    def passed(self, job: Job) -> Mapping[str, int]:
-        """Return which stations (`ci_common.times`) the attempt's files tell of, and when it passed them."""
-
-    def letting_go(self, job: Job) -> AbstractContextManager[None]:
-        """Return a context for whose duration a workload may go that stays though all of its job has ended."""
-
-    async def discard(self, job: Job) -> None:
-        """Remove the workload if it has exited before its gate, and nothing else."""
-
-    async def make_room(self, job: Job) -> bool:
-        """Remove the workspace of a job whose code has ended, and nothing else; return whether there was one.
-
-        For where its end cannot be written down for want of room.
+        The period is the plan's own, or `grace` seconds if the plan has none; one that is not yet through its gate gets
+        none, and one that writes far more into its log than it may loses it. Returns once nothing of it runs. Does
+        nothing for what has ended, or does not exist.
         """
 
-    async def taken(self, job: Job) -> int:
-        """Return how many bytes of the disk the files of the attempt take."""
+    async def collect(self, job: Job) -> Collected:
+        """Return what the attempt left. For one of which nothing writes any more, or of which nothing began.
 
-    async def has_gone(self, job: Job) -> bool:
-        """Tell whether what runs the job says that nothing of it runs any more."""
-
-    async def clear(self, job: Job, *, has_ended: bool) -> None:
-        """Remove the workload, and then all the job's files but its log and its upload.
-
-        `has_ended`: the workload is known not to run any more.
+        The log that the digest is of is the one that readers get from then on: it does not change after this.
         """
+
+    async def clean_up(self, job: Job, scope: Scope = Scope.ALL) -> None:
+        """Remove what is left of an attempt whose end is written; for WORKSPACE, of one whose code has ended.
+
+        What still runs is ended first, and no file is removed before that is certain. The log stays readable. Does
+        nothing for what is gone. With WORKLOAD, `job` may be an attempt without a row (`without_row`).
+
+        Raises OSError and RuntimeFault if something is left; the next call continues.
+        """
+
+    async def list(self) -> Collection[WorkloadKey]:
+        """Return the attempts for which anything exists that could run, in any phase, also those without a row.
+
+        A caller that wants to know which of them have a row reads the rows after this call: rows outlive them.
+        """
+
+    def events(self, job: Job) -> AbstractAsyncContextManager[Wakeups]:
+        """Return a context that gives the wake-ups of the attempt while it is open, of now or later.
+
+        Also `observe` knows more while it is open (usage, damage to the log). At most one is open per attempt.
+        """
+
+
+def without_row(key: WorkloadKey) -> Job:
+    """Return an attempt that no row knows, as a completed job, for `clean_up` with the scope WORKLOAD."""
+    return Job(id=key.job_id, type="", submit_time=_LONG_AGO, attempt=key.attempt, state=State.COMPLETED)

@@ -1,4 +1,4 @@
-"""All collectors of one controller, and what wakes them. Those of runtimes are defined here."""
+"""All collectors of one controller, and what wakes them. The one of workloads is defined here."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,13 +7,13 @@ from typing import Any
 from ci_common.jobs import Job
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
+from ci_controller.execution.protocol import Execution, Scope, without_row
 from ci_controller.gc.deleted_jobs import DeletedJobs
 from ci_controller.gc.directories import InterruptedSubmissions, OrphanDirectories, UncleanAttempts
 from ci_controller.gc.expired_jobs import Ages, ExpiredJobs, ExpiredUploads
 from ci_controller.gc.runner import Collector, GarbageCollector
 from ci_controller.job_writer import JobWriter
-from ci_controller.runtime.guarded import Check
-from ci_controller.runtime.protocol import Runtime, WorkloadKey
+from ci_controller.runtime.protocol import Check, Runtime, WorkloadKey
 from ci_persistence.retention import JobRetention
 
 
@@ -24,7 +24,7 @@ class OrphanWorkloads(Collector[WorkloadKey]):
     name = "orphan workloads"
     retry_seconds = 0.0
     grace_seconds = 60.0
-    runtime: Runtime
+    execution: Execution
     listed: list[WorkloadKey] = field(default_factory=list)
     """Those of the last listing that succeeded."""
 
@@ -32,25 +32,7 @@ class OrphanWorkloads(Collector[WorkloadKey]):
         yield self.listed
 
     async def remove_one(self, item: WorkloadKey) -> None:
-        await self.runtime.remove(item)
-
-
-@dataclass(eq=False)
-class Helpers(Collector[str]):
-    """What a runtime had made for a moment when its controller died, such as helper containers: looked for once."""
-
-    name = "helpers of a controller that died"
-    retry_seconds = 0.0
-    runtime: Runtime
-    is_done: bool = False
-
-    async def find(self) -> AsyncGenerator[list[str], None]:
-        if not self.is_done:
-            yield [self.runtime.name]
-
-    async def remove_one(self, item: str) -> None:  # noqa: ARG002  # there is one runtime
-        await self.runtime.tidy()
-        self.is_done = True
+        await self.execution.clean_up(without_row(item), Scope.WORKLOAD)
 
 
 class Garbage:
@@ -64,6 +46,7 @@ class Garbage:
         writer: JobWriter,
         retention: JobRetention,
         runtimes: Mapping[str, Runtime],
+        executions: Mapping[str, Execution],
         supervise: Callable[[Job], None],
         is_supervised: Callable[[str], bool],
         check: Check,
@@ -77,8 +60,8 @@ class Garbage:
             retention=retention,
             lease=writer.lease,
             runtimes=runtimes,
+            executions=executions,
             is_supervised=is_supervised,
-            holders=repository.get_holders,
         )
         collectors: list[Collector[Any]] = [
             self._deleted_jobs,
@@ -89,7 +72,7 @@ class Garbage:
             InterruptedSubmissions(data.jobs, data, repository, able, clock),
             OrphanDirectories(data, repository, able, ages.oldest_job),
         ]
-        self._of_runtimes = {name: (Helpers(runtime), OrphanWorkloads(runtime)) for name, runtime in runtimes.items()}
+        self._workloads = {name: OrphanWorkloads(execution) for name, execution in executions.items()}
         self._runner = GarbageCollector(collectors, writer.uptime)
 
     async def run(self) -> None:
@@ -107,7 +90,5 @@ class Garbage:
 
     async def collect_workloads(self, runtime: str, orphans: list[WorkloadKey]) -> None:
         """Do one round for a runtime that has just listed its workloads, with those that have no row."""
-        helpers, workloads = self._of_runtimes[runtime]
-        workloads.listed = orphans
-        await self._runner.collect(helpers)
-        await self._runner.collect(workloads)
+        self._workloads[runtime].listed = orphans
+        await self._runner.collect(self._workloads[runtime])

@@ -4,22 +4,21 @@ The note is written in the transaction that deletes the row, so the next leader 
 """
 
 import asyncio
-import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 
 from ci_common.errors import RuntimeUnavailable
-from ci_common.jobs import Job
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.system.disk import sync
+from ci_controller.execution.protocol import Execution, Scope, without_row
 from ci_controller.gc.runner import Collector
-from ci_controller.runtime.protocol import WAITING, Runtime, WorkloadKey
+from ci_controller.runtime.protocol import Runtime, WorkloadKey
 from ci_persistence.repository import Lease
 from ci_persistence.retention import JobRetention, Removal
 
 BATCH = 100
 
-Workloads = dict[str, list[tuple[Runtime, WorkloadKey]]]
+Workloads = dict[str, list[tuple[Execution, WorkloadKey]]]
 
 
 @dataclass(eq=False, kw_only=True)
@@ -33,10 +32,9 @@ class DeletedJobs(Collector[Removal]):
     retention: JobRetention
     lease: Lease
     runtimes: Mapping[str, Runtime]
+    executions: Mapping[str, Execution]
     is_supervised: Callable[[str], bool]
     """Returns whether a job still has a supervisor, which finishes before anything is removed."""
-    holders: Callable[[Iterable[str]], Awaitable[Mapping[str, Job]]]
-    """Returns the jobs that hold some of these workloads, by workload."""
     awaits_supervisor: bool = False
     """Whether a removal waits for the end of a supervisor."""
 
@@ -60,35 +58,22 @@ class DeletedJobs(Collector[Removal]):
     async def remove_one(self, item: Removal) -> None:
         if hidden := self._unseen & item.runtimes:
             raise RuntimeUnavailable(f"cannot see the workloads of {', '.join(sorted(hidden))}")
-        for runtime, key in self._workloads.get(item.job_id, ()):
-            await runtime.remove(key)
+        for execution, key in self._workloads.get(item.job_id, ()):
+            await execution.clean_up(without_row(key), Scope.WORKLOAD)
         # What another user wrote in an isolated runtime, only that one can delete.
         used = [runtime for runtime in self.runtimes.values() if runtime.name in item.runtimes]
         able = max(used or self.runtimes.values(), key=lambda runtime: runtime.isolated)
-        await able.reclaim(self.data.job(item.job_id))
+        await able.delete_tree(self.data.job(item.job_id))
 
     async def _list(self, names: set[str]) -> tuple[set[str], Workloads]:
         """Return which of the runtimes do not answer, and the workloads of the others by job."""
         unseen: set[str] = set()
         workloads: Workloads = {}
-        for name in names & self.runtimes.keys():
-            runtime = self.runtimes[name]
+        for name in names & self.executions.keys():
+            execution = self.executions[name]
             try:
-                keys = [listed.key for listed in await runtime.list_workloads()]
-                await self._remove_unheld(runtime, {key.job_id for key in keys if key.attempt == WAITING})
+                for key in await execution.list():
+                    workloads.setdefault(key.job_id, []).append((execution, key))
             except RuntimeUnavailable:
                 unseen.add(name)
-                continue
-            for key in keys:
-                workloads.setdefault(key.job_id, []).append((runtime, key))
         return unseen, workloads
-
-    async def _remove_unheld(self, runtime: Runtime, waiting: set[str]) -> None:
-        """Remove warm workloads that were claimed and are held by no job: deleted jobs may have claimed them.
-
-        Their names do not say by which job. One that was not claimed has its directory in the pool.
-        """
-        claimed = {workload for workload in waiting if not os.path.lexists(self.data.waiting_run(workload).path)}
-        unheld = claimed - (await self.holders(claimed)).keys() if claimed else set()
-        for workload in unheld:
-            await runtime.remove(WorkloadKey(workload, WAITING))

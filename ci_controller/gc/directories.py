@@ -76,7 +76,7 @@ class InterruptedSubmissions(Collector[Path]):
                 yield paths
 
     async def remove_one(self, item: Path) -> None:
-        await self.runtime.reclaim(item)
+        await self.runtime.delete_tree(item)
 
 
 @dataclass(eq=False)
@@ -109,7 +109,7 @@ class OrphanDirectories(Collector[Path]):
                 yield paths
 
     async def remove_one(self, item: Path) -> None:
-        await self.runtime.reclaim(item)
+        await self.runtime.delete_tree(item)
 
 
 async def _without_row(

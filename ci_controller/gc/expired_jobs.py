@@ -17,7 +17,7 @@ from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.times import Clock
 from ci_controller.gc.runner import Collector
-from ci_controller.runtime.guarded import Check
+from ci_controller.runtime.protocol import Check
 from ci_persistence.repository import Lease
 from ci_persistence.retention import Ended, JobRetention
 

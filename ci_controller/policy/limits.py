@@ -1,31 +1,35 @@
-"""A job's limits and how much of them it uses: which one it exceeds, when to look again, what to say of it. Pure."""
+"""A job's limits and how much of them it uses: which one it exceeds, when to check again, what to say of it. Pure."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Self
 
-from ci_common.jobs import ReasonCode
+from ci_common.jobs import Job, ReasonCode
 from ci_common.run_directory.layout import ExitRecord
 from ci_common.spec import ExecutionPlan
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What was last seen of how much a job uses."""
+    """How much a job uses, as last seen."""
 
     log_bytes: int = 0
     last_output: datetime | None = None
-    """When its log last grew, or its code began; None while that is not known."""
+    """When its log last grew, or its code began; None while that is unknown, by the clock where the log is."""
     workspace_bytes: int | None = None
-    """As last measured; None where it was not."""
+    """As last measured; None if it was not."""
+    first_output: float | None = None
+    """The uptime in seconds, on this machine, at which the log was first seen to have bytes; None if it was not."""
+    disk_bytes: int | None = None
+    """What all files of the attempt take on their disk; None unless that was asked for."""
 
 
 NOTHING_USED = Usage()
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """What a job has to keep to, in seconds and bytes; None is no bound."""
+class JobLimits:
+    """What a job must keep to, in seconds and bytes; None is no limit."""
 
     timeout: float | None = None
     no_output_timeout: float | None = None
@@ -37,7 +41,7 @@ class Bounds:
 
     @classmethod
     def of(cls, plan: ExecutionPlan) -> Self:
-        """Return the bounds that a plan sets."""
+        """Return the limits that a plan sets."""
         return cls(
             timeout=plan.timeout,
             no_output_timeout=plan.no_output_timeout,
@@ -72,7 +76,7 @@ class Bounds:
         return min(moments, default=None)
 
     def why_stopped(self, code: ReasonCode, usage: Usage, ended: ExitRecord | None) -> str:
-        """Return what to tell people of a job that was stopped for `code`. `usage` is that of its end."""
+        """Return the message for a job that was stopped for `code`; `usage` is that at its end."""
         match code:
             case ReasonCode.DEADLINE_EXCEEDED:
                 return f"stopped because it ran for longer than {_seconds(self.timeout)}{self._throttling(ended)}"
@@ -106,11 +110,16 @@ class Bounds:
         return f"limits.pids, {self.pids}, allowed no further process"
 
 
-NO_BOUNDS = Bounds()
+NO_LIMITS = JobLimits()
 
 
-def _seconds(bound: float | None) -> str:
-    return "its limit" if bound is None else f"{bound:g} s"
+def limits_of(job: Job) -> JobLimits:
+    """Return the limits of `job`; none for one without a plan. Raises ValidationError for an invalid plan."""
+    return NO_LIMITS if job.plan is None else JobLimits.of(ExecutionPlan.model_validate(job.plan))
+
+
+def _seconds(limit: float | None) -> str:
+    return "its limit" if limit is None else f"{limit:g} s"
 
 
 def _later(instant: datetime, seconds: float) -> datetime:

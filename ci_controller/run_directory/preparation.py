@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ci_common.run_directory.layout import RunDirectory
-from ci_common.system.trees import Folder, delete_tree
+from ci_common.system.trees import Folder
 from ci_controller.run_directory.gate_script import GATE_SCRIPT
 
 
@@ -35,12 +35,12 @@ def prepare_gate(run: RunDirectory, *, has_console: bool) -> None:
 
 
 def has_workspace(run: RunDirectory) -> bool:
-    """Tell whether the run directory has a workspace, which a link to one is not."""
+    """Return whether the run directory has a workspace, which a link to one is not."""
     return (state := _state(run.workspace)) is not None and stat.S_ISDIR(state.st_mode)
 
 
 def is_there(run: RunDirectory) -> bool:
-    """Tell whether there is a run directory, which a link to one is not."""
+    """Return whether there is a run directory, which a link to one is not."""
     return (state := _state(run.path)) is not None and stat.S_ISDIR(state.st_mode)
 
 
@@ -64,7 +64,7 @@ def move_in(run: RunDirectory, waiting: RunDirectory, script: bytes) -> bool:
                 project.move(workspace, folder, workspace)
         folder.make_folder(workspace)
         is_open = bool(os.fstat(folder.descriptor).st_mode & stat.S_IWOTH)
-        # What the script has made meanwhile may be another user's, who has it open already.
+        # What the script has made there may be another user's, who has it open already.
         folder.write(waiting.job.name, script, for_everyone=is_open)
         if is_open:
             with folder.folder(workspace) as opened:
@@ -79,15 +79,8 @@ def move_in(run: RunDirectory, waiting: RunDirectory, script: bytes) -> bool:
     return True
 
 
-def doom(waiting: RunDirectory) -> None:
-    """Note that what waits here is being removed, for a controller that finds it before it is gone."""
-    # Where it is gone already, or the disk is full, its removal helps all the same.
-    with suppress(OSError), Folder.opened(waiting.path) as folder:
-        folder.make_file(waiting.doomed.name)
-
-
 def is_free(run: RunDirectory) -> bool:
-    """Tell whether nothing is in the way of moving in there."""
+    """Return whether nothing is in the way of moving in there."""
     try:
         return set(os.listdir(run.path)) <= {run.workspace.name}
     except FileNotFoundError:
@@ -95,21 +88,20 @@ def is_free(run: RunDirectory) -> bool:
 
 
 def move_out(run: RunDirectory, waiting: RunDirectory) -> None:
-    """Undo `move_in`, as far as it went, for a job whose code has not begun. May be repeated.
+    """Give the job of `run` its workspace back, as far as `move_in` moved it; for code that has not begun.
 
-    To be called once the workload is gone.
+    May be repeated. Call it once the workload is gone.
     """
     if has_workspace(waiting):
         run.path.mkdir(parents=True, exist_ok=True)
         with Folder.opened(waiting.path) as folder, Folder.opened(run.path) as project:
             folder.move(waiting.workspace.name, project, run.workspace.name)
-    delete_tree(waiting.path)
 
 
 def open_to_everyone(run: RunDirectory) -> None:
     """Let any user of the machine write below the run directory, for images and engines that use another user id.
 
-    The data directory above is closed to others, so only whoever is given this directory by a mount gets at it.
+    The data directory above is closed to others, so only those that are given this directory by a mount get at it.
     """
     with Folder.opened(run.path) as folder:
         folder.open_to_everyone()
@@ -119,7 +111,7 @@ def open_to_everyone(run: RunDirectory) -> None:
 def opened_gate(run: RunDirectory) -> Iterator[None]:
     """Write `go` into the gate and hold it open, so that a script that comes to it late still reads the word.
 
-    Leave it once the mark `started` is there or the workload has ended. Opening a gate nobody waits at does nothing.
+    Leave it once the mark `started` is there or the workload has ended. If nothing waits there, nothing happens.
     """
     # Opened for reading too, so that neither the opening nor the writing waits for the other side.
     descriptor = os.open(run.gate, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -177,7 +169,7 @@ def clear(run: RunDirectory) -> list[Path]:
 
 
 def is_cleared(run: RunDirectory) -> bool:
-    """Tell whether nothing but the log is left of a run directory."""
+    """Return whether nothing but the log is left of a run directory."""
     try:
         return set(os.listdir(run.path)) <= {run.log.name}
     except FileNotFoundError:

@@ -5,7 +5,7 @@ shell and the job's own program and nothing else. Text that comes from users sta
 job's own is read only once the gate has opened, so what waits there need not know yet which job it will be.
 
 Its promises to the controller: where its job has been through the gate before, it ends at once. Else it makes the mark
-`waiting`, blocks until somebody writes `go` into `gate`, makes the mark `started`, and then runs the steps with their
+`waiting`, blocks until `go` is written into `gate`, makes the mark `started`, and then runs the steps with their
 output in `log`, until one fails. It writes `exit` at its end, also where no further process can be started.
 
 No signal that can be caught ends it behind the gate: a job's own signals reach it, too, by its process group and as

@@ -1,4 +1,4 @@
-"""The workspace of an attempt after the first: unpacked anew, since the one before may have changed all of it."""
+"""The workspace of an attempt after the first: unpacked again, since the one before may have changed all of it."""
 
 from pathlib import Path
 

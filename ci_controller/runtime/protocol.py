@@ -1,50 +1,50 @@
 """The protocol every runtime keeps; the suite in tests/contracts runs against each implementation.
 
-A runtime knows workloads (a container, a process group), one per attempt of a job, and nothing of jobs' states. It runs
-`/bin/sh run <directory>` from a run directory that the controller has prepared, and tells what it sees. Its rules:
+A runtime knows workloads (a container, a process group) and nothing of jobs' states. It runs `/bin/sh run <directory>`
+from a run directory that the controller has prepared on this machine, and reports what it sees. Its rules:
 
 - Everything may be repeated. Creating what exists and removing what is gone do nothing.
 - "Cannot see" is not "is not there" (law 3): where the engine does not answer, every method raises
   RuntimeUnavailable; ABSENT means that the engine itself said so.
-- A call that is cancelled may have taken effect. The next look tells.
-- The process of the controller may die at any point; a workload goes on, and a new controller finds it by `list`.
+- A call that is cancelled may have taken effect. The next `look` shows whether it has.
+- The controller's process may die at any point; workloads go on, and a new controller finds them by `list_workloads`.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar, cast
 
+from ci_common.errors import LimitUnenforceable
 from ci_common.run_directory.layout import RunDirectory
-from ci_common.spec import ExecutionPlan
+from ci_common.settings import Settings
+from ci_common.spec import ExecutionPlan, Limits
+from ci_controller.policy.verdicts import WorkloadPhase
 from ci_controller.run_directory.script import Setup
 
+Check = Callable[[], None]
+"""Raises LeadershipLost unless this controller certainly leads; `Leadership.check`."""
+Progress = Callable[[str], None]
+"""Takes one line on how far a pull has come, as in `12.3 of 27.0 MB`."""
+Method = TypeVar("Method", bound=Callable[..., Any])
 
-class Phase(StrEnum):
-    """What the engine says of a workload."""
-
-    ABSENT = "absent"
-    CREATED = "created"
-    """It exists and was never started."""
-    RUNNING = "running"
-    EXITED = "exited"
+WAITING = 0
+"""The number, instead of an attempt's, of workloads that are created before it is known for which job."""
+KERNEL_LIMITS = frozenset({"cpus", "memory", "pids"})
+"""The limits that the kernel enforces on a container. The controller enforces the others, on every runtime."""
 
 
 @dataclass(frozen=True, slots=True)
-class Workload:
-    """What the engine says, and how the workload's first process ended where it has."""
+class EngineStatus:
+    """What the engine says of a workload."""
 
-    phase: Phase
+    phase: WorkloadPhase
+    """ABSENT, CREATED, RUNNING or EXITED."""
     exit_code: int | None = None
     """The exit status of the workload's first process, 137 for SIGKILL; None unless EXITED."""
     out_of_memory: bool = False
     """The engine killed a process of the workload for want of memory."""
-
-
-WAITING = 0
-"""The number, instead of an attempt's, of workloads that are created before anybody knows for which job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,29 +57,44 @@ class WorkloadKey:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadSpec:
-    """All that a runtime needs to create a workload. Of one that waits for a job, the plan stands for all of its kind.
+    """All that a runtime needs to create a workload.
 
-    `kind` is what `Runtime.kind_of` returned for the plan, where the workload is to wait for a job.
+    For one that is to wait for a job, `plan` is that of any job of its profile, and `profile` is what
+    `ImageStore.profile_of` returned for it.
     """
 
     key: WorkloadKey
     run: RunDirectory
     plan: ExecutionPlan
-    kind: str | None = None
+    profile: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class ListedWorkload:
     """A workload of this installation, as `list_workloads` finds it."""
 
     key: WorkloadKey
     created: datetime
-    kind: str | None = None
-    """The kind of one that was created to wait for a job."""
+    profile: str | None = None
+    """The profile of one that was created to wait for a job."""
 
 
-Progress = Callable[[str], None]
-"""Takes one line on how far a pull has come, as in `12.3 of 27.0 MB`."""
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a job finds around it in a workload, and what its script must know of that."""
+
+    base: Path
+    """The path under which the workload sees its run directory."""
+    environment: Mapping[str, str]
+    """The variables that the runtime gives every job; the plan's own take precedence."""
+    setup: Setup | None = None
+    """What the job's script does before its first step."""
+
+
+def leader_only(method: Method) -> Method:
+    """Mark a method that changes a workload or its files: only a controller that leads may call it."""
+    method.leader_only = True  # type: ignore[attr-defined]
+    return method
 
 
 class Runtime(Protocol):
@@ -90,88 +105,65 @@ class Runtime(Protocol):
     isolated: bool
     """Whether jobs are kept from the machine and from each other."""
     has_console: bool
-    """Whether a job finds its run directory's FIFO `console` at /dev/stdout and /dev/stderr, so that opening these anew
-    does not truncate its log; it is alone in its pid namespace and its control groups then."""
+    """Whether a job finds its run directory's FIFO `console` at /dev/stdout and /dev/stderr, so that opening these
+    again does not truncate its log; it is alone in its pid namespace and its control groups then."""
+    can_wait: bool
+    """Whether a workload may be created before its job is known."""
 
     async def open(self) -> None:
-        """Get ready. Raises RuntimeUnavailable where the engine does not answer; may be called again then."""
+        """Connect. Raises RuntimeUnavailable, saying what is wrong, where the engine does not answer.
+
+        May be called again at any time, also to find out whether the engine answers again.
+        """
 
     async def close(self) -> None:
-        """Let go of everything but the workloads."""
+        """Disconnect. Workloads go on. May be repeated."""
 
-    async def ping(self) -> None:
-        """Raise RuntimeUnavailable, saying what is wrong, where the engine does not answer."""
-
-    async def has_image(self, image: str) -> bool:
-        """Tell whether a workload of `image` can be created without a pull. Always True where images mean nothing."""
-
-    async def pull(self, image: str, progress: Progress) -> None:
-        """Get the image. Cancelling the call ends the pull.
-
-        Raises ImageNotFound, ImageInvalid, and ImagePullFailed where another try may succeed.
+    @leader_only
+    async def begin_term(self) -> None:
+        """Begin to lead: before its first await, forget what is known only from earlier calls, as others may have led
+        since; then remove what a controller that died had for itself, such as helpers. Touches no workload.
         """
 
-    def base_directory(self, run: RunDirectory) -> Path:
-        """Return the path under which the workload itself sees its run directory."""
+    def describe(self, plan: ExecutionPlan, run: RunDirectory) -> Surroundings:
+        """Return what a job of this plan finds in a workload with this run directory. Asks the engine nothing."""
 
-    def environment(self) -> dict[str, str]:
-        """Return the variables that this runtime gives every job, below the plan's own."""
-
-    def setup(self, run: RunDirectory, plan: ExecutionPlan) -> Setup | None:
-        """Return what the job's script has to do before its first step, or None."""
-
-    async def kind_of(self, plan: ExecutionPlan) -> str | None:
-        """Return a name for all that is fixed when a workload is created; None where it cannot wait for its job.
-
-        Jobs whose plans are of one kind can take each other's workloads: what else is in a plan is in the script, or is
-        done by the controller. The name of a kind stays the same for as long as the image, the settings and the program
-        do. None also where the image is not there, or is none.
-        """
-
+    @leader_only
     async def create(self, spec: WorkloadSpec) -> None:
         """Create the workload, which then waits to be started. Does nothing where it exists.
 
-        Raises ImageNotFound where the image has gone meanwhile, ImageWithoutShell, LimitUnenforceable where the plan
+        Raises ImageNotFound where the image has gone in between, ImageWithoutShell, LimitUnenforceable where the plan
         has a limit that would do nothing here (unless CI_UNENFORCED_LIMITS says otherwise), StartFault where the
         engine refuses.
         """
 
+    @leader_only
     async def start(self, key: WorkloadKey) -> None:
         """Start a workload in phase CREATED; it goes to its gate and waits there. Does nothing in any other phase.
 
         Raises ImageWithoutShell, StartFault.
         """
 
-    async def look(self, key: WorkloadKey) -> Workload:
+    async def look(self, key: WorkloadKey) -> EngineStatus:
         """Return what the engine says of the workload; phase ABSENT where it says there is none."""
 
+    @leader_only
     async def stop(self, key: WorkloadKey, grace: float, run: RunDirectory | None = None) -> None:
-        """Send SIGTERM to the job's own processes, and SIGKILL to whatever is left after `grace` seconds.
+        """Send SIGTERM to the job's own processes, and SIGKILL to what is left after `grace` seconds.
 
         The mark `stopping` is made before, so that the job's script knows the signal from one of the job's own. `run`
         is the run directory of a workload that has waited for a job, which its key does not tell. A workload at its
         gate is ended at once. Returns once the workload has exited or is absent.
         """
 
-    async def discard(self, key: WorkloadKey) -> None:
-        """Remove the workload if it has EXITED, and leave it alone in any other phase.
+    @leader_only
+    async def remove(self, key: WorkloadKey, *, only_exited: bool = False) -> None:
+        """Remove the workload, killing it where it runs. Does nothing where it is absent.
 
-        It hits no workload that somebody else has made anew under this key meanwhile.
+        With `only_exited`, remove it only in phase EXITED; one that was made again under this key is never hit.
         """
 
-    async def remove(self, key: WorkloadKey) -> None:
-        """Remove the workload, killing it where it runs. Does nothing where it is absent."""
-
-    def forget(self) -> None:
-        """Forget what is only known from calls made here: somebody else may have changed every workload meanwhile.
-
-        For whoever begins to lead, before any other call.
-        """
-
-    async def tidy(self) -> None:
-        """Remove what a controller that died had for itself, such as helpers. For whoever begins to lead."""
-
-    async def list_workloads(self) -> list[Sighting]:
+    async def list_workloads(self) -> list[ListedWorkload]:
         """Return all workloads of this installation, in any phase."""
 
     def events(self) -> AsyncIterator[WorkloadKey]:
@@ -181,8 +173,74 @@ class Runtime(Protocol):
         goes; the caller begins again. Close it with `aclose`.
         """
 
-    async def reclaim(self, path: Path) -> None:
+    @leader_only
+    async def delete_tree(self, path: Path) -> None:
         """Delete what is at `path` in the data directory, including files of other users, since jobs write such.
 
         Nothing that runs may be able to write there. Raises OSError or RuntimeFault where something is left.
         """
+
+
+class ImageStore(Protocol):
+    """The images that one runtime's jobs need. A pull changes nothing of any job, so anyone may call this."""
+
+    async def has_image(self, image: str) -> bool:
+        """Return whether a workload of `image` can be created without a pull; always True where images mean nothing.
+
+        The engine is asked each time.
+        """
+
+    async def profile_of(self, plan: ExecutionPlan, *, lately: bool = True) -> str | None:
+        """Return a name for all that is fixed when a workload is created, above all the content of its image.
+
+        Jobs of one profile can take each other's workloads: everything else in a plan is in the script, or is done by
+        the controller. It stays the same for as long as the image, the settings and the program do. None if a workload
+        cannot be created before its job is known, or the image is not there.
+
+        `lately`: what the engine said of the image's name within the last second is good enough.
+        """
+
+    async def pull(self, image: str, progress: Progress) -> None:
+        """Get the image. Cancelling the call ends the pull.
+
+        Raises ImageNotFound, ImageInvalid, and ImagePullFailed where another try may succeed.
+        """
+
+
+class LocalRuntime(Runtime, ImageStore, Protocol):
+    """A runtime together with its images."""
+
+
+def guarded(runtime: LocalRuntime, check: Check) -> LocalRuntime:
+    """Return `runtime` with `check` called before every method that is `leader_only`."""
+    return cast(LocalRuntime, _Guarded(runtime, check))
+
+
+class _Guarded:
+    def __init__(self, runtime: LocalRuntime, check: Check) -> None:
+        self._runtime = runtime
+        self._check = check
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._runtime, name)
+        if not getattr(getattr(Runtime, name, None), "leader_only", False):
+            return attribute
+
+        async def checked(*args: Any, **kwargs: Any) -> Any:
+            self._check()
+            return await attribute(*args, **kwargs)
+
+        return checked
+
+
+def check_enforceable(limits: Limits, unenforced: Set[str], settings: Settings, *, why: str) -> None:
+    """Raise LimitUnenforceable if `limits` has one of `unenforced`, unless `settings` allows that.
+
+    `why` says what is missing, as the beginning of a sentence.
+    """
+    wanted = sorted(f"limits.{name}" for name in unenforced if getattr(limits, name) is not None)
+    if wanted and settings.unenforced_limits == "refuse":
+        raise LimitUnenforceable(
+            f"{why}, so {' and '.join(wanted)} would do nothing; leave them out, or have them ignored by "
+            "CI_UNENFORCED_LIMITS=ignore"
+        )

@@ -1,7 +1,7 @@
 """Ends the job that takes most of a full disk, since nothing else would make room on it.
 
-A job that fills the disk and goes on leaves none for the ends of other jobs, for cancellations and deletions. What is
-kept back for these (`ci_common.system.disk`) it would fill, too.
+A job that fills the disk and goes on leaves no room for the ends of other jobs, for cancellations and deletions. It
+would also fill the room that is reserved for these (`ci_common.system.disk`).
 """
 
 import asyncio
@@ -24,13 +24,13 @@ class Scarcity:
     """Watches the disk with the jobs' files for one leader's term."""
 
     def __init__(self, data: DataDirectory, ballast: Ballast, end_greediest: Callable[[], Awaitable[bool]]) -> None:
-        """`end_greediest` has the running job ended that takes most of the disk, and tells whether there is one."""
+        """`end_greediest` has the running job ended that takes most of the disk, and returns whether there is one."""
         self._data = data
         self._ballast = ballast
         self._end_greediest = end_greediest
 
     async def run(self) -> None:
-        """Look for ever. A look costs a few microseconds."""
+        """Watch until cancelled. A look costs a few microseconds."""
         found_full = 0
         while True:
             found_full = found_full + 1 if self._is_full() else 0
@@ -41,5 +41,5 @@ class Scarcity:
             await asyncio.sleep(PAUSE_SECONDS if ended else LOOK_SECONDS)
 
     def _is_full(self) -> bool:
-        """Tell whether the disk has no room, or no more than what was kept back for the database."""
+        """Return whether the disk has no room, or no more than what was kept back for the database."""
         return is_full(self._data.path) or self._ballast.is_missed_for(self._data.path)

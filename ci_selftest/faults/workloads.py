@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ci_common.errors import RuntimeUnavailable
-from ci_common.jobs import Job
+from ci_common.run_directory import tickets
 from ci_common.run_directory.layout import DataDirectory, read_capped
 from ci_common.system.processes import ProcessIdentity
-from ci_controller.runtime.docker.containers import INSTALLATION, JOB, KIND
+from ci_controller.runtime.docker.containers import INSTALLATION, JOB, PROFILE
 from ci_controller.runtime.docker.engine import Absent, Conflict, Engine
-from ci_persistence.storage import Storage
 
 _RECORD_BYTES = 4096
 
@@ -44,17 +43,17 @@ class Workloads(Protocol):
 
 
 class Containers:
-    """The containers of an installation. `engine` and `repository` are open, and are closed by `close`."""
+    """The containers of an installation. `engine` is open, and is closed by `close`."""
 
-    def __init__(self, engine: Engine, repository: Storage, installation_id: str) -> None:
+    def __init__(self, engine: Engine, data: DataDirectory, installation_id: str) -> None:
         self._engine = engine
-        self._repository = repository
+        self._pool = data.pool
         self._label = f"{INSTALLATION}={installation_id}"
 
     async def running(self) -> list[str]:
         listed = await self._list(JOB, status="running")
         own = {container["Labels"][JOB] for container in listed if not _is_from_pool(container)}
-        return sorted(own | {job.id for job in (await self._holders(listed)).values()})
+        return sorted(own | {job_id for job_id, _ in self._holders(listed).values()})
 
     async def kill(self, job_id: str) -> bool:
         hit = False
@@ -73,7 +72,7 @@ class Containers:
 
     async def waiting(self) -> set[str]:
         listed = await self._list(JOB)
-        held = await self._holders(listed)
+        held = self._holders(listed)
         return {each["Labels"][JOB] for each in listed if _is_from_pool(each)} - held.keys()
 
     async def left(self) -> list[str]:
@@ -87,16 +86,17 @@ class Containers:
 
     async def close(self) -> None:
         await self._engine.close()
-        await self._repository.close()
 
-    async def _holders(self, containers: list[Any]) -> dict[str, Job]:
-        """Return the jobs that claimed warm containers among these, by container."""
-        return await self._repository.get_holders(c["Labels"][JOB] for c in containers if _is_from_pool(c))
+    def _holders(self, containers: list[Any]) -> dict[str, tuple[str, int]]:
+        """Return the attempts that claimed warm containers among these, by container."""
+        holders = tickets.holders(self._pool)
+        warm = [container["Labels"][JOB] for container in containers if _is_from_pool(container)]
+        return {workload: holders[workload] for workload in warm if workload in holders}
 
     async def _of(self, job_id: str) -> list[Any]:
         """Return the job's running containers."""
-        workload = (await self._repository.get(job_id)).workload
-        return await self._list(f"{JOB}={workload or job_id}", status="running")
+        claimed = (workload for workload, (holder, _) in tickets.holders(self._pool).items() if holder == job_id)
+        return await self._list(f"{JOB}={next(claimed, job_id)}", status="running")
 
     async def _list(self, *labels: str, status: str | None = None) -> list[Any]:
         filters = {"label": [self._label, *labels]} | ({} if status is None else {"status": [status]})
@@ -105,7 +105,7 @@ class Containers:
 
 
 def _is_from_pool(container: Any) -> bool:
-    return KIND in container["Labels"]
+    return PROFILE in container["Labels"]
 
 
 class Processes:

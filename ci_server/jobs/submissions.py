@@ -96,7 +96,7 @@ async def retry(services: Services, request: Request, job: Job) -> Job:
         try:
             await asyncio.to_thread(staging.link_upload, services.data.upload(job.id))
         except FileNotFoundError as exc:
-            await services.repository.get(job.id)  # Its upload goes when it is deleted: then it is not found.
+            await services.repository.get(job.id)  # The upload goes when the job is deleted: then it is not found.
             raise NotRetryable(
                 f"what was uploaded for job {job.id} is not kept any longer (CI_UPLOAD_RETENTION); "
                 "submit the project again"
@@ -113,7 +113,7 @@ async def retry(services: Services, request: Request, job: Job) -> Job:
 
 
 def _read_spec(raw: bytes) -> tuple[Spec, dict[str, Any]]:
-    """Return the form's field `spec`, and how it is shown."""
+    """Return the form's field `spec`, and its JSON form with secrets masked."""
     wanted = parse_json_object(raw, source="the field spec")
     return validated(Spec, as_written(wanted, raw), source="the field spec"), masked_spec(wanted)
 
@@ -130,7 +130,7 @@ def requested_job(raw: bytes, settings: Settings, accepted: Mapping[str, int]) -
 def _from_spec(
     job_type: JobType[Spec, Any], body: dict[str, Any], raw: bytes, settings: Settings, arrival: dict[str, int]
 ) -> NewJob:
-    """Return the job for a body with the fields of a spec beside `type`, below `payload`, or some here, some there."""
+    """Return the job for a body with the fields of a spec beside `type`, below `payload`, or in both places."""
     outer = {name: value for name, value in body.items() if name not in ("type", "payload")}
     inner = body.get("payload", {})
     if not isinstance(inner, dict):
@@ -196,7 +196,7 @@ def _invalid_field(path: str, message: str) -> InvalidRequest:
 
 @asynccontextmanager
 async def _while_connected(request: Request) -> AsyncIterator[None]:
-    """Raise ClientDisconnect into the context as soon as the client is gone. The body must have been read."""
+    """Raise ClientDisconnect in the context as soon as the client disconnects. The body must have been read."""
     interrupted = asyncio.timeout(None)
 
     async def watch() -> None:

@@ -18,7 +18,8 @@ from tests.engine.api import EngineAPI, require_engine
 
 
 @functools.cache
-def _image() -> str:
+def busybox() -> str:
+    """Return the image that tests run in."""
     return images.busybox_image(require_engine())
 
 
@@ -60,7 +61,7 @@ def docker_runtime(data: DataDirectory, **settings: Any) -> DockerRuntime:
 class DockerBench(RuntimeBench):
     @property
     def image(self) -> str:  # type: ignore[override]
-        return _image()
+        return busybox()
 
     @staticmethod
     async def open_runtime(data: DataDirectory) -> DockerRuntime:

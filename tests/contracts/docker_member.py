@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.system.trees import delete_tree
-from ci_controller.runtime.protocol import Phase
+from ci_controller.policy.verdicts import WorkloadPhase
 from tests.contracts.docker_bench import docker_runtime
 from tests.contracts.runtime_suite.trial import Trial, make_spec
 
@@ -38,13 +38,13 @@ async def main(socket: str, path: str, image: str) -> None:
     await runtime.open()
     one = Trial(runtime, make_spec(runtime, data, image, WRITES))
     assert (await one.execute()).exit_code == 0
-    assert await one.phase() is Phase.EXITED
+    assert await one.phase() is WorkloadPhase.EXITED
     await runtime.remove(one.key)
     try:
         delete_tree(one.run.path)
     except PermissionError:
         print("cannot be deleted by itself")
-    await runtime.reclaim(one.run.path)
+    await runtime.delete_tree(one.run.path)
     assert not os.path.lexists(one.run.path)
     print("reclaimed")
     await runtime.close()

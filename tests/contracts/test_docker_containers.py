@@ -9,8 +9,9 @@ import pytest
 from ci_common.errors import StartFault
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.system.processes import ProcessIdentity, this_process
+from ci_controller.policy.verdicts import WorkloadPhase
 from ci_controller.runtime.docker.containers import HELPER, INSTALLATION
-from ci_controller.runtime.protocol import Phase, Runtime, Workload
+from ci_controller.runtime.protocol import EngineStatus, Runtime
 from tests.contracts.docker_bench import (
     DockerBench,
     container_name,
@@ -30,23 +31,23 @@ class TestConsole(DockerBench):
 
     async def test_what_is_written_to_the_devices_is_in_the_log(self, trial: MakeTrial) -> None:
         one = trial("echo first; echo second >/dev/stderr; echo third | tee /dev/stderr >/dev/stdout", "echo last >&2")
-        assert await one.execute() == Workload(Phase.EXITED, exit_code=0)
+        assert await one.execute() == EngineStatus(WorkloadPhase.EXITED, exit_code=0)
         assert sorted(one.run.log.read_bytes().split()) == [b"first", b"last", b"second", b"third", b"third"]
 
     async def test_all_of_it_whatever_the_amount(self, trial: MakeTrial) -> None:
         one = trial("yes 0123456789 | head -c 20000000 >/dev/stdout")
-        assert await one.execute() == Workload(Phase.EXITED, exit_code=0)
+        assert await one.execute() == EngineStatus(WorkloadPhase.EXITED, exit_code=0)
         assert one.run.log.stat().st_size == 20_000_000
 
     async def test_an_image_without_cat(self, trial: MakeTrial) -> None:
         one = trial("echo said >/dev/stderr")
         one.run.job.write_bytes(one.run.job.read_bytes().replace(b"command -v cat", b"command -v no-such-program"))
-        assert await one.execute() == Workload(Phase.EXITED, exit_code=0)
+        assert await one.execute() == EngineStatus(WorkloadPhase.EXITED, exit_code=0)
         assert one.run.log.read_bytes() == b"said\n"
 
     async def test_a_process_left_over_that_holds_it_does_not_hold_up_the_job(self, trial: MakeTrial) -> None:
         one = trial("sleep 600 >/dev/stderr & echo done")
-        assert await one.execute() == Workload(Phase.EXITED, exit_code=0)
+        assert await one.execute() == EngineStatus(WorkloadPhase.EXITED, exit_code=0)
         assert one.run.log.read_bytes() == b"done\n"
 
 
@@ -90,7 +91,7 @@ class TestContainer(DockerBench):
         one = trial(f"{READY}; {FOREVER}")
         await one.running()
         engine.request("DELETE", f"/containers/{container_name(one.key)}", {"force": "1"})
-        assert await runtime.look(one.key) == Workload(Phase.ABSENT)
+        assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.ABSENT)
         assert await runtime.list_workloads() == []
         assert one.run.read_exit() is None
 
@@ -103,14 +104,14 @@ class TestContainer(DockerBench):
         elsewhere = DataDirectory(tmp_path / "elsewhere")
         elsewhere.create()
         other = await self.open_runtime(elsewhere)
-        assert await other.look(one.key) == Workload(Phase.ABSENT)
+        assert await other.look(one.key) == EngineStatus(WorkloadPhase.ABSENT)
         await other.start(one.key)
         await other.stop(one.key, 0)
         await other.remove(one.key)
         with pytest.raises(StartFault, match="another installation"):
             await other.create(one.spec)
         await other.close()
-        assert await one.phase() is Phase.RUNNING
+        assert await one.phase() is WorkloadPhase.RUNNING
 
     async def test_a_data_directory_the_engine_does_not_see(self, trial: MakeTrial, runtime: Runtime) -> None:
         one = trial("true")
@@ -138,7 +139,7 @@ class TestUser(DockerBench):
         one = trial(f"trap 'exit 7' TERM; {READY}; {FOREVER}")
         await one.running()
         await runtime.stop(one.key, 30)
-        assert await runtime.look(one.key) == Workload(Phase.EXITED, exit_code=7)
+        assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.EXITED, exit_code=7)
         record = one.run.read_exit()
         assert record is not None
         assert (record.code, record.terminated) == (7, True)
@@ -179,7 +180,7 @@ class TestCertificates(DockerBench):
         await runtime.open()
         one = Trial(runtime, make_spec(runtime, data, self.image, "ls /usr/local/share/ca-certificates"))
         assert (await one.execute()).exit_code != 0
-        assert "SSL_CERT_FILE" not in runtime.environment()
+        assert "SSL_CERT_FILE" not in runtime.describe(one.spec.plan, one.run).environment
         await runtime.remove(one.key)
         await runtime.close()
 
@@ -211,7 +212,7 @@ class TestHelpers(DockerBench):
         assert await runtime.list_workloads() == []
         standby = await self.open_runtime(data)
         assert len(containers_labelled(engine, *wanted)) == 1, "it may be in use, by the controller that leads"
-        await standby.tidy()
+        await standby.begin_term()
         assert containers_labelled(engine, *wanted) == []
         await standby.close()
 
@@ -222,7 +223,7 @@ class TestHelpers(DockerBench):
         body = {"Image": self.image, "Labels": labels, "Entrypoint": ["/bin/sh"]}
         helper = json.loads(engine.request("POST", "/containers/create", body=body))["Id"]
         standby = await self.open_runtime(data)
-        await standby.tidy()
+        await standby.begin_term()
         assert len(containers_labelled(engine, *(f"{name}={value}" for name, value in labels.items()))) == 1
         await standby.close()
         engine.request("DELETE", f"/containers/{helper}")

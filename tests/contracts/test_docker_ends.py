@@ -5,14 +5,15 @@ import json
 
 import pytest
 
-from ci_common.archives.unpack import UnpackLimits
 from ci_common.jobs import Job, State
 from ci_common.run_directory.layout import DataDirectory, ExitRecord
-from ci_common.system.disk import Ballast
+from ci_common.system.watch import FileWatcher
 from ci_common.times import utc_now
-from ci_controller.execution.workload_execution import WorkloadExecution
-from ci_controller.runtime.protocol import Phase, Runtime, Workload
+from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.run_directory.preparation import opened_gate
+from ci_controller.runtime.protocol import EngineStatus, LocalRuntime, Runtime
 from tests.contracts.docker_bench import DockerBench, container_name
+from tests.contracts.local_execution import execution_on
 from tests.contracts.runtime_suite.bench import MakeTrial
 from tests.contracts.runtime_suite.trial import Trial, make_spec
 from tests.engine.api import EngineAPI, require_engine
@@ -29,13 +30,6 @@ async def ended(one: Trial) -> tuple[ExitRecord, int]:
     """Return the record of a trial as soon as there is one, and the log's length then."""
     record = await eventually(one.run.read_exit, "the script has ended")
     return record, one.run.log_size()
-
-
-def execution_of(runtime: Runtime, data: DataDirectory) -> WorkloadExecution:
-    limits = UnpackLimits(bytes=1000, members=10, ratio=10)
-    return WorkloadExecution(
-        runtime, data, utc_now, limits=limits, check=lambda: None, ballast=Ballast(data.path / "db")
-    )
 
 
 def job_of(one: Trial) -> Job:
@@ -63,9 +57,9 @@ class TestEnds(DockerBench):
         await one.through_gate()
         await ended(one)
         await trial("exit 0").execute()
-        assert await one.phase() is Phase.RUNNING, "as long as another one takes from its beginning to its end"
-        with execution_of(runtime, data).letting_go(job_of(one)):
-            assert await one.exited() == Workload(Phase.EXITED, exit_code=3)
+        assert await one.phase() is WorkloadPhase.RUNNING, "as long as another one takes from its beginning to its end"
+        with opened_gate(one.run):
+            assert await one.exited() == EngineStatus(WorkloadPhase.EXITED, exit_code=3)
 
     async def test_a_script_that_could_not_write_its_end_stays_for_nobody(
         self, trial: MakeTrial, runtime: Runtime
@@ -73,20 +67,20 @@ class TestEnds(DockerBench):
         one = trial("mkdir ../exit; exit 3")
         await one.to_gate()
         await one.through_gate()
-        assert await one.exited() == Workload(Phase.EXITED, exit_code=3)
+        assert await one.exited() == EngineStatus(WorkloadPhase.EXITED, exit_code=3)
 
     @pytest.mark.parametrize("left", ["", "rm ../gate; ", "rm ../gate; : >../gate; "], ids=["whole", "gone", "other"])
     async def test_a_stop_waits_for_nothing_that_stays(
-        self, trial: MakeTrial, runtime: Runtime, data: DataDirectory, left: str
+        self, trial: MakeTrial, runtime: LocalRuntime, data: DataDirectory, left: str
     ) -> None:
         """Whether the job has ended by itself, as here, or by the stop."""
         one = trial(f"{left}exit 3")
         await one.to_gate()
         await one.through_gate()
         await ended(one)
-        async with asyncio.timeout(PATIENCE):
-            await execution_of(runtime, data).stop(job_of(one), 600)
-        assert await one.phase() is Phase.EXITED
+        async with FileWatcher() as watcher, asyncio.timeout(PATIENCE):
+            await execution_on(runtime, data, watcher).stop(job_of(one), 600)
+        assert await one.phase() is WorkloadPhase.EXITED
 
     async def test_a_signal_does_not_end_the_waiting_for_the_console(
         self, runtime: Runtime, data: DataDirectory, engine: EngineAPI

@@ -14,8 +14,9 @@ from ci_common.errors import RuntimeUnavailable
 from ci_common.jobs import new_job_id
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
+from ci_controller.policy.verdicts import WorkloadPhase
 from ci_controller.runtime.docker import DockerRuntime
-from ci_controller.runtime.protocol import Phase, Runtime, WorkloadKey
+from ci_controller.runtime.protocol import Runtime, WorkloadKey
 from tests.contracts.docker_bench import DockerBench, docker_runtime, installation_of
 from tests.contracts.runtime_suite.bench import FOREVER, READY, MakeTrial
 from tests.contracts.runtime_suite.trial import make_spec
@@ -25,7 +26,7 @@ from tests.helpers.waiting import PATIENCE, eventually
 
 KEY = WorkloadKey(new_job_id(), 1)
 CALLS: dict[str, Callable[[Runtime], Awaitable[object]]] = {
-    "ping": lambda runtime: runtime.ping(),
+    "open": lambda runtime: runtime.open(),
     "has_image": lambda runtime: runtime.has_image("some:image"),
     "pull": lambda runtime: runtime.pull("some:image", lambda line: None),
     "start": lambda runtime: runtime.start(KEY),
@@ -61,8 +62,8 @@ class TestEngineGone(DockerBench):
         yield runtime
         await runtime.close()
         sweeper = await self.open_runtime(data)
-        for sighting in await sweeper.list_workloads():
-            await sweeper.remove(sighting.key)
+        for each in await sweeper.list_workloads():
+            await sweeper.remove(each.key)
         await sweeper.close()
 
     @pytest.mark.parametrize("call", CALLS)
@@ -86,7 +87,7 @@ class TestEngineGone(DockerBench):
         with pytest.raises(RuntimeUnavailable):
             await runtime.look(one.key)
         await relay.open()
-        assert await one.phase() is Phase.RUNNING
+        assert await one.phase() is WorkloadPhase.RUNNING
 
     async def test_an_engine_that_goes_ends_the_events(self, runtime: Runtime, relay: Relay, trial: MakeTrial) -> None:
         async with aclosing(runtime.events()) as events, asyncio.timeout(PATIENCE):

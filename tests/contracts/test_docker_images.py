@@ -17,8 +17,9 @@ from ci_common.errors import (
     StartFault,
 )
 from ci_common.run_directory.layout import DataDirectory
+from ci_controller.policy.verdicts import WorkloadPhase
 from ci_controller.runtime.docker.images import Images
-from ci_controller.runtime.protocol import Phase, Runtime, Workload
+from ci_controller.runtime.protocol import EngineStatus, Runtime
 from tests.contracts.docker_bench import DockerBench, containers_labelled, remove_image
 from tests.contracts.runtime_suite.bench import MakeTrial
 from tests.contracts.runtime_suite.trial import Trial, make_spec
@@ -49,7 +50,7 @@ class TestPull(DockerBench):
         await runtime.pull(served, lines.append)
         assert await runtime.has_image(served)
         one = Trial(runtime, make_spec(runtime, data, served, "ls -l /noise | tr -s ' ' | cut -d' ' -f5"))
-        assert await one.execute() == Workload(Phase.EXITED, exit_code=0)
+        assert await one.execute() == EngineStatus(WorkloadPhase.EXITED, exit_code=0)
         assert one.run.log.read_text() == f"{len(NOISE)}\n"
         await runtime.remove(one.key)
 
@@ -70,7 +71,7 @@ class TestPull(DockerBench):
         with registry.stalled() as stalled:
             pull = asyncio.create_task(runtime.pull(served, lambda line: None))
             await stalled.wait()
-            assert await trial("true").execute() == Workload(Phase.EXITED, exit_code=0)
+            assert await trial("true").execute() == EngineStatus(WorkloadPhase.EXITED, exit_code=0)
             assert not pull.done()
         await pull
 
@@ -169,7 +170,7 @@ class TestFaults(DockerBench):
         with pytest.raises(StartFault, match=f"has a volume at {re.escape(where)}, where it hides"):
             await runtime.create(spec)
         assert await runtime.list_workloads() == []
-        assert await runtime.kind_of(spec.plan) is None, "none waits for such a job either"
+        assert await runtime.profile_of(spec.plan) is None, "none waits for such a job either"
 
     @pytest.mark.parametrize("path", ["/data", "/ci", "/cinema"])
     async def test_a_volume_elsewhere_hides_nothing(

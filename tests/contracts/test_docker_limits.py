@@ -6,8 +6,9 @@ import pytest
 
 from ci_common.errors import LimitUnenforceable, StartFault
 from ci_common.run_directory.layout import DataDirectory
+from ci_controller.policy.verdicts import WorkloadPhase
 from ci_controller.runtime.docker import engine as docker_engine
-from ci_controller.runtime.protocol import Phase, Runtime, Workload
+from ci_controller.runtime.protocol import EngineStatus, Runtime
 from tests.contracts.docker_bench import DockerBench, inspect_container
 from tests.contracts.runtime_suite.bench import MakeTrial
 from tests.contracts.runtime_suite.trial import Trial, make_spec
@@ -29,12 +30,12 @@ class TestLimits(DockerBench):
     async def test_memory(self, trial: MakeTrial, runtime: Runtime) -> None:
         one = trial("tail /dev/zero", limits={"memory": "16m"})
         workload = await one.execute()
-        assert workload == Workload(Phase.EXITED, exit_code=137, out_of_memory=True)
+        assert workload == EngineStatus(WorkloadPhase.EXITED, exit_code=137, out_of_memory=True)
         assert kills(one) > 0
 
     async def test_memory_that_suffices_is_not_reported(self, trial: MakeTrial) -> None:
         one = trial("kill -9 $(sh -c 'echo $PPID')", limits={"memory": "16m"})
-        assert await one.execute() == Workload(Phase.EXITED, exit_code=137, out_of_memory=False)
+        assert await one.execute() == EngineStatus(WorkloadPhase.EXITED, exit_code=137, out_of_memory=False)
         assert kills(one) == 0
 
     async def test_a_child_that_needed_too_much_memory(self, trial: MakeTrial) -> None:
@@ -45,7 +46,7 @@ class TestLimits(DockerBench):
 
     async def test_a_later_step_is_not_blamed_for_an_earlier_one(self, trial: MakeTrial) -> None:
         one = trial("tail /dev/zero || true", "kill -9 $$", limits={"memory": "16m"})
-        assert await one.execute() == Workload(Phase.EXITED, exit_code=137, out_of_memory=True)
+        assert await one.execute() == EngineStatus(WorkloadPhase.EXITED, exit_code=137, out_of_memory=True)
         assert kills(one) == 0
 
     async def test_memory_has_no_swap_behind_it(self, trial: MakeTrial, engine: EngineAPI) -> None:
@@ -57,7 +58,7 @@ class TestLimits(DockerBench):
     async def test_processes_are_the_jobs_own(self, trial: MakeTrial) -> None:
         # The step's own shell is one of them; `sleep` another.
         enough = trial("sleep 0", limits={"pids": 2})
-        assert await enough.execute() == Workload(Phase.EXITED, exit_code=0)
+        assert await enough.execute() == EngineStatus(WorkloadPhase.EXITED, exit_code=0)
         too_many = trial("sleep 0.2 & sleep 0.2 & sleep 0.2 & wait", limits={"pids": 2})
         assert (await too_many.execute()).exit_code != 0
         assert b"fork" in too_many.run.log.read_bytes()
@@ -95,12 +96,15 @@ class TestLimits(DockerBench):
             pytest.skip("this engine's storage might be able to")
         monkeypatch.setattr(docker_engine, "_LIMITING_STORAGE", {("overlay2", below)})
         await runtime.open()
-        assert await trial("true", limits={"workspace": "1g"}).execute() == Workload(Phase.EXITED, exit_code=0)
+        assert await trial("true", limits={"workspace": "1g"}).execute() == EngineStatus(
+            WorkloadPhase.EXITED, exit_code=0
+        )
 
     async def test_a_limit_that_the_kernel_does_not_know(
         self, trial: MakeTrial, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(docker_engine, "_ENFORCING", {"pids": "NoSuchTrait", "memory": "Debug"})
+        await runtime.close()
         await runtime.open()
         await runtime.create(trial("true", limits={"pids": 10}).spec)
         with pytest.raises(LimitUnenforceable, match=r"limits\.memory would do nothing"):

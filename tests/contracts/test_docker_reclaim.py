@@ -60,7 +60,7 @@ class TestReclaim(DockerBench):
         await runtime.close()
 
     async def test_what_is_gone_already(self, runtime: Runtime, data: DataDirectory) -> None:
-        await runtime.reclaim(data.job("never was"))
+        await runtime.delete_tree(data.job("never was"))
 
     @pytest.mark.parametrize("place", ["jobs/j/1/workspace", "jobs/j/1/a\nb\udcff", "jobs/j/1", "jobs/j", "pool/w"])
     async def test_the_engine_deletes_a_tree_of_any_depth(
@@ -74,7 +74,7 @@ class TestReclaim(DockerBench):
         os.mkfifo(tree / "pipe")
         beside = tree.with_name("beside")
         beside.mkdir()
-        await unable.reclaim(tree)
+        await unable.delete_tree(tree)
         assert os.listdir(tree.parent) == ["beside"]
         assert (canary / "inner").is_dir()
         assert containers_labelled(engine, f"ci-server.installation={installation_of(data)}", HELPER) == []
@@ -86,7 +86,7 @@ class TestReclaim(DockerBench):
         run = data.run("j", 1)
         run.path.mkdir(parents=True)
         run.workspace.symlink_to(tmp_path / "canary")
-        await unable.reclaim(run.workspace)
+        await unable.delete_tree(run.workspace)
         assert not os.path.lexists(run.workspace)
         assert (tmp_path / "canary" / "inner").is_dir()
 
@@ -97,7 +97,7 @@ class TestReclaim(DockerBench):
         data.job("j").mkdir(parents=True)
         data.run("j", 1).path.symlink_to(tmp_path / "canary")
         with pytest.raises((OSError, RuntimeFault)):
-            await unable.reclaim(data.run("j", 1).workspace)
+            await unable.delete_tree(data.run("j", 1).workspace)
         assert (tmp_path / "canary" / "workspace" / "inner").is_dir()
 
     async def test_another_image_of_that_name_is_not_used(
@@ -107,7 +107,7 @@ class TestReclaim(DockerBench):
         repository, _, tag = EMPTY_IMAGE.partition(":")
         engine.request("POST", f"/images/{self.image}/tag", {"repo": repository, "tag": tag})
         data.job("j").mkdir(parents=True)
-        await unable.reclaim(data.job("j"))
+        await unable.delete_tree(data.job("j"))
         assert not data.job("j").exists()
         inspected = json.loads(engine.request("GET", f"/images/{EMPTY_IMAGE}/json"))
         assert inspected["Size"] == 0
@@ -122,4 +122,4 @@ class TestReclaim(DockerBench):
         monkeypatch.setattr(unable._cleaner._engine, "send", refuse)
         data.job("j").mkdir(parents=True)
         with pytest.raises(StartFault, match=r"the engine cannot delete .*: not today"):
-            await unable.reclaim(data.job("j"))
+            await unable.delete_tree(data.job("j"))

@@ -5,8 +5,8 @@ import pytest
 from ci_common.errors import LimitUnenforceable
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
+from ci_controller.policy.verdicts import WorkloadPhase
 from ci_controller.runtime.process.runtime import ProcessRuntime
-from ci_controller.runtime.protocol import Phase
 from tests.contracts.runtime_suite import RuntimeContract
 from tests.contracts.runtime_suite.bench import MakeTrial
 
@@ -25,10 +25,10 @@ class TestProcessRuntime(RuntimeContract):
         one = trial("true", limits=limits)
         with pytest.raises(LimitUnenforceable, match=rf"limits\.{next(iter(limits))} would do nothing"):
             await one.runtime.create(one.spec)
-        assert await one.phase() is Phase.ABSENT
+        assert await one.phase() is WorkloadPhase.ABSENT
 
     async def test_or_ignored_where_the_settings_say_so(self, trial: MakeTrial, data: DataDirectory) -> None:
         one = trial("true", limits={"memory": "1g", "cpus": 1, "pids": 10})
         lenient = ProcessRuntime(Settings(data_dir=data.path, unenforced_limits="ignore"), data)
         await lenient.create(one.spec)
-        assert await one.phase() is Phase.CREATED
+        assert await one.phase() is WorkloadPhase.CREATED

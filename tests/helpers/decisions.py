@@ -1,16 +1,16 @@
-"""Deciding on one job at one sight of it, in a few words."""
+"""Deciding on one job at one phase of it, in a few words."""
 
 from datetime import UTC, datetime, timedelta
 
 from ci_common.jobs import Job, ReasonCode, State
 from ci_common.run_directory.layout import ExitRecord
 from ci_controller.plan import Action, Complete, plan
-from ci_controller.policy.limits import Bounds
-from ci_controller.policy.verdicts import Observed, Sight, Verdict
+from ci_controller.policy.limits import JobLimits
+from ci_controller.policy.verdicts import Observation, Verdict, WorkloadPhase
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 TIMEOUT = 100.0
-BOUNDS = Bounds(timeout=TIMEOUT)
+LIMITS = JobLimits(timeout=TIMEOUT)
 
 
 def job(state: State, *, cancelled: bool = False, stopping: ReasonCode | None = None) -> Job:
@@ -25,13 +25,13 @@ def job(state: State, *, cancelled: bool = False, stopping: ReasonCode | None = 
     )
 
 
-def seen(sight: Sight, code: int | None = None, **more: object) -> Observed:
+def seen(phase: WorkloadPhase, code: int | None = None, **more: object) -> Observation:
     exit_record = None if code is None else ExitRecord(code, terminated=bool(more.pop("terminated", False)))
-    return Observed(sight, exit=exit_record, **more)  # type: ignore[arg-type]
+    return Observation(phase, exit=exit_record, **more)  # type: ignore[arg-type]
 
 
-def decide(j: Job, s: Observed, *, after: float = 1.0, bounds: Bounds = BOUNDS) -> Action:
-    return plan(j, s, T0 + timedelta(seconds=after), bounds=bounds)
+def decide(j: Job, s: Observation, *, after: float = 1.0, limits: JobLimits = LIMITS) -> Action:
+    return plan(j, s, T0 + timedelta(seconds=after), limits=limits)
 
 
 def verdict(action: Action) -> Verdict:

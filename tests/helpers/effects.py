@@ -38,7 +38,7 @@ READS = frozenset(
             "metrics",
             "stage_times",
         ),
-        *("look", "list_workloads", "has_image", "kind_of", "is_cleared", "is_there", "has_workspace"),
+        *("look", "list_workloads", "has_image", "profile_of", "begin_term", "is_cleared", "is_there", "has_workspace"),
         *("open", "close"),
     }
 )

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from ci_common.jobs import Job, NewJob, State, new_job_id
+from ci_common.run_directory import tickets
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan, PlannedStep, Retry
 from ci_common.times import utc_now
 from ci_controller.main import Parts, assembled, control
 from ci_controller.run_directory.preparation import prepare_gate
-from ci_controller.runtime.protocol import WAITING, Runtime, WorkloadKey, WorkloadSpec
+from ci_controller.runtime.protocol import WAITING, LocalRuntime, WorkloadKey, WorkloadSpec
 from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.waiting import PATIENCE, eventually
 
@@ -122,7 +123,7 @@ class Installation:
         return False
 
     @asynccontextmanager
-    async def runtime_of_its_own(self) -> AsyncIterator[Runtime]:
+    async def runtime_of_its_own(self) -> AsyncIterator[LocalRuntime]:
         """Yield this installation's runtime, to look at it without being a controller."""
         async with assembled(self.settings) as parts:
             runtime = parts.runtimes[self.runtime]
@@ -160,9 +161,10 @@ async def leave_waiting(installation: Installation, plan: ExecutionPlan) -> str:
         data.pool.mkdir(mode=0o700, exist_ok=True)
         prepare_gate(run, has_console=runtime.has_console)
         key = WorkloadKey(workload, WAITING)
-        await runtime.create(WorkloadSpec(key, run, plan, await runtime.kind_of(plan)))
+        await runtime.create(WorkloadSpec(key, run, plan, await runtime.profile_of(plan)))
         await runtime.start(key)
     await eventually(run.is_waiting, "a container waits")
+    tickets.offer(data.pool, workload)
     return workload
 
 
@@ -180,7 +182,7 @@ def installation_of(directory: Path, runtime: str, image: str) -> Installation:
     return Installation(directory, runtime, image, environment)
 
 
-async def nothing_left(runtime: Runtime) -> None:
+async def nothing_left(runtime: LocalRuntime) -> None:
     """Return once the runtime has no workload of this installation any more."""
 
     async def is_empty() -> bool:

@@ -4,16 +4,15 @@ from pathlib import Path
 from typing import cast
 
 from ci_common.errors import LeadershipLost
-from ci_common.jobs import Job, NewJob, StartWay, State, new_job_id
+from ci_common.jobs import new_job_id
+from ci_common.run_directory import tickets
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
 from ci_common.system.watch import FileWatcher
-from ci_common.times import utc_now
 from ci_controller.job_writer import JobWriter
-from ci_controller.pool import Handover, Pool
-from ci_controller.runtime.guarded import GuardedRuntime
-from ci_controller.runtime.protocol import Runtime
+from ci_controller.pool import Pool
+from ci_controller.runtime.protocol import LocalRuntime, WorkloadKey, guarded
 from tests.helpers.scripts import plan_of, shell_steps
 from tests.helpers.waiting import eventually
 from tests.helpers.waiting_runtime import WaitingRuntime
@@ -23,7 +22,7 @@ OTHER = PLAN.model_copy(update={"image": "other"})
 
 
 class Place:
-    """A pool of three, two of a kind, with all that it needs."""
+    """A pool of three, two of a profile, with all that it needs."""
 
     def __init__(self, tmp_path: Path, writer: JobWriter, watcher: FileWatcher) -> None:
         self.settings = Settings.from_env(
@@ -47,7 +46,7 @@ class Place:
         """Return a pool as the next controller has one."""
         return Pool(
             self.settings,
-            runtime=GuardedRuntime(cast(Runtime, self.runtime), self.check),
+            runtime=guarded(cast(LocalRuntime, self.runtime), self.check),
             data=self.data,
             writer=self.writer,
             watcher=self.watcher,
@@ -55,25 +54,19 @@ class Place:
             memory_percent=lambda: self.memory,
         )
 
-    def handover(self, pool: Pool) -> Handover:
-        return Handover(pool, self.writer)
-
     def check(self) -> None:
         if not self.leads:
-            raise LeadershipLost("somebody else leads")
+            raise LeadershipLost("another controller leads")
 
-    async def sort(self, pool: Pool) -> tuple[list[Job], list[str]]:
-        held, strangers = await self.handover(pool).sort(await self.runtime.list_workloads())
-        return held, [sighting.key.job_id for sighting in strangers]
+    async def adopt(self, pool: Pool) -> list[WorkloadKey]:
+        return await pool.adopt(await self.runtime.list_workloads())
 
-    async def starting(self, workload: str) -> Job:
-        """Store a job that took this workload."""
-        repository = self.writer.repository
-        job = await repository.add(NewJob(id=new_job_id(), type="container", submit_time=utc_now()), max_queued=100)
-        return await self.writer.write(job, state=State.STARTING, workload=workload, start_way=StartWay.WARM)
+    def holder(self, workload: str) -> tuple[str, int] | None:
+        """Return the attempt that has claimed the workload, by its ticket."""
+        return next((each.holder for each in tickets.read(self.data.pool) if each.workload == workload), None)
 
     async def waiting(self, number: int, image: str = "one") -> None:
-        """Return once so many of this kind wait, by the pool's own word."""
+        """Return once so many of this profile wait, as the pool publishes it."""
 
         async def told() -> bool:
             state = await self.writer.repository.pool()
@@ -81,15 +74,24 @@ class Place:
 
         await eventually(told, f"{number} of {image} wait")
 
+    def left_in_pool(self) -> set[str]:
+        return {path.name for path in self.data.pool.iterdir()}
 
-async def take(pool: Pool, plan: ExecutionPlan) -> str | None:
-    """Do as the scheduler does for a job that starts."""
-    kind = await pool.kind_of(plan)
-    return None if kind is None else pool.take(kind, plan)
+
+async def take(pool: Pool, plan: ExecutionPlan, key: WorkloadKey | None = None) -> str | None:
+    """Do as an attempt that starts; return what it gets."""
+    workload = await pool.claim(key or WorkloadKey(new_job_id(), 1), plan)
+    return None if workload is None else workload.job_id
+
+
+def make_busy_for_a_moment(pool: Pool) -> None:
+    """An attempt waits for the engine, and then has started."""
+    key = WorkloadKey(new_job_id(), 1)
+    pool.note_starting(key)
+    pool.note_started(key)
 
 
 async def used(place: Place, *plans: ExecutionPlan) -> None:
     for plan in plans:
         await take(place.pool, plan)
-    place.pool.note_load(busy=True)
-    place.pool.note_load(busy=False)
+    make_busy_for_a_moment(place.pool)

@@ -3,22 +3,25 @@
 import asyncio
 from collections import Counter
 
+from ci_common.spec import ExecutionPlan
 from ci_controller.runtime.protocol import Progress
 
 
 class ScriptedImages:
-    """The image half of a `Runtime`: pulls go on until the test ends them."""
+    """An `ImageStore` whose pulls go on until the test ends them."""
 
     name = "scripted"
 
     def __init__(self, *present: str) -> None:
         self.present = set(present)
+        self.questions = 0
         self.pulls: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
         self._pulling: dict[str, tuple[asyncio.Future[None], Progress]] = {}
         self._begun = asyncio.Condition()
 
     async def has_image(self, image: str) -> bool:
+        self.questions += 1
         return image in self.present
 
     async def pull(self, image: str, progress: Progress) -> None:
@@ -33,6 +36,9 @@ class ScriptedImages:
         finally:
             self.ended[image] += 1
             del self._pulling[image]
+
+    async def profile_of(self, plan: ExecutionPlan, *, lately: bool = True) -> None:
+        """Nothing can wait here."""
 
     async def pulling(self, image: str) -> None:
         """Return once a pull of `image` is under way."""

@@ -8,15 +8,16 @@ from pathlib import Path
 from ci_common.run_directory.layout import RunDirectory
 from ci_common.spec import ExecutionPlan
 from ci_common.system.trees import delete_tree
-from ci_controller.runtime.protocol import Phase, Sighting, Workload, WorkloadKey, WorkloadSpec
+from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.runtime.protocol import EngineStatus, ListedWorkload, Surroundings, WorkloadKey, WorkloadSpec
 
 
 @dataclass
 class WaitingRuntime:
     """The half of a `Runtime` that a pool uses."""
 
-    kinds: dict[str, str | None] = field(default_factory=dict)
-    """The kind by image; by default the image's name."""
+    profiles: dict[str, str | None] = field(default_factory=dict)
+    """The profile by image; by default the image's name."""
     specs: dict[WorkloadKey, WorkloadSpec] = field(default_factory=dict)
     """What exists."""
     created: list[WorkloadKey] = field(default_factory=list)
@@ -27,9 +28,13 @@ class WaitingRuntime:
     name = "docker"
     isolated = True
     has_console = True
+    can_wait = True
 
-    async def kind_of(self, plan: ExecutionPlan) -> str | None:
-        return self.kinds.get(plan.image, plan.image)
+    def describe(self, plan: ExecutionPlan, run: RunDirectory) -> Surroundings:
+        return Surroundings(Path("/ci"), {})
+
+    async def profile_of(self, plan: ExecutionPlan, *, lately: bool = True) -> str | None:
+        return self.profiles.get(plan.image, plan.image)
 
     async def create(self, spec: WorkloadSpec) -> None:
         self.tried += 1
@@ -43,25 +48,28 @@ class WaitingRuntime:
         self.readers[key] = os.open(run.gate, os.O_RDONLY | os.O_NONBLOCK)
         run.waiting.touch()
 
+    async def stop(self, key: WorkloadKey, grace: float, run: RunDirectory | None = None) -> None:
+        self.die(key)
+
     def die(self, key: WorkloadKey) -> None:
         """End a workload, as somebody else might."""
         if key in self.readers:
             os.close(self.readers.pop(key))
 
-    async def look(self, key: WorkloadKey) -> Workload:
+    async def look(self, key: WorkloadKey) -> EngineStatus:
         if key not in self.specs:
-            return Workload(Phase.ABSENT)
-        return Workload(Phase.RUNNING) if key in self.readers else Workload(Phase.EXITED, 143)
+            return EngineStatus(WorkloadPhase.ABSENT)
+        return EngineStatus(WorkloadPhase.RUNNING) if key in self.readers else EngineStatus(WorkloadPhase.EXITED, 143)
 
-    async def remove(self, key: WorkloadKey) -> None:
+    async def remove(self, key: WorkloadKey, *, only_exited: bool = False) -> None:
         self.die(key)
         self.specs.pop(key, None)
 
-    async def reclaim(self, path: Path) -> None:
+    async def delete_tree(self, path: Path) -> None:
         delete_tree(path)
 
-    async def list_workloads(self) -> list[Sighting]:
-        return [Sighting(key, datetime.now(UTC), spec.kind) for key, spec in self.specs.items()]
+    async def list_workloads(self) -> list[ListedWorkload]:
+        return [ListedWorkload(key, datetime.now(UTC), spec.profile) for key, spec in self.specs.items()]
 
     def run_of(self, key: WorkloadKey) -> RunDirectory:
         return self.specs[key].run

@@ -12,14 +12,28 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from ci_common.jobs import Attempt, Conclusion, Job, StartWay, State
+from ci_common.jobs import Attempt, Conclusion, Job, State
 from ci_common.run_directory.layout import ExitRecord
 from ci_common.spec import Retry
-from ci_controller import plan as steps
-from ci_controller.plan import Action, plan
-from ci_controller.policy.limits import Bounds
-from ci_controller.policy.verdicts import Observed, Sight, Verdict
-from tests.helpers.world_runs import Run, Workload, end, sight_of
+from ci_controller.plan import (
+    Action,
+    Adopt,
+    Complete,
+    Done,
+    MarkRunning,
+    MarkStarting,
+    MarkStopping,
+    Prepare,
+    ReleaseGate,
+    Remove,
+    Requeue,
+    Start,
+    Stop,
+    plan,
+)
+from ci_controller.policy.limits import JobLimits
+from ci_controller.policy.verdicts import Observation, Verdict, WorkloadPhase
+from tests.helpers.world_runs import Run, Workload, end, phase_of
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 TICK = timedelta(seconds=5)
@@ -33,14 +47,10 @@ class World:
 
     code: int | None
     retry: Retry
-    bounds: Bounds = field(default_factory=lambda: Bounds(timeout=100.0))
+    limits: JobLimits = field(default_factory=lambda: JobLimits(timeout=100.0))
     now: datetime = T0
     waiting: int = 0
     """How many workloads wait in the pool."""
-    moves_in_first: bool = True
-    """Of two effects that come at the same time, which lasts first."""
-    is_unpacked: bool = True
-    """Nothing is left to prepare for a workload that the job takes from the pool."""
     row: Job = field(init=False)
     runs: dict[int, Run] = field(default_factory=lambda: {1: Run()})
     code_starts: Counter[int] = field(default_factory=Counter)
@@ -59,7 +69,9 @@ class World:
 
     def lose_workload(self, attempt: int, *, removed: bool) -> None:
         run = self.runs[attempt]
-        if run.workload is not None and run.workload.sight is not Sight.EXITED:
+        if run.claimed is not None and run.workload is None:
+            end(run.claimed, 137)
+        if run.workload is not None and run.workload.phase is not WorkloadPhase.EXITED:
             run.lost = True
             end(run.workload, 137)
         if removed:
@@ -75,14 +87,14 @@ class World:
                 self._progress(attempt, run, run.workload)
 
     def _progress(self, attempt: int, run: Run, workload: Workload) -> None:
-        if workload.sight is Sight.BOOTING:
+        if workload.phase is WorkloadPhase.BOOTING:
             if run.started or run.exit is not None:
                 end(workload, 1)
             else:
-                run.waiting, workload.sight = object(), Sight.AT_GATE
-        elif workload.sight is Sight.RUNNING and run.exit is not None:
+                run.waiting, workload.phase = object(), WorkloadPhase.AT_GATE
+        elif workload.phase is WorkloadPhase.RUNNING and run.exit is not None:
             end(workload, run.exit.code)
-        elif workload.sight is Sight.RUNNING and (self.code is not None or workload.told_to_end):
+        elif workload.phase is WorkloadPhase.RUNNING and (self.code is not None or workload.told_to_end):
             code = 143 if self.code is None else self.code
             run.exit = ExitRecord(code, terminated=workload.told_to_end, oom_kills=0, last=True)
 
@@ -97,8 +109,8 @@ class World:
         resting = True
         for attempt in sorted(self.runs):
             job = self.row.as_of(attempt)
-            action = plan(job, self._look(attempt, job), self.now, bounds=self.bounds, retry=self.retry)
-            resting = resting and isinstance(action, steps.Rest)
+            action = plan(job, self._look(attempt, job), self.now, limits=self.limits, retry=self.retry)
+            resting = resting and isinstance(action, Done)
             for effect in self._effects(action, attempt, job):
                 if fails_at == 0:
                     self._starts.clear()
@@ -114,17 +126,16 @@ class World:
         """Let a controller go on that was stopped; what comes after that effect it does not do, being no leader."""
         self.late.pop(0)()
 
-    def _look(self, attempt: int, job: Job) -> Observed:
+    def _look(self, attempt: int, job: Job) -> Observation:
         run = self.runs[attempt]
-        return Observed(
-            sight_of(run, job),
+        return Observation(
+            phase_of(run, job),
             exit=run.exit,
             started=run.started,
             workload_exit_code=run.workload.exit_code if run.workload else None,
             booting_since=self.now,
             starts=self._starts[attempt],
-            ready=run.pooled and self.is_unpacked,
-            cleared=job.state is not State.COMPLETED or not (run.files or run.pooled),
+            cleaned=job.state is not State.COMPLETED or not (run.files or run.claimed),
         )
 
     def _effects(self, action: Action, attempt: int, job: Job) -> list[Effect]:
@@ -133,52 +144,49 @@ class World:
     def _writes(self, action: Action, attempt: int, job: Job) -> list[Effect]:
         """Return the effects of an action that begins with a write to the row."""
         match action:
-            case steps.MarkStarting() if self.waiting:
-                return [partial(self._take, job)]
-            case steps.MarkStarting():
+            case MarkStarting():
                 return [partial(self._write, job, state=State.STARTING)]
-            case steps.MoveOut():
-                run = self.runs[attempt]
-                cold = partial(self._write, job, workload=None, start_way=StartWay.COLD)
-                return [partial(self._move_out, run, run.waiting), cold]
-            case steps.MoveInRunning():
-                begin = partial(self._write, job, state=State.RUNNING, start_time=self.now)
-                move_in = partial(self._move_in, self.runs[attempt])
-                both = [move_in, begin] if self.moves_in_first else [begin, move_in]
-                return [*both, partial(self._open_gate, attempt)]
-            case steps.MarkRunning():
+            case MarkRunning():
                 begin = partial(self._write, job, state=State.RUNNING, start_time=self.now)
                 return [begin, partial(self._open_gate, attempt)]
-            case steps.Adopt():
+            case Adopt():
                 return [partial(self._write, job, state=State.RUNNING, start_time=self.now)]
-            case steps.MarkStopping(code):
+            case MarkStopping(code):
                 return [partial(self._write, job, stop_code=code)]
-            case steps.Complete(verdict):
+            case Complete(verdict):
                 end = {"conclusion": verdict.conclusion, "reason": verdict.reason, "exit_code": verdict.exit_code}
                 return [partial(self._write, job, state=State.COMPLETED, end_time=self.now, **end)]
-            case steps.TryAgain(verdict, retry):
-                return [partial(self._try_again, job, verdict, retry)]
+            case Requeue(verdict, retry):
+                return [partial(self._requeue, job, verdict, retry)]
         return []
 
     def _acts(self, action: Action, attempt: int) -> list[Effect]:
         """Return the effects of an action on the workload and its files."""
         run = self.runs[attempt]
         match action:
-            case steps.Create():
-                return [partial(self._prepare, run), partial(self._create, run)]
-            case steps.Start():
+            case Prepare():
+                return self._preparations(run)
+            case Start():
                 return [partial(self._start, attempt)]
-            case steps.MoveIn():
-                return [partial(self._move_in, run)]
-            case steps.OpenGate():
+            case ReleaseGate():
                 return [partial(self._open_gate, attempt)]
-            case steps.Stop():
+            case Stop():
                 return [partial(self._stop, run)]
-            case steps.Discard():
-                return [partial(self._discard, run, run.workload, run.waiting)]
-            case steps.Remove():
+            case Remove():
                 return [partial(self._stop, run), partial(self._clear, run), partial(self._remove, run)]
         return []
+
+    def _preparations(self, run: Run) -> list[Effect]:
+        """Return the effects of `prepare`: something that waits is claimed and moved, or else a workload is made."""
+        alone = [partial(self._discard, run, run.workload, run.waiting), partial(self._prepare, run)]
+        alone.append(partial(self._create, run))
+        if run.files:
+            return alone
+        if run.claimed is not None and run.claimed.phase is WorkloadPhase.EXITED:
+            return [partial(self._release, run, run.claimed), *alone]
+        if run.claimed is not None or self.waiting:
+            return [partial(self._claim, run), partial(self._move_in, run)]
+        return alone
 
     def _write(self, seen: Job, **changes: Any) -> bool:
         if seen.version != self.row.version or seen.attempt != self.row.attempt:
@@ -190,7 +198,7 @@ class World:
         )
         return True
 
-    def _try_again(self, seen: Job, verdict: Verdict, retry: Retry) -> bool:
+    def _requeue(self, seen: Job, verdict: Verdict, retry: Retry) -> bool:
         ended = Attempt(
             number=seen.attempt,
             conclusion=verdict.conclusion,
@@ -198,8 +206,6 @@ class World:
             reason=verdict.reason,
             exit_code=verdict.exit_code,
             start_time=seen.start_time,
-            start_way=seen.start_way,
-            workload=seen.workload,
         )
         done = self._write(
             seen,
@@ -207,8 +213,6 @@ class World:
             attempt=seen.attempt + 1,
             earlier_attempts=(*seen.earlier_attempts, ended),
             not_before=self.now + timedelta(seconds=retry.longest_pause(seen.attempt)),
-            start_way=None,
-            workload=None,
             start_time=None,
             stop_code=None,
         )
@@ -216,24 +220,23 @@ class World:
             self.runs[self.row.attempt] = Run()
         return done
 
-    def _take(self, seen: Job) -> bool:
-        if not self._write(seen, state=State.STARTING, workload=f"w{self.waiting}", start_way=StartWay.WARM):
-            return False
-        self.waiting -= 1
-        run = self.runs[seen.attempt]
-        run.workload, run.waiting, run.pooled = Workload(Sight.AT_GATE), object(), True
+    def _claim(self, run: Run) -> bool:
+        """Whatever the caller has seen before: of what waits, each is claimed once."""
+        if run.claimed is None and self.waiting:
+            self.waiting -= 1
+            run.claimed = Workload(WorkloadPhase.AT_GATE)
         return True
 
     def _move_in(self, run: Run) -> bool:
-        if not run.pooled:
-            return False
-        run.pooled, run.files = False, True
+        """One name for the other: it fails where something is in the way, or nothing is there to be moved."""
+        if run.claimed is not None and not run.files:
+            run.workload, run.claimed = run.claimed, None
+            run.files, run.waiting = True, object()
         return True
 
-    def _move_out(self, run: Run, waiting: object | None) -> bool:
-        run.pooled = False
-        if run.waiting is waiting:
-            run.waiting = None
+    def _release(self, run: Run, claimed: Workload) -> bool:
+        if run.claimed is claimed:
+            run.claimed = None
         return True
 
     def _prepare(self, run: Run) -> bool:
@@ -247,38 +250,39 @@ class World:
     def _start(self, attempt: int) -> bool:
         """As an engine does it: what has exited is run again."""
         workload = self.runs[attempt].workload
-        if workload is not None and workload.sight in (Sight.CREATED, Sight.EXITED):
-            workload.sight, workload.exit_code, workload.told_to_end = Sight.BOOTING, None, False
+        if workload is not None and workload.phase in (WorkloadPhase.CREATED, WorkloadPhase.EXITED):
+            workload.phase, workload.exit_code, workload.told_to_end = WorkloadPhase.BOOTING, None, False
             self._starts[attempt] += 1
         return True
 
     def _open_gate(self, attempt: int) -> bool:
         run = self.runs[attempt]
-        if run.files and not run.pooled and run.workload is not None and run.workload.sight is Sight.AT_GATE:
+        if run.files and run.workload is not None and run.workload.phase is WorkloadPhase.AT_GATE:
             if run.started:
                 end(run.workload, 1)
                 return True
             assert self.row.attempt > attempt or self.row.state in (State.RUNNING, State.COMPLETED), "persist, then act"
-            run.started, run.workload.sight = True, Sight.RUNNING
+            run.started, run.workload.phase = True, WorkloadPhase.RUNNING
             self.code_starts[attempt] += 1
         return True
 
     def _stop(self, run: Run) -> bool:
-        if run.workload is not None and run.workload.sight is Sight.RUNNING:
+        if run.workload is not None and run.workload.phase is WorkloadPhase.RUNNING:
             run.workload.told_to_end = True
-        elif run.workload is not None and run.workload.sight in (Sight.BOOTING, Sight.AT_GATE):
+        elif run.workload is not None and run.workload.phase in (WorkloadPhase.BOOTING, WorkloadPhase.AT_GATE):
             end(run.workload, 143)
         return True
 
     def _discard(self, run: Run, workload: Workload | None, waiting: object | None) -> bool:
-        if workload is not None and run.workload is workload and workload.sight is Sight.EXITED:
+        if workload is not None and run.workload is workload and workload.phase is WorkloadPhase.EXITED:
             run.workload = None
         if run.waiting is waiting:
             run.waiting = None
         return True
 
     def _clear(self, run: Run) -> bool:
-        run.files = run.started = run.pooled = False
+        run.files = run.started = False
+        run.claimed = None
         run.waiting = run.exit = None
         return True
 

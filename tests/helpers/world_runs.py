@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 from ci_common.jobs import Job, State
 from ci_common.run_directory.layout import ExitRecord
-from ci_controller.policy.verdicts import Sight
+from ci_controller.policy.verdicts import WorkloadPhase
 
 
 @dataclass
 class Workload:
     """A container with the script in it."""
 
-    sight: Sight = Sight.CREATED
+    phase: WorkloadPhase = WorkloadPhase.CREATED
     exit_code: int | None = None
     told_to_end: bool = False
 
@@ -26,26 +26,24 @@ class Run:
     started: bool = False
     exit: ExitRecord | None = None
     workload: Workload | None = None
-    pooled: bool = False
-    """Its workload waits in the pool's directory still."""
+    claimed: Workload | None = None
+    """A workload that waited, which the attempt has claimed and does not run in yet; maybe never will."""
     lost: bool = False
     """Somebody else has removed or killed its workload."""
 
 
-def sight_of(run: Run, job: Job) -> Sight:
-    """As `ci_controller.execution.workload_execution` makes it of the engine's word and the marks."""
+def phase_of(run: Run, job: Job) -> WorkloadPhase:
+    """As `ci_controller.execution.workloads` makes it of the engine's word and the marks."""
     if job.state is State.RUNNING and run.exit is not None:
-        return Sight.FINISHED
+        return WorkloadPhase.FINISHED
     if run.workload is None:
-        return Sight.ABSENT
-    if run.workload.sight in (Sight.CREATED, Sight.EXITED):
-        return run.workload.sight
-    if run.pooled:
-        return Sight.POOLED
+        return WorkloadPhase.ABSENT
+    if run.workload.phase in (WorkloadPhase.CREATED, WorkloadPhase.EXITED):
+        return run.workload.phase
     if run.started:
-        return Sight.RUNNING
-    return Sight.BOOTING if run.waiting is None else Sight.AT_GATE
+        return WorkloadPhase.RUNNING
+    return WorkloadPhase.BOOTING if run.waiting is None else WorkloadPhase.AT_GATE
 
 
 def end(workload: Workload, code: int) -> None:
-    workload.sight, workload.exit_code = Sight.EXITED, code
+    workload.phase, workload.exit_code = WorkloadPhase.EXITED, code

@@ -15,6 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ci_common.run_directory import tickets
 from ci_common.settings import Settings
 from ci_controller.main import assembled, control
 from ci_controller.run_directory import preparation
@@ -67,6 +68,7 @@ async def main(tell: Tell, *, files: bool = False) -> None:
     """Run a controller that tells of its effects; with `files`, also of every change to its data directory."""
     effects = Effects(tell)
     effects.of_module(preparation)
+    effects.of_module(tickets)
     settings = Settings.from_env()
     async with assembled(settings) as parts:
         if files:

@@ -35,7 +35,7 @@ async def check_invariants(
         return key.attempt != WAITING or not installation.data.waiting_run(key.job_id).path.is_dir()
 
     async def nothing_listed() -> bool:
-        return not any(is_left(sighting.key) for sighting in await runtime.list_workloads())
+        return not any(is_left(each.key) for each in await runtime.list_workloads())
 
     await eventually(nothing_listed, "no workload is left")
     assert await repository.active() == [], "no slot is taken"

@@ -28,7 +28,7 @@ VISIT = "the visit"
 AS_IT_GROWS = re.compile(r"\.times/(?!1/)")
 """Points that come as often as a log that grows is looked at, so that one run has more of them than another."""
 
-COVERED = {"acquire", "update", "prepare", "create", "start", "opened_gate", "reclaim", "remove"}
+COVERED = {"acquire", "update", "prepare", "create", "start", "opened_gate", "delete_tree", "remove"}
 """Effects that every run has, lest a recording that misses them passes for a matrix."""
 
 

@@ -9,8 +9,9 @@ import pytest
 from ci_common.jobs import Conclusion, State
 from ci_common.spec import Retry
 from ci_common.times import Milestone, in_order
+from ci_controller.policy.verdicts import WorkloadPhase
 from ci_controller.run_directory import preparation
-from ci_controller.runtime.protocol import Phase, Workload, WorkloadKey
+from ci_controller.runtime.protocol import EngineStatus, WorkloadKey
 from tests.helpers.installation import Installation, completed, nothing_left, reached
 from tests.helpers.waiting import eventually
 from tests.scenarios.invariants import is_cleared
@@ -75,10 +76,10 @@ class SlowToSay:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._runtime, name)
 
-    async def look(self, key: WorkloadKey) -> Workload:
-        workload: Workload = await self._runtime.look(key)
-        lies = workload.phase is Phase.EXITED and not self.honest
-        return Workload(Phase.RUNNING) if lies else workload
+    async def look(self, key: WorkloadKey) -> EngineStatus:
+        workload: EngineStatus = await self._runtime.look(key)
+        lies = workload.phase is WorkloadPhase.EXITED and not self.honest
+        return EngineStatus(WorkloadPhase.RUNNING) if lies else workload
 
 
 @pytest.mark.parametrize(("shell", "code"), [("echo x", 0), ("echo x; exit 3", 3)])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ci_common.jobs import Conclusion, Job, ReasonCode, State
-from ci_controller.supervision.failures import MOST_FAILURES
+from ci_controller.supervision.supervisors import MOST_FAILURES
 from ci_persistence.repository import JobFilter
 from tests.helpers.installation import Installation, completed
 

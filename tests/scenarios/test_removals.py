@@ -10,14 +10,14 @@ import pytest
 from ci_common.errors import JobNotFound, RuntimeUnavailable
 from ci_common.jobs import Job
 from ci_controller.main import Parts
-from ci_controller.runtime.protocol import Sighting
+from ci_controller.runtime.protocol import ListedWorkload
 from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.installation import Installation, completed
 from tests.helpers.waiting import eventually
 
 POINTS = [
     "list_workloads/2/after",
-    *(f"{call}/1/{t}" for call in ("reclaim", "forget_removals") for t in ("before", "after")),
+    *(f"{call}/1/{t}" for call in ("delete_tree", "forget_removals") for t in ("before", "after")),
 ]
 
 
@@ -69,7 +69,7 @@ async def test_survives_its_controller(installation: Installation, point: str) -
             await all_gone(installation, repository, job)
 
 
-@pytest.mark.parametrize("point", ["update/3/after", "clear/1/after", "reclaim/1/after", "remove/1/before"])
+@pytest.mark.parametrize("point", ["update/3/after", "clear/1/after", "delete_tree/1/after", "remove/1/before"])
 async def test_goes_with_its_workload_and_workspace(installation: Installation, point: str) -> None:
     """The job was deleted when it had just completed, and its controller died before it had cleared it."""
     job = await installation.submit("mkdir -p d; echo x >d/f; echo hello")
@@ -82,7 +82,7 @@ async def test_goes_with_its_workload_and_workspace(installation: Installation, 
             assert await nothing_listed(parts, installation)()
 
 
-@pytest.mark.parametrize("point", ["remove/1/before", "remove/1/after", "reclaim/1/before"])
+@pytest.mark.parametrize("point", ["remove/1/before", "remove/1/after", "delete_tree/1/before"])
 async def test_the_removal_of_a_workload_survives_its_controller(installation: Installation, point: str) -> None:
     job = await installation.submit("echo hello")
     async with installation.repository() as repository:
@@ -116,7 +116,7 @@ async def test_what_cannot_be_removed_holds_up_nothing_else(
     stuck, job = await finished(installation), await finished(installation)
     async with installation.repository() as repository, installation.controller() as parts:
         runtime = parts.runtimes[installation.runtime]
-        reclaim, refused = runtime.reclaim, []
+        reclaim, refused = runtime.delete_tree, []
 
         async def refuse(path: Path) -> None:
             if path == installation.data.job(stuck.id):
@@ -124,12 +124,12 @@ async def test_what_cannot_be_removed_holds_up_nothing_else(
                 raise PermissionError("not yet")
             await reclaim(path)
 
-        monkeypatch.setattr(runtime, "reclaim", refuse)
+        monkeypatch.setattr(runtime, "delete_tree", refuse)
         await repository.delete([stuck.id, job.id])
         await eventually(lambda: not installation.data.job(job.id).exists())
         await eventually(lambda: len(refused) > 1, "it is tried again")
         assert [removal.job_id for removal in await repository.removals(limit=9)] == [stuck.id]
-        monkeypatch.setattr(runtime, "reclaim", reclaim)
+        monkeypatch.setattr(runtime, "delete_tree", reclaim)
         await all_gone(installation, repository, stuck)
 
 
@@ -143,7 +143,7 @@ async def test_files_stay_while_the_engine_cannot_be_seen(
         runtime = parts.runtimes[installation.runtime]
         listing, asked = runtime.list_workloads, []
 
-        async def no_answer() -> list[Sighting]:
+        async def no_answer() -> list[ListedWorkload]:
             asked.append(1)
             raise RuntimeUnavailable("gone")
 

@@ -25,7 +25,7 @@ POINTS = [
     for call in (
         "update/3",
         "clear/1",
-        "reclaim/1",
+        "delete_tree/1",
         "remove/1",
         "update/4",
         "create/2",

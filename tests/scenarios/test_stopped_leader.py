@@ -31,7 +31,7 @@ BEFORE_IT_ACTS = [
 
 WITHIN_AN_ACT = [
     *("prepare/1/before", "create/1/before", "start/1/before", "opened_gate/1/before", "enter opened_gate/1/after"),
-    *("clear/1/before", "reclaim/1/before", "remove/1/before"),
+    *("clear/1/before", "delete_tree/1/before", "remove/1/before"),
 ]
 """Points between that and the act itself: what is done long after has to be harmless by itself."""
 

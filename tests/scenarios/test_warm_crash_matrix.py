@@ -26,7 +26,7 @@ pytestmark = pytest.mark.docker
 SUBMITTED = "the submission"
 """Stands in a recording where the job came."""
 
-COVERED = {"update", "move_in", "opened_gate", "clear", "reclaim", "remove"}
+COVERED = {"update", "claim", "move_in", "drop", "opened_gate", "clear", "delete_tree", "remove"}
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ async def test_a_job_whose_waiting_container_has_died_gets_another(installation:
 
 
 @pytest.mark.parametrize(
-    "point", ["clear/1/before", "clear/1/after", "reclaim/1/after", "remove/1/before", "remove/1/after"]
+    "point", ["clear/1/before", "clear/1/after", "delete_tree/1/after", "remove/1/before", "remove/1/after"]
 )
 async def test_what_an_attempt_took_goes_though_another_follows(
     installation: Installation, point: str, monkeypatch: pytest.MonkeyPatch

@@ -10,13 +10,14 @@ from typing import Any
 
 from ci_common.spec import ExecutionPlan, Limits
 from ci_common.system.processes import this_process
+from ci_controller.policy.verdicts import WorkloadPhase
 from ci_controller.runtime.docker.engine import Traits
-from ci_controller.runtime.protocol import Phase, Sighting, Workload, WorkloadKey, WorkloadSpec
+from ci_controller.runtime.protocol import EngineStatus, ListedWorkload, WorkloadKey, WorkloadSpec
 
 INSTALLATION = "ci-server.installation"
 JOB = "ci-server.job"
 ATTEMPT = "ci-server.attempt"
-KIND = "ci-server.kind"
+PROFILE = "ci-server.profile"
 """On containers that were created to wait for a job: which jobs can take them."""
 HELPER = "ci-server.helper"
 """On containers that are ours but no job's, which probe an image or delete files: the process that made them."""
@@ -30,7 +31,12 @@ CONSOLE_DEVICES = ("/dev/stdout", "/dev/stderr")
 OWN_PROCESSES = 3
 """The script, and what carries its console and passes a stop on: a limit on processes is on the job's own."""
 _LEAST_CPUS = 0.01  # The engine refuses less.
-_PHASES = {"created": Phase.CREATED, "exited": Phase.EXITED, "dead": Phase.EXITED, "removing": Phase.EXITED}
+_PHASES = {
+    "created": WorkloadPhase.CREATED,
+    "exited": WorkloadPhase.EXITED,
+    "dead": WorkloadPhase.EXITED,
+    "removing": WorkloadPhase.EXITED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +150,11 @@ def probe_config(
 
 def job_labels(installation_id: str, spec: WorkloadSpec) -> dict[str, str]:
     """Return the labels that say whose container it is."""
-    kind = {} if spec.kind is None else {KIND: spec.kind}
-    return {INSTALLATION: installation_id, JOB: spec.key.job_id, ATTEMPT: str(spec.key.attempt), **kind}
+    profile = {} if spec.profile is None else {PROFILE: spec.profile}
+    return {INSTALLATION: installation_id, JOB: spec.key.job_id, ATTEMPT: str(spec.key.attempt), **profile}
 
 
-def name_of_kind(config: Mapping[str, Any], *more: str) -> str:
+def name_of_profile(config: Mapping[str, Any], *more: str) -> str:
     """Return a name for all that is fixed by the body `config` of a request that creates a container, and by `more`."""
     return hashlib.sha256(json.dumps([config, *more], sort_keys=True).encode()).hexdigest()[:16]
 
@@ -159,14 +165,18 @@ def key_of(labels: Mapping[str, str]) -> WorkloadKey | None:
     return WorkloadKey(labels[JOB], int(attempt)) if JOB in labels and attempt.isdecimal() else None
 
 
-def workload_of(inspected: Mapping[str, Any]) -> Workload:
+def status_of(inspected: Mapping[str, Any]) -> EngineStatus:
     """Return what an answer of `GET /containers/{id}/json` says."""
     state = inspected["State"]
-    phase = _PHASES.get(state["Status"], Phase.RUNNING)
-    return Workload(phase, state["ExitCode"] if phase is Phase.EXITED else None, bool(state.get("OOMKilled")))
+    phase = _PHASES.get(state["Status"], WorkloadPhase.RUNNING)
+    return EngineStatus(
+        phase, state["ExitCode"] if phase is WorkloadPhase.EXITED else None, bool(state.get("OOMKilled"))
+    )
 
 
-def sighting_of(labels: Mapping[str, str] | None, created: float) -> Sighting | None:
-    """Return the sighting of a container made `created` seconds after the epoch, or None where it is no job's."""
+def listed_workload_of(labels: Mapping[str, str] | None, created: float) -> ListedWorkload | None:
+    """Return a listed container, created so many seconds after the epoch, or None if it is no job's."""
     key = key_of(labels or {})
-    return None if key is None else Sighting(key, datetime.fromtimestamp(created, UTC), (labels or {}).get(KIND))
+    return (
+        None if key is None else ListedWorkload(key, datetime.fromtimestamp(created, UTC), (labels or {}).get(PROFILE))
+    )

@@ -153,7 +153,7 @@ class Engine:
         except (AssertionError, RuntimeError) as exc:
             if docker is self._docker:
                 raise
-            raise RuntimeUnavailable("the connection to the Docker engine was closed meanwhile") from exc
+            raise RuntimeUnavailable("the connection to the Docker engine was closed in between") from exc
         except json.JSONDecodeError as exc:
             raise RuntimeUnavailable(f"what answers is not a Docker engine: {exc}") from exc
 

@@ -63,10 +63,10 @@ class Images:
         self._probing = asyncio.Lock()
 
     async def exists(self, image: str) -> bool:
-        """Tell whether the engine has the image."""
+        """Return whether the engine has the image; it is asked each time."""
         try:
             check_reference(image)
-            await self._inspect(image, lately=True)
+            await self._inspect(image, lately=False)
         except (Absent, ImageInvalid):
             return False
         return True
@@ -76,7 +76,7 @@ class Images:
         self._asked = {name: asked for name, asked in self._asked.items() if now - asked[0] < LATELY_SECONDS}
         if not lately or image not in self._asked:
             self._asked[image] = now, asyncio.ensure_future(self._ask(image))
-            # Whoever waits may be cancelled, and nobody else wants to know then.
+            # The caller that waits may be cancelled, and there may be no other.
             self._asked[image][1].add_done_callback(lambda answer: answer.cancelled() or answer.exception())
         _, answer = self._asked[image]
         return await asyncio.shield(answer)
@@ -143,4 +143,4 @@ class Images:
             async with self._engine.call() as docker:
                 await docker.containers.container(container).show()
         except Absent as exc:
-            raise RuntimeUnavailable("the container that was to show an image's files was removed meanwhile") from exc
+            raise RuntimeUnavailable("the container that was to show an image's files was removed in between") from exc

@@ -19,6 +19,7 @@ from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
 from ci_common.system.tasks import in_thread
 from ci_common.system.trees import delete_tree
+from ci_controller.policy.verdicts import WorkloadPhase
 from ci_controller.run_directory.gate_script import GATE_SCRIPT
 from ci_controller.run_directory.preparation import open_to_everyone
 from ci_controller.runtime.docker import certificates
@@ -32,16 +33,23 @@ from ci_controller.runtime.docker.containers import (
     job_config,
     job_labels,
     key_of,
-    name_of_kind,
-    sighting_of,
-    workload_of,
+    listed_workload_of,
+    name_of_profile,
+    status_of,
 )
 from ci_controller.runtime.docker.engine import PATIENCE, PING_PATIENCE, Absent, Conflict, Engine, Refusal, Traits
 from ci_controller.runtime.docker.images import ImageFacts, Images
 from ci_controller.runtime.docker.pulls import pull_image
 from ci_controller.runtime.docker.signalling import signal_stop
-from ci_controller.runtime.enforcement import check_enforceable
-from ci_controller.runtime.protocol import Phase, Progress, Sighting, Workload, WorkloadKey, WorkloadSpec
+from ci_controller.runtime.protocol import (
+    EngineStatus,
+    ListedWorkload,
+    Progress,
+    Surroundings,
+    WorkloadKey,
+    WorkloadSpec,
+    check_enforceable,
+)
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +60,7 @@ _PLAIN_ENVIRONMENT = {
     "PIP_ROOT_USER_ACTION": "ignore",
     "PYTHONUNBUFFERED": "1",
 }
-_ABSENT = Workload(Phase.ABSENT)
+_ABSENT = EngineStatus(WorkloadPhase.ABSENT)
 _REFUSED_STORAGE = re.compile(r"storage-opt|quota", re.IGNORECASE)
 
 
@@ -60,12 +68,13 @@ class DockerRuntime:
     """Runs jobs in containers of the engine that DOCKER_HOST names, or of the usual one. Keeps `Runtime`'s promises.
 
     Container names follow from the job, so creating twice is noticed by the engine; whose a container is, its labels
-    say. One that has the name but not our label is nobody's for us, and is left alone.
+    say. One that has the name but not our label is not ours, and is left alone.
     """
 
     name = "docker"
     isolated = True
     has_console = True
+    can_wait = True
 
     def __init__(
         self, settings: Settings, installation_id: str, data: DataDirectory, *, patience: float = PATIENCE
@@ -86,9 +95,11 @@ class DockerRuntime:
         self._made: dict[WorkloadKey, str] = {}
         """The ids of containers made here, which are ours and no other's, until they are removed or forgotten."""
         self._unstarted: set[WorkloadKey] = set()
-        """Those of them that nobody has tried to start."""
+        """Those of them that were never started."""
 
     async def open(self) -> None:
+        if self._known_traits is not None and await self._answers():
+            return
         self._known_traits = await self._engine.open()
         self._limits_layers = self._known_traits.may_limit_layers
         try:
@@ -96,16 +107,21 @@ class DockerRuntime:
         except OSError as exc:  # As on a full disk. The engine is there all the same, and jobs may find the copy yet.
             log.warning("the certificates for jobs cannot be copied: %s", exc)
 
+    async def _answers(self) -> bool:
+        try:
+            async with self._engine.call(min(PING_PATIENCE, self._patience)) as docker:
+                await docker.version()
+        except RuntimeUnavailable:
+            return False
+        return True
+
     def _copy_bundle(self) -> None:
         if self._bundle_source is not None:
             self._bundle_digest = certificates.copy_bundle(self._bundle_source, self._bundle)
 
     async def close(self) -> None:
+        self._known_traits = None
         await self._engine.close()
-
-    async def ping(self) -> None:
-        async with self._engine.call(min(PING_PATIENCE, self._patience)) as docker:
-            await docker.version()
 
     async def has_image(self, image: str) -> bool:
         return await self._images.exists(image)
@@ -113,30 +129,24 @@ class DockerRuntime:
     async def pull(self, image: str, progress: Progress) -> None:
         await pull_image(self._engine, image, progress)
 
-    def base_directory(self, run: RunDirectory) -> Path:  # noqa: ARG002
-        return BASE
-
-    def environment(self) -> dict[str, str]:
+    def describe(self, plan: ExecutionPlan, run: RunDirectory) -> Surroundings:  # noqa: ARG002
         trusted = certificates.variables() if self._bundle_source is not None else {}
         names = [name.strip() for name in self._settings.pass_env.split(",")]
         passed = {name: os.environ[name] for name in names if name in os.environ}
-        return _PLAIN_ENVIRONMENT | trusted | passed
+        return Surroundings(BASE, _PLAIN_ENVIRONMENT | trusted | passed)
 
-    def setup(self, run: RunDirectory, plan: ExecutionPlan) -> None:
-        """Nothing: the container is the job's own to install into."""
-
-    async def kind_of(self, plan: ExecutionPlan) -> str | None:
+    async def profile_of(self, plan: ExecutionPlan, *, lately: bool = True) -> str | None:
         if self._traits.selinux:  # Files that come into a mount later are without the label that lets containers in.
             return None
         try:
-            facts = await self._images.facts(plan.image, self._traits)
+            facts = await self._images.facts(plan.image, self._traits, lately=lately)
         except (ImageNotFound, ImageInvalid):
             return None
         if facts.hidden:
             return None
         mounts = self._mounts(RunDirectory(BASE), facts)
         config = job_config(plan, {}, mounts, self._traits, limit_layer=self._limits_layer_of(plan))
-        return name_of_kind(config, facts.identity, self._bundle_digest, GATE_SCRIPT.decode())
+        return name_of_profile(config, facts.identity, self._bundle_digest, GATE_SCRIPT.decode())
 
     async def create(self, spec: WorkloadSpec) -> None:
         unenforced = self._traits.unenforced
@@ -193,26 +203,26 @@ class DockerRuntime:
 
     async def start(self, key: WorkloadKey) -> None:
         # The engine would run a container that has exited again.
-        if (await self.look(key)).phase is not Phase.CREATED:
+        if (await self.look(key)).phase is not WorkloadPhase.CREATED:
             return
         self._unstarted.discard(key)
         try:
             async with self._engine.call() as docker:
                 await docker.containers.container(self._name(key)).start()
         except Absent:
-            if (await self.look(key)).phase is not Phase.ABSENT:
+            if (await self.look(key)).phase is not WorkloadPhase.ABSENT:
                 raise
         except Refusal as exc:
             raise StartFault(str(exc)) from exc
 
-    async def look(self, key: WorkloadKey) -> Workload:
+    async def look(self, key: WorkloadKey) -> EngineStatus:
         if key in self._unstarted:
-            return Workload(Phase.CREATED)
+            return EngineStatus(WorkloadPhase.CREATED)
         inspected = await self._inspect(key)
-        return _ABSENT if inspected is None else workload_of(inspected)
+        return _ABSENT if inspected is None else status_of(inspected)
 
     async def stop(self, key: WorkloadKey, grace: float, run: RunDirectory | None = None) -> None:
-        if (await self.look(key)).phase is not Phase.RUNNING:
+        if (await self.look(key)).phase is not WorkloadPhase.RUNNING:
             return
         run = run or self._data.run(key.job_id, key.attempt)
         await signal_stop(self._engine, self._name(key), run)
@@ -226,19 +236,10 @@ class DockerRuntime:
         except Absent:
             pass
 
-    async def discard(self, key: WorkloadKey) -> None:
-        inspected = await self._inspect(key)
-        if inspected is None or workload_of(inspected).phase is not Phase.EXITED:
+    async def remove(self, key: WorkloadKey, *, only_exited: bool = False) -> None:
+        if only_exited:
+            await self._remove_exited(key)
             return
-        self._note_gone(key)
-        try:
-            # By its id and without force, so that neither one made anew nor one started again is hit.
-            async with self._engine.call() as docker:
-                await docker.containers.container(inspected["Id"]).delete(v=True)
-        except (Absent, Conflict):
-            pass
-
-    async def remove(self, key: WorkloadKey) -> None:
         made = self._made.get(key)
         if made is not None:
             await self._engine.remove_container(made)
@@ -246,22 +247,32 @@ class DockerRuntime:
             await self._engine.remove_container(self._name(key))
         self._note_gone(key)
 
+    async def _remove_exited(self, key: WorkloadKey) -> None:
+        inspected = await self._inspect(key)
+        if inspected is None or status_of(inspected).phase is not WorkloadPhase.EXITED:
+            return
+        self._note_gone(key)
+        try:
+            # By its id and without force, so that neither one made again nor one started again is hit.
+            async with self._engine.call() as docker:
+                await docker.containers.container(inspected["Id"]).delete(v=True)
+        except (Absent, Conflict):
+            pass
+
     def _note_gone(self, key: WorkloadKey) -> None:
         self._made.pop(key, None)
         self._unstarted.discard(key)
 
-    def forget(self) -> None:
+    async def begin_term(self) -> None:
         self._made.clear()
         self._unstarted.clear()
-
-    async def tidy(self) -> None:
         await self._cleaner.remove_leftovers()
 
-    async def list_workloads(self) -> list[Sighting]:
+    async def list_workloads(self) -> list[ListedWorkload]:
         async with self._engine.call() as docker:
-            listed = await docker.containers.list(all=True, filters=json.dumps({"label": self._label_filter}))
-        sightings = (sighting_of(container["Labels"], container["Created"]) for container in listed)
-        return [sighting for sighting in sightings if sighting is not None]
+            found = await docker.containers.list(all=True, filters=json.dumps({"label": self._label_filter}))
+        listed = (listed_workload_of(container["Labels"], container["Created"]) for container in found)
+        return [each for each in listed if each is not None]
 
     async def events(self) -> AsyncGenerator[WorkloadKey, None]:
         filters = {"type": ["container"], "event": _EVENTS, "label": self._label_filter}
@@ -272,7 +283,7 @@ class DockerRuntime:
                     yield key
         raise RuntimeUnavailable("the Docker engine has ended its stream of events")
 
-    async def reclaim(self, path: Path) -> None:
+    async def delete_tree(self, path: Path) -> None:
         try:
             await asyncio.to_thread(delete_tree, path)
         except PermissionError:

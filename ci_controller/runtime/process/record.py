@@ -24,7 +24,8 @@ from pathlib import Path
 
 from ci_common.errors import RuntimeUnavailable
 from ci_common.system.processes import ProcessIdentity
-from ci_controller.runtime.protocol import Phase, Workload
+from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.runtime.protocol import EngineStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +56,17 @@ class ProcessRecord:
         """Tell whether a supervisor lives that keeps this very record."""
         return self.created() is not None and self._is_locked()
 
-    def look(self) -> Workload:
+    def look(self) -> EngineStatus:
         """Return what the record and the processes it names say."""
         if self.created() is None:
-            return Workload(Phase.ABSENT)
+            return EngineStatus(WorkloadPhase.ABSENT)
         if not self.is_taken():
-            return Workload(Phase.CREATED)
+            return EngineStatus(WorkloadPhase.CREATED)
         runs = self._runs()
         code = self._read("exit")  # Read after the look at the processes: what ended in between has left it.
         if code is not None or not runs:
-            return Workload(Phase.EXITED, exit_code=int(code) if code else None)
-        return Workload(Phase.RUNNING)
+            return EngineStatus(WorkloadPhase.EXITED, exit_code=int(code) if code else None)
+        return EngineStatus(WorkloadPhase.RUNNING)
 
     def send(self, number: signal.Signals) -> None:
         """Send the job SIGTERM, or SIGKILL to all of it. Does nothing where it does not run.
@@ -133,7 +134,7 @@ def unreadable_is_unavailable() -> Iterator[None]:
 
 
 def _send(process: ProcessIdentity, number: signal.Signals, *, group: bool = False) -> None:
-    """Send a signal to exactly this process, or to the group it leads; to nobody where it has gone."""
+    """Send a signal to exactly this process, or to the group it leads; to none if it has gone."""
     try:
         descriptor = _pidfd_of(process.pid)
     except ProcessLookupError:

@@ -19,13 +19,21 @@ from ci_common.spec import ExecutionPlan
 from ci_common.system.process_tuning import soft_limit_at_start
 from ci_common.system.trees import delete_tree
 from ci_common.system.watch import FileWatcher, Watched
+from ci_controller.policy.verdicts import WorkloadPhase
 from ci_controller.run_directory.preparation import mark_stopping
-from ci_controller.run_directory.script import Setup
-from ci_controller.runtime.enforcement import KERNEL_LIMITS, check_enforceable
 from ci_controller.runtime.process import supervisor
 from ci_controller.runtime.process.environment import job_environment, python_setup
 from ci_controller.runtime.process.record import ProcessRecord, unreadable_is_unavailable
-from ci_controller.runtime.protocol import Phase, Progress, Sighting, Workload, WorkloadKey, WorkloadSpec
+from ci_controller.runtime.protocol import (
+    KERNEL_LIMITS,
+    EngineStatus,
+    ListedWorkload,
+    Progress,
+    Surroundings,
+    WorkloadKey,
+    WorkloadSpec,
+    check_enforceable,
+)
 
 KILL_SECONDS = 30.0
 """How long killed processes may take to be gone."""
@@ -59,6 +67,7 @@ class ProcessRuntime:
     name = "process"
     isolated = False
     has_console = False
+    can_wait = False
 
     def __init__(self, settings: Settings, data: DataDirectory) -> None:
         self._settings = settings
@@ -70,13 +79,14 @@ class ProcessRuntime:
     async def open(self) -> None:
         if not sys.executable:
             raise RuntimeUnavailable("this Python does not know its own program, which has to keep the jobs")
+        if not os.access(supervisor.SHELL, os.X_OK):
+            raise RuntimeUnavailable(f"{supervisor.SHELL} cannot be run")
         with unreadable_is_unavailable():
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(self._directory, os.R_OK | os.W_OK | os.X_OK):
+            raise RuntimeUnavailable(f"{self._directory} cannot be read and written")
 
-    def forget(self) -> None:
-        """Do nothing: all that is known stands in the records."""
-
-    async def tidy(self) -> None:
+    async def begin_term(self) -> None:
         with unreadable_is_unavailable():
             removed = [Path(entry.path) for entry in os.scandir(self._directory) if entry.name.startswith(_REMOVED)]
         for path in removed:
@@ -85,30 +95,19 @@ class ProcessRuntime:
     async def close(self) -> None:
         self._spawner.shutdown(wait=False)
 
-    async def ping(self) -> None:
-        if not os.access(supervisor.SHELL, os.X_OK):
-            raise RuntimeUnavailable(f"{supervisor.SHELL} cannot be run")
-        if not os.access(self._directory, os.R_OK | os.W_OK | os.X_OK):
-            raise RuntimeUnavailable(f"{self._directory} cannot be read and written")
-
     async def has_image(self, image: str) -> bool:  # noqa: ARG002
         return True
 
     async def pull(self, image: str, progress: Progress) -> None:
         """Do nothing: images mean nothing here."""
 
-    def base_directory(self, run: RunDirectory) -> Path:
-        return run.path.absolute()
-
-    def environment(self) -> dict[str, str]:
-        names = [name.strip() for name in self._settings.pass_env.split(",")]
-        return job_environment(os.environ, ca_bundle=self._settings.ca_bundle, pass_env=names)
-
-    def setup(self, run: RunDirectory, plan: ExecutionPlan) -> Setup | None:
-        return python_setup(run, plan, self.environment())
-
-    async def kind_of(self, plan: ExecutionPlan) -> None:
+    async def profile_of(self, plan: ExecutionPlan, *, lately: bool = True) -> None:
         """None: a process starts at once, and knows its run directory by its path."""
+
+    def describe(self, plan: ExecutionPlan, run: RunDirectory) -> Surroundings:
+        names = [name.strip() for name in self._settings.pass_env.split(",")]
+        environment = job_environment(os.environ, ca_bundle=self._settings.ca_bundle, pass_env=names)
+        return Surroundings(run.path.absolute(), environment, python_setup(run, plan, environment))
 
     async def create(self, spec: WorkloadSpec) -> None:
         check_enforceable(
@@ -117,15 +116,15 @@ class ProcessRuntime:
         self._record(spec.key).create()
 
     async def start(self, key: WorkloadKey) -> None:
-        if (await self.look(key)).phase is not Phase.CREATED:
+        if (await self.look(key)).phase is not WorkloadPhase.CREATED:
             return
         loop = asyncio.get_running_loop()
         result = await loop.run_in_executor(self._spawner, self._spawn, key)
         if result.returncode == supervisor.BUSY:
             # Another one, of a controller that died just now, has the lock and is about to take charge.
-            if not await self._leaves(key, Phase.CREATED, TAKE_OVER_SECONDS):
+            if not await self._leaves(key, WorkloadPhase.CREATED, TAKE_OVER_SECONDS):
                 raise StartFault("a supervisor holds the workload's lock and does not take charge of it")
-        elif result.returncode != 0 and (await self.look(key)).phase is Phase.CREATED:
+        elif result.returncode != 0 and (await self.look(key)).phase is WorkloadPhase.CREATED:
             raise StartFault(f"the job's supervisor could not start: {result.stderr.decode(errors='replace').strip()}")
 
     def _spawn(self, key: WorkloadKey) -> "subprocess.CompletedProcess[bytes]":
@@ -149,24 +148,24 @@ class ProcessRuntime:
                 raise RuntimeUnavailable(f"the machine cannot start another process at present: {exc}") from exc
             raise StartFault(f"the job's supervisor could not start: {exc}") from exc
 
-    async def look(self, key: WorkloadKey) -> Workload:
+    async def look(self, key: WorkloadKey) -> EngineStatus:
         return self._record(key).look()
 
     async def stop(self, key: WorkloadKey, grace: float, run: RunDirectory | None = None) -> None:
-        if (await self.look(key)).phase is not Phase.RUNNING:
+        if (await self.look(key)).phase is not WorkloadPhase.RUNNING:
             return
         mark_stopping(run or self._data.run(key.job_id, key.attempt))
         self._record(key).send(signal.SIGTERM)
-        if not await self._leaves(key, Phase.RUNNING, grace):
+        if not await self._leaves(key, WorkloadPhase.RUNNING, grace):
             await self._kill(key)
 
     async def _kill(self, key: WorkloadKey) -> None:
         self._record(key).send(signal.SIGKILL)
-        if not await self._leaves(key, Phase.RUNNING, KILL_SECONDS):
+        if not await self._leaves(key, WorkloadPhase.RUNNING, KILL_SECONDS):
             raise RuntimeUnavailable(f"processes of job {key.job_id} do not end, although they were killed")
 
-    async def _leaves(self, key: WorkloadKey, phase: Phase, timeout: float) -> bool:
-        """Wait until the workload is in another phase; tell whether it is within `timeout` seconds."""
+    async def _leaves(self, key: WorkloadKey, phase: WorkloadPhase, timeout: float) -> bool:
+        """Wait until the workload is in another phase; return whether it is within `timeout` seconds."""
         deadline = asyncio.get_running_loop().time() + timeout
         pause = 0.001
         while (await self.look(key)).phase is phase:
@@ -177,26 +176,22 @@ class ProcessRuntime:
             pause = min(2 * pause, 0.02)
         return True
 
-    async def discard(self, key: WorkloadKey) -> None:
-        record = self._record(key)
-        if record.look().phase is Phase.EXITED:
-            await self._put_away(record)
-
-    async def remove(self, key: WorkloadKey) -> None:
+    async def remove(self, key: WorkloadKey, *, only_exited: bool = False) -> None:
         phase = (await self.look(key)).phase
-        if phase is Phase.RUNNING:
+        if phase is WorkloadPhase.ABSENT or (only_exited and phase is not WorkloadPhase.EXITED):
+            return
+        if phase is WorkloadPhase.RUNNING:
             await self._kill(key)
-        if phase is not Phase.ABSENT:
-            await self._put_away(self._record(key))
+        await self._remove_record(self._record(key))
 
-    async def _put_away(self, record: ProcessRecord) -> None:
+    async def _remove_record(self, record: ProcessRecord) -> None:
         with unreadable_is_unavailable():
             path = record.path
             removed = path.with_name(f"{_REMOVED}{path.name}-{os.getpid()}-{next(self._removals)}")
             try:
                 path.rename(removed)
             except FileNotFoundError:
-                return  # Another call was quicker.
+                return  # Another call was faster.
         await self._delete(ProcessRecord(removed))
 
     async def _delete(self, record: ProcessRecord) -> None:
@@ -213,16 +208,16 @@ class ProcessRuntime:
                 raise RuntimeUnavailable(f"the supervisor of {record.path} does not end, although it was told to")
             await asyncio.sleep(0.005)
 
-    async def list_workloads(self) -> list[Sighting]:
+    async def list_workloads(self) -> list[ListedWorkload]:
         with unreadable_is_unavailable():
             names = os.listdir(self._directory)
-        sightings = []
+        listed = []
         for name in names:
             job_id, _, attempt = name.rpartition(".")
             created = ProcessRecord(self._directory / name).created() if job_id and attempt.isdecimal() else None
             if created is not None:
-                sightings.append(Sighting(WorkloadKey(job_id, int(attempt)), created))
-        return sightings
+                listed.append(ListedWorkload(WorkloadKey(job_id, int(attempt)), created))
+        return listed
 
     async def events(self) -> AsyncGenerator[WorkloadKey, None]:
         async with FileWatcher() as watcher:
@@ -236,10 +231,10 @@ class ProcessRuntime:
                     known = ended
 
     async def _ended(self) -> set[WorkloadKey]:
-        keys = [sighting.key for sighting in await self.list_workloads()]
-        return {key for key in keys if (await self.look(key)).phase is Phase.EXITED}
+        keys = [each.key for each in await self.list_workloads()]
+        return {key for key in keys if (await self.look(key)).phase is WorkloadPhase.EXITED}
 
-    async def reclaim(self, path: Path) -> None:
+    async def delete_tree(self, path: Path) -> None:
         await asyncio.to_thread(delete_tree, path)
 
     def _record(self, key: WorkloadKey) -> ProcessRecord:

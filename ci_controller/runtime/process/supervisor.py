@@ -24,7 +24,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def main(root: str, record: str, run: str, open_files: str) -> int:
-    """Take charge in a process that belongs to nobody; return the first process's exit status."""
+    """Take charge in a process without a parent that waits for it; return the first process's exit status."""
     sys.path.append(root)
     os.chdir(record)  # The record may be renamed; relative paths go on meaning this one.
     lock = os.open("lock", os.O_RDWR)
@@ -73,7 +73,7 @@ def _keep(run: str, ready: int) -> None:
 
         write_end(run, -code)
     _write("exit", f"{code if code >= 0 else 128 - code}\n")
-    os.close(os.open("../ended", os.O_WRONLY | os.O_CREAT, 0o600))  # Wakes whoever watches the directory of records.
+    os.close(os.open("../ended", os.O_WRONLY | os.O_CREAT, 0o600))  # Wakes those that watch the directory of records.
 
 
 def _begin(run: str) -> int:

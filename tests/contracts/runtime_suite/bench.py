@@ -47,8 +47,8 @@ class RuntimeBench:
         try:
             yield runtime
         finally:
-            for sighting in await runtime.list_workloads():
-                await runtime.remove(sighting.key)
+            for each in await runtime.list_workloads():
+                await runtime.remove(each.key)
             await runtime.close()
 
     @pytest_asyncio.fixture

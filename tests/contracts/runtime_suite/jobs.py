@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.run_directory.layout import read_capped
+from ci_common.run_directory.layout import RunDirectory, read_capped
+from ci_common.spec import ExecutionPlan
 from ci_controller.runtime.protocol import Runtime
 from tests.contracts.runtime_suite.bench import MakeTrial, RuntimeBench
 
@@ -20,11 +21,13 @@ class Jobs(RuntimeBench):
         monkeypatch.setenv("CI_API_KEY", "secret")
         monkeypatch.setenv("SOMETHING_OF_THE_CONTROLLERS", "secret")
         own = {"PLAIN": "1", "PATH": "/usr/local/bin:/usr/bin:/bin:/own", "ODD": "a'b\"c\\ $HOME `x`\n\té", "EMPTY": ""}
-        names = [*{**runtime.environment(), **own}]
+        own_plan = ExecutionPlan(image=self.image, steps=(), timeout=60)
+        given = runtime.describe(own_plan, RunDirectory(Path("anywhere"))).environment
+        names = [*{**given, **own}]
         one = trial("; ".join(f"printf '%s\\0' \"${name}\"" for name in names), "env >names", env=own)
         assert (await one.execute()).exit_code == 0
         values = dict(zip(names, one.run.log.read_bytes().split(b"\0"), strict=False))
-        expected = {**runtime.environment(), **own}
+        expected = {**given, **own}
         assert values == {name: os.fsencode(value) for name, value in expected.items()}
         assert b"secret" not in (one.workspace / "names").read_bytes()
 
@@ -33,7 +36,7 @@ class Jobs(RuntimeBench):
         (one.workspace / "sub dir").mkdir()
         (one.workspace / "sub dir" / "there").write_text("yes\n")
         assert (await one.execute()).exit_code == 0
-        base = runtime.base_directory(one.run)
+        base = runtime.describe(one.spec.plan, one.run).base
         assert one.run.log.read_text() == f"{base}/workspace/sub dir\nyes\n"
 
     async def test_a_job_inherits_no_descriptors(self, trial: MakeTrial) -> None:
@@ -90,6 +93,6 @@ class Jobs(RuntimeBench):
         )
         assert (await one.execute()).exit_code == 0
         await runtime.remove(one.key)
-        await runtime.reclaim(one.run.path)
+        await runtime.delete_tree(one.run.path)
         assert not os.path.lexists(one.run.path)
-        await runtime.reclaim(one.run.path)
+        await runtime.delete_tree(one.run.path)

@@ -6,8 +6,9 @@ import pytest
 
 from ci_common.jobs import new_job_id
 from ci_common.run_directory.layout import DataDirectory
+from ci_controller.policy.verdicts import WorkloadPhase
 from ci_controller.run_directory.preparation import opened_gate
-from ci_controller.runtime.protocol import Phase, Runtime, Workload, WorkloadKey
+from ci_controller.runtime.protocol import EngineStatus, Runtime, WorkloadKey
 from tests.contracts.runtime_suite.bench import MakeTrial, RuntimeBench
 from tests.helpers.scripts import end_of
 from tests.helpers.waiting import eventually
@@ -18,16 +19,16 @@ class Phases(RuntimeBench):
 
     async def test_a_workload_goes_through_its_phases(self, trial: MakeTrial, runtime: Runtime) -> None:
         one = trial("exit 0")
-        assert await runtime.look(one.key) == Workload(Phase.ABSENT)
+        assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.ABSENT)
         await runtime.create(one.spec)
-        assert await runtime.look(one.key) == Workload(Phase.CREATED)
+        assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.CREATED)
         await runtime.start(one.key)
         await eventually(one.run.is_waiting, "the script is at its gate")
-        assert await runtime.look(one.key) == Workload(Phase.RUNNING)
+        assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.RUNNING)
         await one.through_gate()
-        assert await one.end() == Workload(Phase.EXITED, exit_code=0)
+        assert await one.end() == EngineStatus(WorkloadPhase.EXITED, exit_code=0)
         await runtime.remove(one.key)
-        assert await runtime.look(one.key) == Workload(Phase.ABSENT)
+        assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.ABSENT)
 
     async def test_nothing_runs_before_the_gate_opens(self, trial: MakeTrial) -> None:
         one = trial("echo ran")
@@ -45,12 +46,12 @@ class Phases(RuntimeBench):
         with opened_gate(one.run):
             await runtime.start(one.key)
             await eventually(one.run.is_started, "the script is through its gate")
-        assert await one.end() == Workload(Phase.EXITED, exit_code=0)
+        assert await one.end() == EngineStatus(WorkloadPhase.EXITED, exit_code=0)
 
     @pytest.mark.parametrize("code", [0, 1, 7, 255])
     async def test_an_exit_code_is_in_the_exit_file_and_in_the_workload(self, trial: MakeTrial, code: int) -> None:
         one = trial(f"exit {code}")
-        assert await one.execute() == Workload(Phase.EXITED, exit_code=code)
+        assert await one.execute() == EngineStatus(WorkloadPhase.EXITED, exit_code=code)
         assert end_of(one.run) == (code, False)
 
     async def test_a_command_that_is_not_there_ends_with_127(self, trial: MakeTrial) -> None:
@@ -83,7 +84,7 @@ class Phases(RuntimeBench):
         await runtime.create(one.spec)
         await asyncio.gather(*(runtime.start(one.key) for _ in range(4)))
         await one.through_gate()
-        assert await one.end() == Workload(Phase.EXITED, exit_code=0)
+        assert await one.end() == EngineStatus(WorkloadPhase.EXITED, exit_code=0)
         assert (one.workspace / "ran").read_text() == "ran\n"
 
     async def test_what_has_exited_is_neither_created_nor_started_again(
@@ -102,38 +103,48 @@ class Phases(RuntimeBench):
         await runtime.stop(key, 0.1)
         await runtime.remove(key)
         await runtime.start(key)
-        assert await runtime.look(key) == Workload(Phase.ABSENT)
+        assert await runtime.look(key) == EngineStatus(WorkloadPhase.ABSENT)
 
     async def test_a_removed_workload_may_be_created_again(self, trial: MakeTrial, runtime: Runtime) -> None:
         one = trial("echo ran >>ran")
         await runtime.create(one.spec)
         await runtime.remove(one.key)
         await runtime.remove(one.key)
-        assert await one.execute() == Workload(Phase.EXITED, exit_code=0)
+        assert await one.execute() == EngineStatus(WorkloadPhase.EXITED, exit_code=0)
         assert (one.workspace / "ran").read_text() == "ran\n"
 
-    async def test_only_what_has_exited_is_discarded(self, trial: MakeTrial, runtime: Runtime) -> None:
+    async def test_only_what_has_exited_is_removed_if_only_that_is_asked_for(
+        self, trial: MakeTrial, runtime: Runtime
+    ) -> None:
         created, waiting, exited = trial("exit 0"), trial("exit 0"), trial("exit 0")
         await runtime.create(created.spec)
         await waiting.to_gate()
         await exited.to_gate()
         await runtime.stop(exited.key, 10)
         for one in (created, waiting, exited, exited):
-            await runtime.discard(one.key)
-        assert [await one.phase() for one in (created, waiting, exited)] == [Phase.CREATED, Phase.RUNNING, Phase.ABSENT]
+            await runtime.remove(one.key, only_exited=True)
+        assert [await one.phase() for one in (created, waiting, exited)] == [
+            WorkloadPhase.CREATED,
+            WorkloadPhase.RUNNING,
+            WorkloadPhase.ABSENT,
+        ]
 
-    async def test_tidying_up_hits_no_workload(self, trial: MakeTrial, runtime: Runtime) -> None:
+    async def test_a_new_term_hits_no_workload(self, trial: MakeTrial, runtime: Runtime) -> None:
         created, waiting, exited = trial("exit 0"), trial("exit 0"), trial("exit 0")
         await runtime.create(created.spec)
         await waiting.to_gate()
         await exited.execute()
-        await runtime.tidy()
-        assert [await one.phase() for one in (created, waiting, exited)] == [Phase.CREATED, Phase.RUNNING, Phase.EXITED]
+        await runtime.begin_term()
+        assert [await one.phase() for one in (created, waiting, exited)] == [
+            WorkloadPhase.CREATED,
+            WorkloadPhase.RUNNING,
+            WorkloadPhase.EXITED,
+        ]
 
     async def test_opening_and_closing_may_be_repeated(self, data: DataDirectory) -> None:
         runtime = await self.open_runtime(data)
         await runtime.open()
-        await runtime.ping()
+        await runtime.open()
         await runtime.close()
         await runtime.close()
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from ci_common.run_directory.layout import DataDirectory
-from ci_controller.runtime.protocol import Phase, Runtime, Workload, WorkloadKey
+from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.runtime.protocol import EngineStatus, Runtime, WorkloadKey
 from tests.contracts.runtime_suite import victim
 from tests.contracts.runtime_suite.bench import FOREVER, READY, MakeTrial, RuntimeBench
 from tests.helpers.waiting import PATIENCE
@@ -29,9 +30,9 @@ class Restarts(RuntimeBench):
         await runtime.create(created.spec)
         await waiting.to_gate()
         await ended.execute()
-        sightings = {s.key: s.created for s in await runtime.list_workloads()}
-        assert sightings.keys() == {created.key, waiting.key, ended.key}
-        assert all(before - 2 <= instant.timestamp() <= time.time() + 2 for instant in sightings.values())
+        listed = {s.key: s.created for s in await runtime.list_workloads()}
+        assert listed.keys() == {created.key, waiting.key, ended.key}
+        assert all(before - 2 <= instant.timestamp() <= time.time() + 2 for instant in listed.values())
 
     async def test_another_installation_sees_nothing(self, trial: MakeTrial, tmp_path: Path) -> None:
         one = trial("exit 0")
@@ -52,11 +53,11 @@ class Restarts(RuntimeBench):
         assert {s.key for s in await restarted.list_workloads()} == {created.key, waiting.key, deaf.key}
         for one in (created, waiting, deaf):
             one.runtime = restarted
-        assert await created.execute() == Workload(Phase.EXITED, exit_code=3)
+        assert await created.execute() == EngineStatus(WorkloadPhase.EXITED, exit_code=3)
         await waiting.through_gate()
-        assert await waiting.end() == Workload(Phase.EXITED, exit_code=4)
+        assert await waiting.end() == EngineStatus(WorkloadPhase.EXITED, exit_code=4)
         await restarted.stop(deaf.key, 0.1)
-        assert await restarted.look(deaf.key) == Workload(Phase.EXITED, exit_code=137)
+        assert await restarted.look(deaf.key) == EngineStatus(WorkloadPhase.EXITED, exit_code=137)
 
     async def test_what_another_controller_did_counts_once_the_first_has_forgotten(
         self, trial: MakeTrial, runtime: Runtime, restarted: Runtime
@@ -68,8 +69,8 @@ class Restarts(RuntimeBench):
         await begun.to_gate()
         await restarted.remove(made_anew.key)
         await restarted.create(made_anew.spec)
-        runtime.forget()
-        assert await runtime.look(begun.key) == Workload(Phase.RUNNING)
+        await runtime.begin_term()
+        assert await runtime.look(begun.key) == EngineStatus(WorkloadPhase.RUNNING)
         await runtime.remove(made_anew.key)
         assert [s.key for s in await restarted.list_workloads()] == [begun.key]
 
@@ -82,9 +83,9 @@ class Restarts(RuntimeBench):
         await one.running()
         await leaving.close()
         one.runtime = runtime
-        assert await one.phase() is Phase.RUNNING
+        assert await one.phase() is WorkloadPhase.RUNNING
         (one.workspace / "go").touch()
-        assert await one.end() == Workload(Phase.EXITED, exit_code=5)
+        assert await one.end() == EngineStatus(WorkloadPhase.EXITED, exit_code=5)
 
     @pytest.mark.parametrize("call", ["create", "start", "stop", "remove"])
     @pytest.mark.parametrize("turns", [0, 1, 2, 3, 5])
@@ -108,7 +109,7 @@ class Restarts(RuntimeBench):
         await calls[call]()
         if call == "stop":
             await runtime.remove(one.key)
-        assert await one.execute() == Workload(Phase.EXITED, exit_code=0)
+        assert await one.execute() == EngineStatus(WorkloadPhase.EXITED, exit_code=0)
         assert (one.workspace / "ran").read_text() == "ran\n"
         assert [s.key for s in await runtime.list_workloads()] == [one.key]
 
@@ -124,18 +125,18 @@ class Restarts(RuntimeBench):
             sys.executable, "-m", victim.__name__, where, str(data.path), one.key.job_id, self.image, stage, cwd=ROOT
         )
         assert await controller.wait() == -signal.SIGKILL
-        assert await one.phase() in ((Phase.CREATED,) if stage == "created" else tuple(Phase))
+        assert await one.phase() in ((WorkloadPhase.CREATED,) if stage == "created" else tuple(WorkloadPhase))
         await runtime.create(one.spec)
         await runtime.start(one.key)
         await one.through_gate()
-        assert await one.end() == Workload(Phase.EXITED, exit_code=6)
+        assert await one.end() == EngineStatus(WorkloadPhase.EXITED, exit_code=6)
         assert (one.workspace / "ran").read_text() == "ran\n"
         assert [s.key for s in await runtime.list_workloads()] == [one.key]
 
     async def test_an_end_wakes_whoever_listens(self, trial: MakeTrial, runtime: Runtime) -> None:
         async def heard(events: AsyncIterator[WorkloadKey]) -> None:
             async for key in events:
-                if (await runtime.look(key)).phase is Phase.EXITED:
+                if (await runtime.look(key)).phase is WorkloadPhase.EXITED:
                     return
 
         async with aclosing(runtime.events()) as events, asyncio.timeout(PATIENCE):

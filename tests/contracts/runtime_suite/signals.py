@@ -5,7 +5,7 @@ import pytest
 from ci_common.jobs import StepStatus
 from ci_common.run_directory.output import read_steps
 from ci_common.times import utc_now
-from ci_controller.runtime.protocol import Phase
+from ci_controller.policy.verdicts import WorkloadPhase
 from tests.contracts.runtime_suite.bench import MakeTrial, RuntimeBench
 from tests.helpers.scripts import end_of
 
@@ -32,7 +32,7 @@ class OwnSignals(RuntimeBench):
     async def test_a_step_that_ends_its_group_has_failed(self, trial: MakeTrial, number: str, code: int) -> None:
         one = trial("echo one", f"kill -{number} 0; sleep 60", "echo never")
         await one.execute()
-        assert await one.phase() is Phase.EXITED
+        assert await one.phase() is WorkloadPhase.EXITED
         assert end_of(one.run) == (code, False)
         assert b"never" not in one.run.log.read_bytes()
         steps = read_steps(one.run, ("a", "b", "c"), utc_now())

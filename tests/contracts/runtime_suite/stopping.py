@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from ci_controller.runtime.protocol import Phase, Runtime, Workload
+from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.runtime.protocol import EngineStatus, Runtime
 from tests.contracts.runtime_suite.bench import FOREVER, READY, MakeLifeline, MakeTrial, RuntimeBench
 from tests.helpers.scripts import end_of
 from tests.helpers.waiting import PATIENCE, eventually
@@ -26,7 +27,7 @@ class Stopping(RuntimeBench):
         one = trial(f"trap 'exit 7' TERM; {READY}; {FOREVER}")
         await one.running()
         await runtime.stop(one.key, 30)
-        assert await runtime.look(one.key) == Workload(Phase.EXITED, exit_code=7)
+        assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.EXITED, exit_code=7)
         assert end_of(one.run) == (7, True)
 
     async def test_a_stopped_job_may_tidy_up_and_say_so(self, trial: MakeTrial, runtime: Runtime) -> None:
@@ -56,7 +57,7 @@ class Stopping(RuntimeBench):
         one = trial(f"{READY}; sleep 600")
         await one.running()
         await runtime.stop(one.key, 30)
-        assert await runtime.look(one.key) == Workload(Phase.EXITED, exit_code=143)
+        assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.EXITED, exit_code=143)
         assert end_of(one.run) == (143, True)
 
     async def test_a_deaf_job_is_killed_after_its_grace(self, trial: MakeTrial, runtime: Runtime) -> None:
@@ -65,7 +66,7 @@ class Stopping(RuntimeBench):
         begin = time.monotonic()
         await runtime.stop(one.key, 0.5)
         assert time.monotonic() - begin >= 0.5
-        assert await runtime.look(one.key) == Workload(Phase.EXITED, exit_code=137)
+        assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.EXITED, exit_code=137)
         assert one.run.read_exit() is None
 
     async def test_a_workload_at_its_gate_stops_at_once(self, trial: MakeTrial, runtime: Runtime) -> None:
@@ -73,7 +74,7 @@ class Stopping(RuntimeBench):
         await one.to_gate()
         async with asyncio.timeout(PATIENCE):
             await runtime.stop(one.key, 600)
-        assert await one.phase() is Phase.EXITED
+        assert await one.phase() is WorkloadPhase.EXITED
         assert not one.run.is_started()
         assert one.run.log_size() == 0
 
@@ -85,7 +86,7 @@ class Stopping(RuntimeBench):
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
         await restarted.stop(one.key, 0.1)
-        assert await one.phase() is Phase.EXITED
+        assert await one.phase() is WorkloadPhase.EXITED
 
     @pytest.mark.parametrize("kind", DAEMONS)
     async def test_what_a_job_leaves_running_is_killed(
@@ -96,7 +97,7 @@ class Stopping(RuntimeBench):
         await one.running()
         assert lifeline.held()
         (one.workspace / "go").touch()
-        assert await one.end() == Workload(Phase.EXITED, exit_code=4)
+        assert await one.end() == EngineStatus(WorkloadPhase.EXITED, exit_code=4)
         assert end_of(one.run) == (4, False)
         assert not lifeline.held()
 
@@ -109,6 +110,6 @@ class Stopping(RuntimeBench):
         await one.running()
         async with asyncio.timeout(PATIENCE):
             await runtime.remove(one.key)
-        assert await runtime.look(one.key) == Workload(Phase.ABSENT)
+        assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.ABSENT)
         assert await runtime.list_workloads() == []
         assert not lifeline.held()

@@ -8,9 +8,10 @@ from pathlib import Path
 from ci_common.jobs import new_job_id
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
 from ci_common.spec import ExecutionPlan, PlannedStep
+from ci_controller.policy.verdicts import WorkloadPhase
 from ci_controller.run_directory.preparation import opened_gate, prepare
 from ci_controller.run_directory.script import write_script
-from ci_controller.runtime.protocol import Phase, Runtime, Workload, WorkloadKey, WorkloadSpec
+from ci_controller.runtime.protocol import EngineStatus, Runtime, WorkloadKey, WorkloadSpec
 from tests.helpers.waiting import eventually
 
 
@@ -34,7 +35,7 @@ class Trial:
         return self.spec.run.workspace
 
     async def to_gate(self) -> None:
-        """Create and start the workload, and wait until it is at its gate."""
+        """Prepare and start the workload, and wait until it is at its gate."""
         await self.runtime.create(self.spec)
         await self.runtime.start(self.key)
         await eventually(self.run.is_waiting, "the script is at its gate")
@@ -44,16 +45,16 @@ class Trial:
         with opened_gate(self.run):
             await eventually(self.run.is_started, "the script is through its gate")
 
-    async def end(self) -> Workload:
+    async def end(self) -> EngineStatus:
         """Wait until the workload has exited, and let it go where it stays after its end."""
         with opened_gate(self.run) if self.run.is_started() else nullcontext():
             return await self.exited()
 
-    async def exited(self) -> Workload:
+    async def exited(self) -> EngineStatus:
         """Wait until the workload has exited by itself."""
         return await eventually(self._exited, "the workload has exited")
 
-    async def execute(self) -> Workload:
+    async def execute(self) -> EngineStatus:
         """Do all of it."""
         await self.to_gate()
         await self.through_gate()
@@ -65,13 +66,13 @@ class Trial:
         await self.through_gate()
         await eventually((self.workspace / "ready").exists, "the job has begun")
 
-    async def phase(self) -> Phase:
+    async def phase(self) -> WorkloadPhase:
         return (await self.runtime.look(self.key)).phase
 
-    async def _exited(self) -> Workload | None:
+    async def _exited(self) -> EngineStatus | None:
         workload = await self.runtime.look(self.key)
-        assert workload.phase in (Phase.RUNNING, Phase.EXITED)
-        return workload if workload.phase is Phase.EXITED else None
+        assert workload.phase in (WorkloadPhase.RUNNING, WorkloadPhase.EXITED)
+        return workload if workload.phase is WorkloadPhase.EXITED else None
 
 
 @dataclass
@@ -112,11 +113,7 @@ def spec_of(runtime: Runtime, data: DataDirectory, plan: ExecutionPlan, *, job_i
     """Prepare the run directory of a job with this plan."""
     key = WorkloadKey(job_id or new_job_id(), 1)
     spec = WorkloadSpec(key, data.run(key.job_id, key.attempt), plan)
-    script = write_script(
-        plan,
-        base=str(runtime.base_directory(spec.run)),
-        environment=runtime.environment(),
-        setup=runtime.setup(spec.run, plan),
-    )
+    around = runtime.describe(plan, spec.run)
+    script = write_script(plan, base=str(around.base), environment=around.environment, setup=around.setup)
     prepare(spec.run, script, has_console=runtime.has_console)
     return spec

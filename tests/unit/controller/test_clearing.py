@@ -10,7 +10,7 @@ from ci_common.errors import JobNotFound
 from ci_common.jobs import Attempt, Conclusion, Job, State
 from ci_common.times import Milestone, utc_now
 from ci_controller.job_writer import JobWriter
-from ci_controller.supervision.completion import note_cleared
+from ci_controller.supervision.completion import note_cleaned
 from ci_persistence.repository import Lease
 from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.jobs import NOON, PLENTY, bring, new_job
@@ -32,7 +32,7 @@ async def stored(led: tuple[SQLiteJobRepository, Lease], state: State) -> Job:
 async def test_of_a_completed_job_it_is_noted(led: tuple[SQLiteJobRepository, Lease], is_known: bool) -> None:
     repository, lease = led
     job = await stored(led, State.COMPLETED)
-    await note_cleared(job, JobWriter(repository, lease, utc_now), job if is_known else None)
+    await note_cleaned(job, JobWriter(repository, lease, utc_now), job if is_known else None)
     after = await repository.get(job.id)
     assert list(after.trace) == [Milestone.CLEARED]
     assert after == job.with_changes(trace=after.trace, version=job.version + 1)
@@ -48,7 +48,7 @@ async def test_of_an_earlier_attempt_nothing_is_written(
     job = await stored(led, State.STARTING)
     job = await repository.update(job, lease, **anew, start_time=None, runtime=None)
     job = await bring(repository, lease, job, next_state)
-    await note_cleared(job.as_of(1), JobWriter(repository, lease, utc_now), None)
+    await note_cleaned(job.as_of(1), JobWriter(repository, lease, utc_now), None)
     assert await repository.get(job.id) == job
 
 
@@ -58,4 +58,4 @@ async def test_a_deleted_job_stays_deleted(led: tuple[SQLiteJobRepository, Lease
     job = await stored(led, State.COMPLETED)
     await repository.delete([job.id])
     with pytest.raises(JobNotFound):
-        await note_cleared(job, JobWriter(repository, lease, utc_now), job if is_known else None)
+        await note_cleaned(job, JobWriter(repository, lease, utc_now), job if is_known else None)

@@ -8,7 +8,7 @@ import pytest
 from ci_common.jobs import Conclusion, Job, State
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.run_directory.output import LogTimes
-from ci_controller.execution.collecting import note_end_of_log
+from ci_controller.execution.logs import note_end_of_log
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 EARLIER = datetime(2026, 1, 1, 11, tzinfo=UTC)
@@ -50,4 +50,4 @@ def test_what_has_been_noted_stays(data: DataDirectory) -> None:
 def test_a_full_disk_keeps_nothing_from_its_end(data: DataDirectory, caplog: pytest.LogCaptureFixture) -> None:
     data.run("j", 1).times.symlink_to("/dev/full")
     note_end_of_log(ENDED, data)
-    assert "it is not noted when the end of the log of job j was written" in caplog.text
+    assert "when the end of the log of job j was written cannot be noted" in caplog.text

@@ -13,9 +13,9 @@ def demand(most: int = 10, forget_after: float = 10_000.0) -> Demand:
     return Demand(most=most, forget_after=forget_after)
 
 
-def used(learnt: Demand, kind: str, *times: float) -> None:
+def used(learnt: Demand, profile: str, *times: float) -> None:
     for time in times:
-        learnt.used(kind, PLAN, time, DAY)
+        learnt.record_start(profile, PLAN, time, DAY)
 
 
 def test_nothing_is_wanted_before_anything_was_used() -> None:
@@ -45,7 +45,7 @@ def test_a_burst_is_forgotten_by_halves() -> None:
     assert halves == [8, 4, 2, 1, 1, 1]
 
 
-def test_never_more_of_one_kind_than_allowed() -> None:
+def test_never_more_of_one_profile_than_allowed() -> None:
     learnt = demand(most=3)
     used(learnt, "a", *[0.0] * 8)
     assert learnt.wanted(1, 100) == {"a": 3}
@@ -70,7 +70,7 @@ def test_what_nobody_uses_any_more_is_forgotten() -> None:
 
 def test_what_was_found_waiting_is_wanted_and_cannot_be_made() -> None:
     learnt = demand()
-    learnt.found("a", 2, 5.0)
+    learnt.record_adopted("a", 2, 5.0)
     assert learnt.wanted(6, 10) == {"a": 2}
     assert learnt.plan_of("a") is None
     assert learnt.last_time("a") is None

@@ -14,12 +14,13 @@ import pytest
 
 from ci_common.settings import SettingsError
 from ci_common.spec import ExecutionPlan, Limits
+from ci_controller.policy.verdicts import WorkloadPhase
 from ci_controller.runtime.docker.certificates import copy_bundle, find_bundle
 from ci_controller.runtime.docker.cleaning import Cleaner
-from ci_controller.runtime.docker.containers import HELPER, Mount, job_config, key_of, workload_of
+from ci_controller.runtime.docker.containers import HELPER, Mount, job_config, key_of, status_of
 from ci_controller.runtime.docker.engine import Engine, Refusal, Traits
 from ci_controller.runtime.docker.pulls import Transfer, registry_header
-from ci_controller.runtime.protocol import Phase, Workload, WorkloadKey
+from ci_controller.runtime.protocol import EngineStatus, WorkloadKey
 
 PLAIN = Traits(processors=2, remapped=False, rootless=False, selinux=False)
 
@@ -125,16 +126,16 @@ class TestContainers:
     @pytest.mark.parametrize(
         ("status", "expected"),
         [
-            ("created", Workload(Phase.CREATED)),
-            ("running", Workload(Phase.RUNNING)),
-            ("paused", Workload(Phase.RUNNING)),
-            ("exited", Workload(Phase.EXITED, 9)),
-            ("dead", Workload(Phase.EXITED, 9)),
-            ("removing", Workload(Phase.EXITED, 9)),
+            ("created", EngineStatus(WorkloadPhase.CREATED)),
+            ("running", EngineStatus(WorkloadPhase.RUNNING)),
+            ("paused", EngineStatus(WorkloadPhase.RUNNING)),
+            ("exited", EngineStatus(WorkloadPhase.EXITED, 9)),
+            ("dead", EngineStatus(WorkloadPhase.EXITED, 9)),
+            ("removing", EngineStatus(WorkloadPhase.EXITED, 9)),
         ],
     )
-    def test_phases(self, status: str, expected: Workload) -> None:
-        assert workload_of({"State": {"Status": status, "ExitCode": 9, "OOMKilled": False}}) == expected
+    def test_phases(self, status: str, expected: EngineStatus) -> None:
+        assert status_of({"State": {"Status": status, "ExitCode": 9, "OOMKilled": False}}) == expected
 
     @pytest.mark.parametrize("labels", [{}, {"ci-server.job": "x"}, {"ci-server.job": "x", "ci-server.attempt": "one"}])
     def test_labels_that_name_no_workload(self, labels: dict[str, str]) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from ci_common.jobs import Job, State
-from ci_controller.job_time import OutputTime, now_of, start_of_run
+from ci_controller.job_writer import OutputTime, now_of, start_of_run
 from tests.helpers.clocks import SetUptime
 from tests.helpers.jobs import NOON
 

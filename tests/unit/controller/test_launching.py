@@ -1,28 +1,31 @@
-"""When a job's gate is opened, while the engine has not said yet that it has started what waits there."""
+"""When a job's gate is opened, while the engine has not answered yet that it has started what waits there."""
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from ci_common.errors import StartFault
 from ci_common.jobs import Job, State
-from ci_common.system.watch import FileWatcher
+from ci_common.settings import Settings
 from ci_common.times import utc_now
 from ci_controller.execution.builtin import BuiltinExecution
+from ci_controller.execution.protocol import Wakeups
 from ci_controller.job_writer import JobWriter
-from ci_controller.plan import MarkRunning, Start
-from ci_controller.supervision.attempt_watcher import Attention
-from ci_controller.supervision.launching import Launch
+from ci_controller.policy.verdicts import Observation, WorkloadPhase
+from ci_controller.supervision.supervisor import Supervisor
 from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.jobs import PLENTY, bring, new_job
 from tests.helpers.leading import leading
 from tests.helpers.waiting import eventually
 
+SETTINGS = Settings(reconcile_interval=60, stop_grace=1)
+
 
 class Engine(BuiltinExecution):
-    """An engine that says that it has started something when it is told to."""
+    """Answers that it has started something when it is told to; until then it says that nothing was started."""
 
     def __init__(self) -> None:
         super().__init__(utc_now)
@@ -30,107 +33,125 @@ class Engine(BuiltinExecution):
         self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.at_gate = False
         self.opened = asyncio.Event()
+        self.woken = asyncio.Event()
+        self.observed = asyncio.Event()
+
+    async def observe(self, job: Job, *, measure: bool = False) -> Observation:
+        self.observed.set()
+        if job.state is State.RUNNING and self.opened.is_set():
+            return Observation(WorkloadPhase.RUNNING, started=True)
+        if job.state is State.COMPLETED:
+            return Observation(WorkloadPhase.ABSENT)
+        return Observation(WorkloadPhase.AT_GATE if self.answer.done() and self.at_gate else WorkloadPhase.CREATED)
 
     async def start(self, job: Job) -> None:
         self.begins.set()
         await self.answer
 
-    def is_at_gate(self, job: Job) -> bool:
-        return self.at_gate
-
-    async def open_gate(self, job: Job) -> bool:
+    async def release_gate(self, job: Job) -> bool:
         self.opened.set()
         return True
+
+    @asynccontextmanager
+    async def events(self, job: Job) -> AsyncIterator[Wakeups]:
+        yield self
+
+    async def wait(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.woken.wait()
+        self.woken.clear()
+
+    def wake(self) -> None:
+        self.woken.set()
+
+    def peek(self, job: Job) -> WorkloadPhase | None:
+        return WorkloadPhase.AT_GATE if self.at_gate else None
+
+    def come_to_gate(self) -> None:
+        self.at_gate = True
+        self.wake()
 
 
 class Starting:
     """One job's start."""
 
-    def __init__(self, repository: SQLiteJobRepository, writer: JobWriter, watcher: FileWatcher, job: Job) -> None:
+    def __init__(self, repository: SQLiteJobRepository, writer: JobWriter, job: Job) -> None:
         self.repository = repository
         self.engine = Engine()
-        self.attention = Attention(self.engine, watcher)
-        self.launch = Launch(writer, self.engine, self.attention, interval=60)
+        self.supervisor = Supervisor(job, SETTINGS, writer=writer, execution=self.engine, jitter=lambda: 0.0)
         self.job = job
+        self.task: asyncio.Task[None] | None = None
 
-    async def begin(self) -> "asyncio.Task[Job | None]":
-        task = asyncio.create_task(self.launch.take(Start(), self.job))
+    async def begin(self) -> None:
+        self.task = asyncio.create_task(self.supervisor.run())
         await self.engine.begins.wait()
-        return task
 
-    def come_to_gate(self) -> None:
-        self.engine.at_gate = True
-        self.attention.wake()
+    async def row(self) -> Job:
+        return await self.repository.get(self.job.id)
 
     async def runs(self) -> bool:
-        return await self.state() is State.RUNNING
-
-    async def state(self) -> State:
-        return (await self.repository.get(self.job.id)).state
+        return (await self.row()).state is State.RUNNING
 
 
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Starting]:
-    async with leading(tmp_path) as (repository, lease), FileWatcher() as watcher:
+    async with leading(tmp_path) as (repository, lease):
         job = await bring(repository, lease, await repository.add(new_job(), max_queued=PLENTY), State.STARTING)
-        start = Starting(repository, JobWriter(repository, lease, utc_now), watcher, job)
+        start = Starting(repository, JobWriter(repository, lease, utc_now), job)
         yield start
-        start.attention.close()
+        if start.task is not None:
+            start.task.cancel()
+            await asyncio.gather(start.task, return_exceptions=True)
 
 
 async def test_the_gate_opens_before_the_engine_has_answered(start: Starting) -> None:
-    starting = await start.begin()
+    await start.begin()
     assert not start.engine.opened.is_set()
-    start.come_to_gate()
+    start.engine.come_to_gate()
     await start.engine.opened.wait()
-    assert await start.state() is State.RUNNING
-    assert not starting.done(), "the engine's answer is waited for"
-    start.engine.answer.set_result(None)
-    await starting
-    assert start.launch.starts == 1
+    assert await start.runs()
+    assert not start.engine.answer.done(), "the engine's answer is still to come"
 
 
-async def test_a_job_that_is_cancelled_meanwhile_does_not_begin(start: Starting) -> None:
-    starting = await start.begin()
+async def test_a_job_that_is_cancelled_while_it_starts_does_not_begin(start: Starting) -> None:
+    await start.begin()
     await start.repository.request_cancel(start.job.id, utc_now())
-    start.come_to_gate()
+    start.engine.come_to_gate()
     await eventually(start.runs, "it is written that the job runs")
-    start.engine.answer.set_result(None)
-    await starting
-    assert not start.engine.opened.is_set()
-
-
-async def test_a_job_that_is_cancelled_while_it_is_marked_is_known_to_be(start: Starting) -> None:
-    await start.repository.request_cancel(start.job.id, utc_now())
-    row = await start.launch.take(MarkRunning(), start.job)
-    assert row is not None
-    assert (row.state, row.cancel_requested_time is not None) == (State.RUNNING, True)
     assert not start.engine.opened.is_set()
 
 
 async def test_the_mark_of_an_earlier_one_opens_nothing(start: Starting) -> None:
     start.engine.at_gate = True
-    starting = await start.begin()
-    start.attention.wake()
-    start.engine.answer.set_result(None)
-    await starting
-    assert await start.state() is State.STARTING
+    await start.begin()
+    start.engine.wake()
+    for _ in range(50):
+        await asyncio.sleep(0)
     assert not start.engine.opened.is_set()
-
-
-async def test_a_start_that_fails_after_all_is_told_of(start: Starting) -> None:
-    starting = await start.begin()
-    start.come_to_gate()
+    start.engine.answer.set_result(None)
+    start.engine.wake()
     await start.engine.opened.wait()
+
+
+async def test_a_start_that_fails_after_all_changes_nothing_for_a_job_that_has_begun(start: Starting) -> None:
+    """What the next observation shows decides."""
+    await start.begin()
+    start.engine.come_to_gate()
+    await start.engine.opened.wait()
+    start.engine.observed.clear()
     start.engine.answer.set_exception(StartFault("no such device"))
-    with pytest.raises(StartFault):
-        await starting
-    assert (await start.state(), start.launch.starts) == (State.RUNNING, 0)
+    start.engine.wake()
+    await start.engine.observed.wait()
+    assert await start.runs()
+    assert start.task is not None
+    assert not start.task.done()
 
 
-async def test_who_leaves_does_not_wait_for_the_engine(start: Starting) -> None:
-    starting = await start.begin()
-    starting.cancel()
+async def test_a_controller_that_stops_does_not_wait_for_the_engine(start: Starting) -> None:
+    await start.begin()
+    assert start.task is not None
+    start.task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await starting
+        await start.task
     assert start.engine.answer.cancelled()

@@ -87,21 +87,16 @@ EVENTS: list[Event] = [
     code=st.sampled_from([None, 0, 3]),
     attempts=st.integers(1, 3),
     waiting=st.integers(0, 2),
-    moves_in_first=st.booleans(),
-    is_unpacked=st.booleans(),
     events=st.lists(st.sampled_from(EVENTS), min_size=12, max_size=40),
 )
-def test_every_life_ends_well(
-    code: int | None, attempts: int, waiting: int, moves_in_first: bool, is_unpacked: bool, events: list[Event]
-) -> None:
-    order = {"moves_in_first": moves_in_first, "is_unpacked": is_unpacked}
-    life = Life(World(code, Retry(max_attempts=attempts), waiting=waiting, **order))
+def test_every_life_ends_well(code: int | None, attempts: int, waiting: int, events: list[Event]) -> None:
+    life = Life(World(code, Retry(max_attempts=attempts), waiting=waiting))
     for happens in events:
         happens(life)
     life.come_to_rest()
     world = life.world
     assert all(times == 1 for times in world.code_starts.values()), "the code of an attempt ran twice"
-    assert all(run.workload is None and not run.files and not run.pooled for run in world.runs.values()), (
+    assert all(run.workload is None and not run.files and run.claimed is None for run in world.runs.values()), (
         "something is left"
     )
     assert world.row.attempt <= attempts

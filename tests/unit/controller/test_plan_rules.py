@@ -1,4 +1,4 @@
-"""The rules that `plan` keeps for every job and every sight of it."""
+"""The rules that `plan` keeps for every job and every phase of it."""
 
 from datetime import UTC, timedelta
 
@@ -11,20 +11,19 @@ from ci_controller.plan import (
     Action,
     Adopt,
     Complete,
-    Create,
-    Discard,
+    Done,
     MarkRunning,
     MarkStarting,
     MarkStopping,
-    OpenGate,
+    Prepare,
+    ReleaseGate,
     Remove,
-    Rest,
     Start,
     Stop,
     Wait,
 )
-from ci_controller.policy.limits import Bounds, Usage
-from ci_controller.policy.verdicts import Observed, Sight, Verdict
+from ci_controller.policy.limits import JobLimits, Usage
+from ci_controller.policy.verdicts import Observation, Verdict, WorkloadPhase
 from tests.helpers.decisions import COMPLETED, RUNNING, STARTING, T0, decide, job
 
 
@@ -46,22 +45,22 @@ amounts = st.integers(0, 100)
 usages = st.builds(Usage, amounts, last_output=st.none() | instants, workspace_bytes=st.none() | amounts)
 some = st.none() | st.floats(0.1, 1e300)
 some_bytes = st.none() | st.integers(1, 100)
-all_bounds = st.builds(
-    Bounds, some, some, some_bytes, some_bytes, some_bytes, some_bytes, st.none() | st.floats(0.1, 64)
+all_limits = st.builds(
+    JobLimits, some, some, some_bytes, some_bytes, some_bytes, some_bytes, st.none() | st.floats(0.1, 64)
 )
 observations = st.builds(
-    Observed,
-    st.sampled_from(Sight),
+    Observation,
+    st.sampled_from(WorkloadPhase),
     exit=exits,
     started=st.booleans(),
-    spent=st.booleans(),
+    finished=st.booleans(),
     workload_exit_code=st.none() | st.integers(0, 255),
     out_of_memory=st.booleans(),
     usage=usages,
     disk_full=st.booleans(),
     booting_since=st.none() | st.just(T0),
     starts=st.integers(0, 5),
-    cleared=st.booleans(),
+    cleaned=st.booleans(),
 )
 jobs = st.builds(
     job,
@@ -77,19 +76,19 @@ NEXT_STATE: dict[type[Action], State] = {
 }
 
 
-@given(j=jobs, s=observations, after=st.floats(0, 1000), bounds=all_bounds)
-def test_every_step_keeps_the_rules(j: Job, s: Observed, after: float, bounds: Bounds) -> None:
-    action = decide(j, s, after=after, bounds=bounds)
+@given(j=jobs, s=observations, after=st.floats(0, 1000), limits=all_limits)
+def test_every_step_keeps_the_rules(j: Job, s: Observation, after: float, limits: JobLimits) -> None:
+    action = decide(j, s, after=after, limits=limits)
     target = NEXT_STATE.get(type(action))
     assert target is None or target in TRANSITIONS[j.state], "only transitions that the table has"
-    if isinstance(action, OpenGate):
+    if isinstance(action, ReleaseGate):
         assert j.state is RUNNING, "the gate opens only once RUNNING is written"
-    if isinstance(action, Create | Start | Discard):
+    if isinstance(action, Prepare | Start):
         assert j.state is STARTING, "nothing is started once the gate may have opened"
-    if isinstance(action, Create | Start | Discard | MarkRunning):
-        assert not any((s.started, s.spent, s.exit)), "what may have begun is not begun again"
-    if isinstance(action, OpenGate):
-        assert s.sight in (Sight.AT_GATE, Sight.BOOTING), "nobody else waits for it, or is about to"
+    if isinstance(action, Prepare | Start | MarkRunning):
+        assert not any((s.started, s.finished, s.exit)), "what may have begun is not begun again"
+    if isinstance(action, ReleaseGate):
+        assert s.phase in (WorkloadPhase.AT_GATE, WorkloadPhase.BOOTING), "nobody else waits for it, or is about to"
     if isinstance(action, Stop):
         assert j.stop_code is not None or s.exit is not None, (
             "a stop is written down first, if not by the job's own end"
@@ -99,36 +98,36 @@ def test_every_step_keeps_the_rules(j: Job, s: Observed, after: float, bounds: B
     if isinstance(action, Complete) and j.state in ACTIVE_STATES:
         code = action.verdict.exit_code
         assert code is None or s.exit is not None or s.workload_exit_code is not None, "no exit code out of nowhere"
-    if isinstance(action, Rest):
+    if isinstance(action, Done):
         assert j.state is COMPLETED
-        assert s.sight is Sight.ABSENT
+        assert s.phase is WorkloadPhase.ABSENT
 
 
 LIMITS_OF = {
-    ReasonCode.DEADLINE_EXCEEDED: lambda bounds: bounds.timeout,
-    ReasonCode.NO_OUTPUT: lambda bounds: bounds.no_output_timeout,
-    ReasonCode.LOG_LIMIT: lambda bounds: bounds.log,
-    ReasonCode.WORKSPACE_LIMIT: lambda bounds: bounds.workspace,
+    ReasonCode.DEADLINE_EXCEEDED: lambda limits: limits.timeout,
+    ReasonCode.NO_OUTPUT: lambda limits: limits.no_output_timeout,
+    ReasonCode.LOG_LIMIT: lambda limits: limits.log,
+    ReasonCode.WORKSPACE_LIMIT: lambda limits: limits.workspace,
 }
 
 
-@given(j=jobs, s=observations, after=st.floats(0, 1000), bounds=all_bounds)
-def test_every_stop_has_its_cause(j: Job, s: Observed, after: float, bounds: Bounds) -> None:
-    action = decide(j, s, after=after, bounds=bounds)
+@given(j=jobs, s=observations, after=st.floats(0, 1000), limits=all_limits)
+def test_every_stop_has_its_cause(j: Job, s: Observation, after: float, limits: JobLimits) -> None:
+    action = decide(j, s, after=after, limits=limits)
     if isinstance(action, MarkStopping):
         assert j.state is RUNNING
         assert s.exit is None, "a job whose own code has ended is not stopped"
         if action.code is ReasonCode.CANCELLED:
             assert j.cancel_requested_time is not None
         else:
-            assert LIMITS_OF[action.code](bounds) is not None, "only by a limit that the job has"
+            assert LIMITS_OF[action.code](limits) is not None, "only by a limit that the job has"
     if isinstance(action, Wait) and j.state is RUNNING and s.exit is None and s.usage.last_output is not None:
-        assert bounds.due(s.usage, j.start_time) is None or action.until is not None, "a limit on time is waited for"
+        assert limits.due(s.usage, j.start_time) is None or action.until is not None, "a limit on time is waited for"
 
 
-@given(j=jobs, s=observations, after=st.floats(0, 1000), bounds=all_bounds)
-def test_whose_own_code_had_ended_keeps_its_result(j: Job, s: Observed, after: float, bounds: Bounds) -> None:
-    action = decide(j, s, after=after, bounds=bounds)
+@given(j=jobs, s=observations, after=st.floats(0, 1000), limits=all_limits)
+def test_whose_own_code_had_ended_keeps_its_result(j: Job, s: Observation, after: float, limits: JobLimits) -> None:
+    action = decide(j, s, after=after, limits=limits)
     if j.state is RUNNING and isinstance(action, Complete) and s.exit is not None and not s.exit.terminated:
         assert action.verdict.exit_code == s.exit.code
         assert reason_of(action.verdict) not in STOP_CONCLUSIONS

@@ -10,13 +10,22 @@ from hypothesis import strategies as st
 from ci_common.jobs import ACTIVE_STATES, STOP_CONCLUSIONS, Attempt, Conclusion, Job, ReasonCode, State
 from ci_common.run_directory.layout import ExitRecord
 from ci_common.spec import Retry
-from ci_controller.plan import Complete, MarkRunning, MarkStarting, MarkStopping, TryAgain, Wait, conclude, plan
-from ci_controller.policy.limits import Bounds
-from ci_controller.policy.retry import pause_after
-from ci_controller.policy.verdicts import Observed, Sight, Verdict
+from ci_controller.plan import (
+    Complete,
+    MarkRunning,
+    MarkStarting,
+    MarkStopping,
+    Requeue,
+    Wait,
+    conclude,
+    pause_after,
+    plan,
+)
+from ci_controller.policy.limits import JobLimits
+from ci_controller.policy.verdicts import Observation, Verdict, WorkloadPhase
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
-BOUNDS = Bounds(timeout=100.0)
+LIMITS = JobLimits(timeout=100.0)
 RETRIED = [Conclusion.FAILED, Conclusion.ERRORED, Conclusion.TIMED_OUT]
 
 policies = st.builds(
@@ -27,8 +36,8 @@ policies = st.builds(
     max_backoff=st.floats(0.001, 604_800),
 )
 observations = st.builds(
-    Observed,
-    st.sampled_from(Sight),
+    Observation,
+    st.sampled_from(WorkloadPhase),
     exit=st.none() | st.builds(ExitRecord, st.integers(0, 255), terminated=st.booleans()),
     started=st.booleans(),
     workload_exit_code=st.none() | st.integers(0, 255),
@@ -59,18 +68,18 @@ def jobs(draw: st.DrawFn) -> Job:
 
 
 @given(job=jobs(), seen=observations, retry=st.none() | policies, after=st.floats(0, 1000))
-def test_never_a_rerun_that_was_not_asked_for(job: Job, seen: Observed, retry: Retry | None, after: float) -> None:
+def test_never_a_rerun_that_was_not_asked_for(job: Job, seen: Observation, retry: Retry | None, after: float) -> None:
     now = T0 + timedelta(seconds=after)
-    action = plan(job, seen, now, bounds=BOUNDS, retry=retry)
-    if isinstance(action, TryAgain):
+    action = plan(job, seen, now, limits=LIMITS, retry=retry)
+    if isinstance(action, Requeue):
         assert retry is not None
         assert job.state in ACTIVE_STATES, "an attempt has been begun"
         assert job.cancel_requested_time is None
         assert job.attempt < job.max_attempts
         assert action.verdict.conclusion in retry.on
-    without = plan(job, seen, now, bounds=BOUNDS)
-    assert not isinstance(without, TryAgain)
-    if isinstance(action, TryAgain | Complete):
+    without = plan(job, seen, now, limits=LIMITS)
+    assert not isinstance(without, Requeue)
+    if isinstance(action, Requeue | Complete):
         assert isinstance(without, Complete), "a policy ends nothing that would not have ended"
         assert without.verdict == action.verdict
     else:
@@ -79,19 +88,19 @@ def test_never_a_rerun_that_was_not_asked_for(job: Job, seen: Observed, retry: R
 
 @given(job=jobs(), conclusion=st.sampled_from(Conclusion), retry=policies)
 def test_where_it_was_asked_for_another_attempt_follows(job: Job, conclusion: Conclusion, retry: Retry) -> None:
-    follows = isinstance(conclude(job, Verdict(conclusion, None), retry), TryAgain)
+    follows = isinstance(conclude(job, Verdict(conclusion, None), retry), Requeue)
     free = job.state in ACTIVE_STATES and job.cancel_requested_time is None and job.attempt < job.max_attempts
     assert follows == (free and conclusion in retry.on)
 
 
 @given(seen=st.lists(observations, max_size=60), retry=policies)
-def test_attempts_never_exceed_what_was_asked_for(seen: list[Observed], retry: Retry) -> None:
+def test_attempts_never_exceed_what_was_asked_for(seen: list[Observation], retry: Retry) -> None:
     """Whatever is seen, in whatever order."""
     job = Job(id="j", type="container", submit_time=T0, max_attempts=retry.max_attempts)
     begun, now = 0, T0
-    for sight in seen:
+    for phase in seen:
         now += timedelta(days=8)
-        match plan(job, sight, now, bounds=BOUNDS, retry=retry):
+        match plan(job, phase, now, limits=LIMITS, retry=retry):
             case MarkStarting():
                 begun += 1
                 job = job.with_changes(state=State.STARTING)
@@ -101,16 +110,16 @@ def test_attempts_never_exceed_what_was_asked_for(seen: list[Observed], retry: R
                 job = job.with_changes(stop_code=code)
             case Complete():
                 job = job.with_changes(state=State.COMPLETED)
-            case TryAgain():
+            case Requeue():
                 changes = {"attempt": job.attempt + 1, "start_time": None, "stop_code": None}
                 job = job.with_changes(state=State.QUEUED, **changes)
         assert job.attempt <= retry.max_attempts
         assert begun <= job.attempt
 
 
-@given(retry=policies, attempt=st.integers(1, 99), chance=st.floats(0, 1, exclude_max=True))
-def test_pauses_grow_up_to_the_longest(retry: Retry, attempt: int, chance: float) -> None:
-    pause = pause_after(attempt, retry, lambda: chance).total_seconds()
+@given(retry=policies, attempt=st.integers(1, 99), jitter=st.floats(0, 1, exclude_max=True))
+def test_pauses_grow_up_to_the_longest(retry: Retry, attempt: int, jitter: float) -> None:
+    pause = pause_after(attempt, retry, lambda: jitter).total_seconds()
     longest = retry.longest_pause(attempt)
     assert longest / 2 - 1e-6 <= pause <= longest + 1e-6
     assert retry.longest_pause(1) == retry.backoff
@@ -129,20 +138,20 @@ def waiting(seconds: float) -> Job:
 
 
 def test_a_job_waits_until_its_time_has_come() -> None:
-    retry, nothing = Retry(max_attempts=2, backoff=10), Observed(Sight.ABSENT)
+    retry, nothing = Retry(max_attempts=2, backoff=10), Observation(WorkloadPhase.ABSENT)
     assert plan(waiting(9), nothing, T0, retry=retry) == Wait(T0 + timedelta(seconds=9))
     assert plan(waiting(0), nothing, T0, retry=retry) == MarkStarting()
 
 
 def test_a_clock_that_was_set_back_holds_up_no_job() -> None:
     retry = Retry(max_attempts=2, backoff=10)
-    assert plan(waiting(3600), Observed(Sight.ABSENT), T0, retry=retry) == MarkStarting()
+    assert plan(waiting(3600), Observation(WorkloadPhase.ABSENT), T0, retry=retry) == MarkStarting()
 
 
 @pytest.mark.parametrize("attempt", [1, 2])
 def test_a_cancelled_job_says_before_which_attempt(attempt: int) -> None:
     job = replace(waiting(9), attempt=attempt, cancel_requested_time=T0)
-    action = plan(job, Observed(Sight.ABSENT), T0, retry=Retry(max_attempts=2))
+    action = plan(job, Observation(WorkloadPhase.ABSENT), T0, retry=Retry(max_attempts=2))
     assert isinstance(action, Complete)
     assert action.verdict.reason is not None
     assert action.verdict.reason.code is ReasonCode.CANCELLED

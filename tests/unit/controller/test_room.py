@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_controller.pool.capacity import available_percent
+from ci_controller.pool.demand import free_memory_percent
 
 
 @pytest.mark.parametrize(
@@ -19,8 +19,8 @@ from ci_controller.pool.capacity import available_percent
 def test_what_the_system_tells_of_its_memory(tmp_path: Path, text: str, percent: float) -> None:
     meminfo = tmp_path / "meminfo"
     meminfo.write_text(text)
-    assert available_percent(meminfo) == percent
+    assert free_memory_percent(meminfo) == percent
 
 
 def test_a_system_that_tells_nothing_is_not_held_for_full(tmp_path: Path) -> None:
-    assert available_percent(tmp_path / "none") == 100.0
+    assert free_memory_percent(tmp_path / "none") == 100.0

@@ -1,22 +1,21 @@
 """Who starts, who waits and why; on the real repository, with pulls that the test controls."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from ci_common.errors import ImageNotFound, Unavailable
+from ci_common.errors import ImageNotFound
 from ci_common.jobs import Attempt, Conclusion, Job, NewJob, ReasonCode, StartWay, State, new_job_id
-from ci_common.spec import ExecutionPlan, Retry
+from ci_common.settings import Settings
+from ci_common.spec import Retry
 from ci_common.system.disk import Disk
 from ci_common.times import utc_now
 from ci_controller.execution.builtin import BuiltinExecution
 from ci_controller.job_writer import JobWriter
-from ci_controller.runtime.protocol import Runtime
 from ci_controller.scheduling.images import Images
-from ci_controller.scheduling.profiles import Kinds
 from ci_controller.scheduling.scheduler import Scheduler
 from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.disks import PlayedUsage
@@ -25,37 +24,7 @@ from tests.helpers.runtimes import ScriptedImages
 from tests.helpers.scripts import plan_of, shell_steps
 from tests.helpers.waiting import eventually
 
-
-class Retried(BuiltinExecution):
-    """What carries out jobs whose policy lets them back off for ten seconds."""
-
-    def retry_of(self, job: Job) -> Retry | None:  # type: ignore[override]
-        return Retry(max_attempts=2, backoff=10)
-
-
-class PlayedPool:
-    """A pool that gives away what the test puts into it, and notes what becomes of that."""
-
-    def __init__(self) -> None:
-        self.waiting: list[str] = []
-        self.settled: list[str] = []
-        self.kind: str | None = "kind"
-        self.asked: Callable[[], Awaitable[object]] | None = None
-        """What happens to the database while the pool is asked."""
-
-    async def kind_of(self, plan: ExecutionPlan) -> str | None:
-        if self.asked:
-            await self.asked()
-        return self.kind
-
-    def take(self, kind: str, plan: ExecutionPlan) -> str | None:
-        return self.waiting.pop() if self.waiting else None
-
-    def settle(self, workload: str) -> None:
-        self.settled.append(workload)
-
-    def give_back(self, workload: str) -> None:
-        self.waiting.append(workload)
+PLAN = plan_of(*shell_steps("true")).model_dump(mode="json")
 
 
 class Queue:
@@ -65,13 +34,11 @@ class Queue:
         self.repository = repository
         self.writer = writer
         self.runtime = ScriptedImages("here")
-        self.images = Images(cast(Runtime, self.runtime), lambda: None)
-        execution = Retried(utc_now)
+        self.images = Images(self.runtime, lambda: None)
+        execution = BuiltinExecution(utc_now)
         self.free = 1000
         disk = Disk([Path()], min_free_bytes=100, min_free_percent=100, usage=lambda _: PlayedUsage(1000, self.free))
-        self.pool = PlayedPool()
-        kinds = Kinds(self.pool.kind_of)
-        self.scheduler = Scheduler(writer, self.images, lambda _: execution, 2, disk, self.pool, kinds)
+        self.scheduler = Scheduler(Settings(max_concurrency=2), writer, self.images, lambda _: execution, disk)
 
     async def add(self, image: str | None = "here", **more: Any) -> str:
         job = NewJob(id=new_job_id(), type="container", submit_time=utc_now(), image=image, **more)
@@ -168,7 +135,8 @@ async def test_jobs_wait_for_room_on_the_disk(queue: Queue) -> None:
 @pytest.mark.parametrize(("seconds", "starts"), [(-1, True), (9, False), (3600, True)])
 async def test_a_job_that_backs_off_starts_when_its_time_has_come(queue: Queue, seconds: float, starts: bool) -> None:
     """Or at once, where the clock must have been set back since: no pause of its policy is so long."""
-    job_id = await queue.add(max_attempts=2)
+    retried = PLAN | {"retry": Retry(max_attempts=2, backoff=10).model_dump(mode="json")}
+    job_id = await queue.add(max_attempts=2, plan=retried)
     await queue.turn()
     ended = Attempt(number=1, conclusion=Conclusion.FAILED, end_time=utc_now())
     not_before = utc_now() + timedelta(seconds=seconds)
@@ -179,46 +147,37 @@ async def test_a_job_that_backs_off_starts_when_its_time_has_come(queue: Queue, 
     assert (await queue.job(job_id)).not_before == (None if starts else not_before)
 
 
-PLAN = plan_of(*shell_steps("true")).model_dump(mode="json")
-
-
-async def test_a_job_takes_what_waits_for_it(queue: Queue) -> None:
-    queue.pool.waiting = ["w1"]
-    first, second = [await queue.add(plan=PLAN) for _ in range(2)]
-    assert await queue.turn() == [first, second]
-    ways = [(job.start_way, job.workload) for job in (await queue.job(first), await queue.job(second))]
-    assert ways == [(StartWay.WARM, "w1"), (StartWay.COLD, None)]
-    assert queue.pool.settled == ["w1"]
-
-
-async def test_a_job_whose_image_was_pulled_says_so(queue: Queue) -> None:
-    job_id = await queue.add(image="far", plan=PLAN)
-    queue.pool.kind = None  # As long as the image is not there.
+async def test_how_a_job_starts_is_known_unless_something_waits_for_it(queue: Queue) -> None:
+    near, far, computed = (
+        await queue.add(plan=PLAN),
+        await queue.add(image="far", plan=PLAN),
+        await queue.add(image=None),
+    )
     await queue.turn()
     await queue.runtime.pulling("far")
     queue.runtime.finish("far")
     await eventually(lambda: "far" in queue.runtime.present, "it is pulled")
     await eventually(lambda: queue.turn(), "the job starts")
-    assert (await queue.job(job_id)).start_way is StartWay.PULL
+    ways = [(await queue.job(job_id)).start_way for job_id in (near, far, computed)]
+    assert ways == [StartWay.COLD, StartWay.PULL, None]
 
 
-async def test_what_was_taken_for_a_job_that_changed_meanwhile_waits_on(queue: Queue) -> None:
-    queue.pool.waiting = ["w1"]
-    job_id = await queue.add(plan=PLAN)
-
-    async def overtake() -> None:
-        await queue.writer.write(await queue.job(job_id), not_before=utc_now())
-
-    queue.pool.asked = overtake
-    assert await queue.turn() == []
-    assert (await queue.job(job_id)).workload is None
-    assert (queue.pool.waiting, queue.pool.settled) == (["w1"], [])
+async def test_jobs_of_one_turn_share_a_question_for_their_image(queue: Queue) -> None:
+    for _ in range(2):
+        await queue.add()
+    await queue.turn()
+    assert queue.runtime.questions == 1
 
 
-async def test_nobody_knows_what_became_of_a_start_that_the_database_did_not_answer(queue: Queue) -> None:
-    queue.pool.waiting = ["w1"]
-    await queue.add(plan=PLAN)
-    queue.pool.asked = queue.repository.close
-    with pytest.raises(Unavailable):
-        await queue.turn()
-    assert (queue.pool.waiting, queue.pool.settled) == ([], ["w1"])
+async def test_no_job_gets_an_answer_from_before_it_was_stored(queue: Queue) -> None:
+    queue.images.expect("soon")
+    await eventually(lambda: queue.runtime.questions == 1, "it is asked for one job")
+    queue.runtime.present.add("soon")
+    queue.images.expect("soon")
+    assert await queue.images.is_ready("soon")
+
+
+async def test_an_answer_that_was_asked_ahead_is_used(queue: Queue) -> None:
+    queue.images.expect("here")
+    assert await queue.images.is_ready("here")
+    assert queue.runtime.questions == 1

@@ -13,9 +13,9 @@ from ci_common.run_directory.layout import RunDirectory
 from ci_common.run_directory.output import LogTimes
 from ci_common.system.watch import FileWatcher
 from ci_common.times import utc_now
-from ci_controller.execution import usage
-from ci_controller.execution.usage import UsageWatch, measure
-from ci_controller.policy.limits import Bounds
+from ci_controller.execution import watching
+from ci_controller.execution.watching import UsageWatch, measure_tree
+from ci_controller.policy.limits import JobLimits
 from tests.helpers.waiting import PATIENCE, eventually
 
 MIB = 1024**2
@@ -31,10 +31,10 @@ def run(tmp_path: Path) -> RunDirectory:
 
 
 @asynccontextmanager
-async def following(run: RunDirectory, bounds: Bounds, exceeded: Callable[[], None]) -> AsyncIterator[UsageWatch]:
+async def following(run: RunDirectory, limits: JobLimits, exceeded: Callable[[], None]) -> AsyncIterator[UsageWatch]:
     async with FileWatcher() as watcher:
         watch = UsageWatch(
-            run, bounds, watcher=watcher, clock=utc_now, measuring=asyncio.Lock(), exceeded=exceeded, check=lambda: None
+            run, limits, watcher=watcher, clock=utc_now, measuring=asyncio.Lock(), exceeded=exceeded, check=lambda: None
         )  # fmt: skip
         task = asyncio.create_task(watch.run())
         try:
@@ -52,7 +52,7 @@ def append(run: RunDirectory, size: int) -> None:
 
 async def test_a_log_is_told_of_as_soon_as_it_is_over_its_limit(run: RunDirectory) -> None:
     told = asyncio.Event()
-    async with following(run, Bounds(log=MIB), told.set):
+    async with following(run, JobLimits(log=MIB), told.set):
         append(run, MIB)
         await eventually(lambda: LogTimes(run.times).last_length() == MIB, "what is allowed is noted")
         assert not told.is_set()
@@ -63,14 +63,14 @@ async def test_a_log_is_told_of_as_soon_as_it_is_over_its_limit(run: RunDirector
 async def test_a_log_that_was_over_its_limit_before(run: RunDirectory) -> None:
     told = asyncio.Event()
     append(run, MIB + 1)
-    async with following(run, Bounds(log=MIB), told.set):
+    async with following(run, JobLimits(log=MIB), told.set):
         await asyncio.wait_for(told.wait(), PATIENCE)
 
 
 async def test_a_log_is_watched_although_nothing_can_be_noted(run: RunDirectory) -> None:
     told = asyncio.Event()
     run.times.symlink_to("/dev/full")
-    async with following(run, Bounds(log=MIB), told.set):
+    async with following(run, JobLimits(log=MIB), told.set):
         append(run, 1)
         append(run, MIB)
         await asyncio.wait_for(told.wait(), PATIENCE)
@@ -79,8 +79,8 @@ async def test_a_log_is_watched_although_nothing_can_be_noted(run: RunDirectory)
 async def test_a_job_that_only_begins_waits_for_no_file_to_be_made(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(usage, "TIMES_SECONDS", 3600.0)
-    async with following(run, Bounds(log=MIB), lambda: None) as watch:
+    monkeypatch.setattr(watching, "TIMES_SECONDS", 3600.0)
+    async with following(run, JobLimits(log=MIB), lambda: None) as watch:
         append(run, 1)
         await eventually(lambda: watch.first_output is not None, "the output is seen")
     assert not run.times.exists()
@@ -88,19 +88,19 @@ async def test_a_job_that_only_begins_waits_for_no_file_to_be_made(
 
 async def test_what_is_noted_later_is_when_it_was_first_seen(run: RunDirectory) -> None:
     append(run, 1)
-    async with following(run, Bounds(log=MIB), lambda: None):
+    async with following(run, JobLimits(log=MIB), lambda: None):
         await eventually(lambda: LogTimes(run.times).last_length() == 1, "it is noted")
     seen = LogTimes(run.times).time_of(0)
     assert seen is not None
-    assert (utc_now() - seen).total_seconds() >= usage.TIMES_SECONDS
+    assert (utc_now() - seen).total_seconds() >= watching.TIMES_SECONDS
 
 
 async def test_a_workspace_is_measured_again_and_again(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(usage, "WORKSPACE_SECONDS", 0.02)
+    monkeypatch.setattr(watching, "WORKSPACE_SECONDS", 0.02)
     told = asyncio.Event()
-    async with following(run, Bounds(workspace=MIB), told.set) as watch:
+    async with following(run, JobLimits(workspace=MIB), told.set) as watch:
         await eventually(lambda: watch.workspace_bytes == 0, "an empty one was measured")
         (run.workspace / "file").write_bytes(bytes(2 * MIB))
         await asyncio.wait_for(told.wait(), PATIENCE)
@@ -109,7 +109,7 @@ async def test_a_workspace_is_measured_again_and_again(
 
 
 async def test_a_workspace_without_a_limit_costs_nothing(run: RunDirectory) -> None:
-    async with following(run, Bounds(), lambda: None) as watch:
+    async with following(run, JobLimits(), lambda: None) as watch:
         append(run, 1)
         await eventually(lambda: LogTimes(run.times).last_length() == 1, "the log is followed")
         assert watch.workspace_bytes is None
@@ -119,27 +119,27 @@ async def test_a_tree_is_what_it_takes_on_its_disk(tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     for name in ("a/one", "a/b/two"):
         (tmp_path / name).write_bytes(os.urandom(MIB))
-    plain = await measure(tmp_path, enough=PLENTY)
+    plain = await measure_tree(tmp_path, enough=PLENTY)
     assert 2 * MIB <= plain < 3 * MIB
     os.link(tmp_path / "a/one", tmp_path / "a/again")
     (tmp_path / "a/b/out").symlink_to("/")
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(2**40)
-    with_more = await measure(tmp_path, enough=PLENTY)
+    with_more = await measure_tree(tmp_path, enough=PLENTY)
     assert with_more - plain < 100_000, "hard links count once, holes and what links lead to not at all"
 
 
 async def test_a_measurement_ends_once_it_knows_enough(tmp_path: Path) -> None:
     for number in range(50):
         (tmp_path / str(number)).write_bytes(os.urandom(MIB // 4))
-    assert await measure(tmp_path, enough=MIB) < 2 * MIB
+    assert await measure_tree(tmp_path, enough=MIB) < 2 * MIB
 
 
 async def test_a_measurement_ends_in_time(tmp_path: Path) -> None:
     for number in range(600):
         (tmp_path / str(number)).write_bytes(b"x")
-    whole = await measure(tmp_path, enough=PLENTY)
-    assert await measure(tmp_path, enough=PLENTY, seconds=0) < whole
+    whole = await measure_tree(tmp_path, enough=PLENTY)
+    assert await measure_tree(tmp_path, enough=PLENTY, seconds=0) < whole
 
 
 async def test_a_measurement_that_is_cancelled_leaves_no_thread_at_work(
@@ -155,8 +155,8 @@ async def test_a_measurement_that_is_cancelled_leaves_no_thread_at_work(
             time.sleep(0.0001)
             yield state
 
-    monkeypatch.setattr(usage, "_states_below", endless)
-    task = asyncio.create_task(measure(tmp_path, enough=PLENTY, seconds=40))
+    monkeypatch.setattr(watching, "_states_below", endless)
+    task = asyncio.create_task(measure_tree(tmp_path, enough=PLENTY, seconds=40))
     await eventually(lambda: seen > 0, "it is at work")
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -166,11 +166,11 @@ async def test_a_measurement_that_is_cancelled_leaves_no_thread_at_work(
 
 
 async def test_a_tree_that_changes_meanwhile(tmp_path: Path) -> None:
-    assert await measure(tmp_path / "gone", enough=PLENTY) == 0
+    assert await measure_tree(tmp_path / "gone", enough=PLENTY) == 0
 
 
 async def test_a_workspace_that_is_a_link_has_nothing(tmp_path: Path) -> None:
     (tmp_path / "canary").mkdir()
     (tmp_path / "canary" / "file").write_bytes(os.urandom(MIB))
     (tmp_path / "workspace").symlink_to(tmp_path / "canary")
-    assert await measure(tmp_path / "workspace", enough=PLENTY) == 0
+    assert await measure_tree(tmp_path / "workspace", enough=PLENTY) == 0

@@ -8,7 +8,7 @@ import pytest
 
 from ci_client.aio import CiClient
 from ci_common.run_directory.layout import DataDirectory
-from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, JOB, KIND
+from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, JOB, PROFILE
 from ci_controller.runtime.docker.engine import Engine
 from ci_persistence.sqlite.repository import SQLiteJobRepository
 from ci_selftest import leaks
@@ -75,7 +75,7 @@ async def test_containers_and_helpers_that_are_left_are_seen_and_no_others(
                 ("a-strangers", f"{JOB}=b"),
             )
         ]
-        made.append(_create(busybox_image, f"{INSTALLATION}=the-self-tests-own", f"{JOB}=w", f"{KIND}=k"))
+        made.append(_create(busybox_image, f"{INSTALLATION}=the-self-tests-own", f"{JOB}=w", f"{PROFILE}=k"))
         assert await containers.left() == sorted(made[:2])
         assert await containers.waiting() == {"w"}
         await containers.clear()

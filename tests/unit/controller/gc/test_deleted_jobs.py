@@ -2,20 +2,21 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ci_common.jobs import Conclusion, Job, StartWay, State
+from ci_common.jobs import Conclusion, Job, State
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.system.trees import delete_tree
 from ci_common.times import uptime
+from ci_controller.execution.protocol import Scope
 from ci_controller.gc.deleted_jobs import DeletedJobs
 from ci_controller.gc.runner import GarbageCollector
-from ci_controller.runtime.protocol import WAITING, Sighting, WorkloadKey
+from ci_controller.runtime.protocol import WorkloadKey
 from ci_persistence.repository import Lease
 from ci_persistence.retention import Removal
 from ci_persistence.sqlite.repository import SQLiteJobRepository
@@ -24,28 +25,29 @@ from tests.helpers.leading import leading
 from tests.helpers.waiting import eventually
 
 
-class CountingRuntime:
-    """The part of a `Runtime` that removals need; it counts what it is asked for."""
+class Counting:
+    """The parts of a `Runtime` and of an `Execution` that removals need; it counts what it is asked for."""
 
-    name = "process"
+    name = runtime_name = "process"
     isolated = False
 
     def __init__(self) -> None:
         self.workloads: set[WorkloadKey] = set()
         self.asked: Counter[str] = Counter()
 
-    async def list_workloads(self) -> list[Sighting]:
-        self.asked["list"] += 1
-        return [Sighting(key, NOON) for key in self.workloads]
+    async def clean_up(self, job: Job, scope: Scope = Scope.ALL) -> None:
+        assert scope is Scope.WORKLOAD
+        self.asked["clean_up"] += 1
+        self.workloads.remove(WorkloadKey(job.id, job.attempt))
 
-    async def remove(self, key: WorkloadKey) -> None:
-        self.asked["remove"] += 1
-        self.workloads.remove(key)
-
-    async def reclaim(self, path: Path) -> None:
-        self.asked["reclaim"] += 1
+    async def delete_tree(self, path: Path) -> None:
+        self.asked["delete_tree"] += 1
         assert not any(key.job_id == path.name for key in self.workloads), "its workloads go first"
         delete_tree(path)
+
+    async def list(self) -> Collection[WorkloadKey]:
+        self.asked["list"] += 1
+        return tuple(self.workloads)
 
 
 class Bench:
@@ -54,7 +56,7 @@ class Bench:
         self.data.create()
         self.repository = repository
         self.lease = lease
-        self.runtime: Any = CountingRuntime()
+        self.runtime: Any = Counting()
         self.supervised: set[str] = set()
         self.asked_about: set[str] = set()
 
@@ -76,8 +78,8 @@ class Bench:
             retention=self.repository,
             lease=self.lease,
             runtimes={"process": self.runtime},
+            executions={"process": self.runtime},
             is_supervised=is_supervised,
-            holders=self.repository.get_holders,
         )
         runner = GarbageCollector([collector], uptime)
         task = asyncio.create_task(runner.run())
@@ -101,30 +103,9 @@ async def test_the_engine_is_asked_once_for_many(bench: Bench) -> None:
     await bench.repository.delete(job.id for job in jobs)
     async with bench.collecting():
         await eventually(bench.nothing_pending)
-    assert bench.runtime.asked == {"list": 3, "remove": 2, "reclaim": 250}
+    assert bench.runtime.asked == {"list": 3, "clean_up": 2, "delete_tree": 250}
     assert bench.runtime.workloads == {WorkloadKey("another", 1)}
     assert list(bench.data.jobs.iterdir()) == []
-
-
-async def test_a_container_that_had_waited_goes_before_the_files_of_the_deleted_job_that_took_it(bench: Bench) -> None:
-    """No row names it any more, and its own name is not the job's; others that wait, or are held, stay."""
-    job = await bench.completed()
-    held = await bench.repository.add(new_job(), max_queued=PLENTY)
-    taken: dict[str, Any] = {"start_way": StartWay.WARM, "workload": "held", "runtime": "process"}
-    await bench.repository.update(held, bench.lease, state=State.STARTING, **taken)
-    bench.data.waiting_run("waits").path.mkdir(parents=True)
-    bench.runtime.workloads = {WorkloadKey(name, WAITING) for name in ("taken", "held", "waits")}
-    reclaim, left = bench.runtime.reclaim, []
-
-    async def reclaimed(path: Path) -> None:
-        left.append({key.job_id for key in bench.runtime.workloads})
-        await reclaim(path)
-
-    bench.runtime.reclaim = reclaimed
-    await bench.repository.delete([job.id])
-    async with bench.collecting():
-        await eventually(bench.nothing_pending)
-    assert left == [{"held", "waits"}]
 
 
 async def test_no_runtime_is_asked_where_nothing_was_deleted(bench: Bench) -> None:
@@ -149,7 +130,7 @@ async def test_a_supervisor_finishes_first(bench: Bench) -> None:
     bench.supervised = {job.id}
     await bench.repository.delete([job.id, other.id])
     async with bench.collecting() as (runner, collector):
-        await eventually(lambda: bench.runtime.asked["reclaim"] == 1)
+        await eventually(lambda: bench.runtime.asked["delete_tree"] == 1)
         assert bench.data.job(job.id).exists()
         bench.supervised = set()
         assert collector.awaits_supervisor

@@ -133,8 +133,9 @@ async def test_nothing_is_installed_outside_of_a_python_environment(trial: MakeT
 def test_a_relative_data_directory_is_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     runtime = ProcessRuntime(Settings(), DataDirectory(Path("data")))
-    assert runtime.base_directory(RunDirectory(Path("data/jobs/x/1"))) == tmp_path / "data/jobs/x/1"
     plan = ExecutionPlan(image="none", steps=(), timeout=1, python_environment=True)
-    setup = runtime.setup(RunDirectory(Path("data/jobs/x/1")), plan)
+    around = runtime.describe(plan, RunDirectory(Path("data/jobs/x/1")))
+    assert around.base == tmp_path / "data/jobs/x/1"
+    setup = around.setup
     assert setup is not None
     assert os.path.isabs(setup.environment["VIRTUAL_ENV"])

@@ -11,8 +11,9 @@ import pytest
 from ci_common.errors import RuntimeUnavailable
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.system.processes import ProcessIdentity, identity_of, this_process
+from ci_controller.policy.verdicts import WorkloadPhase
 from ci_controller.runtime.process.runtime import ProcessRuntime
-from ci_controller.runtime.protocol import Phase, Workload
+from ci_controller.runtime.protocol import EngineStatus
 from tests.contracts.runtime_suite.bench import MakeTrial
 from tests.helpers.process_records import forge, identity, record_of
 from tests.helpers.waiting import PATIENCE
@@ -49,11 +50,11 @@ async def test_a_pid_that_was_used_again_is_nobody_of_ours(
     assert here is not None
     forge(record_of(one, data), "supervisor", other(here))
     forge(record_of(one, data), name, other(here))
-    assert await runtime.look(one.key) == Workload(Phase.EXITED)
+    assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.EXITED)
     record_of(one, data).send(signal.SIGKILL)
     await runtime.stop(one.key, 0)
     await runtime.remove(one.key)
-    assert await runtime.look(one.key) == Workload(Phase.ABSENT)
+    assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.ABSENT)
     # A signal that had been sent to it before would have come before this one.
     bystander.send_signal(signal.SIGUSR2)
     assert bystander.wait(PATIENCE) == -signal.SIGUSR2
@@ -66,10 +67,10 @@ async def test_the_very_same_process_is_ours(
     here = identity_of(bystander.pid)
     assert here is not None
     forge(record_of(one, data), "supervisor", here)
-    assert await runtime.look(one.key) == Workload(Phase.RUNNING)
+    assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.RUNNING)
     await runtime.stop(one.key, 20)
     assert bystander.wait(PATIENCE) == -signal.SIGTERM
-    assert await runtime.look(one.key) == Workload(Phase.EXITED)
+    assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.EXITED)
 
 
 async def test_what_runs_in_another_pid_namespace_is_seen_and_not_signalled(
@@ -81,10 +82,10 @@ async def test_what_runs_in_another_pid_namespace_is_seen_and_not_signalled(
     forge(record, "supervisor", ProcessIdentity(mine.pid, mine.start, f"{mine.scope}-of-another-container"))
     with record.locked() as free:
         assert free
-        assert await runtime.look(one.key) == Workload(Phase.RUNNING)
+        assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.RUNNING)
         with pytest.raises(RuntimeUnavailable, match="another pid namespace"):
             await runtime.stop(one.key, 0)
-    assert await runtime.look(one.key) == Workload(Phase.EXITED)
+    assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.EXITED)
 
 
 async def test_a_record_that_cannot_be_read_tells_nothing(
@@ -107,7 +108,7 @@ async def test_a_record_cut_short_by_a_crash_of_the_machine_has_exited(
     record.create()
     for name in ("supervisor", "script", "exit"):
         (record.path / name).touch()
-    assert await runtime.look(one.key) == Workload(Phase.EXITED)
+    assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.EXITED)
 
 
 async def test_a_supervisor_tells_its_identity_as_others_do(trial: MakeTrial, data: DataDirectory) -> None:

@@ -15,10 +15,11 @@ from ci_common.run_directory.output import read_steps
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
 from ci_common.times import utc_now
+from ci_controller.policy.verdicts import WorkloadPhase
 from ci_controller.runtime.process import runtime as process_runtime
 from ci_controller.runtime.process import supervisor
 from ci_controller.runtime.process.runtime import ProcessRuntime
-from ci_controller.runtime.protocol import Phase, Workload
+from ci_controller.runtime.protocol import EngineStatus
 from tests.contracts.runtime_suite.bench import MakeTrial
 from tests.contracts.runtime_suite.trial import Lifeline
 from tests.helpers.process_records import forge, identity, record_of
@@ -51,7 +52,7 @@ async def test_a_supervisor_about_to_take_charge_is_waited_for(
         starting = asyncio.create_task(runtime.start(one.key))
         done, _ = await asyncio.wait({starting}, timeout=0.3)
         assert not done
-        assert await runtime.look(one.key) == Workload(Phase.CREATED)
+        assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.CREATED)
         forge(record, "supervisor", this_process())
         await starting
     (record.path / "supervisor").unlink()
@@ -77,7 +78,7 @@ async def test_a_supervisor_that_cannot_start_says_why(
     (record_of(one, data).path / "supervisor.new").mkdir()
     with pytest.raises(StartFault, match=r"supervisor\.new"):
         await runtime.start(one.key)
-    assert await runtime.look(one.key) == Workload(Phase.CREATED)
+    assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.CREATED)
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     with pytest.raises(StartFault, match="/no/such/python"):
         await runtime.start(one.key)
@@ -89,9 +90,9 @@ async def test_a_job_whose_supervisor_was_killed_goes_on_to_its_result(
     one = trial(": >ready; while [ ! -e go ]; do sleep 0.01; done; exit 5")
     await one.running()
     os.kill(identity(record_of(one, data), "supervisor").pid, signal.SIGKILL)
-    assert await runtime.look(one.key) == Workload(Phase.RUNNING)
+    assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.RUNNING)
     (one.workspace / "go").touch()
-    assert await one.end() == Workload(Phase.EXITED)
+    assert await one.end() == EngineStatus(WorkloadPhase.EXITED)
     assert end_of(one.run) == (5, False)
 
 
@@ -105,13 +106,13 @@ async def test_a_job_whose_supervisor_was_killed_can_be_stopped(
     os.kill(supervisor.pid, signal.SIGKILL)
     await eventually(lambda: not supervisor.is_alive(), "the supervisor has gone")
     await runtime.stop(one.key, 0.3)
-    assert await runtime.look(one.key) == Workload(Phase.EXITED)
+    assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.EXITED)
     assert end_of(one.run) == ((6, True) if "6" in text else None)
 
 
 async def test_the_end_of_a_script_that_the_job_kills_is_written_for_it(trial: MakeTrial) -> None:
     one = trial("echo one", "kill -9 $PPID; sleep 60", "echo never")
-    assert await one.execute() == Workload(Phase.EXITED, exit_code=137)
+    assert await one.execute() == EngineStatus(WorkloadPhase.EXITED, exit_code=137)
     assert one.run.read_exit() == ExitRecord(137, terminated=False, killed=True)
     steps = read_steps(one.run, ("a", "b", "c"), utc_now())
     assert [step.exit_code for step in steps] == [0, 137]
@@ -125,7 +126,7 @@ async def test_what_a_job_has_put_in_the_way_of_its_end_is_left_alone(
     (tmp_path / "other").write_text("untouched")
     make = {"link": f"ln -s {tmp_path}/other", "fifo": "mkfifo", "directory": "mkdir"}[kind]
     one = trial(f"rm -f ../steps.jsonl; {make} ../exit; {make} ../steps.jsonl; kill -9 $PPID; sleep 60")
-    assert await one.execute() == Workload(Phase.EXITED, exit_code=137)
+    assert await one.execute() == EngineStatus(WorkloadPhase.EXITED, exit_code=137)
     assert one.run.read_exit() is None
     assert (tmp_path / "other").read_text() == "untouched"
 
@@ -137,14 +138,14 @@ async def test_a_frozen_supervisor_is_woken_for_a_stop(
     await one.running()
     os.kill(identity(record_of(one, data), "supervisor").pid, signal.SIGSTOP)
     await runtime.stop(one.key, 20)
-    assert await runtime.look(one.key) == Workload(Phase.EXITED, exit_code=6)
+    assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.EXITED, exit_code=6)
 
 
 async def test_many_generations_of_daemons_are_killed(trial: MakeTrial) -> None:
     daemon = "for s in 1 2 3 4 5; do ( setsid sh -c 'sleep 600 & ( sleep 600 & setsid sleep 600 & )' & ); done"
     one = trial(f"exec 9>lifeline; {daemon}; : >ready; sleep 0.1")
     lifeline = Lifeline(one.workspace / "lifeline")
-    assert await one.execute() == Workload(Phase.EXITED, exit_code=0)
+    assert await one.execute() == EngineStatus(WorkloadPhase.EXITED, exit_code=0)
     assert not lifeline.held()
     lifeline.close()
 
@@ -157,11 +158,11 @@ async def test_a_removal_that_a_crash_cut_short_is_finished(
     await one.running()
     record = record_of(one, data)
     record.path.rename(record.path.with_name(f".removed-{record.path.name}-1-0"))
-    assert await runtime.look(one.key) == Workload(Phase.ABSENT)
+    assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.ABSENT)
     assert await runtime.list_workloads() == []
     assert lifeline.held()
     again = ProcessRuntime(Settings(data_dir=data.path), data)
-    await again.tidy()
+    await again.begin_term()
     await again.close()
     assert not lifeline.held()
     lifeline.close()
@@ -178,14 +179,12 @@ async def test_what_else_lies_among_the_records_is_left_alone(runtime: ProcessRu
 async def test_the_runtime_says_when_it_cannot_work(
     runtime: ProcessRuntime, data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await runtime.ping()
+    await runtime.open()
     monkeypatch.setattr(supervisor, "SHELL", "/no/such/shell")
     with pytest.raises(RuntimeUnavailable, match="/no/such/shell"):
-        await runtime.ping()
+        await runtime.open()
     monkeypatch.undo()
     data.processes.rename(data.processes.with_name("elsewhere"))
-    with pytest.raises(RuntimeUnavailable):
-        await runtime.ping()
     with pytest.raises(RuntimeUnavailable):
         await runtime.list_workloads()
     data.processes.with_name("elsewhere").rename(data.processes)

@@ -1,4 +1,7 @@
-"""Follows what a running job uses: its log, as it grows, and its workspace, as often as that costs little."""
+"""Watches one attempt in a run directory of this machine: its wake-ups, and what the job uses while it runs.
+
+Its log is followed as it grows, its workspace is measured as often as that costs little.
+"""
 
 import asyncio
 import logging
@@ -14,19 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from ci_common.errors import LeadershipLost
+from ci_common.jobs import Job, State
 from ci_common.run_directory.layout import RunDirectory
 from ci_common.run_directory.output import TIMES_SECONDS, LogTimes
 from ci_common.system.trees import Folder
 from ci_common.system.watch import FileWatcher, Watched
 from ci_common.times import Clock, uptime
-from ci_controller.execution.log_guard import LogGuard
-from ci_controller.policy.limits import Bounds
-from ci_controller.runtime.guarded import Check
+from ci_controller.execution.logs import LogGuard
+from ci_controller.policy.limits import JobLimits
+from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.runtime.protocol import Check
 
 log = logging.getLogger(__name__)
 
 FASTEST_WRITER = 1e9
-"""Bytes per second that no job writes into its log: a look at the log is due before it could have passed its limit."""
+"""Bytes per second that no job writes: its log is checked before it could have passed its limit."""
 SHORTEST_PAUSE = 0.005
 WORKSPACE_SECONDS = 2.0
 """The least time between two measurements of a workspace; they take at most one part in MEASURING_SHARE of it."""
@@ -39,13 +44,13 @@ class UsageWatch:
     """Follows one running attempt, in `run`, until it is cancelled.
 
     It keeps the log's index of times, and calls `exceeded` as soon as the log or the workspace is over its limit.
-    `close` lets go of the log.
+    `close` closes the log.
     """
 
     def __init__(
         self,
         run: RunDirectory,
-        bounds: Bounds,
+        limits: JobLimits,
         *,
         watcher: FileWatcher,
         clock: Clock,
@@ -55,7 +60,7 @@ class UsageWatch:
     ) -> None:
         """`measuring` lets one workspace be measured at a time; `check` is called before the index is written."""
         self._run_directory = run
-        self._bounds = bounds
+        self._limits = limits
         self._watcher = watcher
         self._clock = clock
         self._measuring = measuring
@@ -65,13 +70,13 @@ class UsageWatch:
         self.workspace_bytes: int | None = None
         """What the workspace had when it was last measured; None before that, or where it has no limit."""
         self.first_output: float | None = None
-        """The machine's uptime when the log was first seen to have bytes; None before that."""
+        """The machine's uptime in seconds when the log was first seen to have bytes; None before that."""
 
     async def run(self) -> None:
         """Follow log and workspace. What goes wrong with one leaves the other alone."""
         parts: dict[str, Coroutine[Any, Any, None]] = {"log": self._follow_log()}
-        if self._bounds.workspace is not None:
-            parts["workspace"] = self._follow_workspace(self._bounds.workspace)
+        if self._limits.workspace is not None:
+            parts["workspace"] = self._follow_workspace(self._limits.workspace)
         await asyncio.gather(*(self._reported(name, part) for name, part in parts.items()))
 
     async def _reported(self, name: str, part: Coroutine[Any, Any, None]) -> None:
@@ -81,7 +86,7 @@ class UsageWatch:
             log.warning("%s: its %s is not followed any more: %s", self._run_directory.path, name, exc)
 
     async def _follow_log(self) -> None:
-        now, limit = asyncio.get_running_loop().time, self._bounds.log
+        now, limit = asyncio.get_running_loop().time, self._limits.log
         times = LogTimes(self._run_directory.times)
         noted, told = times.last_length(), False
         seen: tuple[datetime, int] | None = None
@@ -122,11 +127,73 @@ class UsageWatch:
         while True:
             async with self._measuring:
                 begun = time.monotonic()
-                self.workspace_bytes = await measure(self._run_directory.workspace, enough=limit)
+                self.workspace_bytes = await measure_tree(self._run_directory.workspace, enough=limit)
                 took = time.monotonic() - begun
             if self.workspace_bytes > limit:
                 self._exceeded()
             await asyncio.sleep(max(WORKSPACE_SECONDS, MEASURING_SHARE * took))
+
+
+class AttemptWatch:
+    """The `Wakeups` of one attempt, and the `UsageWatch` of its job while that runs. `close` ends both."""
+
+    def __init__(
+        self, run: RunDirectory, watcher: FileWatcher, make_usage: Callable[[Job, Callable[[], None]], UsageWatch]
+    ) -> None:
+        """`make_usage` takes a job that runs, and what to call once it has exceeded a limit."""
+        self._run = run
+        self._watcher = watcher
+        self._make_usage = make_usage
+        self._wakeups = watcher.subscribe()
+        self._sees_files = False
+        self._following: asyncio.Task[None] | None = None
+        self.usage: UsageWatch | None = None
+        """What the job uses, from before its gate opens."""
+        self.heard = asyncio.Event()
+        """Set when something happened that no file tells; cleared by the task that waits for the next such thing."""
+
+    def wake(self) -> None:
+        self.heard.set()
+        self._wakeups.wake()
+
+    async def wait(self, seconds: float) -> None:
+        await self._wakeups.wait(max(0.0, seconds))
+
+    def peek(self, job: Job) -> WorkloadPhase | None:  # noqa: ARG002
+        if self._run.read_exit() is not None:
+            return WorkloadPhase.FINISHED
+        if self._run.is_started():
+            return WorkloadPhase.RUNNING
+        return WorkloadPhase.AT_GATE if self._run.is_waiting() else None
+
+    def follow(self, job: Job) -> None:
+        """Wake for files in the run directory once it is prepared, and follow what a job that runs uses."""
+        if not self._sees_files and self._run.is_prepared():
+            before, self._wakeups = self._wakeups, self._watcher.subscribe((self._run.path, Watched.ENTRIES))
+            before.close()
+            self._sees_files = True
+        if job.state is State.RUNNING and self.usage is None and self._sees_files:
+            self.usage = self._make_usage(job, self.wake)
+            self._following = asyncio.create_task(self.usage.run(), name=f"usage of {job.id}")
+            self._following.add_done_callback(_log_failure)
+
+    def stop_following(self) -> None:
+        """Measure nothing more, and close the log. May be repeated."""
+        if self._following is not None:
+            self._following.cancel()
+        if self.usage is not None:
+            self.usage.close()
+
+    async def close(self) -> None:
+        self._wakeups.close()
+        self.stop_following()
+        if self._following is not None:
+            await asyncio.gather(self._following, return_exceptions=True)
+
+
+def _log_failure(following: "asyncio.Task[None]") -> None:
+    if not following.cancelled() and following.exception() is not None:
+        log.error("the %s is not followed any more", following.get_name(), exc_info=following.exception())
 
 
 def _pause(left: int | None) -> float:
@@ -135,8 +202,8 @@ def _pause(left: int | None) -> float:
     return min(TIMES_SECONDS, max(SHORTEST_PAUSE, left / FASTEST_WRITER))
 
 
-async def measure(path: Path, *, enough: int, seconds: float = LONGEST_MEASUREMENT) -> int:
-    """Return the bytes that the tree at `path` takes on its disk, those found until they are more than `enough`.
+async def measure_tree(path: Path, *, enough: int, seconds: float = LONGEST_MEASUREMENT) -> int:
+    """Return the bytes that the tree at `path` takes on its disk; counting ends once they are more than `enough`.
 
     A thread looks for at most `seconds`. Sparse files count with what they occupy, hard links once. What is closed to
     this process by its owner does not count, and no symbolic link is followed.
@@ -159,7 +226,7 @@ async def measure(path: Path, *, enough: int, seconds: float = LONGEST_MEASUREME
     try:
         return await asyncio.to_thread(add_up)
     finally:
-        given_up.set()  # Nobody can cancel a thread.
+        given_up.set()  # A thread cannot be cancelled.
 
 
 def _states_below(top: Path) -> Iterator[os.stat_result]:

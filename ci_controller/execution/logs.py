@@ -1,14 +1,27 @@
-"""Sees to it that what was in a job's log stays there, and notices where a job has changed it all the same."""
+"""An attempt's log: it is kept whole while the job runs, damage to it is noticed, and it is hashed at the end."""
 
+import asyncio
+import hashlib
+import logging
 import os
 import re
 from contextlib import suppress
+from pathlib import Path
+
+from pydantic import ValidationError
 
 from ci_common.jobs import Job, State, new_job_id
-from ci_common.run_directory.layout import ExitRecord, RunDirectory, open_regular, read_capped
-from ci_common.run_directory.output import LogTimes, most_bytes
+from ci_common.run_directory.layout import DataDirectory, ExitRecord, RunDirectory, open_regular, read_capped
+from ci_common.run_directory.output import LogTimes, milestones_in_files, most_bytes, read_steps
+from ci_common.spec import ExecutionPlan
 from ci_common.system.trees import Folder, make_append_only
+from ci_controller.execution.protocol import Collected
 
+log = logging.getLogger(__name__)
+
+_HASH_CHUNK = 1024 * 1024
+_SHORT_LOG = 64 * 1024
+"""A log of fewer bytes takes less time to hash than a thread takes to start."""
 _COMPARED_BYTES = 4096
 _READ_ONLY = 0o444
 _FIRST_RECORD = b'{"step":0,"event":"start",'
@@ -17,10 +30,10 @@ _ADVICE = "write to standard output, and with >&2 to standard error, and leave t
 
 
 def protect_log(run: RunDirectory) -> None:
-    """Keep the log from being truncated and replaced, for a job whose script has it open for appending already.
+    """Keep the log from being truncated and replaced, for a job whose script has it open for appending.
 
-    Where the kernel cannot see to it that the log only grows, it is closed to all that want to open it for writing;
-    that keeps out every user but root.
+    Where the kernel cannot make it grow only, it may not be opened for writing any more, which keeps out all users but
+    root.
     """
     if not make_append_only(run.log):
         with suppress(OSError):
@@ -32,7 +45,7 @@ def protect_log(run: RunDirectory) -> None:
 
 
 def damage_of(job: Job, run: RunDirectory, ended: ExitRecord | None) -> str | None:
-    """Return what the job has done to the files that tell of its run, as far as they show it; None: nothing.
+    """Return what the job has done to the files that its run is recorded in, as far as they show it; None: nothing.
 
     `ended` is what its script wrote at its end, before which nothing is known.
     """
@@ -73,7 +86,7 @@ class LogGuard:
         self._end = b""
         """The bytes before that."""
         self.damage: str | None = None
-        """What the job has done to its log; None while nothing is known of that."""
+        """What the job has done to its log; None while nothing is known of it."""
 
     def look(self) -> int:
         """Return the length of the log, and note whether it has been changed."""
@@ -124,7 +137,49 @@ class LogGuard:
             folder.move(draft, folder, name)
 
     def close(self) -> None:
-        """Let go of the log. May be repeated."""
+        """Close the log. May be repeated."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+async def collect_files(job: Job, data: DataDirectory) -> Collected:
+    """Return what is in the job's run directory."""
+    run = data.run(job.id, job.attempt)
+    if run.log_size() <= _SHORT_LOG:
+        size, digest = _hash_log(run.log)
+    else:
+        size, digest = await asyncio.to_thread(_hash_log, run.log)
+    steps = read_steps(run, _step_names(job), job.start_time)
+    return Collected(size, digest, steps, milestones=milestones_in_files(run))
+
+
+def _step_names(job: Job) -> tuple[str, ...]:
+    """Return the names of the job's steps as far as they are known: a job whose plan cannot be read ends, too."""
+    try:
+        return tuple(step.name for step in ExecutionPlan.model_validate(job.plan).steps)
+    except ValidationError:
+        return ()
+
+
+def note_end_of_log(job: Job, data: DataDirectory) -> None:
+    """Note when the end of the attempt's log was there, unless that is noted. For one that has ended."""
+    times, size = LogTimes(data.run(job.id, job.attempt).times), job.log_bytes or 0
+    try:
+        if job.end_time is not None and size > times.last_length():
+            times.append(job.end_time, size)
+    except OSError as exc:  # As on a full disk, which must keep nothing else from its end.
+        log.warning("when the end of the log of job %s was written cannot be noted: %s", job.id, exc)
+
+
+def _hash_log(path: Path) -> tuple[int, str]:
+    digest, size = hashlib.sha256(), 0
+    try:
+        descriptor = open_regular(path)
+    except FileNotFoundError:
+        return 0, digest.hexdigest()
+    with open(descriptor, "rb", buffering=0) as file:
+        while chunk := file.read(_HASH_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return size, digest.hexdigest()
