@@ -1,1 +1,1 @@
-"""The vocabulary every room shares: jobs, states, wire models, errors, settings, the run directory's layout."""
+"""The vocabulary that all packages share: jobs, types, specs, errors, settings, and the layout of the run directory."""

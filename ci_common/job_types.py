@@ -94,7 +94,9 @@ def check_payload(job_type: JobType[Any, Any], payload: object, *, source: str) 
     try:
         validated(job_type.payload, payload, source=source)
     except InvalidRequest as exc:
-        raise InvalidRequest(str(exc), *(FieldError(f"payload.{e.path}", e.message) for e in exc.errors)) from exc
+        raise InvalidRequest(
+            str(exc), *(FieldError(f"payload.{e.path}".rstrip("."), e.message) for e in exc.errors)
+        ) from exc
 
 
 def is_computed(name: str) -> bool:

@@ -20,11 +20,11 @@ from ci_common.times import in_order, micros_to_rfc3339, to_rfc3339
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 WITHOUT_CONTAINER = "process"
-"""The runtime that runs jobs as processes, so that neither image nor container is theirs."""
+"""The runtime that runs jobs as processes, which have neither image nor container."""
 
 
 def _check_texts(payload: dict[str, Any]) -> dict[str, Any]:
-    """Check all texts and names in a JSON object, however deep."""
+    """Return the payload. Raises ValidationError if any text or name in it is not allowed, at any depth."""
     waiting: list[tuple[Place, Any]] = [((), payload)]
     while waiting:
         place, value = waiting.pop()
@@ -52,7 +52,7 @@ class ComputedJobRequest(StrictModel):
 
 
 def _conclusions(value: Any) -> Any:
-    """One conclusion may be written without a list. An empty list might be meant as none, and not as all."""
+    """Return a list; one conclusion may be written without it. An empty list is refused: it could mean none, or all."""
     if value == []:
         raise ValueError(f"the list is empty; name {', '.join(Conclusion)}, or leave it out for all of them")
     return value if isinstance(value, list) else [value]
@@ -62,13 +62,13 @@ class CleanupRequest(StrictModel):
     """The body of `POST /jobs/cleanup`: which completed jobs to delete. All conditions have to hold."""
 
     older_than: Annotated[NonNegativeDuration, Field(le=LONGEST_AGE)] | None = None
-    """Ended longer ago than so many seconds."""
+    """The job ended more than so many seconds ago."""
     keep: Integer | None = Field(None, ge=0, lt=2**31)
-    """Not among the newest so many of those that project and conclusion narrow to."""
+    """The job is not among the newest so many of this project and conclusion."""
     project: Name | None = None
     conclusion: Annotated[list[Conclusion], FailFast(), BeforeValidator(_conclusions)] = Field(default_factory=list)
     dry_run: bool = False
-    """Only tell which jobs these are."""
+    """Only return which jobs would be deleted."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def timing_on_wire(*traces: Mapping[str, int]) -> list[dict[str, str]]:
 
 
 def _start_way(run: Job | Attempt) -> str | None:
-    """Return how a container was got; None where the job had none."""
+    """Return how the container was got; None if the job has no container."""
     return None if run.runtime == WITHOUT_CONTAINER else run.start_way
 
 

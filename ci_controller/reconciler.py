@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from datetime import timedelta
 
-from ci_common.archives.unpack import UnpackLimits
 from ci_common.errors import CiError, RuntimeUnavailable
 from ci_common.job_types import is_computed
 from ci_common.jobs import Job, State
@@ -70,11 +69,11 @@ class Reconciler:
         self._builtin = BuiltinExecution(writer.clock, writer.uptime)
         self._executions = {
             name: WorkloadExecution(
+                settings,
                 runtime,
                 data,
                 writer.clock,
                 watcher=watcher,
-                limits=UnpackLimits.of(settings),
                 check=check,
                 ballast=ballast,
                 pool=None
@@ -100,8 +99,7 @@ class Reconciler:
             one_ended=self._note_supervisor_ended,
         )
         self._images = Images(runtimes[chosen], self.wake)
-        slots, disk = settings.max_concurrency, Disk.of(settings)
-        self._scheduler = Scheduler(writer, self._images, self._execution_of, slots, disk)
+        self._scheduler = Scheduler(settings, writer, self._images, self._execution_of, Disk.of(settings))
         self._garbage = Garbage(
             settings,
             data=data,

@@ -70,7 +70,6 @@ class Answer:
     """The names of headers that the answer has, or may have; `ci_server.openapi` describes each."""
     links: bool = False
     """Whether the body has a `job_id` with which the other endpoints of the job can be called."""
-    example: Any = None
 
 
 def json_answer(model: Any, description: str, **more: Any) -> Answer:

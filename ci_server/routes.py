@@ -77,8 +77,8 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
         handler=get_metrics,
         summary="Get the metrics",
         description=(
-            "JSON with [what is counted](metrics.md); Prometheus's text format, or OpenMetrics, where `Accept` "
-            "likes it better than JSON"
+            "JSON with the [metrics](metrics.md); Prometheus's text format or OpenMetrics if `Accept` prefers "
+            "it to JSON"
         ),
         answers={
             200: Answer("The metrics.", {"application/json": MetricsView, **dict.fromkeys(TEXT_TYPES, str)}),
@@ -95,8 +95,8 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
             'the [containers that wait for jobs](operations.md#warm-containers): `{"size": 8, "per_key": 4, '
             '"waiting": 2, "held_back": null, "kinds": [{"kind": "…", "image": "python:3.12-slim", "network": '
             'true, "limits": {}, "waiting": 2, "starting": 0, "wanted": 2, "last_used": "…"}]}`; `held_back` '
-            "says why no more are made at present, and `image`, `network`, `limits` and `last_used` are null "
-            "for what an earlier controller left waiting"
+            "says why no more are made at present; `image`, `network`, `limits` and `last_used` are null for "
+            "containers that an earlier controller left"
         ),
         answers={200: json_answer(PoolView, "The pool.")},
         scope=Scope.METRICS_READ,
@@ -108,8 +108,8 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
         handler=get_front_page,
         summary="What this is and where to go",
         description=(
-            "what this is and where to go: a page where `Accept` likes HTML best, as a browser's does, else "
-            "JSON with `name`, `about`, `links`, `commands` and `documentation`"
+            "what this is and where to go: a page if `Accept` prefers HTML, as a browser's does, else JSON "
+            "with `name`, `about`, `links`, `commands` and `documentation`"
         ),
         answers={200: Answer("The page.", {"application/json": AboutView, HTML: str})},
         scope=None,
@@ -131,9 +131,9 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
         handler=get_readiness,
         summary="Whether the server can take work",
         description=(
-            "the same, or 503 with what fails in `errors`: `server` (it is shutting down), `database`, "
-            "`data_directory` (it cannot be written to), `disk` (less room than [is to stay "
-            "free](operations.md#overload)). The container engine does not count: without it, jobs wait"
+            "the same, or 503 with the parts that fail in `errors`: `server` (it is shutting down), "
+            "`database`, `data_directory` (it cannot be written to), `disk` (less free space than [must stay "
+            "free](operations.md#overload)). The container engine is not checked: without it, jobs wait"
         ),
         answers={200: json_answer(StatusView, "It can take work.")},
         scope=None,
@@ -144,7 +144,7 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
         path="/openapi.json",
         handler=get_openapi,
         summary="Get this description",
-        description="all of this for programs, as OpenAPI 3.1",
+        description=("this list with all schemas, as OpenAPI 3.1"),
         answers={200: json_answer(dict[str, Any], "The document.")},
         scope=None,
         rate_class=RateClass.READ,
@@ -154,7 +154,7 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
         path="/docs",
         handler=get_docs,
         summary="Read this description",
-        description="the same as a page for browsers, which loads nothing else",
+        description=("the same as a page for browsers, which loads nothing else"),
         answers={200: Answer("The page.", {HTML: str})},
         scope=None,
         rate_class=RateClass.READ,

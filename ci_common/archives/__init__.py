@@ -1,1 +1,1 @@
-"""Archives of unknown senders: which names and links they may have, and how they are unpacked."""
+"""Zip archives that are not trusted: which members they may have, and how they are unpacked."""

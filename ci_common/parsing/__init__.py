@@ -1,1 +1,1 @@
-"""Checks of text, numbers, hosts and model fields that requests, settings and files have in common."""
+"""Checks that requests, settings and files have in common: of text, values, hosts and models."""

@@ -1,1 +1,1 @@
-"""The files of an attempt, as every package reads them: the paths, the log as events, the steps."""
+"""The files of an attempt: their layout, and its output (log and steps)."""

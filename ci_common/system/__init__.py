@@ -1,1 +1,1 @@
-"""Linux and asyncio utilities that know nothing of jobs."""
+"""Utilities for the operating system and asyncio, which know nothing of jobs."""

@@ -86,7 +86,7 @@ class Disk:
             except DiskLow:  # The measurement may be old.
                 self._check(path, self._seen(path), wanted, share)
 
-    def check_anew(self) -> None:
+    def check_again(self) -> None:
         """Raise DiskLow if a disk is below the watermark now, by a new measurement. For callers that fill the disk."""
         for path in self._paths:
             self._check(path, self._seen(path), wanted=0, share=1.0)

@@ -13,6 +13,7 @@ from ci_common.archives.unpack import UnpackLimits
 from ci_common.errors import ImageFault, RuntimeUnavailable, StartFault
 from ci_common.jobs import Job
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
+from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
 from ci_common.system.disk import Ballast
 from ci_common.system.tasks import in_thread
@@ -57,28 +58,27 @@ class WorkloadExecution:
 
     def __init__(
         self,
+        settings: Settings,
         runtime: LocalRuntime,
         data: DataDirectory,
         clock: Clock,
         *,
         watcher: FileWatcher,
-        limits: UnpackLimits,
         check: Check,
         ballast: Ballast,
         pool: Pool | None = None,
     ) -> None:
-        """`limits` are those of the uploads that the attempts after the first unpack again.
+        """`check` is called before every change to a workload or a run directory, and may forbid it by raising.
 
-        `check` is called before every change to a workload or a run directory, and may forbid it by raising. `ballast`
-        is the disk space that is reserved for the database. `pool` has the workloads that wait for jobs.
+        `ballast` is the disk space that is reserved for the database. `pool` has the workloads that wait for jobs.
         """
+        self._settings = settings
         self._runtime = guarded(runtime, check)
         self._check = check
         self._data = data
         self._run_of = lru_cache(_RUNS_KEPT)(data.run)
         self._clock = clock
         self._watcher = watcher
-        self._unpack_limits = limits
         self._observer = Observer(self._runtime, data.path, ballast)
         self._pool = pool
         self._measuring = asyncio.Lock()
@@ -196,7 +196,7 @@ class WorkloadExecution:
         if job.attempt == 1:
             raise StartFault(f"the project unpacked for job {job.id} is gone from the data directory; submit it again")
         self._check()
-        await fill_workspace(run, self._data.upload(job.id), self._unpack_limits)
+        await fill_workspace(run, self._data.upload(job.id), UnpackLimits.of(self._settings))
 
     async def start(self, job: Job) -> None:
         await self._runtime.start(self._workload(job))

@@ -8,6 +8,7 @@ from typing import Any
 
 from ci_common.errors import CiError, DiskLow, ImageFault, RuntimeUnavailable, StaleWrite
 from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, StartWay, State
+from ci_common.settings import Settings
 from ci_common.system.disk import Disk
 from ci_controller.execution.protocol import Execution
 from ci_controller.job_writer import JobWriter
@@ -37,12 +38,11 @@ Decision = Verdict | dict[str, Any] | None
 class Scheduler:
     """Takes the next step of queued jobs. Between two turns, only the images that are being pulled are known."""
 
+    settings: Settings
     writer: JobWriter
     images: Images
     execution_of: Callable[[Job], Execution]
     """Returns the execution that a queued job would get."""
-    slots: int
-    """How many jobs may be active at once."""
     disk: Disk
     failures: Failures = field(default_factory=Failures)
 
@@ -52,7 +52,7 @@ class Scheduler:
         `active` is how many slots are taken.
         """
         self.writer.timelines.saw(queued)
-        free = self.slots - active
+        free = self.settings.max_concurrency - active
         no_slot = self._no_slot
         decided: dict[str, Verdict | dict[str, Any]] = {}
         for job in queued:
@@ -73,7 +73,7 @@ class Scheduler:
 
     @property
     def _no_slot(self) -> Reason:
-        return Reason(ReasonCode.WAITING_FOR_SLOT, f"all {self.slots} slots are taken")
+        return Reason(ReasonCode.WAITING_FOR_SLOT, f"all {self.settings.max_concurrency} slots are taken")
 
     async def _decide_or_end(self, job: Job, *, slot_is_free: bool) -> Decision:
         """Decide, and end a job for which that fails again and again: it must not hold up the queue."""

@@ -19,6 +19,7 @@ from ci_common.errors import (
     Unavailable,
 )
 from ci_common.jobs import Job, Reason, ReasonCode, StartWay, State
+from ci_common.settings import Settings
 from ci_common.spec import Retry
 from ci_common.times import Milestone
 from ci_controller.execution.protocol import Execution, Scope, Wakeups
@@ -65,12 +66,10 @@ class Supervisor:
     """Drives one attempt of a job until nothing is left to do for it."""
 
     def __init__(
-        self, job: Job, *, writer: JobWriter, execution: Execution, interval: float, grace: float, jitter: Jitter
+        self, job: Job, settings: Settings, *, writer: JobWriter, execution: Execution, jitter: Jitter
     ) -> None:
-        """`job` is the row as just read, as of the attempt that is to be driven.
-
-        `interval` is how many seconds to wait at most for a wake-up, `grace` the grace period of a stop.
-        """
+        """`job` is the row as just read, as of the attempt that is to be driven."""
+        self._settings = settings
         self._key = WorkloadKey(job.id, job.attempt)
         self._row: Job | None = job
         """The row where it need not be read again."""
@@ -81,8 +80,6 @@ class Supervisor:
         self.runtime_name = execution.runtime_name
         self._terms: tuple[JobLimits, Retry | None] | None = None
         self._wakeups: Wakeups | None = None
-        self._interval = interval
-        self._grace = grace
         self._jitter = jitter
         self._starts = 0
         self._booting_since: float | None = None
@@ -140,7 +137,7 @@ class Supervisor:
             await self._wait(STALE_SECONDS)
         except Unavailable as exc:
             log.warning("job %s: %s", self._key.job_id, exc)
-            await self._wait(self._interval)
+            await self._wait(self._settings.reconcile_interval)
         return False
 
     async def _step(self, job: Job) -> bool:
@@ -162,7 +159,7 @@ class Supervisor:
         except RuntimeUnavailable as exc:
             log.warning("job %s: the engine does not answer: %s", job.id, exc)
             await self._note_unavailable(job, exc)
-            await self._wait(self._interval)
+            await self._wait(self._settings.reconcile_interval)
         return False
 
     def _terms_of(self, job: Job) -> tuple[JobLimits, Retry | None]:
@@ -228,7 +225,7 @@ class Supervisor:
             case MarkStopping(code):
                 await self._mark_stopping(job, code)
             case Stop():
-                await self._execution.stop(job, self._grace)
+                await self._execution.stop(job, self._settings.stop_grace)
             case Complete() | Requeue():
                 await self._end(job, action)
 
@@ -257,7 +254,7 @@ class Supervisor:
         starting.add_done_callback(lambda _: self.wake())
         try:
             while not starting.done() and (was_there or self._peek(job) is None):
-                await self._wait(self._interval)
+                await self._wait(self._settings.reconcile_interval)
             if not starting.done():
                 row = await self._run_at_gate(job, StartWay.COLD)
             await starting
@@ -353,7 +350,7 @@ class Supervisor:
         return True
 
     async def _wait_until(self, until: datetime | None, now: datetime) -> None:
-        limit = now + timedelta(seconds=self._interval)
+        limit = now + timedelta(seconds=self._settings.reconcile_interval)
         await self._wait(((min(limit, until) if until is not None else limit) - now).total_seconds())
 
     async def _wait(self, seconds: float) -> None:

@@ -90,12 +90,7 @@ class Supervisors:
         key = WorkloadKey(job.id, job.attempt)
         if key not in self._supervisors:
             supervisor = Supervisor(
-                job,
-                writer=self._writer,
-                execution=self._execution_of(job),
-                interval=self._settings.reconcile_interval,
-                grace=self._settings.stop_grace,
-                jitter=self._jitter,
+                job, self._settings, writer=self._writer, execution=self._execution_of(job), jitter=self._jitter
             )
             self._supervisors[key] = supervisor
             name = f"job {job.id}, attempt {job.attempt}"

@@ -100,8 +100,8 @@ ENDPOINTS: Final = (
         handler=delete_job,
         summary="Delete a completed job, or cancel another one",
         description=(
-            "204: a completed job is deleted, with its log and upload, and is not found from then on; one that has not "
-            "completed is cancelled instead: 202 the job, and the same again is 202"
+            "204 if the job had completed: it is deleted with its log and upload, and is not found from then "
+            "on. Otherwise the job is cancelled instead: 202 the job, and the same again is 202"
         ),
         answers={
             202: accepted_answer("The job will be cancelled."),
@@ -131,8 +131,7 @@ ENDPOINTS: Final = (
         handler=get_cleanup,
         summary="Count deleted jobs that still have files",
         description=(
-            '`{"pending": 3}`: of how many deleted jobs the files and containers have still to be removed, which the '
-            "controller does at once"
+            '`{"pending": 3}`: the number of deleted jobs whose files and containers the controller has still to remove'
         ),
         answers={200: json_answer(PendingCleanupView, "How many there are.")},
         scope=Scope.JOBS_READ,
@@ -143,7 +142,7 @@ ENDPOINTS: Final = (
         path="/jobs/{job_id}/cancel",
         handler=cancel_job,
         summary="Cancel a job",
-        description="202; the same again is 202; 409 for a completed job",
+        description=("202; the same again is 202; 409 if the job has completed"),
         answers={202: accepted_answer("The job will be cancelled.")},
         errors=(JobNotFound, JobAlreadyCompleted),
         scope=Scope.JOBS_WRITE,

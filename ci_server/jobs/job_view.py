@@ -56,7 +56,7 @@ def job_document(services: Services, job: Job) -> dict[str, Any]:
     if job.state not in ACTIVE_STATES:
         return job_on_wire(job)
     run = services.data.run_of(job)
-    return job_on_wire(job, log_bytes=run.log_size(), steps=live_steps(job, run), trace=_live_trace(job, run))
+    return job_on_wire(job, log_bytes=run.log_size(), steps=live_steps(job, run), trace=_live_milestones(job, run))
 
 
 def job_documents(services: Services, jobs: Iterable[Job]) -> Iterator[dict[str, Any]]:
@@ -70,11 +70,11 @@ def job_documents(services: Services, jobs: Iterable[Job]) -> Iterator[dict[str,
             yield document
 
 
-def _live_trace(job: Job, run: RunDirectory) -> dict[str, int]:
+def _live_milestones(job: Job, run: RunDirectory) -> dict[str, int]:
     """Return the milestones of the present attempt. The controller stores the later ones only after its end."""
-    trace = Timeline(job.trace, after=max(job.arrival.values(), default=0))
-    trace.fill_in(milestones_in_files(run))
-    return trace.times()
+    timeline = Timeline(job.trace, after=max(job.arrival.values(), default=0))
+    timeline.fill_in(milestones_in_files(run))
+    return timeline.times()
 
 
 def log_excerpt(services: Services, job: Job) -> str:

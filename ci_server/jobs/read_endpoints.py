@@ -156,9 +156,9 @@ ENDPOINTS: Final = (
         headers=("Last-Event-ID",),
         summary="Follow a job",
         description=(
-            "the [stream](#the-stream), by default of what is new in the present attempt; or one of "
-            "`from_beginning=true` (all attempts), `tail=N` (the last N lines and what is new) and `since=<time>`. The "
-            "header `Last-Event-ID` wins over them; 204 if it is the last event there will be"
+            "the [stream](#the-stream): by default what is new in the current attempt, or from one of "
+            "`from_beginning=true` (all attempts), `tail=N` (the last N lines and what is new) and "
+            "`since=<time>`. The header `Last-Event-ID` wins over them. 204 if no event will follow it"
         ),
         answers={
             200: Answer("The job's stream.", {"text/event-stream": StreamEvent}, headers=("Location",)),
@@ -176,8 +176,9 @@ ENDPOINTS: Final = (
         headers=("Range", "If-Range"),
         summary="Get a job's log",
         description=(
-            "`text/plain`, the bytes as written, those there are, of the last attempt or of `attempt=N`; byte ranges "
-            "(RFC 9110), for running jobs too, whose `Content-Range` ends in `/*`; `ETag` once the attempt has ended"
+            "`text/plain`: the bytes so far, as written, of the last attempt or of `attempt=N`; byte ranges "
+            "(RFC 9110), for running jobs too, whose `Content-Range` ends in `/*`; `ETag` after the end of the "
+            "attempt"
         ),
         answers={
             200: Answer("The log.", {_LOG_TYPE: str}, headers=("Accept-Ranges", "ETag")),

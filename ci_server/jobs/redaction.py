@@ -1,4 +1,4 @@
-"""Keeps secrets out of what a job shows of its request: variables that sound like secrets, and logins in URLs."""
+"""Masks secrets in the request that a job shows: variables whose names sound like secrets, and logins in URLs."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -12,20 +12,20 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _MOST_URLS: Final = 1000
-"""URLs of one text that are looked at; a text with more is masked whole, since looking takes long."""
+"""The most URLs that are searched for logins in one text. A text with more is masked completely."""
 _SPACE = " \t\n\r"
 _SHELL = _SPACE + "\"'`<>|"
-"""What ends a URL in shell text; in a variable, which mostly is one URL, only space does."""
+"""Characters that end a URL in shell text. In a variable, which usually is one URL, only space does."""
 _AUTHORITY_END = "/?#"
 
 
 def masked_env(env: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `env` with the values of variables that sound like secrets masked, and logins in addresses too."""
+    """Return `env` with masked values of variables that sound like secrets, and masked logins in URLs."""
     return {name: MASK if _SECRET_NAME.search(name) else _masked(value, _SPACE) for name, value in env.items()}
 
 
 def masked_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a spec in its JSON form with the secrets among its variables masked, and logins in its URLs too."""
+    """Return a spec in its JSON form with masked secrets in its variables, and masked logins in its URLs."""
     shown = dict(spec)
     for name in ("command", "steps", "image"):
         if name in spec:
@@ -36,7 +36,7 @@ def masked_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _masked(value: Any, url_ends: str) -> Any:
-    """Return a value of JSON with the logins masked in the URLs of all its texts."""
+    """Return a JSON value with the logins in the URLs of all its texts masked."""
     match value:
         case str():
             return _masked_text(value, url_ends)
@@ -57,7 +57,7 @@ def _masked_text(text: str, url_ends: str) -> str:
 
 
 def _joined(parts: list[str], url_ends: str) -> Iterator[str]:
-    """Yield what stands behind each `://` that begins a URL: a password may have one, too."""
+    """Yield the text after each `://` that begins a URL. A password may contain `://` too."""
     login: list[str] = []
     for part in parts:
         login.append(part)
@@ -76,10 +76,10 @@ def _may_be_within_login(part: str, url_ends: str) -> bool:
 
 
 def _without_login(behind: str, url_ends: str) -> str:
-    """Return what stands behind `://`, with the login masked where there is one.
+    """Return the text after `://` with its login masked, if it has one.
 
     A password may have a `/` or an `@` that should have been escaped, so a login with a colon ends at the last `@` of
-    the URL: rather is a part of the address masked than a part of the password shown.
+    the URL: masking a part of the address is better than showing a part of the password.
     """
     url = behind[: _first(behind, url_ends)]
     authority = url[: _first(url, _AUTHORITY_END)]
@@ -91,12 +91,12 @@ def _without_login(behind: str, url_ends: str) -> str:
 
 
 def _first(text: str, characters: str) -> int:
-    """Return where the first of some characters stands in `text`, or its length where there is none."""
+    """Return the index of the first of these characters in `text`, or the length of `text`."""
     return min((found for character in characters if (found := text.find(character)) >= 0), default=len(text))
 
 
 def _has_no_port(authority: str, url: str) -> bool:
-    """Tell whether what stands behind a colon belongs to a password that goes on, as `pa` of `user:pa/ss@host`."""
+    """Return whether the text after a colon is part of a password, like `pa` in `user:pa/ss@host`, and not a port."""
     if "@" in authority or ":" not in authority or authority.endswith("]"):
         return False
     port = authority.rpartition(":")[2]

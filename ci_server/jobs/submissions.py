@@ -30,13 +30,13 @@ from ci_server.uploads.staging import staged
 
 async def submit_upload(services: Services, request: Request, accepted: Mapping[str, int]) -> Job:
     """Receive, unpack and resolve an uploaded project, and store its job. Raises RequestError, OSError."""
-    trace = Timeline(accepted)
+    timeline = Timeline(accepted)
     max_bytes, job_id = services.settings.max_upload_bytes, new_job_id()
     announced = announced_bytes(request, max_bytes)
     async with services.admission.upload(announced) as place, staged(services.data, job_id) as staging:
         services.readers.expect()
         upload = await receive_upload(request, staging.upload, max_bytes, on_written=place.count)
-        trace.note(Milestone.RECEIVED)
+        timeline.note(Milestone.RECEIVED)
         raw = b"{}" if upload.spec is None else upload.spec
         spec, masked = await run_apart(len(raw), _read_spec, raw)
         async with _while_connected(request):
@@ -52,9 +52,9 @@ async def submit_upload(services: Services, request: Request, accepted: Mapping[
                 )
             )
         described = {"filename": upload.filename, "size": upload.size, "sha256": upload.sha256}
-        trace.note(Milestone.UNPACKED)
+        timeline.note(Milestone.UNPACKED)
         payload = {"upload": described, **masked}
-        job = _workload_job(CONTAINER, job_id, resolved, payload, has_upload=True, arrival=trace.times())
+        job = _workload_job(CONTAINER, job_id, resolved, payload, has_upload=True, arrival=timeline.times())
         note_job(request.scope, job_id)
         return await staging.commit(services.repository, job, max_queued=services.settings.max_queued)
 
@@ -68,8 +68,8 @@ async def submit_new(services: Services, request: Request, job: NewJob) -> Job:
 
 async def retry(services: Services, request: Request, job: Job) -> Job:
     """Store a new job with the upload and plan of a completed one. Raises NotRetryable, RequestError, OSError."""
-    trace = Timeline()
-    trace.note(Milestone.ACCEPTED)
+    timeline = Timeline()
+    timeline.note(Milestone.ACCEPTED)
     if job.state is not State.COMPLETED:
         raise NotRetryable(f"job {job.id} has not completed; wait for its end or cancel it first")
     again = NewJob(
@@ -85,7 +85,7 @@ async def retry(services: Services, request: Request, job: Job) -> Job:
         labels=job.labels,
         max_attempts=job.max_attempts,
         retry_of=job.id,
-        arrival=trace.times(),
+        arrival=timeline.times(),
     )
     note_job(request.scope, again.id)
     max_queued = services.settings.max_queued
@@ -96,7 +96,7 @@ async def retry(services: Services, request: Request, job: Job) -> Job:
         try:
             await asyncio.to_thread(staging.link_upload, services.data.upload(job.id))
         except FileNotFoundError as exc:
-            await services.repository.get(job.id)  # Its upload goes when it is deleted: then it is not found.
+            await services.repository.get(job.id)  # The upload goes when the job is deleted: then it is not found.
             raise NotRetryable(
                 f"what was uploaded for job {job.id} is not kept any longer (CI_UPLOAD_RETENTION); "
                 "submit the project again"
@@ -107,13 +107,13 @@ async def retry(services: Services, request: Request, job: Job) -> Job:
                     services.readers, upload, workspace, services.unpack_limits, check_room=place.check_room
                 )
             )
-        trace.note(Milestone.UNPACKED)
-        again = replace(again, arrival=trace.times())
+        timeline.note(Milestone.UNPACKED)
+        again = replace(again, arrival=timeline.times())
         return await staging.commit(services.repository, again, max_queued=max_queued)
 
 
 def _read_spec(raw: bytes) -> tuple[Spec, dict[str, Any]]:
-    """Return the form's field `spec`, and how it is shown."""
+    """Return the form's field `spec`, and its JSON form with secrets masked."""
     wanted = parse_json_object(raw, source="the field spec")
     return validated(Spec, as_written(wanted, raw), source="the field spec"), masked_spec(wanted)
 
@@ -130,7 +130,7 @@ def requested_job(raw: bytes, settings: Settings, accepted: Mapping[str, int]) -
 def _from_spec(
     job_type: JobType[Spec, Any], body: dict[str, Any], raw: bytes, settings: Settings, arrival: dict[str, int]
 ) -> NewJob:
-    """Return the job for a body with the fields of a spec beside `type`, below `payload`, or some here, some there."""
+    """Return the job for a body with the fields of a spec beside `type`, below `payload`, or in both places."""
     outer = {name: value for name, value in body.items() if name not in ("type", "payload")}
     inner = body.get("payload", {})
     if not isinstance(inner, dict):
@@ -196,7 +196,7 @@ def _invalid_field(path: str, message: str) -> InvalidRequest:
 
 @asynccontextmanager
 async def _while_connected(request: Request) -> AsyncIterator[None]:
-    """Raise ClientDisconnect into the context as soon as the client is gone. The body must have been read."""
+    """Raise ClientDisconnect in the context as soon as the client disconnects. The body must have been read."""
     interrupted = asyncio.timeout(None)
 
     async def watch() -> None:

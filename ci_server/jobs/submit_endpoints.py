@@ -71,7 +71,7 @@ ENDPOINTS: Final = (
         summary="Upload a project and follow its job",
         description=(
             "`multipart/form-data` with `file` (a zip archive) and optionally `spec` (JSON, see "
-            "[ci.yaml](ci-yaml.md)); 200 `text/event-stream`: the job's [stream](#the-stream) from its "
+            "[ci.yaml](ci-yaml.md)); 200 `text/event-stream`: the [stream](#the-stream) of the job from its "
             "beginning; `Location` names the job"
         ),
         answers={200: _STREAM},
@@ -81,7 +81,7 @@ ENDPOINTS: Final = (
         path="/submit-stream",
         handler=submit_stream,
         summary="Upload a project and follow its job, with the job's id first",
-        description="the same, with `job_id` as the first event",
+        description=("the same, with `job_id` as the first event"),
         answers={200: _STREAM},
         **_UPLOAD,
     ),
@@ -89,7 +89,7 @@ ENDPOINTS: Final = (
         path="/submit-async",
         handler=submit_async,
         summary="Upload a project",
-        description='202 `{"job_id": …}` and `Location`',
+        description=('the same form; 202 `{"job_id": …}` and `Location`'),
         answers={202: json_answer(SubmittedView, "The job is queued.", headers=JOB_HEADERS, links=True)},
         **_UPLOAD,
     ),
@@ -111,8 +111,8 @@ ENDPOINTS: Final = (
         ),
         summary="Submit a job without an upload",
         description=(
-            "a JSON object, whatever its `Content-Type`; see [jobs without an "
-            "upload](#jobs-without-an-upload); 202 the job and `Location`"
+            "a JSON object, with any `Content-Type`; see [jobs without an upload](#jobs-without-an-upload); "
+            "202 the job and `Location`"
         ),
         answers={202: accepted_answer("The job is queued.")},
         errors=(TooLarge, QueueFull, DiskLow),
@@ -125,9 +125,9 @@ ENDPOINTS: Final = (
         handler=retry_job,
         summary="Run a completed job again",
         description=(
-            "202 a new job with the same upload and spec, `retry_of` set; 409 for a job that has not "
-            "completed, or whose upload is not kept any longer (`CI_UPLOAD_RETENTION`): submit the project "
-            "again. The retried job's plan is used as it is; `ci.yaml` and defaults are not read again"
+            "202 a new job with the same upload and plan, `retry_of` set; `ci.yaml` and defaults are not read "
+            "again. 409 if the job has not completed, or if its upload has been deleted "
+            "(`CI_UPLOAD_RETENTION`): submit the project again"
         ),
         answers={202: accepted_answer("The new job.")},
         errors=(JobNotFound, NotRetryable, TooLarge, QueueFull, TooManyUploads, DiskLow),

@@ -40,7 +40,7 @@ class Upload:
 
     def check_room(self) -> None:
         """Raise DiskLow where the disk is now too full. May be called in any thread."""
-        self._disk.check_anew()
+        self._disk.check_again()
 
     def count(self, size: int) -> None:
         """Count `size` bytes as written. Raises DiskLow."""

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.archives.unpack import UnpackLimits
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.disk import Ballast
@@ -21,11 +20,8 @@ from tests.contracts.execution_suite.bench import Open, ScriptBench, cleaned_aft
 
 def execution_on(runtime: LocalRuntime, data: DataDirectory, watcher: FileWatcher) -> WorkloadExecution:
     """Return the execution of a controller that leads, on a runtime, without a pool."""
-    limits = UnpackLimits.of(Settings())
     ballast = Ballast(data.path / "db")
-    return WorkloadExecution(
-        runtime, data, utc_now, watcher=watcher, limits=limits, check=lambda: None, ballast=ballast
-    )
+    return WorkloadExecution(Settings(), runtime, data, utc_now, watcher=watcher, check=lambda: None, ballast=ballast)
 
 
 class LocalBench(ScriptBench):

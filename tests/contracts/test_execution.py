@@ -1,7 +1,10 @@
 """The contract of executions, on each implementation."""
 
-from collections.abc import AsyncIterator
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +19,10 @@ from ci_controller.runtime.process.runtime import ProcessRuntime
 from ci_controller.runtime.protocol import LocalRuntime
 from tests.contracts.docker_bench import busybox, docker_runtime
 from tests.contracts.execution_suite import ExecutionContract, Lifecycle
-from tests.contracts.execution_suite.bench import Open
+from tests.contracts.execution_suite.bench import Open, cleaned_afterwards
 from tests.contracts.local_execution import LocalBench
+from tests.contracts.socket_execution import SocketExecution
+from tests.helpers.installation import ROOT
 
 
 class TestProcesses(LocalBench, ExecutionContract):
@@ -33,6 +38,29 @@ class TestContainers(LocalBench, ExecutionContract):
 
     def runtime_of(self, data: DataDirectory) -> LocalRuntime:
         return docker_runtime(data)
+
+
+class TestSocket(ExecutionContract):
+    """Without a file system in common: the run directories lie with an agent, which is reached through a socket."""
+
+    @pytest.fixture
+    def open_execution(self, tmp_path: Path) -> Iterator[Open]:
+        logs, socket = tmp_path / "logs", tmp_path / "socket"
+        logs.mkdir()
+        program = [sys.executable, "-m", "tests.contracts.socket_agent", str(tmp_path / "elsewhere"), str(socket)]
+        agent = subprocess.Popen(program, cwd=ROOT, stdout=subprocess.PIPE)
+
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[Execution]:
+            execution = SocketExecution(socket, logs)
+            async with cleaned_afterwards(execution):
+                yield execution
+
+        with agent:
+            assert agent.stdout is not None
+            assert agent.stdout.readline() == b"ready\n"
+            yield opened
+            agent.terminate()
 
 
 class TestComputed(Lifecycle):

@@ -4,10 +4,11 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Self
 
 import httpx
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 
 from ci_common.job_types import JOB_TYPES, Computed, JobType, register
 from ci_common.parsing.models import StrictModel
@@ -20,6 +21,12 @@ from ci_server.connections.serving import serve
 
 class DoublePayload(StrictModel):
     number: Integer
+
+    @model_validator(mode="after")
+    def _is_lucky(self) -> Self:
+        if self.number == 13:
+            raise ValueError("13 cannot be doubled")
+        return self
 
 
 class Doubled(BaseModel):
@@ -72,6 +79,7 @@ async def test_a_registered_type_is_carried_out(client: httpx.AsyncClient) -> No
     ("payload", "errors"),
     [
         ({}, {"payload.number": "it is missing"}),
+        ({"number": 13}, {"payload": "13 cannot be doubled"}),
         (
             {"number": "many", "of": "what"},
             {

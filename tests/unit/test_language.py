@@ -9,12 +9,6 @@ from tests.helpers.markdown import pages
 REFUSED = ("whoever", "nobody", "anew", "somebody", "everybody", "by now", "meanwhile", "in vain")
 """Name the process or the person instead, say "again" or "so far", or leave the word out."""
 
-NOT_CLEAN_YET = (
-    "ci_common/",
-    "ci_server/",
-)
-"""Folders and pages in which such words still occur. One that has none left has to leave this list."""
-
 _WORDS = re.compile(
     r"(?<![a-z])(" + "|".join(word.replace(" ", r"[\s#]+") for word in REFUSED) + r")(?![a-z])", re.IGNORECASE
 )
@@ -29,23 +23,12 @@ def texts() -> Iterator[tuple[str, str]]:
                 yield str(path.relative_to(ROOT)), path.read_text("utf-8")
 
 
-def refused_words() -> list[str]:
-    """Return `path:line: word` for each refused word."""
-    return [
+def test_refused_words_do_not_occur() -> None:
+    assert [
         f"{name}:{text.count(chr(10), 0, match.start()) + 1}: {' '.join(match[1].split())}"
         for name, text in texts()
         for match in _WORDS.finditer(text)
-    ]
-
-
-def test_refused_words_do_not_occur() -> None:
-    assert [found for found in refused_words() if not found.startswith(NOT_CLEAN_YET)] == []
-
-
-def test_the_list_of_exceptions_only_shrinks() -> None:
-    found = refused_words()
-    clean = [name for name in NOT_CLEAN_YET if not any(entry.startswith(name) for entry in found)]
-    assert clean == [], "these are clean: take them off the list"
+    ] == []
 
 
 def test_a_refused_word_is_found_across_a_line_break() -> None:

@@ -243,4 +243,4 @@ async def test_readiness_names_the_part_that_fails(start_api: StartApi, tmp_path
     free = 9
     document = problem(await api.client.get("/ready"), 503)
     assert paths(document) == ["disk"]
-    assert "9 bytes free" in document["errors"][0]["message"]
+    assert "only 9 bytes are free" in document["errors"][0]["message"]

@@ -11,7 +11,6 @@ from unittest.mock import create_autospec
 
 import pytest
 
-from ci_common.archives.unpack import UnpackLimits
 from ci_common.errors import LeadershipLost
 from ci_common.jobs import Job, State, new_job_id
 from ci_common.run_directory import tickets
@@ -85,11 +84,11 @@ class Place:
             settings, runtime=runtime, data=self.data, writer=writer, watcher=watcher, check=self.say.check
         )
         self.execution = WorkloadExecution(
+            settings,
             runtime,
             self.data,
             utc_now,
             watcher=watcher,
-            limits=UnpackLimits(bytes=1000, members=10, ratio=10),
             check=self.say.check,
             ballast=Ballast(self.data.path / "db"),
             pool=self.pool,

@@ -7,7 +7,6 @@ from unittest.mock import create_autospec
 
 import pytest
 
-from ci_common.archives.unpack import UnpackLimits
 from ci_common.jobs import Conclusion, Job, ReasonCode, State, new_job_id
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
@@ -34,11 +33,11 @@ class Ending:
         self.runtime.delete_tree.side_effect = delete_tree
         self.statuses: list[EngineStatus] = []
         self.execution = WorkloadExecution(
+            Settings(),
             cast(LocalRuntime, self.runtime),
             data,
             utc_now,
             watcher=watcher,
-            limits=UnpackLimits.of(Settings()),
             check=lambda: None,
             ballast=Ballast(data.path / "db"),
         )

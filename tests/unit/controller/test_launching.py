@@ -9,6 +9,7 @@ import pytest
 
 from ci_common.errors import StartFault
 from ci_common.jobs import Job, State
+from ci_common.settings import Settings
 from ci_common.times import utc_now
 from ci_controller.execution.builtin import BuiltinExecution
 from ci_controller.execution.protocol import Wakeups
@@ -19,6 +20,8 @@ from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.jobs import PLENTY, bring, new_job
 from tests.helpers.leading import leading
 from tests.helpers.waiting import eventually
+
+SETTINGS = Settings(reconcile_interval=60, stop_grace=1)
 
 
 class Engine(BuiltinExecution):
@@ -76,9 +79,7 @@ class Starting:
     def __init__(self, repository: SQLiteJobRepository, writer: JobWriter, job: Job) -> None:
         self.repository = repository
         self.engine = Engine()
-        self.supervisor = Supervisor(
-            job, writer=writer, execution=self.engine, interval=60, grace=1, jitter=lambda: 0.0
-        )
+        self.supervisor = Supervisor(job, SETTINGS, writer=writer, execution=self.engine, jitter=lambda: 0.0)
         self.job = job
         self.task: asyncio.Task[None] | None = None
 

@@ -9,6 +9,7 @@ import pytest
 
 from ci_common.errors import ImageNotFound
 from ci_common.jobs import Attempt, Conclusion, Job, NewJob, ReasonCode, StartWay, State, new_job_id
+from ci_common.settings import Settings
 from ci_common.spec import Retry
 from ci_common.system.disk import Disk
 from ci_common.times import utc_now
@@ -37,7 +38,7 @@ class Queue:
         execution = BuiltinExecution(utc_now)
         self.free = 1000
         disk = Disk([Path()], min_free_bytes=100, min_free_percent=100, usage=lambda _: PlayedUsage(1000, self.free))
-        self.scheduler = Scheduler(writer, self.images, lambda _: execution, 2, disk)
+        self.scheduler = Scheduler(Settings(max_concurrency=2), writer, self.images, lambda _: execution, disk)
 
     async def add(self, image: str | None = "here", **more: Any) -> str:
         job = NewJob(id=new_job_id(), type="container", submit_time=utc_now(), image=image, **more)

@@ -22,7 +22,7 @@ from tests.fuzz.watch import Watch
 PROBLEM = b'{"code": "invalid_request", "detail": "no"}'
 INSIDES = PROBLEM.replace(b"no", b"command.function-after[_check_text(), str]")
 TRACEBACK = (
-    "2026 ERROR ci_server.http.middleware: error 1 at POST /jobs\nTraceback (most recent call last):\n"
+    "2026 ERROR ci_server.http.application: error 1 at POST /jobs\nTraceback (most recent call last):\n"
     '  File "/x/ci_server/http/requests.py", line 7, in read\n'
     '  File "/lib/json.py", line 1, in loads\nValueError: no\n'
 )

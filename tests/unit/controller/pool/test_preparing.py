@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.archives.unpack import UnpackLimits
 from ci_common.errors import StartFault
 from ci_common.jobs import Job, StartWay, State, new_job_id
 from ci_common.run_directory import tickets
@@ -22,11 +21,11 @@ from tests.helpers.waiting import eventually
 
 def executing(place: Place, pool: Pool) -> WorkloadExecution:
     return WorkloadExecution(
+        Settings(),
         pool.inventory.runtime,
         place.data,
         utc_now,
         watcher=place.watcher,
-        limits=UnpackLimits.of(Settings()),
         check=place.check,
         ballast=Ballast(place.data.path / "db"),
         pool=pool,
