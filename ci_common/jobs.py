@@ -150,7 +150,6 @@ class Attempt:
     start_time: datetime | None = None
     runtime: str | None = None
     start_way: StartWay | None = None
-    workload: str | None = None
     trace: dict[str, int] = field(default_factory=dict)
     steps: tuple[StepResult, ...] = ()
     log_bytes: int = 0
@@ -213,8 +212,6 @@ class Job(NewJob):
     """The runtime of the job: `docker`, `process` or `builtin` (types without a workload); None while queued."""
     start_way: StartWay | None = None
     """How the attempt got its container or process; None until that is known, and for types without a workload."""
-    workload: str | None = None
-    """The warm container that the attempt claimed; None if one was created for it."""
     trace: dict[str, int] = field(default_factory=dict)
     """When the attempt passed its milestones (`ci_common.times`), in microseconds since 1970 UTC."""
     stop_code: ReasonCode | None = None

@@ -95,9 +95,6 @@ class JobReader(Protocol):
     async def get_many(self, job_ids: Iterable[str]) -> dict[str, Job]:
         """Return those of the jobs that exist, by id."""
 
-    async def get_holders(self, workloads: Iterable[str]) -> dict[str, Job]:
-        """Return the jobs whose present attempts took these waiting workloads, by workload."""
-
     async def list_jobs(self, where: JobFilter, *, limit: int, older_than: str | None = None) -> list[Job]:
         """Return at most `limit` jobs, newest first; with `older_than` only those whose id sorts before it."""
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import sys
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import ExitStack, asynccontextmanager, suppress
@@ -12,25 +11,26 @@ from pathlib import Path
 
 from ci_common.archives.unpack import UnpackLimits
 from ci_common.errors import ImageFault, RuntimeUnavailable, StartFault
-from ci_common.jobs import Job, StartWay, State
+from ci_common.jobs import Job
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
-from ci_common.system.disk import Ballast, is_full
+from ci_common.system.disk import Ballast
 from ci_common.system.tasks import in_thread
 from ci_common.system.trees import allow_changes
 from ci_common.system.watch import FileWatcher
 from ci_common.times import Clock
-from ci_controller.execution.logs import collect_files, damage_of, note_end_of_log, protect_log
+from ci_controller.execution.logs import collect_files, note_end_of_log, protect_log
+from ci_controller.execution.observing import Observer, all_damage, usage_of
 from ci_controller.execution.protocol import Collected, Scope, Wakeups
 from ci_controller.execution.watching import AttemptWatch, UsageWatch, measure_tree
-from ci_controller.policy.limits import JobLimits, Usage
-from ci_controller.policy.verdicts import Observation, WorkloadPhase, has_ended, tells_all
+from ci_controller.policy.limits import JobLimits
+from ci_controller.policy.verdicts import Observation, WorkloadPhase, tells_all
 from ci_controller.pool import Pool
 from ci_controller.run_directory import preparation
 from ci_controller.run_directory.script import write_script
 from ci_controller.run_directory.workspace import fill_workspace
-from ci_controller.runtime.protocol import Check, EngineStatus, LocalRuntime, WorkloadKey, WorkloadSpec, guarded
+from ci_controller.runtime.protocol import Check, LocalRuntime, WorkloadKey, WorkloadSpec, guarded
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class WorkloadExecution:
         self._run_of = lru_cache(_RUNS_KEPT)(data.run)
         self._clock = clock
         self._watcher = watcher
-        self._ballast = ballast
+        self._observer = Observer(self._runtime, data.path, ballast)
         self._pool = pool
         self._measuring = asyncio.Lock()
         self._watches: dict[WorkloadKey, AttemptWatch] = {}
@@ -227,62 +227,15 @@ class WorkloadExecution:
         run, watch = self._run(job), self._watches.get(_key(job))
         if watch is not None:
             watch.follow(job)
-        seen = await self._observe(job, run)
+        seen = await self._observer.observe(job, run, self._workload(job), has_claim=self._has_claim(job))
         if seen.exit is not None and not tells_all(seen.exit) and seen.phase is WorkloadPhase.RUNNING:
             self._keep_exit_allowed(_key(job), run)  # The engine's word is needed, too, and comes after the exit.
         else:
             self._end_exit_allowed(_key(job))
-        usage = _usage(run, watch, started=seen.started)
+        usage = usage_of(run, watch, started=seen.started)
         if measure:
             usage = replace(usage, disk_bytes=await measure_tree(run.path, enough=sys.maxsize))
-        return replace(seen, usage=usage, log_damage=_damage(seen, watch))
-
-    async def _observe(self, job: Job, run: RunDirectory) -> Observation:
-        if (finished := self._finished(job, run)) is not None:
-            return finished
-        status = await self._look(job, run)
-        if (finished := self._finished(job, run)) is not None:
-            return finished
-        # The marks are read after the engine was asked: what has exited by then has left all it will ever leave.
-        started, waiting, ended = run.is_started(), run.is_waiting(), run.read_exit()
-        if job.state is State.RUNNING and status.phase is WorkloadPhase.RUNNING and not os.path.lexists(run.gate):
-            started = True  # The job has removed the mark with the gate, which is there until it has completed.
-        completed = job.state is State.COMPLETED
-        return Observation(
-            _phase(status.phase, waiting=waiting, started=started),
-            exit=ended,
-            started=started,
-            finished=not completed and run.is_spent(),
-            start_way=StartWay.COLD if self._workload(job) == _key(job) else StartWay.WARM,
-            workload_exit_code=status.exit_code,
-            out_of_memory=status.out_of_memory,
-            disk_full=ended is None and self._is_disk_full(),
-            log_damage=damage_of(job, run, ended),
-            cleaned=not completed or (preparation.is_cleared(run) and not self._has_claim(job)),
-        )
-
-    def _finished(self, job: Job, run: RunDirectory) -> Observation | None:
-        """Return the observation of an attempt whose script has said all there is to learn, else None."""
-        has_run = job.state in (State.RUNNING, State.COMPLETED)
-        if not has_run or not self._runtime.has_console:  # Without one, it cannot know.
-            return None
-        ended = run.read_exit()
-        if ended is None or not tells_all(ended):
-            return None
-        damage = damage_of(job, run, ended)
-        return Observation(WorkloadPhase.FINISHED, exit=ended, started=run.is_started(), log_damage=damage)
-
-    async def _look(self, job: Job, run: RunDirectory) -> EngineStatus:
-        """Ask the engine, unless files tell the same, which takes far less."""
-        if job.state is State.STARTING and not run.is_prepared():
-            return EngineStatus(WorkloadPhase.ABSENT)
-        if job.state is State.STARTING and run.is_waiting() and not run.is_started() and run.is_gate_read():
-            return EngineStatus(WorkloadPhase.RUNNING)
-        return await self._runtime.look(self._workload(job))
-
-    def _is_disk_full(self) -> bool:
-        """Return whether the disk has no room, or had none and has only been given some back."""
-        return is_full(self._data.path) or self._ballast.was_given_up_for(self._data.path)
+        return replace(seen, usage=usage, log_damage=all_damage(seen, watch))
 
     # Its end.
 
@@ -344,8 +297,8 @@ class WorkloadExecution:
         What has said that its job has ended may exit for that. A job can write what its script writes, and the engine
         tells of other things than an end: a wake-up is only the moment to ask it.
         """
-        if self._finished(job, run) is None:
-            return (await self._look(job, run)).phase in _GONE
+        if self._observer.finished(job, run) is None:
+            return (await self._observer.look(job, run, self._workload(job))).phase in _GONE
         clock, watch = asyncio.get_running_loop().time, self._watches.get(_key(job))
         heard = asyncio.Event() if watch is None else watch.heard
         until = clock() + EXIT_SECONDS
@@ -427,29 +380,3 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return state.st_ino, state.st_mtime_ns
-
-
-def _phase(phase: WorkloadPhase, *, waiting: bool, started: bool) -> WorkloadPhase:
-    """Return the phase of a workload of which the engine says `phase`, and whose script has made these marks."""
-    if phase is not WorkloadPhase.RUNNING or started:
-        return phase
-    return WorkloadPhase.AT_GATE if waiting else WorkloadPhase.BOOTING
-
-
-def _damage(seen: Observation, watch: AttemptWatch | None) -> str | None:
-    if watch is None or watch.usage is None or not has_ended(seen):
-        return seen.log_damage
-    watch.usage.guard.look()
-    return seen.log_damage or watch.usage.guard.damage
-
-
-def _usage(run: RunDirectory, watch: AttemptWatch | None, *, started: bool) -> Usage:
-    size, written = run.log_growth()
-    moments = [moment for moment in ((written, run.started_at()) if started else ()) if moment is not None]
-    followed = None if watch is None else watch.usage
-    return Usage(
-        size,
-        max(moments, default=None),
-        workspace_bytes=None if followed is None else followed.workspace_bytes,
-        first_output=None if followed is None else followed.first_output,
-    )

@@ -77,7 +77,6 @@ async def requeue(
         start_time=job.start_time,
         runtime=job.runtime,
         start_way=job.start_way,
-        workload=job.workload,
         trace=timeline.times(),
         **left.changes(),
     )
@@ -93,7 +92,6 @@ async def requeue(
         start_uptime=None,
         runtime=None,
         start_way=None,
-        workload=None,
         trace={},
         stop_code=None,
     )

@@ -271,7 +271,7 @@ class Supervisor:
         self._writer.timelines.of(job).note(Milestone.AT_GATE)
         begun = start_of_run(self._writer.clock, self._writer.uptime)
         if way is StartWay.WARM:
-            begun |= {"start_way": way, "workload": f"{job.id}.{job.attempt}"}
+            begun["start_way"] = way
         running = await self._writer.write(job, state=State.RUNNING, reason=None, **begun)
         if running.cancel_requested_time is not None:
             return running

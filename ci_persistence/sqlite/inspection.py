@@ -136,16 +136,6 @@ def jobs_with_rows(path: Path, job_ids: list[str]) -> set[str]:
         return {str(row[0]) for row in database.execute(queries.JOBS_OR_REMOVALS, {"ids": to_json(job_ids)})}
 
 
-def attempts_with(path: Path, workloads: list[str]) -> dict[str, tuple[str, int]]:
-    """Return the jobs whose present attempts took these waiting workloads, and the attempts, by workload.
-
-    Raises DatabaseTrouble.
-    """
-    with _opened(path) as database:
-        rows = database.execute(queries.HOLDERS, {"workloads": to_json(workloads)})
-        return {workload: (job_id, attempt) for workload, job_id, attempt in rows}
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     if not os.path.lexists(path):

@@ -68,11 +68,6 @@ def get_many(connection: sqlite3.Connection, *, job_ids: Iterable[str]) -> dict[
     return {job.id: job for job in _jobs(connection, queries.GET_JOBS, {"ids": to_json(list(job_ids))})}
 
 
-def get_holders(connection: sqlite3.Connection, *, workloads: Iterable[str]) -> dict[str, Job]:
-    jobs = _jobs(connection, queries.GET_HOLDERS, {"workloads": to_json(list(workloads))})
-    return {job.workload: job for job in jobs if job.workload is not None}
-
-
 def list_jobs(connection: sqlite3.Connection, *, where: JobFilter, limit: int, older_than: str | None) -> list[Job]:
     values = queries.job_filter_values(where, older_than)
     statement = queries.list_jobs(name for name in values if name in queries.CONDITIONS)

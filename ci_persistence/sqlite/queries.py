@@ -82,11 +82,6 @@ GET_JOB = "SELECT * FROM jobs WHERE id = :id"
 # Those of a JSON list of ids that exist.
 GET_JOBS = "SELECT * FROM jobs WHERE id IN (SELECT value FROM json_each(:ids))"
 
-# Those that took one of a JSON list of waiting workloads.
-GET_HOLDERS = """
-SELECT * FROM jobs WHERE workload IS NOT NULL AND workload IN (SELECT value FROM json_each(:workloads))
-"""
-
 # What the leader publishes about its pool.
 GET_POOL = "SELECT state FROM pool"
 SET_POOL = f"UPDATE pool SET state = :state WHERE {LEADS}"  # noqa: S608  # a statement of our own
@@ -118,7 +113,7 @@ UPDATE jobs SET
     state = :state, version = version + 1, attempt = :attempt, reason_code = :reason_code,
     reason_message = :reason_message, not_before = :not_before, start_time = :start_time, start_boot = :start_boot,
     start_uptime = :start_uptime, end_time = :end_time, runtime = :runtime, start_way = :start_way,
-    workload = :workload, trace = :trace, stop_code = :stop_code, conclusion = :conclusion, exit_code = :exit_code,
+    trace = :trace, stop_code = :stop_code, conclusion = :conclusion, exit_code = :exit_code,
     result = :result, error = :error, steps = :steps, log_bytes = :log_bytes, log_sha256 = :log_sha256,
     earlier_attempts = :earlier_attempts
 WHERE id = :id AND version = :version AND {LEADS}
@@ -164,12 +159,6 @@ KNOWN_JOBS = "SELECT id FROM jobs WHERE id IN (SELECT value FROM json_each(:ids)
 JOBS_OR_REMOVALS = f"""
 {KNOWN_JOBS} UNION SELECT job_id FROM removals WHERE job_id IN (SELECT value FROM json_each(:ids))
 """  # noqa: S608  # a statement of our own
-
-# Which attempts took those of a JSON list of waiting workloads.
-HOLDERS = """
-SELECT workload, id, attempt FROM jobs
-WHERE workload IS NOT NULL AND workload IN (SELECT value FROM json_each(:workloads))
-"""
 
 JOURNAL_MODE = "PRAGMA journal_mode"
 

@@ -97,9 +97,6 @@ class SQLiteJobRepository(Storage):
     async def get_many(self, job_ids: Iterable[str]) -> dict[str, Job]:
         return await self._use().quick.run(partial(operations.get_many, job_ids=tuple(job_ids)))
 
-    async def get_holders(self, workloads: Iterable[str]) -> dict[str, Job]:
-        return await self._use().quick.run(partial(operations.get_holders, workloads=tuple(workloads)))
-
     async def pool(self) -> PoolState:
         return await self._use().quick.run(operations.pool)
 

@@ -50,10 +50,10 @@ class MetricsSuite(Base):
 
     async def _run_twice(self, repository: Storage, lease: Lease, job_id: str) -> None:
         job = await bring(repository, lease, await repository.get(job_id), State.STARTING)
-        warm = {"start_way": StartWay.WARM, "workload": "w"}
+        warm = {"start_way": StartWay.WARM}
         job = await repository.update(job, lease, state=State.RUNNING, start_time=NOON, **warm)
         ended = Attempt(number=1, conclusion=Conclusion.FAILED, end_time=NOON)
-        anew: dict[str, Any] = {"start_time": None, "runtime": None, "start_way": None, "workload": None, "attempt": 2}
+        anew: dict[str, Any] = {"start_time": None, "runtime": None, "start_way": None, "attempt": 2}
         job = await repository.update(job, lease, state=State.QUEUED, **anew, earlier_attempts=(ended,))
         job = await bring(repository, lease, job, State.STARTING)
         await repository.update(job, lease, state=State.RUNNING, start_time=NOON, start_way=StartWay.PULL)

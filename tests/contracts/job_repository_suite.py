@@ -215,7 +215,6 @@ class Updating(Base):
             "end_time": NOON + timedelta(microseconds=1),
             "runtime": "docker",
             "start_way": StartWay.WARM,
-            "workload": "w",
             "trace": {"gate": 2**50},
             "stop_code": ReasonCode.NO_OUTPUT,
             "conclusion": Conclusion.FAILED,

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ci_common.jobs import NewJob, StartWay, State, new_job_id
+from ci_common.run_directory import tickets
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
@@ -160,11 +161,12 @@ async def test_containers_that_wait_are_the_pools_and_those_taken_their_jobs(
     lease = await repository.acquire(this_process(), 60)
     assert lease is not None
     job = await repository.add(NewJob(id=new_job_id(), type="container", submit_time=utc_now()), max_queued=9)
-    warm = {"workload": taken, "start_way": StartWay.WARM, "runtime": "docker"}
-    job = await repository.update(job, lease, state=State.STARTING, **warm)
-    await repository.update(job, lease, state=State.RUNNING, start_time=utc_now())
+    job = await repository.update(job, lease, state=State.STARTING, runtime="docker")
+    await repository.update(job, lease, state=State.RUNNING, start_time=utc_now(), start_way=StartWay.WARM)
     await repository.close()
     data.waiting_run(waiting).path.mkdir(parents=True)
+    tickets.offer(data.pool, taken)
+    assert tickets.claim(data.pool, taken, job.id, 1)
     monkeypatch.setattr(leftovers, "SETTLED", timedelta(0))
     for workload in (waiting, taken):
         make(data.pool, installation=ours, job=workload, attempt="0")

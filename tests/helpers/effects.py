@@ -28,7 +28,6 @@ READS = frozenset(
             "ping",
             "installation",
             "lease_state",
-            "get_holders",
             "pool",
             "removals",
             "ended",
@@ -158,5 +157,7 @@ def _path_of(event: str, arguments: tuple[Any, ...], folder: Path) -> str:
 def _changes(event: str, arguments: tuple[Any, ...]) -> bool:
     if event != "open":
         return True
+    if isinstance(arguments[0], int):  # What is open already; which number it has differs from run to run.
+        return False
     mode, flags = arguments[1], arguments[2]
     return bool(_WRITES.search(mode)) if isinstance(mode, str) else bool(flags & 0o1103)  # O_WRONLY, O_RDWR, O_CREAT

@@ -25,8 +25,9 @@ from tests.scenarios.kinds import KINDS, Kind, cancel
 VISIT = "the visit"
 """Stands in a recording where somebody did something to the job."""
 
-AS_IT_GROWS = re.compile(r"\.times/(?!1/)")
-"""Points that come as often as a log that grows is looked at, so that one run has more of them than another."""
+AS_IT_GROWS = re.compile(r"(\.times|open lock)/(?!1/)")
+"""Points that come as often as a log that grows is looked at, or a supervisor's end is waited for: one run has more of
+them than another."""
 
 COVERED = {"acquire", "update", "prepare", "create", "start", "opened_gate", "delete_tree", "remove"}
 """Effects that every run has, lest a recording that misses them passes for a matrix."""

@@ -35,7 +35,6 @@ CREATE TABLE jobs (
     end_time INTEGER CHECK (typeof(end_time) IN ('integer', 'null')),
     runtime TEXT,
     start_way TEXT,  -- how the present attempt got its container, and which waiting container it took
-    workload TEXT,
     trace TEXT NOT NULL DEFAULT '{}'  -- as `arrival`, of the present attempt
         CHECK (json_valid(trace) AND json_type(trace) = 'object'),
     stop_code TEXT,
@@ -57,7 +56,6 @@ CREATE TABLE jobs (
     CONSTRAINT no_start_time_before_running CHECK (start_time IS NULL OR state IN ('running', 'completed')),
     CONSTRAINT no_runtime_while_queued CHECK (runtime IS NULL OR state <> 'queued'),
     CONSTRAINT start_way_is_known CHECK (start_way IN ('warm', 'cold', 'pull')),
-    CONSTRAINT warm_iff_workload CHECK ((workload IS NOT NULL) = (coalesce(start_way, '') = 'warm')),
     CONSTRAINT digest_only_once_completed CHECK (log_sha256 IS NULL OR state = 'completed'),
     CONSTRAINT stop_is_ours CHECK (
         stop_code IN ('cancelled', 'deadline_exceeded', 'no_output', 'log_limit', 'workspace_limit')),
@@ -84,9 +82,6 @@ CREATE INDEX jobs_of_project ON jobs (project, id) WHERE project IS NOT NULL;
 CREATE INDEX jobs_ended ON jobs (end_time, id, state, conclusion, project) WHERE state = 'completed';
 CREATE INDEX jobs_ended_of_project ON jobs (project, end_time, id, state, conclusion)
 WHERE state = 'completed' AND project IS NOT NULL;
-
--- No two jobs ever get the same container.
-CREATE UNIQUE INDEX jobs_by_workload ON jobs (workload) WHERE workload IS NOT NULL;
 
 -- The same as ci_common.jobs.TRANSITIONS; a test compares the two.
 CREATE TRIGGER jobs_transitions BEFORE UPDATE OF state ON jobs

@@ -232,7 +232,6 @@ RECURRING = {
     "and at the active jobs": queries.ACTIVE_KEYS,
     "jobs by their ids": queries.GET_JOBS,
     "a job by its id": queries.GET_JOB,
-    "jobs by what they took": queries.GET_HOLDERS,
     "a write": queries.UPDATE_JOB,
     "a cancel request": queries.REQUEST_CANCEL,
     "the queue's length": queries.QUEUE_LENGTH,

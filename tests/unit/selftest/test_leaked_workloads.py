@@ -10,7 +10,6 @@ from ci_client.aio import CiClient
 from ci_common.run_directory.layout import DataDirectory
 from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, JOB, PROFILE
 from ci_controller.runtime.docker.engine import Engine
-from ci_persistence.sqlite.repository import SQLiteJobRepository
 from ci_selftest import leaks
 from ci_selftest.faults.workloads import Containers, Processes
 from ci_selftest.jobs.evidence import Promise
@@ -63,9 +62,7 @@ async def test_containers_and_helpers_that_are_left_are_seen_and_no_others(
 ) -> None:
     opened = Engine(engine.url)
     await opened.open()
-    repository = SQLiteJobRepository(tmp_path / "jobs.db")
-    await repository.open()
-    containers = Containers(opened, repository, "the-self-tests-own")
+    containers = Containers(opened, DataDirectory(tmp_path), "the-self-tests-own")
     try:
         made = [
             _create(busybox_image, f"{INSTALLATION}={installation}", label)
