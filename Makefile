@@ -1,6 +1,7 @@
 # Everything runs in .venv, which is created when needed. The only requirement is Python 3.11 or newer.
 # PYTHON=... chooses the Python; PYTEST_ARGS="..." is passed on to pytest, BENCH_ARGS="..." to the benchmark,
-# FUZZ_ARGS="..." to the fuzzers (FUZZ_ARGS=--help says what they take).
+# FUZZ_ARGS="..." to the fuzzers (FUZZ_ARGS=--help says what they take). TEST_PROCESSES=... is how many of pytest's
+# processes `make test` uses; most tests wait more than they compute.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,6 +11,8 @@ SERVER := $(VENV)/.server-$(CONTENT)
 BENCH := $(VENV)/.bench-$(CONTENT)
 DEV := $(VENV)/.dev-$(CONTENT)
 
+TEST_PROCESSES ?= 3
+
 export PYTHON
 
 .PHONY: help demo serve check test static docs bench overload endurance fuzz clean
@@ -17,7 +20,7 @@ export PYTHON
 help:
 	@echo "make demo    submit an example project, follow its log, show the verdict"
 	@echo "make serve   run the server on http://127.0.0.1:8000"
-	@echo "make check   formatting, lint, types, import rules, unit and contract tests without Docker: under a minute"
+	@echo "make check   formatting, lint, types, import rules, quick tests without Docker: under a minute"
 	@echo "make test    all of it with all tests; starts a private Docker engine where none answers"
 	@echo "make docs    write the tables of docs/ that the code knows, such as the one of all settings"
 	@echo "make bench   measure everything against the engine; writes docs/performance.md (10 minutes)"
@@ -33,10 +36,10 @@ serve: $(SERVER)
 	@$(BIN)/ci serve
 
 check: static
-	@$(BIN)/pytest -q tests/unit tests/contracts -m "not docker" -n auto $(PYTEST_ARGS)
+	@$(BIN)/pytest -q tests/unit tests/contracts -m "not docker and not slow" -n auto $(PYTEST_ARGS)
 
 test: static
-	@$(BIN)/python -m tests.engine $(BIN)/pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m tests.engine $(BIN)/pytest -n $(TEST_PROCESSES) $(PYTEST_ARGS)
 
 static: $(DEV)
 	@$(BIN)/ruff format --check --quiet .

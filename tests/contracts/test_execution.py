@@ -24,6 +24,8 @@ from tests.contracts.local_execution import LocalBench
 from tests.contracts.socket_execution import SocketExecution
 from tests.helpers.installation import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 class TestProcesses(LocalBench, ExecutionContract):
     def runtime_of(self, data: DataDirectory) -> LocalRuntime:

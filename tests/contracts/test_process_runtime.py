@@ -10,6 +10,8 @@ from ci_controller.runtime.process.runtime import ProcessRuntime
 from tests.contracts.runtime_suite import RuntimeContract
 from tests.contracts.runtime_suite.bench import MakeTrial
 
+pytestmark = pytest.mark.slow
+
 
 class TestProcessRuntime(RuntimeContract):
     image = "none"

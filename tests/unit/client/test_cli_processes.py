@@ -12,6 +12,8 @@ from tests.helpers.scripted_job import ScriptedJob
 from tests.helpers.scripted_server import ScriptedServer, wait_until
 from tests.helpers.waiting import PATIENCE
 
+pytestmark = pytest.mark.slow
+
 Capture = pytest.CaptureFixture[bytes]
 
 

@@ -15,6 +15,8 @@ from ci_common.stream import Event
 from tests.helpers.scripted_job import ScriptedJob
 from tests.helpers.scripted_server import ScriptedServer, running_server, wait_until
 
+pytestmark = pytest.mark.slow
+
 LOG = (
     "zwölf Boxkämpfer 🥊 jagen\n".encode() * 3
     + b"\xff\xfe latin \xe9\x00 end\r\n"

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from ci_client.escapes import TerminalFilter, visible, visible_json
 
+pytestmark = pytest.mark.slow
+
 COLOUR = re.compile(rb"\x1b\[[0-9;:]*m")
 OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")
 

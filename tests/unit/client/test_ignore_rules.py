@@ -18,6 +18,8 @@ from ci_client.packing.archive import pack_directory
 from ci_client.packing.ignore import IgnoreFile, as_bytes
 from ci_client.packing.wildmatch import translate_name, translate_path
 
+pytestmark = pytest.mark.slow
+
 GIT = {
     **os.environ,
     "GIT_CONFIG_GLOBAL": "/dev/null",

@@ -11,6 +11,8 @@ import pytest
 from ci_cli.main import run_cli
 from ci_common.jobs import new_job_id
 
+pytestmark = pytest.mark.slow
+
 JOB = new_job_id()
 COMMANDS = [
     *(

@@ -15,6 +15,8 @@ from tests.helpers.scripted_job import ScriptedJob
 from tests.helpers.scripted_server import ScriptedServer
 from tests.helpers.waiting import PATIENCE
 
+pytestmark = pytest.mark.slow
+
 EVIL = "x\x1b]52;c;aGk=\a\r\n\x9b2J\u202eci: all tests passed"
 WRITTEN_OUT = r"x\x1b]52;c;aGk=\x07\r\n\x9b2J\u202eci: all tests passed"
 LOG = b"\x1b[31mred\x1b]0;title\x07 \x1b[2Jtext\xff\x1b]52;c;aGk=\x07\n"

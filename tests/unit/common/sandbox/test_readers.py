@@ -17,6 +17,8 @@ from ci_common.sandbox.process import ReaderLost
 from ci_common.system.processes import state_and_start_of
 from tests.helpers.waiting import PATIENCE, eventually
 
+pytestmark = pytest.mark.slow
+
 MODULE = "tests.helpers.reader_tasks"
 LIMITS = ReadingLimits(seconds=1, memory=64 * 1024**2)
 EAGER = Pace(slow=0.05, waiting=0.01)

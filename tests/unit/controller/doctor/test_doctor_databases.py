@@ -20,6 +20,8 @@ from ci_persistence.sqlite.schema import migrations
 from tests.helpers.examined import found, opened
 from tests.helpers.jobs import PLENTY, new_job
 
+pytestmark = pytest.mark.slow
+
 
 def damage(path: Path) -> None:
     with path.open("r+b") as file:
