@@ -20,7 +20,7 @@ from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
 from ci_common.times import uptime, utc_now
-from ci_controller.execution.logs import collect_files, note_end_of_log
+from ci_controller.execution.files import collect_files, note_end_of_log
 from ci_controller.execution.protocol import Collected
 from ci_controller.job_writer import JobWriter
 from ci_controller.leadership import LeaseWatch

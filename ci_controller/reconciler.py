@@ -144,7 +144,7 @@ class Reconciler:
                 eternal.create_task(self._follow_database(), name="database changes")
                 eternal.create_task(self._garbage.run(), name="garbage collection")
                 eternal.create_task(self._scarcity.run(), name="scarcity")
-                await self._follow_jobs()
+                eternal.create_task(self._follow_jobs(), name="jobs")
         finally:
             self._wakeups.close()
             await self._images.close()

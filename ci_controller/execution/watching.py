@@ -23,9 +23,9 @@ from ci_common.run_directory.output import TIMES_SECONDS, LogTimes
 from ci_common.system.trees import Folder
 from ci_common.system.watch import FileWatcher, Watched
 from ci_common.times import Clock, uptime
-from ci_controller.execution.logs import LogGuard
-from ci_controller.policy.limits import JobLimits
-from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.execution.files import LogGuard
+from ci_controller.policy.limits import JobLimits, Usage
+from ci_controller.policy.verdicts import Observation, WorkloadPhase, has_ended
 from ci_controller.runtime.protocol import Check
 
 log = logging.getLogger(__name__)
@@ -189,6 +189,27 @@ class AttemptWatch:
         self.stop_following()
         if self._following is not None:
             await asyncio.gather(self._following, return_exceptions=True)
+
+
+def all_damage(seen: Observation, watch: AttemptWatch | None) -> str | None:
+    """Return what the job has done to its log, as the files show it or as it was seen while the job ran."""
+    if watch is None or watch.usage is None or not has_ended(seen):
+        return seen.log_damage
+    watch.usage.guard.look()
+    return seen.log_damage or watch.usage.guard.damage
+
+
+def usage_of(run: RunDirectory, watch: AttemptWatch | None, *, started: bool) -> Usage:
+    """Return what the job uses, as the files show it and as it was measured while the job ran."""
+    size, written = run.log_growth()
+    moments = [moment for moment in ((written, run.started_at()) if started else ()) if moment is not None]
+    followed = None if watch is None else watch.usage
+    return Usage(
+        size,
+        max(moments, default=None),
+        workspace_bytes=None if followed is None else followed.workspace_bytes,
+        first_output=None if followed is None else followed.first_output,
+    )
 
 
 def _log_failure(following: "asyncio.Task[None]") -> None:

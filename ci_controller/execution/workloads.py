@@ -20,10 +20,9 @@ from ci_common.system.tasks import in_thread
 from ci_common.system.trees import allow_changes
 from ci_common.system.watch import FileWatcher
 from ci_common.times import Clock
-from ci_controller.execution.logs import collect_files, note_end_of_log, protect_log
-from ci_controller.execution.observing import Observer, all_damage, usage_of
+from ci_controller.execution.files import Observer, collect_files, note_end_of_log, protect_log
 from ci_controller.execution.protocol import Collected, Scope, Wakeups
-from ci_controller.execution.watching import AttemptWatch, UsageWatch, measure_tree
+from ci_controller.execution.watching import AttemptWatch, UsageWatch, all_damage, measure_tree, usage_of
 from ci_controller.policy.limits import JobLimits
 from ci_controller.policy.verdicts import Observation, WorkloadPhase, tells_all
 from ci_controller.pool import Pool

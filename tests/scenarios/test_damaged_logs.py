@@ -9,7 +9,7 @@ import pytest
 
 from ci_common.jobs import Conclusion, Job, ReasonCode, State, StepStatus
 from ci_common.system.trees import allow_changes, make_append_only
-from ci_controller.execution import logs
+from ci_controller.execution import files
 from tests.helpers.installation import Installation, completed, reached
 from tests.helpers.waiting import eventually
 
@@ -35,8 +35,8 @@ def can_protect(tmp_path: Path) -> bool:
 @pytest.fixture
 def unprotected(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a file system without attributes, for jobs whose user is root."""
-    monkeypatch.setattr(logs, "make_append_only", lambda _: False)
-    monkeypatch.setattr(logs, "_READ_ONLY", 0o666)
+    monkeypatch.setattr(files, "make_append_only", lambda _: False)
+    monkeypatch.setattr(files, "_READ_ONLY", 0o666)
 
 
 async def run(installation: Installation, *shell: str) -> Job:

@@ -8,7 +8,7 @@ import pytest
 from ci_common.jobs import Conclusion, Job, State
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.run_directory.output import LogTimes
-from ci_controller.execution.logs import note_end_of_log
+from ci_controller.execution.files import note_end_of_log
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 EARLIER = datetime(2026, 1, 1, 11, tzinfo=UTC)

@@ -9,8 +9,8 @@ import pytest
 from ci_common.jobs import Job, State
 from ci_common.run_directory.layout import ExitRecord, RunDirectory
 from ci_common.run_directory.output import LogTimes
-from ci_controller.execution import logs
-from ci_controller.execution.logs import LogGuard, damage_of, protect_log
+from ci_controller.execution import files
+from ci_controller.execution.files import LogGuard, damage_of, protect_log
 from tests.helpers.jobs import NOON
 
 NOBODY = 65534
@@ -35,7 +35,7 @@ def run(tmp_path: Path) -> RunDirectory:
 def test_a_user_who_is_not_root_cannot_truncate_a_log(
     run: RunDirectory, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logs, "make_append_only", lambda _: False)
+    monkeypatch.setattr(files, "make_append_only", lambda _: False)
     os.chown(run.log, NOBODY, NOBODY)
     with run.log.open("ab") as output:
         protect_log(run)

@@ -1,4 +1,4 @@
-"""An attempt's log: it is kept whole while the job runs, damage to it is noticed, and it is hashed at the end."""
+"""The files of an attempt: its log is kept whole, its marks are observed beside the engine, its end is collected."""
 
 import asyncio
 import hashlib
@@ -10,12 +10,16 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ci_common.jobs import Job, State, new_job_id
+from ci_common.jobs import Job, StartWay, State, new_job_id
 from ci_common.run_directory.layout import DataDirectory, ExitRecord, RunDirectory, open_regular, read_capped
 from ci_common.run_directory.output import LogTimes, milestones_in_files, most_bytes, read_steps
 from ci_common.spec import ExecutionPlan
+from ci_common.system.disk import Ballast, is_full
 from ci_common.system.trees import Folder, make_append_only
 from ci_controller.execution.protocol import Collected
+from ci_controller.policy.verdicts import Observation, WorkloadPhase, tells_all
+from ci_controller.run_directory import preparation
+from ci_controller.runtime.protocol import WAITING, EngineStatus, Runtime, WorkloadKey
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +145,74 @@ class LogGuard:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+class Observer:
+    """Observes attempts in run directories of this machine."""
+
+    def __init__(self, runtime: Runtime, data: Path, ballast: Ballast) -> None:
+        """`data` is the data directory, `ballast` the disk space that is reserved for the database."""
+        self._runtime = runtime
+        self._data = data
+        self._ballast = ballast
+
+    async def observe(self, job: Job, run: RunDirectory, workload: WorkloadKey, *, has_claim: bool) -> Observation:
+        """Return what the engine and the run directory show of an attempt that runs in `workload`.
+
+        `has_claim`: it has claimed a workload that had waited, whether it runs in that or not.
+        """
+        if (finished := self.finished(job, run)) is not None:
+            return finished
+        status = await self.look(job, run, workload)
+        if (finished := self.finished(job, run)) is not None:
+            return finished
+        # The marks are read after the engine was asked: what has exited by then has left all it will ever leave.
+        started, waiting, ended = run.is_started(), run.is_waiting(), run.read_exit()
+        if job.state is State.RUNNING and status.phase is WorkloadPhase.RUNNING and not os.path.lexists(run.gate):
+            started = True  # The job has removed the mark with the gate, which is there until it has completed.
+        completed = job.state is State.COMPLETED
+        return Observation(
+            _phase(status.phase, waiting=waiting, started=started),
+            exit=ended,
+            started=started,
+            finished=not completed and run.is_spent(),
+            start_way=StartWay.WARM if workload.attempt == WAITING else StartWay.COLD,
+            workload_exit_code=status.exit_code,
+            out_of_memory=status.out_of_memory,
+            disk_full=ended is None and self._is_disk_full(),
+            log_damage=damage_of(job, run, ended),
+            cleaned=not completed or (preparation.is_cleared(run) and not has_claim),
+        )
+
+    def finished(self, job: Job, run: RunDirectory) -> Observation | None:
+        """Return the observation of an attempt whose script has said all there is to learn, else None."""
+        has_run = job.state in (State.RUNNING, State.COMPLETED)
+        if not has_run or not self._runtime.has_console:  # Without one, it cannot know.
+            return None
+        ended = run.read_exit()
+        if ended is None or not tells_all(ended):
+            return None
+        damage = damage_of(job, run, ended)
+        return Observation(WorkloadPhase.FINISHED, exit=ended, started=run.is_started(), log_damage=damage)
+
+    async def look(self, job: Job, run: RunDirectory, workload: WorkloadKey) -> EngineStatus:
+        """Ask the engine, unless files tell the same, which takes far less."""
+        if job.state is State.STARTING and not run.is_prepared():
+            return EngineStatus(WorkloadPhase.ABSENT)
+        if job.state is State.STARTING and run.is_waiting() and not run.is_started() and run.is_gate_read():
+            return EngineStatus(WorkloadPhase.RUNNING)
+        return await self._runtime.look(workload)
+
+    def _is_disk_full(self) -> bool:
+        """Return whether the disk has no room, or had none and has only been given some back."""
+        return is_full(self._data) or self._ballast.was_given_up_for(self._data)
+
+
+def _phase(phase: WorkloadPhase, *, waiting: bool, started: bool) -> WorkloadPhase:
+    """Return the phase of a workload of which the engine says `phase`, and whose script has made these marks."""
+    if phase is not WorkloadPhase.RUNNING or started:
+        return phase
+    return WorkloadPhase.AT_GATE if waiting else WorkloadPhase.BOOTING
 
 
 async def collect_files(job: Job, data: DataDirectory) -> Collected:
