@@ -11,8 +11,8 @@ from pathlib import Path
 from bench.figures import processor_seconds, resident_memory
 from bench.listeners import LINE, Listener, events_of, has_all, port_of, serving
 from ci_client.aio import CiClient
-from tests.helpers.following import finished
 from tests.helpers.installation import ROOT
+from tests.helpers.service import finished
 
 STEADY_SECONDS = 1.0
 """Memory that has not changed for this time counts as the memory of idle readers."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from bench.figures import MIB
 from bench.listeners import LINE, Listener, has_all, port_of, serving
 from ci_client.aio import CiClient
-from tests.helpers.following import finished
+from tests.helpers.service import finished
 
 WRITER = "yes '{line}' | head -c {size}"
 LOG_EVENT = b'"type":"log"'

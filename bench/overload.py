@@ -23,7 +23,7 @@ from bench.figures import MIB, descriptors, machine, processor_seconds, resident
 from bench.server import serving
 from ci_client.aio import CiClient
 from ci_common.system.process_tuning import allow_many_descriptors
-from tests.helpers.following import finished
+from tests.helpers.service import finished
 
 AT_ONCE = 64
 IDLE_SECONDS = 20.0

@@ -16,7 +16,7 @@ from ci_common.system.trees import allow_changes_to_logs  # noqa: E402
 from tests.engine import images  # noqa: E402
 from tests.engine.api import EngineAPI, find_engine, require_engine  # noqa: E402
 from tests.engine.leftovers import remove_containers_of  # noqa: E402
-from tests.helpers.leftovers import Left, kill, mark_this_run, processes_left  # noqa: E402
+from tests.helpers.machine import Left, kill, mark_this_run, processes_left  # noqa: E402
 
 _LEFT_OUT = pytest.StashKey[int]()
 _LEFT_BEHIND = pytest.StashKey[list[Left]]()

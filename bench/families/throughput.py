@@ -16,7 +16,7 @@ from bench.frame.limits import GATE, RUNC
 from bench.frame.model import Better, Figure, LeftOut, Limit, Series
 from bench.server import Pool, cleared, own_prefix, serving
 from ci_client.aio import CiClient
-from tests.helpers.following import finished
+from tests.helpers.service import finished
 
 NAME = "throughput"
 TITLE = "Throughput: many jobs at once"

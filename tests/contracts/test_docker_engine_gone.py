@@ -21,7 +21,7 @@ from tests.contracts.docker_bench import DockerBench, docker_runtime, installati
 from tests.contracts.runtime_suite.bench import FOREVER, READY, MakeTrial
 from tests.contracts.runtime_suite.trial import make_spec
 from tests.engine.api import EngineAPI
-from tests.helpers.relay import Relay, serve_relay
+from tests.engine.registry import Relay, serve_relay
 from tests.helpers.waiting import PATIENCE, eventually
 
 KEY = WorkloadKey(new_job_id(), 1)

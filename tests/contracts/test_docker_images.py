@@ -25,8 +25,7 @@ from tests.contracts.runtime_suite.bench import MakeTrial
 from tests.contracts.runtime_suite.trial import Trial, make_spec
 from tests.engine.api import EngineAPI
 from tests.engine.images import volume_image
-from tests.helpers.images import NOISE, NOISE_LAYER, served_image
-from tests.helpers.registry import Registry, digest_of, layer_with, serve_registry
+from tests.engine.registry import NOISE, NOISE_LAYER, Registry, digest_of, layer_with, serve_registry, served_image
 from tests.helpers.waiting import PATIENCE, eventually
 
 

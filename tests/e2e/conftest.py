@@ -9,7 +9,7 @@ import pytest
 
 from ci_selftest.faults.held_ports import held_port
 from ci_selftest.scratch import Scratch, kill_processes_of
-from tests.helpers.raw_http import Wire
+from tests.helpers.http import Wire
 from tests.helpers.service import Service, containers
 
 Starter = Callable[..., Service]

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.scripted_server import wait_until
-from tests.helpers.service import Service, tree
-from tests.helpers.terminals import Start, Terminal, ended, next_line, said, terminals
+from tests.helpers.service import Service, Start, Terminal, ended, next_line, said, terminals, tree
 
 NOISY = r"printf 'caf\351 \377\000\n'; i=0; while [ $i -lt 20 ]; do i=$((i+1)); echo line $i; sleep 0.2; done; exit 3"
 

@@ -11,9 +11,8 @@ import pytest
 from ci_client.aio import CiClient
 from ci_controller.runtime.docker.certificates import find_bundle
 from tests.engine.packages import install_packages
-from tests.helpers.following import answers, finished, says, text_of, until
 from tests.helpers.installation import ROOT
-from tests.helpers.service import tree
+from tests.helpers.service import answers, finished, says, text_of, tree, until
 from tests.helpers.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.e2e.conftest import Connect, Starter
-from tests.helpers.raw_http import GET, LAST_GET, exchange
+from tests.helpers.http import GET, LAST_GET, exchange
 from tests.helpers.service import Service
 from tests.helpers.waiting import eventually
 

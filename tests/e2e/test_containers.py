@@ -10,11 +10,8 @@ from ci_client.aio import CiClient
 from ci_common.jobs import new_job_id
 from tests.e2e.conftest import Starter
 from tests.engine.api import EngineAPI
-from tests.helpers.following import finished, says, text_of, until, waits_for
-from tests.helpers.images import served_image
-from tests.helpers.registry import Registry, serve_registry
-from tests.helpers.relay import serve_relay
-from tests.helpers.service import Service
+from tests.engine.registry import Registry, serve_registry, serve_relay, served_image
+from tests.helpers.service import Service, finished, says, text_of, until, waits_for
 
 pytestmark = pytest.mark.docker
 

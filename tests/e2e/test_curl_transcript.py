@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.programs import provide
+from tests.helpers.scripts import provide
 from tests.helpers.service import Service, zipped
 
 PROJECT = {

@@ -10,8 +10,7 @@ from ci_client.aio import CiClient
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from tests.e2e.conftest import Starter
-from tests.helpers.following import answers, finished, says, text_of, until
-from tests.helpers.service import Service, containers
+from tests.helpers.service import Service, answers, containers, finished, says, text_of, until
 from tests.helpers.waiting import eventually
 
 UNTIL_TOLD = "echo up; while [ ! -e go ]; do sleep 0.05; done; echo down; exit 6"

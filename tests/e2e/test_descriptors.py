@@ -7,7 +7,7 @@ import pytest
 
 from ci_client.aio import CiClient
 from tests.e2e.conftest import Starter
-from tests.helpers.following import finished, text_of
+from tests.helpers.service import finished, text_of
 
 
 @pytest.fixture

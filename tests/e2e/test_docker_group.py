@@ -14,8 +14,7 @@ import pytest
 
 from ci_client.aio import CiClient
 from tests.engine.api import EngineAPI
-from tests.helpers.following import finished, text_of
-from tests.helpers.service import Service, containers, zipped
+from tests.helpers.service import Service, containers, finished, text_of, zipped
 from tests.helpers.waiting import eventually
 
 NAME = f"ci-e2e-{os.getpid()}"

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.service import containers, tree
-from tests.helpers.terminals import Start, Terminal, ended, interrupt, next_line, said, terminals
+from tests.helpers.service import Start, Terminal, containers, ended, interrupt, next_line, said, terminals, tree
 
 HELD = "echo held; while ! [ -e go ]; do sleep 0.05; done; echo let go; exit 7"
 

@@ -6,8 +6,7 @@ import pytest
 
 from ci_client.aio import CiClient
 from tests.e2e.conftest import Starter
-from tests.helpers.following import finished
-from tests.helpers.service import containers
+from tests.helpers.service import containers, finished
 from tests.helpers.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.parametrize("runtime", ["docker"], indirect=True)]

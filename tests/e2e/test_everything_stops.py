@@ -19,9 +19,8 @@ from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from tests.e2e.conftest import Starter
 from tests.e2e.test_deaths import nothing_left
-from tests.helpers.following import finished, says, text_of, until
 from tests.helpers.installation import ROOT
-from tests.helpers.service import Service
+from tests.helpers.service import Service, finished, says, text_of, until
 from tests.helpers.waiting import PATIENCE, eventually
 
 WAITING = "echo up; until [ -e go ]; do sleep 0.1; done; echo down; exit 7"

@@ -14,8 +14,8 @@ import pytest
 from ci_client.aio import CiClient
 from ci_client.errors import ClientError, ServerError
 from tests.e2e.conftest import Starter
-from tests.helpers.disks import small_volume
-from tests.helpers.following import finished, says, until
+from tests.helpers.machine import small_volume
+from tests.helpers.service import finished, says, until
 from tests.helpers.waiting import eventually
 
 pytestmark = pytest.mark.skipif(

@@ -9,7 +9,7 @@ import pytest
 
 from ci_client.aio import CiClient
 from tests.e2e.conftest import Starter
-from tests.helpers.following import finished, says, text_of, until
+from tests.helpers.service import finished, says, text_of, until
 from tests.helpers.waiting import eventually
 
 LOCKED_SECONDS = 10.0

@@ -15,11 +15,10 @@ import pytest
 from ci_client.aio import CiClient
 from ci_client.events import complete_event_of
 from ci_selftest.faults.held_ports import held_port
-from tests.helpers.following import finished, says, until
+from tests.e2e.nginx import Nginx
+from tests.helpers.http import Seen, events_of
 from tests.helpers.markdown import Page
-from tests.helpers.nginx import Nginx
-from tests.helpers.service import Service, zipped
-from tests.helpers.sse import Seen, events_of
+from tests.helpers.service import Service, finished, says, until, zipped
 from tests.helpers.waiting import eventually
 
 AWAIT = 'until [ -e "{flag}" ]; do sleep 0.02; done'

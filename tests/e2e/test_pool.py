@@ -9,9 +9,8 @@ import pytest
 
 from ci_client.aio import CiClient
 from tests.e2e.conftest import Starter
-from tests.helpers.following import finished
 from tests.helpers.installation import ROOT
-from tests.helpers.service import Service, containers, tree
+from tests.helpers.service import Service, containers, finished, tree
 from tests.helpers.waiting import eventually
 
 pytestmark = pytest.mark.docker

@@ -14,8 +14,8 @@ import pytest
 from ci_common.settings import Settings
 from ci_common.system.processes import state_and_start_of
 from tests.e2e.conftest import Starter
-from tests.helpers.reader_processes import readers_of
 from tests.helpers.service import Service, zipped
+from tests.helpers.untrusted import readers_of
 from tests.helpers.waiting import PATIENCE, eventually
 
 STOP_SECONDS = 2.0

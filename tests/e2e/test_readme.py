@@ -16,7 +16,7 @@ import pytest
 from tests.e2e.conftest import Starter
 from tests.helpers.installation import ROOT
 from tests.helpers.markdown import Page
-from tests.helpers.programs import provide
+from tests.helpers.scripts import provide
 from tests.helpers.service import Service
 
 README = Page("README.md")

@@ -14,8 +14,7 @@ import pytest
 
 from ci_client.aio import CiClient
 from tests.e2e.conftest import Starter
-from tests.helpers.following import finished
-from tests.helpers.service import Service
+from tests.helpers.service import Service, finished
 
 LINE = "a line of a log that is longer than its readers are quick"
 LINES = 1_750_000

@@ -15,9 +15,8 @@ import pytest
 from ci_client.aio import CiClient
 from ci_client.errors import ServerError
 from tests.e2e.conftest import Starter
-from tests.helpers.disks import small_volume
-from tests.helpers.following import finished, says, text_of, until, waits_for
-from tests.helpers.service import Service
+from tests.helpers.machine import small_volume
+from tests.helpers.service import Service, finished, says, text_of, until, waits_for
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0 or shutil.which("mkfs.ext4") is None,

@@ -7,8 +7,7 @@ import pytest
 
 from ci_client.aio import CiClient
 from ci_client.errors import ServerError
-from tests.helpers.following import finished, says, text_of, until
-from tests.helpers.service import Service
+from tests.helpers.service import Service, finished, says, text_of, until
 
 IGNORING = "trap '' TERM; echo up; while :; do sleep 0.1; done"
 HANDLING = "trap 'echo caught; exit 9' TERM; echo up; while :; do sleep 0.1; done"

@@ -5,8 +5,7 @@ import asyncio
 import pytest
 
 from ci_client.aio import CiClient
-from tests.helpers.following import finished, says, until, waits_for
-from tests.helpers.service import Service
+from tests.helpers.service import Service, finished, says, until, waits_for
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""One installation on temporary paths: submitting jobs as the API does, and running controllers on it."""
+"""One installation on temporary paths: jobs submitted as the API does, controllers run on it."""
 
 import asyncio
 import os
@@ -16,11 +16,15 @@ from ci_common.run_directory import tickets
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan, PlannedStep, Retry
+from ci_common.system.processes import ProcessIdentity, this_process
 from ci_common.times import utc_now
 from ci_controller.main import Parts, assembled, control
 from ci_controller.run_directory.preparation import prepare_gate
+from ci_controller.runtime.process.record import ProcessRecord
 from ci_controller.runtime.protocol import WAITING, LocalRuntime, WorkloadKey, WorkloadSpec
+from ci_persistence.repository import Lease
 from ci_persistence.sqlite.repository import SQLiteJobRepository
+from tests.contracts.runtime_suite.trial import Trial
 from tests.helpers.waiting import PATIENCE, eventually
 
 CRASHING_CONTROLLER = Path(__file__).parent.parent / "scenarios" / "crashing_controller.py"
@@ -209,3 +213,36 @@ async def reached(repository: SQLiteJobRepository, job_id: str, state: State, *,
         finally:
             await changes.aclose()
     raise AssertionError("the iteration of changes has no end")
+
+
+# A database of which this process leads the controllers.
+
+_SECONDS = 3600.0
+"""Longer than any test."""
+
+
+@asynccontextmanager
+async def leading(directory: Path) -> AsyncIterator[tuple[SQLiteJobRepository, Lease]]:
+    """Yield a connected repository on a database of its own in `directory`, and the lease."""
+    repository = SQLiteJobRepository(directory / "jobs.db")
+    await repository.open()
+    lease = await repository.acquire(this_process(), _SECONDS)
+    assert lease is not None, "nobody else leads"
+    yield repository, lease
+    await repository.close()
+
+
+# Reading and forging the records of the process runtime.
+
+
+def record_of(trial: Trial, data: DataDirectory) -> ProcessRecord:
+    return ProcessRecord(data.processes / f"{trial.key.job_id}.{trial.key.attempt}")
+
+
+def forge(record: ProcessRecord, name: str, identity: ProcessIdentity) -> None:
+    record.create()
+    (record.path / name).write_text(identity.to_json())
+
+
+def identity(record: ProcessRecord, name: str) -> ProcessIdentity:
+    return ProcessIdentity.from_json((record.path / name).read_text())

@@ -1,10 +1,12 @@
-"""Jobs to test with."""
+"""Jobs to test with, and clocks that a test sets."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ci_common.jobs import Conclusion, Job, NewJob, State, new_job_id
+from ci_common.times import utc_now
 from ci_persistence.repository import JobRepository, Lease
+from tests.helpers.waiting import eventually
 
 NOON = datetime(2025, 1, 31, 12, 0, 0, 123456, tzinfo=UTC)
 """An instant that is not a whole second."""
@@ -28,3 +30,33 @@ async def bring(repository: JobRepository, lease: Lease, job: Job, state: State)
     for changes in way[1 : [step["state"] for step in way].index(state) + 1]:
         job = await repository.update(job, lease, **changes)
     return job
+
+
+# Clocks that a test sets.
+
+
+class SetClock:
+    """The wall clock, off by what a test says."""
+
+    def __init__(self) -> None:
+        self.off = timedelta()
+        self._asked = 0
+
+    def __call__(self) -> datetime:
+        self._asked += 1
+        return utc_now() + self.off
+
+    async def asked_again(self) -> None:
+        """Return once it has been asked several times more."""
+        wanted = self._asked + 5
+        await eventually(lambda: self._asked >= wanted, "somebody asks for the time")
+
+
+class SetUptime:
+    """An uptime that passes only when a test says so."""
+
+    def __init__(self, seconds: float = 1000.0) -> None:
+        self.seconds = seconds
+
+    def __call__(self) -> float:
+        return self.seconds

@@ -1,6 +1,7 @@
-"""Running a job's script by itself, with any shell, as a runtime would."""
+"""Running a job's script with any shell, as a runtime would."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -9,11 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
 
+import pytest
+
 from ci_common.run_directory.layout import RunDirectory
 from ci_common.spec import ExecutionPlan, PlannedStep
 from ci_controller.run_directory import script
 from ci_controller.run_directory.preparation import opened_gate, prepare
 from ci_controller.run_directory.script import Setup, write_script
+from tests.engine.packages import can_install, install_packages
 
 SHELLS = [path for path in map(Path, ("/bin/dash", "/bin/bash", "/bin/busybox")) if path.exists()]
 ENVIRONMENT = {"PATH": os.defpath}
@@ -100,3 +104,15 @@ def shell_steps(*texts: str, stop_at_failure: bool = False) -> tuple[PlannedStep
 def plan_of(*steps: PlannedStep, env: dict[str, str] | None = None, directory: str = ".") -> ExecutionPlan:
     """Return a plan with these steps."""
     return ExecutionPlan(image="none", steps=steps, env=env or {}, directory=directory, timeout=60)
+
+
+# Programs that tests run besides Python.
+
+
+def provide(*programs: str) -> None:
+    """See to it that the programs, named as Debian's packages are, can be run; fail in CI where they cannot."""
+    missing = [program for program in programs if shutil.which(program) is None]
+    if missing and can_install():
+        install_packages(missing)
+    elif missing:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"these programs are missing: {', '.join(missing)}")

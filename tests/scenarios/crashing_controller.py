@@ -1,6 +1,6 @@
 """A controller that ends, or is stopped, at one chosen point: `python crashing_controller.py POINT`.
 
-Points are those of `tests.helpers.effects`, as in `create/1/after`. Settings come from the environment, as for any
+Points are those of `tests.scenarios.effects`, as in `create/1/after`. Settings come from the environment, as for any
 controller.
 """
 
@@ -19,7 +19,7 @@ from ci_common.run_directory import tickets
 from ci_common.settings import Settings
 from ci_controller.main import assembled, control
 from ci_controller.run_directory import preparation
-from tests.helpers.effects import Effects, Tell
+from tests.scenarios.effects import Effects, Tell
 
 _CANCEL = (
     "UPDATE jobs SET cancel_requested_time = submit_time WHERE cancel_requested_time IS NULL AND state <> 'completed'"

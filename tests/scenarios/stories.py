@@ -10,8 +10,7 @@ from ci_client.aio import CiClient
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
 from ci_common.settings import Settings
 from ci_common.stream import LOG
-from tests.helpers.following import finished, says, text_of, until
-from tests.helpers.service import Service, containers
+from tests.helpers.service import Service, containers, finished, says, text_of, until
 from tests.helpers.waiting import eventually
 
 QUIET = "trap 'exit 9' TERM; exec 2>/dev/null"

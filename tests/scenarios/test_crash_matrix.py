@@ -13,12 +13,11 @@ import pytest
 
 from ci_common.jobs import Conclusion, Job
 from ci_persistence.sqlite.repository import SQLiteJobRepository
-from tests.helpers.cases import play_each
-from tests.helpers.doomed import Doomed, death_of, dying
-from tests.helpers.effects import FILE, is_effect
+from tests.helpers.crash_points import Doomed, death_of, dying, play_each
 from tests.helpers.installation import Installation, completed, installation_of
 from tests.helpers.waiting import eventually
 from tests.scenarios.crashing_controller import Into, cancel_and_kill, kill
+from tests.scenarios.effects import FILE, is_effect
 from tests.scenarios.invariants import Ending, check_invariants, is_over
 from tests.scenarios.kinds import KINDS, Kind, cancel
 

@@ -15,8 +15,8 @@ import pytest
 from ci_common.errors import Unavailable
 from ci_common.jobs import Conclusion, Job, ReasonCode, State
 from ci_persistence.sqlite.repository import SQLiteJobRepository
-from tests.helpers.disks import small_volume
 from tests.helpers.installation import Installation, completed
+from tests.helpers.machine import small_volume
 from tests.helpers.waiting import eventually
 from tests.scenarios.invariants import Ending, check_invariants
 

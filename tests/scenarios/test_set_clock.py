@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from ci_common.jobs import Conclusion, ReasonCode, State
-from tests.helpers.clocks import SetClock
 from tests.helpers.installation import Installation, completed, reached
+from tests.helpers.jobs import SetClock
 from tests.helpers.waiting import eventually
 
 pytestmark = pytest.mark.parametrize("hours", [-5, 5])

@@ -10,8 +10,7 @@ import pytest
 from ci_common.jobs import Conclusion, Job, State
 from ci_controller.runtime.protocol import Runtime
 from ci_persistence.sqlite.repository import SQLiteJobRepository
-from tests.helpers.cases import play_each
-from tests.helpers.doomed import Doomed, dying
+from tests.helpers.crash_points import Doomed, dying, play_each
 from tests.helpers.installation import Installation
 from tests.helpers.waiting import eventually
 from tests.scenarios.crashing_controller import stop

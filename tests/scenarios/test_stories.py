@@ -5,7 +5,7 @@
 
 import asyncio
 
-from tests.helpers.following import until, waits_for
+from tests.helpers.service import until, waits_for
 from tests.helpers.waiting import eventually
 from tests.scenarios.stories import QUIET, WAIT, Story
 

@@ -12,12 +12,11 @@ from ci_common.spec import ExecutionPlan, Retry
 from ci_common.times import utc_now
 from ci_controller.gc.collectors import OrphanWorkloads
 from ci_persistence.sqlite.repository import SQLiteJobRepository
-from tests.helpers.cases import play_each
-from tests.helpers.doomed import Doomed, death_of, dying
-from tests.helpers.effects import is_effect
+from tests.helpers.crash_points import Doomed, death_of, dying, play_each
 from tests.helpers.installation import Installation, completed, installation_of, leave_waiting, nothing_left
 from tests.helpers.waiting import eventually
 from tests.scenarios.crashing_controller import Into, cancel_and_kill, kill
+from tests.scenarios.effects import is_effect
 from tests.scenarios.invariants import check_invariants, is_over
 from tests.scenarios.kinds import KINDS, Kind
 

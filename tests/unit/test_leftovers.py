@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.leftovers import VARIABLE, kill, processes_left
+from tests.helpers.machine import VARIABLE, kill, processes_left
 
 MARK = "the mark of this test"
 WAIT = ["/bin/sh", "-c", "read never"]

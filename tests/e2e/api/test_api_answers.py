@@ -19,8 +19,8 @@ from ci_common.answers import (
     StreamEvent,
     SubmittedView,
 )
+from tests.helpers.http import read_stream
 from tests.helpers.played_api import Api, zipped
-from tests.helpers.sse import read_stream
 
 
 def check(model: type[Shown], document: Any) -> None:

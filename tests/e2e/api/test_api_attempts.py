@@ -10,8 +10,8 @@ import pytest
 
 from ci_common.jobs import StepResult, StepStatus
 from ci_common.times import utc_now
+from tests.helpers.http import Seen, events_of, read_stream
 from tests.helpers.played_api import Api
-from tests.helpers.sse import Seen, events_of, read_stream
 from tests.helpers.waiting import eventually
 
 LOGS = (b"one\ntw\xe2\x82", "zwölf\n".encode(), b"three\n")

@@ -7,8 +7,8 @@ import pytest
 
 from ci_server.connections import httptools_protocol, request_head, tracker
 from tests.e2e.conftest import Connect
+from tests.helpers.http import GET, LAST_GET, answers_in, exchange, get
 from tests.helpers.played_api import Api, StartApi
-from tests.helpers.raw_http import GET, LAST_GET, answers_in, exchange, get
 from tests.helpers.waiting import PATIENCE, eventually
 
 ECHO = b'{"type": "echo"}'

@@ -8,10 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.helpers.loop_watch import LONGEST_CALLBACK, watched_loop
+from tests.e2e.api.loop_watch import LONGEST_CALLBACK, watched_loop
 from tests.helpers.played_api import Api
-from tests.helpers.problems import problem
-from tests.helpers.service import zipped
+from tests.helpers.service import problem, zipped
 
 MIB = 1024 * 1024
 MOST_SECONDS = 0.5

@@ -16,9 +16,9 @@ from ci_common.run_directory.layout import open_regular
 from ci_common.times import utc_now
 from ci_server.jobs import delete_endpoints, submit_endpoints
 from ci_server.streaming.row_watcher import Follower
+from tests.helpers.http import Seen, events_of
 from tests.helpers.played_api import Api, zipped
-from tests.helpers.problems import paths, problem
-from tests.helpers.sse import Seen, events_of
+from tests.helpers.service import paths, problem
 
 LONG = b"0123456789abcde\n" * 2_000_000
 """More than what fits between a server and a reader that does not read."""

@@ -6,8 +6,8 @@ import pytest
 
 from ci_server.connections.h11_protocol import FallbackProtocol
 from tests.e2e.conftest import Connect
+from tests.helpers.http import GET, LAST_GET, exchange, get
 from tests.helpers.played_api import StartApi
-from tests.helpers.raw_http import GET, LAST_GET, exchange, get
 from tests.helpers.waiting import PATIENCE
 
 

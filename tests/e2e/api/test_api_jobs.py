@@ -9,9 +9,9 @@ import pytest
 from ci_common.jobs import ReasonCode, new_job_id
 from ci_common.spec import ExecutionPlan
 from ci_common.system.disk import Disk
-from tests.helpers.disks import PlayedUsage
+from tests.helpers.machine import PlayedUsage
 from tests.helpers.played_api import Api, StartApi, zipped
-from tests.helpers.problems import paths, problem
+from tests.helpers.service import paths, problem
 
 PYTHON = zipped(test_a__py="def test(): pass")
 

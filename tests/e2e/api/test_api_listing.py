@@ -1,7 +1,7 @@
 """Listing jobs over HTTP: filters, pages, and queries that are not valid."""
 
 from tests.helpers.played_api import Api
-from tests.helpers.problems import paths, problem
+from tests.helpers.service import paths, problem
 
 
 async def test_listing(api: Api) -> None:

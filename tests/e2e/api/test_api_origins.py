@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.http import exchange
 from tests.helpers.played_api import Api, StartApi
-from tests.helpers.raw_http import exchange
 
 JSON = {"content-type": "application/json"}
 REQUESTS = [

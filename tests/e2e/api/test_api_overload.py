@@ -14,9 +14,9 @@ import pytest
 from ci_client.aio import CiClient
 from ci_client.errors import ServerError
 from ci_common.system.disk import Disk
-from tests.helpers.disks import PlayedUsage
+from tests.helpers.machine import PlayedUsage
 from tests.helpers.played_api import Api, StartApi, zipped
-from tests.helpers.problems import problem
+from tests.helpers.service import problem
 from tests.helpers.waiting import eventually
 
 PYTHON = zipped(test_a__py="def test(): pass")

@@ -9,10 +9,9 @@ import httpx
 import pytest
 
 from ci_common.sandbox.channel import ReadingLimits
-from tests.helpers.archives import link
-from tests.helpers.hostile_projects import HOSTILE, zip_of
+from tests.e2e.api.hostile_projects import HOSTILE, zip_of
 from tests.helpers.played_api import Api, StartApi, zipped
-from tests.helpers.reader_processes import readers_of
+from tests.helpers.untrusted import link, readers_of
 from tests.helpers.waiting import PATIENCE, eventually
 
 PYTHON = zipped(test_a__py="def test(): pass")
@@ -46,7 +45,7 @@ async def test_what_would_take_for_ever_to_read_is_refused_by_name_or_cut_short(
 
 
 async def test_what_takes_too_long_to_read_is_refused(start_api: StartApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ci_server.services.MODULE", "tests.helpers.spinning_tasks")
+    monkeypatch.setattr("ci_server.services.MODULE", "tests.e2e.api.spinning_tasks")
     api = await start_api(read_timeout=1)
     api.client.timeout = 5 * PATIENCE
     document = await refusal(api, await api.upload(SPINNING), "invalid_request")
@@ -56,7 +55,7 @@ async def test_what_takes_too_long_to_read_is_refused(start_api: StartApi, monke
 async def test_what_takes_too_much_memory_to_read_is_refused(
     start_api: StartApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ci_server.services.MODULE", "tests.helpers.spinning_tasks")
+    monkeypatch.setattr("ci_server.services.MODULE", "tests.e2e.api.spinning_tasks")
     api = await start_api(read_timeout=60, read_memory=64 * 1024**2)
     api.client.timeout = 5 * PATIENCE
     content = zipped(test_a__py="", hoard="")
@@ -67,7 +66,7 @@ async def test_what_takes_too_much_memory_to_read_is_refused(
 @pytest.fixture
 async def spinning(start_api: StartApi, monkeypatch: pytest.MonkeyPatch) -> Api:
     """A server that reads projects with a file `spin` for ever."""
-    monkeypatch.setattr("ci_server.services.MODULE", "tests.helpers.spinning_tasks")
+    monkeypatch.setattr("ci_server.services.MODULE", "tests.e2e.api.spinning_tasks")
     api = await start_api(read_timeout=600)
     api.client.timeout = 5 * PATIENCE
     return api

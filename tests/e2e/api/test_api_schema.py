@@ -43,7 +43,7 @@ async def test_schemathesis_finds_nothing(busy_api: Api, tmp_path: Path) -> None
         *("--checks", "all", "--max-examples", EXAMPLES, "--seed", SEED, "--continue-on-failure", "--warnings", "off"),
         *("--suppress-health-check", "all", "--request-timeout", "20", "--no-color"),
         cwd=tmp_path,
-        env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.helpers.schemathesis_hooks", "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.e2e.api.schemathesis_hooks", "PYTHONPATH": str(ROOT)},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

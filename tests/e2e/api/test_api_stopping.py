@@ -17,8 +17,8 @@ import pytest
 from ci_common.settings import Settings
 from ci_server.api import create_api
 from ci_server.connections.serving import CannotListen, serve
+from tests.helpers.http import Seen, events_of
 from tests.helpers.played_api import Api, StartApi
-from tests.helpers.sse import Seen, events_of
 from tests.helpers.waiting import PATIENCE, eventually
 
 HEAD = (

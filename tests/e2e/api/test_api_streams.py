@@ -8,8 +8,8 @@ from datetime import timedelta
 from ci_common.jobs import Reason, ReasonCode, State, StepResult, StepStatus
 from ci_common.run_directory.output import LogTimes
 from ci_common.times import to_rfc3339, utc_now
+from tests.helpers.http import Seen, events_of, read_stream
 from tests.helpers.played_api import Api, zipped
-from tests.helpers.sse import Seen, events_of, read_stream
 from tests.helpers.waiting import eventually
 
 NASTY = [

@@ -10,7 +10,7 @@ from ci_common.jobs import NewJob, new_job_id
 from ci_common.times import utc_now
 from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.played_api import Api, zipped
-from tests.helpers.problems import paths, problem
+from tests.helpers.service import paths, problem
 
 FIELDS = {
     "command": "command: {}",

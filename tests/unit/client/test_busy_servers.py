@@ -6,8 +6,8 @@ import pytest
 
 from ci_client.aio import CiClient
 from ci_client.errors import ServerError
-from tests.helpers.command import ci
 from tests.helpers.scripted_server import ScriptedServer
+from tests.helpers.service import ci
 
 Capture = pytest.CaptureFixture[bytes]
 

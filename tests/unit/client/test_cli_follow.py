@@ -11,9 +11,9 @@ import pytest
 from ci_cli.main import run_cli
 from ci_client.aio import CiClient
 from ci_client.errors import ConnectionBroken, ServerUnreachable
-from tests.helpers.command import LOG, ci
 from tests.helpers.scripted_job import ScriptedJob
 from tests.helpers.scripted_server import ScriptedServer, running_server
+from tests.helpers.service import SCRIPTED_LOG, ci
 
 Capture = pytest.CaptureFixture[bytes]
 
@@ -36,10 +36,10 @@ Capture = pytest.CaptureFixture[bytes]
 def test_run_ends_as_the_job_did(
     server: ScriptedServer, project: Path, capfdbinary: Capture, conclusion: str, exit_code: int | None, expected: int
 ) -> None:
-    server.next_job = ScriptedJob(LOG, conclusion=conclusion, exit_code=exit_code, chunk=9)
+    server.next_job = ScriptedJob(SCRIPTED_LOG, conclusion=conclusion, exit_code=exit_code, chunk=9)
     assert ci(server, "run", project) == expected
     out, err = capfdbinary.readouterr()
-    assert out == LOG
+    assert out == SCRIPTED_LOG
     assert conclusion.encode() in err
     assert server.next_job.job_id.encode() in err
     assert b"2.5 s" in err
@@ -49,7 +49,7 @@ def test_run_ends_as_the_job_did(
 def test_what_happens_is_told_on_standard_error(server: ScriptedServer, project: Path, capfdbinary: Capture) -> None:
     waiting = {"status": "queued", "reason": {"code": "waiting_for_slot", "message": "4 jobs run already"}}
     server.next_job = ScriptedJob(
-        LOG,
+        SCRIPTED_LOG,
         runtime="process",
         statuses=[waiting, waiting, {"status": "running", "reason": None}],
         steps=[(0, {"name": "test", "status": "running"}), (8, {"name": "test", "status": "failed", "exit_code": 2})],
@@ -76,7 +76,7 @@ def test_a_step_without_a_name_is_called_by_its_number(
         (0, {"name": name, "status": "running", "start_time": None}),
         (8, {"name": name, "status": "failed", "exit_code": 2, "start_time": None}),
     ]
-    server.next_job = ScriptedJob(LOG, steps=steps, conclusion="failed", exit_code=2)
+    server.next_job = ScriptedJob(SCRIPTED_LOG, steps=steps, conclusion="failed", exit_code=2)
     assert ci(server, "submit", project) == 2
     lines = capfdbinary.readouterr().err.decode().splitlines()
     assert lines.index(f"ci: {title}") < lines.index(f"ci: {title} failed with exit code 2")
@@ -98,10 +98,10 @@ def test_a_server_that_dies_between_two_events_changes_no_verdict(
         raise error
 
     monkeypatch.setattr(CiClient, "get_job", fail)
-    server.next_job = ScriptedJob(LOG, conclusion="failed", exit_code=5)
+    server.next_job = ScriptedJob(SCRIPTED_LOG, conclusion="failed", exit_code=5)
     assert ci(server, "submit", project) == 5
     out, err = capfdbinary.readouterr()
-    assert out == LOG
+    assert out == SCRIPTED_LOG
     assert f"job {server.next_job.job_id} failed: exit code 5".encode() in err
 
 
@@ -159,26 +159,26 @@ def test_exec(server: ScriptedServer, capfdbinary: Capture) -> None:
 
 
 def test_events_as_json(server: ScriptedServer, project: Path, capfdbinary: Capture) -> None:
-    server.next_job = ScriptedJob(LOG, chunk=5)
+    server.next_job = ScriptedJob(SCRIPTED_LOG, chunk=5)
     assert ci(server, "run", "--json", project) == 0
     events = [json.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
     assert events[-1]["type"] == "complete"
-    assert {"type": "log", "offset": len(LOG)}.items() <= events[-2].items()
+    assert {"type": "log", "offset": len(SCRIPTED_LOG)}.items() <= events[-2].items()
 
 
 def test_wait_shows_all_or_what_is_new(server: ScriptedServer, capfdbinary: Capture) -> None:
-    job = server.add(ScriptedJob(LOG, conclusion="failed", exit_code=4))
+    job = server.add(ScriptedJob(SCRIPTED_LOG, conclusion="failed", exit_code=4))
     assert ci(server, "wait", "--all", job.job_id) == 4
-    assert capfdbinary.readouterr().out == LOG
+    assert capfdbinary.readouterr().out == SCRIPTED_LOG
     assert ci(server, "wait", job.job_id[:-3]) == 4
     assert capfdbinary.readouterr().out == b""
 
 
 def test_logs_are_exact(server: ScriptedServer, capfdbinary: Capture) -> None:
-    job = server.add(ScriptedJob(LOG, conclusion="failed", exit_code=4))
+    job = server.add(ScriptedJob(SCRIPTED_LOG, conclusion="failed", exit_code=4))
     for options in ([], ["-f"]):
         assert ci(server, "logs", *options, job.job_id) == 0
-        assert capfdbinary.readouterr().out == LOG
+        assert capfdbinary.readouterr().out == SCRIPTED_LOG
     assert ci(server, "logs", "--json", job.job_id) == 0
     assert b"".join(json.loads(line)["data"].encode() for line in capfdbinary.readouterr().out.splitlines())
 
@@ -186,7 +186,7 @@ def test_logs_are_exact(server: ScriptedServer, capfdbinary: Capture) -> None:
 def test_list_and_status(server: ScriptedServer, capfdbinary: Capture) -> None:
     assert ci(server, "list") == 0
     assert capfdbinary.readouterr().out == b"no jobs\n"
-    job, held = server.add(ScriptedJob(LOG)), server.add(ScriptedJob(LOG, hold_at=3))
+    job, held = server.add(ScriptedJob(SCRIPTED_LOG)), server.add(ScriptedJob(SCRIPTED_LOG, hold_at=3))
     assert ci(server, "list") == 0
     head, *rows = capfdbinary.readouterr().out.decode().splitlines()
     assert head.split() == ["JOB", "STATUS", "SUBMITTED", "TOOK", "PROJECT", "WHAT"]
@@ -196,11 +196,11 @@ def test_list_and_status(server: ScriptedServer, capfdbinary: Capture) -> None:
     assert ci(server, "status", job.job_id) == 0
     assert b"completed, succeeded" in capfdbinary.readouterr().out
     assert ci(server, "status", "--json", job.job_id) == 0
-    assert json.loads(capfdbinary.readouterr().out)["log_bytes"] == len(LOG)
+    assert json.loads(capfdbinary.readouterr().out)["log_bytes"] == len(SCRIPTED_LOG)
 
 
 def test_cancel_and_retry(server: ScriptedServer, capfdbinary: Capture) -> None:
-    job = server.add(ScriptedJob(LOG, hold_at=3))
+    job = server.add(ScriptedJob(SCRIPTED_LOG, hold_at=3))
     assert ci(server, "cancel", job.job_id) == 0
     assert job.cancels == 1
     server.next_job = ScriptedJob(b"again")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.command import LOG, started
 from tests.helpers.scripted_job import ScriptedJob
 from tests.helpers.scripted_server import ScriptedServer, wait_until
+from tests.helpers.service import SCRIPTED_LOG, started
 from tests.helpers.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
@@ -30,11 +30,11 @@ def test_what_every_job_waits_for_is_told_only_where_it_takes_long(server: Scrip
 
 
 def test_ctrl_c_detaches(server: ScriptedServer, project: Path) -> None:
-    job = server.next_job = ScriptedJob(LOG, hold_at=9, chunk=9)
+    job = server.next_job = ScriptedJob(SCRIPTED_LOG, hold_at=9, chunk=9)
     with started(server, "run", project) as process:
         wait_until(job.held.is_set)
         assert process.stdout is not None
-        assert process.stdout.read(9) == LOG[:9]
+        assert process.stdout.read(9) == SCRIPTED_LOG[:9]
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
@@ -45,7 +45,7 @@ def test_ctrl_c_detaches(server: ScriptedServer, project: Path) -> None:
 
 
 def test_second_ctrl_c_cancels(server: ScriptedServer, project: Path) -> None:
-    job = server.next_job = ScriptedJob(LOG, hold_at=9, chunk=9)
+    job = server.next_job = ScriptedJob(SCRIPTED_LOG, hold_at=9, chunk=9)
     with started(server, "run", project) as process:
         wait_until(job.held.is_set)
         process.send_signal(signal.SIGINT)
@@ -59,7 +59,7 @@ def test_second_ctrl_c_cancels(server: ScriptedServer, project: Path) -> None:
 
 
 def test_sigterm_detaches_at_once(server: ScriptedServer) -> None:
-    job = server.add(ScriptedJob(LOG, hold_at=9, chunk=9))
+    job = server.add(ScriptedJob(SCRIPTED_LOG, hold_at=9, chunk=9))
     with started(server, "wait", job.job_id, "--all") as process:
         wait_until(job.held.is_set)
         process.send_signal(signal.SIGTERM)

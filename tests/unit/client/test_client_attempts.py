@@ -11,9 +11,9 @@ from ci_client.aio import CiClient
 from ci_client.errors import LogMismatch
 from ci_client.events import log_bytes_of
 from ci_common.stream import Event
-from tests.helpers.command import ci
 from tests.helpers.scripted_job import ScriptedJob
 from tests.helpers.scripted_server import ScriptedServer
+from tests.helpers.service import ci
 
 EARLIER = [b"zw\xff\xc3\xb6lf\n" * 4, "zweiter 🥊\n".encode() * 2]
 LAST = b"third\n" * 5

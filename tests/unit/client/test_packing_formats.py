@@ -17,7 +17,7 @@ from ci_client.packing import archive as packing
 from ci_client.packing import zipwriter
 from ci_client.packing.archive import pack_directory
 from ci_client.packing.zipwriter import DEFLATED, STORED, About, Content, ZipWriter
-from tests.helpers.archives import Case
+from tests.helpers.untrusted import Case
 
 NAME = st.text(st.sampled_from("aC:\\ .é-\n"), min_size=1, max_size=4).filter(lambda name: name not in (".", ".."))
 

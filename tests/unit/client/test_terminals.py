@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.command import ci, started
 from tests.helpers.scripted_job import ScriptedJob
 from tests.helpers.scripted_server import ScriptedServer
+from tests.helpers.service import ci, started
 from tests.helpers.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow

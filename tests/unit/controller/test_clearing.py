@@ -13,8 +13,8 @@ from ci_controller.job_writer import JobWriter
 from ci_controller.supervision.completion import note_cleaned
 from ci_persistence.repository import Lease
 from ci_persistence.sqlite.repository import SQLiteJobRepository
+from tests.helpers.installation import leading
 from tests.helpers.jobs import NOON, PLENTY, bring, new_job
-from tests.helpers.leading import leading
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from ci_common.jobs import ReasonCode
 from ci_controller.runtime.protocol import Runtime
 from ci_controller.scheduling import images as images_module
 from ci_controller.scheduling.images import Images
-from tests.helpers.runtimes import ScriptedImages
+from tests.helpers.fake_runtimes import ScriptedImages
 
 
 class Setup:

@@ -7,8 +7,7 @@ import pytest
 
 from ci_common.jobs import Job, State
 from ci_controller.job_writer import OutputTime, now_of, start_of_run
-from tests.helpers.clocks import SetUptime
-from tests.helpers.jobs import NOON
+from tests.helpers.jobs import NOON, SetUptime
 
 
 def running(uptime: SetUptime) -> Job:

@@ -17,8 +17,8 @@ from ci_controller.job_writer import JobWriter
 from ci_controller.policy.verdicts import Observation, WorkloadPhase
 from ci_controller.supervision.supervisor import Supervisor
 from ci_persistence.sqlite.repository import SQLiteJobRepository
+from tests.helpers.installation import leading
 from tests.helpers.jobs import PLENTY, bring, new_job
-from tests.helpers.leading import leading
 from tests.helpers.waiting import eventually
 
 SETTINGS = Settings(reconcile_interval=60, stop_grace=1)

@@ -11,7 +11,7 @@ from ci_common.system.processes import ProcessIdentity, this_process
 from ci_controller.leadership import Leadership, lead_forever
 from ci_persistence.repository import LeaderLease, Lease, LeaseState
 from ci_persistence.sqlite.repository import SQLiteJobRepository
-from tests.helpers.clocks import SetUptime
+from tests.helpers.jobs import SetUptime
 from tests.helpers.waiting import eventually
 
 ELSEWHERE = ProcessIdentity(1, "1", "another machine")

@@ -27,7 +27,7 @@ from ci_controller.supervision.supervisor import Supervisor
 from ci_persistence.repository import Lease
 from ci_persistence.sqlite.repository import SQLiteJobRepository
 from tests.helpers.fake_execution import Controller, FakeEngine, FakeExecution, VirtualTimeLoop
-from tests.helpers.leading import leading
+from tests.helpers.installation import leading
 
 pytestmark = pytest.mark.slow
 

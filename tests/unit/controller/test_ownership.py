@@ -19,8 +19,8 @@ from ci_common.system.processes import ProcessIdentity, this_process
 from ci_controller.ownership import Abandoned, AdoptionRefused, adopt, claim_database, plan_adoption
 from ci_persistence.repository import Installation, JobFilter
 from ci_persistence.sqlite.repository import SQLiteJobRepository, open_installation
-from tests.helpers.backups import quiet
 from tests.helpers.jobs import PLENTY, bring, new_job
+from tests.unit.controller.backup.backups import quiet
 
 ELSEWHERE = ProcessIdentity(1, "1", "another machine")
 

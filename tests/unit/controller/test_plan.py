@@ -30,7 +30,18 @@ from ci_controller.plan import (
 )
 from ci_controller.policy.limits import JobLimits
 from ci_controller.policy.verdicts import Observation, WorkloadPhase, tells_all
-from tests.helpers.decisions import COMPLETED, QUEUED, RUNNING, STARTING, T0, TIMEOUT, decide, job, seen, verdict
+from tests.unit.controller.decisions import (
+    COMPLETED,
+    QUEUED,
+    RUNNING,
+    STARTING,
+    T0,
+    TIMEOUT,
+    decide,
+    job,
+    seen,
+    verdict,
+)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from ci_controller.plan import (
 )
 from ci_controller.policy.limits import JobLimits, Usage
 from ci_controller.policy.verdicts import Observation, Verdict, WorkloadPhase
-from tests.helpers.decisions import COMPLETED, RUNNING, STARTING, T0, decide, job
+from tests.unit.controller.decisions import COMPLETED, RUNNING, STARTING, T0, decide, job
 
 
 def reason_of(ended: Verdict) -> ReasonCode | None:

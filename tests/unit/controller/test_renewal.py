@@ -12,8 +12,8 @@ from ci_common.jobs import new_job_id
 from ci_common.run_directory.layout import RunDirectory
 from ci_controller.run_directory import workspace
 from ci_controller.run_directory.workspace import fill_workspace
-from tests.helpers.archives import LIMITS, UnpackLimits
 from tests.helpers.service import zipped
+from tests.helpers.untrusted import LIMITS, UnpackLimits
 from tests.helpers.waiting import eventually
 
 

@@ -18,9 +18,9 @@ from ci_controller.job_writer import JobWriter
 from ci_controller.scheduling.images import Images
 from ci_controller.scheduling.scheduler import Scheduler
 from ci_persistence.sqlite.repository import SQLiteJobRepository
-from tests.helpers.disks import PlayedUsage
-from tests.helpers.leading import leading
-from tests.helpers.runtimes import ScriptedImages
+from tests.helpers.fake_runtimes import ScriptedImages
+from tests.helpers.installation import leading
+from tests.helpers.machine import PlayedUsage
 from tests.helpers.scripts import plan_of, shell_steps
 from tests.helpers.waiting import eventually
 

@@ -11,8 +11,8 @@ from ci_common.run_directory.layout import RunDirectory
 from ci_common.system.watch import FileWatcher
 from ci_server.streaming import shared_tail
 from ci_server.streaming.event_source import AttemptFiles
-from tests.helpers.shared_tails import RECENT, Connection, World, all_at_head
 from tests.helpers.waiting import eventually
+from tests.unit.server.shared_tails import RECENT, Connection, World, all_at_head
 
 LINE = b"a line of a log that many people read at once\n"
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.archives import Case
+from tests.helpers.untrusted import Case
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from ci_common.archives.members import check_links
 from ci_common.archives.unpack import UnpackLimits
 from ci_common.errors import InvalidUpload
-from tests.helpers.archives import Case, link
+from tests.helpers.untrusted import Case, link
 
 MANY = UnpackLimits(bytes=2**40, members=100_000, ratio=10**6)
 QUICK_SECONDS = 5.0

@@ -14,7 +14,7 @@ import pytest
 
 from ci_common.archives.unpack import UnpackingStopped
 from ci_common.errors import InvalidUpload, TooLarge
-from tests.helpers.archives import Case, link, member
+from tests.helpers.untrusted import Case, link, member
 
 
 def test_files_arrive_byte_for_byte(case: Case) -> None:

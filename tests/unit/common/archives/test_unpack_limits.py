@@ -10,7 +10,7 @@ import pytest
 from ci_common.archives.unpack import UnpackLimits
 from ci_common.errors import InvalidUpload, TooLarge
 from ci_common.settings import Settings
-from tests.helpers.archives import Case
+from tests.helpers.untrusted import Case
 
 MIB = 1024**2
 

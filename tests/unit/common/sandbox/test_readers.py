@@ -19,7 +19,7 @@ from tests.helpers.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.slow
 
-MODULE = "tests.helpers.reader_tasks"
+MODULE = "tests.unit.common.sandbox.reader_tasks"
 LIMITS = ReadingLimits(seconds=1, memory=64 * 1024**2)
 EAGER = Pace(slow=0.05, waiting=0.01)
 

@@ -9,7 +9,7 @@ import pytest
 
 from ci_common.system import disk
 from ci_common.system.disk import BALLAST_BYTES, Ballast
-from tests.helpers.disks import PlayedUsage
+from tests.helpers.machine import PlayedUsage
 
 
 @pytest.fixture

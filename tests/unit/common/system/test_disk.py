@@ -8,7 +8,7 @@ from ci_common.errors import DiskLow
 from ci_common.settings import Settings
 from ci_common.system.disk import RECENT_SECONDS, Disk
 from ci_server.uploads.staging import Upload
-from tests.helpers.disks import PlayedUsage
+from tests.helpers.machine import PlayedUsage
 
 
 def disk(total: int, free: int, *, floor: int = 100, percent: float = 5.0) -> Disk:

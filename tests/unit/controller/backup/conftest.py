@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.backups import Place, placed
+from tests.unit.controller.backup.backups import Place, placed
 
 
 @pytest.fixture

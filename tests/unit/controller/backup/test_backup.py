@@ -17,9 +17,9 @@ from ci_common.system.processes import this_process
 from ci_controller.backup.manifest import Backup, BackupFault
 from ci_controller.backup.restore import restore_backup
 from ci_controller.backup.take import take_backup
-from tests.helpers.backups import Place, quiet, restored, sha
 from tests.helpers.jobs import NOON
 from tests.helpers.service import zipped
+from tests.unit.controller.backup.backups import Place, quiet, restored, sha
 
 
 def everything(job: Job) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from ci_controller.backup import files, take
 from ci_controller.backup.manifest import Backup, BackupFault, Manifest
 from ci_controller.backup.restore import restore_backup
 from ci_controller.backup.take import take_backup
-from tests.helpers.backups import Place, quiet, restored
 from tests.helpers.installation import ROOT
 from tests.helpers.waiting import PATIENCE
+from tests.unit.controller.backup.backups import Place, quiet, restored
 
 
 async def test_commits_go_on_while_the_database_is_copied(place: Place, target: Path, monkeypatch: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_persistence.sqlite.repository import SQLiteJobRepository
-from tests.helpers.examined import opened
+from tests.unit.controller.doctor.examined import opened
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from ci_common.settings import Settings
 from ci_common.system.processes import ProcessIdentity, this_process
 from ci_controller.doctor import engine, examine, machine
 from ci_persistence.sqlite.repository import SQLiteJobRepository
-from tests.helpers.examined import found, opened
 from tests.helpers.jobs import PLENTY, new_job
+from tests.unit.controller.doctor.examined import found, opened
 
 DEAD = ProcessIdentity(2**22, "1", this_process().scope)
 ELSEWHERE = ProcessIdentity(1, "1", "another machine")

@@ -17,8 +17,8 @@ from ci_persistence.sqlite.inspection import DatabaseTrouble, Trouble, inspect_d
 from ci_persistence.sqlite.queries import CONFIGURE_WRITER
 from ci_persistence.sqlite.repository import SQLiteJobRepository
 from ci_persistence.sqlite.schema import migrations
-from tests.helpers.examined import found, opened
 from tests.helpers.jobs import PLENTY, new_job
+from tests.unit.controller.doctor.examined import found, opened
 
 pytestmark = pytest.mark.slow
 

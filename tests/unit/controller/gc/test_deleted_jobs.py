@@ -20,8 +20,8 @@ from ci_controller.runtime.protocol import WorkloadKey
 from ci_persistence.repository import Lease
 from ci_persistence.retention import Removal
 from ci_persistence.sqlite.repository import SQLiteJobRepository
+from tests.helpers.installation import leading
 from tests.helpers.jobs import NOON, PLENTY, new_job
-from tests.helpers.leading import leading
 from tests.helpers.waiting import eventually
 
 

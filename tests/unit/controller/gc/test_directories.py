@@ -6,9 +6,9 @@ from typing import Any
 from ci_common.jobs import Attempt, Conclusion, Job, State
 from ci_common.run_directory.layout import DataDirectory
 from ci_controller.gc.directories import UncleanAttempts
-from tests.helpers.garbage import one_round
+from tests.helpers.installation import leading
 from tests.helpers.jobs import NOON, bring, new_job
-from tests.helpers.leading import leading
+from tests.unit.controller.gc.rounds import one_round
 
 
 async def test_what_attempts_that_have_ended_left_is_cleared(tmp_path: Path) -> None:

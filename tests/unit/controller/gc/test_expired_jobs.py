@@ -21,10 +21,9 @@ from ci_controller.gc.runner import Collector, GarbageCollector
 from ci_controller.runtime.process.runtime import ProcessRuntime
 from ci_persistence.repository import JobFilter, Lease
 from ci_persistence.sqlite.repository import SQLiteJobRepository
-from tests.helpers.clocks import SetUptime
-from tests.helpers.garbage import one_round
-from tests.helpers.jobs import NOON, PLENTY, new_job
-from tests.helpers.leading import leading
+from tests.helpers.installation import leading
+from tests.helpers.jobs import NOON, PLENTY, SetUptime, new_job
+from tests.unit.controller.gc.rounds import one_round
 
 S, F, T, E, C = (Conclusion(name) for name in ("succeeded", "failed", "timed_out", "errored", "cancelled"))
 

@@ -8,7 +8,7 @@ import pytest
 from ci_common.errors import CiError, RuntimeUnavailable
 from ci_common.times import uptime
 from ci_controller.gc.runner import FOUND_TWICE, Collector, GarbageCollector
-from tests.helpers.clocks import SetUptime
+from tests.helpers.jobs import SetUptime
 from tests.helpers.waiting import eventually
 
 

@@ -9,8 +9,8 @@ import pytest
 from ci_common.system.watch import FileWatcher
 from ci_common.times import utc_now
 from ci_controller.job_writer import JobWriter
-from tests.helpers.leading import leading
-from tests.helpers.pools import Place
+from tests.helpers.fake_runtimes import Place
+from tests.helpers.installation import leading
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from ci_common.jobs import new_job_id
 from ci_controller.pool import pool as pool_module
 from ci_controller.pool.inventory import workload_key
 from ci_controller.runtime.protocol import WAITING, WorkloadKey
-from tests.helpers.pools import OTHER, PLAN, Place, make_busy_for_a_moment, take, used
+from tests.helpers.fake_runtimes import OTHER, PLAN, Place, make_busy_for_a_moment, take, used
 from tests.helpers.waiting import eventually
 
 

@@ -8,7 +8,7 @@ from ci_common.errors import RuntimeUnavailable
 from ci_common.jobs import new_job_id
 from ci_common.run_directory import tickets
 from ci_controller.runtime.protocol import WAITING, WorkloadKey, WorkloadSpec
-from tests.helpers.pools import PLAN, Place, make_busy_for_a_moment, take, used
+from tests.helpers.fake_runtimes import PLAN, Place, make_busy_for_a_moment, take, used
 from tests.helpers.waiting import eventually
 
 

@@ -15,7 +15,7 @@ from ci_controller.execution.workloads import WorkloadExecution
 from ci_controller.policy.verdicts import WorkloadPhase
 from ci_controller.pool import Pool
 from ci_controller.runtime.protocol import WAITING, WorkloadKey
-from tests.helpers.pools import PLAN, Place, used
+from tests.helpers.fake_runtimes import PLAN, Place, used
 from tests.helpers.waiting import eventually
 
 

@@ -15,7 +15,7 @@ from ci_controller.policy.verdicts import WorkloadPhase
 from ci_controller.runtime.process.runtime import ProcessRuntime
 from ci_controller.runtime.protocol import EngineStatus
 from tests.contracts.runtime_suite.bench import MakeTrial
-from tests.helpers.process_records import forge, identity, record_of
+from tests.helpers.installation import forge, identity, record_of
 from tests.helpers.waiting import PATIENCE
 
 

@@ -22,7 +22,7 @@ from ci_controller.runtime.process.runtime import ProcessRuntime
 from ci_controller.runtime.protocol import EngineStatus
 from tests.contracts.runtime_suite.bench import MakeTrial
 from tests.contracts.runtime_suite.trial import Lifeline
-from tests.helpers.process_records import forge, identity, record_of
+from tests.helpers.installation import forge, identity, record_of
 from tests.helpers.scripts import end_of
 from tests.helpers.waiting import eventually
 

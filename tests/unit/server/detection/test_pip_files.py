@@ -13,8 +13,8 @@ from pip._internal.req.req_file import parse_requirements, preprocess
 from ci_common.errors import InvalidRequest
 from ci_server.detection.declarations.pip_files import logical_lines, read_pip_file
 from ci_server.detection.reading.project_files import ProjectFiles
-from tests.helpers.pip_calls import BUILT, pip_calls
 from tests.helpers.service import tree
+from tests.helpers.untrusted import BUILT, pip_calls
 
 pytestmark = pytest.mark.filterwarnings("ignore:pkg_resources:DeprecationWarning")
 

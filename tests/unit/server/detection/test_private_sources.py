@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ci_common.errors import InvalidRequest
-from tests.helpers.pip_calls import BUILT, pip_calls
+from tests.helpers.untrusted import BUILT, pip_calls
 
 FOO = {"libs/foo/pyproject.toml": BUILT.replace("thing", "foo")}
 GROUP = BUILT + '[dependency-groups]\ntest = ["foo[x]>=1"]\n[tool.uv.sources]\n'

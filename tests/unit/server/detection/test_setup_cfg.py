@@ -16,8 +16,8 @@ from ci_server.detection.declarations.extras import read_extras
 from ci_server.detection.declarations.setuptools_files import SetupArguments, SetupCfg
 from ci_server.detection.reading.project_files import ProjectFiles
 from ci_server.detection.reading.requirements import parse_requirement
-from tests.helpers.pip_calls import pip_calls
 from tests.helpers.service import tree
+from tests.helpers.untrusted import pip_calls
 
 SETUPTOOLS = """
 import json, os, sys

@@ -6,8 +6,8 @@ import pytest
 
 from ci_common.errors import InvalidRequest
 from ci_server.detection.python.steps import looks_like_python, python_environment
-from tests.helpers.pip_calls import BUILT, pip_calls
 from tests.helpers.service import tree
+from tests.helpers.untrusted import BUILT, pip_calls
 
 
 @pytest.mark.parametrize(

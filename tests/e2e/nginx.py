@@ -6,7 +6,7 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from tests.helpers.programs import provide
+from tests.helpers.scripts import provide
 from tests.helpers.waiting import eventually
 
 _CONFIGURATION = """

@@ -1,18 +1,18 @@
-"""Controllers in processes of their own that end, or are stopped, at a chosen point. Forked, so that many are cheap."""
+"""Controllers that end at a chosen point, and many such cases at a time."""
 
 import asyncio
 import multiprocessing
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-from tests.helpers.effects import FILE, PASSED_BY
 from tests.helpers.installation import Installation
 from tests.helpers.waiting import PATIENCE, eventually
 from tests.scenarios import crashing_controller
 from tests.scenarios.crashing_controller import At, Into
+from tests.scenarios.effects import FILE, PASSED_BY
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload([crashing_controller.__name__])
@@ -87,3 +87,26 @@ async def death_of(controller: Doomed, point: str, all_is_done: Callable[[], Awa
         await asyncio.gather(*done)
         controller.kill()
     assert await controller.end() == -signal.SIGKILL, "the controller dies at this point"
+
+
+# Many cases of one test, several at a time: each takes long, and most of that is waiting.
+
+AT_ONCE = 4
+
+
+async def play_each(points: Iterable[str], case: Callable[[int, str], Awaitable[None]]) -> None:
+    """Play `case` with the number and name of each point. Raises ExceptionGroup that names those which failed."""
+    turns = asyncio.Semaphore(AT_ONCE)
+    failures: list[Exception] = []
+
+    async def play(number: int, point: str) -> None:
+        async with turns:
+            try:
+                await case(number, point)
+            except Exception as exc:
+                exc.add_note(f"at the point {point}")
+                failures.append(exc)
+
+    await asyncio.gather(*(play(number, point) for number, point in enumerate(points)))
+    if failures:
+        raise ExceptionGroup(f"{len(failures)} points fail", failures)

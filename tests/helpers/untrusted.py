@@ -1,11 +1,14 @@
-"""Archives as somebody hostile would make them."""
+"""Hostile archives, what is handed to pip, and the sandboxed processes that read projects."""
 
+import shlex
 import stat
 import threading
 import zipfile
 from pathlib import Path
 
 from ci_common.archives.unpack import UnpackLimits, unpack
+from ci_server.detection.python.steps import python_steps
+from tests.helpers.service import tree
 
 LIMITS = UnpackLimits(bytes=64 * 1024**2, members=1000, ratio=200, ratio_free_bytes=16 * 1024**2)
 
@@ -44,3 +47,32 @@ def member(name: str, mode: int, system: int = 3) -> zipfile.ZipInfo:
 
 def link(name: str) -> zipfile.ZipInfo:
     return member(name, stat.S_IFLNK | 0o777)
+
+
+# What is handed to pip for a project.
+
+BUILT = '[build-system]\nrequires = ["setuptools"]\n[project]\nname = "thing"\n'
+
+
+def pip_calls(directory: Path, files: dict[str, str]) -> list[list[str]]:
+    """Return the arguments of each `pip install` for a project of these files."""
+    text = python_steps(tree(directory, files))[0].shell or ""
+    calls = [shlex.split(part) for part in text.split(" && ")]
+    assert all(call[:4] == ["python", "-m", "pip", "install"] for call in calls)
+    return [call[4:] for call in calls]
+
+
+# The readers that a server has, found from outside.
+
+
+def readers_of(server: int) -> list[int]:
+    """Return the processes that the process `server` has started to read uploads in."""
+    return [int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if _is_reader_of(stat, server)]
+
+
+def _is_reader_of(stat: Path, server: int) -> bool:
+    try:
+        parent = int(stat.read_text().rpartition(")")[2].split()[1])
+        return parent == server and b"ci_common.sandbox.child" in stat.with_name("cmdline").read_bytes()
+    except OSError:
+        return False  # It has ended.

@@ -1,19 +1,26 @@
-"""A read-only image registry on the loopback interface, whose blobs a test can hold back.
-
-It speaks as much of the distribution API (version 2) as an engine needs to pull; engines take plain HTTP from
-127.0.0.0/8.
-"""
+"""A read-only image registry and a relay in front of the engine, both under the control of a test."""
 
 import asyncio
 import hashlib
 import io
 import json
+import os
 import tarfile
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from tests.contracts.docker_bench import remove_image
+from tests.engine.api import EngineAPI
+from tests.engine.images import busybox_layer
+
+# A read-only image registry on the loopback interface, whose blobs a test can hold back.
+#
+# It speaks as much of the distribution API (version 2) as an engine needs to pull; engines take plain HTTP from
+# 127.0.0.0/8.
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _CONFIG = "application/vnd.docker.container.image.v1+json"
@@ -179,3 +186,85 @@ async def serve_registry() -> AsyncIterator[Registry]:
         for task in connections:
             task.cancel()
         await asyncio.gather(*connections, return_exceptions=True)
+
+
+# An image that the engine does not have and can pull.
+
+NOISE = os.urandom(20_000_000)
+"""Cannot be compressed, and is in no image the engine has seen before."""
+NOISE_LAYER = layer_with("noise", NOISE)
+
+
+@contextmanager
+def served_image(registry: Registry, engine: EngineAPI) -> Iterator[str]:
+    """Serve an image with a shell and a large layer; yield its reference. The engine has it no more afterwards."""
+    architecture = json.loads(engine.request("GET", "/version"))["Arch"]
+    image = registry.add_image("some/image", "v1", [busybox_layer(), NOISE_LAYER], architecture=architecture)
+    try:
+        yield image
+    finally:
+        remove_image(engine, image)
+
+
+# A relay in front of an engine's socket, which a test can cut, or leave silent.
+
+
+class Relay:
+    """Copies bytes both ways between clients and `target`, while it is told to."""
+
+    def __init__(self, path: Path, target: Path) -> None:
+        self.path = path
+        self._target = target
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.path}"
+
+    async def open(self) -> None:
+        """Take connections (again)."""
+        self.path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._accept, self.path)
+
+    async def cut(self) -> None:
+        """Refuse connections, and break those that are there, as an engine does that is killed."""
+        if self._server is not None:
+            self._server.close()
+        for task in self._connections:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._carry(reader, writer))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_unix_connection(self._target)
+        copies = [asyncio.ensure_future(_copy(reader, back)), asyncio.ensure_future(_copy(there, writer))]
+        try:
+            await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for copy in copies:
+                copy.cancel()
+            await asyncio.gather(*copies, return_exceptions=True)
+            for end in (writer, back):
+                end.transport.abort()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while piece := await reader.read(65536):
+        writer.write(piece)
+        await writer.drain()
+
+
+@asynccontextmanager
+async def serve_relay(path: Path, target: Path) -> AsyncIterator[Relay]:
+    """Run a relay at `path`."""
+    relay = Relay(path, target)
+    await relay.open()
+    try:
+        yield relay
+    finally:
+        await relay.cut()
