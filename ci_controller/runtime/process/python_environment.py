@@ -47,7 +47,7 @@ def bundled_wheels() -> list[Path]:
 
 
 def _is_plain(wheel: Path) -> bool:
-    """Tell whether everything in the wheel belongs where modules are."""
+    """Return whether everything in the wheel belongs into the directory of modules."""
     with zipfile.ZipFile(wheel) as archive:
         return not any(name.partition("/")[0].endswith(".data") for name in archive.namelist())
 

@@ -49,11 +49,11 @@ class ProcessRecord:
                 return None
 
     def is_taken(self) -> bool:
-        """Tell whether a supervisor took charge of the workload at any time."""
+        """Return whether a supervisor has taken charge of the workload at any time."""
         return self._read("supervisor") is not None
 
     def is_kept(self) -> bool:
-        """Tell whether a supervisor lives that keeps this very record."""
+        """Return whether the supervisor that keeps this record is alive."""
         return self.created() is not None and self._is_locked()
 
     def look(self) -> EngineStatus:
