@@ -199,6 +199,20 @@ async def test_a_newer_database_is_refused_and_left_as_it_is(tmp_path: Path) -> 
     assert dump(path) == before
 
 
+async def test_a_database_of_an_unreleased_version_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    made(path, NEWEST)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("ALTER TABLE jobs ADD COLUMN workload TEXT")
+        database.execute("PRAGMA user_version = 4")
+    before = dump(path)
+    with pytest.raises(
+        Unavailable, match=r"a version of the program before 0\.1\.0, .* move it and its data directory"
+    ):
+        await opened(path)
+    assert dump(path) == before
+
+
 async def test_a_database_that_lacks_a_column_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     made(path, NEWEST)
