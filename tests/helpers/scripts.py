@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
@@ -77,9 +78,10 @@ class ScriptRun:
         return self.end()
 
     def kill(self) -> None:
-        """End whatever a failed test has left running."""
-        if self.process is not None and self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+        """End what the script has left running, as a runtime would; a signal can miss what is being forked."""
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(60)
 
     def until(self, condition: Callable[[], bool]) -> None:
