@@ -17,7 +17,7 @@ from tests.contracts.docker_bench import docker_runtime
 from tests.contracts.runtime_suite.trial import Trial, make_spec
 
 MEMBER = 12345
-"""A user id that nobody has."""
+"""A user id that no user has."""
 WRITES = (
     "mkdir -p deep/er; echo >deep/er/file; ln -s / root; chmod 0700 deep; umask 077; mkdir .hidden; mkfifo .hidden/f"
 )

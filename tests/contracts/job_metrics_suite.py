@@ -53,8 +53,8 @@ class MetricsSuite(Base):
         warm = {"start_way": StartWay.WARM}
         job = await repository.update(job, lease, state=State.RUNNING, start_time=NOON, **warm)
         ended = Attempt(number=1, conclusion=Conclusion.FAILED, end_time=NOON)
-        anew: dict[str, Any] = {"start_time": None, "runtime": None, "start_way": None, "attempt": 2}
-        job = await repository.update(job, lease, state=State.QUEUED, **anew, earlier_attempts=(ended,))
+        requeued: dict[str, Any] = {"start_time": None, "runtime": None, "start_way": None, "attempt": 2}
+        job = await repository.update(job, lease, state=State.QUEUED, **requeued, earlier_attempts=(ended,))
         job = await bring(repository, lease, job, State.STARTING)
         await repository.update(job, lease, state=State.RUNNING, start_time=NOON, start_way=StartWay.PULL)
 
@@ -84,8 +84,8 @@ class MetricsSuite(Base):
         new = new_job(arrival={"accepted": 1, "persisting": 2}, max_attempts=2)
         job = await bring(repository, lease, await repository.add(new, max_queued=PLENTY), State.STARTING)
         ended = Attempt(number=1, conclusion=Conclusion.FAILED, end_time=NOON)
-        anew: dict[str, Any] = {"state": State.QUEUED, "attempt": 2, "earlier_attempts": (ended,)}
-        job = await repository.update(job, lease, **anew, start_time=None, runtime=None)
+        requeued: dict[str, Any] = {"state": State.QUEUED, "attempt": 2, "earlier_attempts": (ended,)}
+        job = await repository.update(job, lease, **requeued, start_time=None, runtime=None)
         job = await bring(repository, lease, job, State.RUNNING)
         trace = {"seen": 5000, "starting": 8000, "exit_seen": 9000, "first_output": 9000, "completing": 9500}
         await repository.update(job, lease, **END, trace=trace)

@@ -97,7 +97,7 @@ class Changes(Base):
             await anext(changes)
 
     async def test_every_writer_is_seen(self, place: Place, repository: Storage, lease: Lease) -> None:
-        """Whoever looks after each yield has seen every commit, whoever made it."""
+        """A reader that reads after each yield has seen every commit of every writer."""
         other = place.repository()
         await other.open()
         seen: set[str] = set()

@@ -242,10 +242,10 @@ class Updating(Base):
     async def test_begins_another_attempt_and_keeps_the_earlier(self, repository: Storage, lease: Lease) -> None:
         job = await repository.add(new_job(max_attempts=2), max_queued=PLENTY)
         job = await bring(repository, lease, job, State.RUNNING)
-        anew: dict[str, Any] = {"state": State.QUEUED, "start_time": None, "runtime": None, "not_before": NOON}
+        requeued: dict[str, Any] = {"state": State.QUEUED, "start_time": None, "runtime": None, "not_before": NOON}
         with pytest.raises(ValueError, match="attempt"):
-            await repository.update(job, lease, **anew)
-        again = await repository.update(job, lease, **anew, attempt=2, earlier_attempts=(EARLIER,))
+            await repository.update(job, lease, **requeued)
+        again = await repository.update(job, lease, **requeued, attempt=2, earlier_attempts=(EARLIER,))
         assert again == await repository.get(job.id)
         assert (again.attempt, again.earlier_attempts) == (2, (EARLIER,))
 

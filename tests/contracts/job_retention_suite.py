@@ -143,7 +143,7 @@ class Deleting(Base):
             await repository.add(new_job(), max_queued=PLENTY)
             left.append(len(await repository.ended(Ended(), limit=PLENTY)))
         assert await deleting == [job.id for job in jobs]
-        assert len(set(left)) > 2, "somebody else's write has waited for all of it"
+        assert len(set(left)) > 2, "another writer has waited for all of it"
         assert await repository.count_removals() == 1000
 
     async def test_two_who_delete_the_same_share_it(self, repository: Storage, lease: Lease) -> None:

@@ -42,7 +42,7 @@ class LeaderLeaseSuite(Base):
         assert seen == LeaseState(lease.fence, 0, 10)
         assert await repository.acquire(this_process(), 10) is None
         await repository.renew(lease, 11)
-        assert await repository.acquire(this_process(), 10, seen) is None, "it has been renewed meanwhile"
+        assert await repository.acquire(this_process(), 10, seen) is None, "it has been renewed since"
         seen = await repository.lease_state()
         assert seen == LeaseState(lease.fence, 1, 11)
         second = await repository.acquire(this_process(), 10, seen)
@@ -50,7 +50,7 @@ class LeaderLeaseSuite(Base):
         assert second.fence > lease.fence
         with pytest.raises(LeadershipLost):
             await repository.renew(lease, 10)
-        assert await repository.acquire(ELSEWHERE, 10, seen) is None, "somebody else was quicker"
+        assert await repository.acquire(ELSEWHERE, 10, seen) is None, "another controller was quicker"
 
     async def test_a_lease_that_ran_out_goes_on_while_nobody_took_it(self, repository: Storage) -> None:
         lease = await repository.acquire(this_process(), 10)

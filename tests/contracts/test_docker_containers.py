@@ -27,7 +27,7 @@ from tests.engine.images import user_image
 
 
 class TestConsole(DockerBench):
-    """`> /dev/stderr` opens it anew, which must neither truncate the log nor lose what is written there."""
+    """`> /dev/stderr` opens it again, which must neither truncate the log nor lose what is written there."""
 
     async def test_what_is_written_to_the_devices_is_in_the_log(self, trial: MakeTrial) -> None:
         one = trial("echo first; echo second >/dev/stderr; echo third | tee /dev/stderr >/dev/stdout", "echo last >&2")

@@ -21,7 +21,7 @@ from tests.engine.images import user_image
 from tests.helpers.waiting import PATIENCE, eventually
 
 FAMILIES = f"f() {{ echo $1; [ $1 -gt 20000 ] || f $(($1 + 1)) & }}; {'f 0; ' * 20}"
-"""Each process makes another one and goes: whoever lists them has missed the next of some."""
+"""Each process makes another one and ends: a listing has missed the next of some."""
 MANY = "for i in 1 2 3 4 5 6 7 8; do (trap '' TERM; while :; do echo noise; done) & done"
 DETACHED = "(trap '' HUP; while :; do echo noise; done) >/dev/stderr 2>&1 &"
 

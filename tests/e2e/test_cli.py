@@ -18,7 +18,7 @@ NOISY = r"printf 'caf\351 \377\000\n'; i=0; while [ $i -lt 20 ]; do i=$((i+1)); 
 
 @pytest.fixture
 def ci(environment: dict[str, str]) -> Iterator[Start]:
-    """`ci` of the user who runs the service; nobody tells it where that is."""
+    """`ci` of the user who runs the service; it is not told where that is."""
     with terminals(environment) as start:
         yield start
 

@@ -1,4 +1,4 @@
-"""Many connections need many open files; jobs are given the limit that the machine gives to everybody."""
+"""Many connections need many open files; jobs are given the limit that the machine gives to every user."""
 
 import resource
 from pathlib import Path

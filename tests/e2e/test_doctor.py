@@ -1,4 +1,4 @@
-"""`ci doctor` with an engine: what containers see, what they are held to, and which of them are nobody's."""
+"""`ci doctor` with an engine: what containers see, what they are held to, and which of them are orphans."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Another program locks the database for longer than anybody waits for it: a backup, a shell somebody forgot."""
+"""Another program locks the database for longer than any client waits for it: a backup, a forgotten shell."""
 
 import asyncio
 import sqlite3

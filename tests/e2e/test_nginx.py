@@ -158,7 +158,7 @@ async def test_readers_outlive_it(proxy, service: Service, tmp_path: Path) -> No
         nginx.kill()
         flags[1].touch()
         lines = 6 + 2 * 400_000 * (len(LINE) + 1)
-        await eventually(lambda: _logged(direct, job_id, lines), "what is written while nobody can read")
+        await eventually(lambda: _logged(direct, job_id, lines), "what is written while no reader is connected")
         await nginx.start()
         await eventually(lambda: size == lines, "all of it, live again")
         flags[2].touch()

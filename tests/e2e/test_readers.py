@@ -1,4 +1,4 @@
-"""Many readers, one log: whoever comes when, and however often they are cut, all hold the same bytes."""
+"""Many readers, one log: whenever they come, and however often they are cut, all hold the same bytes."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""Readers that are slow, or do not read at all: they lose nothing, cost nothing and hold up nobody."""
+"""Readers that are slow, or do not read at all: they lose nothing, cost nothing and hold up no other reader."""
 
 import asyncio
 import base64

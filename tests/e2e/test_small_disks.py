@@ -57,7 +57,7 @@ def leave_free(service: Service, volume: Path, megabytes: float) -> None:
     with filling.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(volume).free - int(megabytes * MIB))
     with service.client() as client:
-        client.get("/metrics").raise_for_status()  # Which looks anew, while submissions go by the last few moments.
+        client.get("/metrics").raise_for_status()  # Which looks again, while submissions go by the last few moments.
 
 
 def archive_of(path: Path, megabytes: int) -> Path:
@@ -75,7 +75,7 @@ async def test_a_disk_that_runs_full(
     small, large = archive_of(tmp_path / "small.zip", 4), archive_of(tmp_path / "large.zip", 20)
     jobs = Path(environment["CI_DATA_DIR"], "jobs")
     taken: list[str] = []
-    """Jobs whose directories may come meanwhile."""
+    """Jobs whose directories may appear at the same time."""
     async with CiClient(service.url, busy_seconds=0) as client:
 
         async def refused(archive: Path) -> bool:

@@ -191,7 +191,7 @@ def _routed(network: ipaddress.IPv4Network) -> bool:
 
 @contextmanager
 def _cgroups() -> Iterator[None]:
-    """Mount control groups where nobody has, as in a machine without systemd."""
+    """Mount control groups where none are mounted, as in a machine without systemd."""
     if any(line.split()[2].startswith("cgroup") for line in Path("/proc/self/mounts").read_text().splitlines()):
         yield
         return

@@ -127,7 +127,7 @@ class WaitingRuntime:
         self.die(key)
 
     def die(self, key: WorkloadKey) -> None:
-        """End a workload, as somebody else might."""
+        """End a workload from outside."""
         if key in self.readers:
             os.close(self.readers.pop(key))
 

@@ -118,7 +118,7 @@ class Installation:
                 await asyncio.gather(task, return_exceptions=True)
 
     def is_locked(self) -> bool:
-        """Tell whether somebody is in the middle of writing to the database."""
+        """Return whether another connection is writing to the database."""
         with closing(sqlite3.connect(self.settings.db_path, timeout=0, isolation_level=None)) as database:
             try:
                 database.execute("BEGIN IMMEDIATE")
@@ -144,7 +144,7 @@ class Installation:
         return self.data.run(job.id, job.attempt).log.read_bytes()
 
     def says(self, job: Job, text: bytes) -> bool:
-        """Tell whether the job's log has this in it by now."""
+        """Return whether the job's log contains this."""
         return self.has_log(job) and text in self.log_of(job)
 
     def has_log(self, job: Job) -> bool:
@@ -227,7 +227,7 @@ async def leading(directory: Path) -> AsyncIterator[tuple[SQLiteJobRepository, L
     repository = SQLiteJobRepository(directory / "jobs.db")
     await repository.open()
     lease = await repository.acquire(this_process(), _SECONDS)
-    assert lease is not None, "nobody else leads"
+    assert lease is not None, "no other controller leads"
     yield repository, lease
     await repository.close()
 

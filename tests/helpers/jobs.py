@@ -49,7 +49,7 @@ class SetClock:
     async def asked_again(self) -> None:
         """Return once it has been asked several times more."""
         wanted = self._asked + 5
-        await eventually(lambda: self._asked >= wanted, "somebody asks for the time")
+        await eventually(lambda: self._asked >= wanted, "the clock is read")
 
 
 class SetUptime:

@@ -1,6 +1,6 @@
 """Every effect of a controller on the world, told as it happens: so that a test can record them, and end it at each.
 
-What counts as an effect is what is not known to be a read: a method that somebody adds to the repository, to a runtime
+What counts as an effect is what is not known to be a read: a method that is added to the repository, to a runtime
 or to the run directory's module is one without anybody saying so here.
 """
 

@@ -55,6 +55,6 @@ def but_for_its_path(job: Job) -> Job:
 
 
 async def is_over(installation: Installation, repository: SQLiteJobRepository, job_id: str, *endings: Ending) -> Job:
-    """The same, seen by nobody who leads."""
+    """The same, seen by a process that does not lead."""
     async with installation.runtime_of_its_own() as runtime:
         return await check_invariants(installation, repository, runtime, job_id, *endings)

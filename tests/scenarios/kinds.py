@@ -11,7 +11,7 @@ from tests.helpers.installation import Installation
 from tests.scenarios.invariants import Ending
 
 Visit = Callable[[Installation, SQLiteJobRepository, Job], Awaitable[None]]
-"""What somebody does to the job once its code is up."""
+"""What is done to the job once its code is up."""
 
 _ENDLESS = "trap 'echo term; exit 9' TERM; exec 2>/dev/null; echo up; while :; do sleep 0.05; done"
 _FAILING = ("echo begin; echo end", "echo second; exit 5")

@@ -1,6 +1,6 @@
 """kill -9 of the controller before and after each of its effects, for each kind of job.
 
-What the effects are, a clean run tells; so one that somebody adds is covered without being named here. To see one case
+What the effects are, a clean run tells; so one that is added is covered without being named here. To see one case
 by itself, give its point to crashing_controller.py.
 """
 
@@ -22,7 +22,7 @@ from tests.scenarios.invariants import Ending, check_invariants, is_over
 from tests.scenarios.kinds import KINDS, Kind, cancel
 
 VISIT = "the visit"
-"""Stands in a recording where somebody did something to the job."""
+"""Stands in a recording where something was done to the job."""
 
 AS_IT_GROWS = re.compile(r"(\.times|open lock)/(?!1/)")
 """Points that come as often as a log that grows is looked at, or a supervisor's end is waited for: one run has more of

@@ -1,4 +1,4 @@
-"""A deleted job goes with all that belongs to it, whoever dies in between; nothing else goes."""
+"""A deleted job goes with all that belongs to it, whichever process dies in between; nothing else goes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -96,7 +96,7 @@ async def test_the_removal_of_a_workload_survives_its_controller(installation: I
 
 
 async def test_deleted_the_moment_it_completed(installation: Installation, caplog: pytest.LogCaptureFixture) -> None:
-    """Its supervisor is clearing it meanwhile; that one finishes, and then the rest goes."""
+    """Its supervisor is clearing it at the same time; that one finishes, and then the rest goes."""
     async with installation.repository() as repository, installation.controller() as parts:
         for _ in range(5):
             job = await installation.submit("echo hello")
@@ -136,7 +136,7 @@ async def test_what_cannot_be_removed_holds_up_nothing_else(
 async def test_files_stay_while_the_engine_cannot_be_seen(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without its answer nobody knows whether a workload still writes there."""
+    """Without its answer it is not known whether a workload still writes there."""
     monkeypatch.setattr("ci_controller.gc.deleted_jobs.DeletedJobs.retry_seconds", 0.2)
     job = await finished(installation)
     async with installation.repository() as repository, installation.controller() as parts:

@@ -1,4 +1,4 @@
-"""Attempts of one job: as many as were asked for and no more, whoever dies; each with its own log and workspace."""
+"""Attempts of one job: as many as were asked for and no more, whatever dies; each with its own log and workspace."""
 
 import asyncio
 import hashlib
@@ -198,8 +198,13 @@ async def test_a_job_that_backs_off_starts_then_and_not_at_the_next_look(install
         job = await repository.update(job, lease, state=State.STARTING)
         ended = Attempt(number=1, conclusion=Conclusion.ERRORED, end_time=utc_now(), runtime=installation.runtime)
         then = utc_now() + timedelta(seconds=4)
-        anew: dict[str, Any] = {"state": State.QUEUED, "attempt": 2, "earlier_attempts": (ended,), "not_before": then}
-        await repository.update(job, lease, **anew)
+        requeued: dict[str, Any] = {
+            "state": State.QUEUED,
+            "attempt": 2,
+            "earlier_attempts": (ended,),
+            "not_before": then,
+        }
+        await repository.update(job, lease, **requeued)
         await repository.release(lease)
         async with installation.controller():
             again = await attempt_is(repository, job, 2, State.RUNNING, State.COMPLETED)

@@ -1,4 +1,4 @@
-"""Somebody sets the clock by hours, in either direction: no job ends, waits or starts because of it."""
+"""The clock is set by hours, in either direction: no job ends, waits or starts because of it."""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -63,7 +63,7 @@ async def stopped_at(installation: Installation, point: str) -> None:
     async with installation.repository() as repository, dying(installation, point, stop) as former:
         await former.stopped()
         if installation.is_locked():
-            # It stands in the middle of a commit, and nobody can write until it goes on: this is not what is tried.
+            # It is in the middle of a commit, and no other process can write until it goes on: another test has that.
             await stopped_at(installation.another("again"), point)
             return
         term = await present_term(repository)
@@ -95,7 +95,7 @@ async def present_term(repository: SQLiteJobRepository) -> int:
 
 
 async def leads_again(installation: Installation, repository: SQLiteJobRepository, former: Doomed, ended: Job) -> None:
-    """Check that a controller that stands by leads again when nobody else does, and clears up what it left itself."""
+    """Check that a controller that stands by leads again when no other does, and clears up what it left itself."""
     second = await installation.submit(*STEPS)
     async with installation.runtime_of_its_own() as runtime:
         await check_invariants(installation, repository, runtime, second.id, ENDING)

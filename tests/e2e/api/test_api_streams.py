@@ -1,4 +1,4 @@
-"""The stream of a job over HTTP: every byte once, whoever reads, whenever, however often cut."""
+"""The stream of a job over HTTP: every byte once, for every reader, at any time, however often cut."""
 
 import asyncio
 import hashlib

@@ -84,7 +84,7 @@ def test_a_step_without_a_name_is_called_by_its_number(
     assert re.search(rf"^{title}: +failed", capfdbinary.readouterr().out.decode(), re.MULTILINE)
 
 
-@pytest.mark.parametrize("error", [ServerUnreachable("nobody there"), ConnectionBroken("cut")])
+@pytest.mark.parametrize("error", [ServerUnreachable("no server there"), ConnectionBroken("cut")])
 def test_a_server_that_dies_between_two_events_changes_no_verdict(
     server: ScriptedServer,
     project: Path,

@@ -18,15 +18,15 @@ Capture = pytest.CaptureFixture[bytes]
 
 
 def test_what_every_job_waits_for_is_told_only_where_it_takes_long(server: ScriptedServer) -> None:
-    reason = {"code": "waiting_for_controller", "message": "nobody runs jobs"}
+    reason = {"code": "waiting_for_controller", "message": "no controller runs"}
     waiting = {"status": "queued", "reason": reason}
     brief = server.add(ScriptedJob(b"x", statuses=[waiting, {"status": "running", "reason": None}]))
     with started(server, "wait", "--all", brief.job_id) as process:
-        assert b"nobody runs jobs" not in process.communicate(timeout=PATIENCE)[1]
+        assert b"no controller runs" not in process.communicate(timeout=PATIENCE)[1]
     long = server.add(ScriptedJob(b"x", statuses=[waiting], hold_at=0))
     with started(server, "wait", "--all", long.job_id) as process:
         assert process.stderr is not None
-        wait_until(lambda: b"waiting: nobody runs jobs" in process.stderr.readline())  # type: ignore[union-attr]
+        wait_until(lambda: b"waiting: no controller runs" in process.stderr.readline())  # type: ignore[union-attr]
 
 
 def test_ctrl_c_detaches(server: ScriptedServer, project: Path) -> None:

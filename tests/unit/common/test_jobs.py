@@ -27,11 +27,11 @@ def a_job(state: State) -> Job:
 @pytest.mark.parametrize(("before", "after"), list(product(State, State)))
 def test_changes_keep_to_the_transitions(before: State, after: State) -> None:
     job = a_job(before)
-    anew = before in ACTIVE_STATES and after is State.QUEUED
+    requeued = before in ACTIVE_STATES and after is State.QUEUED
     if after == before or after in TRANSITIONS[before]:
-        assert job.with_changes(state=after, attempt=1 + anew).state is after
+        assert job.with_changes(state=after, attempt=1 + requeued).state is after
         with pytest.raises(ValueError, match="attempt"):
-            job.with_changes(state=after, attempt=2 - anew)
+            job.with_changes(state=after, attempt=2 - requeued)
     else:
         with pytest.raises(ValueError, match=f"from {before} to {after}"):
             job.with_changes(state=after)

@@ -44,9 +44,9 @@ async def test_of_an_earlier_attempt_nothing_is_written(
 ) -> None:
     repository, lease = led
     ended = Attempt(number=1, conclusion=Conclusion.FAILED, end_time=NOON)
-    anew: dict[str, Any] = {"state": State.QUEUED, "attempt": 2, "earlier_attempts": (ended,)}
+    requeued: dict[str, Any] = {"state": State.QUEUED, "attempt": 2, "earlier_attempts": (ended,)}
     job = await stored(led, State.STARTING)
-    job = await repository.update(job, lease, **anew, start_time=None, runtime=None)
+    job = await repository.update(job, lease, **requeued, start_time=None, runtime=None)
     job = await bring(repository, lease, job, next_state)
     await note_cleaned(job.as_of(1), JobWriter(repository, lease, utc_now), None)
     assert await repository.get(job.id) == job

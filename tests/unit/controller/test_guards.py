@@ -44,7 +44,7 @@ class Say:
 
     def check(self) -> None:
         if not self.leads:
-            raise LeadershipLost("somebody else leads")
+            raise LeadershipLost("another controller leads")
 
 
 def played_runtime() -> Any:
@@ -163,7 +163,7 @@ async def test_the_mark_at_a_gate_stays_where_the_lease_ends_before_it_is_remove
 async def test_a_term_is_not_over_while_it_changes_files(
     place: Place, monkeypatch: pytest.MonkeyPatch, change: str, file_work: str
 ) -> None:
-    """Whoever leads next, perhaps the same process, finds all that has been changed."""
+    """The next leader, perhaps the same process, finds all that has been changed."""
     place.say.leads = True
     begun, go_on = threading.Event(), threading.Event()
 

@@ -1,4 +1,4 @@
-"""Pulls: one per image, outside of slots, ended when nobody waits for them any more."""
+"""Pulls: one per image, outside of slots, ended when no job waits for them any more."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -61,7 +61,7 @@ async def test_what_is_not_to_be_had_is_said_to_everybody_who_waits(setup: Setup
         with pytest.raises(ImageNotFound, match="no such image"):
             await setup.images.is_ready("wrong")
     setup.images.forget_all_but(())
-    assert not await setup.images.is_ready("wrong"), "a later job tries anew"
+    assert not await setup.images.is_ready("wrong"), "a later job tries again"
 
 
 async def test_a_passing_failure_is_tried_three_times(setup: Setup) -> None:

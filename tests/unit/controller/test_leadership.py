@@ -80,9 +80,9 @@ class Relayed:
         self.looks = 0
 
     async def looked_at(self) -> None:
-        """Return once somebody has looked who began to after this call."""
+        """Return once a look that began after this call has ended."""
         wanted = self.looks + 2
-        await eventually(lambda: self.looks >= wanted, "somebody waits for the lease")
+        await eventually(lambda: self.looks >= wanted, "a controller waits for the lease")
 
     async def lease_state(self) -> LeaseState | None:
         self.looks += 1
@@ -131,7 +131,7 @@ async def test_a_leader_that_was_stopped_for_longer_than_its_lease_knows_at_once
 async def test_a_lease_counts_from_before_it_was_asked_for(
     repository: SQLiteJobRepository, leader: Callable[..., Leader]
 ) -> None:
-    """Whoever waits counts from when the renewal was seen, which is later: so there is no moment with two leaders."""
+    """The waiting controller counts from when the renewal was seen, which is later: there are never two leaders."""
     uptime, leases = SetUptime(), Relayed(repository)
 
     def answer_is_slow() -> None:
@@ -170,7 +170,7 @@ async def test_a_lease_that_is_not_renewed_runs_out_by_the_uptime_of_whoever_wai
 async def test_a_leader_that_could_neither_renew_nor_release_leads_again_as_soon_as_it_can(
     repository: SQLiteJobRepository, leader: Callable[..., Leader]
 ) -> None:
-    """Nobody has to wait for one's own lease, which would be for as long as it lasts."""
+    """A controller does not wait for its own lease, which would be for as long as it lasts."""
     uptime, leases = SetUptime(), Relayed(repository)
     first = leader(uptime, leases)
     await first.leads()

@@ -88,7 +88,7 @@ def test_every_step_keeps_the_rules(j: Job, s: Observation, after: float, limits
     if isinstance(action, Prepare | Start | MarkRunning):
         assert not any((s.started, s.finished, s.exit)), "what may have begun is not begun again"
     if isinstance(action, ReleaseGate):
-        assert s.phase in (WorkloadPhase.AT_GATE, WorkloadPhase.BOOTING), "nobody else waits for it, or is about to"
+        assert s.phase in (WorkloadPhase.AT_GATE, WorkloadPhase.BOOTING), "it waits at its gate, or is about to"
     if isinstance(action, Stop):
         assert j.stop_code is not None or s.exit is not None, (
             "a stop is written down first, if not by the job's own end"

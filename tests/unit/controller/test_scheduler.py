@@ -140,8 +140,8 @@ async def test_a_job_that_backs_off_starts_when_its_time_has_come(queue: Queue, 
     await queue.turn()
     ended = Attempt(number=1, conclusion=Conclusion.FAILED, end_time=utc_now())
     not_before = utc_now() + timedelta(seconds=seconds)
-    anew: dict[str, Any] = {"state": State.QUEUED, "attempt": 2, "earlier_attempts": (ended,), "runtime": None}
-    await queue.writer.write(await queue.job(job_id), **anew, not_before=not_before)
+    requeued: dict[str, Any] = {"state": State.QUEUED, "attempt": 2, "earlier_attempts": (ended,), "runtime": None}
+    await queue.writer.write(await queue.job(job_id), **requeued, not_before=not_before)
     other = await queue.add()
     assert await queue.turn() == ([job_id, other] if starts else [other])
     assert (await queue.job(job_id)).not_before == (None if starts else not_before)

@@ -233,7 +233,7 @@ def test_a_stop_between_two_steps_stops_the_rest(of: MakeRun) -> None:
     os.close(lifeline)
     mark_stopping(one.run)
     os.killpg(process.pid, signal.SIGTERM)
-    # The signal may end the waiting by itself, and then nobody comes to write.
+    # The signal may end the waiting by itself, and then no controller comes to write.
     with open(os.open(one.run.steps, os.O_RDONLY | os.O_NONBLOCK), "rb") as remaining:
         assert one.end() == 143
         assert b'"step":1' not in remaining.read()

@@ -113,7 +113,7 @@ async def test_a_full_disk_is_unavailable_until_there_is_room(path: Path) -> Non
 
 
 async def test_a_file_that_is_no_database_is_unavailable(path: Path) -> None:
-    path.write_text("This is a letter, and a long one, to whoever opens it." * 100)
+    path.write_text("This is a letter, and a long one, to the one who opens it." * 100)
     with pytest.raises(Unavailable, match=f"{path}.*not a database"):
         await SQLiteJobRepository(path).open()
 

@@ -1,4 +1,4 @@
-"""The schema keeps the invariants by itself, whoever writes."""
+"""The schema keeps the invariants by itself, whichever process writes."""
 
 import re
 import sqlite3
@@ -65,9 +65,9 @@ def change(connection: sqlite3.Connection, job_id: str, **columns: Any) -> None:
 @pytest.mark.parametrize(("before", "after"), list(product(State, State)))
 def test_transitions_are_those_of_the_table(connection: sqlite3.Connection, before: State, after: State) -> None:
     job_id = insert(connection, state=before, **WHOLE[before], max_attempts=2)
-    anew = {"attempt": 2, "earlier_attempts": "[{}]"} if before in ACTIVE_STATES and after is State.QUEUED else {}
+    requeued = {"attempt": 2, "earlier_attempts": "[{}]"} if before in ACTIVE_STATES and after is State.QUEUED else {}
     if after == before or after in TRANSITIONS[before]:
-        change(connection, job_id, state=after, **WHOLE[after], **anew)
+        change(connection, job_id, state=after, **WHOLE[after], **requeued)
     else:
         with pytest.raises(sqlite3.IntegrityError, match="jobs_transitions"):
             change(connection, job_id, state=after, **WHOLE[after])
@@ -245,7 +245,7 @@ RECURRING = {
     "the next removals": queries.LIST_REMOVALS,
     "deletion": queries.DELETE_JOBS_AS_LEADER,
 }
-"""What is asked again and again, or whenever somebody starts something."""
+"""What is asked again and again, or whenever something starts."""
 
 
 @pytest.mark.parametrize("query", RECURRING.values(), ids=RECURRING)

@@ -25,7 +25,7 @@ JOB = Job(id="job", type="container", state=State.RUNNING, submit_time=NOON, sta
 
 
 class OneJob:
-    """A database with one job, and whoever follows it."""
+    """A database with one job, and its readers."""
 
     def __init__(self) -> None:
         self.job = JOB

@@ -21,7 +21,7 @@ awkward = st.lists(
 @given(awkward, st.lists(st.integers(1, 9), max_size=50))
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_reading_gives_the_same_text_and_the_exact_bytes(log: bytes, sizes: list[int]) -> None:
-    """Whoever reads in steps of any size, starting each at the end of the last piece, has what one look has."""
+    """A reader that reads in steps of any size, starting each at the end of the last piece, has what one look has."""
     position, text, exact = 0, "", b""
     reach = iter(sizes)
     while position < len(log):

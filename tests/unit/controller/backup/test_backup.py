@@ -56,7 +56,7 @@ async def test_an_installation_that_is_restored_is_another_one(place: Place, tar
         installation = await repository.installation()
         assert installation.id == done.installation_id != (await place.repository.installation()).id
         assert installation.data_path == str(settings.data_path)
-        assert await repository.acquire(this_process(), 10) is not None, "nobody leads"
+        assert await repository.acquire(this_process(), 10) is not None, "no controller leads"
 
 
 async def test_what_had_not_completed_is_ended_and_says_why(place: Place, target: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from tests.unit.controller.backup.backups import Place, quiet, restored
 
 
 async def test_commits_go_on_while_the_database_is_copied(place: Place, target: Path, monkeypatch: Any) -> None:
-    """And none of them makes the copying begin anew, or gets into the copy."""
+    """And none of them makes the copying begin again, or gets into the copy."""
     for _ in range(40):
         await place.job(State.QUEUED, upload=None)
     monkeypatch.setattr("ci_persistence.sqlite.copies._PAGES_AT_ONCE", 1)

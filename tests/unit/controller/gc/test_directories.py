@@ -22,13 +22,13 @@ async def test_what_attempts_that_have_ended_left_is_cleared(tmp_path: Path) -> 
             for number in range(1, attempts):
                 job = await bring(repository, lease, job, State.RUNNING)
                 ended = Attempt(number=number, conclusion=Conclusion.FAILED, end_time=NOON)
-                anew: dict[str, Any] = {
+                requeued: dict[str, Any] = {
                     "state": State.QUEUED,
                     "start_time": None,
                     "runtime": None,
                     "attempt": number + 1,
                 }
-                job = await repository.update(job, lease, **anew, earlier_attempts=(*job.earlier_attempts, ended))
+                job = await repository.update(job, lease, **requeued, earlier_attempts=(*job.earlier_attempts, ended))
             return await bring(repository, lease, job, state)
 
         again = await stored(State.QUEUED, attempts=3)
