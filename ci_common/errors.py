@@ -1,52 +1,21 @@
-"""The errors that the product raises on purpose.
+"""The errors that the product raises on purpose, each with its meaning.
 
-CiError
-├── RequestError              the request cannot be carried out; `status` and `code` go to the client
-│   ├── InvalidRequest        400  a field is missing, unknown or has the wrong form
-│   ├── InvalidHttp           400  the request is not valid HTTP, or does not have exactly one Host
-│   ├── InvalidUpload         400  the uploaded file is not a zip archive that can be unpacked safely
-│   ├── UnrecognisedProject   400  nothing in the project or the request says how to run it
-│   ├── TooLarge              413  a body, an upload or what it unpacks to exceeds a limit
-│   ├── UrlTooLong            414  the URL is too long
-│   ├── HeadersTooLarge       431  the headers are too long or too many
-│   ├── RequestStalled        408  the headers or the body arrive too slowly
-│   ├── MisdirectedRequest    421  the request is for a host that this server does not serve
-│   ├── CrossSite             403  a page of another web site sent the request
-│   ├── ScopeMissing          403  the sender does not have the scope that the endpoint needs
-│   ├── JobNotFound           404  no job has this id
-│   ├── AttemptNotFound       404  the job has no such attempt
-│   ├── JobAlreadyCompleted   409  the job has completed, so it cannot be cancelled
-│   ├── NotRetryable          409  the job has not completed, or its upload is gone
-│   ├── QueueFull             429  the queue is full
-│   ├── TooManyConnections    503  the server has no connection left
-│   ├── TooManyUploads        503  the server receives no further upload at once
-│   ├── DiskLow               503  the disk has less free space than must stay free
-│   └── Unavailable           503  the server is shutting down, or its database or disk fails
-│       └── DatabaseUnavailable    the database cannot be used
-│           ├── NoRoom             the disk of the database is full
-│           └── Locked             another program keeps the database locked
-├── StaleWrite                a compare-and-set write found another version of the row
-│   └── LeadershipLost        this controller does not lead any more, or cannot be sure that it does
-└── RuntimeFault              a runtime (Docker, processes) reported a failure
-    ├── RuntimeUnavailable    the runtime cannot be reached: nothing is known about any container; try again
-    ├── ImageFault            the image is not available
-    │   ├── ImageNotFound     neither this machine nor the registry has the image, or the registry denies it
-    │   ├── ImageInvalid      the text is not an image reference
-    │   └── ImagePullFailed   the registry could not be reached or broke off; another attempt may succeed
-    └── StartFault            the container cannot be created or started, and another attempt will not help
-        ├── ImageWithoutShell the image has no /bin/sh
-        └── LimitUnenforceable   the runtime or the kernel cannot enforce a limit of the job
+The main kinds are `RequestError`, whose `status` and `code` go to the client, with `Unavailable` below it, and
+`StaleWrite` for a compare-and-set write that found another version of the row. Failures of an engine are in
+`ci_common.runtime_faults`, refusals by the HTTP layer in `ci_server.http.refusals`.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
-from ci_common.jobs import ReasonCode
-
 
 class CiError(Exception):
     """The base of all errors that the product raises on purpose."""
+
+
+class SettingsError(CiError):
+    """An environment variable has an unusable value. The message names each of them, and what would be right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +51,20 @@ class InvalidRequest(RequestError):
     """A field is missing, unknown or has the wrong form."""
 
 
-class InvalidHttp(RequestError):
-    """The request is not valid HTTP, or does not have exactly one usable Host."""
+class InputMissing(RequestError):
+    """The upload has no file that matches a pattern of its setup's inputs, or of the key of a cache."""
 
-    code = "invalid_http"
-    title = "The request is not valid HTTP"
+    status = 409
+    code = "input_missing"
+    title = "The upload does not have the files that its setup or a cache names"
+
+
+class CacheConflict(RequestError):
+    """A cache cannot be used in this job: another one has its files, or its key needs what the job does not have."""
+
+    status = 409
+    code = "cache_conflict"
+    title = "A cache cannot be used in this job"
 
 
 class InvalidUpload(RequestError):
@@ -111,60 +89,36 @@ class TooLarge(RequestError):
     title = "Over a limit"
 
 
-class UrlTooLong(RequestError):
-    """The URL is longer than the server accepts."""
-
-    status = 414
-    code = "url_too_long"
-    title = "The URL is too long"
-
-
-class HeadersTooLarge(RequestError):
-    """The headers are more, or longer, than the server accepts."""
-
-    status = 431
-    code = "headers_too_large"
-    title = "The headers are too large"
-
-
-class MisdirectedRequest(RequestError):
-    """The request is for a host that this server does not serve, as a browser sends it after DNS rebinding."""
-
-    status = 421
-    code = "misdirected_request"
-    title = "The request is for another host"
-
-
-class RequestStalled(RequestError):
-    """The client sends its request too slowly."""
-
-    status = 408
-    code = "request_timeout"
-    title = "The request did not arrive in time"
-
-
-class CrossSite(RequestError):
-    """A browser sent the request for a page of another web site, which must not change anything here."""
-
-    status = 403
-    code = "cross_site"
-    title = "Requests from other web sites are refused"
-
-
-class ScopeMissing(RequestError):
-    """The sender of the request does not have the scope that the endpoint needs."""
-
-    status = 403
-    code = "scope_missing"
-    title = "The request needs a permission that its sender does not have"
-
-
 class JobNotFound(RequestError):
     """No job has this id."""
 
     status = 404
     code = "job_not_found"
     title = "No such job"
+
+
+class EnvironmentNotFound(RequestError):
+    """No prepared environment has this key."""
+
+    status = 404
+    code = "environment_not_found"
+    title = "No such environment"
+
+
+class CacheNotFound(RequestError):
+    """No cache has this id."""
+
+    status = 404
+    code = "cache_not_found"
+    title = "No such cache"
+
+
+class ArtifactNotFound(RequestError):
+    """The job has no artifact at this path, or it has expired."""
+
+    status = 404
+    code = "artifact_not_found"
+    title = "No such artifact"
 
 
 class AttemptNotFound(RequestError):
@@ -175,6 +129,14 @@ class AttemptNotFound(RequestError):
     title = "No such attempt"
 
 
+class CaseNotFound(RequestError):
+    """The job has no such test."""
+
+    status = 404
+    code = "test_not_found"
+    title = "No such test"
+
+
 class JobAlreadyCompleted(RequestError):
     """The job has completed, so it cannot be cancelled."""
 
@@ -183,12 +145,52 @@ class JobAlreadyCompleted(RequestError):
     title = "The job has already completed"
 
 
+class ServiceNotFound(RequestError):
+    """The job has no service of this name."""
+
+    status = 404
+    code = "service_not_found"
+    title = "No such service"
+
+
 class NotRetryable(RequestError):
     """The job cannot be submitted again: it has not completed, or its upload is gone."""
 
     status = 409
     code = "not_retryable"
     title = "The job cannot be retried"
+
+
+class NotVerifiable(RequestError):
+    """The setup of the job cannot be run again: it has none, or its upload is gone."""
+
+    status = 409
+    code = "not_verifiable"
+    title = "The setup of the job cannot be verified"
+
+
+class UploadNotFound(RequestError):
+    """No upload is being received under this id."""
+
+    status = 404
+    code = "upload_not_found"
+    title = "No such upload"
+
+
+class UploadConflict(RequestError):
+    """The upload is not as far as the request says, or another request writes to it."""
+
+    status = 409
+    code = "upload_conflict"
+    title = "The upload cannot go on with this request"
+
+
+class UploadBaseGone(RequestError):
+    """The server does not have the upload that a manifest is based on."""
+
+    status = 409
+    code = "upload_base_gone"
+    title = "The manifest's base is not here"
 
 
 class QueueFull(RequestError):
@@ -203,15 +205,6 @@ class QueueFull(RequestError):
     def beyond(cls, limit: int) -> Self:
         """Return the error for a queue with a limit of `limit` jobs."""
         return cls(f"{limit} jobs are queued already, and no more are accepted; try again later (MAX_QUEUED)")
-
-
-class TooManyConnections(RequestError):
-    """The server has as many open connections as it accepts at once."""
-
-    status = 503
-    code = "too_many_connections"
-    title = "Too many connections are open"
-    retry_after = 5
 
 
 class TooManyUploads(RequestError):
@@ -246,6 +239,19 @@ class DiskLow(RequestError):
         return str(self).replace(f"the disk of {self.path}", "the server's disk", 1)
 
 
+class FilesElsewhere(RequestError):
+    """The request needs files, and they are on another host."""
+
+    status = 503
+    code = "files_elsewhere"
+    title = "The files are on another host"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this server does not have the files of jobs: send the request to the one on the host that has them"
+        )
+
+
 class Unavailable(RequestError):
     """The server is shutting down, or its database or disk fails."""
 
@@ -256,27 +262,21 @@ class Unavailable(RequestError):
 
 
 class DatabaseUnavailable(Unavailable):
-    """The database cannot be used. `str()`, which goes to the log, names its path and the error of SQLite."""
+    """The database cannot be used. `str()`, which goes to the log, names it and its error."""
 
-    @property
-    def detail(self) -> str:
-        return "the server's database cannot be used at present; the server's log says why"
+    detail = "the server's database cannot be used at present; the server's log says why"
 
 
 class NoRoom(DatabaseUnavailable):
     """The disk of the database is full."""
 
-    @property
-    def detail(self) -> str:
-        return "the disk that holds the server's database is full; try again once there is room"
+    detail = "the disk that holds the server's database is full; try again once there is room"
 
 
 class Locked(DatabaseUnavailable):
     """Another program keeps the database locked; try again when it is done."""
 
-    @property
-    def detail(self) -> str:
-        return "another program keeps the server's database locked; try again once it is done"
+    detail = "another program keeps the server's database locked; try again once it is done"
 
 
 class StaleWrite(CiError):
@@ -285,55 +285,3 @@ class StaleWrite(CiError):
 
 class LeadershipLost(StaleWrite):
     """This controller does not lead any more, or cannot be sure that it does, so it must not change anything."""
-
-
-class RuntimeFault(CiError):
-    """A runtime reported a failure. A job that ends because of it gets `reason_code` as its reason."""
-
-    reason_code: ClassVar[ReasonCode] = ReasonCode.INTERNAL_ERROR
-
-
-class RuntimeUnavailable(RuntimeFault):
-    """The runtime cannot be reached. Nothing is known about any container; try again later."""
-
-    reason_code = ReasonCode.ENGINE_UNAVAILABLE
-
-
-class ImageFault(RuntimeFault):
-    """The image is not available."""
-
-
-class ImageNotFound(ImageFault):
-    """Neither this machine nor the registry has the image, or the registry denies it."""
-
-    reason_code = ReasonCode.IMAGE_NOT_FOUND
-
-
-class ImageInvalid(ImageFault):
-    """The text is not an image reference."""
-
-    reason_code = ReasonCode.IMAGE_INVALID
-
-
-class ImagePullFailed(ImageFault):
-    """The registry could not be reached, or broke off. Another attempt may succeed."""
-
-    reason_code = ReasonCode.IMAGE_PULL_FAILED
-
-
-class StartFault(RuntimeFault):
-    """The container cannot be created or started, and another attempt will not help."""
-
-    reason_code = ReasonCode.START_FAILED
-
-
-class ImageWithoutShell(StartFault):
-    """The image has no /bin/sh, which the script of every job needs."""
-
-    reason_code = ReasonCode.IMAGE_WITHOUT_SHELL
-
-
-class LimitUnenforceable(StartFault):
-    """The runtime or the kernel cannot enforce a limit of the job."""
-
-    reason_code = ReasonCode.LIMIT_UNENFORCEABLE

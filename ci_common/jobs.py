@@ -12,6 +12,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from ci_common.attempts.outcomes import Client, ResourceUse, Results, UsedImage
+from ci_common.attempts.parts import JobArtifacts, JobCache, JobEnvironment, StartWay, StepResult
+from ci_common.attempts.testing import CaseSummary
+
+WITHOUT_CONTAINER = "process"
+"""The runtime that runs jobs as processes, which have neither image nor container."""
+
 
 class State(StrEnum):
     """The stored state of a job, and how the controller moves the job on. The API moves no job."""
@@ -62,9 +69,11 @@ class ReasonCode(StrEnum):
     WAITING_FOR_SLOT = "waiting_for_slot"
     WAITING_FOR_DISK = "waiting_for_disk"
     PULLING_IMAGE = "pulling_image"
+    PREPARING_ENVIRONMENT = "preparing_environment"
     BACKING_OFF = "backing_off"
     ENGINE_UNAVAILABLE = "engine_unavailable"
     STARTING = "starting"
+    WAITING_FOR_SERVICES = "waiting_for_services"
 
     EXIT_CODE = "exit_code"
     CANCELLED = "cancelled"
@@ -79,6 +88,7 @@ class ReasonCode(StrEnum):
     IMAGE_WITHOUT_SHELL = "image_without_shell"
     CONTAINER_LOST = "container_lost"
     START_FAILED = "start_failed"
+    SERVICE_FAILED = "service_failed"
     LIMIT_UNENFORCEABLE = "limit_unenforceable"
     OUT_OF_MEMORY = "out_of_memory"
     DISK_FULL = "disk_full"
@@ -93,6 +103,7 @@ STOP_CONCLUSIONS: dict[ReasonCode, Conclusion] = {
     ReasonCode.NO_OUTPUT: Conclusion.TIMED_OUT,
     ReasonCode.LOG_LIMIT: Conclusion.ERRORED,
     ReasonCode.WORKSPACE_LIMIT: Conclusion.ERRORED,
+    ReasonCode.SERVICE_FAILED: Conclusion.ERRORED,
 }
 """The reasons for which the controller stops a running job, and the conclusions they lead to."""
 
@@ -103,38 +114,6 @@ class Reason:
 
     code: ReasonCode
     message: str
-
-
-class StartWay(StrEnum):
-    """How an attempt got its container or process."""
-
-    WARM = "warm"
-    """It claimed a warm container."""
-    COLD = "cold"
-    """A new container was created."""
-    PULL = "pull"
-    """The image was pulled, and then a container was created."""
-
-
-class StepStatus(StrEnum):
-    """The status of one step. A step that has not begun has no `StepResult`."""
-
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class StepResult:
-    """One step of an attempt that has begun."""
-
-    name: str
-    status: StepStatus
-    start_time: datetime
-    log_offset: int
-    """Byte offset of the step's output in the log."""
-    exit_code: int | None = None
-    end_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,10 +129,17 @@ class Attempt:
     start_time: datetime | None = None
     runtime: str | None = None
     start_way: StartWay | None = None
+    environment: JobEnvironment | None = None
+    caches: tuple[JobCache, ...] = ()
+    artifacts: JobArtifacts | None = None
     trace: dict[str, int] = field(default_factory=dict)
     steps: tuple[StepResult, ...] = ()
     log_bytes: int = 0
     log_sha256: str = ""
+    tests: CaseSummary | None = None
+    results: Results = field(default_factory=Results)
+    resources: ResourceUse | None = None
+    used_image: UsedImage | None = None
 
 
 _ATTEMPT_FIELDS = tuple(field.name for field in fields(Attempt) if field.name != "number")
@@ -174,11 +160,15 @@ class NewJob:
     image: str | None = None
     """The image in the plan; None for types without a workload."""
     has_upload: bool = False
+    owner: str = "local"
+    """The name of the identity that submitted the job."""
     priority: int = 0
     project: str | None = None
     labels: dict[str, str] = field(default_factory=dict)
     max_attempts: int = 1
     retry_of: str | None = None
+    client: Client | None = None
+    """Where the submission came from; None for jobs whose submission did not say."""
     arrival: dict[str, int] = field(default_factory=dict)
     """When the submission passed its milestones (`ci_common.times`), in microseconds since 1970 UTC."""
 
@@ -212,6 +202,12 @@ class Job(NewJob):
     """The runtime of the job: `docker`, `process` or `builtin` (types without a workload); None while queued."""
     start_way: StartWay | None = None
     """How the attempt got its container or process; None until that is known, and for types without a workload."""
+    environment: JobEnvironment | None = None
+    """The prepared environment of the attempt; None for jobs without a setup, and until the attempt starts."""
+    caches: tuple[JobCache, ...] = ()
+    """What became of the caches of the attempt; empty until it has ended."""
+    artifacts: JobArtifacts | None = None
+    """The files that are kept of the attempt; None until it has ended, and for a job that keeps none."""
     trace: dict[str, int] = field(default_factory=dict)
     """When the attempt passed its milestones (`ci_common.times`), in microseconds since 1970 UTC."""
     stop_code: ReasonCode | None = None
@@ -227,6 +223,14 @@ class Job(NewJob):
     steps: tuple[StepResult, ...] = ()
     log_bytes: int | None = None
     log_sha256: str | None = None
+    tests: CaseSummary | None = None
+    """What the tests of the attempt came to; None without a report, and until it has ended."""
+    results: Results = field(default_factory=Results)
+    """What the attempt said about itself; empty until it has ended."""
+    resources: ResourceUse | None = None
+    """What the attempt used; None until it has ended, and for types without a workload."""
+    used_image: UsedImage | None = None
+    """The image that the attempt ran in; None until it has ended, and where there is no image."""
     earlier_attempts: tuple[Attempt, ...] = ()
     """The attempts before the current one, in order."""
 

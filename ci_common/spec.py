@@ -5,57 +5,33 @@ wins over `ci.yaml`, which wins over the defaults. The server resolves them into
 the job, so that later changes of defaults do not affect it.
 """
 
-import re
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     FailFast,
     Field,
     GetJsonSchemaHandler,
-    WithJsonSchema,
     field_validator,
     model_validator,
 )
 from pydantic_core import CoreSchema
 
+from ci_common.environments import OptionalSetup, PlannedSetup
 from ci_common.jobs import Conclusion
 from ci_common.parsing.input_schema import one_or_several
-from ci_common.parsing.models import MAX_ERRORS, Place, StrictModel, at_most, refused
-from ci_common.parsing.text import check_text, shown
-from ci_common.parsing.values import (
-    TEXT_PATTERN,
-    ByteSize,
-    Duration,
-    Integer,
-    Line,
-    Number,
-    StopGrace,
-    Text,
-    check_argument,
-    check_variable,
-)
+from ci_common.parsing.models import StrictModel, at_most
+from ci_common.parsing.text import shown
+from ci_common.parsing.values import ByteSize, Duration, Integer, Line, StopGrace, Text
+from ci_common.spec_parts.artifacts import ArtifactGroups, PlannedArtifacts
+from ci_common.spec_parts.caches import Caches, PlannedCache
+from ci_common.spec_parts.reports import PlannedReports, Reports
+from ci_common.spec_parts.services import Service, Services
+from ci_common.spec_parts.values import FILLED_TEXT, Command, ImageReference, KernelLimits, Variables
 
-_IMAGE = re.compile(
-    r"(?:(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?"
-    r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*)*"
-    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
-)
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_RESERVED_VARIABLES = re.compile(r"__ci_.*")
 _RETRIED: Final = (Conclusion.FAILED, Conclusion.ERRORED, Conclusion.TIMED_OUT)
-
-
-def _check_image(text: str) -> str:
-    if len(text) > 512 or not _IMAGE.fullmatch(text):
-        raise ValueError(
-            f"{shown(text)} is not an image reference; write it as in python:3.12-slim, "
-            "ghcr.io/owner/name:tag or name@sha256:<64 hexadecimal digits>"
-        )
-    return text
 
 
 def _check_retried(value: object) -> object:
@@ -68,55 +44,6 @@ def _check_retried(value: object) -> object:
 
 def _listed(names: tuple[str, ...]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
-
-
-def _as_text(value: object) -> str:
-    """Return the value as text. JSON may have numbers where people mean text; YAML keeps the text as written."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and shown(value) == repr(value):
-        return repr(value)
-    if not isinstance(value, str):
-        raise ValueError(f"{shown(value)} is not text; write it in quotes")
-    return check_text(str(value))
-
-
-def _check_variables(value: object) -> object:
-    if not isinstance(value, dict):
-        return value
-    texts: dict[Any, str] = {}
-    found: list[tuple[Place, str]] = []
-    for name, given in value.items():
-        try:
-            texts[name] = _as_text(given)
-            check_variable(str(name), texts[name])
-        except ValueError as exc:
-            found.append(((str(name),), str(exc)))
-            if len(found) == MAX_ERRORS:
-                break
-    if found:
-        raise refused(found)
-    return texts
-
-
-def _check_command(value: object) -> object:
-    if isinstance(value, str):
-        words = [value]
-        check_text(value)
-    elif isinstance(value, list | tuple):
-        words = list(value)
-        for number, word in enumerate(words):
-            try:
-                if not isinstance(word, str):
-                    raise ValueError(f"{shown(word)} is not text; write it in quotes")
-                check_argument(check_text(word))
-            except ValueError as exc:
-                raise refused([((number,), str(exc))]) from None
-    elif value is None:
-        return None
-    else:
-        raise ValueError(f"{shown(value)} is neither text nor a list of texts")
-    if not words or not words[0]:
-        raise ValueError("the command is empty; give shell text, or a program and its arguments")
-    return value
 
 
 MAX_ATTEMPTS = 100
@@ -133,48 +60,28 @@ Labels = Annotated[
     Field(json_schema_extra={"additionalProperties": False, "maxProperties": 64}),
 ]
 
-ImageReference = Annotated[
-    str, AfterValidator(_check_image), Field(json_schema_extra={"pattern": f"^{_IMAGE.pattern}$", "maxLength": 512})
-]
-Command = Annotated[
-    str | list[str],
-    BeforeValidator(_check_command),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "minLength": 1, "pattern": TEXT_PATTERN},
-                {
-                    "type": "array",
-                    "prefixItems": [{"type": "string", "minLength": 1, "pattern": TEXT_PATTERN}],
-                    "items": {"type": "string", "pattern": TEXT_PATTERN},
-                    "minItems": 1,
-                },
-            ]
-        }
-    ),
-]
-Variables = Annotated[
-    dict[str, str],
-    BeforeValidator(_check_variables),
-    WithJsonSchema(
-        {
-            "type": "object",
-            "patternProperties": {
-                "^(?!__ci_)[A-Za-z_][A-Za-z0-9_]*$": {
-                    "anyOf": [{"type": "string", "pattern": TEXT_PATTERN}, {"type": "number"}]
-                }
-            },
-            "additionalProperties": False,
-        }
-    ),
-]
+
+StepCondition = Literal["success", "failure", "always"]
 
 
 class Step(StrictModel):
     """One step: shell text, run by /bin/sh, stopping at the first command that fails (`set -e`)."""
 
-    name: Name | None = None
-    run: Annotated[Text, Field(min_length=1)]
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
+
+    name: Name | None = Field(None, description="by default `step` and its number")
+    run: Annotated[Text, Field(min_length=1, description="shell text, which stops at the first command that fails")]
+    condition: StepCondition = Field(
+        "success",
+        alias="if",
+        description="after which outcome of the steps before it runs: `success`, `failure`, `always`",
+    )
+    continue_on_error: bool = Field(False, description="true: the job goes on, and may succeed, if this step fails")
+    timeout: Duration | None = Field(None, description="seconds after which the step is ended, and has failed")
+    working_directory: Annotated[Text, Field(min_length=1)] | None = Field(
+        None, description="where it runs, from the project's directory"
+    )
+    env: Variables = Field(default_factory=dict, description="variables for this step, over those of the job")
 
     @model_validator(mode="before")
     @classmethod
@@ -189,16 +96,12 @@ class Step(StrictModel):
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         described = handler.resolve_ref_schema(handler(schema))
-        text = {"type": "string", "minLength": 1, "pattern": TEXT_PATTERN}
-        return {"anyOf": [text, described], "title": "Step"}
+        return {"anyOf": [FILLED_TEXT, described], "title": "Step"}
 
 
-class Limits(StrictModel):
+class Limits(KernelLimits):
     """The limits of a job; None means no limit."""
 
-    cpus: Number | None = Field(None, gt=0, le=1024, description="processors, fractions allowed")
-    memory: ByteSize | None = Field(None, description="bytes of memory, as in 512m")
-    pids: Integer | None = Field(None, gt=0, lt=2**63, description="processes and threads at once")
     log: ByteSize | None = Field(None, description="bytes of its log, as in 100m")
     workspace: ByteSize | None = Field(None, description="bytes of its workspace on disk, as in 10g")
 
@@ -235,30 +138,34 @@ class Retry(StrictModel):
 class Spec(StrictModel):
     """What to run, and how. Every field may be left out."""
 
-    image: ImageReference | None = None
+    image: ImageReference | None = Field(None, description="the image that the job's container is made from")
     command: Command | None = Field(None, description="shell text, or a program and its arguments; instead of `steps`")
-    steps: Annotated[list[Step], at_most(100), Field(min_length=1, json_schema_extra={"maxItems": 100})] | None = None
-    env: Variables = Field(default_factory=dict)
+    steps: Annotated[list[Step], at_most(100), Field(min_length=1, json_schema_extra={"maxItems": 100})] | None = Field(
+        None, description="what runs, one after the other in one container"
+    )
+    setup: OptionalSetup = Field(None, description="what the steps need, kept for later jobs as a prepared environment")
+    fresh: bool | None = Field(None, description="true: run the setup again, although there is a prepared environment")
+    installer: Literal["auto", "uv", "pip"] | None = Field(
+        None,
+        description="how the shell function `ci_install` of the setup and the steps installs Python packages: `auto` "
+        "uses uv where it gives what pip would, and else pip",
+    )
+    env: Variables = Field(default_factory=dict, description="variables of the job, by name")
     timeout: Duration | None = Field(None, description="seconds from the start of the job's own code")
     no_output_timeout: Duration | None = Field(None, description="seconds without any output")
     stop_grace: StopGrace | None = Field(None, description="seconds from SIGTERM to SIGKILL where the job is stopped")
-    limits: Limits = Limits()
-    retry: Retry = Retry()
-    network: bool | None = Field(None, description="false: no network at all")
-    priority: Priority | None = None
-    project: Name | None = None
-    labels: Labels = Field(default_factory=dict)
-
-    @field_validator("env")
-    @classmethod
-    def _exportable(cls, value: dict[str, str]) -> dict[str, str]:
-        for name in value:
-            if not _VARIABLE.fullmatch(name) or _RESERVED_VARIABLES.fullmatch(name):
-                raise ValueError(
-                    f"{shown(name)} is not a variable a shell can export; use letters, digits and _, "
-                    "not starting with a digit or __ci_"
-                )
-        return value
+    limits: Limits = Field(Limits(), description="the most that the job may use")
+    services: Services = Field(default_factory=dict, description="containers beside the job, by name")
+    cache: Caches | None = Field(None, description="files that the job leaves for later jobs, found by a key")
+    reports: Reports | None = Field(None, description="files that the job leaves as reports of its tests and coverage")
+    artifacts: ArtifactGroups | None = Field(
+        None, description="files that are kept once the job has ended: patterns, or objects with `paths`"
+    )
+    retry: Retry = Field(Retry(), description="whether another attempt follows one that did not succeed")
+    network: bool | None = Field(None, description="false: no network at all, but for its services")
+    priority: Priority | None = Field(None, description="higher ones start first; 0 without it")
+    project: Name | None = Field(None, description="a name to group jobs by")
+    labels: Labels = Field(default_factory=dict, description="pairs of texts to find the job by")
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -285,6 +192,16 @@ class PlannedStep(_Stored):
     argv: tuple[str, ...] | None = None
     stop_at_failure: bool = False
     """Run shell text under `set -e`."""
+    condition: StepCondition = "success"
+    """Run it only if no step before has failed, only if one has, or in both cases."""
+    continue_on_error: bool = False
+    """A failure of this step is none of the job's."""
+    timeout: float | None = None
+    """Seconds."""
+    directory: str | None = None
+    """Relative to the plan's directory; None means that one."""
+    env: dict[str, str] = Field(default_factory=dict)
+    """Over the plan's."""
 
 
 class ExecutionPlan(_Stored):
@@ -305,19 +222,18 @@ class ExecutionPlan(_Stored):
     limits: Limits = Limits()
     retry: Retry = Retry()
     network: bool = True
+    services: dict[str, Service] = Field(default_factory=dict)
+    """Containers beside the job's, by the names under which it reaches them."""
+    caches: tuple[PlannedCache, ...] = ()
+    reports: PlannedReports | None = None
+    """The reports that the job leaves in its workspace; those in the directory `reports` are read in any case."""
+    artifacts: tuple[PlannedArtifacts, ...] = ()
     python_environment: bool = False
     """The steps install into a Python environment; runtimes without isolation give the job one of its own."""
+    setup: PlannedSetup | None = None
+    """None if nothing in the job can be prepared."""
 
-
-def plan_steps(spec: Spec) -> tuple[PlannedStep, ...] | None:
-    """Return the steps in `command` or `steps`, or None if `spec` has neither."""
-    if spec.command is not None:
-        if isinstance(spec.command, str):
-            return (PlannedStep(name="command", shell=spec.command),)
-        return (PlannedStep(name="command", argv=tuple(spec.command)),)
-    if spec.steps is None:
-        return None
-    return tuple(
-        PlannedStep(name=step.name or f"step {number}", shell=step.run, stop_at_failure=True)
-        for number, step in enumerate(spec.steps, start=1)
-    )
+    @property
+    def setup_text(self) -> str:
+        """The commands of the setup; empty without one."""
+        return "\n".join(step.shell or "" for step in self.steps[: self.setup.steps if self.setup else 0])

@@ -5,7 +5,7 @@ import re
 import stat
 import unicodedata
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ci_common.errors import InvalidUpload
@@ -25,7 +25,11 @@ def member_path(member: zipfile.ZipInfo) -> str:
 
     Raises InvalidUpload if it leads out of the root or cannot be the name of a file.
     """
-    name = _name_of(member)
+    return checked_path(_name_of(member))
+
+
+def checked_path(name: str) -> str:
+    """Return the path that a name in an upload stands for, as `member_path` does. Raises InvalidUpload."""
     _check_characters(name)
     parts = [part for part in name.split("/") if part not in ("", ".")]
     path = "/".join(parts)
@@ -100,15 +104,14 @@ _STEPS = 2_000_000
 """For all links of an archive together: 20 names for each of 100,000 links."""
 
 
-def check_links(links: Mapping[str, str], advance: Callable[[], None]) -> None:
+def check_links(links: Mapping[str, str]) -> None:
     """Raise InvalidUpload if one of the `links`, path → target, leads out of the archive's root.
 
     Only the texts of the links are used, not the disk; each link is followed once, so the work grows with the length of
-    the texts. A link to nothing or to itself is accepted. `advance` is called for each link.
+    the texts. A link to nothing or to itself is accepted.
     """
     following = _Following(links)
     for path in links:
-        advance()
         following.follow(path)
 
 

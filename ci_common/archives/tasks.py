@@ -18,7 +18,7 @@ def unpack_task(argument: dict[str, Any], caller: Caller) -> None:
     """Unpack an archive as `unpack` does, after removing what another reader has left in the target."""
     target = Path(argument["target"])
     if caller.is_again:
-        _empty(target)
+        empty(target)
     limits = UnpackLimits(*argument["limits"])
     unpack(Path(argument["archive"]), target, limits, on_member=caller.go_on_to, check_room=caller.advance)
 
@@ -28,8 +28,12 @@ TASKS: dict[str, TaskFunction] = {"unpack": unpack_task}
 
 def unpack_argument(archive: Path, target: Path, limits: UnpackLimits) -> dict[str, Any]:
     """Return the argument of `unpack_task`."""
-    bounds = [limits.bytes, limits.members, limits.ratio, limits.ratio_free_bytes]
-    return {"archive": str(archive), "target": str(target), "limits": bounds}
+    return {"archive": str(archive), "target": str(target), "limits": limits_argument(limits)}
+
+
+def limits_argument(limits: UnpackLimits) -> list[float]:
+    """Return limits as JSON, from which `UnpackLimits(*…)` makes them again."""
+    return [limits.bytes, limits.members, limits.ratio, limits.ratio_free_bytes]
 
 
 async def unpack_with(
@@ -57,7 +61,8 @@ async def unpack_apart(archive: Path, target: Path, limits: UnpackLimits) -> Non
         await unpack_with(readers, archive, target, limits)
 
 
-def _empty(directory: Path) -> None:
+def empty(directory: Path) -> None:
+    """Delete everything in a directory that no job has seen. Raises OSError."""
     with os.scandir(directory) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):

@@ -8,7 +8,6 @@ import errno
 import os
 import stat
 import struct
-import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ from ci_common.archives.members import (
     member_path,
     shortened,
 )
-from ci_common.errors import CiError, InvalidUpload, TooLarge
+from ci_common.errors import InvalidUpload, TooLarge
 from ci_common.sandbox.channel import ReadingLimits
 from ci_common.settings import Settings
 
@@ -39,10 +38,6 @@ _ENCRYPTED = 0x1
 _BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, ValueError)
 _NOT_WRITABLE = frozenset({errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ, errno.EEXIST, errno.EINVAL})
 """Errors of the system for names and targets that the file system does not support."""
-
-
-class UnpackingStopped(CiError):
-    """Unpacking was stopped by its caller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +71,15 @@ def unpack(
     target: Path,
     limits: UnpackLimits,
     *,
-    stopped: threading.Event | None = None,
     on_member: Callable[[str], None] = lambda _: None,
     check_room: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Unpack `archive` into the existing, empty directory `target`. Blocks.
 
-    Files keep their executable bit and no other mode. When `stopped` is set, it ends within one chunk. `on_member` is
-    called with the path of each member, and again for each link; `check_room` with the size of each chunk before it is
-    written. An error that they raise ends the unpacking. Also raises InvalidUpload, TooLarge, UnpackingStopped, and
-    OSError if writing fails. The caller removes what was written before an error.
+    Files keep their executable bit and no other mode. `on_member` is called with the path of each member, and again for
+    each link; `check_room` with the size of each chunk before it is written. An error that they raise ends the
+    unpacking. Also raises InvalidUpload, TooLarge, and OSError if writing fails. The caller removes what was written
+    before an error.
     """
     with archive.open("rb") as file:
         capped = _CappedReads(file, limits.members)
@@ -100,8 +94,7 @@ def unpack(
                 raise
             raise InvalidUpload("the file is not a zip archive that can be read: it points before its start") from exc
         with opened:
-            size = archive.stat().st_size
-            _Unpacking(opened, target, limits, size, stopped or threading.Event(), on_member, check_room).run()
+            _Unpacking(opened, target, limits, archive.stat().st_size, on_member, check_room).run()
 
 
 class _CappedReads:
@@ -149,7 +142,6 @@ class _Unpacking:
         target: Path,
         limits: UnpackLimits,
         archive_bytes: int,
-        stopped: threading.Event,
         on_member: Callable[[str], None],
         check_room: Callable[[int], None],
     ) -> None:
@@ -158,7 +150,6 @@ class _Unpacking:
         self._limits = limits
         self._archive_bytes = archive_bytes
         self._most_bytes = min(limits.bytes, max(limits.ratio_free_bytes, int(archive_bytes * limits.ratio)))
-        self._stopped = stopped
         self._on_member = on_member
         self._check_room = check_room
         self._written = 0
@@ -174,22 +165,14 @@ class _Unpacking:
         if len(members) > self._limits.members:
             raise _too_many(self._limits.members)
         for member in members:
-            self._advance(member.orig_filename)
+            self._on_member(member.orig_filename)
             with _blaming(member.orig_filename):
                 self._unpack_member(member)
-        check_links(self._links, self._look_whether_stopped)
+        check_links(self._links)
         for path, target in self._links.items():
-            self._advance(path)
+            self._on_member(path)
             with _blaming(path):
                 os.symlink(target, f"{self._target}/{path}")
-
-    def _advance(self, path: str) -> None:
-        self._look_whether_stopped()
-        self._on_member(path)
-
-    def _look_whether_stopped(self) -> None:
-        if self._stopped.is_set():
-            raise UnpackingStopped
 
     def _unpack_member(self, member: zipfile.ZipInfo) -> None:
         """Write one member; links are made later."""
@@ -242,11 +225,7 @@ class _Unpacking:
             raise InvalidUpload(f"member {shortened(path)} is encrypted")
         written = 0
         with self._opened.open(member) as source:
-            while True:
-                self._look_whether_stopped()
-                chunk = source.read(_CHUNK_BYTES)
-                if not chunk:
-                    break
+            while chunk := source.read(_CHUNK_BYTES):
                 written += len(chunk)
                 self._count_bytes(len(chunk), path, max(written, member.file_size))
                 self._check_room(len(chunk))

@@ -22,10 +22,10 @@ BOOLEAN: Final = {
 """What is taken for a boolean. In texts, capital letters do not matter."""
 
 
-def one_or_several(items: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a field that takes one value or a list of at least one, from that of the list."""
+def one_or_several(items: dict[str, Any], *, least: int = 1) -> dict[str, Any]:
+    """Return the schema of a field that takes one value or a list of at least so many, from that of the list."""
     rest = {name: value for name, value in items.items() if name not in ("type", "items")}
-    return {**rest, "anyOf": [items["items"], {"type": "array", "items": items["items"], "minItems": 1}]}
+    return {**rest, "anyOf": [items["items"], {"type": "array", "items": items["items"], "minItems": least}]}
 
 
 class AlsoText:

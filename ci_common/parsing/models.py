@@ -1,19 +1,21 @@
 """The models of requests and of `ci.yaml`: what they have in common, and how they report what is not valid."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
+from difflib import get_close_matches
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ci_common.errors import FieldError, InvalidRequest
-from ci_common.parsing.text import printable
+from ci_common.parsing.text import printable, shown
 from ci_common.parsing.values import Plain
 
 MAX_ERRORS: Final = 20
 """The most errors that are looked for and reported in one request; more would only cost time."""
 _NAMED = 3
+_LONGEST_NAME: Final = 100
 
 Place = tuple[int | str, ...]
 """The path to a field of a document: names and numbers of items, outermost first."""
@@ -29,16 +31,23 @@ class StrictModel(BaseModel):
     def _few_unknown_fields(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        unknown = data.keys() - cls.model_fields.keys()
+        unknown = data.keys() - cls.model_fields.keys() - field_names(cls).keys()
         if len(unknown) > MAX_ERRORS:
             named = ", ".join(printable(str(name)) for name in islice((n for n in data if n in unknown), _NAMED))
-            raise ValueError(f"{len(unknown)} unknown fields ({named}, …); known are {', '.join(cls.model_fields)}")
+            raise ValueError(f"{len(unknown)} unknown fields ({named}, …); known are {', '.join(field_names(cls))}")
         return {name: value for name, value in data.items() if not cls._is_left_empty(name, value)}
 
     @classmethod
     def _is_left_empty(cls, name: str, value: object) -> bool:
-        field = cls.model_fields.get(name)
-        return isinstance(value, Plain) and value.is_null and field is not None and not field.is_required()
+        if not (isinstance(value, Plain) and value.is_null):
+            return False
+        field = cls.model_fields.get(field_names(cls).get(name, name))
+        return field is not None and not field.is_required()
+
+
+def field_names(model: type[BaseModel]) -> dict[str, str]:
+    """Return the fields of a model by the names that people write."""
+    return {field.alias or name: name for name, field in model.model_fields.items()}
 
 
 def at_most(count: int) -> BeforeValidator:
@@ -60,9 +69,6 @@ def refused(found: Iterable[tuple[Place, str]]) -> ValidationError:
     ]
     return ValidationError.from_exception_data("value", details)
 
-
-Locate = Callable[[Sequence[Place]], Sequence[str]]
-"""Returns the position in the file of each of some places of a document, as in `line 3, column 5`, or empty text."""
 
 _LONGEST_MESSAGE: Final = 500
 _KEY: Final = "[key]"
@@ -86,12 +92,13 @@ _IN_PLAIN_WORDS: Final = {
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def validated(model: type[Model], data: Any, *, source: str, locate: Locate | None = None) -> Model:
+def validated(model: type[Model], data: Any, *, source: str) -> Model:
     """Return `data` as a `model`. Raises InvalidRequest with `source` and the paths of the first wrong fields."""
     try:
         return model.model_validate(data)
     except ValidationError as exc:
-        raise invalid(source, *_errors(model, exc, locate), count=exc.error_count()) from exc
+        errors = [FieldError(path_of(place), message) for place, message in explained(model, exc)]
+        raise invalid(source, *errors, count=exc.error_count()) from exc
 
 
 def invalid(source: str, *errors: FieldError, count: int = 1) -> InvalidRequest:
@@ -106,19 +113,51 @@ def path_of(place: Place) -> str:
     return ".".join(printable(str(part)) for part in place if part != _KEY)
 
 
-def _errors(model: type[BaseModel], exc: ValidationError, locate: Locate | None) -> list[FieldError]:
-    found = exc.errors(include_url=False, include_context=False, include_input=False)[:MAX_ERRORS]
-    places = [error["loc"] for error in found]
-    located = [""] * len(places) if locate is None else locate(places)
-    return [
-        FieldError(path_of(place), _explain(model, error) + (f" ({where})" if where else ""))
-        for error, place, where in zip(found, places, located, strict=True)
-    ]
+def explained(model: type[BaseModel], exc: ValidationError) -> Iterable[tuple[Place, str]]:
+    """Yield place and message of the first wrong fields."""
+    for error in exc.errors(include_url=False, include_context=True, include_input=True)[:MAX_ERRORS]:
+        yield error["loc"], _explain(model, error)
 
 
 def _explain(model: type[BaseModel], error: Any) -> str:
-    if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
-        return f"unknown field; known are {', '.join(model.model_fields)}" if model.model_fields else "unknown field"
+    if error["type"] == "extra_forbidden":
+        return _unknown(str(error["loc"][-1]), _model_at(model, error["loc"][:-1]))
+    if error["type"] == "literal_error":
+        return f"{shown(error['input'])} is not one of {error['ctx']['expected']}"
     if error["type"] in _IN_PLAIN_WORDS:
         return _IN_PLAIN_WORDS[error["type"]]
     return str(error["msg"]).removeprefix("Value error, ")[:_LONGEST_MESSAGE]
+
+
+def _unknown(name: str, model: type[BaseModel] | None) -> str:
+    known = list(field_names(model)) if model is not None else []
+    if not known:
+        return "unknown field"
+    meant = get_close_matches(name.lower()[:_LONGEST_NAME], known, n=1)
+    return f"unknown field; did you mean {meant[0]}?" if meant else f"unknown field; known are {', '.join(known)}"
+
+
+def _model_at(model: type[BaseModel], place: Place) -> type[BaseModel] | None:
+    """Return the model of the part at `place`, or None if it is not one of ours."""
+    found: type[BaseModel] | None = model
+    is_named = False
+    for part in place:
+        if is_named or isinstance(part, int) or found is None:
+            is_named = False
+            continue
+        field = found.model_fields.get(field_names(found).get(part, part))
+        if field is None:
+            continue  # pydantic names the member of a union here.
+        found = _model_in(field.annotation)
+        is_named = _is_mapping(field.annotation)
+    return found
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
+
+
+def _is_mapping(annotation: Any) -> bool:
+    return get_origin(annotation) is dict or any(get_origin(part) is dict for part in get_args(annotation))

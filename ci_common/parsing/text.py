@@ -1,4 +1,4 @@
-"""Checks text from requests, files and programs, and formats values for error messages.
+"""Checks text from requests, files and programs, and formats values for messages.
 
 Characters that a shell, a terminal, JSON or UTF-8 cannot represent safely are refused: NUL and other control
 characters, and halves of surrogate pairs.
@@ -79,3 +79,12 @@ def printable(text: str) -> str:
     """Return the beginning of `text`, escaped if it cannot be printed, for paths and names in messages."""
     start = text[:_SHOWN_CHARACTERS]
     return (start if start.isprintable() else ascii(start)[1:-1]) + ("…" if len(text) > _SHOWN_CHARACTERS else "")
+
+
+def shown_size(count: float) -> str:
+    """Return a number of bytes for people, as in `1.5 MiB`."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"

@@ -5,6 +5,7 @@
   incoming/<id>/             a submission that is being received and checked
   jobs/<job_id>/
     upload.zip               what was uploaded, for retries
+    upload/                  the same for an upload by manifest: ci_common.manifests.stored draws it
     uncommitted              a mark of the API: the job's row may not be committed yet
     <attempt>/               the run directory: mounted into the container, so the job can write anything into it
       run                    the POSIX sh script that waits at the gate, the same for all jobs
@@ -16,12 +17,26 @@
       waiting                a mark: the script has reached its gate
       started                a mark: the gate has opened; holds the uptime in seconds then, for the steps' times
       log                    stdout and stderr merged, in the order written
-      steps.jsonl            one record per step as it starts and ends
+      steps.jsonl            one record per step as it starts and ends; after the end, written again by the controller
       exit                   exit status and the kernel's counters; complete when it ends with a newline
+      outputs                what the job hands on, which $CI_OUTPUT names in the job
+      summary.md             what the job says about itself, which $CI_SUMMARY names in the job
+      run.json               the record of the attempt, written by the controller once nothing of it runs any more
+      env/                   the job's own copy of its environment, where jobs run as processes
+      reports/               what the job leaves as reports outside of the project, which $CI_REPORTS names in the job
+      caches/                archives of caches: N.in is put in place, N.out was packed; N.*.done: as a whole
+      home/                  the job's home, where it runs without a container and has caches below ~
       workspace/             the unpacked project; workspace.new while an attempt after the first unpacks it
     <attempt>.times          an index of the times of the log's bytes, written by the controller
+    <attempt>.closed         a mark: the length of the log is about to be written; ci_common.run_directory.closing
+    <attempt>.caches         which caches the attempt has, written by the controller
+    <attempt>.artifacts      which files of the attempt are kept, written by the controller
+    <attempt>.services/      what the job's services wrote, NAME.log each, copied by the controller
   pool/<workload>/           the run directory of a container that waits for a job; it is moved to the one that takes it
   pool/<workload>.*          its ticket: `ci_common.run_directory.tickets` says whose the container is
+  trees/                     the process runtime's environments; ci_controller.runtime.process.environments draws one
+  caches/ID.tar              a cache, which never changes
+  artifacts/<job_id>/        the contents of artifacts: <attempt>/<collection>/<number>, with .zst where compressed
   processes/                 the process runtime's records; ci_controller.runtime.process.record draws one
   installation               which database the directory belongs to; see ci_common.owner_file
 
@@ -33,7 +48,8 @@ import errno
 import os
 import re
 import stat
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -43,11 +59,18 @@ from ci_common.jobs import Job
 
 UNCOMMITTED = "uncommitted"
 LOG = "log"
+UPLOAD = "upload"
+STEPS = "steps.jsonl"
+RECORD = "run.json"
+KEPT = frozenset({LOG, STEPS, RECORD})
+"""What is left of a run directory once its attempt has been cleared."""
 
 _EXIT = re.compile(
-    rb"(\d{1,3})( term)?(?: oom:(\d{1,18}))?(?: pids:(\d{1,18}))?(?: throttled:(\d{1,3}))?( last)?( killed)?\n"
+    rb"(\d{1,3})( term)?(?: oom:(\d{1,18}))?(?: pids:(\d{1,18}))?(?: throttled:(\d{1,3}))?"
+    rb"((?: (?:cpu|mem|read|written|received|sent):\d{1,18}){0,6})( last)?( killed)?\n"
 )
-_EXIT_BYTES = 80
+_USE = re.compile(rb" (\w+):(\d+)")
+_EXIT_BYTES = 256
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_FILE_FOR_US = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM})
 
@@ -70,6 +93,9 @@ class ExitRecord:
     """Whether no process of the job was left, so that the log was complete."""
     killed: bool = False
     """Whether a signal killed the script, so that the runtime wrote this record instead."""
+    use: Mapping[str, int] = field(default_factory=dict, hash=False)
+    """What the container used, as far as the script could read it: `cpu` in microseconds, and in bytes `mem` (at most
+    at once), `read`, `written`, `received` and `sent`."""
 
 
 def open_regular(path: Path) -> int:
@@ -110,64 +136,62 @@ def read_capped(path: Path, limit: int) -> bytes | None:
         os.close(descriptor)
 
 
+def _entry(name: str) -> cached_property[Path]:
+    return cached_property(lambda run: run.path / name)
+
+
 @dataclass(frozen=True)
 class RunDirectory:
     """The paths of one attempt, and the state of its marks. Making paths takes time, so keep an instance."""
 
     path: Path
 
-    @cached_property
-    def script(self) -> Path:
-        return self.path / "run"
-
-    @cached_property
-    def job(self) -> Path:
-        return self.path / "job"
-
-    @cached_property
-    def gate(self) -> Path:
-        return self.path / "gate"
-
-    @cached_property
-    def console(self) -> Path:
-        return self.path / "console"
-
-    @cached_property
-    def stop(self) -> Path:
-        return self.path / "stop"
-
-    @cached_property
-    def stopping(self) -> Path:
-        """Made before the job's processes are signalled, because a signal alone may come from the job itself."""
-        return self.path / "stopping"
-
-    @cached_property
-    def log(self) -> Path:
-        return self.path / LOG
-
-    @cached_property
-    def steps(self) -> Path:
-        return self.path / "steps.jsonl"
-
-    @cached_property
-    def exit(self) -> Path:
-        return self.path / "exit"
-
-    @cached_property
-    def workspace(self) -> Path:
-        return self.path / "workspace"
-
-    @cached_property
-    def waiting(self) -> Path:
-        return self.path / "waiting"
-
-    @cached_property
-    def started(self) -> Path:
-        return self.path / "started"
+    script = _entry("run")
+    job = _entry("job")
+    gate = _entry("gate")
+    console = _entry("console")
+    stop = _entry("stop")
+    stopping = _entry("stopping")
+    """Made before the job's processes are signalled, because a signal alone may come from the job itself."""
+    log = _entry(LOG)
+    steps = _entry(STEPS)
+    exit = _entry("exit")
+    workspace = _entry("workspace")
+    environment = _entry("env")
+    """What a setup writes into, where jobs run as processes. Named by files in it, so its length matters."""
+    home = _entry("home")
+    reports = _entry("reports")
+    outputs = _entry("outputs")
+    summary = _entry("summary.md")
+    record = _entry(RECORD)
+    waiting = _entry("waiting")
+    started = _entry("started")
 
     @cached_property
     def times(self) -> Path:
         return self.path.with_name(self.path.name + ".times")
+
+    @cached_property
+    def closed(self) -> Path:
+        return self.path.with_name(self.path.name + ".closed")
+
+    @cached_property
+    def services(self) -> Path:
+        """The directory of the services' logs. It lies beside the run directory, so the job cannot change it."""
+        return self.path.with_name(self.path.name + ".services")
+
+    @cached_property
+    def cache_record(self) -> Path:
+        """What the controller knows of the caches of the attempt. The job cannot change it."""
+        return self.path.with_name(self.path.name + ".caches")
+
+    @cached_property
+    def artifact_record(self) -> Path:
+        """What the controller has kept of the files of the attempt. The job cannot change it."""
+        return self.path.with_name(self.path.name + ".artifacts")
+
+    def service_log(self, name: str) -> Path:
+        return self.services / f"{name}.log"
 
     def is_prepared(self) -> bool:
         """Return whether the directory is prepared, which is required before a workload is created."""
@@ -176,6 +200,14 @@ class RunDirectory:
     def is_waiting(self) -> bool:
         """Return whether the script has reached its gate."""
         return os.path.lexists(self.waiting)
+
+    def waiting_mark(self) -> tuple[int, int] | None:
+        """Return what distinguishes the mark `waiting` from one that is made later, or None if there is none."""
+        try:
+            state = os.lstat(self.waiting)
+        except FileNotFoundError:
+            return None
+        return state.st_ino, state.st_mtime_ns
 
     def is_gate_read(self) -> bool:
         """Return whether a process, which can only be the script, waits at the gate at this moment."""
@@ -217,8 +249,9 @@ class RunDirectory:
         if match is None or int(match[1]) > 255:
             return None
         oom_kills, refused_forks, throttled = (None if text is None else int(text) for text in match.groups()[2:5])
+        use = {name.decode(): int(count) for name, count in _USE.findall(match[6])}
         return ExitRecord(
-            int(match[1]), bool(match[2]), oom_kills, refused_forks, throttled, bool(match[6]), bool(match[7])
+            int(match[1]), bool(match[2]), oom_kills, refused_forks, throttled, bool(match[7]), bool(match[8]), use
         )
 
     def log_size(self) -> int:
@@ -264,8 +297,38 @@ class DataDirectory:
         return self.path / "pool"
 
     @property
+    def environments(self) -> Path:
+        """Where prepared environments are made: a directory for each that is under way."""
+        return self.path / "environments"
+
+    @property
+    def downloads(self) -> Path:
+        """What setups have downloaded: a directory for each owner and project."""
+        return self.path / "downloads"
+
+    @property
+    def caches(self) -> Path:
+        """The archives of all caches."""
+        return self.path / "caches"
+
+    @property
+    def artifacts(self) -> Path:
+        """The contents of all artifacts, unless CI_ARTIFACTS_URL names another place."""
+        return self.path / "artifacts"
+
+    @property
+    def tools(self) -> Path:
+        """Copies of programs that containers are given."""
+        return self.path / "tools"
+
+    @property
     def processes(self) -> Path:
         return self.path / "processes"
+
+    @property
+    def trees(self) -> Path:
+        """The environments of the process runtime. Its length and that of `jobs` matter."""
+        return self.path / "trees"
 
     @property
     def owner_file(self) -> Path:
@@ -294,7 +357,12 @@ class DataDirectory:
         return self.jobs / job_id
 
     def upload(self, job_id: str) -> Path:
+        """Return the archive that was uploaded for a job. Jobs by manifest have none."""
         return self.job(job_id) / "upload.zip"
+
+    def stored_upload(self, job_id: str) -> Path:
+        """Return the directory of a job's upload by manifest. Jobs with an archive have none."""
+        return self.job(job_id) / UPLOAD
 
     def run(self, job_id: str, attempt: int) -> RunDirectory:
         return RunDirectory(self.job(job_id) / str(attempt))

@@ -14,7 +14,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from ci_common.jobs import ACTIVE_STATES, Job, StepResult, StepStatus
+from ci_common.attempts.parts import StepResult, StepStatus
+from ci_common.jobs import ACTIVE_STATES, Job
 from ci_common.run_directory.layout import RunDirectory, read_capped
 from ci_common.times import Milestone, from_micros, to_micros
 
@@ -150,6 +151,7 @@ class _Record(BaseModel):
     step: int = Field(ge=0)
     event: str
     code: int | None = Field(None, ge=0, le=255)
+    timed_out: bool = False
     uptime: str = ""
     offset: str = ""
 
@@ -160,7 +162,7 @@ def most_bytes(steps: int) -> int:
 
 
 def read_steps(run: RunDirectory, names: tuple[str, ...], start_time: datetime | None) -> tuple[StepResult, ...]:
-    """Return the steps of an attempt that have begun, in order.
+    """Return the steps of an attempt that have begun or were left out, in order.
 
     `names` are the plan's step names; `start_time` is when the job's own code could start.
     """
@@ -182,6 +184,15 @@ def read_steps(run: RunDirectory, names: tuple[str, ...], start_time: datetime |
             results[record.step] = StepResult(
                 names[record.step], StepStatus.RUNNING, instant, log_offset=_number(record.offset)
             )
+        elif record.event == "skip" and begun is None:
+            results[record.step] = StepResult(
+                names[record.step],
+                StepStatus.SKIPPED,
+                instant,
+                log_offset=_number(record.offset),
+                end_time=instant,
+                reason="a step before it failed" if record.code else "no step before it failed",
+            )
         elif record.event == "end" and begun is not None and record.code is not None:
             results[record.step] = StepResult(
                 begun.name,
@@ -190,6 +201,7 @@ def read_steps(run: RunDirectory, names: tuple[str, ...], start_time: datetime |
                 begun.log_offset,
                 exit_code=record.code,
                 end_time=max(instant, begun.start_time),
+                reason="it ran for longer than its timeout" if record.timed_out else None,
             )
     return tuple(results[number] for number in sorted(results))
 

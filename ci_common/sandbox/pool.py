@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from ci_common.sandbox.channel import ReadingLimits, Task
-from ci_common.sandbox.process import Reader, ReaderLost, judged, result_of
+from ci_common.sandbox.process import OnPart, Reader, ReaderLost, judged, result_of
 
 AT_ONCE = 4
 """The most tasks that run at once, not counting those that have given way."""
@@ -84,24 +84,30 @@ class Readers:
         """Wait until a reader can take a task. Raises Unavailable, ReaderLost."""
         self._offer(await self._take())
 
-    async def do(self, task: Task, *, on_advance: Callable[[], None] = lambda: None) -> Any:
+    async def do(
+        self, task: Task, *, on_advance: Callable[[], None] = lambda: None, on_part: OnPart | None = None
+    ) -> Any:
         """Run a task in a reader and return its result. The task does not run any more when this returns or raises.
 
         `on_advance` is called from time to time, and before each MiB that is written; an error that it raises ends the
-        task. Raises the error of the task; InvalidUpload or InvalidRequest if the files cannot be read or exceed the
-        limits; Unavailable if no process can be started; ReaderLost if two readers in turn died for another reason.
+        task. `on_part` is called with each part of the result that the task hands over, from the first one if another
+        reader takes over. Raises the error of the task; InvalidUpload or InvalidRequest if the files cannot be read or
+        exceed the limits; Unavailable if no process can be started; ReaderLost if two readers in turn died for another
+        reason.
         """
         try:
-            return await self._do(task, await self._take(), on_advance, again=False)
+            return await self._do(task, await self._take(), on_advance, on_part, again=False)
         except ReaderLost as exc:
             log.warning("a reader is lost, another one takes over: %s", exc)
-        return await self._do(task, await Reader.start(self._tasks), on_advance, again=True)
+        return await self._do(task, await Reader.start(self._tasks), on_advance, on_part, again=True)
 
-    async def _do(self, task: Task, reader: Reader, on_advance: Callable[[], None], *, again: bool) -> Any:
+    async def _do(
+        self, task: Task, reader: Reader, on_advance: Callable[[], None], on_part: OnPart | None, *, again: bool
+    ) -> Any:
         self._busy.add(reader)
         watch = _Watch(reader, self._pace.slow, self._grow)
         try:
-            answer = await self._answer(task, reader, on_advance, again=again)
+            answer = await self._answer(task, reader, on_advance, on_part, again=again)
             return result_of(answer, task, reader.files(task.root), self._limits)
         finally:
             watch.stop()
@@ -109,7 +115,7 @@ class Readers:
             await self._give_back(reader)
 
     async def _answer(
-        self, task: Task, reader: Reader, on_advance: Callable[[], None], *, again: bool
+        self, task: Task, reader: Reader, on_advance: Callable[[], None], on_part: OnPart | None, *, again: bool
     ) -> dict[str, Any]:
         request = {
             "task": task.name,
@@ -120,7 +126,8 @@ class Readers:
             "memory": self._limits.memory,
         }
         try:
-            return await reader.ask(request, silence=self._limits.longest_silence, on_advance=on_advance)
+            silence = self._limits.longest_silence
+            return await reader.ask(request, silence=silence, on_advance=on_advance, on_part=on_part)
         except (TimeoutError, OSError, EOFError) as exc:
             status = await reader.end()
             raise judged(status, reader.silence, reader.files(task.root), self._limits) from exc

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ _IDLE_SHARE = 0.005
 _MIB = 1024**2
 
 log = logging.getLogger(__name__)
+
+OnPart = Callable[[Any], Awaitable[None]]
+"""Takes a part of a result, as JSON."""
 
 
 class ReaderLost(Exception):
@@ -118,10 +121,18 @@ class Reader:
         state = state_and_start_of(self.pid)
         return state is not None and not state[0].startswith("T")
 
-    async def ask(self, request: dict[str, Any], *, silence: float, on_advance: Callable[[], None]) -> dict[str, Any]:
+    async def ask(
+        self,
+        request: dict[str, Any],
+        *,
+        silence: float,
+        on_advance: Callable[[], None],
+        on_part: OnPart | None = None,
+    ) -> dict[str, Any]:
         """Run a task and return the answer.
 
-        `on_advance` is called from time to time; an error that it raises ends the waiting. Raises TimeoutError after
+        `on_advance` is called from time to time, and `on_part` with each part of the result that is handed over; an
+        error that they raise ends the waiting. Raises TimeoutError after
         `silence` seconds without a message, and OSError or EOFError if the reader dies. After an error the reader has
         to be ended.
         """
@@ -132,6 +143,8 @@ class Reader:
                 self.is_worn = self.is_worn or bool(answer.get("worn", True))
                 return answer
             on_advance()
+            if on_part is not None and "part" in answer:
+                await on_part(answer["part"])
             self._requests.write(encoded({}))
 
     async def _next_answer(self, silence: float) -> dict[str, Any]:

@@ -1,21 +1,26 @@
-"""The free space of an installation's disks: the watermark below which no new work starts, and the ballast.
+"""The space on an installation's disks: the watermark below which no new work starts, the ballast, the size of trees.
 
 Jobs, uploads and the database share a disk by default. If a job fills it, the end of that job, a cancellation or a
 deletion could not be written to the database, and nothing would ever be removed. The ballast is a file without content
 that is truncated then. It stays with a length of 0, as a sign that the disk has been full.
 """
 
+import asyncio
+import ctypes
 import logging
 import os
 import shutil
+import stat
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, Self
 
 from ci_common.errors import DiskLow
 from ci_common.settings import Settings
+from ci_common.system.trees import Folder
 
 MIN_FREE_BYTES = 64 * 1024
 """A disk with less free space counts as full."""
@@ -25,6 +30,9 @@ BALLAST_BYTES = 4 * 1024**2
 """Enough for the whole write-ahead log of the database."""
 _TIMES_FREE = 2
 """This many times the ballast has to be free before it is taken, so that taking it does not fill the disk."""
+
+LONGEST_MEASUREMENT = 10.0
+"""Seconds after which a workspace counts as large as what was found of it until then."""
 
 log = logging.getLogger(__name__)
 
@@ -66,9 +74,9 @@ class Disk:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Return the disks of data directory and database, with the watermark in `settings`."""
+        """Return the disks of data directory and database that are here, with the watermark in `settings`."""
         return cls(
-            (settings.data_path, settings.db_path.absolute().parent),
+            _paths(settings),
             min_free_bytes=settings.min_free_bytes,
             min_free_percent=settings.min_free_percent,
             recent_seconds=RECENT_SECONDS,
@@ -114,11 +122,30 @@ class Disk:
         return usage
 
 
+def _paths(settings: Settings) -> Iterator[Path]:
+    if settings.has_files:
+        yield settings.data_path
+    if settings.database.path is not None:
+        yield settings.database.path.absolute().parent
+
+
 def sync(path: Path) -> None:
     """Wait until the contents of a file, or the entries of a directory, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_all(path: Path) -> None:
+    """Wait until all that was written to the file system of `path` is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if (syncfs := getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)) is None:  # Only Linux has it.
+            os.sync()
+        elif syncfs(descriptor):
+            raise OSError(ctypes.get_errno(), "the disk could not take what was written")
     finally:
         os.close(descriptor)
 
@@ -132,13 +159,21 @@ def is_full(path: Path) -> bool:
 
 
 class Ballast:
-    """The ballast file of one database. Several processes may use it at once."""
+    """The ballast file of one database. Several processes may use it at once.
+
+    Only a database that is a file takes one. A server has a disk of its own.
+    """
 
     def __init__(self, database: Path, *, size: int = BALLAST_BYTES) -> None:
         # SQLite follows a link to a database, and puts its files beside the target.
         target = database.resolve()
         self.path = target.with_name(f"{target.name}-ballast")
         self._size = size
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the ballast of the database that `settings` name."""
+        return cls(settings.database.path or settings.data_path / "database")
 
     def is_kept(self) -> bool:
         """Return whether there is a ballast to give up."""
@@ -195,3 +230,42 @@ class Ballast:
             os.posix_fallocate(descriptor, 0, self._size)
         else:
             os.pwrite(descriptor, bytes(self._size), 0)
+
+
+async def measure_tree(path: Path, *, enough: int, seconds: float = LONGEST_MEASUREMENT) -> int:
+    """Return the bytes that the tree at `path` takes on its disk; counting ends once they are more than `enough`.
+
+    A thread looks for at most `seconds`. Sparse files count with what they occupy, hard links once. What is closed to
+    this process by its owner does not count, and no symbolic link is followed.
+    """
+    given_up = threading.Event()
+    deadline = time.monotonic() + seconds
+
+    def add_up() -> int:
+        total, linked = 0, set()
+        for state in _states_below(path):
+            if state.st_nlink > 1 and not stat.S_ISDIR(state.st_mode):
+                if (state.st_dev, state.st_ino) in linked:
+                    continue
+                linked.add((state.st_dev, state.st_ino))
+            total += state.st_blocks * 512
+            if total > enough or given_up.is_set() or time.monotonic() > deadline:
+                break
+        return total
+
+    try:
+        return await asyncio.to_thread(add_up)
+    finally:
+        given_up.set()  # A thread cannot be cancelled.
+
+
+def _states_below(top: Path) -> Iterator[os.stat_result]:
+    """Yield the state of everything below the directory, which a job may be changing."""
+    try:
+        with Folder.opened(top) as opened:
+            for folder in opened.walk(lenient=True):
+                for entry in folder.entries():
+                    with suppress(FileNotFoundError):
+                        yield entry.stat(follow_symlinks=False)
+    except OSError:
+        return  # It is gone, or no directory any more.

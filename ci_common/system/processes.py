@@ -86,6 +86,20 @@ def state_and_start_of(pid: int) -> tuple[str, str] | None:
     return None if not start or state.startswith("Z") else (state[0], start.strip())
 
 
+def members_of_group(group: int) -> list[ProcessIdentity]:
+    """Return the running processes of a process group; none on other systems than Linux."""
+    found = []
+    for name in os.listdir("/proc") if sys.platform == "linux" else ():
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                fields = file.read().decode(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            continue  # It is no process, or has just ended.
+        if name.isdecimal() and fields[0] not in "ZX" and int(fields[2]) == group:
+            found.append(ProcessIdentity(int(name), fields[19], pid_scope()))
+    return found
+
+
 def pid_scope() -> str:
     """Return the machine, its boot and the pid namespace in which this process's pids mean something."""
     boot = boot_id()

@@ -182,6 +182,14 @@ class Folder:
                 top._empty()
         self._unlink(name)
 
+    def remove_if_empty(self, name: str) -> bool:
+        """Remove a directory that is empty, and return whether it was one. Costs less than `delete`."""
+        try:
+            os.rmdir(name, dir_fd=self.descriptor)
+        except OSError:
+            return False
+        return True
+
     def _unlink(self, name: str) -> None:
         """Remove a file or an empty directory; a job may have replaced it since it was listed."""
         with suppress(FileNotFoundError):

@@ -30,9 +30,12 @@ class Mask(IntFlag):
     """The kernel's flags for a watch."""
 
     MODIFY = 0x2
+    ATTRIB = 0x4
     CLOSE_WRITE = 0x8
+    MOVED_FROM = 0x40
     MOVED_TO = 0x80
     CREATE = 0x100
+    DELETE = 0x200
     ONLYDIR = 0x1000000
     DONT_FOLLOW = 0x2000000
 
@@ -87,11 +90,15 @@ class Watched(Enum):
     """The file is written to."""
     ENTRIES = "entries"
     """In the directory, files are created, moved here, or closed after writing."""
+    CHANGES = "changes"
+    """The same, and files are removed, moved away, or given other attributes."""
 
 
+_ENTRIES = Mask.CREATE | Mask.CLOSE_WRITE | Mask.MOVED_TO | Mask.ONLYDIR | Mask.DONT_FOLLOW
 _MASKS = {
     Watched.CONTENT: Mask.MODIFY | Mask.DONT_FOLLOW,
-    Watched.ENTRIES: Mask.CREATE | Mask.CLOSE_WRITE | Mask.MOVED_TO | Mask.ONLYDIR | Mask.DONT_FOLLOW,
+    Watched.ENTRIES: _ENTRIES,
+    Watched.CHANGES: _ENTRIES | Mask.DELETE | Mask.MOVED_FROM | Mask.ATTRIB,
 }
 
 

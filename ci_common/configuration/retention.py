@@ -10,6 +10,7 @@ from typing import Annotated, Generic, TypeVar
 
 from pydantic import PlainValidator
 
+from ci_common.configuration.declaration import DeclaredSettings, setting
 from ci_common.jobs import Conclusion
 from ci_common.parsing.values import decimal_number, parse_duration
 
@@ -94,3 +95,26 @@ Numbers = Annotated[Limit[int], PlainValidator(lambda value: _parse(value, _numb
 """How many jobs of each project to keep, for all projects and for some."""
 Number = Annotated[Limit[int], PlainValidator(_one_number)]
 """How many jobs to keep in all."""
+
+
+class RetentionSettings(DeclaredSettings):
+    """How long jobs are kept, and how many."""
+
+    retention: Ages = setting(
+        "CI_RETENTION", "30d", "how long completed jobs are kept, with their logs and uploads; forever is possible"
+    )
+    retention_failed: Ages = setting(
+        "CI_RETENTION_FAILED", "90d", "the same for jobs that failed, timed out or errored, if it is longer"
+    )
+    upload_retention: Ages = setting(
+        "CI_UPLOAD_RETENTION", "forever", "how long the upload of a completed job is kept, for `ci retry`"
+    )
+    artifacts_retention: Ages = setting(
+        "CI_ARTIFACTS_RETENTION",
+        "forever",
+        "how long artifacts of a completed job are kept whose spec does not say, at most as long as the job",
+    )
+    max_jobs: Number = setting(
+        "MAX_JOBS", "100000", "how many completed jobs are kept, the newest ones; unlimited is possible", "jobs"
+    )
+    max_jobs_per_project: Numbers = setting("CI_MAX_JOBS_PER_PROJECT", "unlimited", "the same for each project", "jobs")

@@ -1,28 +1,21 @@
 """The JSON that the API answers with, as models.
 
-The API itself writes dictionaries (`ci_common.wire`), because validating every answer would cost more than making it.
+The API itself writes dictionaries (`writing`), because validating every answer would cost more than making it.
 Tests hold what it writes against these models, and the OpenAPI document is made from them.
 """
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from ci_common.jobs import Conclusion, ReasonCode, StartWay, StepStatus
+from ci_common.attempts.parts import SHOWN_ARTIFACTS, StartWay, StepStatus
+from ci_common.jobs import Conclusion, ReasonCode
+from ci_common.wire.artifacts import ArtifactTotalsView, ArtifactView
+from ci_common.wire.parts import Instant as Instant
+from ci_common.wire.parts import JobId as JobId
+from ci_common.wire.parts import Shown as Shown
 
 WireStatus = Literal["queued", "running", "completed"]
-JobId = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
-Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
-"""RFC 3339 in UTC with `Z`."""
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class Shown(BaseModel):
-    """A part of an answer. Clients must ignore fields that they do not know: later versions may add some."""
-
-    model_config = ConfigDict(
-        extra="forbid", strict=True, json_schema_extra=lambda schema: schema.pop("additionalProperties", None)
-    )
 
 
 class ReasonView(Shown):
@@ -34,10 +27,11 @@ class ReasonView(Shown):
 
 
 class StepView(Shown):
-    """A step that has begun."""
+    """A step that has begun or was left out."""
 
     name: str
     status: Annotated[StepStatus, Field(strict=False)]
+    reason: str | None = Field(description="why it was left out or ended; null otherwise")
     exit_code: int | None
     start_time: Instant
     end_time: Instant | None
@@ -51,6 +45,86 @@ class MilestoneView(Shown):
     time: Instant
 
 
+class JobEnvironmentView(Shown):
+    """The prepared environment of an attempt."""
+
+    key: str = Field(description="the digest of all that it depends on")
+    created: Instant | None = Field(description="when it was made; null without a hit")
+    age: float | None = Field(ge=0, description="how many seconds old it was when the attempt started")
+    hit: bool = Field(description="whether the attempt started from it; otherwise its setup ran")
+
+
+class EnvironmentView(Shown):
+    """A prepared environment."""
+
+    key: str
+    project: str | None
+    job_id: JobId = Field(description="the last job that used it, or that it was made for")
+    runtime: str
+    image: str = Field(description="the image that it was made from, as the job named it")
+    reference: str = Field(description="where the runtime has it: the id of an image")
+    setup: str = Field(description="the commands that made it")
+    inputs: list[str] = Field(description="the files that they read")
+    pinned: bool = Field(description="whether it is never renewed")
+    created: Instant
+    last_used: Instant
+    bytes: int = Field(ge=0, description="on disk, beyond the image's own")
+    seconds: float = Field(ge=0, description="how long the setup took")
+
+
+class JobCacheView(Shown):
+    """What became of one cache of an attempt."""
+
+    path: str
+    key: str
+    restored_from: str | None = Field(description="the key of the cache that was put in place; null without one")
+    bytes: int | None = Field(ge=0, description="of what was saved, or else restored; null without either")
+    saved: bool | None = Field(description="whether it is kept for later jobs; null while that is not known")
+
+
+class CacheView(Shown):
+    """A cache."""
+
+    id: str
+    project: str | None
+    path: str = Field(description="what it is a cache of")
+    key: str
+    job_id: str = Field(description="the job that has left it")
+    created: Instant
+    last_used: Instant
+    bytes: int = Field(ge=0, description="on disk")
+    files: int = Field(ge=0, description="how many files, directories and links it has")
+
+
+class CaseSummaryView(Shown):
+    """How many tests ended how."""
+
+    total: int = Field(ge=0)
+    passed: int = Field(ge=0)
+    failed: int = Field(ge=0)
+    skipped: int = Field(ge=0)
+    errors: int = Field(ge=0)
+    flaky: int = Field(ge=0, description="of all these, those with both verdicts on the same content")
+    seconds: float = Field(ge=0, description="all tests together")
+
+
+class AnnotationView(Shown):
+    """A remark on a place in the project."""
+
+    level: Literal["notice", "warning", "error"]
+    message: str
+    source: Literal["job", "matcher", "sarif", "ci"] = Field(
+        description="who says so: the job's log, a tool whose output is known, a report, or this server"
+    )
+    tool: str | None
+    title: str | None
+    file: str | None = Field(description="as the job named it, relative to the project as a rule")
+    line: int | None = Field(ge=1)
+    column: int | None = Field(ge=1)
+    end_line: int | None = Field(ge=1)
+    log_offset: int | None = Field(ge=0, description="byte offset in the log of the line that says so")
+
+
 class AttemptView(Shown):
     """An earlier attempt of a job."""
 
@@ -62,10 +136,17 @@ class AttemptView(Shown):
     end_time: Instant | None
     runtime: str | None
     start_way: Annotated[StartWay | None, Field(strict=False)]
+    environment: JobEnvironmentView | None
+    caches: list[JobCacheView]
+    artifact_totals: ArtifactTotalsView | None
+    tests: CaseSummaryView | None
     timing: list[MilestoneView]
     log_bytes: int = Field(ge=0)
     log_sha256: str
     steps: list[StepView]
+    summary: str | None
+    annotations: list[AnnotationView]
+    outputs: dict[str, str]
 
 
 class JobView(Shown):
@@ -92,13 +173,25 @@ class JobView(Shown):
     result: str | None = Field(description="JSON as a string")
     error: str | None
     steps: list[StepView]
-    artifacts: list[Any] = Field(max_length=0, description="always empty: files that a job leaves are not kept")
+    artifacts: list[ArtifactView] = Field(
+        max_length=SHOWN_ARTIFACTS,
+        description="of the present attempt, the first 100; `GET /jobs/{id}/artifacts` has all",
+    )
+    artifact_totals: ArtifactTotalsView | None = Field(description="null until it has ended, and if it keeps none")
+    tests: CaseSummaryView | None = Field(
+        description="of the present attempt; null without a test report, and until it has ended"
+    )
     log_bytes: int | None = Field(ge=0, description="length of the log so far; null until it starts")
     log_sha256: str | None = Field(description="SHA-256 of the log; null until completed")
     cancel_requested_time: Instant | None
     retry_of: JobId | None
     runtime: str | None = Field(description="`docker`, `process` or `builtin`; null while queued")
     start_way: Annotated[StartWay | None, Field(strict=False)]
+    environment: JobEnvironmentView | None = Field(description="of the present attempt; null without a setup")
+    caches: list[JobCacheView] = Field(description="of the present attempt; empty until it has ended")
+    summary: str | None = Field(description="Markdown, as the job wrote it: whatever shows it has to make it harmless")
+    annotations: list[AnnotationView] = Field(description="of the present attempt; empty until it has ended")
+    outputs: dict[str, str] = Field(description="of the present attempt; empty until it has ended")
     timing: list[MilestoneView]
     image: str | None
 
@@ -204,6 +297,22 @@ class MetricsView(Shown):
     log_streams: int
 
 
+class UploadView(Shown):
+    """How far an upload by manifest is."""
+
+    upload_id: JobId
+    received: int = Field(ge=0, description="frames that have been received: the number of the next one")
+    frames: int = Field(ge=0, description="frames in all")
+
+
+class BegunUploadView(UploadView):
+    """An upload by manifest that has begun."""
+
+    missing: list[list[int]] = Field(
+        description="which files have to be sent, as pairs of the first and the last place in the manifest"
+    )
+
+
 class StatusView(Shown):
     """The server answers, or can take work."""
 
@@ -218,96 +327,3 @@ class AboutView(Shown):
     links: dict[str, str]
     commands: dict[str, str]
     documentation: str
-
-
-class FieldErrorView(Shown):
-    """A field at fault."""
-
-    path: str
-    message: str
-
-
-class ProblemView(Shown):
-    """An error (RFC 9457)."""
-
-    type: str
-    title: str
-    status: int
-    detail: str = Field(description="for people; may change")
-    code: str = Field(description="for programs; docs/http.md lists them")
-    errors: list[FieldErrorView] = Field(default_factory=list, description="the fields at fault")
-    error_id: str = Field("", description="with `internal_error`: where the server's log says more")
-    free_bytes: int = Field(0, description="with `disk_low`, as the next two")
-    min_free_bytes: int = 0
-    wanted_bytes: int = 0
-
-
-class JobIdEvent(Shown):
-    """The first event of `POST /submit-stream`."""
-
-    type: Literal["job_id"]
-    job_id: JobId
-
-
-class StatusEvent(Shown):
-    """Where the job stands."""
-
-    type: Literal["status"]
-    status: WireStatus
-    reason: ReasonView | None
-
-
-class LogEvent(Shown):
-    """A piece of the log. The event's `id:` is the cursor behind it."""
-
-    type: Literal["log"]
-    data: str
-    time: Instant
-    base64: str = Field("", description="the exact bytes, if they are not valid UTF-8")
-
-
-class StepEvent(Shown):
-    """A step has begun or ended."""
-
-    type: Literal["step"]
-    name: str
-    status: Annotated[StepStatus, Field(strict=False)]
-    exit_code: int | None
-
-
-class PreviousAttempt(Shown):
-    """How the attempt before ended."""
-
-    attempt: int
-    conclusion: Annotated[Conclusion, Field(strict=False)]
-    reason: ReasonView | None
-    exit_code: int | None
-    log_bytes: int
-    log_sha256: str
-
-
-class AttemptEvent(Shown):
-    """A further attempt begins."""
-
-    type: Literal["attempt"]
-    attempt: int
-    max_attempts: int
-    previous: PreviousAttempt
-
-
-class CompleteEvent(Shown):
-    """The verdict. The server closes the stream after it."""
-
-    type: Literal["complete"]
-    success: bool
-    conclusion: Annotated[Conclusion, Field(strict=False)]
-    reason: ReasonView | None
-    exit_code: int | None
-    log_bytes: int
-    log_sha256: str
-
-
-StreamEvent = Annotated[
-    JobIdEvent | StatusEvent | LogEvent | StepEvent | AttemptEvent | CompleteEvent, Field(discriminator="type")
-]
-"""What the `data:` of an event in a job's stream holds."""

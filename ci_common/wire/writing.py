@@ -1,85 +1,20 @@
-"""What goes over HTTP besides `Spec` and the stream: requests, and the job as users see it."""
+"""Writes jobs, environments, caches and the pool as dictionaries for the API, as `answers` describes them."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator, BeforeValidator, FailFast, Field, GetJsonSchemaHandler
-from pydantic_core import CoreSchema
-
-from ci_common.jobs import Attempt, Conclusion, Job, StepResult
-from ci_common.parsing.input_schema import one_or_several
-from ci_common.parsing.models import Place, StrictModel, refused
-from ci_common.parsing.text import check_text
-from ci_common.parsing.values import Integer, NonNegativeDuration
+from ci_common.attempts.outcomes import Annotation, Results
+from ci_common.attempts.parts import JobCache, JobEnvironment, StepResult
+from ci_common.attempts.testing import CaseSummary
+from ci_common.environments import Environment
+from ci_common.jobs import WITHOUT_CONTAINER, Attempt, Job
 from ci_common.pool import PoolState
-from ci_common.retention import LONGEST_AGE
-from ci_common.spec import Labels, Name, Priority
-from ci_common.stream import WIRE_STATUS, reason_on_wire
+from ci_common.spec_parts.caches import StoredCache
 from ci_common.times import in_order, micros_to_rfc3339, to_rfc3339
-
-PROBLEM_MEDIA_TYPE = "application/problem+json"
-WITHOUT_CONTAINER = "process"
-"""The runtime that runs jobs as processes, which have neither image nor container."""
-
-
-def _check_texts(payload: dict[str, Any]) -> dict[str, Any]:
-    """Return the payload. Raises ValidationError if any text or name in it is not allowed, at any depth."""
-    waiting: list[tuple[Place, Any]] = [((), payload)]
-    while waiting:
-        place, value = waiting.pop()
-        try:
-            match value:
-                case str():
-                    check_text(value)
-                case dict():
-                    waiting += [((*place, check_text(name)), entry) for name, entry in value.items()]
-                case list():
-                    waiting += [((*place, number), entry) for number, entry in enumerate(value)]
-        except ValueError as exc:
-            raise refused([(place, str(exc))]) from None
-    return payload
-
-
-class ComputedJobRequest(StrictModel):
-    """The body of `POST /jobs` for the types without a workload (`ci_common.job_types.Computed`)."""
-
-    type: str
-    payload: Annotated[dict[str, Any], AfterValidator(_check_texts)] = Field(default_factory=dict)
-    priority: Priority = 0
-    project: Name | None = None
-    labels: Labels = Field(default_factory=dict)
-
-
-def _conclusions(value: Any) -> Any:
-    """Return a list; one conclusion may be written without it. An empty list is refused: it could mean none, or all."""
-    if value == []:
-        raise ValueError(f"the list is empty; name {', '.join(Conclusion)}, or leave it out for all of them")
-    return value if isinstance(value, list) else [value]
-
-
-class CleanupRequest(StrictModel):
-    """The body of `POST /jobs/cleanup`: which completed jobs to delete. All conditions have to hold."""
-
-    older_than: Annotated[NonNegativeDuration, Field(le=LONGEST_AGE)] | None = None
-    """The job ended more than so many seconds ago."""
-    keep: Integer | None = Field(None, ge=0, lt=2**31)
-    """The job is not among the newest so many of this project and conclusion."""
-    project: Name | None = None
-    conclusion: Annotated[list[Conclusion], FailFast(), BeforeValidator(_conclusions)] = Field(default_factory=list)
-    dry_run: bool = False
-    """Only return which jobs would be deleted."""
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        described = handler.resolve_ref_schema(handler(schema))
-        described["properties"]["conclusion"] = one_or_several(described["properties"]["conclusion"])
-        described["anyOf"] = [_given("older_than"), _given("keep")]
-        return described
-
-
-def _given(name: str) -> dict[str, Any]:
-    return {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
+from ci_common.wire.artifacts import artifact_on_wire, totals_on_wire
+from ci_common.wire.stream import WIRE_STATUS, reason_on_wire
 
 
 def _instant(value: datetime | None) -> str | None:
@@ -91,6 +26,7 @@ def step_on_wire(step: StepResult) -> dict[str, Any]:
     return {
         "name": step.name,
         "status": step.status,
+        "reason": step.reason,
         "exit_code": step.exit_code,
         "start_time": to_rfc3339(step.start_time),
         "end_time": _instant(step.end_time),
@@ -109,6 +45,72 @@ def _start_way(run: Job | Attempt) -> str | None:
     return None if run.runtime == WITHOUT_CONTAINER else run.start_way
 
 
+def environment_of_attempt(environment: JobEnvironment | None) -> dict[str, Any] | None:
+    """Return the prepared environment of an attempt as the API shows it."""
+    if environment is None:
+        return None
+    created = None if environment.created is None else micros_to_rfc3339(environment.created)
+    return {"key": environment.key, "created": created, "age": environment.age, "hit": environment.hit}
+
+
+def environment_on_wire(environment: Environment) -> dict[str, Any]:
+    """Return a prepared environment as the API shows it."""
+    return {
+        "key": environment.key,
+        "project": environment.project,
+        "job_id": environment.job_id,
+        "runtime": environment.runtime,
+        "image": environment.image,
+        "reference": environment.reference,
+        "setup": environment.setup,
+        "inputs": list(environment.inputs),
+        "pinned": environment.pinned,
+        "created": to_rfc3339(environment.created_time),
+        "last_used": to_rfc3339(environment.last_used_time),
+        "bytes": environment.size,
+        "seconds": environment.seconds,
+    }
+
+
+def caches_of_attempt(caches: tuple[JobCache, ...]) -> list[dict[str, Any]]:
+    """Return what became of the caches of an attempt as the API shows it."""
+    return [asdict(cache) for cache in caches]
+
+
+def cache_on_wire(cache: StoredCache) -> dict[str, Any]:
+    """Return a cache as the API shows it."""
+    return {
+        "id": cache.id,
+        "project": cache.project,
+        "path": cache.path,
+        "key": cache.key,
+        "job_id": cache.job_id,
+        "created": to_rfc3339(cache.created_time),
+        "last_used": to_rfc3339(cache.last_used_time),
+        "bytes": cache.size,
+        "files": cache.files,
+    }
+
+
+def summary_on_wire(tests: CaseSummary | None) -> dict[str, Any] | None:
+    """Return how many tests ended how, as the API shows it."""
+    return None if tests is None else tests.stored()
+
+
+def annotation_on_wire(annotation: Annotation) -> dict[str, Any]:
+    """Return an annotation as the API shows it."""
+    return asdict(annotation)
+
+
+def results_on_wire(results: Results) -> dict[str, Any]:
+    """Return what an attempt said about itself as the API shows it."""
+    return {
+        "summary": results.summary,
+        "annotations": [annotation_on_wire(annotation) for annotation in results.annotations],
+        "outputs": results.outputs,
+    }
+
+
 def attempt_on_wire(attempt: Attempt) -> dict[str, Any]:
     """Return an earlier attempt as the job's `attempts` list shows it."""
     return {
@@ -120,10 +122,15 @@ def attempt_on_wire(attempt: Attempt) -> dict[str, Any]:
         "end_time": _instant(attempt.end_time),
         "runtime": attempt.runtime,
         "start_way": _start_way(attempt),
+        "environment": environment_of_attempt(attempt.environment),
+        "caches": caches_of_attempt(attempt.caches),
+        "artifact_totals": totals_on_wire(attempt.artifacts),
+        "tests": summary_on_wire(attempt.tests),
         "timing": timing_on_wire(attempt.trace),
         "log_bytes": attempt.log_bytes,
         "log_sha256": attempt.log_sha256,
         "steps": [step_on_wire(step) for step in attempt.steps],
+        **results_on_wire(attempt.results),
     }
 
 
@@ -160,13 +167,18 @@ def job_on_wire(
         "result": job.result,
         "error": job.error,
         "steps": [step_on_wire(s) for s in (job.steps if steps is None else steps)],
-        "artifacts": [],
+        "artifacts": [artifact_on_wire(artifact) for artifact in (job.artifacts.files if job.artifacts else ())],
+        "artifact_totals": totals_on_wire(job.artifacts),
+        "tests": summary_on_wire(job.tests),
         "log_bytes": job.log_bytes if log_bytes is None else log_bytes,
         "log_sha256": job.log_sha256,
         "cancel_requested_time": _instant(job.cancel_requested_time),
         "retry_of": job.retry_of,
         "runtime": job.runtime,
         "start_way": _start_way(job),
+        "environment": environment_of_attempt(job.environment),
+        "caches": caches_of_attempt(job.caches),
+        **results_on_wire(job.results),
         "timing": timing_on_wire(job.arrival, job.trace if trace is None else trace),
         "image": job.image,
     }

@@ -1,0 +1,1 @@
+"""What an attempt of a job leaves that its row tells."""

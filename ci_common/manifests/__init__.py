@@ -1,0 +1,1 @@
+"""Uploads by manifest: a list of files with their digests, and packs with the contents that the server lacks."""

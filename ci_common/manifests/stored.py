@@ -1,0 +1,244 @@
+"""A stored upload: its tree and the packs with its contents, in one directory that never changes.
+
+<upload>/
+  tree             its head, and then its entries with the place of each content: two frames of compressed JSON
+  <pack>           a pack; its name is the SHA-256 of the digests of the files in it
+
+A pack that several uploads need has a hard link in the directory of each. So the file system counts who needs it, and
+it goes with the last directory. No job ever sees these directories.
+"""
+
+import json
+import os
+import shutil
+import struct
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import zstandard
+
+from ci_common.errors import InvalidUpload
+from ci_common.manifests.entries import Entry, manifest_id
+from ci_common.manifests.packs import LENGTH, packed
+
+TREE: Final = "tree"
+_LEVEL = 1
+_LEAST_SHARE = 0.5
+"""A pack of which less is needed is not used again: what is needed of it is sent once more."""
+_MOST_PACKS = 1000
+"""Beyond so many packs, the smallest ones are not used again, so that their contents are put together in new ones."""
+
+
+@dataclass(slots=True)
+class Pack:
+    """A pack of an upload."""
+
+    name: str
+    size: int
+    """Bytes of the contents."""
+    sha256: str = ""
+    """Of the pack itself; empty until it is received."""
+
+
+@dataclass
+class Tree:
+    """The tree of an upload."""
+
+    owner: str
+    """The identity that sent it."""
+    project: str
+    """The project that the request named; empty for none."""
+    entries: list[Entry]
+    """In the order of a manifest."""
+    packs: list[Pack] = field(default_factory=list)
+    places: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By digest of a content: the number of its pack and the offset in it. Contents without bytes have no place."""
+    members: int = 0
+    """How many files, links and folders it has, including folders that are only parents of others."""
+
+    @property
+    def id(self) -> str:
+        return manifest_id(self.entries)
+
+    @property
+    def size(self) -> int:
+        return sum(entry.size for entry in self.entries)
+
+    def may_be_used_by(self, owner: str, project: str) -> bool:
+        """Return whether a caller has shown, by sending them, that it has these files."""
+        return (self.owner, self.project) == (owner, project)
+
+    @cached_property
+    def files_by_pack(self) -> dict[int, list[tuple[int, Entry]]]:
+        """By the number of a pack, the offset and the entry of each file whose content is in it, in order."""
+        by_pack: defaultdict[int, list[tuple[int, Entry]]] = defaultdict(list)
+        for entry in self.entries:
+            if entry.is_file and entry.size:
+                pack, offset = self.places[entry.content]
+                by_pack[pack].append((offset, entry))
+        return {pack: sorted(files) for pack, files in by_pack.items()}
+
+    def write(self, directory: Path) -> None:
+        """Write the tree, whole or not at all. Raises OSError."""
+        head = {
+            "owner": self.owner,
+            "project": self.project,
+            "packs": [[pack.name, pack.size, pack.sha256] for pack in self.packs],
+            "members": self.members,
+            "size": self.size,
+            "tree_id": self.id,
+        }
+        entries = [[*e, *self.places.get(e.content, ())] if e.is_file else list(e) for e in self.entries]
+        draft = directory / f"{TREE}.new"
+        draft.write_bytes(_framed(head) + _framed(entries))
+        draft.rename(directory / TREE)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What is known of a stored upload without reading its entries."""
+
+    owner: str
+    project: str
+    packs: list[Pack]
+    members: int
+    size: int
+    tree_id: str
+
+
+def read_head(directory: Path) -> Head:
+    """Return the head of a stored upload. Raises InvalidUpload if it is damaged, FileNotFoundError, OSError."""
+    with (directory / TREE).open("rb") as file, _blaming(directory):
+        return _head(_unframed(file))
+
+
+def read_tree(directory: Path) -> Tree:
+    """Return the tree of a stored upload. Raises InvalidUpload if it is damaged, FileNotFoundError, OSError."""
+    with (directory / TREE).open("rb") as file, _blaming(directory):
+        head, listed = _head(_unframed(file)), _unframed(file)
+        entries = [Entry(*entry[:4]) for entry in listed]
+        places = {entry[3]: (entry[4], entry[5]) for entry in listed if len(entry) > 4}
+        return Tree(head.owner, head.project, entries, head.packs, places, head.members)
+
+
+def _framed(document: Any) -> bytes:
+    raw = json.dumps(document, separators=(",", ":")).encode("ascii")
+    frame = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(raw)
+    return LENGTH.pack(len(frame)) + frame
+
+
+def _unframed(file: BinaryIO) -> Any:
+    length = LENGTH.unpack(file.read(LENGTH.size))[0]
+    return json.loads(zstandard.ZstdDecompressor().decompress(file.read(length)))
+
+
+def _head(document: dict[str, Any]) -> Head:
+    return Head(**{**document, "packs": [Pack(*pack) for pack in document["packs"]]})
+
+
+@contextmanager
+def _blaming(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except (zstandard.ZstdError, struct.error, ValueError, KeyError, IndexError, TypeError) as exc:
+        raise InvalidUpload(f"the stored tree {directory / TREE} is damaged: {exc}") from exc
+
+
+def planned(
+    owner: str, project: str, entries: Sequence[Entry], sources: Iterable[tuple[Path, Tree | None]], target: Path
+) -> tuple[Tree, list[int]]:
+    """Return the tree of a new upload, and the places in `entries` of the files whose contents have to be sent.
+
+    Packs of the uploads in `sources`, whose trees are given if they are known, that hold enough of it are linked into
+    `target`; the others are the last ones of
+    the tree, in the order in which they have to be sent. Sources that have been deleted, or that others have sent, are
+    not used. Raises OSError.
+    """
+    wanted: dict[str, int] = {}
+    for number, entry in enumerate(entries):
+        if entry.is_file and entry.size:
+            wanted.setdefault(entry.content, number)
+    tree = Tree(owner, project, list(entries))
+    for source, known in sources:
+        if len(tree.places) == len(wanted):
+            break
+        _use(source, known, tree, wanted, target)
+    missing = [number for content, number in wanted.items() if content not in tree.places]
+    for members in packed([entries[number].size for number in missing]):
+        files = [entries[missing[member]] for member in members]
+        name = sha256("".join(file.content for file in files).encode()).hexdigest()
+        offset = 0
+        for file in files:
+            tree.places[file.content] = len(tree.packs), offset
+            offset += file.size
+        tree.packs.append(Pack(name, offset))
+    return tree, missing
+
+
+def _use(source: Path, known: Tree | None, tree: Tree, wanted: dict[str, int], target: Path) -> None:
+    try:
+        other = known or read_tree(source)
+    except (FileNotFoundError, InvalidUpload):
+        return
+    if not other.may_be_used_by(tree.owner, tree.project):
+        return
+    sizes = {entry.content: entry.size for entry in other.entries if entry.is_file}
+    found = {
+        content: place
+        for content, place in other.places.items()
+        if content in wanted and content not in tree.places and sizes[content] == tree.entries[wanted[content]].size
+    }
+    kept: dict[int, int] = {}
+    for number in _worth_keeping(other, found, tree):
+        pack = other.packs[number]
+        try:
+            link_file(source / pack.name, target / pack.name)
+        except FileNotFoundError:
+            continue  # The job has just been deleted.
+        kept[number] = len(tree.packs)
+        tree.packs.append(pack)
+    tree.places |= {content: (kept[number], offset) for content, (number, offset) in found.items() if number in kept}
+
+
+def _worth_keeping(other: Tree, found: dict[str, tuple[int, int]], tree: Tree) -> Iterator[int]:
+    """Yield the numbers of the packs that are used again."""
+    sizes = {entry.content: entry.size for entry in tree.entries}
+    needed: Counter[int] = Counter()
+    for content, (number, _) in found.items():
+        needed[number] += sizes[content]
+    largest = sorted(needed, key=lambda pack: -needed[pack])[: max(0, _MOST_PACKS - len(tree.packs))]
+    known = {pack.name for pack in tree.packs}
+    for number in sorted(largest):
+        pack = other.packs[number]
+        if pack.sha256 and pack.name not in known and needed[number] >= _LEAST_SHARE * pack.size:
+            yield number
+
+
+def link_file(source: Path, target: Path) -> None:
+    """Give a file another name, or copy it where the file system cannot do that. Raises FileNotFoundError, OSError."""
+    try:
+        os.link(source, target)
+    except (FileNotFoundError, FileExistsError):
+        raise
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def link_upload(source: Path, target: Path) -> None:
+    """Make `target` another directory of the upload. Raises FileNotFoundError if there is none at `source`, OSError."""
+    names = os.listdir(source)
+    target.mkdir()
+    for name in names:
+        link_file(source / name, target / name)
+
+
+def sha256_of(path: Path) -> str:
+    """Return a file's SHA-256 in hexadecimal digits. Raises OSError."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Parts of a spec, which `ci_common.spec` puts together."""

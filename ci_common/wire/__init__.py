@@ -1,0 +1,1 @@
+"""What goes over HTTP besides `Spec`: requests, answers, and the events of streams."""
