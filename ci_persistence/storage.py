@@ -1,11 +1,56 @@
-"""All protocols of storage together, for the composition roots. Everything else names the one that it needs."""
+"""All stores of one database, for the composition roots. Everything else gets the one store that it needs."""
 
-from typing import Protocol
+from ci_persistence.database import Database, Session
+from ci_persistence.dialects import Statement
+from ci_persistence.stores.artifacts import ArtifactStore
+from ci_persistence.stores.caches import CacheStore
+from ci_persistence.stores.environments import EnvironmentStore
+from ci_persistence.stores.installations import InstallationStore
+from ci_persistence.stores.jobs import JobStore
+from ci_persistence.stores.leases import LeaseStore
+from ci_persistence.stores.metrics import MetricsStore
+from ci_persistence.stores.outbox import OutboxStore
+from ci_persistence.stores.pool import PoolStore
+from ci_persistence.stores.queue import QueueStore
+from ci_persistence.stores.records import RecordStore
+from ci_persistence.stores.reports import ReportStore
+from ci_persistence.stores.retention import RetentionStore
 
-from ci_persistence.metrics import JobMetrics
-from ci_persistence.repository import Database, JobRepository, LeaderLease
-from ci_persistence.retention import JobRetention
+# A read that needs the database's own file or server.
+_PING = Statement("SELECT fence FROM lease")
 
 
-class Storage(Database, JobRepository, JobRetention, JobMetrics, LeaderLease, Protocol):
-    """What an implementation of storage is."""
+class Storage:
+    """The stores of one database, and their connection."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.artifacts = ArtifactStore(database)
+        self.caches = CacheStore(database)
+        self.environments = EnvironmentStore(database)
+        self.installations = InstallationStore(database)
+        self.jobs = JobStore(database)
+        self.leases = LeaseStore(database)
+        self.metrics = MetricsStore(database)
+        self.outbox = OutboxStore(database)
+        self.pool = PoolStore(database)
+        self.queue = QueueStore(database)
+        self.reports = ReportStore(database)
+        self.records = RecordStore(database)
+        self.retention = RetentionStore(database)
+
+    async def open(self) -> None:
+        """Connect, and bring the schema up to date. Raises Unavailable."""
+        await self.database.open()
+
+    async def close(self) -> None:
+        """Finish the running operations and disconnect. May be called twice, and without `open`."""
+        await self.database.close()
+
+    async def ping(self) -> None:
+        """Raise Unavailable where the database does not answer a read."""
+        await self.database.read(_ping)
+
+
+async def _ping(session: Session) -> None:
+    await session.row(_PING)

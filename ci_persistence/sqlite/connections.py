@@ -1,26 +1,21 @@
-"""Connections, and the one writer among them.
+"""Connections: each has a thread, in which an operation runs as a whole.
 
-Each connection has a thread, in which a query runs as a whole. This is the only module that uses aiosqlite, and the
-only place where SQLite's errors become the product's.
+This is the only module that uses aiosqlite, and the only place where SQLite's errors become the product's.
 """
 
-import asyncio
 import errno
 import sqlite3
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 import aiosqlite
 
-from ci_common.errors import DatabaseUnavailable, Locked, NoRoom, Unavailable
-from ci_common.system.disk import Ballast, is_full
-from ci_common.times import uptime
-from ci_persistence.sqlite import queries
-from ci_persistence.sqlite.change_notifier import ChangeNotifier
+from ci_common.errors import DatabaseUnavailable, Locked, NoRoom
+from ci_common.system.disk import is_full
+from ci_persistence.database import NO_VALUES, Command, Operation, Row, Values
+from ci_persistence.dialects import Statement
 
 Result = TypeVar("Result")
 Query = Callable[[sqlite3.Connection], Result]
@@ -28,8 +23,6 @@ Query = Callable[[sqlite3.Connection], Result]
 
 _ITERATION_ROWS = 64
 """What aiosqlite's own cursors fetch at once; they are not used here."""
-_RESERVE_SECONDS = 10.0
-"""How often to check that disk space is reserved."""
 
 
 @contextmanager
@@ -62,6 +55,48 @@ def _is_disk_full(error: sqlite3.Error | OSError, path: Path) -> bool:
             return is_full(path.parent)
         case _:
             return False
+
+
+class SQLiteSession:
+    """A `Session` in a connection's thread. Its methods are coroutine functions that never wait."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    async def rows(self, statement: Statement, values: Values = NO_VALUES) -> list[Row]:
+        # A row has what is used of a mapping.
+        return cast(list[Row], self._connection.execute(statement.sqlite, values).fetchall())
+
+    async def row(self, statement: Statement, values: Values = NO_VALUES) -> Row:
+        (row,) = await self.rows(statement, values)
+        return row
+
+    async def execute(self, statement: Statement, values: Values = NO_VALUES) -> int:
+        return self._connection.execute(statement.sqlite, values).rowcount
+
+    async def execute_many(self, statement: Statement, values: Sequence[Values]) -> int:
+        return self._connection.executemany(statement.sqlite, values).rowcount
+
+    async def chain(self, first: Command, *then: Command) -> list[Row]:
+        execute = self._connection.execute
+        rows = execute(first[0].sqlite, first[1]).fetchall()
+        if rows:
+            for statement, values in then:
+                execute(statement.sqlite, values)
+        return cast(list[Row], rows)
+
+    def notify(self) -> None:
+        """Do nothing: others watch the file."""
+
+
+def run_to_end(operation: Operation[Result], session: SQLiteSession) -> Result:
+    """Return what `operation` returns, or raise what it raises. Blocks."""
+    running = operation(session).__await__()
+    try:
+        next(running)
+    except StopIteration as end:
+        return cast(Result, end.value)
+    raise RuntimeError(f"{operation} has awaited something other than its session")
 
 
 class _Connection(aiosqlite.Connection):
@@ -118,140 +153,3 @@ class Connection:
     def _set_up(self, connection: sqlite3.Connection) -> None:
         for statement in self._setup:
             connection.execute(statement).fetchall()
-
-
-class _Waiting(asyncio.Future[Result]):
-    """An operation that waits for its commit, and the future that its caller awaits.
-
-    Where `certain`, the caller cannot be cancelled once the operation has begun. Where not `vital`, a full disk refuses
-    it.
-    """
-
-    def __init__(self, operation: Query[Result], *, certain: bool, vital: bool) -> None:
-        super().__init__(loop=asyncio.get_running_loop())
-        self.operation = operation
-        self.vital = vital
-        self._certain = certain
-        self._claim = threading.Lock()
-        self._begun = False
-
-    def cancel(self, msg: Any | None = None) -> bool:
-        if self._certain and not self._claim.acquire(blocking=False):
-            return False
-        return super().cancel(msg)
-
-    def begin(self) -> bool:
-        """Return whether the writer may run the operation, once more if it has begun: its caller was not cancelled."""
-        if self.done():
-            return False
-        self._begun = self._begun or self._claim.acquire(blocking=False)
-        return self._begun
-
-
-class Writer:
-    """Runs the operations that arrive during a commit together, in the next transaction.
-
-    Only the first write of an operation can be refused, so an operation that fails has changed nothing.
-    """
-
-    def __init__(self, path: Path, connection: Connection, notifier: ChangeNotifier) -> None:
-        """`notifier` is told of every commit before the callers of its operations continue."""
-        self._path = path
-        self._connection = connection
-        self._ballast = Ballast(path)
-        self._reserve_due = 0.0
-        self._notifier = notifier
-        self._waiting: list[_Waiting[Any]] = []
-        self._work: asyncio.Task[None] | None = None
-
-    async def run(self, operation: Query[Result], *, certain: bool = False, vital: bool = True) -> Result:
-        """Return what `operation` returns once it is durable, or raise what it raises.
-
-        A cancelled caller's operation may still run if it has begun, and never does if it has not. With `certain`, the
-        caller learns the outcome: CancelledError means that the operation never runs; if it has begun, its result is
-        returned or its error raised in spite of the cancellation. `vital` operations may use the reserved disk space.
-        """
-        waiting = _Waiting(operation, certain=certain, vital=vital)
-        self._waiting.append(waiting)
-        if self._work is None:
-            self._work = asyncio.create_task(self._commit_waiting(), name="database writer")
-        try:
-            return await waiting
-        except asyncio.CancelledError:
-            if not certain:
-                raise
-            return waiting.result()  # The same error, unless the operation had begun.
-
-    async def close(self) -> None:
-        """Finish the operations that were begun, and disconnect."""
-        if self._work is not None:
-            await asyncio.wait({self._work})
-        await self._connection.close()
-
-    async def _commit_waiting(self) -> None:
-        while batch := [waiting for waiting in self._waiting if not waiting.done()]:
-            self._waiting.clear()
-            with self._notifier.own_commit():
-                outcomes = await self._outcomes(batch)
-            self._notifier.notify(outcomes)
-            for waiting, outcome in zip(batch, outcomes, strict=True):
-                if waiting.done():
-                    continue
-                if isinstance(outcome, Exception):
-                    waiting.set_exception(outcome)
-                else:
-                    waiting.set_result(outcome)
-            await self._reserve_space()
-        self._waiting.clear()
-        self._work = None
-
-    async def _outcomes(self, batch: list[_Waiting[Any]]) -> list[Any]:
-        """Return each operation's result or error, once all that succeeded are durable."""
-        try:
-            return await self._connection.run(partial(self._commit, batch))
-        except NoRoom as exc:
-            return await self._outcomes_on_full_disk(batch, exc)
-        except Exception as exc:
-            return [exc] * len(batch)
-
-    async def _outcomes_on_full_disk(self, batch: list[_Waiting[Any]], error: NoRoom) -> list[Any]:
-        """Run the vital operations again with the reserved space; only they can free some of the disk."""
-        vital = [waiting for waiting in batch if waiting.vital]
-        outcomes: dict[_Waiting[Any], Any] = {}
-        if vital and self._ballast.give_up():
-            try:
-                done = await self._connection.run(partial(self._commit, vital))
-                outcomes = dict(zip(vital, done, strict=True))
-            except Exception as exc:
-                outcomes = dict.fromkeys(vital, exc)
-        return [outcomes.get(waiting, error) for waiting in batch]
-
-    async def _reserve_space(self) -> None:
-        """Reserve disk space again after it was given up. Runs after the first commit, and then at intervals."""
-        now = uptime()
-        if now >= self._reserve_due:
-            self._reserve_due = now + _RESERVE_SECONDS
-            with suppress(Unavailable):  # For example once it is closed.
-                await self._connection.run(lambda _: self._ballast.take())
-
-    def _commit(self, batch: list[_Waiting[Any]], connection: sqlite3.Connection) -> list[Any]:
-        """Return each operation's result, or the error with which it alone failed. Runs in the connection's thread."""
-        connection.execute(queries.BEGIN)
-        try:
-            # Begun only now: a caller may be cancelled while the transaction waits for other processes.
-            outcomes = [self._outcome(waiting.operation, connection) if waiting.begin() else None for waiting in batch]
-            connection.execute(queries.COMMIT)
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute(queries.ROLLBACK)
-            raise
-        return outcomes
-
-    def _outcome(self, operation: Query[Any], connection: sqlite3.Connection) -> Any:
-        try:
-            with translated(self._path):
-                return operation(connection)
-        except Unavailable:
-            raise  # The database itself is at fault, for all operations.
-        except Exception as exc:
-            return exc

@@ -6,14 +6,16 @@ These functions block. All of them raise Unavailable where SQLite fails.
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
 from ci_common.errors import Unavailable
-from ci_persistence.sqlite import queries
-from ci_persistence.sqlite.connections import translated
-from ci_persistence.sqlite.rows import to_json
+from ci_persistence.sqlite import statements
+from ci_persistence.sqlite.connections import SQLiteSession, run_to_end, translated
 from ci_persistence.sqlite.schema import check_version, migrations
+from ci_persistence.stores.inspection import known_jobs as stored_jobs
+from ci_persistence.stores.leases import forget_leader
 
 PageProgress = Callable[[int, int], None]
 """Takes how many pages have been copied so far, and how many there are."""
@@ -32,13 +34,13 @@ def copy_database(source: Path, target: Path, progress: PageProgress) -> None:
     with _opened(source) as database:
         _check_ours(source, database)
         # One read transaction around all steps: otherwise every commit of others would restart the copying.
-        database.execute(queries.BEGIN_READING)
-        database.execute(queries.PING).fetchone()
+        database.execute(statements.BEGIN_READING)
+        database.execute(statements.SCHEMA_VERSION).fetchone()
         with closing(sqlite3.connect(target)) as copy:
             database.backup(copy, pages=_PAGES_AT_ONCE, progress=lambda _, left, total: progress(total - left, total))
-            copy.execute(queries.FORGET_LEADER)
+            run_to_end(forget_leader, SQLiteSession(copy))
             copy.commit()
-        database.execute(queries.COMMIT)
+        database.execute(statements.COMMIT)
     fold(target)
 
 
@@ -48,10 +50,10 @@ def fold(path: Path) -> None:
         problems = structural_faults(database)
         if problems:
             raise Unavailable(f"the database {path} is damaged: {problems[0]}")
-        database.execute(queries.ONE_FILE)
+        database.execute(statements.ONE_FILE)
 
 
-def structural_faults(database: sqlite3.Connection, check: str = queries.QUICK_CHECK) -> list[str]:
+def structural_faults(database: sqlite3.Connection, check: str = statements.QUICK_CHECK) -> list[str]:
     """Return what is wrong with a database's structure; empty where nothing is."""
     found = [str(row[0]) for row in database.execute(check)]
     broken = [f"row {row[1]} of {row[0]} names a row of {row[2]} that does not exist" for row in _foreign(database)]
@@ -61,21 +63,15 @@ def structural_faults(database: sqlite3.Connection, check: str = queries.QUICK_C
 def known_jobs(path: Path, job_ids: Iterable[str]) -> set[str]:
     """Return those of the ids that a row has."""
     with _opened(path) as database:
-        return {str(row[0]) for row in database.execute(queries.KNOWN_JOBS, {"ids": to_json(list(job_ids))})}
-
-
-def delete_completed(path: Path, job_ids: Iterable[str]) -> int:
-    """Delete those of the jobs that have completed, from a copy; return how many that were."""
-    with _opened(path) as database:
-        return database.execute(queries.DELETE_COMPLETED, {"ids": to_json(list(job_ids))}).rowcount
+        return run_to_end(partial(stored_jobs, job_ids=list(job_ids)), SQLiteSession(database))
 
 
 def _foreign(database: sqlite3.Connection) -> Iterator[tuple[object, ...]]:
-    yield from database.execute(queries.FOREIGN_KEY_CHECK)
+    yield from database.execute(statements.FOREIGN_KEY_CHECK)
 
 
 def _check_ours(path: Path, database: sqlite3.Connection) -> None:
-    version, newest = database.execute(queries.SCHEMA_VERSION).fetchone()[0], len(migrations())
+    version, newest = database.execute(statements.SCHEMA_VERSION).fetchone()[0], len(migrations())
     if version > newest:
         raise Unavailable(
             f"the database {path} has schema version {version}, and this version of the program knows only {newest}: "
@@ -97,4 +93,6 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
             )
         ) as database,
     ):
+        database.row_factory = sqlite3.Row
+        database.execute("PRAGMA foreign_keys = ON")
         yield database

@@ -5,92 +5,41 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
-from ci_common.errors import CiError
-from ci_common.jobs import State
-from ci_common.system.processes import ProcessIdentity
-from ci_common.times import from_micros
-from ci_persistence.repository import Installation
-from ci_persistence.sqlite import queries
+from ci_common.findings import Finding
+from ci_common.parsing.text import shown_size
+from ci_persistence.sqlite import statements
+from ci_persistence.sqlite.connections import SQLiteSession, run_to_end
 from ci_persistence.sqlite.copies import structural_faults
-from ci_persistence.sqlite.rows import to_json
 from ci_persistence.sqlite.schema import migrations, what_lacks
+from ci_persistence.stores.inspection import (
+    DatabaseReport,
+    DatabaseTrouble,
+    Trouble,
+    cache_rows,
+    environment_rows,
+    jobs_or_removals,
+    leadership,
+    newest_time,
+    unfinished_jobs,
+)
+from ci_persistence.stores.installations import get_installation
 
 LOCK_SECONDS = 1.0
 """How long to wait for a lock that another process holds."""
 _INSTRUCTIONS_BETWEEN_CHECKS = 10_000
-
-
-class Trouble(StrEnum):
-    """Why a database cannot be inspected."""
-
-    MISSING = "missing"
-    UNREADABLE = "unreadable"
-    FOREIGN = "foreign"
-    """It is not a database, or not one of ours."""
-    LOCKED = "locked"
-    DAMAGED = "damaged"
-    TOO_NEW = "too_new"
-    """A newer version of the program has written it."""
-
-
-class DatabaseTrouble(CiError):
-    """The database cannot be inspected."""
-
-    def __init__(self, kind: Trouble, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
-@dataclass(frozen=True, slots=True)
-class Leadership:
-    """What the lease says."""
-
-    fence: int
-    holder: ProcessIdentity | None
-    """None while no controller leads, and where another version of the program wrote it in another form."""
-    is_held: bool
-    """Whether a controller leads, or led and did not release the lease."""
-
-
-@dataclass(frozen=True, slots=True)
-class UnfinishedJob:
-    """A job that has not completed."""
-
-    id: str
-    attempt: int
-    state: State
-    runtime: str | None
-    start_time: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class DatabaseReport:
-    """The result of an inspection."""
-
-    schema_version: int
-    newest_schema: int
-    """The version that this program brings it to."""
-    journal_mode: str
-    bytes: int
-    wal_bytes: int
-    faults: tuple[str, ...]
-    """What is wrong with its structure, at most ten lines."""
-    was_checked: bool
-    """Whether its structure could be checked to the end in time."""
-    write_locked: bool
-    """Whether another process held the write lock for LOCK_SECONDS."""
-    leadership: Leadership
-    installation: Installation | None
-    """None where the schema is older."""
-    unfinished: tuple[UnfinishedJob, ...]
-    newest: datetime | None
-    """The latest time in any job."""
+_MUCH_WAL = 256 * 1024**2
+_RESTORE = "restore a backup: move it and the data directory away, then ci restore BACKUP"
+_REMEDIES = {
+    Trouble.UNREADABLE: "run ci as the user whose database it is, or name another place with CI_DB_PATH: ls -l {path}",
+    Trouble.FOREIGN: "name another place with CI_DB_PATH",
+    Trouble.LOCKED: "see who holds it, and end that: fuser -v {path}",
+    Trouble.DAMAGED: _RESTORE,
+    Trouble.TOO_NEW: "use the newer ci-server that has written it, or restore a backup of before: ci restore BACKUP",
+}
 
 
 def inspect_database(path: Path, *, seconds: float) -> DatabaseReport:
@@ -99,32 +48,57 @@ def inspect_database(path: Path, *, seconds: float) -> DatabaseReport:
     Raises DatabaseTrouble.
     """
     with _opened(path) as database:
-        version, newest = database.execute(queries.SCHEMA_VERSION).fetchone()[0], len(migrations())
+        version, newest = database.execute(statements.SCHEMA_VERSION).fetchone()[0], len(migrations())
         if version > newest:
-            raise DatabaseTrouble(
-                Trouble.TOO_NEW, f"its schema version is {version}, and this version of the program knows only {newest}"
-            )
+            message = f"its schema version is {version}, and this version of the program knows only {newest}"
+            raise _trouble(Trouble.TOO_NEW, message, path)
         if version == 0:
-            raise DatabaseTrouble(Trouble.FOREIGN, "it is not one of ci-server's")
+            raise _trouble(Trouble.FOREIGN, "it is not one of ci-server's", path)
         if version == newest and (lack := what_lacks(database)):
-            raise DatabaseTrouble(Trouble.FOREIGN, f"it {lack}")
-        faults, was_checked = _check(database, seconds)
+            raise _trouble(Trouble.FOREIGN, f"it {lack}", path)
+        session = SQLiteSession(database)
         return DatabaseReport(
-            schema_version=version,
-            newest_schema=newest,
-            journal_mode=database.execute(queries.JOURNAL_MODE).fetchone()[0],
-            bytes=path.stat().st_size,
-            wal_bytes=_size(_wal(path)),
-            faults=tuple(faults),
-            was_checked=was_checked,
-            write_locked=_is_write_locked(path),
-            leadership=_leadership(*database.execute(queries.LEADER).fetchone()),
-            installation=Installation(*database.execute(queries.INSTALLATION).fetchone())
-            if version == newest
-            else None,
-            unfinished=tuple(_unfinished(row) for row in database.execute(queries.UNFINISHED)),
-            newest=_instant(database.execute(queries.NEWEST_TIME).fetchone()[0]),
+            findings=(_soundness(path.absolute(), database, version, seconds), *_writing(path.absolute())),
+            is_current=version == newest,
+            leadership=run_to_end(leadership, session),
+            installation=run_to_end(get_installation, session) if version == newest else None,
+            unfinished=run_to_end(unfinished_jobs, session),
+            newest=run_to_end(newest_time, session),
         )
+
+
+def _soundness(path: Path, database: sqlite3.Connection, version: int, seconds: float) -> Finding:
+    faults, was_checked = _check(database, seconds)
+    size = f"{shown_size(path.stat().st_size)} and {shown_size(_size(_wal(path)))} of write-ahead log"
+    what = f"{path}, schema version {version}, {size}"
+    if faults:
+        return Finding("database", False, f"{path}: damaged: {'; '.join(faults[:3])}", _RESTORE)
+    if version < len(migrations()):
+        what += f"; the next start brings it to schema version {len(migrations())}"
+    if not was_checked:
+        remedy = f"check it, which takes longer: sqlite3 {path} 'PRAGMA integrity_check'"
+        return Finding("database", None, f"{what}; too large to be checked here to the end", remedy)
+    return Finding("database", True, what)
+
+
+def _writing(path: Path) -> list[Finding]:
+    if _is_write_locked(path):
+        remedy = f"see who has it open, and end what does not answer: fuser -v {path}"
+        return [Finding("database writes", False, "another process holds the write lock and does not let go", remedy)]
+    if (size := _size(_wal(path))) > _MUCH_WAL:
+        message = f"the write-ahead log has {shown_size(size)}: a reader holds on to an old state"
+        return [Finding("database writes", None, message, f"see who has it open for long: fuser -v {path}")]
+    return []
+
+
+def _trouble(kind: Trouble, message: str, path: Path) -> DatabaseTrouble:
+    place = path.absolute()
+    if kind is Trouble.MISSING:
+        return DatabaseTrouble(
+            kind, message, Finding("database", True, f"none at {place} yet; the first start makes it")
+        )
+    remedy = _REMEDIES[kind].format(path=place)
+    return DatabaseTrouble(kind, message, Finding("database", False, f"{place}: {kind}: {message}", remedy))
 
 
 def jobs_with_rows(path: Path, job_ids: list[str]) -> set[str]:
@@ -133,23 +107,36 @@ def jobs_with_rows(path: Path, job_ids: list[str]) -> set[str]:
     Raises DatabaseTrouble.
     """
     with _opened(path) as database:
-        return {str(row[0]) for row in database.execute(queries.JOBS_OR_REMOVALS, {"ids": to_json(job_ids)})}
+        return run_to_end(partial(jobs_or_removals, job_ids=job_ids), SQLiteSession(database))
+
+
+def environment_references(path: Path) -> set[str]:
+    """Return where the prepared environments are, of all that have a row. Raises DatabaseTrouble."""
+    with _opened(path) as database:
+        return run_to_end(environment_rows, SQLiteSession(database))
+
+
+def cache_ids(path: Path) -> set[str]:
+    """Return the ids of all caches that have a row. Raises DatabaseTrouble."""
+    with _opened(path) as database:
+        return run_to_end(cache_rows, SQLiteSession(database))
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     if not os.path.lexists(path):
-        raise DatabaseTrouble(Trouble.MISSING, "there is none")
+        raise _trouble(Trouble.MISSING, "there is none", path)
     # Where there is no -wal, no process has it open; a reader would make one and leave it there.
     immutable = "" if _wal(path).exists() else "&immutable=1"
     try:
         uri = f"file:{quote(str(path.absolute()))}?mode=ro{immutable}"
         with closing(sqlite3.connect(uri, uri=True, timeout=LOCK_SECONDS, isolation_level=None)) as database:
+            database.row_factory = sqlite3.Row
             yield database
     except sqlite3.Error as exc:
-        raise DatabaseTrouble(_kind(exc), str(exc)) from exc
+        raise _trouble(_kind(exc), str(exc), path) from exc
     except OSError as exc:
-        raise DatabaseTrouble(Trouble.UNREADABLE, str(exc)) from exc
+        raise _trouble(Trouble.UNREADABLE, str(exc), path) from exc
 
 
 def _kind(error: sqlite3.Error) -> Trouble:
@@ -165,7 +152,7 @@ def _check(database: sqlite3.Connection, seconds: float) -> tuple[list[str], boo
     deadline = time.monotonic() + seconds
     database.set_progress_handler(lambda: time.monotonic() > deadline, _INSTRUCTIONS_BETWEEN_CHECKS)
     try:
-        return structural_faults(database, queries.INTEGRITY_CHECK), True
+        return structural_faults(database, statements.INTEGRITY_CHECK), True
     except sqlite3.OperationalError as exc:
         if getattr(exc, "sqlite_errorname", "") != "SQLITE_INTERRUPT":
             raise
@@ -180,30 +167,13 @@ def _is_write_locked(path: Path) -> bool:
     try:
         uri = f"file:{quote(str(path.absolute()))}?mode=rw"
         with closing(sqlite3.connect(uri, uri=True, timeout=LOCK_SECONDS, isolation_level=None)) as database:
-            database.execute(queries.BEGIN)
-            database.execute(queries.ROLLBACK)
+            database.execute(statements.BEGIN)
+            database.execute(statements.ROLLBACK)
     except sqlite3.OperationalError as exc:
         if _kind(exc) is not Trouble.LOCKED:
             raise
         return True
     return False
-
-
-def _leadership(fence: int, holder: str | None) -> Leadership:
-    try:
-        process = None if holder is None else ProcessIdentity.from_json(holder)
-    except ValueError:
-        process = None
-    return Leadership(fence, process, is_held=holder is not None)
-
-
-def _unfinished(row: tuple[str, int, str, str | None, int | None]) -> UnfinishedJob:
-    job_id, attempt, state, runtime, start_time = row
-    return UnfinishedJob(job_id, attempt, State(state), runtime, _instant(start_time))
-
-
-def _instant(micros: int | None) -> datetime | None:
-    return None if micros is None else from_micros(micros)
 
 
 def _wal(path: Path) -> Path:

@@ -20,8 +20,8 @@ SQLITE_VERSION = sqlite3.sqlite_version
 """The version of SQLite that this Python has."""
 _OLDEST = (3, 35, 0)
 """The first SQLite with RETURNING."""
-_UNRELEASED = "jobs.workload"
-"""A column that only databases of versions before 0.1.0 have. Their schema is not upgraded."""
+_UNRELEASED = {"jobs.workload", "jobs.earlier_attempts"}
+"""Columns that only databases of versions before 0.1.0 have. Their schema is not upgraded."""
 _COLUMNS = """
 SELECT tables.name || '.' || columns.name FROM sqlite_schema AS tables, pragma_table_info(tables.name) AS columns
 WHERE tables.type = 'table' AND tables.name NOT LIKE 'sqlite%'
@@ -67,7 +67,7 @@ def bring_up_to_date(connection: sqlite3.Connection) -> None:
     # In this order: another process may create the database just now, and gives it tables and version at once.
     if _columns(connection) and _version(connection) == 0:
         raise Unavailable(f"the database {_path(connection)} is not one of ci-server's; CI_DB_PATH names another place")
-    if _UNRELEASED in _columns(connection):
+    if _UNRELEASED & _columns(connection):
         raise Unavailable(
             f"the database {_path(connection)} was made by a version of the program before 0.1.0, and is not upgraded; "
             "move it and its data directory away, or name another place with CI_DB_PATH"

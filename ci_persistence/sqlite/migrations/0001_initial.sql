@@ -1,4 +1,4 @@
--- The database that the API and the controller share.
+-- The database that the API and the controller share. ../../postgresql/migrations/0001_initial.sql says the same.
 -- Times are microseconds since the start of 1970 UTC. JSON is kept as text.
 
 CREATE TABLE jobs (
@@ -6,6 +6,7 @@ CREATE TABLE jobs (
     id TEXT NOT NULL PRIMARY KEY,  -- UUIDv7: sorting by id is sorting by submission
     type TEXT NOT NULL,
     submit_time INTEGER NOT NULL CHECK (typeof(submit_time) = 'integer'),
+    owner TEXT NOT NULL,  -- the name of the identity that submitted the job
     priority INTEGER NOT NULL CHECK (typeof(priority) = 'integer'),
     project TEXT,
     labels TEXT NOT NULL CHECK (json_valid(labels) AND json_type(labels) = 'object'),
@@ -15,7 +16,9 @@ CREATE TABLE jobs (
     has_upload INTEGER NOT NULL CHECK (has_upload IN (0, 1)),
     max_attempts INTEGER NOT NULL CHECK (max_attempts >= 1),
     retry_of TEXT,
-    arrival TEXT NOT NULL DEFAULT '{}'  -- when the submission passed which station, as JSON of times
+    client TEXT  -- where the submission came from, as JSON of a Client
+        CHECK (client IS NULL OR json_valid(client) AND json_type(client) = 'object'),
+    arrival TEXT NOT NULL DEFAULT '{}'  -- when the submission passed which milestone, as JSON of times
         CHECK (json_valid(arrival) AND json_type(arrival) = 'object'),
 
     -- The API's one later write: a time stamp, set at most once.
@@ -29,43 +32,21 @@ CREATE TABLE jobs (
     reason_code TEXT,
     reason_message TEXT,
     not_before INTEGER CHECK (typeof(not_before) IN ('integer', 'null')),
-    start_time INTEGER CHECK (typeof(start_time) IN ('integer', 'null')),
-    start_boot TEXT,  -- the machine's boot at start_time, and its uptime in seconds then: a clock that is never set
-    start_uptime REAL,
     end_time INTEGER CHECK (typeof(end_time) IN ('integer', 'null')),
-    runtime TEXT,
-    start_way TEXT,  -- how the present attempt got its container, and which waiting container it took
-    trace TEXT NOT NULL DEFAULT '{}'  -- as `arrival`, of the present attempt
-        CHECK (json_valid(trace) AND json_type(trace) = 'object'),
     stop_code TEXT,
     conclusion TEXT,
-    exit_code INTEGER,
     result TEXT,
     error TEXT,
-    steps TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(steps) AND json_type(steps) = 'array'),
-    log_bytes INTEGER,
-    log_sha256 TEXT,
-    earlier_attempts TEXT NOT NULL DEFAULT '[]'
-        CHECK (json_valid(earlier_attempts) AND json_type(earlier_attempts) = 'array'),
 
     CONSTRAINT state_is_known CHECK (state IN ('queued', 'starting', 'running', 'completed')),
     CONSTRAINT conclusion_is_known CHECK (conclusion IN ('succeeded', 'failed', 'cancelled', 'timed_out', 'errored')),
     CONSTRAINT conclusion_iff_completed CHECK ((conclusion IS NOT NULL) = (state = 'completed')),
     CONSTRAINT end_time_iff_completed CHECK ((end_time IS NOT NULL) = (state = 'completed')),
-    CONSTRAINT start_time_once_running CHECK (start_time IS NOT NULL OR state <> 'running'),
-    CONSTRAINT no_start_time_before_running CHECK (start_time IS NULL OR state IN ('running', 'completed')),
-    CONSTRAINT no_runtime_while_queued CHECK (runtime IS NULL OR state <> 'queued'),
-    CONSTRAINT start_way_is_known CHECK (start_way IN ('warm', 'cold', 'pull')),
-    CONSTRAINT digest_only_once_completed CHECK (log_sha256 IS NULL OR state = 'completed'),
     CONSTRAINT stop_is_ours CHECK (
-        stop_code IN ('cancelled', 'deadline_exceeded', 'no_output', 'log_limit', 'workspace_limit')),
+        stop_code IN ('cancelled', 'deadline_exceeded', 'no_output', 'log_limit', 'workspace_limit', 'service_failed')),
     CONSTRAINT no_stop_while_queued CHECK (stop_code IS NULL OR state <> 'queued'),
-    CONSTRAINT exit_code_is_a_byte CHECK (exit_code BETWEEN 0 AND 255),
-    CONSTRAINT success_is_zero CHECK (conclusion <> 'succeeded' OR coalesce(exit_code, 0) = 0),
     CONSTRAINT attempt_in_range CHECK (attempt BETWEEN 1 AND max_attempts),
-    CONSTRAINT attempts_are_whole CHECK (json_array_length(earlier_attempts) = attempt - 1),
-    CONSTRAINT reason_is_whole CHECK ((reason_code IS NULL) = (reason_message IS NULL)),
-    CONSTRAINT log_bytes_not_negative CHECK (log_bytes >= 0)
+    CONSTRAINT reason_is_whole CHECK ((reason_code IS NULL) = (reason_message IS NULL))
 );
 
 -- For the controller's loop: the queued jobs in starting order, and the active ones. It holds only unfinished jobs, so it
@@ -82,6 +63,103 @@ CREATE INDEX jobs_of_project ON jobs (project, id) WHERE project IS NOT NULL;
 CREATE INDEX jobs_ended ON jobs (end_time, id, state, conclusion, project) WHERE state = 'completed';
 CREATE INDEX jobs_ended_of_project ON jobs (project, end_time, id, state, conclusion)
 WHERE state = 'completed' AND project IS NOT NULL;
+
+-- The attempts of jobs: each has a row from its first change on. Written by the controller, with the job's row.
+CREATE TABLE attempts (
+    job_id TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+    number INTEGER NOT NULL CHECK (number >= 1),
+    runtime TEXT,
+    start_way TEXT,  -- how it got its container
+    start_time INTEGER CHECK (typeof(start_time) IN ('integer', 'null')),
+    start_boot TEXT,  -- the machine's boot at start_time, and its uptime in seconds then: a clock that is never set
+    start_uptime REAL,
+    trace TEXT NOT NULL DEFAULT '{}'  -- as `jobs.arrival`, of this attempt
+        CHECK (json_valid(trace) AND json_type(trace) = 'object'),
+    end_time INTEGER CHECK (typeof(end_time) IN ('integer', 'null')),
+    conclusion TEXT,
+    reason_code TEXT,  -- why it ended
+    reason_message TEXT,
+    exit_code INTEGER,
+    log_bytes INTEGER,
+    log_sha256 TEXT,
+    environment TEXT  -- the prepared environment, as JSON of a JobEnvironment
+        CHECK (environment IS NULL OR json_valid(environment) AND json_type(environment) = 'object'),
+    caches TEXT  -- what became of its caches, as JSON of a list of JobCache
+        CHECK (caches IS NULL OR json_valid(caches) AND json_type(caches) = 'array'),
+    tests TEXT  -- how many of its tests ended how, as JSON of a CaseSummary
+        CHECK (tests IS NULL OR json_valid(tests) AND json_type(tests) = 'object'),
+    artifacts TEXT  -- how many files are kept of it, and which are not, as JSON of JobArtifacts without their list
+        CHECK (artifacts IS NULL OR json_valid(artifacts) AND json_type(artifacts) = 'object'),
+    results TEXT  -- what the job said about itself, as JSON of Results
+        CHECK (results IS NULL OR json_valid(results) AND json_type(results) = 'object'),
+    resources TEXT  -- what it used, as JSON of a ResourceUse
+        CHECK (resources IS NULL OR json_valid(resources) AND json_type(resources) = 'object'),
+    used_image TEXT  -- what it ran in, as JSON of a UsedImage
+        CHECK (used_image IS NULL OR json_valid(used_image) AND json_type(used_image) = 'object'),
+    PRIMARY KEY (job_id, number),
+
+    CONSTRAINT start_way_is_known CHECK (start_way IN ('warm', 'cold', 'pull')),
+    CONSTRAINT attempt_conclusion_is_known
+        CHECK (conclusion IN ('succeeded', 'failed', 'cancelled', 'timed_out', 'errored')),
+    CONSTRAINT attempt_end_is_whole CHECK ((conclusion IS NOT NULL) = (end_time IS NOT NULL)),
+    CONSTRAINT attempt_reason_is_whole CHECK ((reason_code IS NULL) = (reason_message IS NULL)),
+    CONSTRAINT digest_only_once_ended CHECK (log_sha256 IS NULL OR conclusion IS NOT NULL),
+    CONSTRAINT exit_code_is_a_byte CHECK (exit_code BETWEEN 0 AND 255),
+    CONSTRAINT success_is_zero CHECK (conclusion <> 'succeeded' OR coalesce(exit_code, 0) = 0),
+    CONSTRAINT log_bytes_not_negative CHECK (log_bytes >= 0)
+) WITHOUT ROWID;
+
+-- The steps of attempts that have begun.
+CREATE TABLE steps (
+    job_id TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    position INTEGER NOT NULL CHECK (position >= 0),
+    name TEXT NOT NULL,
+    status TEXT NOT NULL,
+    start_time INTEGER NOT NULL CHECK (typeof(start_time) = 'integer'),
+    end_time INTEGER CHECK (typeof(end_time) IN ('integer', 'null')),
+    exit_code INTEGER,
+    log_offset INTEGER NOT NULL CHECK (log_offset >= 0),
+    reason TEXT,
+    PRIMARY KEY (job_id, attempt, position),
+    FOREIGN KEY (job_id, attempt) REFERENCES attempts (job_id, number) ON DELETE CASCADE,
+
+    CONSTRAINT step_status_is_known CHECK (status IN ('running', 'succeeded', 'failed', 'skipped'))
+) WITHOUT ROWID;
+
+-- The artifacts of attempts that have ended, in the order of their paths. Written with the end of the attempt; later only
+-- `removed` changes. Their contents are in the artifact store.
+CREATE TABLE artifacts (
+    job_id TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    position INTEGER NOT NULL CHECK (position >= 0),
+    path TEXT NOT NULL,
+    size INTEGER NOT NULL CHECK (size >= 0),
+    sha256 TEXT NOT NULL,
+    content_type TEXT NOT NULL,
+    key TEXT NOT NULL,  -- what the artifact store calls the content
+    name TEXT,  -- the group that it belongs to
+    expires INTEGER CHECK (typeof(expires) IN ('integer', 'null')),
+    removed INTEGER NOT NULL CHECK (removed IN (0, 1)),
+    PRIMARY KEY (job_id, attempt, position),
+    FOREIGN KEY (job_id, attempt) REFERENCES attempts (job_id, number) ON DELETE CASCADE
+) WITHOUT ROWID;
+
+CREATE UNIQUE INDEX artifacts_by_path ON artifacts (job_id, attempt, path);
+
+-- For their retention: those that expire, and have not been removed yet.
+CREATE INDEX artifacts_expiring ON artifacts (expires, key) WHERE removed = 0 AND expires IS NOT NULL;
+
+-- The records of attempts that have ended: canonical JSON that never changes, and its SHA-256. Written in the transaction
+-- that ends the attempt.
+CREATE TABLE records (
+    job_id TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    document TEXT NOT NULL CHECK (json_valid(document) AND json_type(document) = 'object'),
+    sha256 TEXT NOT NULL,
+    PRIMARY KEY (job_id, attempt),
+    FOREIGN KEY (job_id, attempt) REFERENCES attempts (job_id, number) ON DELETE CASCADE
+) WITHOUT ROWID;
 
 -- The same as ci_common.jobs.TRANSITIONS; a test compares the two.
 CREATE TRIGGER jobs_transitions BEFORE UPDATE OF state ON jobs
@@ -101,7 +179,8 @@ BEGIN
 END;
 
 CREATE TRIGGER jobs_asked_once BEFORE UPDATE OF
-    id, type, submit_time, priority, project, labels, payload, plan, image, has_upload, max_attempts, retry_of, arrival
+    id, type, submit_time, owner, priority, project, labels, payload, plan, image, has_upload, max_attempts, retry_of,
+    client, arrival
 ON jobs
 BEGIN
     SELECT RAISE(ABORT, 'jobs_asked_once: what was asked for never changes');
@@ -118,43 +197,40 @@ BEGIN
     SELECT RAISE(ABORT, 'jobs_deleted_once_completed: a job that has not completed cannot be deleted');
 END;
 
--- The number of queued jobs, so that checking the queue's limit costs the same however many there are.
+-- The number of queued jobs, so that checking the queue's limit costs the same however many there are, and is exact with
+-- several servers.
 CREATE TABLE queue (
-    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+    only_row INTEGER NOT NULL PRIMARY KEY CHECK (only_row = 1),
     length INTEGER NOT NULL CHECK (length >= 0)
 );
 
 INSERT INTO queue VALUES (1, 0);
 
-CREATE TRIGGER queue_joined AFTER INSERT ON jobs WHEN NEW.state = 'queued'
-BEGIN
-    UPDATE queue SET length = length + 1;
-END;
-
-CREATE TRIGGER queue_passed AFTER UPDATE OF state ON jobs WHEN (OLD.state = 'queued') <> (NEW.state = 'queued')
-BEGIN
-    UPDATE queue SET length = length + (NEW.state = 'queued') - (OLD.state = 'queued');
-END;
-
 -- Deleted jobs whose files and containers are still to be removed by the controller.
 CREATE TABLE removals (
     job_id TEXT NOT NULL PRIMARY KEY,
-    image TEXT,
     runtimes TEXT NOT NULL  -- the runtimes of all its attempts, as JSON
 );
 
-CREATE TRIGGER jobs_leave_removals AFTER DELETE ON jobs
-BEGIN
-    INSERT INTO removals SELECT OLD.id, OLD.image, json_group_array(DISTINCT runtime) FROM (
-        SELECT OLD.runtime AS runtime
-        UNION ALL SELECT json_extract(value, '$.runtime') FROM json_each(OLD.earlier_attempts)
-    ) WHERE runtime IS NOT NULL;
-END;
+-- What happened to jobs, in the order in which it was committed: one row per event, written in the transaction that
+-- changes the job. Events and webhooks read it. `position` alone is that order here; PostgreSQL needs `txid` too.
+CREATE TABLE outbox (
+    position INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    txid INTEGER NOT NULL DEFAULT 0,
+    time INTEGER NOT NULL CHECK (typeof(time) = 'integer'),
+    event TEXT NOT NULL,
+    job_id TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    project TEXT,
+    owner TEXT NOT NULL,
+    conclusion TEXT,
+    reason_code TEXT
+);
 
 -- This database's own name, made with it, and the data directory that it belongs to; NULL until a controller has used the
 -- database.
 CREATE TABLE installation (
-    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+    only_row INTEGER NOT NULL PRIMARY KEY CHECK (only_row = 1),
     id TEXT NOT NULL,
     data_path TEXT
 );
@@ -165,64 +241,114 @@ INSERT INTO installation VALUES (1, lower(hex(randomblob(16))), NULL);
 -- time stamp, since clocks are set and machines differ: the leader counts `renewal` up, and an observer that sees it
 -- unchanged for `seconds` of its own uptime knows that the lease has expired.
 CREATE TABLE lease (
-    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+    only_row INTEGER NOT NULL PRIMARY KEY CHECK (only_row = 1),
     fence INTEGER NOT NULL,
     holder TEXT,
     renewal INTEGER NOT NULL,
     seconds REAL,
-    CHECK ((holder IS NULL) = (seconds IS NULL))
+    CONSTRAINT lease_is_whole CHECK ((holder IS NULL) = (seconds IS NULL))
 );
 
 INSERT INTO lease VALUES (1, 0, NULL, 0, NULL);
 
 -- What the leading controller publishes about its pool, as JSON; NULL before the first time.
 CREATE TABLE pool (
-    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+    only_row INTEGER NOT NULL PRIMARY KEY CHECK (only_row = 1),
     state TEXT CHECK (state IS NULL OR json_valid(state))
 );
 
 INSERT INTO pool VALUES (1, NULL);
 
--- Counted as it happens, so that reading a number costs the same however many jobs there are, and deleted jobs stay
--- counted.
-CREATE TABLE counters (
-    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
-    submitted INTEGER NOT NULL,
-    succeeded INTEGER NOT NULL,
-    failed INTEGER NOT NULL,
-    cancelled INTEGER NOT NULL,
-    timed_out INTEGER NOT NULL,
-    errored INTEGER NOT NULL,
-    retried INTEGER NOT NULL,
-    warm INTEGER NOT NULL,  -- attempts that ran, by the way they started
-    cold INTEGER NOT NULL,
-    pull INTEGER NOT NULL,
-    ran INTEGER NOT NULL,  -- completed jobs whose code had started, and how many microseconds they ran
-    ran_micros INTEGER NOT NULL
+-- Prepared environments, by the digest of all that they depend on. Written by the controller; the API may delete a row.
+CREATE TABLE environments (
+    key TEXT NOT NULL PRIMARY KEY,
+    owner TEXT NOT NULL,
+    project TEXT,
+    job_id TEXT NOT NULL,
+    runtime TEXT NOT NULL,
+    reference TEXT NOT NULL,  -- the id of an image
+    image TEXT NOT NULL,
+    setup TEXT NOT NULL,
+    inputs TEXT NOT NULL CHECK (json_valid(inputs) AND json_type(inputs) = 'array'),
+    pinned INTEGER NOT NULL CHECK (pinned IN (0, 1)),
+    created_time INTEGER NOT NULL CHECK (typeof(created_time) = 'integer'),
+    last_used_time INTEGER NOT NULL CHECK (typeof(last_used_time) = 'integer'),
+    size INTEGER NOT NULL CHECK (size >= 0),
+    seconds REAL NOT NULL
 );
 
-INSERT INTO counters VALUES (1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+-- Caches, by who may use them, what they are of, and their key. Written by the controller; the API may delete a row.
+CREATE TABLE caches (
+    id TEXT NOT NULL PRIMARY KEY,  -- the name of its archive
+    scope TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    project TEXT,
+    path TEXT NOT NULL,
+    key TEXT NOT NULL,
+    job_id TEXT NOT NULL,  -- the job that has left it, which may be deleted
+    created_time INTEGER NOT NULL CHECK (typeof(created_time) = 'integer'),
+    last_used_time INTEGER NOT NULL CHECK (typeof(last_used_time) = 'integer'),
+    size INTEGER NOT NULL CHECK (size >= 0),
+    files INTEGER NOT NULL CHECK (files >= 0)
+);
 
-CREATE TRIGGER jobs_count_submission AFTER INSERT ON jobs
-BEGIN
-    UPDATE counters SET submitted = submitted + 1;
-END;
+CREATE UNIQUE INDEX caches_by_key ON caches (scope, path, key);
 
-CREATE TRIGGER jobs_count_transition AFTER UPDATE OF state ON jobs WHEN OLD.state <> NEW.state
-BEGIN
-    UPDATE counters SET
-        succeeded = succeeded + (NEW.conclusion IS 'succeeded'), failed = failed + (NEW.conclusion IS 'failed'),
-        cancelled = cancelled + (NEW.conclusion IS 'cancelled'), timed_out = timed_out + (NEW.conclusion IS 'timed_out'),
-        errored = errored + (NEW.conclusion IS 'errored'), retried = retried + (NEW.state = 'queued'),
-        warm = warm + (NEW.state = 'running' AND NEW.start_way IS 'warm'),
-        cold = cold + (NEW.state = 'running' AND NEW.start_way IS 'cold'),
-        pull = pull + (NEW.state = 'running' AND NEW.start_way IS 'pull'),
-        ran = ran + (NEW.end_time IS NOT NULL AND NEW.start_time IS NOT NULL),
-        ran_micros = ran_micros + coalesce(max(0, NEW.end_time - NEW.start_time), 0);
-END;
+-- What the attempts with reports have left besides their tests. Written by the controller while it reads the reports, before
+-- the attempt's end, and to be read once `attempts.tests` is there. What deleted jobs leave goes with their removal.
+CREATE TABLE test_runs (
+    job_id TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    scope TEXT NOT NULL,  -- the same for all jobs whose tests are compared
+    content TEXT,  -- the same for all attempts that ran on the same content; NULL where that is not known
+    has_coverage INTEGER NOT NULL DEFAULT 0 CHECK (has_coverage IN (0, 1)),
+    reports TEXT NOT NULL DEFAULT '{}',  -- the files, what was wrong with them, and the coverage, as JSON
+    PRIMARY KEY (job_id, attempt)
+) WITHOUT ROWID;
 
--- Histograms of how long the stages of completed jobs' last attempts took: a row for each bucket that has any. The program
--- knows stages and bounds, and counts them in the transaction that completes a job.
+CREATE INDEX test_runs_of_scope ON test_runs (scope, job_id);
+
+-- The results of tests. `key` is the same for the same test in all jobs of a scope.
+CREATE TABLE test_results (
+    job_id TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    suite TEXT NOT NULL,
+    class_name TEXT NOT NULL,
+    name TEXT NOT NULL,
+    status TEXT NOT NULL,
+    seconds REAL,
+    file TEXT,
+    line INTEGER,
+    message TEXT,
+    details TEXT,
+    output TEXT,
+    selector TEXT,
+    flaky INTEGER NOT NULL CHECK (flaky IN (0, 1)),
+    change TEXT,
+    seconds_before REAL,
+    PRIMARY KEY (job_id, attempt, position),
+
+    CONSTRAINT test_status_is_known CHECK (status IN ('passed', 'failed', 'error', 'skipped')),
+    CONSTRAINT test_change_is_known CHECK (change IN ('newly_failing', 'still_failing', 'fixed'))
+) WITHOUT ROWID;
+
+-- A test's history, without reading rows.
+CREATE INDEX test_results_of_test ON test_results (key, job_id, attempt, status, seconds);
+
+-- The few that are looked at among many; a query must say `(status <> 'passed' OR flaky = 1 OR change IS NOT NULL)`.
+CREATE INDEX test_results_of_note ON test_results (job_id, attempt, position)
+WHERE status <> 'passed' OR flaky = 1 OR change IS NOT NULL;
+
+-- Counted in the transactions that change jobs, so that reading a number costs the same however many jobs there are, and
+-- deleted jobs stay counted. A counter has a row from its first count on.
+CREATE TABLE counters (
+    name TEXT NOT NULL PRIMARY KEY,
+    value INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- Histograms of how long the stages of completed jobs' last attempts took: a row for each bucket that has any.
 CREATE TABLE stage_times (
     stage TEXT NOT NULL,
     way TEXT NOT NULL,  -- start_way, or ''

@@ -1,0 +1,159 @@
+"""The two dialects of SQL side by side: what SQLite and PostgreSQL write differently, and how a statement names it.
+
+A statement is written once, with parameters as `:name`. Where the dialects differ, it is a function of a `Dialect`,
+whose methods return the part that differs.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Dialect(Protocol):
+    """What the dialects write differently."""
+
+    name: str
+
+    def members(self, name: str) -> str:
+        """Return a sub-select of the texts in the parameter `name`, a JSON list."""
+
+    def json_list(self, value: str, rows: str) -> str:
+        """Return an expression: JSON text, the list of the expression `value` for each of `rows`, a SELECT in order."""
+
+    def json_object(self, *columns: str) -> str:
+        """Return an expression: a JSON object of these columns."""
+
+    def records(self, name: str, /, **columns: str) -> str:
+        """Return a FROM item: the JSON list of objects in the parameter `name`; `columns` are their columns' types."""
+
+    def lines(self, value: str, rows: str) -> str:
+        """Return an expression: the texts `value` of `rows`, a SELECT in order, joined by newlines; '' for no rows."""
+
+    def contains(self, column: str, name: str) -> str:
+        r"""Return a condition: `column` matches the LIKE pattern in the parameter `name`, with `\` as its escape.
+
+        Case is ignored for ASCII.
+        """
+
+    def has_labels(self, column: str, name: str) -> str:
+        """Return a condition: the JSON object `column` has all members of the one in the parameter `name`."""
+
+    share_lock: str
+    """What ends a SELECT whose rows no other transaction may change until this one ends."""
+    update_lock: str
+    """The same, and no other transaction may lock them either."""
+    commit_order: tuple[str, ...]
+    """The columns of the outbox that order its entries as they were committed, once they are `settled`."""
+    settled: str
+    """A condition on rows of the outbox: no transaction before theirs is still open."""
+    given: str
+    """A condition of statements that may follow the first one of a chain: that one has changed a row.
+
+    It is true outside of a chain, and where a database does not run the whole chain as one statement.
+    """
+    server_id: str
+    """An expression: what the server calls the database, '' where there is no server.
+
+    It is the same after a fail-over to a replica, and another one for a dump that was restored.
+    """
+
+
+def _pairs(columns: tuple[str, ...]) -> str:
+    return ", ".join(f"'{column}', {column}" for column in columns)
+
+
+class SQLite:
+    """The dialect of SQLite 3.35 and newer."""
+
+    name = "sqlite"
+    # A writer is alone.
+    share_lock = ""
+    update_lock = ""
+    commit_order: tuple[str, ...] = ("position",)
+    settled = "true"
+    given = "true"
+    server_id = "''"
+
+    def members(self, name: str) -> str:
+        return f"(SELECT value FROM json_each(:{name}))"
+
+    def json_list(self, value: str, rows: str) -> str:
+        return f"(SELECT json_group_array({value}) FROM ({rows}) AS listed)"
+
+    def json_object(self, *columns: str) -> str:
+        return f"json_object({_pairs(columns)})"
+
+    def records(self, name: str, /, **columns: str) -> str:
+        values = ", ".join(f"json_extract(value, '$.{column}') AS {column}" for column in columns)
+        return f"(SELECT {values} FROM json_each(:{name})) AS records"
+
+    def lines(self, value: str, rows: str) -> str:
+        return f"(SELECT coalesce(group_concat({value}, char(10)), '') FROM ({rows}) AS listed)"
+
+    def contains(self, column: str, name: str) -> str:
+        return rf"{column} LIKE :{name} ESCAPE '\'"
+
+    def has_labels(self, column: str, name: str) -> str:
+        # There is no wanted label that the job does not have.
+        return f"""NOT EXISTS (
+            SELECT 1 FROM json_each(:{name}) AS wanted WHERE NOT EXISTS (
+                SELECT 1 FROM json_each({column}) AS own WHERE own.key = wanted.key AND own.value = wanted.value))"""
+
+
+class PostgreSQL:
+    """The dialect of PostgreSQL 13 and newer."""
+
+    name = "postgresql"
+    share_lock = " FOR SHARE"
+    update_lock = " FOR UPDATE"
+    commit_order: tuple[str, ...] = ("txid", "position")
+    settled = "txid < CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)"
+    given = "true"
+    server_id = (
+        "(SELECT concat(system_identifier, '/', oid) FROM pg_control_system(), pg_database "
+        "WHERE datname = current_database())"
+    )
+
+    def members(self, name: str) -> str:
+        return f"(SELECT json_array_elements_text(CAST(:{name} AS json)))"
+
+    def json_list(self, value: str, rows: str) -> str:
+        return f"(SELECT CAST(coalesce(json_agg({value}), '[]') AS text) FROM ({rows}) AS listed)"
+
+    def json_object(self, *columns: str) -> str:
+        return f"json_build_object({_pairs(columns)})"
+
+    def records(self, name: str, /, **columns: str) -> str:
+        types = ", ".join(f"{column} {kind}" for column, kind in columns.items())
+        return f"json_to_recordset(CAST(:{name} AS json)) AS records({types})"
+
+    def lines(self, value: str, rows: str) -> str:
+        return f"(SELECT coalesce(string_agg({value}, chr(10)), '') FROM ({rows}) AS listed)"
+
+    def contains(self, column: str, name: str) -> str:
+        # In this collation only ASCII has upper and lower case.
+        return rf'{column} COLLATE "C" ILIKE :{name} ESCAPE ' + r"'\'"
+
+    def has_labels(self, column: str, name: str) -> str:
+        return f"CAST({column} AS jsonb) @> CAST(CAST(:{name} AS text) AS jsonb)"
+
+
+class _ChainedPostgreSQL(PostgreSQL):
+    """The same for a statement that follows another one in a chain, whose rows are `changed`."""
+
+    given = "EXISTS (SELECT FROM changed)"
+
+
+SQLITE, POSTGRESQL, _CHAINED = SQLite(), PostgreSQL(), _ChainedPostgreSQL()
+
+
+class Statement:
+    """One statement in both dialects."""
+
+    __slots__ = ("chained", "postgresql", "sqlite")
+
+    def __init__(self, text: str | Callable[[Dialect], str]) -> None:
+        self.sqlite = text if isinstance(text, str) else text(SQLITE)
+        self.postgresql = text if isinstance(text, str) else text(POSTGRESQL)
+        chained = text if isinstance(text, str) else text(_CHAINED)
+        self.chained = chained if chained != self.postgresql else ""
+        """What PostgreSQL runs where it follows another statement in a chain; empty where it may not."""

@@ -1,0 +1,179 @@
+"""Makes rows of a `Job`: times become microseconds, structures JSON, a reason two columns. `decoding` reads them."""
+
+import json
+from dataclasses import asdict, fields
+from datetime import datetime
+from operator import attrgetter
+from typing import Any
+
+from ci_common.attempts.parts import Artifact, JobArtifacts, StepResult
+from ci_common.jobs import Attempt, Job, NewJob, Reason, ReasonCode, State
+from ci_common.times import Milestone, to_micros, with_milestone
+
+_NEW_FIELDS = tuple(field.name for field in fields(NewJob))
+_new_values = attrgetter(*_NEW_FIELDS)
+CONTROLLER_FIELDS = (
+    frozenset(field.name for field in fields(Job)) - {*_NEW_FIELDS} - {"cancel_requested_time", "version"}
+)
+"""The fields of `Job` that only the controller writes, through `update`, which counts `version` itself."""
+
+_UNSEEN = Reason(ReasonCode.WAITING_FOR_CONTROLLER, "Waiting for a controller to see the job.")
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def to_json(value: Any) -> str:
+    """Return compact JSON, kept readable so that it can be searched. Raises ValueError for what JSON cannot hold."""
+    if value == {}:
+        return "{}"
+    text = _encode(value)
+    # Half of a surrogate pair has no UTF-8; it can only stand in a string, where this is its JSON escape.
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def first_version(new: NewJob) -> Job:
+    """Return a new job as it is stored now, before any controller has seen it."""
+    known = dict(zip(_NEW_FIELDS, _new_values(new), strict=True))
+    known["arrival"] = with_milestone(new.arrival, Milestone.PERSISTING)
+    return Job(**known, reason=_UNSEEN)
+
+
+def api_columns(job: NewJob) -> dict[str, Any]:
+    """Return the API's columns of a job."""
+    return {
+        "id": job.id,
+        "type": job.type,
+        "submit_time": to_micros(job.submit_time),
+        "owner": job.owner,
+        "priority": job.priority,
+        "project": job.project,
+        "labels": to_json(job.labels),
+        "payload": to_json(job.payload),
+        "plan": None if job.plan is None else to_json(job.plan),
+        "image": job.image,
+        "has_upload": int(job.has_upload),
+        "max_attempts": job.max_attempts,
+        "retry_of": job.retry_of,
+        "client": None if job.client is None else to_json(_storable_values(asdict(job.client))),
+        "arrival": to_json(job.arrival),
+    }
+
+
+def new_row(job: Job) -> dict[str, Any]:
+    """Return the columns that a submission fills, of a job that `first_version` returned."""
+    return api_columns(job) | {"reason_code": _UNSEEN.code, "reason_message": _UNSEEN.message}
+
+
+def controller_columns(job: Job) -> dict[str, Any]:
+    """Return the controller's columns of a job."""
+    return {
+        "state": job.state,
+        "attempt": job.attempt,
+        "reason_code": None if job.reason is None else job.reason.code,
+        "reason_message": None if job.reason is None else _storable(job.reason.message),
+        "not_before": _micros(job.not_before),
+        "end_time": _micros(job.end_time),
+        "stop_code": job.stop_code,
+        "conclusion": job.conclusion,
+        "result": None if job.result is None else _storable(job.result),
+        "error": None if job.error is None else _storable(job.error),
+    }
+
+
+def attempt_columns(job: Job) -> dict[str, Any]:
+    """Return the row of a job's current attempt."""
+    reason = job.reason if job.state is State.COMPLETED else None
+    return _attempt_columns(job, reason) | {
+        "job_id": job.id,
+        "number": job.attempt,
+        "start_boot": job.start_boot,
+        "start_uptime": job.start_uptime,
+    }
+
+
+def ended_attempt_columns(seen: Job, attempt: Attempt) -> dict[str, Any]:
+    """Return the row of an attempt that is followed by another one; `seen` is the job during it."""
+    return _attempt_columns(attempt, attempt.reason) | {
+        "job_id": seen.id,
+        "number": attempt.number,
+        "start_boot": seen.start_boot,
+        "start_uptime": seen.start_uptime,
+    }
+
+
+def _attempt_columns(attempt: Attempt | Job, reason: Reason | None) -> dict[str, Any]:
+    return {
+        "runtime": attempt.runtime,
+        "start_way": attempt.start_way,
+        "environment": None if attempt.environment is None else to_json(asdict(attempt.environment)),
+        "caches": to_json([asdict(cache) for cache in attempt.caches]) if attempt.caches else None,
+        "artifacts": None if attempt.artifacts is None else _artifact_totals(attempt.artifacts),
+        "start_time": _micros(attempt.start_time),
+        "trace": to_json(attempt.trace),
+        "end_time": _micros(attempt.end_time),
+        "conclusion": attempt.conclusion,
+        "reason_code": None if reason is None else reason.code,
+        "reason_message": None if reason is None else _storable(reason.message),
+        "exit_code": attempt.exit_code,
+        "log_bytes": attempt.log_bytes,
+        "log_sha256": attempt.log_sha256,
+        "tests": None if attempt.tests is None else to_json(attempt.tests.stored()),
+        "results": to_json(attempt.results.stored()) if attempt.results else None,
+        "resources": None if attempt.resources is None else to_json(attempt.resources.stored()),
+        "used_image": None if attempt.used_image is None else to_json(asdict(attempt.used_image)),
+    }
+
+
+def _artifact_totals(artifacts: JobArtifacts) -> str:
+    """Return what the attempt's own row says of its artifacts, which have rows themselves."""
+    return to_json(
+        {
+            "number": artifacts.number,
+            "bytes": artifacts.bytes,
+            "left_out_number": artifacts.left_out_number,
+            "left_out": [asdict(left_out) for left_out in artifacts.left_out],
+        }
+    )
+
+
+def artifact_row(position: int, artifact: Artifact) -> dict[str, Any]:
+    """Return the columns of an artifact, besides those that name its attempt."""
+    return {
+        "position": position,
+        "path": artifact.path,
+        "size": artifact.size,
+        "sha256": artifact.sha256,
+        "content_type": artifact.content_type,
+        "key": artifact.key,
+        "name": artifact.name,
+        "expires": artifact.expires,
+        "removed": int(artifact.removed),
+    }
+
+
+def step_row(position: int, step: StepResult) -> dict[str, Any]:
+    """Return the columns of a step, besides those that name its attempt."""
+    return {
+        "position": position,
+        "name": _storable(step.name),
+        "status": step.status,
+        "start_time": to_micros(step.start_time),
+        "end_time": _micros(step.end_time),
+        "exit_code": step.exit_code,
+        "log_offset": step.log_offset,
+        "reason": None if step.reason is None else _storable(step.reason),
+    }
+
+
+def _storable(text: str) -> str:
+    """Return the text without NUL, which PostgreSQL has no way to keep."""
+    return text.replace("\0", "\ufffd")
+
+
+def _storable_values(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: _storable(value) if isinstance(value, str) else value for name, value in values.items()}
+
+
+def _micros(instant: datetime | None) -> int | None:
+    return None if instant is None else to_micros(instant)

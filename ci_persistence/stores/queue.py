@@ -1,0 +1,76 @@
+"""The queue: the unfinished jobs, which the controller asks for at every wake-up."""
+
+from ci_common.jobs import Job
+from ci_persistence.database import Database, Session
+from ci_persistence.dialects import Statement
+from ci_persistence.stores.jobs import read_jobs
+
+_LENGTH = Statement("SELECT length FROM queue")
+
+_KEYS = """SELECT id || ' ' || version || ' ' || coalesce(CAST(cancel_requested_time AS text), '') AS key FROM jobs
+    WHERE state <> 'completed' AND """
+
+# A line for each queued job, in starting order: its id, and what changes with every change of the job.
+# One text, because there may be ten thousand lines and usually none has changed. All of it is in the index.
+_QUEUED = _KEYS + "state = 'queued' ORDER BY priority DESC, id"
+_QUEUED_KEYS = Statement(lambda sql: f"SELECT {sql.lines('key', _QUEUED)} AS keys")
+
+# The same for the jobs that hold a slot.
+_ACTIVE = _KEYS + "state IN ('starting', 'running')"
+_ACTIVE_KEYS = Statement(lambda sql: f"SELECT {sql.lines('key', _ACTIVE)} AS keys")
+
+
+class QueueStore:
+    """The unfinished jobs. Every method may raise Unavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._queued = _CachedQuery(_QUEUED_KEYS)
+        self._active = _CachedQuery(_ACTIVE_KEYS)
+
+    async def length(self) -> int:
+        """Return how many jobs are QUEUED."""
+        return await self._database.read(_length)
+
+    async def queued(self) -> list[Job]:
+        """Return all QUEUED jobs in the order in which they are to start: higher priority first, then older first."""
+        return await self._database.read(self._queued, snapshot=True)
+
+    async def active(self) -> list[Job]:
+        """Return all jobs that are STARTING or RUNNING."""
+        return await self._database.read(self._active, snapshot=True)
+
+    async def unfinished(self) -> tuple[list[Job], list[Job]]:
+        """Return what `active` and `queued` return, at one moment."""
+        return await self._database.read(self._unfinished, snapshot=True)
+
+    async def _unfinished(self, session: Session) -> tuple[list[Job], list[Job]]:
+        return await self._active(session), await self._queued(session)
+
+
+class _CachedQuery:
+    """One query for jobs, asked often: only the jobs that have changed are read again.
+
+    There may be thousands of jobs. `keys` selects one text with a line for each job, in order: its id, a space, and
+    what changes with every change of the job. It needs a session that sees one moment.
+    """
+
+    def __init__(self, keys: Statement) -> None:
+        self._keys_statement = keys
+        self._keys = ""
+        self._jobs: dict[str, Job] = {}
+
+    async def __call__(self, session: Session) -> list[Job]:
+        """Return the jobs as they are now."""
+        text = (await session.row(self._keys_statement))["keys"]
+        known = self._jobs  # Only now: another read may have changed both.
+        if text != self._keys:
+            ids = {key: key.partition(" ")[0] for key in text.splitlines()}
+            changed = await read_jobs(session, [job_id for key, job_id in ids.items() if key not in known])
+            known = {key: known.get(key) or changed[job_id] for key, job_id in ids.items()}
+            self._keys, self._jobs = text, known
+        return list(known.values())
+
+
+async def _length(session: Session) -> int:
+    return int((await session.row(_LENGTH))["length"])
