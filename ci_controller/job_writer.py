@@ -5,15 +5,18 @@ missing then, except for the ones that files show (`ci_common.run_directory.outp
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
+from ci_common.attempts.parts import StartWay
 from ci_common.jobs import Job, State
 from ci_common.system.processes import boot_id
 from ci_common.times import Clock, Milestone, Timeline, Uptime, to_micros, uptime, utc_now
-from ci_persistence.repository import JobRepository, Lease
+from ci_controller.policy import Observation, WorkloadPhase, has_ended
+from ci_persistence.storage import Storage
+from ci_persistence.stores.leases import Lease
 
 COMMITTED = {
     State.STARTING: Milestone.STARTING,
@@ -53,6 +56,20 @@ class Timelines:
             if known is None or known.attempt != job.attempt:
                 self.of(job).note(Milestone.SEEN)
 
+    def note_progress(self, job: Job, seen: Observation) -> None:
+        """Note how far an observation shows that the job has come."""
+        timeline = self.of(job)
+        if job.state is State.STARTING:
+            if seen.phase is WorkloadPhase.CREATED:
+                timeline.note(Milestone.CREATED)
+            elif seen.phase is WorkloadPhase.AT_GATE and seen.start_way is StartWay.WARM:
+                timeline.note(Milestone.MOVED_IN)
+        elif job.state is State.RUNNING:
+            if seen.usage.log_bytes > 0 or seen.usage.first_output is not None:
+                timeline.note(Milestone.FIRST_OUTPUT, seen.usage.first_output)
+            if has_ended(seen):
+                timeline.note(Milestone.EXIT_SEEN)
+
     def forget(self, job_id: str, attempt: int) -> None:
         """Forget an attempt that has ended, or that another controller drives."""
         known = self._paths.get(job_id)
@@ -66,9 +83,9 @@ class Timelines:
 
 @dataclass(frozen=True, slots=True)
 class JobWriter:
-    """Writes the rows of jobs: the repository, together with the lease that proves that this controller leads."""
+    """Writes the rows of jobs: the storage, together with the lease that proves that this controller leads."""
 
-    repository: JobRepository
+    storage: Storage
     lease: Lease
     clock: Clock
     uptime: Uptime = uptime
@@ -79,9 +96,9 @@ class JobWriter:
         return now_of(job, self.clock, self.uptime)
 
     async def write(self, job: Job, **changes: object) -> Job:
-        """Write `changes` and the job's milestones; see `JobRepository.update`."""
+        """Write `changes` and the job's milestones; see `JobStore.update`."""
         timeline = self.timelines.of(job)
-        written = await self.repository.update(job, self.lease, **{"trace": timeline.times()} | changes)
+        written = await self.storage.jobs.update(job, self.lease, **{"trace": timeline.times()} | changes)
         if written.state is not job.state and written.state in COMMITTED:
             timeline.note(COMMITTED[written.state])
         return written
@@ -122,3 +139,27 @@ class OutputTime:
         self._written = written
         self._checked = now
         return self._last if written is not None else None
+
+
+class AttemptTimes:
+    """What only the supervisor of an attempt knows of it, in the job's own time."""
+
+    def __init__(self) -> None:
+        self.starts = 0
+        """How often the workload has been started here."""
+        self._output = OutputTime()
+        self._booting_since: float | None = None
+
+    def added_to(self, seen: Observation, now: datetime, writer: JobWriter) -> Observation:
+        """Return `seen` with that; `now` is the present instant as the job's deadlines see it."""
+        usage = replace(seen.usage, last_output=self._output.last(seen.usage.last_output, now, writer.clock()))
+        booting_since = self._first_seen_booting(seen, now, writer.uptime())
+        return replace(seen, booting_since=booting_since, starts=self.starts, usage=usage)
+
+    def _first_seen_booting(self, seen: Observation, now: datetime, uptime: float) -> datetime | None:
+        if seen.phase is not WorkloadPhase.BOOTING:
+            self._booting_since = None
+            return None
+        if self._booting_since is None:
+            self._booting_since = uptime
+        return now - timedelta(seconds=uptime - self._booting_since)

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from ci_common.errors import CiError, LeadershipLost, StaleWrite
 from ci_common.system.processes import ProcessIdentity
 from ci_common.times import Uptime
-from ci_persistence.repository import LeaderLease, Lease, LeaseState
+from ci_persistence.stores.leases import Lease, LeaseState, LeaseStore
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ Term = Callable[[Leadership], Awaitable[None]]
 
 
 async def lead_forever(
-    leases: LeaderLease, holder: ProcessIdentity, *, seconds: float, uptime: Uptime, term: Term
+    leases: LeaseStore, holder: ProcessIdentity, *, seconds: float, uptime: Uptime, term: Term
 ) -> None:
     """Run `term` whenever this holder leads, until cancelled; the lease is released on the way out.
 
@@ -70,7 +70,7 @@ async def lead_forever(
 
 
 async def _stand_by(
-    leases: LeaderLease, holder: ProcessIdentity, seconds: float, uptime: Uptime, unreleased: Lease | None
+    leases: LeaseStore, holder: ProcessIdentity, seconds: float, uptime: Uptime, unreleased: Lease | None
 ) -> Leadership:
     """Return once this holder leads. `unreleased` is its own former lease, which is not waited for."""
     watch = LeaseWatch(uptime)
@@ -80,7 +80,7 @@ async def _stand_by(
             if unreleased is not None:
                 await leases.release(unreleased)
                 unreleased = None
-            lapsed = watch.lapsed(await leases.lease_state())
+            lapsed = watch.lapsed(await leases.state())
             asked = uptime()
             lease = await leases.acquire(holder, seconds, lapsed)
             now = "another controller leads; this one stands by"
@@ -109,7 +109,7 @@ class LeaseWatch:
         return held if held is not None and self._uptime() - self._since >= held.seconds else None
 
 
-async def _one_term(leases: LeaderLease, leadership: Leadership, seconds: float, uptime: Uptime, term: Term) -> None:
+async def _one_term(leases: LeaseStore, leadership: Leadership, seconds: float, uptime: Uptime, term: Term) -> None:
     """Return once the lease is lost, or may be."""
     work = asyncio.ensure_future(term(leadership))
     renewal = asyncio.create_task(_renew(leases, leadership, seconds, uptime), name="lease renewal")
@@ -127,7 +127,7 @@ async def _one_term(leases: LeaderLease, leadership: Leadership, seconds: float,
         leadership.ended.set()  # Should a thread of the work's still be about, it changes nothing any more.
 
 
-async def _renew(leases: LeaderLease, leadership: Leadership, seconds: float, uptime: Uptime) -> None:
+async def _renew(leases: LeaseStore, leadership: Leadership, seconds: float, uptime: Uptime) -> None:
     """Return once the lease is lost, or could not be renewed for as long as it lasts."""
     while True:
         await asyncio.sleep(seconds / 4)
@@ -145,7 +145,7 @@ async def _renew(leases: LeaderLease, leadership: Leadership, seconds: float, up
             return
 
 
-async def _release(leases: LeaderLease, lease: Lease) -> bool:
+async def _release(leases: LeaseStore, lease: Lease) -> bool:
     """Return whether the lease is surely not held any more."""
     try:
         await leases.release(lease)

@@ -1,4 +1,4 @@
-"""Binds a database to its data directory, and adopts one that comes from elsewhere.
+"""Adopts a database that comes from elsewhere: binds it to another data directory.
 
 The containers of an installation carry its id. A copy of a database has the same id, and does not know what became of
 the jobs in it since. So one that is adopted gets an id of its own, under which it sees no container of the original,
@@ -10,12 +10,12 @@ import hashlib
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
+from ci_common.configuration.database_address import DatabaseAddress
 from ci_common.errors import CiError
 from ci_common.job_types import is_computed
 from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, State
-from ci_common.owner_file import Mismatch, Owner, WrongDataDirectory, mismatch, place_of, write_owner
+from ci_common.owner_file import Mismatch, WrongDataDirectory, mismatch, place_of, write_owner
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
@@ -24,11 +24,12 @@ from ci_controller.execution.files import collect_files, note_end_of_log
 from ci_controller.execution.protocol import Collected
 from ci_controller.job_writer import JobWriter
 from ci_controller.leadership import LeaseWatch
-from ci_controller.policy.verdicts import Observation, Verdict, WorkloadPhase, judge
-from ci_controller.runtime.process.runtime import forget_copied_records
+from ci_controller.policy import Observation, Verdict, WorkloadPhase, judge
+from ci_controller.runtime.process.record import forget_copied_records
 from ci_controller.supervision.completion import write_end
-from ci_persistence.repository import Database, Installation, Lease
 from ci_persistence.storage import Storage
+from ci_persistence.stores.installations import Installation
+from ci_persistence.stores.leases import Lease
 
 _LEASE_SECONDS = 600.0
 """How long the lease lasts that an adoption takes; it is released at the end."""
@@ -54,7 +55,7 @@ class Abandoned:
 class Adoption:
     """What adopting a database means."""
 
-    database: Path
+    database: DatabaseAddress
     data: DataDirectory
     installation: Installation
     """The installation as it is before."""
@@ -70,75 +71,64 @@ def another_id() -> str:
     return uuid.uuid4().hex
 
 
-async def claim_database(repository: Database, lease: Lease, data: DataDirectory, database: Path) -> None:
-    """Have the database and its data directory name each other; the two were found to belong together.
+async def plan_adoption(settings: Settings, storage: Storage, *, as_copy: bool) -> Adoption:
+    """Return what it means to adopt the database for the data directory that `settings` name. Changes nothing.
 
-    Raises StaleWrite where another controller leads, WrongDataDirectory where another database has just taken the
-    directory, Unavailable.
+    Raises AdoptionRefused where its content was moved to another database, or the data directory is on another host.
     """
-    stored = await repository.installation()
-    await asyncio.to_thread(_claim_directory, data, stored.id, database)
-    if stored.data_path != place_of(data):
-        await repository.bind(lease, Installation(stored.id, place_of(data)))
-
-
-def _claim_directory(data: DataDirectory, installation_id: str, database: Path) -> None:
-    owner = Owner.read(data)
-    if owner is None:
-        write_owner(data, installation_id, database, replace=False)
-    elif owner.id != installation_id:
-        raise WrongDataDirectory(f"the data directory {data.path} belongs to the database {owner.database}")
-    elif owner != Owner(installation_id, str(database.resolve()), data.owner_file.lstat().st_ino):
-        write_owner(data, installation_id, database, replace=True)
-
-
-async def plan_adoption(settings: Settings, repository: Storage, *, as_copy: bool) -> Adoption:
-    """Return what it means to adopt the database for the data directory that `settings` name. Changes nothing."""
-    data, installation = DataDirectory(settings.data_path), await repository.installation()
+    if not settings.has_files:
+        raise AdoptionRefused(f"CI_FILES={settings.files}: adopt the database on the host that has the data directory")
+    data, installation = DataDirectory(settings.data_path), await storage.installations.get()
     try:
-        found = mismatch(data, settings.db_path, installation.id, installation.data_path)
+        found = mismatch(data, installation.bound(settings.database))
     except WrongDataDirectory as exc:
         is_here = installation.data_path == place_of(data)
         found = Mismatch(str(exc), "", moved_from=place_of(data) if is_here else "")
-    active, queued = await repository.unfinished()
+    if found is not None and found.is_final:
+        raise AdoptionRefused(f"{found.problem}; {found.repair}")
+    active, queued = await storage.queue.unfinished()
     is_moved = found is not None and bool(found.moved_from) and not as_copy
-    return Adoption(settings.db_path.absolute(), data, installation, found, len(active) + len(queued), is_moved)
+    return Adoption(settings.database, data, installation, found, len(active) + len(queued), is_moved)
 
 
-async def adopt(adoption: Adoption, repository: Storage, say: Callable[[str], None]) -> Abandoned:
+async def adopt(adoption: Adoption, storage: Storage, say: Callable[[str], None]) -> Abandoned:
     """Bind the database to its new data directory, and end its unfinished jobs unless they are kept.
 
     Raises AdoptionRefused where a controller leads, Unavailable.
     """
     data = adoption.data
-    lease = await _acquire(repository, say)
+    lease = await lease_of_none(storage, say)
     try:
         data.create()
         if adoption.keeps_jobs:
             abandoned, installation_id = Abandoned(0, adoption.unfinished), adoption.installation.id
         else:
             forget_copied_records(data)
-            abandoned = await abandon_unfinished(JobWriter(repository, lease, utc_now), data)
+            abandoned = await abandon_unfinished(JobWriter(storage, lease, utc_now), data)
             installation_id = another_id()
         # After a crash in between, the next `ci adopt` goes on. No container has the new id before it is bound.
-        await repository.bind(lease, Installation(installation_id, place_of(data)))
-        await asyncio.to_thread(write_owner, data, installation_id, adoption.database, replace=True)
+        await storage.installations.bind(lease, Installation(installation_id, place_of(data)))
+        bound = (await storage.installations.get()).bound(adoption.database)
+        await asyncio.to_thread(write_owner, data, bound, replace=True)
     finally:
-        await repository.release(lease)
+        await storage.leases.release(lease)
     return abandoned
 
 
-async def _acquire(repository: Storage, say: Callable[[str], None]) -> Lease:
-    """Return the lease. A copied database has that of the original's controller, which is waited for to run out."""
-    watch, first = LeaseWatch(uptime), await repository.lease_state()
+async def lease_of_none(storage: Storage, say: Callable[[str], None]) -> Lease:
+    """Return the lease of a database with which no controller leads; waits for one that may be a dead controller's.
+
+    Raises AdoptionRefused where a controller leads.
+    """
+    watch, first = LeaseWatch(uptime), await storage.leases.state()
     while True:
-        held = await repository.lease_state()
-        lease = await repository.acquire(this_process(), _LEASE_SECONDS, watch.lapsed(held))
+        held = await storage.leases.state()
+        lease = await storage.leases.acquire(this_process(), _LEASE_SECONDS, watch.lapsed(held))
         if lease is not None:
             return lease
         if held is not None and first is not None:
             if (held.fence, held.renewal) != (first.fence, first.renewal):
-                raise AdoptionRefused("a controller leads with this database: stop it, and run `ci adopt` again")
+                raise AdoptionRefused("a controller leads with this database: stop it, and run this command again")
             say(f"waiting for up to {held.seconds:g} s to see whether a controller leads with this database")
         first = held
         await asyncio.sleep(_RETRY_SECONDS)
@@ -149,9 +139,9 @@ async def abandon_unfinished(writer: JobWriter, data: DataDirectory, *, keep_que
 
     A job whose run directory holds its result gets that result. May be repeated.
     """
-    repository = writer.repository
-    queued = await repository.queued()
-    jobs = await repository.active() + ([] if keep_queued else queued)
+    queue = writer.storage.queue
+    queued = await queue.queued()
+    jobs = await queue.active() + ([] if keep_queued else queued)
     for start in range(0, len(jobs), _AT_ONCE):
         await asyncio.gather(*(_end(job, writer, data) for job in jobs[start : start + _AT_ONCE]))
     return Abandoned(ended=len(jobs), queued=len(queued) if keep_queued else 0)

@@ -10,8 +10,7 @@ from datetime import datetime, timedelta
 
 from ci_common.jobs import ACTIVE_STATES, Conclusion, Job, Reason, ReasonCode, State
 from ci_common.spec import ExecutionPlan, Retry
-from ci_controller.policy.limits import NO_LIMITS, JobLimits
-from ci_controller.policy.verdicts import Observation, Verdict, WorkloadPhase, errored, judge
+from ci_controller.policy import NO_LIMITS, JobLimits, Observation, Verdict, WorkloadPhase, errored, judge
 
 BOOT_SECONDS = 60.0
 """How long a started workload may take to reach its gate."""
@@ -34,6 +33,8 @@ class Wait:
     """Nothing to do until something happens, or until `until`."""
 
     until: datetime | None = None
+    reason: Reason | None = None
+    """What the row is to say of it; None leaves the row as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +192,15 @@ def _plan_starting(job: Job, seen: Observation, now: datetime) -> Action:
         return Adopt()
     if job.cancel_requested_time is not None:
         return Complete(_cancelled(job))
+    if seen.service_fault is not None:
+        return Complete(errored(seen.service_fault.code, seen.service_fault.message))
     match seen.phase:
         case WorkloadPhase.ABSENT:
             return Prepare()
         case WorkloadPhase.CREATED:
             return Start()
         case WorkloadPhase.AT_GATE:
-            return MarkRunning()
+            return Wait(reason=_why_it_awaits(seen.awaited_services)) if seen.awaited_services else MarkRunning()
         case WorkloadPhase.BOOTING:
             return _plan_booting(seen, now)
         case WorkloadPhase.EXITED:
@@ -210,6 +213,11 @@ def _plan_starting(job: Job, seen: Observation, now: datetime) -> Action:
                     f"the last time with exit code {seen.workload_exit_code}; is the image's /bin/sh a POSIX shell?",
                 )
             )
+
+
+def _why_it_awaits(services: tuple[str, ...]) -> Reason:
+    what = f"the service {services[0]}" if len(services) == 1 else f"the services {', '.join(services)}"
+    return Reason(ReasonCode.WAITING_FOR_SERVICES, f"waiting until {what} can be used")
 
 
 def _plan_booting(seen: Observation, now: datetime) -> Action:
@@ -244,6 +252,8 @@ def _plan_running(job: Job, seen: Observation, now: datetime, limits: JobLimits)
         return MarkStopping(ReasonCode.CANCELLED)
     if exceeded is not None:
         return MarkStopping(exceeded)
+    if seen.service_fault is not None:
+        return MarkStopping(ReasonCode.SERVICE_FAILED)
     if seen.phase in (WorkloadPhase.AT_GATE, WorkloadPhase.BOOTING):
         return ReleaseGate()
     due = limits.due(seen.usage, job.start_time)

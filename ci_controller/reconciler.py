@@ -11,27 +11,35 @@ from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from datetime import timedelta
 
-from ci_common.errors import CiError, RuntimeUnavailable
+from ci_common.artifacts import open_store
+from ci_common.attempts.parts import JobEnvironment
+from ci_common.errors import CiError
 from ci_common.job_types import is_computed
-from ci_common.jobs import Job, State
+from ci_common.jobs import Job, Reason, State
 from ci_common.run_directory.layout import DataDirectory
+from ci_common.runtime_faults import RuntimeUnavailable
 from ci_common.settings import Settings
+from ci_common.spec import ExecutionPlan
 from ci_common.system.disk import Ballast, Disk
 from ci_common.system.watch import FileWatcher
+from ci_controller.artifacts import Artifacts
+from ci_controller.caches import Caches
+from ci_controller.environments import Environments
 from ci_controller.execution.builtin import BuiltinExecution
 from ci_controller.execution.protocol import Execution
 from ci_controller.execution.workloads import WorkloadExecution
 from ci_controller.gc.collectors import Garbage
+from ci_controller.images import Images
 from ci_controller.job_writer import JobWriter
 from ci_controller.leadership import Leadership
 from ci_controller.plan import Jitter
 from ci_controller.pool import Pool
-from ci_controller.runtime.protocol import LocalRuntime, guarded
-from ci_controller.scheduling.disk_pressure import Scarcity
-from ci_controller.scheduling.images import Images
-from ci_controller.scheduling.scheduler import Scheduler
-from ci_controller.supervision.supervisors import Supervisors
-from ci_persistence.retention import JobRetention
+from ci_controller.reports import Reports
+from ci_controller.results.sarif import SarifReports
+from ci_controller.runtime.guarding import guarded
+from ci_controller.runtime.protocol import LocalRuntime
+from ci_controller.scheduler import Scheduler
+from ci_controller.supervision.supervisors import Scarcity, Supervisors
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +60,6 @@ class Reconciler:
         *,
         settings: Settings,
         writer: JobWriter,
-        retention: JobRetention,
         runtimes: Mapping[str, LocalRuntime],
         chosen: str,
         data: DataDirectory,
@@ -64,9 +71,38 @@ class Reconciler:
         self._writer = writer
         self._chosen = chosen
         self._wakeups = watcher.subscribe()
-        check, ballast = leadership.check, Ballast(settings.db_path.absolute())
+        check, ballast = leadership.check, Ballast.of(settings)
         self._runtimes = {name: guarded(runtime, check) for name, runtime in runtimes.items()}
         self._builtin = BuiltinExecution(writer.clock, writer.uptime)
+        self._pools = {
+            name: Pool(
+                settings,
+                runtime=runtime,
+                data=data,
+                writer=writer,
+                watcher=watcher,
+                check=check,
+                is_filled=name == chosen,
+            )
+            for name, runtime in self._runtimes.items()
+            if runtime.can_wait
+        }
+        self._environments = {
+            name: Environments(
+                settings,
+                runtime=runtime,
+                data=data,
+                writer=writer,
+                pool=self._pools.get(name),
+                on_change=self.wake,
+            )
+            for name, runtime in self._runtimes.items()
+        }
+        caches = Caches(settings, data=data, writer=writer, check=check)
+        self._reports = Reports(settings, data=data, writer=writer)
+        self._sarif = SarifReports(settings)
+        contents = open_store(settings, data)
+        artifacts = Artifacts(settings, store=contents, clock=writer.clock, check=check)
         self._executions = {
             name: WorkloadExecution(
                 settings,
@@ -76,17 +112,13 @@ class Reconciler:
                 watcher=watcher,
                 check=check,
                 ballast=ballast,
-                pool=None
-                if not runtime.can_wait
-                else Pool(
-                    settings,
-                    runtime=runtime,
-                    data=data,
-                    writer=writer,
-                    watcher=watcher,
-                    check=check,
-                    is_filled=name == chosen,
-                ),
+                pool=self._pools.get(name),
+                environments=self._environments[name],
+                caches=caches,
+                reports=self._reports,
+                sarif=self._sarif,
+                artifacts=artifacts,
+                records=writer.storage.records,
             )
             for name, runtime in self._runtimes.items()
         }
@@ -99,14 +131,22 @@ class Reconciler:
             one_ended=self._note_supervisor_ended,
         )
         self._images = Images(runtimes[chosen], self.wake)
-        self._scheduler = Scheduler(settings, writer, self._images, self._execution_of, Disk.of(settings))
+        self._scheduler = Scheduler(
+            settings,
+            writer,
+            self._images,
+            self._execution_of,
+            Disk.of(settings),
+            environment_of=self._environment_of,
+        )
         self._garbage = Garbage(
             settings,
             data=data,
             writer=writer,
-            retention=retention,
+            contents=contents,
             runtimes=self._runtimes,
             executions=self._executions,
+            environments=self._environments,
             supervise=self._supervisors.supervise,
             is_supervised=self._supervisors.hurry,
             check=check,
@@ -150,6 +190,8 @@ class Reconciler:
             await self._images.close()
             await self._supervisors.close()
             await asyncio.gather(*(execution.close() for execution in self._executions.values()))
+            await self._reports.close()
+            await self._sarif.close()
 
     async def _follow_jobs(self) -> None:
         while True:
@@ -185,7 +227,7 @@ class Reconciler:
             await self._runtimes[name].begin_term()
             self._has_begun.add(name)
         listed, orphans = await self._executions[name].list(), []
-        rows = await self._writer.repository.get_many({key.job_id for key in listed})
+        rows = await self._writer.storage.jobs.get_many({key.job_id for key in listed})
         for key in listed:
             job = rows.get(key.job_id)
             if job is None:
@@ -207,7 +249,7 @@ class Reconciler:
 
     async def _look_at_jobs(self) -> float:
         """Return in how many seconds at most to look again because of a job that backs off."""
-        active, queued = await self._writer.repository.unfinished()
+        active, queued = await self._writer.storage.queue.unfinished()
         for job in active:
             self._supervisors.supervise(job)
             self._supervisors.wake_if_cancelled(job)
@@ -229,10 +271,15 @@ class Reconciler:
             return self._builtin
         return self._executions.get(job.runtime or self._chosen, self._executions[self._chosen])
 
+    async def _environment_of(self, job: Job) -> JobEnvironment | Reason | None:
+        if job.plan is None:
+            return None
+        return await self._environments[self._chosen].choose(job, ExecutionPlan.model_validate(job.plan))
+
     async def _follow_database(self) -> None:
         while True:
             try:
-                async with aclosing(self._writer.repository.changes(self._wake_for)) as changes:
+                async with aclosing(self._writer.storage.jobs.changes(self._wake_for)) as changes:
                     async for _ in changes:
                         self._wake_all()
             except (CiError, OSError) as exc:

@@ -9,13 +9,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ci_common.errors import InvalidUpload
 from ci_common.jobs import Job, State
-from ci_common.run_directory.layout import DataDirectory, open_regular
+from ci_common.manifests.stored import TREE, link_file, read_tree
+from ci_common.run_directory.layout import KEPT, LOG, DataDirectory, open_regular
 from ci_controller.backup.manifest import BackupFault
 
 _CHUNK = 1024 * 1024
 _CANNOT_SHARE = frozenset({errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM})
 """Errors by which the system refuses to copy between two files by itself."""
+
+
+Packs = dict[int, tuple[Path, str]]
+"""The packs that have been copied: by inode of the source, the copy and its SHA-256. Jobs share packs by links."""
 
 
 @dataclass(slots=True)
@@ -37,19 +43,51 @@ class _Log:
     sha256: str | None
 
 
-def copy_job(job: Job, source: DataDirectory, target: DataDirectory) -> Copied:
-    """Copy upload, logs and their times, as far as they exist. Raises OSError where the target cannot be written."""
+def copy_job(job: Job, source: DataDirectory, target: DataDirectory, packs: Packs) -> Copied:
+    """Copy upload, logs and their times, as far as they exist. Raises OSError where the target cannot be written.
+
+    A pack that has been copied for another job gets a further link.
+    """
     copied = Copied()
     target.job(job.id).mkdir(mode=0o700, parents=True)
-    upload = _copy(source.upload(job.id), target.upload(job.id), copied) if job.has_upload else None
-    if upload is not None:
-        copied.has_upload = True
-        expected = job.payload.get("upload", {}).get("sha256")
-        if expected not in (None, upload[1]):
-            copied.problems.append("its upload is not the one that was submitted")
+    if job.has_upload:
+        _copy_upload(job, source, target, packs, copied)
     for log in _logs(job):
         _copy_log(job, log, source, target, copied)
     return copied
+
+
+def _copy_upload(job: Job, source: DataDirectory, target: DataDirectory, packs: Packs, copied: Copied) -> None:
+    expected = job.payload.get("upload", {}).get("sha256")
+    if not source.stored_upload(job.id).is_dir():
+        upload = _copy(source.upload(job.id), target.upload(job.id), copied)
+        copied.has_upload = upload is not None
+        if upload is not None and expected not in (None, upload[1]):
+            copied.problems.append("its upload is not the one that was submitted")
+        return
+    stored = target.stored_upload(job.id)
+    stored.mkdir(mode=0o700)
+    copied.has_upload = True
+    try:
+        _copy(source.stored_upload(job.id) / TREE, stored / TREE, copied)
+        tree = read_tree(stored)
+        if expected not in (None, tree.id):
+            copied.problems.append("its upload is not the one that was submitted")
+        for pack in tree.packs:
+            if _copy_pack(source.stored_upload(job.id) / pack.name, stored / pack.name, packs, copied) != pack.sha256:
+                copied.problems.append(f"the pack {pack.name} of its upload is not the one that was received")
+    except (InvalidUpload, FileNotFoundError) as exc:
+        copied.problems.append(f"its upload is not whole: {exc}")
+
+
+def _copy_pack(source: Path, target: Path, packs: Packs, copied: Copied) -> str | None:
+    """Copy or link a pack; return its SHA-256."""
+    inode = source.stat().st_ino
+    if inode in packs:
+        link_file(packs[inode][0], target)
+    elif (result := _copy(source, target, copied)) is not None:
+        packs[inode] = target, result[1]
+    return packs[inode][1] if inode in packs else None
 
 
 def _logs(job: Job) -> Iterator[_Log]:
@@ -70,6 +108,13 @@ def _copy_log(job: Job, log: _Log, source: DataDirectory, target: DataDirectory,
         copied.problems.append(
             f"the log of attempt {log.attempt} has {found[0]} bytes that are not the {log.size} it ended with"
         )
+    for name in sorted(KEPT - {LOG}):
+        _copy(run.path / name, target.run(job.id, log.attempt).path / name, copied)
+    if run.services.is_dir():
+        kept = target.run(job.id, log.attempt).services
+        kept.mkdir(mode=0o700)
+        for path in run.services.glob("*.log"):
+            _copy(path, kept / path.name, copied)
 
 
 def _copy(source: Path, target: Path, copied: Copied) -> tuple[int, str] | None:

@@ -2,9 +2,10 @@
 
 <backup>/
   manifest.json       written last
-  ci_jobs.db          the database as it was at one moment, as one file
+  ci_jobs.db          the database as it was at one moment, as one file; ci_jobs.dump, by pg_dump, for PostgreSQL
   data/jobs/<job_id>/
     upload.zip        what was uploaded
+    upload/           the same for an upload by manifest; jobs share their packs by hard links
     <attempt>/log     the log; of an attempt that had not ended, what there was of it
     <attempt>.times   the times of its bytes
 """
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ci_common.errors import CiError
 from ci_common.run_directory.layout import DataDirectory
+from ci_persistence.copies import FILE_NAMES
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -39,7 +41,11 @@ class Manifest(BaseModel):
     schema_version: int
     installation_id: str
     data_path: str | None
+    database: str = "sqlite"
+    """The kind of database: `sqlite` or `postgresql`."""
     database_sha256: str
+    left_out: tuple[str, ...] = ()
+    """Ids of jobs in the database that were deleted before their files could be copied."""
     jobs: int
     unfinished: int
     """The number of jobs that had not completed."""
@@ -58,9 +64,9 @@ class Backup:
 
     path: Path
 
-    @property
-    def database(self) -> Path:
-        return self.path / "ci_jobs.db"
+    def database(self, kind: str) -> Path:
+        """Return the file of a database of this kind."""
+        return self.path / FILE_NAMES[kind]
 
     @property
     def data(self) -> DataDirectory:

@@ -6,28 +6,21 @@ the logs of ended attempts never change, and other logs only grow. A job that is
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ci_common.jobs import Job, State
+from ci_common.parsing.text import shown_size
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.tasks import in_thread
 from ci_common.times import Clock, utc_now
-from ci_controller.backup.files import Copied, copy_job, locked, sha256_of
+from ci_controller.backup.files import Copied, Packs, copy_job, locked, sha256_of
 from ci_controller.backup.manifest import FORMAT, Backup, BackupFault, Manifest
-from ci_persistence.repository import JobFilter, JobReader
-from ci_persistence.sqlite.copies import copy_database, delete_completed, fold, known_jobs
-from ci_persistence.sqlite.repository import open_repository
-from ci_persistence.sqlite.schema import migrations
-
-_PAGE = 100
-
-Say = Callable[[str], None]
-"""Takes one line of progress."""
+from ci_persistence.copies import Copy, Say, copied, kind_of, newest_schema
 
 
 @dataclass(slots=True)
@@ -56,27 +49,27 @@ async def take_backup(settings: Settings, target: Path, say: Say, *, clock: Cloc
 
     Until it is complete it is named `target.incomplete`. Raises BackupFault, Unavailable, OSError.
     """
+    check_files(settings)
     source = DataDirectory(settings.data_path)
     _check_target(target, source)
     with _draft(target) as draft:
-        created = clock()
-        await in_thread(copy_database, settings.db_path, draft.database, _page_progress(say))
-        tally = _Tally()
-        async with open_repository(draft.database) as repository:
-            installation = await repository.installation()
-            async for job in jobs_of(repository):
-                tally.count(job, await in_thread(copy_job, job, source, draft.data))
-                say(f"{tally.jobs} jobs, {tally.bytes / 1024**2:.1f} MiB")
-        await in_thread(_leave_out_deleted, settings.db_path, draft, tally)
-        await in_thread(fold, draft.database)
+        created, kind = clock(), kind_of(settings.database)
+        tally, packs = _Tally(), Packs()
+        async with copied(settings.database, draft.database(kind), say) as copy:
+            async for job in copy.jobs():
+                tally.count(job, await in_thread(copy_job, job, source, draft.data, packs))
+                say(f"{tally.jobs} jobs, {shown_size(tally.bytes)}")
+            await _leave_out_deleted(copy, draft, tally)
         manifest = Manifest(
             format=FORMAT,
             created=created,
             program=program_version(),
-            schema_version=len(migrations()),
-            installation_id=installation.id,
-            data_path=installation.data_path,
-            database_sha256=await in_thread(sha256_of, draft.database),
+            schema_version=newest_schema(),
+            installation_id=copy.installation.id,
+            data_path=copy.installation.data_path,
+            database=kind,
+            database_sha256=await in_thread(sha256_of, draft.database(kind)),
+            left_out=tuple(sorted(copy.left_out)),
             jobs=tally.jobs,
             unfinished=tally.unfinished,
             files=tally.files,
@@ -92,6 +85,12 @@ async def take_backup(settings: Settings, target: Path, say: Say, *, clock: Cloc
     return manifest
 
 
+def check_files(settings: Settings) -> None:
+    """Raise BackupFault where the data directory is on another host."""
+    if not settings.has_files:
+        raise BackupFault(f"CI_FILES={settings.files}: run it on the host that has the data directory")
+
+
 def program_version() -> str:
     """Return the version of ci-server that is installed."""
     try:
@@ -100,19 +99,10 @@ def program_version() -> str:
         return "not installed"
 
 
-async def jobs_of(repository: JobReader) -> AsyncIterator[Job]:
-    """Yield all jobs of a database that no other process has open, newest first."""
-    older_than = None
-    while page := await repository.list_jobs(JobFilter(), limit=_PAGE, older_than=older_than):
-        for job in page:
-            yield job
-        older_than = page[-1].id
-
-
-def _leave_out_deleted(live: Path, draft: Backup, tally: _Tally) -> None:
+async def _leave_out_deleted(copy: Copy, draft: Backup, tally: _Tally) -> None:
     """Leave out the jobs that were deleted while their files were copied; those that still exist are damaged."""
-    deleted = tally.incomplete.keys() - known_jobs(live, tally.incomplete)
-    delete_completed(draft.database, deleted)
+    deleted = tally.incomplete.keys() - await copy.known(tally.incomplete)
+    await copy.leave_out(deleted)
     for job_id in deleted:
         shutil.rmtree(draft.data.job(job_id))
         tally.jobs -= 1
@@ -153,7 +143,3 @@ def _empty(path: Path) -> None:
             shutil.rmtree(entry.path)
         else:
             os.unlink(entry.path)
-
-
-def _page_progress(say: Say) -> Callable[[int, int], None]:
-    return lambda done, total: say(f"database: {done} of {total} pages")

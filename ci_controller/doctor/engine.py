@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ci_common.errors import ImageInvalid, RuntimeFault, RuntimeUnavailable
 from ci_common.findings import Finding
+from ci_common.parsing.text import shown_size
 from ci_common.run_directory.layout import DataDirectory
+from ci_common.runtime_faults import ImageInvalid, RuntimeFault, RuntimeUnavailable
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
+from ci_controller.doctor.engine_leftovers import examine_room, examine_what_is_left
 from ci_controller.doctor.leftovers import examine_containers
 from ci_controller.doctor.machine import examine_disk, nearest_existing
 from ci_controller.doctor.probe import NAMES, examine_probe
@@ -18,7 +20,7 @@ from ci_controller.runtime.docker.containers import HELPER, INSTALLATION
 from ci_controller.runtime.docker.engine import Absent, Engine, Traits
 from ci_controller.runtime.docker.images import check_reference
 from ci_controller.runtime.docker.probing import Probe, probe
-from ci_persistence.sqlite.inspection import DatabaseReport
+from ci_persistence.stores.inspection import DatabaseReport
 
 PATIENCE = 5.0
 """Seconds that the engine may take for one answer."""
@@ -52,7 +54,7 @@ async def _ask(
     traits = await engine.open()
     async with engine.call() as docker:
         info, version = await docker.system.info(), await docker.version()
-    findings += [_what(engine, info, version, traits), _limits(info), *_disk(info)]
+    findings += [_what(engine, info, version, traits), _limits(info), examine_room(settings, info), *_disk(info)]
     has_image, about_image = await _image(engine, settings.default_image, version)
     if has_image:
         findings += examine_probe(await _probe(engine, settings, data, report, traits), about_image, data)
@@ -60,7 +62,8 @@ async def _ask(
         message = f"not looked at, since {settings.default_image}, which the probe needs, is not here"
         remedy = f"docker pull {settings.default_image} && ci doctor"
         findings += [about_image, *(Finding(name, None, message, remedy) for name in NAMES)]
-    findings += await examine_containers(engine, settings.db_path, data, report)
+    findings += await examine_containers(engine, settings.database, data, report)
+    findings += await examine_what_is_left(engine, settings.database, data, report)
 
 
 def _what(engine: Engine, info: Mapping[str, Any], version: Mapping[str, Any], traits: Traits) -> Finding:
@@ -109,7 +112,7 @@ async def _image(engine: Engine, image: str, version: Mapping[str, Any]) -> tupl
     except ImageInvalid as exc:
         return False, Finding(name, False, f"CI_DEFAULT_IMAGE: {exc}", "export CI_DEFAULT_IMAGE=python:3.12-slim")
     theirs, ours = f"{about.get('Os')}/{about.get('Architecture')}", f"{version.get('Os')}/{version.get('Arch')}"
-    message = f"{image}, {theirs}, {about.get('Size', 0) / 1024**2:.0f} MiB"
+    message = f"{image}, {theirs}, {shown_size(about.get('Size', 0))}"
     if theirs == ours:
         return True, Finding(name, True, message)
     problem = f"{message}: the engine is {ours}, so its programs may not run"

@@ -7,9 +7,10 @@ from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_controller.doctor.database import examine_database
 from ci_controller.doctor.engine import examine_engine
-from ci_controller.doctor.leftovers import examine_directories
+from ci_controller.doctor.leftovers import examine_caches, examine_directories, examine_trees
 from ci_controller.doctor.machine import examine_machine, examine_versions
-from ci_persistence.sqlite.inspection import DatabaseReport, DatabaseTrouble, inspect_database
+from ci_persistence.inspection import inspect_database
+from ci_persistence.stores.inspection import DatabaseReport, DatabaseTrouble
 
 CHECK_SECONDS = 2.0
 """How long a database's structure is checked."""
@@ -17,21 +18,26 @@ CHECK_SECONDS = 2.0
 
 async def examine(settings: Settings) -> list[Finding]:
     """Look at everything, and change nothing. Raises SettingsError."""
-    data, database = DataDirectory(settings.data_path), settings.db_path
-    seen = await asyncio.to_thread(_look_at_database, settings)
+    data, database = DataDirectory(settings.data_path), settings.database
+    seen = await _look_at_database(settings)
+    if not settings.has_files:
+        where = Finding("data directory", True, f"on another host: CI_FILES={settings.files}")
+        return [examine_versions(database), *examine_database(database, None, seen), where]
     report = seen if isinstance(seen, DatabaseReport) else None
     engine = asyncio.create_task(examine_engine(settings, data, report))
     try:
         about_database = examine_database(database, data, seen)
         machine = await asyncio.to_thread(examine_machine, database, data, report)
-        directories = await asyncio.to_thread(examine_directories, database, data, report)
-        return [examine_versions(), *about_database, *machine, *directories, *await engine]
+        directories = await examine_directories(database, data, report)
+        caches = await examine_caches(database, data, report)
+        trees = await examine_trees(database, data, report)
+        return [examine_versions(database), *about_database, *machine, *directories, *caches, *trees, *await engine]
     finally:
         engine.cancel()
 
 
-def _look_at_database(settings: Settings) -> DatabaseReport | DatabaseTrouble:
+async def _look_at_database(settings: Settings) -> DatabaseReport | DatabaseTrouble:
     try:
-        return inspect_database(settings.db_path, seconds=CHECK_SECONDS)
+        return await inspect_database(settings.database, seconds=CHECK_SECONDS)
     except DatabaseTrouble as exc:
         return exc

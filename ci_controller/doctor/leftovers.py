@@ -1,5 +1,6 @@
 """Directories and containers that belong to no job."""
 
+import asyncio
 import json
 import os
 import time
@@ -9,15 +10,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from ci_common.configuration.database_address import DatabaseAddress
 from ci_common.findings import Finding
 from ci_common.jobs import is_job_id
 from ci_common.owner_file import place_of
 from ci_common.run_directory import tickets
 from ci_common.run_directory.layout import DataDirectory
-from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, key_of
+from ci_controller.runtime.docker.cleaning import is_in_use
+from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, SETUP, key_of
 from ci_controller.runtime.docker.engine import Engine
+from ci_controller.runtime.process.record import SETUP_RECORD
 from ci_controller.runtime.protocol import WAITING, WorkloadKey
-from ci_persistence.sqlite.inspection import DatabaseReport, DatabaseTrouble, jobs_with_rows
+from ci_persistence.inspection import cache_ids, environment_references, jobs_with_rows
+from ci_persistence.stores.inspection import DatabaseReport, DatabaseTrouble
 
 SETTLED = timedelta(minutes=3)
 """Containers that are younger may be about to go or to be used: a controller removes orphans after a minute."""
@@ -27,15 +32,17 @@ _AT_ONCE = 1000
 _SHOWN = 5
 
 
-def examine_directories(database: Path, data: DataDirectory, report: DatabaseReport | None) -> list[Finding]:
+async def examine_directories(
+    database: DatabaseAddress, data: DataDirectory, report: DatabaseReport | None
+) -> list[Finding]:
     """Find directories below jobs/ that have no row, and that no submission is about to give one."""
     name = "directories"
-    if report is None or report.schema_version != report.newest_schema or not data.jobs.is_dir():
+    if report is None or not report.is_current or not data.jobs.is_dir():
         return []
     if (draft := data.path / "restoring").exists():
         return [Finding(name, None, f"{draft} is left from a restore that was interrupted", f"rm -r {draft}")]
     try:
-        orphans = _orphan_directories(database, data)
+        orphans = await _orphan_directories(database, data)
     except (DatabaseTrouble, OSError) as exc:
         return [Finding(name, None, f"could not be compared with the database: {exc}", "try again: ci doctor")]
     if not orphans:
@@ -44,16 +51,68 @@ def examine_directories(database: Path, data: DataDirectory, report: DatabaseRep
     return [Finding(name, None, message, f"look at them, then: rm -r {' '.join(map(str, orphans[:_SHOWN]))}")]
 
 
-def _orphan_directories(database: Path, data: DataDirectory) -> list[Path]:
-    before = time.time() - _OLD_DIRECTORY.total_seconds()
-    with os.scandir(data.jobs) as entries:
-        old = [entry.name for entry in entries if is_job_id(entry.name) and _mtime(entry) < before]
+async def examine_caches(
+    database: DatabaseAddress, data: DataDirectory, report: DatabaseReport | None
+) -> list[Finding]:
+    """Compare the archives of caches with the rows."""
+    if report is None or not report.is_current or not data.caches.is_dir():
+        return []
+    try:
+        there = await asyncio.to_thread(_changes, data.caches)
+        rows = {f"{identity}.tar" for identity in await cache_ids(database)}
+    except (DatabaseTrouble, OSError) as exc:
+        return [Finding("caches", None, f"could not be compared with the database: {exc}", "try again: ci doctor")]
+    return _compared("caches", "archives", data.caches, there, rows)
+
+
+async def examine_trees(database: DatabaseAddress, data: DataDirectory, report: DatabaseReport | None) -> list[Finding]:
+    """Compare the environments of jobs that run as processes with the rows."""
+    name = "environment trees"
+    if report is None or not report.is_current or not data.trees.is_dir():
+        return []
+    try:
+        there = await asyncio.to_thread(_changes, data.trees)
+        rows = {reference for reference in await environment_references(database) if is_job_id(reference)}
+    except (DatabaseTrouble, OSError) as exc:
+        return [Finding(name, None, f"could not be compared with the database: {exc}", "try again: ci doctor")]
+    made = {tree: changed for tree, changed in there.items() if not (data.processes / f"{SETUP_RECORD}{tree}").exists()}
+    return _compared(name, "trees", data.trees, made, rows)
+
+
+def _compared(name: str, what: str, place: Path, there: Mapping[str, float], rows: set[str]) -> list[Finding]:
+    """Compare what is in a directory, by name and with the time of its last change, with the rows that name it."""
+    findings = []
+    before = time.time() - SETTLED.total_seconds()
+    if left := sorted(entry for entry, changed in there.items() if entry not in rows and changed < before):
+        message = f"{len(left)} {what} in {place} have no row; a controller that leads removes them"
+        remedy = f"rm -r {' '.join(str(place / entry) for entry in left[:_SHOWN])}"
+        findings.append(Finding(name, None, message, remedy))
+    if gone := len(rows - there.keys()):
+        message = f"the {what} of {gone} are gone; the next jobs make them again"
+        findings.append(Finding(name, None, message, "let a controller run, which removes their rows: ci serve"))
+    return findings or [Finding(name, True, f"{len(there)}, each with its row")]
+
+
+def _changes(place: Path) -> dict[str, float]:
+    """Return when each entry of a directory came there or was changed, by its name."""
+    with os.scandir(place) as entries:
+        return {entry.name: entry.stat(follow_symlinks=False).st_ctime for entry in entries}
+
+
+async def _orphan_directories(database: DatabaseAddress, data: DataDirectory) -> list[Path]:
+    old = await asyncio.to_thread(_old_directories, data)
     orphans: list[Path] = []
     for start in range(0, len(old), _AT_ONCE):
         names = old[start : start + _AT_ONCE]
-        known = jobs_with_rows(database, names)
+        known = await jobs_with_rows(database, names)
         orphans += [data.job(name) for name in names if name not in known]
     return sorted(orphans)
+
+
+def _old_directories(data: DataDirectory) -> list[str]:
+    before = time.time() - _OLD_DIRECTORY.total_seconds()
+    with os.scandir(data.jobs) as entries:
+        return [entry.name for entry in entries if is_job_id(entry.name) and _mtime(entry) < before]
 
 
 def _mtime(entry: "os.DirEntry[str]") -> float:
@@ -80,13 +139,14 @@ class _Container:
             name=(listed["Names"] or [listed["Id"]])[0].lstrip("/"),
             installation=labels.get(INSTALLATION, ""),
             key=None if HELPER in labels else key_of(labels),
-            is_settled=time.time() - listed["Created"] > SETTLED.total_seconds(),
+            is_settled=time.time() - listed["Created"] > SETTLED.total_seconds()
+            and not (SETUP in labels and key_of(labels) is None and is_in_use(labels[SETUP], listed["Created"])),
             sources=tuple(str(mount.get("Source", "")) for mount in listed["Mounts"] or ()),
         )
 
 
 async def examine_containers(
-    engine: Engine, database: Path, data: DataDirectory, report: DatabaseReport | None
+    engine: Engine, database: DatabaseAddress, data: DataDirectory, report: DatabaseReport | None
 ) -> list[Finding]:
     """Compare the containers of an open engine with the rows. Raises RuntimeUnavailable."""
     async with engine.call() as docker:
@@ -106,7 +166,7 @@ async def examine_containers(
         return findings
     own = [c for c in containers if c.installation == ours and not _is_in_pool(c, data)]
     try:
-        orphans = _orphans(own, database, data)
+        orphans = await _orphans(own, database, data)
     except DatabaseTrouble as exc:
         problem = f"could not be compared with the database: {exc}"
         return [*findings, Finding("containers", None, problem, "try again: ci doctor")]
@@ -121,14 +181,14 @@ def _is_in_pool(container: _Container, data: DataDirectory) -> bool:
     return key is not None and key.attempt == WAITING and data.waiting_run(key.job_id).path.is_dir()
 
 
-def _orphans(own: list[_Container], database: Path, data: DataDirectory) -> list[_Container]:
+async def _orphans(own: list[_Container], database: DatabaseAddress, data: DataDirectory) -> list[_Container]:
     holders = tickets.holders(data.pool)
     jobs = {
         container.name: holders[container.key.job_id][0] if container.key.job_id in holders else container.key.job_id
         for container in own
         if container.key is not None
     }
-    known = jobs_with_rows(database, list(jobs.values()))
+    known = await jobs_with_rows(database, list(jobs.values()))
     return [container for container in own if container.key is not None and jobs[container.name] not in known]
 
 

@@ -7,12 +7,13 @@ from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from ci_common.configuration.database_address import DatabaseAddress
 from ci_common.errors import Unavailable
 from ci_common.findings import Finding
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.times import to_rfc3339, utc_now
-from ci_persistence.sqlite.inspection import DatabaseReport
-from ci_persistence.sqlite.schema import SQLITE_VERSION, check_version
+from ci_persistence.inspection import driver_versions
+from ci_persistence.stores.inspection import DatabaseReport
 
 LITTLE_SPACE = 1024**3
 _LITTLE_INODES = 10_000
@@ -24,15 +25,15 @@ _REMOTE = frozenset(
 )
 
 
-def examine_versions() -> Finding:
+def examine_versions(database: DatabaseAddress) -> Finding:
     """Name the versions in use, since every report of a fault begins with them."""
     packages = ", ".join(f"{name} {_version_of(name)}" for name in _PACKAGES)
-    message = f"ci-server {_version_of('ci-server')}; SQLite {SQLITE_VERSION}; {packages}"
+    ours = f"ci-server {_version_of('ci-server')}"
     try:
-        check_version()
+        return Finding("versions", True, f"{ours}; {driver_versions(database)}; {packages}")
     except Unavailable as exc:
-        return Finding("versions", False, f"{message}; {exc}", "install a newer Python, which brings its own SQLite")
-    return Finding("versions", True, message)
+        remedy = "install a newer Python, which brings its own SQLite, or psycopg: pip install 'ci-server[postgresql]'"
+        return Finding("versions", False, f"{ours}; {packages}; {exc}", remedy)
 
 
 def _version_of(package: str) -> str:
@@ -42,13 +43,14 @@ def _version_of(package: str) -> str:
         return "not installed"
 
 
-def examine_machine(database: Path, data: DataDirectory, report: DatabaseReport | None) -> list[Finding]:
+def examine_machine(database: DatabaseAddress, data: DataDirectory, report: DatabaseReport | None) -> list[Finding]:
     """Look at permissions, disks, clock and the limit of open files. Raises OSError."""
     places = {"data directory": nearest_existing(data.path)}
-    if os.stat(nearest_existing(database)).st_dev != os.stat(places["data directory"]).st_dev:
-        places["database's disk"] = nearest_existing(database)
+    file = database.path
+    if file is not None and os.stat(nearest_existing(file)).st_dev != os.stat(places["data directory"]).st_dev:
+        places["database's disk"] = nearest_existing(file)
     disks = [examine_disk(name, path) for name, path in places.items()]
-    return [*_permissions(database.absolute(), data), *disks, *_clock(report), _open_files()]
+    return [*_permissions(file and file.absolute(), data), *disks, *_clock(report), _open_files()]
 
 
 def nearest_existing(path: Path) -> Path:
@@ -89,20 +91,20 @@ def _kind_of(path: Path) -> str:
     return kind
 
 
-def _permissions(database: Path, data: DataDirectory) -> list[Finding]:
+def _permissions(database: Path | None, data: DataDirectory) -> list[Finding]:
     """Return a finding for each owner or mode that is not as it was made, or one that says that all are."""
-    files = [database, *(database.with_name(database.name + suffix) for suffix in ("-wal", "-shm", "-ballast"))]
+    files = [database.with_name(database.name + end) for end in ("", "-wal", "-shm", "-ballast")] if database else []
     findings = [
         *_open_to_others(files, forbidden=0o077, remedy="chmod 600"),
         *_open_to_others([data.jobs, data.incoming, data.processes], forbidden=0o077, remedy="chmod 700"),
         *_open_to_others([data.path], forbidden=0o022, remedy="chmod go-w"),
     ]
-    for path in {nearest_existing(p): None for p in (database, database.parent, data.path)}:
+    for path in {nearest_existing(p): None for p in (*files[:1], *(file.parent for file in files[:1]), data.path)}:
         if not os.access(path, os.W_OK):
             message = f"{path} belongs to user {path.stat().st_uid} and cannot be written by user {os.geteuid()}"
             remedy = f"run ci as that user, or: chown -R {os.geteuid()} {path}"
             findings.append(Finding("permissions", False, message, remedy))
-    return findings or [Finding("permissions", True, "database and data directory are closed to other users")]
+    return findings or [Finding("permissions", True, "what is here is closed to other users")]
 
 
 def _open_to_others(paths: list[Path], *, forbidden: int, remedy: str) -> list[Finding]:

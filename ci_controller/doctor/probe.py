@@ -1,8 +1,8 @@
 """Judges the answer of a probe container: whether limits hold, and files, FIFOs and wake-ups work across."""
 
-from ci_common.errors import RuntimeFault
 from ci_common.findings import Finding
 from ci_common.run_directory.layout import DataDirectory
+from ci_common.runtime_faults import RuntimeFault
 from ci_controller.runtime.docker.containers import OWN_PROCESSES
 from ci_controller.runtime.docker.engine import Refusal
 from ci_controller.runtime.docker.probing import ANSWER_SECONDS, LIMITS, Probe

@@ -7,28 +7,28 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from ci_common.job_types import result_of, seconds_of
-from ci_common.jobs import Job, State
+from ci_common.jobs import Conclusion, Job, State
 from ci_common.run_directory.layout import ExitRecord
 from ci_common.times import Clock, Uptime, uptime
 from ci_controller.execution.protocol import Collected, Scope, Wakeups
 from ci_controller.job_writer import now_of
-from ci_controller.policy.verdicts import Observation, WorkloadPhase
+from ci_controller.policy import Observation, WorkloadPhase
 from ci_controller.runtime.protocol import WorkloadKey
 
 _NO_LOG = hashlib.sha256().hexdigest()
 
 
+@dataclass(eq=False)
 class BuiltinExecution:
     """Computed jobs, as an `Execution`."""
 
-    runtime_name = "builtin"
-
-    def __init__(self, clock: Clock, uptime: Uptime = uptime) -> None:
-        self._clock = clock
-        self._uptime = uptime
+    clock: Clock
+    uptime: Uptime = uptime
+    runtime_name: str = field(default="builtin", init=False)
 
     async def prepare(self, job: Job) -> None: ...
 
@@ -50,7 +50,7 @@ class BuiltinExecution:
 
     async def stop(self, job: Job, grace: float) -> None: ...
 
-    async def collect(self, job: Job) -> Collected:
+    async def collect(self, job: Job, conclusion: Conclusion | None = None) -> Collected:
         seen = await self.observe(job)
         return Collected(0, _NO_LOG, result=None if seen.exit is None else result_of(job.type, job.payload))
 
@@ -65,7 +65,7 @@ class BuiltinExecution:
 
     def has_ended(self, job: Job) -> bool:
         """Return whether a job that runs has taken its time."""
-        return now_of(job, self._clock, self._uptime) >= _ends_at(job)
+        return now_of(job, self.clock, self.uptime) >= _ends_at(job)
 
 
 class _TimedWakeups:

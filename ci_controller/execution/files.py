@@ -10,25 +10,27 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ci_common.jobs import Job, StartWay, State, new_job_id
+from ci_common.attempts.parts import StartWay
+from ci_common.jobs import Job, State, new_job_id
+from ci_common.run_directory.closing import close_log
 from ci_common.run_directory.layout import DataDirectory, ExitRecord, RunDirectory, open_regular, read_capped
 from ci_common.run_directory.output import LogTimes, milestones_in_files, most_bytes, read_steps
 from ci_common.spec import ExecutionPlan
 from ci_common.system.disk import Ballast, is_full
 from ci_common.system.trees import Folder, make_append_only
 from ci_controller.execution.protocol import Collected
-from ci_controller.policy.verdicts import Observation, WorkloadPhase, tells_all
+from ci_controller.policy import Observation, WorkloadPhase, tells_all
 from ci_controller.run_directory import preparation
 from ci_controller.runtime.protocol import WAITING, EngineStatus, Runtime, WorkloadKey
 
 log = logging.getLogger(__name__)
 
 _HASH_CHUNK = 1024 * 1024
-_SHORT_LOG = 64 * 1024
+SHORT_LOG = 64 * 1024
 """A log of fewer bytes takes less time to hash than a thread takes to start."""
 _COMPARED_BYTES = 4096
 _READ_ONLY = 0o444
-_FIRST_RECORD = b'{"step":0,"event":"start",'
+_FIRST_RECORD = b'{"step":0,"event":"s'
 _OFFSET = re.compile(rb'"offset":"(\d{1,18})"')
 _ADVICE = "write to standard output, and with >&2 to standard error, and leave the files in the run directory alone"
 
@@ -216,14 +218,23 @@ def _phase(phase: WorkloadPhase, *, waiting: bool, started: bool) -> WorkloadPha
 
 
 async def collect_files(job: Job, data: DataDirectory) -> Collected:
-    """Return what is in the job's run directory."""
+    """Return what is in the job's run directory, with the length that its log has from now on."""
     run = data.run(job.id, job.attempt)
-    if run.log_size() <= _SHORT_LOG:
+    if job.state is State.RUNNING:
+        _close_log(job, run)
+    if run.log_size() <= SHORT_LOG:
         size, digest = _hash_log(run.log)
     else:
         size, digest = await asyncio.to_thread(_hash_log, run.log)
     steps = read_steps(run, _step_names(job), job.start_time)
     return Collected(size, digest, steps, milestones=milestones_in_files(run))
+
+
+def _close_log(job: Job, run: RunDirectory) -> None:
+    try:
+        close_log(run)
+    except OSError as exc:  # As on a full disk, which must not keep the job from its end.
+        log.warning("the log of job %s cannot be closed, so readers may see what is appended yet: %s", job.id, exc)
 
 
 def _step_names(job: Job) -> tuple[str, ...]:
@@ -244,6 +255,19 @@ def note_end_of_log(job: Job, data: DataDirectory) -> None:
         log.warning("when the end of the log of job %s was written cannot be noted: %s", job.id, exc)
 
 
+def write_record(run: RunDirectory, record: str, steps: str) -> bool:
+    """Write the record of an attempt that has ended into its run directory; return whether that is done.
+
+    A full disk, or what the job has put there, must not keep the files from being removed, which makes room.
+    """
+    try:
+        preparation.write_record(run, record, steps)
+    except OSError as exc:
+        log.warning("the record of a run cannot be written into %s: %s", run.path, exc)
+        return False
+    return True
+
+
 def _hash_log(path: Path) -> tuple[int, str]:
     digest, size = hashlib.sha256(), 0
     try:
@@ -251,7 +275,8 @@ def _hash_log(path: Path) -> tuple[int, str]:
     except FileNotFoundError:
         return 0, digest.hexdigest()
     with open(descriptor, "rb", buffering=0) as file:
-        while chunk := file.read(_HASH_CHUNK):
+        whole = os.fstat(descriptor).st_size  # It may grow faster than it can be read.
+        while chunk := file.read(min(_HASH_CHUNK, whole - size)):
             digest.update(chunk)
             size += len(chunk)
     return size, digest.hexdigest()

@@ -24,10 +24,13 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol
 
-from ci_common.jobs import Job, State, StepResult
-from ci_controller.policy.verdicts import Observation, WorkloadPhase
+from ci_common.attempts.outcomes import ResourceUse, Results, UsedImage
+from ci_common.attempts.parts import JobArtifacts, JobCache, StepResult
+from ci_common.attempts.testing import CaseSummary
+from ci_common.jobs import Conclusion, Job, State
+from ci_controller.policy import Observation, WorkloadPhase
 from ci_controller.runtime.protocol import WorkloadKey
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -54,13 +57,20 @@ class Collected:
     steps: tuple[StepResult, ...] = ()
     result: str | None = None
     """What a computed job returned, as text; None for any other."""
+    artifacts: JobArtifacts | None = None
+    """The files that are kept of it; None for a job that keeps none."""
+    caches: tuple[JobCache, ...] = ()
+    """What became of its caches, as far as that is known."""
+    tests: CaseSummary | None = None
+    """What its tests came to, as far as it has left reports."""
+    results: Results = field(default_factory=Results)
+    """What it said about itself."""
+    resources: ResourceUse | None = None
+    """What it used; None if that is not known."""
+    used_image: UsedImage | None = None
+    """What it ran in; None if that is not known, and where there are no images."""
     milestones: Mapping[str, int] = field(default_factory=dict)
     """Those of `ci_common.times` that are known from what the attempt left, in microseconds since 1970 UTC."""
-
-    def changes(self) -> dict[str, Any]:
-        """Return the changes to the row; the milestones are not among them."""
-        result = {} if self.result is None else {"result": self.result}
-        return {"steps": self.steps, "log_bytes": self.log_bytes, "log_sha256": self.log_sha256, **result}
 
 
 class Wakeups(Protocol):
@@ -125,22 +135,28 @@ class Execution(Protocol):
     async def stop(self, job: Job, grace: float) -> None:
         """End the job's own code: SIGTERM to all of it, and SIGKILL to what is left after the grace period.
 
+        Without a grace period (0) there is only SIGKILL.
         The period is the plan's own, or `grace` seconds if the plan has none; one that is not yet through its gate gets
         none, and one that writes far more into its log than it may loses it. Returns once nothing of it runs. Does
         nothing for what has ended, or does not exist.
         """
 
-    async def collect(self, job: Job) -> Collected:
-        """Return what the attempt left. For one of which nothing writes any more, or of which nothing began.
+    async def collect(self, job: Job, conclusion: Conclusion | None = None) -> Collected:
+        """Keep and return what the attempt left. For one of which nothing writes any more, or of which nothing began.
 
-        The log that the digest is of is the one that readers get from then on: it does not change after this.
+        `conclusion` is how it ends, on which depends which files are kept; with None, none are.
+
+        The log that the digest is of is the one that readers get from then on. What a job that runs on appends after
+        this is never shown, also not to readers that do not know yet that it has ended.
         """
 
-    async def clean_up(self, job: Job, scope: Scope = Scope.ALL) -> None:
+    async def clean_up(self, job: Job, scope: Scope = Scope.ALL) -> tuple[JobCache, ...] | None:
         """Remove what is left of an attempt whose end is written; for WORKSPACE, of one whose code has ended.
 
-        What still runs is ended first, and no file is removed before that is certain. The log stays readable. Does
-        nothing for what is gone. With WORKLOAD, `job` may be an attempt without a row (`without_row`).
+        What still runs is killed first, without SIGTERM, and no file is removed before that is certain. The log stays
+        readable. Does nothing for what is gone. With WORKLOAD, `job` may be an attempt without a row (`without_row`).
+
+        Caches that the attempt has packed are kept first. Returns what has become of them, None if it has none.
 
         Raises OSError and RuntimeFault if something is left; the next call continues.
         """

@@ -6,26 +6,22 @@ Its log is followed as it grows, its workspace is measured as often as that cost
 import asyncio
 import logging
 import math
-import os
-import stat
-import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Coroutine
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from ci_common.errors import LeadershipLost
 from ci_common.jobs import Job, State
 from ci_common.run_directory.layout import RunDirectory
 from ci_common.run_directory.output import TIMES_SECONDS, LogTimes
-from ci_common.system.trees import Folder
+from ci_common.system.disk import measure_tree
 from ci_common.system.watch import FileWatcher, Watched
 from ci_common.times import Clock, uptime
 from ci_controller.execution.files import LogGuard
-from ci_controller.policy.limits import JobLimits, Usage
-from ci_controller.policy.verdicts import Observation, WorkloadPhase, has_ended
+from ci_controller.execution.serving import ServiceWatch, services_of
+from ci_controller.policy import JobLimits, Observation, Usage, WorkloadPhase, has_ended, limits_of
+from ci_controller.results.resources import Measure, ResourceWatch
 from ci_controller.runtime.protocol import Check
 
 log = logging.getLogger(__name__)
@@ -36,8 +32,6 @@ SHORTEST_PAUSE = 0.005
 WORKSPACE_SECONDS = 2.0
 """The least time between two measurements of a workspace; they take at most one part in MEASURING_SHARE of it."""
 MEASURING_SHARE = 20
-LONGEST_MEASUREMENT = 10.0
-"""Seconds after which a workspace counts as large as what was found of it until then."""
 
 
 class UsageWatch:
@@ -138,17 +132,32 @@ class AttemptWatch:
     """The `Wakeups` of one attempt, and the `UsageWatch` of its job while that runs. `close` ends both."""
 
     def __init__(
-        self, run: RunDirectory, watcher: FileWatcher, make_usage: Callable[[Job, Callable[[], None]], UsageWatch]
+        self,
+        run: RunDirectory,
+        *,
+        watcher: FileWatcher,
+        clock: Clock,
+        measuring: asyncio.Lock,
+        check: Check,
+        measure: Measure | None = None,
     ) -> None:
-        """`make_usage` takes a job that runs, and what to call once it has exceeded a limit."""
+        """`measuring` and `check` as `UsageWatch` has them, `measure` as `ResourceWatch`."""
         self._run = run
         self._watcher = watcher
-        self._make_usage = make_usage
+        self._clock = clock
+        self._measuring = measuring
+        self._check = check
         self._wakeups = watcher.subscribe()
         self._sees_files = False
         self._following: asyncio.Task[None] | None = None
         self.usage: UsageWatch | None = None
         """What the job uses, from before its gate opens."""
+        self._measure = measure
+        self._sampling: asyncio.Task[None] | None = None
+        self.resources: ResourceWatch | None = None
+        """The samples of what the job uses."""
+        self.services: ServiceWatch | None = None
+        """The job's services, if it has any and they are followed."""
         self.heard = asyncio.Event()
         """Set when something happened that no file tells; cleared by the task that waits for the next such thing."""
 
@@ -159,11 +168,13 @@ class AttemptWatch:
     async def wait(self, seconds: float) -> None:
         await self._wakeups.wait(max(0.0, seconds))
 
-    def peek(self, job: Job) -> WorkloadPhase | None:  # noqa: ARG002
+    def peek(self, job: Job) -> WorkloadPhase | None:
         if self._run.read_exit() is not None:
             return WorkloadPhase.FINISHED
         if self._run.is_started():
             return WorkloadPhase.RUNNING
+        if services_of(job) and (self.services is None or not self.services.are_ready):
+            return None
         return WorkloadPhase.AT_GATE if self._run.is_waiting() else None
 
     def follow(self, job: Job) -> None:
@@ -173,22 +184,38 @@ class AttemptWatch:
             before.close()
             self._sees_files = True
         if job.state is State.RUNNING and self.usage is None and self._sees_files:
-            self.usage = self._make_usage(job, self.wake)
+            self.usage = UsageWatch(
+                self._run,
+                limits_of(job),
+                watcher=self._watcher,
+                clock=self._clock,
+                measuring=self._measuring,
+                exceeded=self.wake,
+                check=self._check,
+            )
             self._following = asyncio.create_task(self.usage.run(), name=f"usage of {job.id}")
             self._following.add_done_callback(_log_failure)
+            if self._measure is not None:
+                started = uptime() if job.start_uptime is None else job.start_uptime
+                self.resources = ResourceWatch(self._measure, started=started)
+                self._sampling = asyncio.create_task(self.resources.run(), name=f"samples of {job.id}")
+                self._sampling.add_done_callback(_log_failure)
 
     def stop_following(self) -> None:
         """Measure nothing more, and close the log. May be repeated."""
-        if self._following is not None:
-            self._following.cancel()
+        for task in (self._following, self._sampling):
+            if task is not None:
+                task.cancel()
         if self.usage is not None:
             self.usage.close()
 
     async def close(self) -> None:
         self._wakeups.close()
         self.stop_following()
-        if self._following is not None:
-            await asyncio.gather(self._following, return_exceptions=True)
+        if self.services is not None:
+            await self.services.close()
+        tasks = [task for task in (self._following, self._sampling) if task is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def all_damage(seen: Observation, watch: AttemptWatch | None) -> str | None:
@@ -221,42 +248,3 @@ def _pause(left: int | None) -> float:
     if left is None:
         return TIMES_SECONDS
     return min(TIMES_SECONDS, max(SHORTEST_PAUSE, left / FASTEST_WRITER))
-
-
-async def measure_tree(path: Path, *, enough: int, seconds: float = LONGEST_MEASUREMENT) -> int:
-    """Return the bytes that the tree at `path` takes on its disk; counting ends once they are more than `enough`.
-
-    A thread looks for at most `seconds`. Sparse files count with what they occupy, hard links once. What is closed to
-    this process by its owner does not count, and no symbolic link is followed.
-    """
-    given_up = threading.Event()
-    deadline = time.monotonic() + seconds
-
-    def add_up() -> int:
-        total, linked = 0, set()
-        for state in _states_below(path):
-            if state.st_nlink > 1 and not stat.S_ISDIR(state.st_mode):
-                if (state.st_dev, state.st_ino) in linked:
-                    continue
-                linked.add((state.st_dev, state.st_ino))
-            total += state.st_blocks * 512
-            if total > enough or given_up.is_set() or time.monotonic() > deadline:
-                break
-        return total
-
-    try:
-        return await asyncio.to_thread(add_up)
-    finally:
-        given_up.set()  # A thread cannot be cancelled.
-
-
-def _states_below(top: Path) -> Iterator[os.stat_result]:
-    """Yield the state of everything below the directory, which a job may be changing."""
-    try:
-        with Folder.opened(top) as opened:
-            for folder in opened.walk(lenient=True):
-                for entry in folder.entries():
-                    with suppress(FileNotFoundError):
-                        yield entry.stat(follow_symlinks=False)
-    except OSError:
-        return  # It is gone, or no directory any more.

@@ -3,33 +3,47 @@
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import ExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from ci_common.archives.unpack import UnpackLimits
-from ci_common.errors import ImageFault, RuntimeUnavailable, StartFault
-from ci_common.jobs import Job
+from ci_common.attempts.parts import JobCache
+from ci_common.jobs import ACTIVE_STATES, Conclusion, Job, Reason, ReasonCode, State
+from ci_common.run_directory.closing import forget_closing
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
+from ci_common.runtime_faults import ImageFault, RuntimeFault, RuntimeUnavailable, StartFault
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
-from ci_common.system.disk import Ballast
+from ci_common.system.disk import Ballast, measure_tree
 from ci_common.system.tasks import in_thread
 from ci_common.system.trees import allow_changes
 from ci_common.system.watch import FileWatcher
 from ci_common.times import Clock
-from ci_controller.execution.files import Observer, collect_files, note_end_of_log, protect_log
+from ci_common.wire.record import sealed, step_lines
+from ci_controller.artifacts import Artifacts
+from ci_controller.caches import Caches
+from ci_controller.environments import Environments
+from ci_controller.execution.exits import Exits
+from ci_controller.execution.files import SHORT_LOG, Observer, collect_files, note_end_of_log, protect_log, write_record
+from ci_controller.execution.preparing import Preparer
 from ci_controller.execution.protocol import Collected, Scope, Wakeups
-from ci_controller.execution.watching import AttemptWatch, UsageWatch, all_damage, measure_tree, usage_of
-from ci_controller.policy.limits import JobLimits
-from ci_controller.policy.verdicts import Observation, WorkloadPhase, tells_all
+from ci_controller.execution.serving import ServiceWatch, keep_logs, services_of
+from ci_controller.execution.watching import AttemptWatch, all_damage, usage_of
+from ci_controller.policy import Observation, WorkloadPhase, tells_all
 from ci_controller.pool import Pool
+from ci_controller.reports import Reports
+from ci_controller.results.collecting import collect_results, roots_of
+from ci_controller.results.resources import use_of
+from ci_controller.results.sarif import SarifReports
 from ci_controller.run_directory import preparation
-from ci_controller.run_directory.script import write_script
-from ci_controller.run_directory.workspace import fill_workspace
-from ci_controller.runtime.protocol import Check, LocalRuntime, WorkloadKey, WorkloadSpec, guarded
+from ci_controller.runtime.guarding import guarded
+from ci_controller.runtime.protocol import Check, LocalRuntime, WorkloadKey
+from ci_persistence.stores.records import RecordStore
 
 log = logging.getLogger(__name__)
 
@@ -39,17 +53,11 @@ OVERRUN_SECONDS = 0.02
 """How often to check that."""
 GATE_SECONDS = 1.0
 """How long to hold a gate open for its script, before its caller observes what has become of it."""
-EXIT_SECONDS = 1.0
-"""How long what ran a job that has completed may take to go by itself, before it is stopped.
-
-An engine that is busy takes its time to tell; a stop would only give it more to do.
-"""
-ASK_SECONDS = 0.2
-"""How long to wait for the engine to tell of that, before it is asked: what it tells may be lost."""
+ABOUT_SECONDS = 1.0
+"""How long the engine may take to say what an attempt ran in; its end does not wait for longer."""
 EVENTS_SECONDS = 1.0
 """How long to wait before listening to the engine's events again."""
 _RUNS_KEPT = 256
-_GONE = (WorkloadPhase.EXITED, WorkloadPhase.ABSENT)
 
 
 class WorkloadExecution:
@@ -66,12 +74,19 @@ class WorkloadExecution:
         check: Check,
         ballast: Ballast,
         pool: Pool | None = None,
+        environments: Environments | None = None,
+        caches: Caches | None = None,
+        reports: Reports | None = None,
+        sarif: SarifReports | None = None,
+        artifacts: Artifacts | None = None,
+        records: RecordStore | None = None,
     ) -> None:
         """`check` is called before every change to a workload or a run directory, and may forbid it by raising.
 
-        `ballast` is the disk space that is reserved for the database. `pool` has the workloads that wait for jobs.
+        `ballast` is the disk space that is reserved for the database. `pool` has the workloads that wait for jobs,
+        `environments` what they start from, `caches` what earlier ones have left for them, and `artifacts` keeps what
+        these leave, `reports` and `sarif` what they report. `records` has the records of those that have ended.
         """
-        self._settings = settings
         self._runtime = guarded(runtime, check)
         self._check = check
         self._data = data
@@ -79,11 +94,17 @@ class WorkloadExecution:
         self._clock = clock
         self._watcher = watcher
         self._observer = Observer(self._runtime, data.path, ballast)
+        self._exits = Exits(self._runtime, self._observer, check)
         self._pool = pool
+        self._preparer = Preparer(self._runtime, data, UnpackLimits.of(settings), check, pool, environments, caches)
+        self._environments = environments
+        self._caches = caches
+        self._reports = reports
+        self._sarif = sarif
+        self._artifacts = artifacts
+        self._records = records
         self._measuring = asyncio.Lock()
         self._watches: dict[WorkloadKey, AttemptWatch] = {}
-        self._exits_allowed: dict[WorkloadKey, ExitStack] = {}
-        """Those of attempts whose verdict needs the engine's word, too."""
         self.runtime_name = runtime.name
 
     async def run(self) -> None:
@@ -91,6 +112,8 @@ class WorkloadExecution:
         async with asyncio.TaskGroup() as tasks:
             if self._pool is not None:
                 tasks.create_task(self._pool.run(), name="pool")
+            if self._environments is not None:
+                tasks.create_task(self._environments.run(), name="environments")
             tasks.create_task(self._follow_engine(), name=f"events of {self.runtime_name}")
 
     async def close(self) -> None:
@@ -113,96 +136,34 @@ class WorkloadExecution:
 
     @asynccontextmanager
     async def events(self, job: Job) -> AsyncIterator[Wakeups]:
-        key = _key(job)
-        watch = self._watches[key] = AttemptWatch(self._run(job), self._watcher, self._usage_watch)
+        key = WorkloadKey.of(job)
+        watch = self._watches[key] = AttemptWatch(
+            self._run(job),
+            watcher=self._watcher,
+            clock=self._clock,
+            measuring=self._measuring,
+            check=self._check,
+            measure=lambda: self._runtime.sample(self._workload(job)),
+        )
         try:
             yield watch
         finally:
             await watch.close()
             del self._watches[key]
-            self._end_exit_allowed(key)
+            self._exits.end(key)
             self._note_started(key)
-
-    def _usage_watch(self, job: Job, exceeded: Callable[[], None]) -> UsageWatch:
-        return UsageWatch(
-            self._run(job),
-            JobLimits.of(_plan(job)),
-            watcher=self._watcher,
-            clock=self._clock,
-            measuring=self._measuring,
-            exceeded=exceeded,
-            check=self._check,
-        )
 
     # Up to the job's own code.
 
     async def prepare(self, job: Job) -> None:
-        run, plan = self._run(job), _plan(job)
-        if self._pool is not None:
-            self._pool.note_starting(_key(job))
-        if run.is_prepared():
-            await self._remove_exited(job, run)
-        surroundings = self._runtime.describe(plan, run)
-        try:
-            script = write_script(
-                plan, base=str(surroundings.base), environment=surroundings.environment, setup=surroundings.setup
-            )
-        except ValueError as exc:  # In plans that were stored before their texts were checked.
-            raise StartFault(f"the job's script cannot be written, since one of its texts is not valid: {exc}") from exc
-        if await self._take_waiting(job, run, plan, script):
-            return
-        if job.has_upload and not preparation.has_workspace(run):
-            await self._fill_workspace(job, run)
-        self._check()
-        await in_thread(preparation.prepare, run, script, has_console=self._runtime.has_console)
-        await self._runtime.create(WorkloadSpec(_key(job), run, plan))
-
-    async def _remove_exited(self, job: Job, run: RunDirectory) -> None:
-        """Remove a workload that has ended before its gate, and nothing else, so that another one can be made."""
-        mark, workload = _identity(run.waiting), self._workload(job)
-        if (await self._runtime.look(workload)).phase not in _GONE:
-            return
-        await self._runtime.remove(workload, only_exited=True)
-        if self._pool is not None:
-            self._pool.forget(_key(job))
-        self._unmark(run, mark)
-
-    def _unmark(self, run: RunDirectory, mark: tuple[int, int] | None) -> None:
-        """Remove the mark of a workload that is gone from its gate; the mark of another one stays."""
-        self._check()
-        if mark is not None and _identity(run.waiting) == mark:
-            run.waiting.unlink(missing_ok=True)
-
-    async def _take_waiting(self, job: Job, run: RunDirectory, plan: ExecutionPlan, script: bytes) -> bool:
-        """Give the attempt a workload that waits for a job of its profile; return whether it has one."""
-        if self._pool is None:
-            return False
-        key = _key(job)
-        self._check()
-        workload = await self._pool.claim(key, plan) if preparation.is_free(run) else None
-        if workload is None:
-            return self._pool.workload_of(key) is not None
-        waiting = self._data.waiting_run(workload.job_id)
-        if job.has_upload and not (preparation.has_workspace(run) or preparation.has_workspace(waiting)):
-            await self._fill_workspace(job, run)
-        self._check()
-        if await in_thread(preparation.move_in, run, waiting, script):
-            return True
-        await self._pool.release(key)
-        return False
-
-    async def _fill_workspace(self, job: Job, run: RunDirectory) -> None:
-        if job.attempt == 1:
-            raise StartFault(f"the project unpacked for job {job.id} is gone from the data directory; submit it again")
-        self._check()
-        await fill_workspace(run, self._data.upload(job.id), UnpackLimits.of(self._settings))
+        await self._preparer.prepare(job, self._run(job), self._workload(job))
 
     async def start(self, job: Job) -> None:
         await self._runtime.start(self._workload(job))
 
     async def release_gate(self, job: Job) -> bool:
         run = self._run(job)
-        if (watch := self._watches.get(_key(job))) is not None:
+        if (watch := self._watches.get(WorkloadKey.of(job))) is not None:
             watch.follow(job)
         if run.is_started():
             return False
@@ -213,7 +174,7 @@ class WorkloadExecution:
             while not run.is_started() and delay < GATE_SECONDS:
                 await asyncio.sleep(delay)
                 delay *= 2
-        self._note_started(_key(job))
+        self._note_started(WorkloadKey.of(job))
         return run.is_started()
 
     def _note_started(self, key: WorkloadKey) -> None:
@@ -223,18 +184,44 @@ class WorkloadExecution:
     # What is to be seen.
 
     async def observe(self, job: Job, *, measure: bool = False) -> Observation:
-        run, watch = self._run(job), self._watches.get(_key(job))
+        key, run = WorkloadKey.of(job), self._run(job)
+        watch = self._watches.get(key)
         if watch is not None:
             watch.follow(job)
         seen = await self._observer.observe(job, run, self._workload(job), has_claim=self._has_claim(job))
         if seen.exit is not None and not tells_all(seen.exit) and seen.phase is WorkloadPhase.RUNNING:
-            self._keep_exit_allowed(_key(job), run)  # The engine's word is needed, too, and comes after the exit.
+            self._exits.allow(key, run)  # The engine's word is needed, too, and comes after the exit.
         else:
-            self._end_exit_allowed(_key(job))
+            self._exits.end(key)
+        if services_of(job):
+            seen = await self._with_services(job, seen)
         usage = usage_of(run, watch, started=seen.started)
         if measure:
             usage = replace(usage, disk_bytes=await measure_tree(run.path, enough=sys.maxsize))
         return replace(seen, usage=usage, log_damage=all_damage(seen, watch))
+
+    async def _with_services(self, job: Job, seen: Observation) -> Observation:
+        """Add what is to be seen of the job's services. The engine is asked only where the next step depends on it."""
+        key, run, workload = WorkloadKey.of(job), self._run(job), self._workload(job)
+        if job.state is State.COMPLETED:
+            return replace(seen, cleaned=seen.cleaned and not await self._runtime.has_services(workload))
+        watch, had_waited = self._watches.get(key), workload != key
+        if watch is not None and run.is_prepared() and seen.phase is not WorkloadPhase.ABSENT:
+            if watch.services is None:
+                watch.services = ServiceWatch(self._runtime, job, run, wake=watch.wake, check=self._check)
+            watch.services.begin(workload, are_ready=had_waited or job.state is State.RUNNING)
+        if job.state is State.STARTING:
+            fault = watch and watch.services and watch.services.fault
+            are_ready = had_waited or (watch and watch.services and watch.services.are_ready)
+            return replace(
+                seen,
+                awaited_services=() if are_ready else tuple(services_of(job)),
+                service_fault=Reason(fault.reason_code, str(fault)) if fault else None,
+            )
+        if seen.exit is not None and seen.exit.code == 0:
+            return seen
+        failed = await self._runtime.failed_service(workload)
+        return seen if failed is None else replace(seen, service_fault=Reason(ReasonCode.SERVICE_FAILED, failed))
 
     # Its end.
 
@@ -242,7 +229,7 @@ class WorkloadExecution:
         own = _plan(job).stop_grace
         ending_grace = asyncio.create_task(self._end_grace_of_a_flood(job))
         try:
-            with self._exit_allowed(self._run(job)):
+            with self._exits.allowed(self._run(job)):
                 await self._runtime.stop(self._workload(job), grace if own is None else own, self._run(job))
         finally:
             ending_grace.cancel()
@@ -257,74 +244,102 @@ class WorkloadExecution:
                 break
             await asyncio.sleep(OVERRUN_SECONDS)
 
-    async def collect(self, job: Job) -> Collected:
+    async def collect(self, job: Job, conclusion: Conclusion | None = None) -> Collected:
         self._check()
-        if (watch := self._watches.get(_key(job))) is not None and watch.usage is not None:
+        if (watch := self._watches.get(WorkloadKey.of(job))) is not None and watch.usage is not None:
             try:
                 watch.usage.guard.restore()
             except OSError as exc:
                 log.warning("job %s: the log that it removed cannot be put back: %s", job.id, exc)
             watch.stop_following()
-        self._note_started(_key(job))
-        return await collect_files(job, self._data)
+        if services_of(job) and job.state in ACTIVE_STATES:
+            await keep_logs(self._runtime, self._workload(job), services_of(job), self._run(job), self._check)
+        self._note_started(WorkloadKey.of(job))
+        left = await self._with_results(job, await collect_files(job, self._data))
+        if self._artifacts is not None and conclusion is not None and job.state in ACTIVE_STATES:
+            left = replace(left, artifacts=await self._artifacts.collect(job, self._run(job), conclusion))
+        if self._environments is not None and job.state is State.RUNNING:
+            verified = await self._environments.verify(job, _plan(job), self._workload(job), self._run(job))
+            left = replace(left, result=verified)
+        if self._reports is not None and job.state is State.RUNNING:
+            base = self._base_of(job, self._run(job))
+            left = replace(left, tests=await self._reports.collect(job, self._run(job), base))
+        return left if self._caches is None else replace(left, caches=self._caches.collect(self._run(job)))
 
-    async def clean_up(self, job: Job, scope: Scope = Scope.ALL) -> None:
-        run = self._run(job)
+    async def _with_results(self, job: Job, left: Collected) -> Collected:
+        """Add what the attempt said, used and ran in. The engine is asked only where it answers within a moment."""
+        if job.start_time is None:
+            return left
+        run, workload, watch = self._run(job), self._workload(job), self._watches.get(WorkloadKey.of(job))
+        base = self._base_of(job, run)
+        reported = () if self._sarif is None else await self._sarif.collect(job, run, roots_of(job, run, base))
+        collecting = partial(collect_results, job, run, log_bytes=left.log_bytes, base=base, reported=reported)
+        results = collecting() if left.log_bytes <= SHORT_LOG else await asyncio.to_thread(collecting)
+        final, image = None, None
+        with suppress(RuntimeUnavailable, RuntimeFault, TimeoutError):
+            async with asyncio.timeout(ABOUT_SECONDS):
+                final, image = await self._runtime.final_use(workload), await self._runtime.image_of(workload)
+        ended, resources = run.read_exit(), None if watch is None else watch.resources
+        use = use_of({} if ended is None else ended.use, final, () if resources is None else resources.samples)
+        return replace(left, results=results, resources=use, used_image=image)
+
+    def _base_of(self, job: Job, run: RunDirectory) -> Path:
+        """Return the run directory as the job sees it. A job whose plan cannot be read ends, too."""
+        try:
+            return self._runtime.describe(_plan(job), run).base
+        except ValidationError:
+            return run.path
+
+    async def clean_up(self, job: Job, scope: Scope = Scope.ALL) -> tuple[JobCache, ...] | None:
+        key, run = WorkloadKey.of(job), self._run(job)
         if scope is Scope.WORKSPACE:
             await self._remove_workspace(job, run)
-            return
-        if self._pool is not None and self._pool.has_claim(_key(job)) and self._pool.workload_of(_key(job)) is None:
-            await self._pool.release(_key(job))  # It was claimed, and never taken into use.
-        if scope is Scope.ALL and not await self._has_gone(job, run):
+            return None
+        if self._pool is not None and self._pool.has_claim(key) and self._pool.workload_of(key) is None:
+            await self._pool.release(key)  # It was claimed, and never taken into use.
+        watch = self._watches.get(key)
+        heard = asyncio.Event() if watch is None else watch.heard
+        if scope is Scope.ALL and not await self._exits.has_gone(job, run, self._workload(job), heard):
             await self._runtime.stop(self._workload(job), 0, run)  # As one that was cancelled at its gate.
         # Anything that the job left running can replace its files while they are removed. Once the engine says that the
         # workload is gone, nothing can.
         try:
+            if watch is not None and watch.services is not None:
+                await watch.services.close()
             await self._runtime.remove(self._workload(job))
-            self._end_exit_allowed(_key(job))
+            self._exits.end(key)
             if self._pool is not None:
-                self._pool.forget(_key(job))
+                self._pool.forget(key)
+            caches = None
             if scope is Scope.ALL:
+                caches = None if self._caches is None else await self._caches.save(job, run)
+                if self._artifacts is not None:
+                    await self._artifacts.tidy(job, run)
                 await self._remove_files(job, run)
+            return caches
         except (OSError, ImageFault, StartFault):
             await self._runtime.remove(self._workload(job), only_exited=True)
             raise
 
-    async def _has_gone(self, job: Job, run: RunDirectory) -> bool:
-        """Return whether the engine says that nothing runs any more.
-
-        What has said that its job has ended may exit for that. A job can write what its script writes, and the engine
-        tells of other things than an end: a wake-up is only the moment to ask it.
-        """
-        if self._observer.finished(job, run) is None:
-            return (await self._observer.look(job, run, self._workload(job))).phase in _GONE
-        clock, watch = asyncio.get_running_loop().time, self._watches.get(_key(job))
-        heard = asyncio.Event() if watch is None else watch.heard
-        until = clock() + EXIT_SECONDS
-        if job.stop_code is None:  # Else it has been waited for already.
-            heard.clear()
-        with self._exit_allowed(run):
-            while (left := until - clock()) > 0:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(min(ASK_SECONDS, left)):
-                        await heard.wait()
-                heard.clear()
-                if (await self._runtime.look(self._workload(job))).phase in _GONE:
-                    return True
-        return False
-
     async def _remove_files(self, job: Job, run: RunDirectory) -> None:
         self._check()
-        for entry in await in_thread(self._clear_files, job, run):
+        kept = None if self._records is None else await self._records.get(job.id, job.attempt)
+        record, steps = sealed(job)[0] if kept is None else kept.document, step_lines(job)
+        is_recorded, left = await in_thread(self._clear_files, job, run, record, steps)
+        for entry in left:
             await self._runtime.delete_tree(entry)
+        if not is_recorded:
+            await in_thread(write_record, run, record, steps)
 
-    def _clear_files(self, job: Job, run: RunDirectory) -> Collection[Path]:
+    def _clear_files(self, job: Job, run: RunDirectory, record: str, steps: str) -> tuple[bool, Collection[Path]]:
+        """Record the attempt and remove its files; return whether it is recorded, and what is left to remove."""
         note_end_of_log(job, self._data)
         allow_changes(run.log)
-        return preparation.clear(run)
+        forget_closing(run, job.log_bytes or 0)
+        return write_record(run, record, steps), preparation.clear(run)
 
     async def _remove_workspace(self, job: Job, run: RunDirectory) -> None:
-        with self._exit_allowed(run):
+        with self._exits.allowed(run):
             await self._runtime.stop(self._workload(job), 0, run)
         self._check()
         if preparation.has_workspace(run):
@@ -334,48 +349,17 @@ class WorkloadExecution:
         listed = await self._runtime.list_workloads()
         return [each.key for each in listed] if self._pool is None else await self._pool.adopt(listed)
 
-    def _exit_allowed(self, run: RunDirectory) -> ExitStack:
-        """Return a context: while it is open, a workload that stays after its job has finished may exit."""
-        self._check()
-        stack = ExitStack()
-        # No other stays; and what has not begun would begin by this.
-        if self._runtime.has_console and run.is_started():
-            with suppress(OSError):  # Where the gate has gone, nothing stays at it.
-                stack.enter_context(preparation.opened_gate(run))
-        return stack
-
-    def _keep_exit_allowed(self, key: WorkloadKey, run: RunDirectory) -> None:
-        if key not in self._exits_allowed:
-            self._exits_allowed[key] = self._exit_allowed(run)
-
-    def _end_exit_allowed(self, key: WorkloadKey) -> None:
-        if (allowed := self._exits_allowed.pop(key, None)) is not None:
-            allowed.close()
-
     def _run(self, job: Job) -> RunDirectory:
         return self._run_of(job.id, job.attempt)
 
     def _workload(self, job: Job) -> WorkloadKey:
         """Return what the attempt runs in: a workload made for it, or one that had waited for a job."""
-        return (self._pool and self._pool.workload_of(_key(job))) or _key(job)
+        return (self._pool and self._pool.workload_of(WorkloadKey.of(job))) or WorkloadKey.of(job)
 
     def _has_claim(self, job: Job) -> bool:
-        return self._pool is not None and self._pool.has_claim(_key(job))
-
-
-def _key(job: Job) -> WorkloadKey:
-    return WorkloadKey(job.id, job.attempt)
+        return self._pool is not None and self._pool.has_claim(WorkloadKey.of(job))
 
 
 def _plan(job: Job) -> ExecutionPlan:
     """Return what the job is to do. Raises ValidationError for a row without a valid plan."""
     return ExecutionPlan.model_validate(job.plan)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what distinguishes a file from another one that has its name later, or None if there is none."""
-    try:
-        state = path.lstat()
-    except FileNotFoundError:
-        return None
-    return state.st_ino, state.st_mtime_ns

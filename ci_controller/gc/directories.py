@@ -1,25 +1,36 @@
 """Garbage in the data directory: what ended attempts, deleted rows and interrupted submissions have left there."""
 
+import asyncio
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from ci_common.jobs import Job, State, is_job_id
-from ci_common.run_directory.layout import LOG, UNCOMMITTED, DataDirectory
-from ci_common.system.directory_scan import scan_gently
+from ci_common.run_directory.layout import KEPT, UNCOMMITTED, DataDirectory
+from ci_common.system.tasks import in_thread
 from ci_common.system.trees import Folder
 from ci_common.times import Clock
 from ci_controller.gc.runner import FOUND_TWICE, Collector
 from ci_controller.runtime.protocol import Runtime, WorkloadKey
-from ci_persistence.repository import JobRepository
+from ci_persistence.stores.jobs import JobStore
 
 SECONDS = 6 * 3600.0
 """Between two looks at the directories of all jobs."""
 STALE_SECONDS = 3600.0
 """How long a submission may go without a write before it is taken to be interrupted."""
+
+AT_ONCE = 200
+"""Entries between two pauses."""
+_LOAD = 9
+"""After a scan of *t* seconds, pause for this many times *t*: scans take at most a tenth of the time."""
+
+Found = TypeVar("Found")
 
 
 @dataclass(eq=False)
@@ -29,7 +40,7 @@ class UncleanAttempts(Collector[WorkloadKey]):
     name = "what ended attempts have left"
     seconds = SECONDS
     data: DataDirectory
-    repository: JobRepository
+    jobs: JobStore
     supervise: Callable[[Job], None]
 
     async def find(self) -> AsyncGenerator[list[WorkloadKey], None]:
@@ -38,7 +49,7 @@ class UncleanAttempts(Collector[WorkloadKey]):
                 yield keys
 
     async def remove(self, items: list[WorkloadKey]) -> dict[WorkloadKey, Exception]:
-        jobs = await self.repository.get_many({key.job_id for key in items})
+        jobs = await self.jobs.get_many({key.job_id for key in items})
         attempts = [
             jobs[key.job_id].as_of(key.attempt)
             for key in items
@@ -58,7 +69,7 @@ class InterruptedSubmissions(Collector[Path]):
     parent: Path
     """`jobs` or `incoming` in the data directory."""
     data: DataDirectory
-    repository: JobRepository
+    jobs: JobStore
     runtime: Runtime
     """One that can delete what jobs wrote."""
     clock: Clock
@@ -71,7 +82,7 @@ class InterruptedSubmissions(Collector[Path]):
             is_submission = self.parent == self.data.incoming or job.state(UNCOMMITTED) is not None
             return is_submission and _newest(job, levels=2) < before
 
-        async with aclosing(_without_row(self.parent, self.data, self.repository, interrupted)) as found:
+        async with aclosing(_without_row(self.parent, self.data, self.jobs, interrupted)) as found:
             async for paths in found:
                 yield paths
 
@@ -90,7 +101,7 @@ class OrphanDirectories(Collector[Path]):
     grace_seconds = FOUND_TWICE
     seconds = SECONDS
     data: DataDirectory
-    repository: JobRepository
+    jobs: JobStore
     runtime: Runtime
     """One that can delete what jobs wrote."""
     oldest_job: Callable[[], Awaitable[datetime | None]]
@@ -104,7 +115,7 @@ class OrphanDirectories(Collector[Path]):
         def orphaned(job: Folder) -> bool:
             return job.state(UNCOMMITTED) is None and _newest(job, levels=2) < before
 
-        async with aclosing(_without_row(self.data.jobs, self.data, self.repository, orphaned)) as found:
+        async with aclosing(_without_row(self.data.jobs, self.data, self.jobs, orphaned)) as found:
             async for paths in found:
                 yield paths
 
@@ -113,7 +124,7 @@ class OrphanDirectories(Collector[Path]):
 
 
 async def _without_row(
-    parent: Path, data: DataDirectory, repository: JobRepository, is_old: Callable[[Folder], bool]
+    parent: Path, data: DataDirectory, jobs: JobStore, is_old: Callable[[Folder], bool]
 ) -> AsyncGenerator[list[Path], None]:
     """Yield the directories of jobs below `parent` that are old and have no row."""
 
@@ -127,26 +138,26 @@ async def _without_row(
     # Directories first: a submission's row is inserted before its mark is removed.
     async with aclosing(scan_gently(parent, old)) as found:
         async for job_ids in found:
-            known = await repository.get_many(job_ids)
+            known = await jobs.get_many(job_ids)
             for job_id in known:
                 (data.job(job_id) / UNCOMMITTED).unlink(missing_ok=True)
             yield [parent / job_id for job_id in job_ids if job_id not in known]
 
 
 def _unclean_attempts(entry: "os.DirEntry[str]") -> list[WorkloadKey]:
-    """Return those attempts of a job whose run directory has more than a log, or is none."""
+    """Return those attempts of a job whose run directory has more than is kept of it, or is none."""
     try:
         with Folder.opened(Path(entry.path)) as job:
-            numbers = [name for name in job.names() if name.isdecimal() and _holds_more_than_a_log(job, name)]
+            numbers = [name for name in job.names() if name.isdecimal() and _holds_more(job, name)]
     except OSError:
         return []
     return [WorkloadKey(entry.name, int(number)) for number in numbers if is_job_id(entry.name)]
 
 
-def _holds_more_than_a_log(job: Folder, name: str) -> bool:
+def _holds_more(job: Folder, name: str) -> bool:
     try:
         with job.folder(name) as run:
-            return not run.names() <= {LOG}
+            return not run.names() <= KEPT
     except NotADirectoryError:
         return True
     except OSError:
@@ -162,3 +173,33 @@ def _newest(folder: Folder, *, levels: int) -> float:
             with folder.folder(entry.name) as inner:
                 times.append(_newest(inner, levels=levels - 1))
     return max(times)
+
+
+async def scan_gently(
+    directory: Path, examine: Callable[["os.DirEntry[str]"], Iterable[Found]]
+) -> AsyncGenerator[list[Found], None]:
+    """Yield what `examine` returns for the entries of the directory, in no order, for AT_ONCE entries at a time.
+
+    `examine` runs in a thread. Memory and the share of a processor do not grow with the number of entries. Entries that
+    are created or removed during the scan may be missed. Close the generator with `aclose` when done. Raises OSError.
+    """
+    with ExitStack() as opened:
+        # Entered within the thread, so that it is closed even after a cancellation.
+        entries = await in_thread(lambda: opened.enter_context(os.scandir(directory)))
+        more = True
+        while more:
+            begun = time.perf_counter()
+            more, found = await in_thread(_examined, entries, examine)
+            pause = (time.perf_counter() - begun) * _LOAD
+            if found:
+                yield found
+            if more:
+                await asyncio.sleep(pause)
+
+
+def _examined(
+    entries: "Iterator[os.DirEntry[str]]", examine: Callable[["os.DirEntry[str]"], Iterable[Found]]
+) -> tuple[bool, list[Found]]:
+    """Return whether there may be more entries, and what was found in the next ones."""
+    some = list(islice(entries, AT_ONCE))
+    return len(some) == AT_ONCE, [found for entry in some for found in examine(entry)]

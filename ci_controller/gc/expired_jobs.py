@@ -11,15 +11,18 @@ from collections.abc import AsyncGenerator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from ci_common.configuration.retention import FAILURES, Limit
 from ci_common.jobs import Conclusion
-from ci_common.retention import FAILURES, Limit
+from ci_common.manifests.session import spare_workspace
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
+from ci_common.system.trees import delete_tree
 from ci_common.times import Clock
 from ci_controller.gc.runner import Collector
 from ci_controller.runtime.protocol import Check
-from ci_persistence.repository import Lease
-from ci_persistence.retention import Ended, JobRetention
+from ci_persistence.stores.leases import Lease
+from ci_persistence.stores.outbox import OutboxStore
+from ci_persistence.stores.retention import Ended, RetentionStore
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +32,8 @@ MOST_UPLOADS = 1_000_000
 _OTHERS = frozenset(Conclusion) - FAILURES
 MONTH = timedelta(days=30)
 JUST_NOW = timedelta(days=1)
+EVENTS_KEPT = timedelta(days=7)
+"""How long entries stay in the outbox. A reader that was away for longer has to look at the jobs themselves."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Ages:
     """Which jobs are old, as far as the clock can be trusted."""
 
     settings: Settings
-    retention: JobRetention
+    retention: RetentionStore
     clock: Clock
 
     async def trusted_now(self) -> datetime | None:
@@ -110,10 +115,30 @@ class ExpiredUploads(Collector[str]):
         def unlink() -> None:
             for job_id in items:
                 self.data.upload(job_id).unlink(missing_ok=True)
+                for path in (self.data.stored_upload(job_id), spare_workspace(self.data.job(job_id))):
+                    delete_tree(path)
 
         self.check()
         await asyncio.to_thread(unlink)
         return {}
+
+
+@dataclass(eq=False)
+class OldEvents(Collector[int]):
+    """Entries of the outbox that every reader has had time for."""
+
+    name = "old events"
+    ages: Ages
+    outbox: OutboxStore
+
+    async def find(self) -> AsyncGenerator[list[int], None]:
+        if (now := await self.ages.trusted_now()) is None:
+            return
+        while deleted := await self.outbox.prune(now - EVENTS_KEPT, limit=BATCH):
+            yield [deleted]
+
+    async def remove_one(self, item: int) -> None:
+        """Do nothing: `find` deletes them, since it would be one statement more to look for them first."""
 
 
 def jobs_due(settings: Settings, now: datetime) -> Iterator[Ended]:

@@ -13,7 +13,8 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
-from ci_common.errors import CiError, RuntimeFault
+from ci_common.errors import CiError
+from ci_common.runtime_faults import RuntimeFault
 from ci_common.times import Uptime
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,8 @@ class Collector(Generic[Item]):
     """How long what could not be removed is left alone."""
     grace_seconds: float = 0.0
     """How long garbage must have been found before it is removed; 0 for at once."""
+    again_seconds: float | None = None
+    """How long after a round that left garbage to its grace period the next one begins at the latest."""
 
     def find(self) -> AsyncGenerator[list[Item], None]:
         """Yield garbage in batches."""
@@ -114,6 +117,8 @@ class GarbageCollector:
                 state.not_before[item] = self._uptime() + collector.retry_seconds
         if not collector.grace_seconds:  # Else the next round is early enough.
             state.due = min([state.due, *state.not_before.values()])
+        elif collector.again_seconds is not None and state.not_before:
+            state.due = min(state.due, now + collector.again_seconds)
 
     async def _repeat(self, collector: Collector[Any], state: _State) -> None:
         while True:

@@ -9,15 +9,16 @@ import asyncio
 import os
 from contextlib import suppress
 
-from ci_common.errors import CiError, ImageFault, StartFault
-from ci_common.jobs import new_job_id
+from ci_common.errors import CiError
+from ci_common.jobs import is_job_id, new_job_id
 from ci_common.run_directory import tickets
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
+from ci_common.runtime_faults import ImageFault, StartFault
 from ci_common.spec import ExecutionPlan
 from ci_common.system.tasks import in_thread
 from ci_common.system.watch import FileWatcher, Watched
-from ci_controller.policy.verdicts import WorkloadPhase
-from ci_controller.run_directory import preparation
+from ci_controller.policy import WorkloadPhase
+from ci_controller.run_directory import preparation, workspace
 from ci_controller.runtime.protocol import WAITING, Check, LocalRuntime, WorkloadKey, WorkloadSpec
 
 BOOT_SECONDS = 60.0
@@ -69,6 +70,13 @@ class Inventory:
             if present is None or (self.is_in_pool(present) and not self.is_in_pool(ticket.workload)):
                 known[key] = ticket.workload
 
+    def in_directory(self) -> set[str]:
+        """Return the workloads that have something in the pool's directory."""
+        try:
+            return {name for entry in self.data.pool.iterdir() if is_job_id(name := entry.name.partition(".")[0])}
+        except FileNotFoundError:
+            return set()
+
     def is_in_pool(self, workload: str) -> bool:
         """Return whether the run directory of the workload has not been moved to an attempt's place."""
         return os.path.lexists(self.data.waiting_run(workload).path)
@@ -106,7 +114,7 @@ class Inventory:
         waiting = self.data.waiting_run(workload)
         await self.runtime.remove(workload_key(workload))
         self._check()
-        await in_thread(preparation.move_out, run, waiting)
+        await in_thread(workspace.move_out, run, waiting)
         self.drop_claim(key)
         await self.runtime.delete_tree(waiting.path)
 
@@ -117,6 +125,10 @@ class Inventory:
             return False
         # It is not read for a moment after something has opened it.
         return run.is_gate_read() or ((await self.runtime.look(workload_key(workload))).phase is WorkloadPhase.RUNNING)
+
+    async def waits_with_services(self, workload: str) -> bool:
+        """Return whether the workload is at its gate, and its services run. Raises RuntimeUnavailable."""
+        return await self.waits(workload) and await self.runtime.failed_service(workload_key(workload)) is None
 
     async def make(self, profile: str, plan: ExecutionPlan) -> bool:
         """Make one that waits; return False if none of this profile can: the image's name means another one now.
@@ -149,6 +161,8 @@ class Inventory:
         await self._create(WorkloadSpec(key, run, plan, profile))
         await self.runtime.start(key)
         await self._until_waiting(run)
+        if plan.services:
+            await self.runtime.await_services(key, plan)
         # The image's name may have come to mean another image since.
         return await self.runtime.profile_of(plan, lately=False) == profile
 

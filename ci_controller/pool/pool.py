@@ -8,26 +8,29 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from pathlib import Path
 
-from ci_common.errors import CiError, ImageFault, LeadershipLost, RuntimeFault, StartFault
-from ci_common.jobs import is_job_id
+from ci_common.errors import CiError, LeadershipLost
 from ci_common.run_directory import tickets
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
+from ci_common.runtime_faults import ImageFault, RuntimeFault, StartFault
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
 from ci_common.system.disk import Disk
 from ci_common.system.watch import FileWatcher
 from ci_controller.job_writer import JobWriter
-from ci_controller.pool.demand import Demand, free_memory_percent, why_held_back
+from ci_controller.pool.demand import (
+    MEMORY_BYTES,
+    Demand,
+    PoolPublisher,
+    describe_profiles,
+    free_memory_percent,
+    why_held_back,
+)
 from ci_controller.pool.inventory import Inventory, workload_key
-from ci_controller.pool.state import PoolPublisher, describe_profiles
 from ci_controller.runtime.protocol import WAITING, Check, ListedWorkload, LocalRuntime, WorkloadKey
 
 log = logging.getLogger(__name__)
 
-MEMORY_BYTES = 8 * 1024**2
-"""What a waiting container is counted as; it was measured to take 6 MB."""
 CHECK_SECONDS = 10.0
 """How often to check, while workloads wait, whether they still should."""
 LONG_SECONDS = 3600.0
@@ -125,6 +128,31 @@ class Pool:
     def _run_of(self, key: WorkloadKey) -> RunDirectory:
         return self.inventory.data.run(key.job_id, key.attempt)
 
+    async def expect(self, plan: ExecutionPlan) -> None:
+        """Have a workload wait for a job of this plan, of which none has started yet. Raises RuntimeUnavailable."""
+        profile = await self.inventory.runtime.profile_of(plan) if self._size else None
+        if profile is not None:
+            self._demand.record_start(profile, plan, self._writer.uptime(), self._writer.clock())
+            self._wakeups.wake()
+
+    async def give_network(self) -> None:
+        """Remove a workload that waits with services, if there is one: a job needs its network now.
+
+        Raises RuntimeUnavailable, LeadershipLost, OSError.
+        """
+        for workload, profile in self.inventory.waiting.items():
+            plan = self._demand.plan_of(profile)
+            if plan is None or plan.services:
+                self._demand.drop(profile)
+                self._not_before = max(self._not_before, self._writer.uptime() + RETRY_SECONDS)
+                await self.inventory.remove(workload)
+                return
+
+    def drop_image(self, image: str) -> None:
+        """Let no workload of this image wait any more; those that do are removed soon."""
+        self._demand.drop_image(image)
+        self._wakeups.wake()
+
     def note_starting(self, key: WorkloadKey) -> None:
         """Note that an attempt waits for what the engine does: nothing is made beside it."""
         self._starting.add(key)
@@ -177,7 +205,12 @@ class Pool:
     async def _adopt(self, each: ListedWorkload) -> bool:
         workload, profile = each.key.job_id, each.profile
         offered = {ticket.workload for ticket in tickets.read(self.inventory.data.pool) if ticket.holder is None}
-        if profile is None or not self._size or workload not in offered or not await self.inventory.waits(workload):
+        if (
+            profile is None
+            or not self._size
+            or workload not in offered
+            or not await self.inventory.waits_with_services(workload)
+        ):
             return False
         self.inventory.waiting[workload] = profile
         alike = list(self.inventory.waiting.values()).count(profile)
@@ -191,7 +224,7 @@ class Pool:
         for key in [key for key, claimed in inventory.claims.items() if claimed not in listed]:
             if self.workload_of(key) is not None and not self._run_of(key).is_prepared():
                 self.forget(key)  # Nothing is left of the attempt either.
-        left = await asyncio.to_thread(_workloads_in, inventory.data.pool) - inventory.known
+        left = await asyncio.to_thread(inventory.in_directory) - inventory.known
         return all([await self._remove(workload) for workload in left - listed - {*inventory.claims.values()}])
 
     async def _remove(self, workload: str) -> bool:
@@ -268,7 +301,8 @@ class Pool:
             self._demand.drop(profile)
 
     def _wanted(self) -> dict[str, int]:
-        return self._demand.wanted(self._writer.uptime(), 0 if self._held_back else self._size)
+        room = 0 if self._held_back else self._size
+        return self._demand.wanted(self._writer.uptime(), room, self._settings.pool_memory)
 
     def _missing(self, wanted: dict[str, int]) -> tuple[str, ExecutionPlan] | None:
         for profile, number in wanted.items():
@@ -286,7 +320,7 @@ class Pool:
     async def _first_dead(self) -> str | None:
         while self._doubted:
             workload = self._doubted.pop()
-            if workload in self.inventory.waiting and not await self.inventory.waits(workload):
+            if workload in self.inventory.waiting and not await self.inventory.waits_with_services(workload):
                 return workload
         return None
 
@@ -295,10 +329,3 @@ class Pool:
             waiting, making = self.inventory.waiting, self.inventory.making
             profiles = describe_profiles(self._demand, waiting=waiting, making=making, wanted=wanted)
             await self._publisher.publish(len(waiting), profiles, self._held_back)
-
-
-def _workloads_in(pool: Path) -> set[str]:
-    try:
-        return {name for entry in pool.iterdir() if is_job_id(name := entry.name.partition(".")[0])}
-    except FileNotFoundError:
-        return set()

@@ -1,4 +1,4 @@
-"""The script that waits at the gate, the same for all jobs. Its promises: `ci_controller.run_directory.script`."""
+"""The script that waits at the gate, the same for all jobs. Its promises: `ci_controller.run_directory.preparation`."""
 
 GATE_SCRIPT = rb"""#!/bin/sh
 __ci_run=$1
@@ -7,6 +7,9 @@ __ci_word=
 __ci_carrier=
 __ci_messenger=
 __ci_status=
+__ci_failed=
+__ci_blamed=
+__ci_watcher=
 
 # Where a container sees the counters of its control groups: those of version 1 by controller, or of version 2, below
 # the group's own name, which is known once it is clear that this is in one.
@@ -174,6 +177,7 @@ __ci_before_step() {
 
 # What the kernel did to the job during its last step.
 __ci_blame() {
+    __ci_blamed=
     [ -n "$__ci_cgroup" ] || return 0
     __ci_count_refusals
     [ -z "$__ci_kills" ] || __ci_blamed=" oom:$((__ci_kills - ${__ci_kills_before:-0}))"
@@ -182,6 +186,154 @@ __ci_blame() {
     __ci_throttled=$__ci_found
     __ci_count nr_periods "$__ci_cgroups/cpu/cpu.stat" "$__ci_cgroups$__ci_cgroup/cpu.stat"
     [ "${__ci_found:-0}" = 0 ] || __ci_blamed="$__ci_blamed throttled:$((100 * ${__ci_throttled:-0} / __ci_found))"
+}
+
+# Sets __ci_found to the number that is all of the first of these files that is there, or to nothing.
+__ci_number() {
+    for __ci_file in "$1" "$2"; do
+        __ci_found=
+        { IFS=' ' read -r __ci_found __ci_x <"$__ci_file"; } 2>/dev/null
+        case $__ci_found in
+        '' | *[!0-9]*) __ci_found= ;;
+        *) break ;;
+        esac
+    done
+}
+
+# Adds the bytes of one device or network to __ci_in and __ci_out, if both are numbers.
+__ci_add() {
+    case $1-$2 in
+    -* | *- | *[!0-9-]* | *-*-*) ;;
+    *)
+        __ci_in=$((${__ci_in:-0} + $1))
+        __ci_out=$((${__ci_out:-0} + $2)) ;;
+    esac
+}
+
+# Sets __ci_used to what the job has used, as far as the control groups and the kernel tell.
+__ci_count_use() {
+    __ci_used=
+    [ -n "$__ci_cgroup" ] || return 0
+    __ci_count usage_usec "$__ci_cgroups$__ci_cgroup/cpu.stat" ''
+    if [ -z "$__ci_found" ]; then
+        __ci_number "$__ci_cgroups/cpuacct/cpuacct.usage" "$__ci_cgroups/cpu,cpuacct/cpuacct.usage"
+        [ -z "$__ci_found" ] || __ci_found=$((__ci_found / 1000))
+    fi
+    [ -z "$__ci_found" ] || __ci_used=" cpu:$__ci_found"
+    __ci_number "$__ci_cgroups$__ci_cgroup/memory.peak" "$__ci_cgroups/memory/memory.max_usage_in_bytes"
+    [ -z "$__ci_found" ] || __ci_used="$__ci_used mem:$__ci_found"
+    __ci_in=
+    __ci_out=
+    { while IFS=' ' read -r __ci_x __ci_key __ci_value __ci_rest; do
+        __ci_add "${__ci_key#rbytes=}" "${__ci_value#wbytes=}"
+    done <"$__ci_cgroups$__ci_cgroup/io.stat"; } 2>/dev/null
+    { while IFS=' ' read -r __ci_x __ci_key __ci_value __ci_rest; do
+        case $__ci_key in
+        Read) __ci_add "$__ci_value" 0 ;;
+        Write) __ci_add 0 "$__ci_value" ;;
+        esac
+    done <"$__ci_cgroups/blkio/blkio.throttle.io_service_bytes"; } 2>/dev/null
+    [ -z "$__ci_in" ] || __ci_used="$__ci_used read:$__ci_in written:$__ci_out"
+    __ci_in=
+    __ci_out=
+    { while IFS=' :' read -r __ci_x __ci_key __ci_z __ci_z __ci_z __ci_z __ci_z __ci_z __ci_z __ci_value __ci_rest; do
+        [ "$__ci_x" = lo ] || __ci_add "$__ci_key" "$__ci_value"
+    done </proc/net/dev; } 2>/dev/null
+    __ci_used="$__ci_used received:${__ci_in:-0} sent:${__ci_out:-0}"
+}
+
+# Whether a step is to run, by its number and its condition.
+__ci_begin_step() {
+    case $2${__ci_failed:+-failed} in
+    success-failed | failure)
+        __ci_record "$1" skip "\"code\":${__ci_failed:-0},"
+        return 1 ;;
+    esac
+    __ci_before_step
+    __ci_record "$1" start ''
+}
+
+# Takes a step's number, its status, and whether the job goes on as if it had succeeded.
+__ci_end_step() {
+    __ci_status=$2
+    __ci_noted=
+    if [ -n "$__ci_watcher" ] && __ci_has_timed_out "$1"; then
+        __ci_status=124
+        __ci_noted='"timed_out":true,'
+    fi
+    __ci_record "$1" end "\"code\":$__ci_status,$__ci_noted"
+    [ "$__ci_status" != 0 ] && [ "$3" = no ] && [ -z "$__ci_failed" ] || return 0
+    __ci_blame
+    __ci_failed=$__ci_status
+}
+
+# Signals the job's processes, but those that carry out its script, of which the caller is one and names another.
+__ci_signal_others() {
+    { IFS=' ' read -r __ci_self __ci_rest </proc/self/stat; IFS= read -r __ci_line <"/proc/$$/stat"; } 2>/dev/null
+    __ci_group=${__ci_line##*) }
+    __ci_group=${__ci_group#* * }
+    __ci_group=${__ci_group%% *}
+    for __ci_process in /proc/[0-9]*; do
+        case ${__ci_process#/proc/} in
+        1 | "$$" | "$__ci_self" | "$2" | "$__ci_carrier" | "$__ci_messenger") continue ;;
+        esac
+        if [ -z "$__ci_carrier" ]; then
+            { IFS= read -r __ci_line <"$__ci_process/stat"; } 2>/dev/null || continue
+            __ci_rest=${__ci_line##*) }
+            __ci_rest=${__ci_rest#* * }
+            [ "${__ci_rest%% *}" = "$__ci_group" ] || continue
+        fi
+        kill "-$1" "${__ci_process#/proc/}"
+    done 2>/dev/null
+}
+
+# Ends the step if it runs for longer than so many seconds, and with SIGKILL after some more. Ends with 3 if it did.
+# Takes the step's number besides.
+__ci_watch_step() {
+    command -v sleep >/dev/null 2>&1 || {
+        printf '%s\n' "ci: a step's timeout needs the program sleep, which this image does not have"
+        return 127
+    }
+    (
+        exec >/dev/null 2>&1 8>&- 9>&-
+        __ci_fired=0
+        __ci_started_before=$!
+        __ci_on_signals ''
+        trap '[ "$!" = "$__ci_started_before" ] || __ci_terminate "$!"; exit "$__ci_fired"' TERM
+        # A signal that came before it was trapped may be lost.
+        [ ! -e "$__ci_run/watched-$3" ] || exit 0
+        sleep "$1" &
+        wait "$!" || exit 0
+        __ci_fired=3
+        __ci_signal_others TERM
+        sleep "$2" &
+        wait "$!"
+        while :; do
+            sleep 1 &
+            __ci_signal_others KILL "$!"
+            wait "$!"
+        done
+    ) &
+    __ci_watcher=$!
+}
+
+# A signal is lost that comes just before a shell waits, or before a program begins: it is sent until it has had its
+# effect.
+__ci_terminate() {
+    while __ci_lives "$1"; do kill "$1" 2>/dev/null; done
+}
+
+# A signal ends the waiting, which then begins again.
+__ci_has_timed_out() {
+    : >"$__ci_run/watched-$1"
+    __ci_terminate "$__ci_watcher"
+    while :; do
+        wait "$__ci_watcher" 2>/dev/null
+        __ci_watched=$?
+        __ci_is_there "$__ci_watcher" || break
+    done
+    __ci_watcher=
+    [ "$__ci_watched" = 3 ]
 }
 
 # Until a word is written, or the gate has gone; the controller that opened it for the job may be about to close it.
@@ -193,13 +345,13 @@ __ci_stay() {
 
 __ci_finish() {
     trap - EXIT
-    __ci_blamed=
     __ci_last=
     __ci_stopped=
     ! __ci_is_stopped || __ci_stopped=" term"
-    [ "$1" = 0 ] || __ci_blame
+    [ "$1" = 0 ] || [ -n "$__ci_failed" ] || __ci_blame
     [ -z "$__ci_carrier" ] || __ci_drain
-    printf '%s%s%s%s\n' "$1" "$__ci_stopped" "$__ci_blamed" "$__ci_last" >"$__ci_run/exit"
+    __ci_count_use
+    printf '%s%s%s%s%s\n' "$1" "$__ci_stopped" "$__ci_blamed" "$__ci_used" "$__ci_last" >"$__ci_run/exit"
     [ -z "$__ci_last" ] || [ -n "$__ci_stopped" ] || __ci_stay
     exit "$1"
 }

@@ -10,18 +10,19 @@ from a run directory that the controller has prepared on this machine, and repor
 - The controller's process may die at any point; workloads go on, and a new controller finds them by `list_workloads`.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Set
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, Self, TypeVar
 
-from ci_common.errors import LimitUnenforceable
+from ci_common.attempts.outcomes import ResourceUse, Sample, UsedImage
+from ci_common.environments import Comparison
+from ci_common.jobs import Job
 from ci_common.run_directory.layout import RunDirectory
-from ci_common.settings import Settings
-from ci_common.spec import ExecutionPlan, Limits
-from ci_controller.policy.verdicts import WorkloadPhase
-from ci_controller.run_directory.script import Setup
+from ci_common.spec import ExecutionPlan
+from ci_controller.policy import WorkloadPhase
+from ci_controller.run_directory.preparation import Setup
 
 Check = Callable[[], None]
 """Raises LeadershipLost unless this controller certainly leads; `Leadership.check`."""
@@ -31,8 +32,6 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 WAITING = 0
 """The number, instead of an attempt's, of workloads that are created before it is known for which job."""
-KERNEL_LIMITS = frozenset({"cpus", "memory", "pids"})
-"""The limits that the kernel enforces on a container. The controller enforces the others, on every runtime."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +53,11 @@ class WorkloadKey:
     job_id: str
     attempt: int
 
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        """Return the key of a workload that is made for the attempt that `job` is at."""
+        return cls(job.id, job.attempt)
+
 
 @dataclass(frozen=True, slots=True)
 class WorkloadSpec:
@@ -67,6 +71,12 @@ class WorkloadSpec:
     run: RunDirectory
     plan: ExecutionPlan
     profile: str | None = None
+    environment: str | None = None
+    """The reference of the prepared environment that it starts from, which then is the image of `plan`, too."""
+    downloads: Path | None = None
+    """What setups have downloaded, which the workload may read and not change. Runtimes may leave it out."""
+    is_apart: bool = False
+    """It is nothing but a setup, which runs as in `EnvironmentMaker.make_environment` and may write downloads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +98,7 @@ class Surroundings:
     environment: Mapping[str, str]
     """The variables that the runtime gives every job; the plan's own take precedence."""
     setup: Setup | None = None
-    """What the job's script does before its first step."""
+    """What the job's script does before its first step. A job with a prepared environment needs no program for it."""
 
 
 def leader_only(method: Method) -> Method:
@@ -151,6 +161,7 @@ class Runtime(Protocol):
     async def stop(self, key: WorkloadKey, grace: float, run: RunDirectory | None = None) -> None:
         """Send SIGTERM to the job's own processes, and SIGKILL to what is left after `grace` seconds.
 
+        Without a grace (0) there is no SIGTERM, so that nothing gets to write a last word.
         The mark `stopping` is made before, so that the job's script knows the signal from one of the job's own. `run`
         is the run directory of a workload that has waited for a job, which its key does not tell. A workload at its
         gate is ended at once. Returns once the workload has exited or is absent.
@@ -207,40 +218,97 @@ class ImageStore(Protocol):
         """
 
 
-class LocalRuntime(Runtime, ImageStore, Protocol):
-    """A runtime together with its images."""
+class ServiceHost(Protocol):
+    """The services of workloads: containers beside a workload, on a network that no other workload is on.
 
-
-def guarded(runtime: LocalRuntime, check: Check) -> LocalRuntime:
-    """Return `runtime` with `check` called before every method that is `leader_only`."""
-    return cast(LocalRuntime, _Guarded(runtime, check))
-
-
-class _Guarded:
-    def __init__(self, runtime: LocalRuntime, check: Check) -> None:
-        self._runtime = runtime
-        self._check = check
-
-    def __getattr__(self, name: str) -> Any:
-        attribute = getattr(self._runtime, name)
-        if not getattr(getattr(Runtime, name, None), "leader_only", False):
-            return attribute
-
-        async def checked(*args: Any, **kwargs: Any) -> Any:
-            self._check()
-            return await attribute(*args, **kwargs)
-
-        return checked
-
-
-def check_enforceable(limits: Limits, unenforced: Set[str], settings: Settings, *, why: str) -> None:
-    """Raise LimitUnenforceable if `limits` has one of `unenforced`, unless `settings` allows that.
-
-    `why` says what is missing, as the beginning of a sentence.
+    `Runtime.create` makes those of the plan and starts them, `Runtime.remove` removes them after the workload, and
+    `list_workloads` names a workload also while only something of its services is left.
     """
-    wanted = sorted(f"limits.{name}" for name in unenforced if getattr(limits, name) is not None)
-    if wanted and settings.unenforced_limits == "refuse":
-        raise LimitUnenforceable(
-            f"{why}, so {' and '.join(wanted)} would do nothing; leave them out, or have them ignored by "
-            "CI_UNENFORCED_LIMITS=ignore"
-        )
+
+    @leader_only
+    async def await_services(self, key: WorkloadKey, plan: ExecutionPlan) -> None:
+        """Make and start what is missing of the services, and return once each is ready.
+
+        Raises ServiceFault where one has ended, or is not ready within its `ready_timeout` from this call on.
+        """
+
+    async def failed_service(self, key: WorkloadKey) -> str | None:
+        """Return which service does not run any more and why, with the end of its log; None if each runs."""
+
+    async def has_services(self, key: WorkloadKey) -> bool:
+        """Return whether anything of the workload's services is left, their network included."""
+
+    async def service_logs(self, key: WorkloadKey, names: Collection[str]) -> Mapping[str, bytes]:
+        """Return the end of what each service has written, by name; of those that exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedEnvironment:
+    """What has become of a setup that succeeded."""
+
+    reference: str
+    """Where the runtime has it."""
+    size: int
+    """Bytes on disk, beyond the image's own."""
+    seconds: float
+    """How long the setup took."""
+
+
+class EnvironmentMaker(Protocol):
+    """The prepared environments of one runtime: what setups made, for workloads to start from."""
+
+    async def basis_of(self, plan: ExecutionPlan) -> str | None:
+        """Return a digest of all that a setup's outcome depends on besides the plan: above all the image's content.
+
+        What the engine said within the last second is good enough. None if nothing can be kept here of such a plan.
+        """
+
+    @leader_only
+    async def make_environment(
+        self, key: str, plan: ExecutionPlan, directory: Path, downloads: Path
+    ) -> PreparedEnvironment:
+        """Run the setup of `plan` apart from any job, and keep what it has made outside of the workspace.
+
+        `directory` has the workspace, with the inputs of the setup and nothing else, and gets its log. `downloads` is
+        where package managers keep what they have downloaded, for setups that may share it. A call that is
+        cancelled leaves nothing behind, or what `list_environments` finds. Raises SetupFailed where the setup fails or
+        its outcome cannot be kept, and what `create` raises.
+        """
+
+    def downloading_into(self, downloads: Path) -> Mapping[str, str]:
+        """Return the variables of a setup that runs apart from any job, and keeps its downloads there."""
+
+    async def has_environment(self, reference: str, plan: ExecutionPlan) -> bool:
+        """Return whether the environment, which was made for such a plan, is there to be started from."""
+
+    @leader_only
+    async def compare_environment(self, reference: str, key: WorkloadKey, run: RunDirectory) -> Comparison:
+        """Return what differs between an environment and what a workload has made by the same setup.
+
+        That one was created as `is_apart`, and its code has ended; it is not removed yet. Leaves nothing behind.
+        Raises SetupFailed where they cannot be compared, ImageNotFound if the environment is gone.
+        """
+
+    async def list_environments(self) -> set[str]:
+        """Return the references of all environments of this installation."""
+
+    @leader_only
+    async def remove_environment(self, reference: str) -> None:
+        """Remove an environment, if it is there. Raises RuntimeFault where workloads of it are left."""
+
+
+class Meter(Protocol):
+    """What the workloads of one runtime use, and what they run in. Changes nothing."""
+
+    async def sample(self, key: WorkloadKey) -> Sample | None:
+        """Return what a workload that runs has used so far, its `seconds` left at 0; None if it is not there."""
+
+    async def final_use(self, key: WorkloadKey) -> ResourceUse | None:
+        """Return what a workload that has ended has used in all; None if only its script knows, or it is gone."""
+
+    async def image_of(self, key: WorkloadKey) -> UsedImage | None:
+        """Return the image that a workload runs in; None where there are no images, or it is gone."""
+
+
+class LocalRuntime(Runtime, ImageStore, EnvironmentMaker, ServiceHost, Meter, Protocol):
+    """A runtime together with its images, environments and meter, and the services of its workloads."""

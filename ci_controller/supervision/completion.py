@@ -2,22 +2,47 @@
 
 import logging
 from datetime import datetime, timedelta
+from typing import Any
 
-from ci_common.errors import LeadershipLost, RuntimeUnavailable
+from ci_common.attempts.parts import JobCache
+from ci_common.errors import LeadershipLost, NoRoom
 from ci_common.jobs import Attempt, Conclusion, Job, Reason, ReasonCode, State
+from ci_common.runtime_faults import RuntimeUnavailable
 from ci_common.spec import Retry
 from ci_common.times import Milestone
-from ci_controller.execution.protocol import Collected, Execution
+from ci_controller.execution.protocol import Collected, Execution, Scope
 from ci_controller.job_writer import JobWriter
-from ci_controller.plan import Jitter, pause_after
-from ci_controller.policy.verdicts import Verdict
+from ci_controller.plan import Complete, Jitter, Requeue, pause_after
+from ci_controller.policy import Verdict
 
 log = logging.getLogger(__name__)
 
 
+async def end(
+    job: Job, action: Complete | Requeue, *, writer: JobWriter, execution: Execution, jitter: Jitter
+) -> Job | None:
+    """Carry out `action`, and return the row if the job has completed. Raises as `complete` does."""
+
+    async def write() -> Job | None:
+        match action:
+            case Complete(verdict):
+                return await complete(job, verdict, writer=writer, execution=execution)
+            case Requeue(verdict, retry):
+                await requeue(job, verdict, retry, writer=writer, execution=execution, jitter=jitter)
+        return None
+
+    try:
+        return await write()
+    except NoRoom as exc:
+        # What would make room is removed only after the end is written, which needs room.
+        log.error("job %s: %s; its workspace is removed before its end is written", job.id, exc)
+        await execution.clean_up(job, Scope.WORKSPACE)
+        return await write()
+
+
 async def complete(job: Job, verdict: Verdict, *, writer: JobWriter, execution: Execution) -> Job:
     """End `job` with `verdict` and return it. Raises StaleWrite if its row has changed since, RuntimeUnavailable."""
-    return await write_end(job, verdict, await _collect(job, writer, execution), writer)
+    return await write_end(job, verdict, await _collect(job, verdict, writer, execution), writer)
 
 
 async def end_anyway(job: Job, verdict: Verdict, *, writer: JobWriter, execution: Execution) -> None:
@@ -31,9 +56,9 @@ async def end_anyway(job: Job, verdict: Verdict, *, writer: JobWriter, execution
     await complete(job, verdict, writer=writer, execution=execution)
 
 
-async def _collect(job: Job, writer: JobWriter, execution: Execution) -> Collected:
+async def _collect(job: Job, verdict: Verdict, writer: JobWriter, execution: Execution) -> Collected:
     """Return what the attempt left, and note its milestones."""
-    left = await execution.collect(job)
+    left = await execution.collect(job, verdict.conclusion)
     timeline = writer.timelines.of(job)
     timeline.fill_in(left.milestones)
     timeline.note(Milestone.COLLECTED)
@@ -53,7 +78,7 @@ async def write_end(job: Job, verdict: Verdict, left: Collected, writer: JobWrit
         reason=verdict.reason,
         exit_code=verdict.exit_code,
         error=verdict.reason.message if errored and verdict.reason else None,
-        **left.changes(),
+        **_changes_of(left),
     )
     log.info("job %s (%s) completed: %s", job.id, job.type, verdict.conclusion)
     return done
@@ -63,7 +88,7 @@ async def requeue(
     job: Job, verdict: Verdict, retry: Retry, *, writer: JobWriter, execution: Execution, jitter: Jitter
 ) -> Job:
     """End an attempt of `job` with `verdict`, queue the next one and return the job. Raises as `complete` does."""
-    left = await _collect(job, writer, execution)
+    left = await _collect(job, verdict, writer, execution)
     timeline = writer.timelines.of(job)
     timeline.note(Milestone.COMPLETING)
     end = _end_of(job, writer.clock())
@@ -77,8 +102,9 @@ async def requeue(
         start_time=job.start_time,
         runtime=job.runtime,
         start_way=job.start_way,
+        environment=job.environment,
         trace=timeline.times(),
-        **left.changes(),
+        **_changes_of(left),
     )
     again = await writer.write(
         job,
@@ -92,11 +118,31 @@ async def requeue(
         start_uptime=None,
         runtime=None,
         start_way=None,
+        environment=None,
+        caches=(),
+        tests=None,
+        artifacts=None,
         trace={},
         stop_code=None,
     )
     log.info("job %s: attempt %d of %d ended: %s", job.id, job.attempt, job.max_attempts, verdict.conclusion)
     return again
+
+
+def _changes_of(left: Collected) -> dict[str, Any]:
+    result = {} if left.result is None else {"result": left.result}
+    return {
+        "steps": left.steps,
+        "log_bytes": left.log_bytes,
+        "log_sha256": left.log_sha256,
+        "caches": left.caches,
+        "tests": left.tests,
+        "results": left.results,
+        "resources": left.resources,
+        "used_image": left.used_image,
+        "artifacts": left.artifacts,
+        **result,
+    }
 
 
 def _why_it_waits(job: Job, verdict: Verdict, pause: timedelta, not_before: datetime) -> str:
@@ -112,13 +158,17 @@ def _end_of(job: Job, now: datetime) -> datetime:
     return max(now, job.start_time or job.submit_time)
 
 
-async def note_cleaned(job: Job, writer: JobWriter, row: Job | None) -> None:
-    """Write the milestones after the end of a job, which is all that ever changes of one that has completed.
+async def note_cleaned(
+    job: Job, writer: JobWriter, row: Job | None, caches: tuple[JobCache, ...] | None = None
+) -> None:
+    """Write what has become of a job's caches, and the milestones after its end.
+
+    Nothing else ever changes of a job that has completed.
 
     Those of an attempt that another has followed are in the row already. `row` is the job's where it is known. Raises
     JobNotFound, StaleWrite, LeadershipLost.
     """
-    row = row or await writer.repository.get(job.id)
+    row = row or await writer.storage.jobs.get(job.id)
     if row.attempt == job.attempt and row.state is State.COMPLETED:
         writer.timelines.of(row).note(Milestone.CLEARED)
-        await writer.write(row)
+        await writer.write(row, **({} if caches is None else {"caches": caches}))

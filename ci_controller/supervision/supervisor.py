@@ -6,24 +6,17 @@ Cancelling the task means that this process is leaving: it touches neither job n
 import asyncio
 import errno
 import logging
-from dataclasses import replace
-from datetime import datetime, timedelta
+import math
 
-from ci_common.errors import (
-    ImageFault,
-    LeadershipLost,
-    NoRoom,
-    RuntimeUnavailable,
-    StaleWrite,
-    StartFault,
-    Unavailable,
-)
-from ci_common.jobs import Job, Reason, ReasonCode, StartWay, State
+from ci_common.attempts.parts import StartWay
+from ci_common.errors import LeadershipLost, StaleWrite, Unavailable
+from ci_common.jobs import Job, Reason, ReasonCode, State
+from ci_common.runtime_faults import ImageFault, NoNetwork, RuntimeUnavailable, StartFault
 from ci_common.settings import Settings
 from ci_common.spec import Retry
 from ci_common.times import Milestone
-from ci_controller.execution.protocol import Execution, Scope, Wakeups
-from ci_controller.job_writer import JobWriter, OutputTime, start_of_run
+from ci_controller.execution.protocol import Execution, Wakeups
+from ci_controller.job_writer import AttemptTimes, JobWriter, start_of_run
 from ci_controller.plan import (
     Action,
     Adopt,
@@ -44,10 +37,9 @@ from ci_controller.plan import (
     plan,
     retry_of,
 )
-from ci_controller.policy.limits import NO_LIMITS, JobLimits, limits_of
-from ci_controller.policy.verdicts import Observation, Verdict, WorkloadPhase, errored, has_ended
+from ci_controller.policy import NO_LIMITS, JobLimits, Observation, WorkloadPhase, errored, has_ended, limits_of
 from ci_controller.runtime.protocol import WorkloadKey
-from ci_controller.supervision.completion import complete, end_anyway, note_cleaned, requeue
+from ci_controller.supervision.completion import end, note_cleaned
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +62,7 @@ class Supervisor:
     ) -> None:
         """`job` is the row as just read, as of the attempt that is to be driven."""
         self._settings = settings
-        self._key = WorkloadKey(job.id, job.attempt)
+        self._key = WorkloadKey.of(job)
         self._row: Job | None = job
         """The row where it need not be read again."""
         self._completed: Job | None = None
@@ -81,9 +73,7 @@ class Supervisor:
         self._terms: tuple[JobLimits, Retry | None] | None = None
         self._wakeups: Wakeups | None = None
         self._jitter = jitter
-        self._starts = 0
-        self._booting_since: float | None = None
-        self._output = OutputTime()
+        self._times = AttemptTimes()
         self._running: Job | None = None
         """The row as last seen, while the job runs."""
         self._is_starved = False
@@ -115,20 +105,11 @@ class Supervisor:
             while not await self._turn():
                 pass
 
-    async def give_up(self, verdict: Verdict) -> None:
-        """End the attempt with `verdict`, after this supervisor has failed; the next one removes what it left.
-
-        Raises RuntimeUnavailable, JobNotFound and what else keeps it from being ended.
-        """
-        job = (await self._writer.repository.get(self._key.job_id)).as_of(self._key.attempt)
-        if job.state is not State.COMPLETED:
-            await end_anyway(job, verdict, writer=self._writer, execution=self._execution)
-
     async def _turn(self) -> bool:
         """Take one step, or wait until that is possible; return whether nothing is left to do here."""
         try:
             # Once another attempt has begun, or is waiting to, this one is as a completed job: to be cleaned up.
-            job = self._row or (await self._writer.repository.get(self._key.job_id)).as_of(self._key.attempt)
+            job = self._row or (await self._writer.storage.jobs.get(self._key.job_id)).as_of(self._key.attempt)
             self._row = None
             return await self._step(job)
         except LeadershipLost:
@@ -143,8 +124,8 @@ class Supervisor:
     async def _step(self, job: Job) -> bool:
         try:
             seen, now = await self._execution.observe(job), self._writer.now_of(job)
-            seen = self._with_own_knowledge(seen, now)
-            self._note_progress(job, seen)
+            seen = self._times.added_to(seen, now, self._writer)
+            self._writer.timelines.note_progress(job, seen)
             self._running = job if job.state is State.RUNNING else None
             if self._is_starved and await self._end_starved(job):
                 return False
@@ -157,7 +138,6 @@ class Supervisor:
                 return True
             await self._take(action, job, seen)
         except RuntimeUnavailable as exc:
-            log.warning("job %s: the engine does not answer: %s", job.id, exc)
             await self._note_unavailable(job, exc)
             await self._wait(self._settings.reconcile_interval)
         return False
@@ -170,49 +150,22 @@ class Supervisor:
             self._terms = limits_of(job), retry_of(job)
         return self._terms
 
-    def _with_own_knowledge(self, seen: Observation, now: datetime) -> Observation:
-        """Return what was seen together with what only this supervisor knows, in the job's own time."""
-        usage = replace(seen.usage, last_output=self._output.last(seen.usage.last_output, now, self._writer.clock()))
-        booting_since = self._first_seen_booting(seen, now)
-        return replace(seen, booting_since=booting_since, starts=self._starts, usage=usage)
-
-    def _first_seen_booting(self, seen: Observation, now: datetime) -> datetime | None:
-        if seen.phase is not WorkloadPhase.BOOTING:
-            self._booting_since = None
-            return None
-        uptime = self._writer.uptime()
-        if self._booting_since is None:
-            self._booting_since = uptime
-        return now - timedelta(seconds=uptime - self._booting_since)
-
-    def _note_progress(self, job: Job, seen: Observation) -> None:
-        """Note how far the job has come."""
-        timeline = self._writer.timelines.of(job)
-        if job.state is State.STARTING:
-            if seen.phase is WorkloadPhase.CREATED:
-                timeline.note(Milestone.CREATED)
-            elif seen.phase is WorkloadPhase.AT_GATE and seen.start_way is StartWay.WARM:
-                timeline.note(Milestone.MOVED_IN)
-        elif job.state is State.RUNNING:
-            if seen.usage.log_bytes > 0 or seen.usage.first_output is not None:
-                timeline.note(Milestone.FIRST_OUTPUT, seen.usage.first_output)
-            if has_ended(seen):
-                timeline.note(Milestone.EXIT_SEEN)
-
     async def _note_unavailable(self, job: Job, exc: RuntimeUnavailable) -> None:
         """Write why a job that starts waits; one that runs goes on, seen or not."""
-        reason = Reason(ReasonCode.ENGINE_UNAVAILABLE, f"the engine does not answer: {exc}")
-        if job.state is State.STARTING and job.reason != reason:
+        message = str(exc) if isinstance(exc, NoNetwork) else f"the engine does not answer: {exc}"
+        reason = Reason(exc.reason_code, message)
+        if job.state is State.STARTING and job.reason == reason:
+            return
+        log.warning("job %s: %s", job.id, message)
+        if job.state is State.STARTING:
             await self._writer.write(job, reason=reason)
 
     # The steps.
 
     async def _take(self, action: Action, job: Job, seen: Observation) -> None:
         match action:
-            case Wait(until):
-                await self._wait_until(until, self._writer.now_of(job))
-                if job.state is State.RUNNING and await self._glance_at_end(job):
-                    self._row = job
+            case Wait():
+                await self._wait_as_planned(job, action)
             case Prepare() | Start():
                 await self._bring_up(action, job)
             case MarkRunning():
@@ -229,6 +182,14 @@ class Supervisor:
             case Complete() | Requeue():
                 await self._end(job, action)
 
+    async def _wait_as_planned(self, job: Job, action: Wait) -> None:
+        if action.reason is not None and action.reason != job.reason:
+            await self._writer.write(job, reason=action.reason)
+        left = math.inf if action.until is None else (action.until - self._writer.now_of(job)).total_seconds()
+        await self._wait(min(left, self._settings.reconcile_interval))
+        if job.state is State.RUNNING and await self._glance_at_end(job):
+            self._row = job
+
     async def _bring_up(self, action: Prepare | Start, job: Job) -> None:
         try:
             if isinstance(action, Prepare):
@@ -236,7 +197,7 @@ class Supervisor:
                 self._row = job  # A request to cancel it is seen when it is marked as running.
             else:
                 self._row = await self._start(job)
-                self._starts += 1
+                self._times.starts += 1
         except (StartFault, ImageFault) as fault:
             await self._fail(job, fault.reason_code, str(fault))
         except OSError as exc:
@@ -304,33 +265,20 @@ class Supervisor:
         await self._end(job, conclude(job, errored(code, message), retry_of(job)))
 
     async def _end(self, job: Job, action: Complete | Requeue) -> None:
-        try:
-            await self._write_end(job, action)
-        except NoRoom as exc:
-            # What would make room is removed only after the end is written, which needs room.
-            log.error("job %s: %s; its workspace is removed before its end is written", job.id, exc)
-            await self._execution.clean_up(job, Scope.WORKSPACE)
-            await self._write_end(job, action)
+        self._completed = await end(job, action, writer=self._writer, execution=self._execution, jitter=self._jitter)
+        if self._completed is not None:
+            self._row = self._completed.as_of(self._key.attempt)
         self.is_cleaning_up = True
-
-    async def _write_end(self, job: Job, action: Complete | Requeue) -> None:
-        writer, execution = self._writer, self._execution
-        match action:
-            case Complete(verdict):
-                self._completed = await complete(job, verdict, writer=writer, execution=execution)
-                self._row = self._completed.as_of(self._key.attempt)
-            case Requeue(verdict, retry):
-                await requeue(job, verdict, retry, writer=writer, execution=execution, jitter=self._jitter)
 
     async def _clean_up(self, job: Job) -> None:
         """Remove what a completed job left, as far as possible at present."""
         self.is_cleaning_up = True
         try:
-            await self._execution.clean_up(job)
+            caches = await self._execution.clean_up(job)
         except (OSError, ImageFault, StartFault) as exc:
             log.warning("job %s: something is left in its run directory: %s", job.id, exc)
         else:
-            await note_cleaned(job, self._writer, self._completed)
+            await note_cleaned(job, self._writer, self._completed, caches)
 
     # Waiting.
 
@@ -348,10 +296,6 @@ class Supervisor:
                 return False
             await self._wait(left)
         return True
-
-    async def _wait_until(self, until: datetime | None, now: datetime) -> None:
-        limit = now + timedelta(seconds=self._settings.reconcile_interval)
-        await self._wait(((min(limit, until) if until is not None else limit) - now).total_seconds())
 
     async def _wait(self, seconds: float) -> None:
         assert self._wakeups is not None, "only a supervisor that runs waits"

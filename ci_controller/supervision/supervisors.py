@@ -1,21 +1,27 @@
 """The supervisors of one controller's term: one for each attempt that is not done, isolated from each other.
 
-A job with which the controller itself fails again and again is ended: it would hold a slot, or the queue, for ever.
+A job with which the controller itself fails again and again is ended: it would hold a slot, or the queue, for ever. So
+is the job that takes most of a full disk: nothing else would make room on it for the ends of other jobs, and the job
+would also fill the room that is reserved for cancellations and deletions (`ci_common.system.disk`).
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
-from ci_common.errors import JobNotFound, LeadershipLost, RuntimeUnavailable
-from ci_common.jobs import Job, ReasonCode
+from ci_common.errors import JobNotFound, LeadershipLost
+from ci_common.jobs import Job, ReasonCode, State
+from ci_common.run_directory.layout import DataDirectory
+from ci_common.runtime_faults import RuntimeUnavailable
 from ci_common.settings import Settings
+from ci_common.system.disk import Ballast, is_full
 from ci_controller.execution.protocol import Execution
 from ci_controller.job_writer import JobWriter
 from ci_controller.plan import Jitter
-from ci_controller.policy.verdicts import Verdict, errored
+from ci_controller.policy import Verdict, errored
 from ci_controller.runtime.protocol import WorkloadKey
+from ci_controller.supervision.completion import end_anyway
 from ci_controller.supervision.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -27,6 +33,13 @@ CLEANING_SECONDS = 3.0
 MOST_FAILURES = 3
 """After so many failures an attempt is ended. One may be of a passing kind, such as too many open files."""
 LONGEST_PAUSE = 60.0
+
+
+LOOK_SECONDS = 0.5
+PATIENCE_LOOKS = 2
+"""How many looks in a row have to find the disk full: a job that fails for that ends by itself."""
+PAUSE_SECONDS = 5.0
+"""How long the end of a job may take to show on the disk, before another one is ended."""
 
 
 class Failures:
@@ -87,7 +100,7 @@ class Supervisors:
 
     def supervise(self, job: Job) -> None:
         """Make sure that the attempt that `job` is at has a supervisor."""
-        key = WorkloadKey(job.id, job.attempt)
+        key = WorkloadKey.of(job)
         if key not in self._supervisors:
             supervisor = Supervisor(
                 job, self._settings, writer=self._writer, execution=self._execution_of(job), jitter=self._jitter
@@ -98,7 +111,7 @@ class Supervisors:
 
     def wake_if_cancelled(self, job: Job) -> None:
         """Wake the job's supervisor if its cancel request has not been seen before."""
-        key = WorkloadKey(job.id, job.attempt)
+        key = WorkloadKey.of(job)
         cancelled = job.cancel_requested_time is not None
         if cancelled and not self._seen_cancels.get(key, False):
             self._supervisors[key].wake()
@@ -135,24 +148,30 @@ class Supervisors:
         except LeadershipLost:
             self._lost_leadership()
         except Exception:
-            await self._failed(key, supervisor)
+            await self._failed(key)
         else:
             self._failures.forget(key)
         finally:
             self._forget(key)
             self._one_ended(is_over)
 
-    async def _failed(self, key: WorkloadKey, supervisor: Supervisor) -> None:
+    async def _failed(self, key: WorkloadKey) -> None:
         """Leave the attempt alone for a while, and end it once it has failed too often."""
         verdict = self._failures.note(key)
         if verdict is not None:
             try:
-                await supervisor.give_up(verdict)
+                await self._give_up(key, verdict)
             except JobNotFound:
                 self._failures.forget(key)
             except Exception:
                 log.exception("job %s cannot be ended", key.job_id)
         await asyncio.sleep(self._failures.pause(key, self._settings.reconcile_interval))
+
+    async def _give_up(self, key: WorkloadKey, verdict: Verdict) -> None:
+        """End the attempt with `verdict`; its next supervisor removes what it left."""
+        job = (await self._writer.storage.jobs.get(key.job_id)).as_of(key.attempt)
+        if job.state is not State.COMPLETED:
+            await end_anyway(job, verdict, writer=self._writer, execution=self._execution_of(job))
 
     def _forget(self, key: WorkloadKey) -> None:
         self._supervisors.pop(key, None)
@@ -180,3 +199,28 @@ async def _disk_bytes(supervisor: Supervisor) -> int:
         return await supervisor.disk_bytes()
     except RuntimeUnavailable:
         return 0
+
+
+class Scarcity:
+    """Watches the disk with the jobs' files for one leader's term."""
+
+    def __init__(self, data: DataDirectory, ballast: Ballast, end_greediest: Callable[[], Awaitable[bool]]) -> None:
+        """`end_greediest` has the running job ended that takes most of the disk, and returns whether there is one."""
+        self._data = data
+        self._ballast = ballast
+        self._end_greediest = end_greediest
+
+    async def run(self) -> None:
+        """Watch until cancelled. A look costs a few microseconds."""
+        found_full = 0
+        while True:
+            found_full = found_full + 1 if self._is_full() else 0
+            ended = False
+            if found_full >= PATIENCE_LOOKS:
+                ended = await self._end_greediest()
+                found_full = 0
+            await asyncio.sleep(PAUSE_SECONDS if ended else LOOK_SECONDS)
+
+    def _is_full(self) -> bool:
+        """Return whether the disk has no room, or no more than what was kept back for the database."""
+        return is_full(self._data.path) or self._ballast.is_missed_for(self._data.path)

@@ -15,10 +15,11 @@ import tarfile
 import time
 from pathlib import Path
 
-from ci_common.errors import RuntimeUnavailable, StartFault
+from ci_common.run_directory.layout import DataDirectory
+from ci_common.runtime_faults import RuntimeUnavailable, StartFault
 from ci_common.system.processes import ProcessIdentity
 from ci_common.system.trees import Folder
-from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, Mount, helper_config
+from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, JOB, SETUP, Mount, helper_config
 from ci_controller.runtime.docker.engine import Absent, Engine, Refusal, Traits
 
 log = logging.getLogger(__name__)
@@ -37,12 +38,13 @@ class Cleaner:
         self._installation_id = installation_id
         self._importing = asyncio.Lock()
 
-    async def delete(self, home: Path, name: Path, traits: Traits) -> None:
-        """Delete `name` below `home`, a directory that no job can replace.
+    async def delete(self, path: Path, data: DataDirectory, traits: Traits) -> None:
+        """Delete what a job has at `path`. No link on the way leads to anything that is not the job's.
 
-        A link on the way cannot lead out of `home`. Raises OSError where something is left, RuntimeFault where the
-        engine refuses.
+        Raises OSError where something is left, RuntimeFault where the engine refuses.
         """
+        home = _home_of(path, data)
+        name = path.relative_to(home)
         try:
             async with self._importing:
                 image = await self._empty_image()
@@ -77,25 +79,36 @@ class Cleaner:
     async def _replace(self, home: Path, name: Path, image: str, traits: Traits) -> None:
         """Have the engine replace what is there by an empty file of ours."""
         config = helper_config(image, self._installation_id, ["/none"], [Mount(home, _MOUNTED)], traits)
-        async with self._engine.call() as docker:
-            helper = await docker.containers.create(config)
-        try:
+        async with self._engine.helper(config) as helper:
             params = {"path": _MOUNTED}
-            await self._engine.send(f"containers/{helper.id}/archive", params=params, data=_archive(str(name)))
-        finally:
-            await self._engine.remove_container(helper.id)
+            await self._engine.send(f"containers/{helper}/archive", params=params, data=_archive(str(name)))
 
     async def remove_leftovers(self) -> None:
         """Remove the helpers of controllers that died, and none of a controller that is alive."""
         async with self._engine.call() as docker:
-            filters = {"label": [f"{INSTALLATION}={self._installation_id}", HELPER]}
-            left = await docker.containers.list(all=True, filters=json.dumps(filters))
-        for container in left:
-            if not _is_in_use(container["Labels"][HELPER], container["Created"]):
+            ours = f"{INSTALLATION}={self._installation_id}"
+            helpers = await docker.containers.list(all=True, filters=json.dumps({"label": [ours, HELPER]}))
+            setups = await docker.containers.list(all=True, filters=json.dumps({"label": [ours, SETUP]}))
+        left = [(container, container["Labels"][HELPER]) for container in helpers]
+        # The containers of jobs and helpers have this label from their image.
+        left += [(each, each["Labels"][SETUP]) for each in setups if not {HELPER, JOB} & each["Labels"].keys()]
+        for container, maker in left:
+            if not is_in_use(maker, container["Created"]):
                 try:
                     await self._engine.remove_container(container.id)
                 except Refusal as exc:
                     log.warning("a helper container cannot be removed: %s", exc)
+
+
+def _home_of(path: Path, data: DataDirectory) -> Path:
+    """Return a directory above `path` that is mounted into no job, as narrow a one as there is.
+
+    What lies directly in jobs/ or pool/ no container can replace: it sees its own run directory at most.
+    """
+    for folder in (data.jobs, data.pool, data.incoming, data.environments, data.downloads):
+        if folder in path.parents:
+            return folder if path.parent == folder else folder / path.relative_to(folder).parts[0]
+    raise ValueError(f"{path} is no job's")
 
 
 def _archive(*names: str) -> bytes:
@@ -109,7 +122,7 @@ def _archive(*names: str) -> bytes:
     return content.getvalue()
 
 
-def _is_in_use(maker: str, created: float) -> bool:
+def is_in_use(maker: str, created: float) -> bool:
     """Return whether the process that made a helper may still need it: judged by age if it cannot be seen from here."""
     try:
         process = ProcessIdentity.from_json(maker)

@@ -8,9 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ci_common.attempts.outcomes import Sample
 from ci_common.spec import ExecutionPlan, Limits
+from ci_common.spec_parts.services import Service
+from ci_common.spec_parts.values import KernelLimits
 from ci_common.system.processes import this_process
-from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.policy import WorkloadPhase
 from ci_controller.runtime.docker.engine import Traits
 from ci_controller.runtime.protocol import EngineStatus, ListedWorkload, WorkloadKey, WorkloadSpec
 
@@ -19,8 +22,15 @@ JOB = "ci-server.job"
 ATTEMPT = "ci-server.attempt"
 PROFILE = "ci-server.profile"
 """On containers that were created to wait for a job: which jobs can take them."""
+SERVICE = "ci-server.service"
+"""On containers that run beside a job: which of its services it is."""
+SERVICES = "ci-server.services"
+"""On the network of a job and its services: their names, with commas between."""
 HELPER = "ci-server.helper"
 """On containers that are ours but no job's, which probe an image or delete files: the process that made them."""
+SETUP = "ci-server.setup"
+"""On containers that make a prepared environment: the process that made them. On such an image, its key; containers
+have the labels of their image."""
 
 BASE = Path("/ci")
 """The run directory as the job sees it."""
@@ -30,6 +40,8 @@ CONSOLE_DEVICES = ("/dev/stdout", "/dev/stderr")
 
 OWN_PROCESSES = 3
 """The script, and what carries its console and passes a stop on: a limit on processes is on the job's own."""
+SERVICE_LOG_BYTES = 2 * 1024**2
+"""The engine keeps the last one to two times so many bytes of what a service writes, in its own form."""
 _LEAST_CPUS = 0.01  # The engine refuses less.
 _PHASES = {
     "created": WorkloadPhase.CREATED,
@@ -64,12 +76,19 @@ def mount_options(mounts: list[Mount], *, selinux: bool) -> dict[str, Any]:
 
 
 def job_config(
-    plan: ExecutionPlan, labels: Mapping[str, str], mounts: list[Mount], traits: Traits, *, limit_layer: bool = False
+    plan: ExecutionPlan,
+    labels: Mapping[str, str],
+    mounts: list[Mount],
+    traits: Traits,
+    *,
+    network: str | None = None,
+    limit_layer: bool = False,
 ) -> dict[str, Any]:
-    """Return the body of the request that creates a job's container.
+    """Return the body of the request that creates a job's container, on `network` if it has services.
 
     With `limit_layer`, what it writes outside of its mounts is limited as its workspace is.
     """
+    mode = network or (None if plan.network else "none")
     return {
         "Image": plan.image,
         "Labels": dict(labels),
@@ -85,15 +104,54 @@ def job_config(
             "Init": False,
             "LogConfig": {"Type": "none"},
             "RestartPolicy": {"Name": "no"},
-            **({} if plan.network else {"NetworkMode": "none"}),
+            **({} if mode is None else {"NetworkMode": mode}),
             **mount_options(mounts, selinux=traits.selinux),
-            **_limit_options(plan.limits, traits),
+            **_limit_options(plan.limits, traits, own_processes=OWN_PROCESSES),
             **({"StorageOpt": {"size": str(plan.limits.workspace)}} if limit_layer else {}),
         },
     }
 
 
-def _limit_options(limits: Limits, traits: Traits) -> dict[str, Any]:
+def service_config(
+    name: str, service: Service, labels: Mapping[str, str], network: str, traits: Traits
+) -> dict[str, Any]:
+    """Return the body of the request that creates the container of a service, which has no mount of ours.
+
+    Whether it is ready we find out ourselves: an engine's own checks begin late and go on for as long as it runs.
+    """
+    command = service.command
+    return {
+        "Image": service.image,
+        "Labels": dict(labels),
+        "Env": [f"{variable}={value}" for variable, value in service.env.items()],
+        **({} if command is None else {"Cmd": ["/bin/sh", "-c", command] if isinstance(command, str) else command}),
+        "Hostname": name,
+        "Healthcheck": {"Test": ["NONE"]},
+        "HostConfig": {
+            "LogConfig": {
+                "Type": "local",
+                "Config": {"max-size": str(SERVICE_LOG_BYTES), "max-file": "2", "compress": "false"},
+            },
+            "RestartPolicy": {"Name": "no"},
+            "NetworkMode": network,
+            **_limit_options(service.limits, traits),
+        },
+        "NetworkingConfig": {"EndpointsConfig": {network: {"Aliases": [name]}}},
+    }
+
+
+def network_config(name: str, plan: ExecutionPlan, labels: Mapping[str, str]) -> dict[str, Any]:
+    """Return the body of the request that creates the network of a job and its services."""
+    return {
+        "Name": name,
+        "CheckDuplicate": True,
+        "Driver": "bridge",
+        "Internal": not plan.network,
+        "Labels": {**labels, SERVICES: ",".join(plan.services)},
+    }
+
+
+def _limit_options(limits: KernelLimits, traits: Traits, *, own_processes: int = 0) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if limits.cpus is not None:
         # The engine refuses more processors than it has, though such a limit is kept without doing anything.
@@ -103,7 +161,7 @@ def _limit_options(limits: Limits, traits: Traits) -> dict[str, Any]:
         if not traits.counts_swap:
             options["MemorySwappiness"] = 0  # What is swapped would not count, so nothing may be.
     if limits.pids is not None:
-        options["PidsLimit"] = limits.pids + OWN_PROCESSES
+        options["PidsLimit"] = limits.pids + own_processes
     return options
 
 
@@ -143,7 +201,7 @@ def probe_config(
             "LogConfig": {"Type": "none"},
             "NetworkMode": "none",
             **mount_options([mount], selinux=traits.selinux),
-            **_limit_options(limits, traits),
+            **_limit_options(limits, traits, own_processes=OWN_PROCESSES),
         },
     }
 
@@ -151,7 +209,12 @@ def probe_config(
 def job_labels(installation_id: str, spec: WorkloadSpec) -> dict[str, str]:
     """Return the labels that say whose container it is."""
     profile = {} if spec.profile is None else {PROFILE: spec.profile}
-    return {INSTALLATION: installation_id, JOB: spec.key.job_id, ATTEMPT: str(spec.key.attempt), **profile}
+    return labels_of(installation_id, spec.key) | profile
+
+
+def labels_of(installation_id: str, key: WorkloadKey) -> dict[str, str]:
+    """Return the labels of everything that belongs to a workload."""
+    return {INSTALLATION: installation_id, JOB: key.job_id, ATTEMPT: str(key.attempt)}
 
 
 def name_of_profile(config: Mapping[str, Any], *more: str) -> str:
@@ -171,6 +234,26 @@ def status_of(inspected: Mapping[str, Any]) -> EngineStatus:
     phase = _PHASES.get(state["Status"], WorkloadPhase.RUNNING)
     return EngineStatus(
         phase, state["ExitCode"] if phase is WorkloadPhase.EXITED else None, bool(state.get("OOMKilled"))
+    )
+
+
+def sample_of(stats: Mapping[str, Any]) -> Sample:
+    """Return what an answer of `GET /containers/{id}/stats` says."""
+    memory = stats.get("memory_stats") or {}
+    details = memory.get("stats") or {}
+    used = memory.get("usage")
+    cached = details.get("inactive_file", details.get("total_inactive_file", 0))
+    nanoseconds = ((stats.get("cpu_stats") or {}).get("cpu_usage") or {}).get("total_usage")
+    transfers = (stats.get("blkio_stats") or {}).get("io_service_bytes_recursive") or ()
+    networks = (stats.get("networks") or {}).values()
+    return Sample(
+        0.0,
+        memory=None if used is None else max(0, int(used) - int(cached)),
+        cpu_seconds=None if nanoseconds is None else round(int(nanoseconds) / 1e9, 6),
+        read_bytes=sum(int(entry["value"]) for entry in transfers if entry["op"].lower() == "read"),
+        written_bytes=sum(int(entry["value"]) for entry in transfers if entry["op"].lower() == "write"),
+        received_bytes=sum(int(network["rx_bytes"]) for network in networks),
+        sent_bytes=sum(int(network["tx_bytes"]) for network in networks),
     )
 
 

@@ -18,12 +18,13 @@ from urllib.parse import urlsplit
 import aiodocker
 import aiohttp
 
-from ci_common.errors import RuntimeUnavailable
-from ci_common.settings import SettingsError
+from ci_common.errors import SettingsError
+from ci_common.runtime_faults import RuntimeUnavailable
 
 PATIENCE = 60.0
 """Seconds an engine may take to answer. A loaded one takes long to create or remove a container."""
 PING_PATIENCE = 5.0
+_PIECE_BYTES = 1 << 20
 
 
 class Refusal(RuntimeUnavailable):
@@ -157,6 +158,29 @@ class Engine:
         except json.JSONDecodeError as exc:
             raise RuntimeUnavailable(f"what answers is not a Docker engine: {exc}") from exc
 
+    @asynccontextmanager
+    async def helper(self, config: Mapping[str, Any]) -> AsyncIterator[str]:
+        """Yield the id of a new container that is never started, and remove it afterwards. Raises as `call` does.
+
+        Also for a caller that is cancelled while the engine makes it, as the engine makes it all the same.
+        """
+        making = asyncio.ensure_future(self._make(config))
+        try:
+            yield await asyncio.shield(making)
+        finally:
+            await asyncio.shield(self._remove_made(making))
+
+    async def _make(self, config: Mapping[str, Any]) -> str:
+        async with self.call() as docker:
+            return str((await docker.containers.create(config)).id)
+
+    async def _remove_made(self, making: "asyncio.Future[str]") -> None:
+        try:
+            made = await making
+        except RuntimeUnavailable:
+            return  # The caller has got the same.
+        await self.remove_container(made)
+
     async def remove_container(self, name: str) -> None:
         """Remove a container with its anonymous volumes, killing it where it runs; return once it is gone."""
         try:
@@ -179,6 +203,30 @@ class Engine:
         async with aclosing(self.stream("PUT", path, params=params, data=data)) as answers:
             async for _ in answers:
                 pass
+
+    async def read(self, path: str, *, params: Mapping[str, str]) -> bytes:
+        """Return the whole answer to a GET. Raises as `call` does."""
+        async with self.call() as docker:
+            url = f"{docker.docker_host}/{docker.api_version}/{path}"
+            async with docker.session.get(url, params=params) as response:
+                content: bytes = await response.read()
+                if response.status >= 400:
+                    raise aiodocker.DockerError(response.status, _message(content))
+        return content
+
+    async def chunks(self, path: str) -> AsyncGenerator[bytes, None]:
+        """Yield the answer to a GET in pieces, for which the engine may take as long as it needs.
+
+        Raises as `call` does. Closing it ends the request.
+        """
+        async with self.call(patience=None) as docker:
+            url = f"{docker.docker_host}/{docker.api_version}/{path}"
+            endless = aiohttp.ClientTimeout(total=None, sock_connect=self._patience, sock_read=self._patience)
+            async with docker.session.get(url, timeout=endless) as response:
+                if response.status >= 400:
+                    raise aiodocker.DockerError(response.status, _message(await response.read()))
+                async for piece in response.content.iter_chunked(_PIECE_BYTES):
+                    yield piece
 
     async def stream(
         self,

@@ -9,12 +9,14 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from ci_common.errors import ImageInvalid, ImageNotFound, RuntimeUnavailable
-from ci_common.spec import ImageReference
+from ci_common.attempts.outcomes import UsedImage
+from ci_common.runtime_faults import ImageInvalid, ImageNotFound, RuntimeUnavailable
+from ci_common.spec_parts.values import ImageReference
 from ci_common.times import uptime
 from ci_controller.runtime.docker.certificates import SYSTEM_BUNDLE
-from ci_controller.runtime.docker.containers import BASE, helper_config
+from ci_controller.runtime.docker.containers import BASE, SETUP, helper_config
 from ci_controller.runtime.docker.engine import Absent, Engine, Traits
+from ci_controller.runtime.docker.readiness import check_of_image
 
 LATELY_SECONDS = 1.0
 """How long what the engine said of a name is good enough for jobs that start at the same time."""
@@ -38,8 +40,24 @@ class ImageFacts:
     runs_as_root: bool
     has_shell: bool
     has_certificates: bool
+    health: tuple[str, ...] = ()
+    """The command that finds out whether a service of this image is ready; empty if the image names none."""
     hidden: tuple[str, ...] = ()
     """The paths in the run directory that volumes of the image would hide."""
+    has_volumes: bool = False
+    """Whether some of what a container writes is not in an image that is made of it."""
+    size: int = 0
+    """The bytes of all its layers."""
+    digests: tuple[str, ...] = ()
+    """What registries have it by, as in `name@sha256:…`."""
+
+    def used_as(self, image: str) -> UsedImage:
+        """Return what is recorded of an attempt that names it `image`."""
+        repository = image.partition("@")[0]
+        head, slash, tail = repository.rpartition("/")
+        name = f"{head}{slash}{tail.partition(':')[0]}"
+        fitting = [digest for digest in self.digests if digest.rpartition("@")[0].endswith(name)]
+        return UsedImage(self.identity, next(iter(fitting or self.digests), None))
 
 
 def hidden_by(volumes: Iterable[str]) -> tuple[str, ...]:
@@ -66,8 +84,20 @@ class Images:
         """Return whether the engine has the image; it is asked each time."""
         try:
             check_reference(image)
-            await self._inspect(image, lately=False)
+            inspected = await self._inspect(image, lately=False)
         except (Absent, ImageInvalid):
+            return False
+        # Prepared environments belong to one project each, so no job may name one as its image.
+        return SETUP not in ((inspected.get("Config") or {}).get("Labels") or {})
+
+    async def has_prepared(self, reference: str, image: str, traits: Traits) -> bool:
+        """Return whether the engine has the prepared environment, which was made from `image`, and note its facts."""
+        try:
+            identity: str = (await self._inspect(reference, lately=False))["Id"]
+            if identity not in self._facts:
+                base = await self.facts(image, traits, lately=True)
+                self._facts[identity] = replace(base, identity=identity)
+        except (Absent, ImageNotFound):
             return False
         return True
 
@@ -106,7 +136,15 @@ class Images:
                 config = inspected.get("Config") or {}
                 user = (config.get("User") or "root").partition(":")[0]
                 facts = await self._probe(identity, user in ("root", "0"), traits)
-                self._facts[identity] = replace(facts, hidden=hidden_by(config.get("Volumes") or ()))
+                volumes = config.get("Volumes") or ()
+                self._facts[identity] = replace(
+                    facts,
+                    health=check_of_image(config),
+                    hidden=hidden_by(volumes),
+                    has_volumes=bool(volumes),
+                    size=inspected.get("Size", 0),
+                    digests=tuple(inspected.get("RepoDigests") or ()),
+                )
         return self._facts[identity]
 
     async def _probe(self, identity: str, runs_as_root: bool, traits: Traits) -> ImageFacts:
@@ -114,19 +152,14 @@ class Images:
 
         An image without a shell could not be told later: the init process starts, and ends with 127 like many a job.
         """
-        async with self._engine.call() as docker:
-            probe = await docker.containers.create(
-                helper_config(identity, self._installation_id, ["/bin/sh"], [], traits)
-            )
-        try:
+        config = helper_config(identity, self._installation_id, ["/bin/sh"], [], traits)
+        async with self._engine.helper(config) as probe:
             return ImageFacts(
                 identity=identity,
                 runs_as_root=runs_as_root,
-                has_shell=await self._has_file(probe.id, "/bin/sh"),
-                has_certificates=await self._has_file(probe.id, SYSTEM_BUNDLE),
+                has_shell=await self._has_file(probe, "/bin/sh"),
+                has_certificates=await self._has_file(probe, SYSTEM_BUNDLE),
             )
-        finally:
-            await self._engine.remove_container(probe.id)
 
     async def _has_file(self, container: str, path: str) -> bool:
         try:

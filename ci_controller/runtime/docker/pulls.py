@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ci_common.errors import ImageFault, ImageInvalid, ImageNotFound, ImagePullFailed
+from ci_common.runtime_faults import ImageFault, ImageInvalid, ImageNotFound, ImagePullFailed
 from ci_controller.runtime.docker.engine import Engine, Refusal
 from ci_controller.runtime.docker.images import check_reference
 from ci_controller.runtime.protocol import Progress

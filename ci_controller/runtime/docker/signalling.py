@@ -3,7 +3,7 @@
 import logging
 
 from ci_common.run_directory.layout import RunDirectory
-from ci_controller.run_directory.preparation import mark_stopping, send_stop
+from ci_controller.run_directory.preparation import send_stop
 from ci_controller.runtime.docker.engine import Engine, Refusal
 
 log = logging.getLogger(__name__)
@@ -11,13 +11,12 @@ log = logging.getLogger(__name__)
 _TO_ALL = ["/bin/sh", "-c", "kill -TERM -1"]
 
 
-async def signal_stop(engine: Engine, name: str, run: RunDirectory) -> None:
+async def terminate(engine: Engine, name: str, run: RunDirectory) -> None:
     """Have the job of container `name` told to stop, by what waits for that in there or, if it has gone, by the engine.
 
     Raises RuntimeUnavailable.
     """
-    mark_stopping(run)
-    if not run.is_started() or send_stop(run):
+    if send_stop(run):
         return
     try:
         async with engine.call() as docker:

@@ -7,6 +7,7 @@
     lock                       there from the record's creation; held by the supervisor as long as it lives
     supervisor                 its identity, written before anything of the job runs
     script                     the identity of the job's first process, which leads its process group
+    usage                      what the job used, written before `exit`
     exit                       how that ended: an exit status, written once nothing of the job is left
     output                     what supervisor and script have to say outside of the job's log
 """
@@ -22,10 +23,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ci_common.errors import RuntimeUnavailable
-from ci_common.system.processes import ProcessIdentity
-from ci_controller.policy.verdicts import WorkloadPhase
+from ci_common.attempts.outcomes import ResourceUse, Sample
+from ci_common.run_directory.layout import DataDirectory
+from ci_common.runtime_faults import RuntimeUnavailable
+from ci_common.system.processes import ProcessIdentity, members_of_group, start_time_of
+from ci_common.system.trees import delete_tree
+from ci_controller.policy import WorkloadPhase
+from ci_controller.runtime.process.usage import final_use, measured
 from ci_controller.runtime.protocol import EngineStatus
+
+SETUP_RECORD = ".setup-"
+"""What the names of records of setups that run apart from their jobs begin with: no job has them."""
+_KILLS = 50
+"""How often to kill the members of a group, which may fork in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +78,15 @@ class ProcessRecord:
             return EngineStatus(WorkloadPhase.EXITED, exit_code=int(code) if code else None)
         return EngineStatus(WorkloadPhase.RUNNING)
 
+    def sample(self) -> Sample | None:
+        """Return what the processes use that run; None if that cannot be seen from here."""
+        supervisor = self._identity("supervisor")
+        return measured(supervisor.pid) if supervisor is not None and supervisor.is_alive() else None
+
+    def final_use(self) -> ResourceUse | None:
+        """Return what the job used in all, once it has ended; None if its supervisor could not tell."""
+        return final_use(self._read("usage"))
+
     def send(self, number: signal.Signals) -> None:
         """Send the job SIGTERM, or SIGKILL to all of it. Does nothing where it does not run.
 
@@ -82,6 +101,22 @@ class ProcessRecord:
             _send(supervisor, signal.SIGTERM if number == signal.SIGTERM else signal.SIGUSR1)
         elif script is not None and script.is_alive():
             _send(script, number, group=True)
+
+    def kill_left(self) -> None:
+        """Kill what is left of the group of a script that has ended, which a supervisor that was killed did not.
+
+        Processes that the job has put into other groups are not found.
+        """
+        supervisor, script = self._identity("supervisor"), self._identity("script")
+        if supervisor is None or script is None or not script.is_here() or self._read("exit") is not None:
+            return
+        if supervisor.is_alive() or start_time_of(script.pid) is not None:
+            return  # A process that has got its pid since shows that the group is empty.
+        for _ in range(_KILLS):
+            if not (members := members_of_group(script.pid)):
+                return
+            for member in members:
+                _send(member, signal.SIGKILL)
 
     @contextmanager
     def locked(self) -> Iterator[bool]:
@@ -122,6 +157,18 @@ class ProcessRecord:
                 return (self.path / name).read_text()
             except FileNotFoundError:
                 return None
+
+
+def forget_copied_records(data: DataDirectory) -> None:
+    """Delete the records that came with a copy of another data directory: what they name is not ours to signal.
+
+    A supervisor holds the lock of its own record, wherever that was moved to, and never that of a copy.
+    """
+    with unreadable_is_unavailable():
+        entries = list(os.scandir(data.processes)) if data.processes.is_dir() else []
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False) and not ProcessRecord(Path(entry.path)).is_kept():
+                delete_tree(Path(entry.path))
 
 
 @contextmanager

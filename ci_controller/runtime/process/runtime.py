@@ -6,34 +6,43 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
 import ci_common
-from ci_common.errors import RuntimeUnavailable, StartFault
+from ci_common.attempts.outcomes import ResourceUse, Sample
+from ci_common.environments import Comparison
+from ci_common.jobs import new_job_id
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
+from ci_common.runtime_faults import ImageNotFound, RuntimeUnavailable, StartFault
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
 from ci_common.system.process_tuning import soft_limit_at_start
-from ci_common.system.trees import delete_tree
+from ci_common.system.tasks import in_thread
+from ci_common.system.trees import Folder, delete_tree
 from ci_common.system.watch import FileWatcher, Watched
-from ci_controller.policy.verdicts import WorkloadPhase
-from ci_controller.run_directory.preparation import mark_stopping
+from ci_common.times import uptime
+from ci_controller.policy import WorkloadPhase
+from ci_controller.run_directory.preparation import mark_stopping, write_setup_script
+from ci_controller.runtime.comparing.process import compare_directories
+from ci_controller.runtime.enforcement import KERNEL_LIMITS, check_enforceable, check_services
 from ci_controller.runtime.process import supervisor
-from ci_controller.runtime.process.environment import job_environment, python_setup
-from ci_controller.runtime.process.record import ProcessRecord, unreadable_is_unavailable
+from ci_controller.runtime.process.environments import EnvironmentTrees
+from ci_controller.runtime.process.record import SETUP_RECORD, ProcessRecord, unreadable_is_unavailable
+from ci_controller.runtime.process.surroundings import basis, environment_setup, job_environment
 from ci_controller.runtime.protocol import (
-    KERNEL_LIMITS,
     EngineStatus,
     ListedWorkload,
+    PreparedEnvironment,
     Progress,
     Surroundings,
     WorkloadKey,
     WorkloadSpec,
-    check_enforceable,
 )
+from ci_controller.runtime.setups import check_ended, check_running, downloading
 
 KILL_SECONDS = 30.0
 """How long killed processes may take to be gone."""
@@ -41,19 +50,10 @@ TAKE_OVER_SECONDS = 10.0
 """How long a supervisor that has the lock may take to put its identity on record."""
 _EVENT_SECONDS = 60.0
 _REMOVED = ".removed-"
+_LOOK_SECONDS = 0.1
 _LIBRARY_PATHS = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
-
-
-def forget_copied_records(data: DataDirectory) -> None:
-    """Delete the records that came with a copy of another data directory: what they name is not ours to signal.
-
-    A supervisor holds the lock of its own record, wherever that was moved to, and never that of a copy.
-    """
-    with unreadable_is_unavailable():
-        entries = list(os.scandir(data.processes)) if data.processes.is_dir() else []
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False) and not ProcessRecord(Path(entry.path)).is_kept():
-                delete_tree(Path(entry.path))
+_STAND_BACK = b'renice -n 3 -p "$$" >/dev/null 2>&1\n'
+"""A setup apart from its job gets half of the processor time that a job gets where there is not enough for both."""
 
 
 class ProcessRuntime:
@@ -75,6 +75,8 @@ class ProcessRuntime:
         self._directory = self._data.processes
         self._spawner = ThreadPoolExecutor(thread_name_prefix="spawn")
         self._removals = count()
+        self._trees = EnvironmentTrees(self._data)
+        self._making = set[str]()
 
     async def open(self) -> None:
         if not sys.executable:
@@ -88,9 +90,9 @@ class ProcessRuntime:
 
     async def begin_term(self) -> None:
         with unreadable_is_unavailable():
-            removed = [Path(entry.path) for entry in os.scandir(self._directory) if entry.name.startswith(_REMOVED)]
-        for path in removed:
-            await self._delete(ProcessRecord(path))
+            names = [name for name in os.listdir(self._directory) if name.startswith((_REMOVED, SETUP_RECORD))]
+        for name in names:
+            await self._delete(ProcessRecord(self._directory / name))
 
     async def close(self) -> None:
         self._spawner.shutdown(wait=False)
@@ -104,34 +106,115 @@ class ProcessRuntime:
     async def profile_of(self, plan: ExecutionPlan, *, lately: bool = True) -> None:
         """None: a process starts at once, and knows its run directory by its path."""
 
+    async def basis_of(self, plan: ExecutionPlan) -> str:
+        return await in_thread(basis, plan, self._job_environment(), self._data.trees)
+
+    async def make_environment(
+        self,
+        key: str,  # noqa: ARG002
+        plan: ExecutionPlan,
+        directory: Path,
+        downloads: Path,
+    ) -> PreparedEnvironment:
+        name, run = new_job_id(), RunDirectory(directory.absolute())
+        place, record = self._trees.place(name), ProcessRecord(self._directory / f"{SETUP_RECORD}{name}")
+        environment = self._job_environment()
+        setup = environment_setup(place, plan, environment)
+        script = write_setup_script(
+            plan, base=str(run.path), environment=environment | downloading(str(downloads.absolute())), setup=setup
+        )
+        self._making.add(name)
+        try:
+            try:
+                await in_thread(_write_setup, run, script, place, downloads)
+                record.create()
+                seconds = await self._run_setup(record, plan, run)
+            finally:
+                await asyncio.shield(self._remove_record(record))
+            size = await in_thread(self._trees.keep, name)
+            await in_thread(self._trees.make_spare, name)
+        except BaseException:
+            await asyncio.shield(in_thread(self._trees.remove, name))
+            raise
+        finally:
+            self._making.discard(name)
+        return PreparedEnvironment(name, size, seconds)
+
+    async def _run_setup(self, record: ProcessRecord, plan: ExecutionPlan, run: RunDirectory) -> float:
+        """Run a setup, and return how many seconds it took. Raises SetupFailed."""
+        began = uptime()
+        await self._start(record, run)
+        while (status := record.look()).phase is WorkloadPhase.RUNNING:
+            check_running(plan, run.log, began)
+            await asyncio.sleep(_LOOK_SECONDS)
+        check_ended(status.exit_code, plan, run.path)
+        return uptime() - began
+
+    def downloading_into(self, downloads: Path) -> Mapping[str, str]:
+        return downloading(str(downloads.absolute()))
+
+    async def compare_environment(self, reference: str, key: WorkloadKey, run: RunDirectory) -> Comparison:  # noqa: ARG002
+        if not self._trees.has(reference):
+            raise ImageNotFound("the prepared environment has been removed")
+        tree, made = self._trees.place(reference), run.environment.absolute()
+        return await compare_directories(tree, tree, made, made)
+
+    async def has_environment(self, reference: str, plan: ExecutionPlan) -> bool:  # noqa: ARG002
+        return self._trees.has(reference)
+
+    async def list_environments(self) -> set[str]:
+        return await in_thread(self._trees.names) - self._making
+
+    async def remove_environment(self, reference: str) -> None:
+        await in_thread(self._trees.remove, reference)
+
     def describe(self, plan: ExecutionPlan, run: RunDirectory) -> Surroundings:
+        environment = self._job_environment()
+        if any(cache.is_in_home for cache in plan.caches):
+            # Other jobs, and people, use the machine's own home at the same time.
+            environment["HOME"] = str(run.home.absolute())
+        setup = environment_setup(run.environment.absolute(), plan, environment)
+        return Surroundings(run.path.absolute(), environment, setup)
+
+    def _job_environment(self) -> dict[str, str]:
         names = [name.strip() for name in self._settings.pass_env.split(",")]
-        environment = job_environment(os.environ, ca_bundle=self._settings.ca_bundle, pass_env=names)
-        return Surroundings(run.path.absolute(), environment, python_setup(run, plan, environment))
+        return job_environment(os.environ, ca_bundle=self._settings.ca_bundle, pass_env=names)
 
     async def create(self, spec: WorkloadSpec) -> None:
         check_enforceable(
             spec.plan.limits, KERNEL_LIMITS, self._settings, why="jobs run without a container engine here"
         )
+        check_services(spec.plan, self._settings, why="jobs run without a container engine here")
+        if spec.environment is not None:
+            await in_thread(self._trees.give, spec.environment, spec.run)
+            asyncio.get_running_loop().run_in_executor(self._spawner, self._trees.make_spare, spec.environment)
+        elif spec.plan.setup is not None:
+            with unreadable_is_unavailable():
+                spec.run.environment.mkdir(exist_ok=True)
+                if spec.is_apart and spec.downloads is not None:
+                    _keep_downloads(spec.downloads)
         self._record(spec.key).create()
 
     async def start(self, key: WorkloadKey) -> None:
-        if (await self.look(key)).phase is not WorkloadPhase.CREATED:
+        await self._start(self._record(key), self._data.run(key.job_id, key.attempt))
+
+    async def _start(self, record: ProcessRecord, run: RunDirectory) -> None:
+        if record.look().phase is not WorkloadPhase.CREATED:
             return
         loop = asyncio.get_running_loop()
-        result = await loop.run_in_executor(self._spawner, self._spawn, key)
+        result = await loop.run_in_executor(self._spawner, self._spawn, record, run)
         if result.returncode == supervisor.BUSY:
             # Another one, of a controller that died just now, has the lock and is about to take charge.
-            if not await self._leaves(key, WorkloadPhase.CREATED, TAKE_OVER_SECONDS):
+            if not await self._leaves(record, WorkloadPhase.CREATED, TAKE_OVER_SECONDS):
                 raise StartFault("a supervisor holds the workload's lock and does not take charge of it")
-        elif result.returncode != 0 and (await self.look(key)).phase is WorkloadPhase.CREATED:
+        elif result.returncode != 0 and record.look().phase is WorkloadPhase.CREATED:
             raise StartFault(f"the job's supervisor could not start: {result.stderr.decode(errors='replace').strip()}")
 
-    def _spawn(self, key: WorkloadKey) -> "subprocess.CompletedProcess[bytes]":
+    @staticmethod
+    def _spawn(record: ProcessRecord, run: RunDirectory) -> "subprocess.CompletedProcess[bytes]":
         root = Path(ci_common.__file__).parents[1]
-        run = self._data.run(key.job_id, key.attempt)
         program = [sys.executable, "-I", "-S", supervisor.__file__]
-        program += [str(root), str(self._record(key).path), str(run.path), str(soft_limit_at_start)]
+        program += [str(root), str(record.path), str(run.path), str(soft_limit_at_start)]
         try:
             return subprocess.run(  # noqa: S603
                 program,
@@ -155,20 +238,22 @@ class ProcessRuntime:
         if (await self.look(key)).phase is not WorkloadPhase.RUNNING:
             return
         mark_stopping(run or self._data.run(key.job_id, key.attempt))
-        self._record(key).send(signal.SIGTERM)
-        if not await self._leaves(key, WorkloadPhase.RUNNING, grace):
+        if grace > 0:
+            self._record(key).send(signal.SIGTERM)
+        if grace <= 0 or not await self._leaves(self._record(key), WorkloadPhase.RUNNING, grace):
             await self._kill(key)
 
     async def _kill(self, key: WorkloadKey) -> None:
         self._record(key).send(signal.SIGKILL)
-        if not await self._leaves(key, WorkloadPhase.RUNNING, KILL_SECONDS):
+        if not await self._leaves(self._record(key), WorkloadPhase.RUNNING, KILL_SECONDS):
             raise RuntimeUnavailable(f"processes of job {key.job_id} do not end, although they were killed")
 
-    async def _leaves(self, key: WorkloadKey, phase: WorkloadPhase, timeout: float) -> bool:
+    @staticmethod
+    async def _leaves(record: ProcessRecord, phase: WorkloadPhase, timeout: float) -> bool:
         """Wait until the workload is in another phase; return whether it is within `timeout` seconds."""
         deadline = asyncio.get_running_loop().time() + timeout
         pause = 0.001
-        while (await self.look(key)).phase is phase:
+        while record.look().phase is phase:
             left = deadline - asyncio.get_running_loop().time()
             if left <= 0:
                 return False
@@ -182,6 +267,7 @@ class ProcessRuntime:
             return
         if phase is WorkloadPhase.RUNNING:
             await self._kill(key)
+        await asyncio.to_thread(self._record(key).kill_left)
         await self._remove_record(self._record(key))
 
     async def _remove_record(self, record: ProcessRecord) -> None:
@@ -234,8 +320,49 @@ class ProcessRuntime:
         keys = [each.key for each in await self.list_workloads()]
         return {key for key in keys if (await self.look(key)).phase is WorkloadPhase.EXITED}
 
+    async def sample(self, key: WorkloadKey) -> Sample | None:
+        return await in_thread(self._record(key).sample)
+
+    async def final_use(self, key: WorkloadKey) -> ResourceUse | None:
+        return self._record(key).final_use()
+
+    async def image_of(self, key: WorkloadKey) -> None:
+        """None: there are no images here."""
+
+    async def await_services(self, key: WorkloadKey, plan: ExecutionPlan) -> None:
+        """Do nothing: there are no services here."""
+
+    async def failed_service(self, key: WorkloadKey) -> None:
+        """None: no service can fail here."""
+
+    async def has_services(self, key: WorkloadKey) -> bool:  # noqa: ARG002
+        return False
+
+    async def service_logs(self, key: WorkloadKey, names: Collection[str]) -> Mapping[str, bytes]:  # noqa: ARG002
+        return {}
+
     async def delete_tree(self, path: Path) -> None:
+        run = RunDirectory(path.absolute().parent)
+        if path.absolute() == run.environment and run.path.parent.parent == self._data.jobs:
+            with suppress(OSError):  # Thousands of files, for which no job and no command is to wait.
+                await in_thread(self._trees.discard, path)
+                return
         await asyncio.to_thread(delete_tree, path)
 
     def _record(self, key: WorkloadKey) -> ProcessRecord:
         return ProcessRecord(self._directory / f"{key.job_id}.{key.attempt}")
+
+
+def _write_setup(run: RunDirectory, script: bytes, place: Path, downloads: Path) -> None:
+    place.mkdir(mode=0o700, parents=True)
+    _keep_downloads(downloads)
+    with Folder.opened(run.path) as folder:
+        folder.make_folder(run.workspace.name)
+        folder.make_file(run.log.name)
+        folder.write(run.script.name, _STAND_BACK + script)
+
+
+def _keep_downloads(downloads: Path) -> None:
+    """Make the directory, or note that it is used."""
+    downloads.mkdir(parents=True, exist_ok=True)
+    os.utime(downloads)

@@ -67,6 +67,7 @@ def _keep(run: str, ready: int) -> None:
     os.close(ready)
     status, on_request = _wait(script)
     _kill_the_rest(script)
+    _write_use()
     code = os.waitstatus_to_exitcode(status)
     if code < 0 and not on_request:
         from ci_controller.runtime.process.killed_script import write_end
@@ -74,6 +75,18 @@ def _keep(run: str, ready: int) -> None:
         write_end(run, -code)
     _write("exit", f"{code if code >= 0 else 128 - code}\n")
     os.close(os.open("../ended", os.O_WRONLY | os.O_CREAT, 0o600))  # Wakes those that watch the directory of records.
+
+
+def _write_use() -> None:
+    """Note what all that has ended has used: the memory is that of the largest process."""
+    use = resource.getrusage(resource.RUSAGE_CHILDREN)
+    memory = use.ru_maxrss * (1024 if sys.platform == "linux" else 1)
+    seconds = use.ru_utime + use.ru_stime
+    _write(
+        "usage",
+        f'{{"peak_memory": {memory}, "cpu_seconds": {seconds:.6f}, '
+        f'"read_bytes": {use.ru_inblock * 512}, "written_bytes": {use.ru_oublock * 512}}}\n',
+    )
 
 
 def _begin(run: str) -> int:

@@ -1,22 +1,24 @@
-"""The queue: who starts now, who waits and why. Jobs start in the queue's order as far as their images are there."""
+"""The queue: which job starts now, and why the others wait. Jobs start in its order where their images are there."""
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ci_common.errors import CiError, DiskLow, ImageFault, RuntimeUnavailable, StaleWrite
-from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, StartWay, State
+from ci_common.attempts.parts import JobEnvironment, StartWay
+from ci_common.errors import CiError, DiskLow, StaleWrite
+from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, State
+from ci_common.parsing.text import shown_size
+from ci_common.runtime_faults import ImageFault, RuntimeUnavailable
 from ci_common.settings import Settings
 from ci_common.system.disk import Disk
 from ci_controller.execution.protocol import Execution
+from ci_controller.images import Images
 from ci_controller.job_writer import JobWriter
 from ci_controller.plan import Complete, MarkStarting, plan, retry_of
-from ci_controller.policy.limits import limits_of
-from ci_controller.policy.verdicts import Observation, Verdict, WorkloadPhase
+from ci_controller.policy import Observation, Verdict, WorkloadPhase, limits_of
 from ci_controller.runtime.protocol import WorkloadKey
-from ci_controller.scheduling.images import Images
 from ci_controller.supervision.completion import complete
 from ci_controller.supervision.supervisors import Failures
 
@@ -45,6 +47,8 @@ class Scheduler:
     """Returns the execution that a queued job would get."""
     disk: Disk
     failures: Failures = field(default_factory=Failures)
+    environment_of: Callable[[Job], Awaitable[JobEnvironment | Reason | None]] | None = None
+    """Returns the prepared environment of a job that is to start, why it waits for one, or None if it has none."""
 
     async def turn(self, queued: list[Job], active: int) -> list[Job]:
         """Take the next step of every job in `queued`, which is in starting order; return those that left the queue.
@@ -68,7 +72,7 @@ class Scheduler:
         after = await asyncio.gather(*(self._carry_out(job, decided[job.id]) for job in changed))
         left = [job for job in after if job.state is not State.QUEUED]
         gone = {job.id for job in left}
-        self.images.forget_all_but({job.image for job in queued if job.image is not None and job.id not in gone})
+        self.images.forget_all_but({image for job in queued if job.id not in gone for image in images_of(job)})
         return left
 
     @property
@@ -82,9 +86,9 @@ class Scheduler:
         except (CiError, OSError):
             raise
         except Exception:
-            return self.failures.note(WorkloadKey(job.id, job.attempt))
+            return self.failures.note(WorkloadKey.of(job))
         if isinstance(decision, dict) and "state" in decision:
-            self.failures.forget(WorkloadKey(job.id, job.attempt))
+            self.failures.forget(WorkloadKey.of(job))
         return decision
 
     async def _decide(self, job: Job, *, slot_is_free: bool) -> Decision:
@@ -103,6 +107,9 @@ class Scheduler:
             reason = await self._why_it_waits(job, slot_is_free=slot_is_free)
         except ImageFault as fault:
             return Verdict(Conclusion.ERRORED, Reason(fault.reason_code, str(fault)))
+        environment = None if reason is not None else await self._environment(job)
+        if isinstance(environment, Reason):
+            reason, environment = environment, None
         if reason is not None:
             return {"reason": reason} if reason != job.reason else None
         runtime = self.execution_of(job).runtime_name
@@ -113,6 +120,7 @@ class Scheduler:
             "reason": starting,
             "runtime": runtime,
             "start_way": _expected_way(job),
+            "environment": environment,
             "not_before": None,
         }
 
@@ -123,16 +131,25 @@ class Scheduler:
                 self.disk.check(share=HELD_BELOW)
             except DiskLow as exc:
                 # Without a number that changes from turn to turn: each would be a write for each queued job.
-                message = f"the disk under {exc.path} has less than {exc.floor} bytes free"
+                message = f"the disk under {exc.path} has less than {shown_size(exc.floor)} free"
                 return Reason(ReasonCode.WAITING_FOR_DISK, message)
             try:
-                if not await self.images.is_ready(job.image):
-                    return self.images.reason(job.image)
+                for image in images_of(job):
+                    if not await self.images.is_ready(image):
+                        return self.images.reason(image)
             except RuntimeUnavailable as exc:
                 return Reason(ReasonCode.ENGINE_UNAVAILABLE, f"the engine does not answer: {exc}")
         if not slot_is_free:
             return self._no_slot
         return None
+
+    async def _environment(self, job: Job) -> JobEnvironment | Reason | None:
+        if self.environment_of is None:
+            return None
+        try:
+            return await self.environment_of(job)
+        except RuntimeUnavailable as exc:
+            return Reason(ReasonCode.ENGINE_UNAVAILABLE, f"the engine does not answer: {exc}")
 
     async def _carry_out(self, job: Job, decision: Verdict | dict[str, Any]) -> Job:
         """Return the job as it is then; where its row has changed since, that change brings another turn."""
@@ -149,6 +166,14 @@ class Scheduler:
         except Exception:
             log.exception("job %s: the scheduler failed to write what becomes of it", job.id)
             return job
+
+
+def images_of(job: Job) -> list[str]:
+    """Return the images that the job needs: its own, and those of its services."""
+    services = (job.plan or {}).get("services")
+    described = services.values() if isinstance(services, dict) else ()
+    images = (job.image, *(service.get("image") for service in described if isinstance(service, dict)))
+    return [image for image in images if isinstance(image, str)]  # A plan that is not valid fails elsewhere.
 
 
 def _expected_way(job: Job) -> StartWay | None:

@@ -1,17 +1,141 @@
-"""What is observed of a job, and how a job ended of which that was observed. Pure."""
+"""What a job must keep to, what is observed of it, and how it ended according to that. Pure."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Self
 
-from ci_common.jobs import STOP_CONCLUSIONS, Conclusion, Job, Reason, ReasonCode, StartWay
+from ci_common.attempts.parts import StartWay
+from ci_common.jobs import STOP_CONCLUSIONS, Conclusion, Job, Reason, ReasonCode
 from ci_common.run_directory.layout import ExitRecord
-from ci_controller.policy.limits import NO_LIMITS, NOTHING_USED, JobLimits, Usage
+from ci_common.spec import ExecutionPlan
 
 _LAST_OWN_CODE = 128
 """Higher exit codes are those of processes that a signal has ended."""
 SIGKILLED = 137
 """The exit code that a shell reports for a process that was killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How much a job uses, as last seen."""
+
+    log_bytes: int = 0
+    last_output: datetime | None = None
+    """When its log last grew, or its code began; None while that is unknown, by the clock where the log is."""
+    workspace_bytes: int | None = None
+    """As last measured; None if it was not."""
+    first_output: float | None = None
+    """The uptime in seconds, on this machine, at which the log was first seen to have bytes; None if it was not."""
+    disk_bytes: int | None = None
+    """What all files of the attempt take on their disk; None unless that was asked for."""
+
+
+NOTHING_USED = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class JobLimits:
+    """What a job must keep to, in seconds and bytes; None is no limit."""
+
+    timeout: float | None = None
+    no_output_timeout: float | None = None
+    log: int | None = None
+    workspace: int | None = None
+    memory: int | None = None
+    pids: int | None = None
+    cpus: float | None = None
+
+    @classmethod
+    def of(cls, plan: ExecutionPlan) -> Self:
+        """Return the limits that a plan sets."""
+        return cls(
+            timeout=plan.timeout,
+            no_output_timeout=plan.no_output_timeout,
+            log=plan.limits.log,
+            workspace=plan.limits.workspace,
+            memory=plan.limits.memory,
+            pids=plan.limits.pids,
+            cpus=plan.limits.cpus,
+        )
+
+    def exceeded(self, usage: Usage, begun: datetime | None, now: datetime) -> ReasonCode | None:
+        """Return why a job that began at `begun` is to be stopped, or None. Of two times, the one that came first."""
+        if self.log is not None and usage.log_bytes > self.log:
+            return ReasonCode.LOG_LIMIT
+        if self.workspace is not None and (usage.workspace_bytes or 0) > self.workspace:
+            return ReasonCode.WORKSPACE_LIMIT
+        due = self._due(usage, begun)
+        return due[1] if due is not None and due[0] <= now else None
+
+    def due(self, usage: Usage, begun: datetime | None) -> datetime | None:
+        """Return when the job will have run, or been silent, for too long if nothing changes; None is never."""
+        due = self._due(usage, begun)
+        return None if due is None else due[0]
+
+    def _due(self, usage: Usage, begun: datetime | None) -> tuple[datetime, ReasonCode] | None:
+        moments = []
+        if begun is not None and self.timeout is not None:
+            moments.append((_later(begun, self.timeout), ReasonCode.DEADLINE_EXCEEDED))
+        if usage.last_output is not None and self.no_output_timeout is not None:
+            silent_since = max(usage.last_output, begun or usage.last_output)
+            moments.append((_later(silent_since, self.no_output_timeout), ReasonCode.NO_OUTPUT))
+        return min(moments, default=None)
+
+    def why_stopped(self, code: ReasonCode, usage: Usage, ended: ExitRecord | None) -> str:
+        """Return the message for a job that was stopped for `code`; `usage` is that at its end."""
+        match code:
+            case ReasonCode.DEADLINE_EXCEEDED:
+                return f"stopped because it ran for longer than {_seconds(self.timeout)}{self._throttling(ended)}"
+            case ReasonCode.NO_OUTPUT:
+                return f"stopped because it wrote nothing into its log for {_seconds(self.no_output_timeout)}"
+            case ReasonCode.LOG_LIMIT:
+                return (
+                    f"stopped because its log grew over limits.log, {self.log} bytes; "
+                    f"all that it wrote until its end is kept, {usage.log_bytes} bytes"
+                )
+            case ReasonCode.WORKSPACE_LIMIT:
+                measured = "" if usage.workspace_bytes is None else f"; it had at least {usage.workspace_bytes} bytes"
+                return f"stopped because its workspace grew over limits.workspace, {self.workspace} bytes{measured}"
+            case ReasonCode.SERVICE_FAILED:
+                return "stopped because a service did not run any more"
+        return "cancelled on request"
+
+    def _throttling(self, ended: ExitRecord | None) -> str:
+        if self.cpus is None or ended is None or not ended.throttled_percent:
+            return ""
+        return f"; limits.cpus, {self.cpus:g}, held it back in {ended.throttled_percent} % of the scheduling periods"
+
+    def why_killed(self) -> str:
+        """Return why the kernel killed a process of the job for want of memory."""
+        if self.memory is None:
+            return "the machine had no memory left for a process of the job"
+        return f"a process of the job was killed because it needed more than limits.memory, {self.memory} bytes"
+
+    def why_refused(self) -> str:
+        """Return why a process of the job could not be started."""
+        if self.pids is None:
+            return "the engine allowed no further process"
+        return f"limits.pids, {self.pids}, allowed no further process"
+
+
+NO_LIMITS = JobLimits()
+
+
+def limits_of(job: Job) -> JobLimits:
+    """Return the limits of `job`; none for one without a plan. Raises ValidationError for an invalid plan."""
+    return NO_LIMITS if job.plan is None else JobLimits.of(ExecutionPlan.model_validate(job.plan))
+
+
+def _seconds(limit: float | None) -> str:
+    return "its limit" if limit is None else f"{limit:g} s"
+
+
+def _later(instant: datetime, seconds: float) -> datetime:
+    try:
+        return instant + timedelta(seconds=seconds)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=instant.tzinfo)
 
 
 class WorkloadPhase(StrEnum):
@@ -61,6 +185,10 @@ class Observation:
     """When the job will end by itself, where that is known (computed types)."""
     log_damage: str | None = None
     """What the job has done to its log or to the record of its steps; None if nothing shows that."""
+    awaited_services: tuple[str, ...] = ()
+    """The services of the job if it must not begin because they are not ready yet."""
+    service_fault: Reason | None = None
+    """Why the job cannot be started, or cannot go on: a service has ended, or was not ready in time."""
     cleaned: bool = True
     """Whether nothing but the log is left of a completed attempt's files."""
     booting_since: datetime | None = None
@@ -99,6 +227,8 @@ def judge(job: Job, seen: Observation, limits: JobLimits = NO_LIMITS) -> Verdict
     if job.stop_code is not None:
         own_code = ended.code if ended else seen.workload_exit_code if seen.started else None
         reason = Reason(job.stop_code, limits.why_stopped(job.stop_code, seen.usage, ended))
+        if job.stop_code is ReasonCode.SERVICE_FAILED and seen.service_fault is not None:
+            reason = seen.service_fault
         return Verdict(STOP_CONCLUSIONS[job.stop_code], reason, own_code)
     if seen.out_of_memory:
         return errored(ReasonCode.OUT_OF_MEMORY, limits.why_killed())
@@ -145,6 +275,8 @@ def _judge_own_end(ended: ExitRecord, seen: Observation, limits: JobLimits) -> V
         )
     if killed:
         code, message = ReasonCode.OUT_OF_MEMORY, f"{message} after {limits.why_killed()}"
+    elif seen.service_fault is not None:
+        code, message = ReasonCode.SERVICE_FAILED, f"{message} after {seen.service_fault.message}"
     elif ended.refused_forks:
         code, message = ReasonCode.PIDS_LIMIT, f"{message} after {limits.why_refused()}"
     return Verdict(Conclusion.FAILED, Reason(code, message), ended.code)

@@ -1,4 +1,7 @@
-"""Images that jobs wait for: one pull per image, outside of any slot, so that a slow pull delays no other job."""
+"""The images that queued jobs ask for: whether the engine has them, and their pulls.
+
+There is one pull per image, outside of any slot, so that a slow pull delays no other job.
+"""
 
 import asyncio
 import logging
@@ -6,16 +9,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ci_common.errors import ImageFault, ImagePullFailed, RuntimeUnavailable
 from ci_common.jobs import Reason, ReasonCode
+from ci_common.runtime_faults import ImageFault, ImagePullFailed, RuntimeUnavailable
 from ci_controller.runtime.protocol import ImageStore
-
-log = logging.getLogger(__name__)
 
 RETRY_SECONDS = (1.0, 3.0)
 """Waits after failed tries of a pull that may yet succeed; after the last try the image cannot be pulled."""
 LOOK_SECONDS = 5.0
 """How long the engine may take to say whether it has an image; the whole queue waits for that."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)

@@ -1,15 +1,21 @@
-"""What a job of the process runtime finds around it: variables, and a Python environment of its own."""
+"""What a job that runs as a process finds around it: variables, and an environment to install into."""
 
+import hashlib
+import json
 import os
+import platform
 import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ci_common.run_directory.layout import RunDirectory
 from ci_common.spec import ExecutionPlan
-from ci_controller.run_directory.script import Setup
+from ci_controller.run_directory.preparation import Setup
 from ci_controller.runtime.process import python_environment
+from ci_controller.runtime.setups import find_uv
+
+KEPT = "CI_ENV"
+"""The variable that names the directory which is kept of a setup."""
 
 _EXPORTABLE = re.compile(r"(?!CI_|__ci_)[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 """What a shell can export, but for our own settings, some of which are secrets."""
@@ -42,17 +48,35 @@ def job_environment(environ: Mapping[str, str], *, ca_bundle: str, pass_env: Ite
     return kept | path | _certificates(environ, ca_bundle) | _FIXED | passed
 
 
-def python_setup(run: RunDirectory, plan: ExecutionPlan, environment: Mapping[str, str]) -> Setup | None:
-    """Return what gives the job's steps a Python environment to install into, or None where they need none."""
+def environment_setup(place: Path, plan: ExecutionPlan, environment: Mapping[str, str]) -> Setup | None:
+    """Return what gives the job's steps an environment at `place` to install into, or None where they need none."""
     if not plan.python_environment:
-        return None
-    base = run.path.absolute() / "venv"
-    interpreter = getattr(sys, "_base_executable", None) or sys.executable
+        return None if plan.setup is None else Setup((), {KEPT: str(place)})
     path = {**environment, **plan.env}["PATH"]
-    return Setup(
-        (interpreter, "-I", python_environment.__file__, str(base)),
-        {"VIRTUAL_ENV": str(base), "PATH": f"{base / 'bin'}{os.pathsep}{path}"},
-    )
+    variables = {KEPT: str(place), "VIRTUAL_ENV": str(place), "PATH": f"{place / 'bin'}{os.pathsep}{path}"}
+    if (uv := find_uv()) is not None:
+        # A hard link to what uv has unpacked is a way to change what others install.
+        variables |= {"CI_UV": str(uv), "UV_LINK_MODE": "copy"}
+    return Setup((base_interpreter(), "-I", python_environment.__file__, str(place)), variables)
+
+
+def base_interpreter() -> str:
+    """Return the Python of which jobs get virtual environments."""
+    return getattr(sys, "_base_executable", None) or sys.executable
+
+
+def basis(plan: ExecutionPlan, environment: Mapping[str, str], trees: Path) -> str:
+    """Return the digest of what a setup's outcome depends on besides the plan: machine, Python and variables."""
+    interpreter = os.path.realpath(base_interpreter())
+    state = os.stat(interpreter)
+    release = Path("/etc/os-release")
+    parts = [
+        [sys.version, interpreter, state.st_size, state.st_mtime_ns],
+        [platform.machine(), platform.libc_ver(), release.read_text() if release.is_file() else platform.platform()],
+        dict(environment),
+        [str(trees.absolute()), plan.python_environment],  # Where an environment was made is in its files.
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _certificates(environ: Mapping[str, str], ca_bundle: str) -> dict[str, str]:

@@ -1,0 +1,261 @@
+"""Has the reports of an attempt read and stored, before its end is written."""
+
+import asyncio
+import hashlib
+import logging
+import os
+from collections import Counter
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ci_common.attempts.testing import BROKEN, CaseChange, CaseResult, CaseStatus, CaseSummary
+from ci_common.errors import InvalidUpload, NoRoom, RequestError, Unavailable
+from ci_common.jobs import Job
+from ci_common.manifests.stored import read_head, sha256_of
+from ci_common.run_directory.layout import DataDirectory, RunDirectory
+from ci_common.sandbox.channel import ReadingLimits, Task
+from ci_common.sandbox.pool import Pace, Readers
+from ci_common.sandbox.process import ReaderLost
+from ci_common.settings import Settings
+from ci_common.spec import ExecutionPlan
+from ci_controller.environments.keys import scope_of
+from ci_controller.job_writer import JobWriter
+from ci_controller.reports.tasks import MODULE
+from ci_persistence.stores.reports import Before
+
+log = logging.getLogger(__name__)
+
+MOST_LOST = 20
+_LONG = 10 * 365 * 86_400.0
+_PACE = Pace(unasked=_LONG)
+"""No reader is started before there is a report."""
+
+
+class Reports:
+    """Reads and stores the reports of attempts, for one controller that leads."""
+
+    def __init__(self, settings: Settings, *, data: DataDirectory, writer: JobWriter) -> None:
+        self._limits = ReadingLimits.of(settings)
+        self._data = data
+        self._writer = writer
+        self._readers: Readers | None = None
+        self._stack = AsyncExitStack()
+        self._opening = asyncio.Lock()
+
+    async def close(self) -> None:
+        """End what reads reports. May be called twice."""
+        self._readers = None
+        await self._stack.aclose()
+
+    async def collect(self, job: Job, run: RunDirectory, base: Path) -> CaseSummary | None:
+        """Have the reports of an attempt stored, and return what its tests came to; None if it has no test report.
+
+        `base` is the run directory as the job saw it. What is wrong with a report is stored with it and keeps no job
+        from its end. May be repeated: what was stored for the attempt before is replaced. Raises LeadershipLost,
+        Unavailable.
+        """
+        places = await asyncio.to_thread(_places, job, run)
+        if not places:
+            return None
+        try:
+            return await _Collection(self, job, run, base, places).collect()
+        except NoRoom as exc:
+            log.error("job %s: %s; its reports are not kept", job.id, exc)
+            return None
+
+    async def readers(self) -> Readers:
+        """Return what reads reports."""
+        async with self._opening:
+            if self._readers is None:
+                self._readers = await self._stack.enter_async_context(Readers(MODULE, self._limits, pace=_PACE))
+            return self._readers
+
+
+Place = tuple[list[str], str, str]
+
+
+def _places(job: Job, run: RunDirectory) -> list[Place]:
+    """Return where the reports of an attempt may be: names that lead to a directory, a pattern, and their kind."""
+    if job.start_time is None:
+        return []
+    places: list[Place] = []
+    try:
+        plan = ExecutionPlan.model_validate(job.plan)
+    except ValidationError:
+        return []
+    if plan.reports is not None:
+        names = ["workspace", *(part for part in plan.directory.split("/") if part not in ("", "."))]
+        places += [(names, pattern, "junit") for pattern in plan.reports.junit]
+        places += [(names, pattern, "coverage") for pattern in plan.reports.coverage]
+    try:
+        descriptor = os.open(run.reports, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return places
+    try:
+        with os.scandir(descriptor) as entries:
+            if next(entries, None) is not None:
+                places.append(([run.reports.name], "**", "any"))
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
+    return places
+
+
+class _Collection:
+    """The reports of one attempt on their way."""
+
+    def __init__(self, reports: Reports, job: Job, run: RunDirectory, base: Path, places: list[Place]) -> None:
+        self._reports = reports
+        self._store = reports._writer.storage.reports
+        self._lease = reports._writer.lease
+        self._data = reports._data
+        self._job, self._run, self._places = job, run, places
+        directory = (job.plan or {}).get("directory", ".")
+        tops = [os.path.normpath(top / "workspace" / directory) for top in (base, run.path)]
+        self._prefixes = sorted(dict.fromkeys(tops), key=len, reverse=True)
+        # Without a project there is nothing to compare with but the job itself.
+        self._scope = scope_of(job) if job.project else job.id
+        self._content: str | None = None
+        self._counts: Counter[str] = Counter()
+        self._seconds = 0.0
+        self._position = 0
+
+    async def collect(self) -> CaseSummary | None:
+        self._content = await asyncio.to_thread(content_of, self._job, self._data)
+        found = await self._read()
+        if self._position == 0 and not found["files"] and not found["problems"]:
+            return None
+        if self._position == 0:
+            await self._begin()
+        if found["coverage"]:
+            found["coverage"] |= await self._coverage_before(found["coverage"])
+        await self._store.finish(self._job.id, self._job.attempt, found, self._lease)
+        if not any(file["kind"] == "junit" for file in found["files"]):
+            return None
+        counts = self._counts
+        return CaseSummary(
+            total=self._position,
+            passed=counts[CaseStatus.PASSED],
+            failed=counts[CaseStatus.FAILED],
+            skipped=counts[CaseStatus.SKIPPED],
+            errors=counts[CaseStatus.ERROR],
+            flaky=counts["flaky"],
+            seconds=round(self._seconds, 3),
+        )
+
+    async def _read(self) -> dict[str, Any]:
+        readers = await self._reports.readers()
+        argument = {
+            "root": str(self._run.path),
+            "places": self._places,
+            "prefixes": self._prefixes,
+            "scope": self._scope,
+        }
+        try:
+            task = Task("read_reports", argument, Path(self._prefixes[-1]))
+            result: dict[str, Any] = await readers.do(task, on_part=self._store_part)
+        except Unavailable:
+            raise
+        except (RequestError, ReaderLost, OSError) as exc:
+            log.warning("job %s: its reports cannot be read whole: %s", self._job.id, exc)
+            said = str(exc).removeprefix("the upload ")
+            return {"files": [], "problems": [f"the reports cannot be read whole: {said}"], "coverage": None}
+        return result
+
+    async def _begin(self) -> None:
+        self._counts.clear()
+        self._position, self._seconds = 0, 0.0
+        job = self._job
+        await self._store.begin(job.id, job.attempt, scope=self._scope, content=self._content, lease=self._lease)
+
+    async def _store_part(self, part: Any) -> None:
+        number, rows = part
+        if number == 0:  # Also where another reader takes over.
+            await self._begin()
+        job = self._job
+        keys = [row[0] for row in rows]
+        before = await self._store.before(keys, job.id, job.attempt, scope=self._scope, content=self._content)
+        cases = [self._case(row, before.get(row[0], Before())) for row in rows]
+        await self._store.add(job.id, job.attempt, cases, self._lease)
+
+    def _case(self, row: list[Any], before: Before) -> CaseResult:
+        status = CaseStatus(row[4])
+        case = CaseResult(
+            position=self._position,
+            key=row[0],
+            suite=row[1],
+            class_name=row[2],
+            name=row[3],
+            status=status,
+            seconds=row[5],
+            file=row[6],
+            line=row[7],
+            message=row[8],
+            details=row[9],
+            output=row[10],
+            selector=row[11],
+            flaky=row[12] or is_flaky(status, before),
+            change=change_of(status, before.status),
+            seconds_before=before.seconds,
+        )
+        self._position += 1
+        self._counts[status] += 1
+        self._counts["flaky"] += case.flaky
+        self._seconds += case.seconds or 0.0
+        return case
+
+    async def _coverage_before(self, coverage: dict[str, Any]) -> dict[str, Any]:
+        last = await self._store.last_coverage(self._scope, self._job.id)
+        return {"before": None} if last is None else {"before": compared(coverage, *last)}
+
+
+def change_of(status: CaseStatus, before: CaseStatus | None) -> CaseChange | None:
+    """Return what became of a test that ended with `before` when it ran last."""
+    if status in BROKEN:
+        return CaseChange.STILL_FAILING if before in BROKEN else CaseChange.NEWLY_FAILING
+    return CaseChange.FIXED if status is CaseStatus.PASSED and before in BROKEN else None
+
+
+def is_flaky(status: CaseStatus, before: Before) -> bool:
+    """Return whether a test has now had both verdicts on the same content."""
+    if status in BROKEN:
+        return CaseStatus.PASSED in before.on_content
+    return status is CaseStatus.PASSED and bool(BROKEN & before.on_content)
+
+
+def compared(coverage: dict[str, Any], job_id: str, reports: dict[str, Any]) -> dict[str, Any]:
+    """Return the coverage of an earlier job, and the files that have lost most of it since, as JSON."""
+    earlier = reports["coverage"]
+    known = {file["path"]: percent(file) for file in earlier["files"]}
+    lost = [
+        {"path": file["path"], "percent": percent(file), "percent_before": known[file["path"]]}
+        for file in coverage["files"]
+        if file["path"] in known and percent(file) < known[file["path"]]
+    ]
+    lost.sort(key=lambda file: (file["percent"] - file["percent_before"], file["path"]))
+    return {"job_id": job_id, "percent": percent(earlier), "lost": lost[:MOST_LOST]}
+
+
+def percent(figures: dict[str, Any]) -> float:
+    """Return the share of lines that are covered."""
+    return round(100 * figures["covered"] / figures["lines"], 2) if figures["lines"] else 100.0
+
+
+def content_of(job: Job, data: DataDirectory) -> str | None:
+    """Return a digest of what the job ran on, upload and image; None where that is not known. Blocks."""
+    if not job.has_upload:
+        return None
+    try:
+        upload = read_head(data.stored_upload(job.id)).tree_id
+    except FileNotFoundError:
+        try:
+            upload = sha256_of(data.upload(job.id))
+        except OSError:
+            return None
+    except (InvalidUpload, OSError):
+        return None
+    return hashlib.sha256(f"{upload} {job.image}".encode()).hexdigest()[:32]

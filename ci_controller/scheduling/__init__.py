@@ -1,1 +1,0 @@
-"""Which queued job starts next, and what it waits for: slots, images, disk space."""
