@@ -20,11 +20,12 @@ from starlette.routing import Route
 from starlette.types import Receive, Send
 from starlette.types import Scope as ConnectionScope
 
-from ci_common.errors import RequestError, ScopeMissing
+from ci_common.errors import FilesElsewhere, RequestError
 from ci_common.identity import LOCAL, Identity, Scope
 from ci_common.parsing.models import validated
 from ci_common.settings import Settings
 from ci_common.times import Milestone, with_milestone
+from ci_server.http.refusals import ScopeMissing
 from ci_server.http.requests import NoQuery, parse_json_object, read_json_body, read_query, repeatable, run_apart
 from ci_server.services import Services
 
@@ -42,6 +43,15 @@ class RateClass(StrEnum):
     STREAM = "stream"
     WRITE = "write"
     SUBMIT = "submit"
+
+
+class Files(StrEnum):
+    """Which requests need the data directory. With CI_FILES, it is on another host."""
+
+    NEVER = "never"
+    SOMETIMES = "sometimes"
+    """The handler calls `Services.require_files`."""
+    ALWAYS = "always"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +101,14 @@ class JsonBody(Generic[BodyT]):
     """Returns the type that describes the body in the OpenAPI document."""
     parse: Parse[BodyT]
     examples: Mapping[str, Any] = field(default_factory=dict)
+    required: bool = True
+    """Without it, a body that is empty counts as `{}`."""
 
     async def read(self, request: Request, services: Services, accepted: Mapping[str, int]) -> tuple[BodyT, int]:
         """Return the parsed body and its size. Raises InvalidRequest, TooLarge, RequestStalled, ClientDisconnect."""
         raw = await read_json_body(request)
+        if not raw and not self.required:
+            raw = b"{}"
         return await run_apart(len(raw), self.parse, raw, services.settings, accepted), len(raw)
 
 
@@ -104,6 +118,15 @@ class UploadBody:
 
     type: Any
     """The type that describes the form in the OpenAPI document."""
+
+
+@dataclass(frozen=True, slots=True)
+class BytesBody:
+    """A body of bytes. Its handler receives it, since it goes to the disk as it arrives."""
+
+    media_type: str
+    description: str
+    required: bool = True
 
 
 def model_body(model: type[QueryT], **more: Any) -> JsonBody[QueryT]:
@@ -127,7 +150,7 @@ class Endpoint(Generic[QueryT, BodyT]):
     description: str
     """What it does and answers, in Markdown. Becomes the endpoint's row in docs/http.md."""
     query: type[QueryT] | None = None
-    body: JsonBody[BodyT] | UploadBody | None = None
+    body: JsonBody[BodyT] | UploadBody | BytesBody | None = None
     headers: Sequence[str] = ()
     """The names of request headers that matter; `ci_server.openapi` describes each."""
     answers: Mapping[int, Answer]
@@ -136,11 +159,17 @@ class Endpoint(Generic[QueryT, BodyT]):
     scope: Scope | None
     """The scope that a request needs; None if everyone may call the endpoint."""
     rate_class: RateClass
+    files: Files = Files.NEVER
 
     @property
     def name(self) -> str:
         """The name of the endpoint in the OpenAPI document."""
         return self.handler.__name__
+
+    @property
+    def shown_path(self) -> str:
+        """The path as people and OpenAPI write it: without saying which parameter takes slashes."""
+        return self.path.replace(":path}", "}")
 
     @cached_property
     def _lists(self) -> frozenset[str]:
@@ -151,6 +180,17 @@ class Endpoint(Generic[QueryT, BodyT]):
         identity = identify(request)
         if self.scope is not None and self.scope not in identity.scopes:
             raise ScopeMissing(f"{self.method} {self.path} needs the scope {self.scope}, which {identity.name} lacks")
+        try:
+            return await self._answer(request, identity)
+        except FilesElsewhere:
+            home = request.app.state.services.settings.files
+            if "://" not in home:
+                raise
+            return _redirect(request, home)
+
+    async def _answer(self, request: Request, identity: Identity) -> Response:
+        if self.files is Files.ALWAYS:
+            request.app.state.services.require_files()
         query: Any = read_query(request, self.query or NoQuery, lists=self._lists)
         services = request.app.state.services
         body: Any = None
@@ -161,6 +201,12 @@ class Endpoint(Generic[QueryT, BodyT]):
             if isinstance(self.body, JsonBody):
                 body, body_bytes = await self.body.read(request, services, accepted)
         return await self.handler(Call(request, services, identity, query, body, body_bytes, accepted))
+
+
+def _redirect(request: Request, home: str) -> Response:
+    """Return a redirect to the same path and query of the server at `home`. Method and body stay as they are."""
+    path, query = request.scope["raw_path"].decode("latin-1"), request.scope["query_string"].decode("latin-1")
+    return Response(status_code=307, headers={"Location": f"{home}{path}{'?' if query else ''}{query}"})
 
 
 AnyEndpoint = Endpoint[Any, Any]

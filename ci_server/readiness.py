@@ -29,7 +29,7 @@ def _shutdown(services: Services) -> FieldError | None:
 async def _database(services: Services) -> FieldError | None:
     try:
         async with asyncio.timeout(_PING_SECONDS):
-            await services.repository.ping()
+            await services.storage.ping()
     except TimeoutError:
         return FieldError("database", f"it has not answered for {_PING_SECONDS:g} s")
     except Unavailable as exc:
@@ -38,6 +38,8 @@ async def _database(services: Services) -> FieldError | None:
 
 
 def _data_directory(services: Services) -> FieldError | None:
+    if not services.settings.has_files:
+        return None
     try:
         with tempfile.TemporaryFile(dir=services.data.incoming):
             pass

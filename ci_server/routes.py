@@ -11,17 +11,28 @@ from typing import Any, Final
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from ci_common.answers import AboutView, MetricsView, PoolView, StatusView
 from ci_common.identity import Scope
-from ci_common.wire import pool_on_wire
+from ci_common.wire.answers import AboutView, MetricsView, PoolView, StatusView
+from ci_common.wire.writing import pool_on_wire
+from ci_server import caches, environments
+from ci_server.artifacts import endpoints as artifacts
 from ci_server.endpoints import Answer, AnyEndpoint, Call, Endpoint, RateClass, json_answer
 from ci_server.http.front_page import front_page
 from ci_server.http.requests import NoQuery
 from ci_server.http.responses import Document
-from ci_server.jobs import delete_endpoints, list_endpoints, read_endpoints, submit_endpoints
-from ci_server.metrics.answer import TEXT_TYPES, metrics_answer
-from ci_server.openapi.document import openapi, spec_schema
+from ci_server.jobs import (
+    delete_endpoints,
+    list_endpoints,
+    read_endpoints,
+    record_endpoints,
+    report_endpoints,
+    submit_endpoints,
+    upload_endpoints,
+)
+from ci_server.metrics import TEXT_TYPES, metrics_answer
+from ci_server.openapi.document import openapi
 from ci_server.openapi.page import docs_page
+from ci_server.openapi.schemas import packaged_schema
 from ci_server.readiness import readiness
 
 HTML: Final = "text/html; charset=utf-8"
@@ -34,7 +45,7 @@ async def get_metrics(call: Call[NoQuery, None]) -> Response:
 
 
 async def get_pool(call: Call[NoQuery, None]) -> Response:
-    return Document(pool_on_wire(await call.services.repository.pool()))
+    return Document(pool_on_wire(await call.services.storage.pool.get()))
 
 
 async def get_front_page(call: Call[NoQuery, None]) -> Response:
@@ -57,8 +68,18 @@ async def get_docs(_call: Call[NoQuery, None]) -> Response:
     return docs_page(await asyncio.to_thread(_document))
 
 
-async def get_spec_schema(_call: Call[NoQuery, None]) -> Response:
-    return Response(to_json(spec_schema()), headers=_UNCHANGED, media_type=_JSON_SCHEMA)
+async def get_spec_schema(call: Call[NoQuery, None]) -> Response:
+    return _schema("spec", call)
+
+
+async def get_events_schema(call: Call[NoQuery, None]) -> Response:
+    return _schema("events", call)
+
+
+def _schema(name: str, call: Call[NoQuery, None]) -> Response:
+    """Return a schema of the package. Its id is the URL at which it was asked for, where editors find it again."""
+    schema = packaged_schema(name) | {"$id": str(call.request.url.replace(query=""))}
+    return Response(to_json(schema), headers=_UNCHANGED, media_type=_JSON_SCHEMA)
 
 
 @cache
@@ -68,9 +89,15 @@ def _document() -> dict[str, Any]:
 
 ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
     *submit_endpoints.ENDPOINTS,
+    *upload_endpoints.ENDPOINTS,
     *list_endpoints.ENDPOINTS,
     *read_endpoints.ENDPOINTS,
+    *report_endpoints.ENDPOINTS,
+    *record_endpoints.ENDPOINTS,
     *delete_endpoints.ENDPOINTS,
+    *environments.ENDPOINTS,
+    *caches.ENDPOINTS,
+    *artifacts.ENDPOINTS,
     Endpoint(
         method="GET",
         path="/metrics",
@@ -165,6 +192,16 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
         handler=get_spec_schema,
         summary="Get the schema of ci.yaml",
         description="the JSON Schema of [ci.yaml](ci-yaml.md) and of the field `spec`, for editors and checkers",
+        answers={200: Answer("The schema.", {_JSON_SCHEMA: dict[str, Any]})},
+        scope=None,
+        rate_class=RateClass.READ,
+    ),
+    Endpoint(
+        method="GET",
+        path="/schema/events.json",
+        handler=get_events_schema,
+        summary="Get the schema of events",
+        description="the JSON Schema of a line that [`--jsonl`](cli.md#events) writes",
         answers={200: Answer("The schema.", {_JSON_SCHEMA: dict[str, Any]})},
         scope=None,
         rate_class=RateClass.READ,

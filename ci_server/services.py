@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from ci_common.archives.unpack import UnpackLimits
+from ci_common.artifacts import ArtifactStore, open_store
+from ci_common.errors import FilesElsewhere
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.sandbox.channel import ReadingLimits
 from ci_common.sandbox.pool import Readers
 from ci_common.settings import Settings
 from ci_common.system.disk import Disk
 from ci_common.system.watch import FileWatcher
-from ci_persistence.metrics import JobMetrics
-from ci_persistence.retention import JobRetention
 from ci_persistence.storage import Storage
 from ci_server.detection.tasks import MODULE
 from ci_server.http.exchange import Shutdown
@@ -22,6 +22,7 @@ from ci_server.streaming.event_source import RecentBatches
 from ci_server.streaming.row_watcher import RowWatcher
 from ci_server.streaming.shared_tail import Sources
 from ci_server.streaming.streams import Tails
+from ci_server.uploads.spares import Spares
 from ci_server.uploads.staging import Admission
 
 _RECENT_BYTES = 8 * 1024**2
@@ -36,46 +37,56 @@ class Services:
 
     settings: Settings
     data: DataDirectory
-    repository: Storage
-    retention: JobRetention
-    metrics: JobMetrics
+    storage: Storage
     tails: Tails
     shutdown: Shutdown
     disk: Disk
     admission: Admission
     readers: Readers
     unpack_limits: UnpackLimits
+    spares: Spares
+    contents: ArtifactStore
+
+    def require_files(self) -> None:
+        """Raise FilesElsewhere where the data directory is on another host."""
+        if not self.settings.has_files:
+            raise FilesElsewhere
 
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, repository: Storage, shutdown: Shutdown, disk: Disk
+    settings: Settings, storage: Storage, shutdown: Shutdown, disk: Disk
 ) -> AsyncIterator[Services]:
-    """Open everything but the repository, and close it at the end. Raises OSError."""
+    """Open everything but the storage, and close it at the end. Raises OSError."""
     data = DataDirectory(settings.data_path)
-    async with FileWatcher() as watcher, Readers(MODULE, ReadingLimits.of(settings)) as readers:
+    limits = UnpackLimits.of(settings)
+    async with (
+        FileWatcher() as watcher,
+        Readers(MODULE, ReadingLimits.of(settings)) as readers,
+        Spares(data, disk, limits, settings.spare_workspaces) as spares,
+    ):
         if settings.controller != "off":  # Uploads will come.
             readers.expect()
-        rows = RowWatcher(repository)
+        rows = RowWatcher(storage.jobs)
         watching = asyncio.create_task(rows.run(), name="row watcher")
         watching.add_done_callback(_report_end)
         try:
-            admission = Admission(settings, repository, disk, shutdown)
+            admission = Admission(settings, storage.queue, disk, shutdown)
             recent = RecentBatches(_RECENT_BYTES)
-            tails = Tails(Sources(repository, watcher, rows, shutdown, data.run_of, recent))
+            tails = Tails(Sources(storage.jobs, watcher, rows, shutdown, data.run_of, recent))
             with tails.ending_with_the_server():
                 yield Services(
                     settings=settings,
                     data=data,
-                    repository=repository,
-                    retention=repository,
-                    metrics=repository,
+                    storage=storage,
                     tails=tails,
                     shutdown=shutdown,
                     disk=disk,
                     admission=admission,
                     readers=readers,
-                    unpack_limits=UnpackLimits.of(settings),
+                    unpack_limits=limits,
+                    spares=spares,
+                    contents=open_store(settings, data),
                 )
         finally:
             watching.cancel()

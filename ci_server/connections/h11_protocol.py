@@ -8,9 +8,9 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ci_common.errors import RequestStalled, TooManyConnections
-from ci_server.connections.request_head import HEAD_SECONDS, refusal
+from ci_server.connections.request_head import no_connection_left, refusal, stalled_head
 from ci_server.connections.tracker import ConnectionTracker, tracker_of
+from ci_server.http.refusals import RequestStalled, TooManyConnections
 
 
 class FallbackProtocol(H11Protocol):
@@ -25,7 +25,7 @@ class FallbackProtocol(H11Protocol):
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(cast(Transport, transport))
         if not self._tracker.admit(self):
-            self._write(TooManyConnections("as many connections are open as the server takes; try again later"))
+            self._write(no_connection_left())
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._tracker.expect_nothing(self)
@@ -48,7 +48,7 @@ class FallbackProtocol(H11Protocol):
 
     def on_timeout(self) -> None:
         if self._has_begun:
-            self._write(RequestStalled(f"the headers did not come within {HEAD_SECONDS} s"))
+            self._write(stalled_head())
         else:
             self.transport.close()
 

@@ -10,15 +10,9 @@ import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ci_common.errors import (
-    InvalidHttp,
-    RequestError,
-    RequestStalled,
-    TooManyConnections,
-)
+from ci_common.errors import RequestError
 from ci_server.connections.request_head import (
     HEAD_BYTES,
-    HEAD_SECONDS,
     PIECE_BYTES,
     PIECE_EFFORT,
     TURN_EFFORT,
@@ -30,11 +24,14 @@ from ci_server.connections.request_head import (
     in_origin_form,
     is_upload,
     is_without_version,
+    no_connection_left,
     reason_of,
     refusal,
+    stalled_head,
     without_upgrade,
 )
 from ci_server.connections.tracker import ConnectionTracker, tracker_of
+from ci_server.http.refusals import InvalidHttp
 
 _END = b"\r\n\r\n"
 """The end of headers, and of chunked bodies. What follows is not parsed before it is known what has ended."""
@@ -55,10 +52,6 @@ class Stage(enum.Enum):
     """It has arrived completely, and is not answered yet."""
     REFUSED = enum.auto()
     """It was answered here. What still arrives is discarded, so that the client can read the answer."""
-
-
-_PARSED = (Stage.HEAD, Stage.BODY)
-_ANSWERED = (Stage.BODY, Stage.WHOLE)
 
 
 class _Flow(FlowControl):
@@ -100,8 +93,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_made(cast(Transport, transport))
         self.flow = _Flow(self.transport)
         if not self._tracker.admit(self):
-            error = TooManyConnections("as many connections are open as the server takes; try again later")
-            self._refuse(error, lingers=False)
+            self._refuse(no_connection_left(), lingers=False)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._tracker.expect_nothing(self)
@@ -134,7 +126,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_timeout(self) -> None:
         if self._stage is Stage.HEAD and (self._head_bytes or self._held):
-            self._refuse(RequestStalled(f"the headers did not come within {HEAD_SECONDS} s"), lingers=False)
+            self._refuse(stalled_head(), lingers=False)
         elif self._stage is Stage.REFUSED:
             self.transport.abort()
         else:
@@ -153,7 +145,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._stage is Stage.HEAD and self._head_bytes == 0 and is_without_version(self._held):
             self._refuse(InvalidHttp("the request names no version of HTTP, as in GET / HTTP/1.1"))
         held, done, effort = memoryview(self._held), 0, 0
-        while done < len(held) and self._stage in _PARSED:
+        while done < len(held) and self._stage in (Stage.HEAD, Stage.BODY):
             end = self._end_of_piece(done)
             if end == done:
                 break
@@ -279,7 +271,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _refuse(self, error: RequestError, *, lingers: bool = True) -> None:
         """Answer instead of the application, and end the connection once the client has had time to read that."""
-        answered = self._stage in _ANSWERED and not self.cycle.response_complete
+        answered = self._stage in (Stage.BODY, Stage.WHOLE) and not self.cycle.response_complete
         self._stage = Stage.REFUSED
         logger.info("a request is refused: %d %s", error.status, error)
         if answered:

@@ -8,9 +8,10 @@ from http import HTTPStatus
 
 import httptools
 
-from ci_common.errors import HeadersTooLarge, InvalidHttp, RequestError, UrlTooLong
+from ci_common.errors import RequestError
 from ci_server.http.exchange import NO_SNIFFING
 from ci_server.http.problems import problem_of
+from ci_server.http.refusals import HeadersTooLarge, InvalidHttp, RequestStalled, TooManyConnections, UrlTooLong
 
 HEAD_BYTES = 32 * 1024
 """The request line and all headers together."""
@@ -130,6 +131,16 @@ def reason_of(error: httptools.HttpParserError) -> RequestError:
     if isinstance(error, httptools.HttpParserCallbackError):
         return InvalidHttp("the request's target is not a path that can be used")
     return InvalidHttp(f"the request cannot be parsed: {error}")
+
+
+def no_connection_left() -> TooManyConnections:
+    """Return the error for a connection for which there is no room."""
+    return TooManyConnections("as many connections are open as the server takes; try again later")
+
+
+def stalled_head() -> RequestStalled:
+    """Return the error for headers that did not arrive in time."""
+    return RequestStalled(f"the headers did not come within {HEAD_SECONDS} s")
 
 
 def refusal(error: RequestError, default_headers: list[tuple[bytes, bytes]]) -> bytes:

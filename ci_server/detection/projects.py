@@ -5,14 +5,22 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from ci_common.environments import PlannedSetup
 from ci_common.errors import FieldError, InvalidRequest, UnrecognisedProject
 from ci_common.parsing.models import validated
 from ci_common.parsing.text import check_line, check_text
 from ci_common.parsing.values import MOST_BYTES, check_argument, check_variable, size_of
+from ci_common.run_directory.inputs import digest_of, find_inputs
 from ci_common.settings import Settings
-from ci_common.spec import ExecutionPlan, PlannedStep, Spec, plan_steps
+from ci_common.spec import ExecutionPlan, PlannedStep, Spec
+from ci_common.spec_parts.artifacts import planned_artifacts
+from ci_common.spec_parts.reports import PlannedReports
+from ci_server.detection.caches import planned_caches
+from ci_server.detection.choice import detect, looks_like_project
 from ci_server.detection.ci_yaml import NAME, read_ci_yaml
-from ci_server.detection.python.steps import looks_like_python, python_environment, python_steps
+from ci_server.detection.detected import SETUP, Detected
+from ci_server.detection.python.installer import Installer, with_installer
+from ci_server.detection.python.steps import QUIET_PIP
 
 _JUNK = frozenset({"__MACOSX", ".DS_Store", "Thumbs.db"})
 """Files and folders that archivers add beside a project."""
@@ -33,28 +41,107 @@ def resolve(workspace: Path, requested: Spec, settings: Settings) -> Resolved:
     """
     directory = find_project(workspace)
     spec = merged(requested, read_ci_yaml(directory, root=workspace) or Spec())
-    steps = plan_steps(spec)
-    environment: dict[str, str] = {}
-    recognised = steps is None and looks_like_python(directory)
-    if recognised:
-        steps = python_steps(directory)
-        environment = python_environment(directory)
+    installer = _installer(spec, settings)
+    steps = plan_steps(spec, installer)
+    detected: Detected | None = None
     if steps is None:
-        raise UnrecognisedProject(
-            f"neither the request nor {NAME} at the project's root names a command or steps, and it is not a "
-            "Python project: it has no pyproject.toml, setup.py, setup.cfg, requirements.txt, Pipfile, pytest.toml, "
-            "pytest.ini, tox.ini, tox.toml, conftest.py, test_*.py or tests/*.py"
+        prepared = spec.setup is None and settings.prepared_bytes > 0
+        detected = detect(directory, prepared=prepared, installer=installer)
+        if detected is None:
+            raise UnrecognisedProject(
+                f"neither the request nor {NAME} at the project's root names a command or steps, and no project is "
+                "detected there: no Python project (pyproject.toml, setup.py, setup.cfg, requirements.txt, Pipfile, "
+                "pytest.toml, pytest.ini, tox.ini, tox.toml, conftest.py, test_*.py or tests/*.py), no package.json "
+                "with a test script, no go.mod or go.work and no Cargo.toml"
+            )
+        steps = detected.steps
+    plan = _plan(spec, steps, settings, detected, str(directory.relative_to(workspace)))
+    if spec.setup is not None:
+        inputs = find_inputs(directory, spec.setup.inputs, root=workspace)
+        plan = _with_setup(plan, spec, inputs, digest_of(directory, inputs), installer)
+    elif detected is not None and detected.setup:
+        digest = digest_of(directory, detected.inputs)
+        setup = PlannedSetup(
+            steps=detected.setup,
+            inputs=detected.inputs,
+            digest=digest,
+            pinned=detected.is_pinned,
+            fresh=bool(spec.fresh),
         )
-    return Resolved(spec, _plan(spec, steps, settings, environment, str(directory.relative_to(workspace)), recognised))
+        plan = plan.model_copy(update={"setup": setup})
+    if spec.cache:
+        caches = planned_caches(spec.cache, image=plan.image, directory=directory, root=workspace)
+        plan = plan.model_copy(update={"caches": caches})
+    check_plan(plan, spec)
+    return Resolved(spec, plan)
+
+
+def _installer(spec: Spec, settings: Settings) -> Installer:
+    """Return which installer may be used: pip alone if the job has variables that are meant for pip."""
+    if spec.installer in ("uv", "pip"):
+        return spec.installer
+    meant = any(name.startswith("PIP_") and name not in QUIET_PIP for name in spec.env)
+    return "pip" if meant else settings.installer
 
 
 def resolve_command(spec: Spec, settings: Settings) -> Resolved:
     """Return how to run a job without a project. Raises InvalidRequest if it has no command and no steps."""
-    steps = plan_steps(spec)
+    installer = _installer(spec, settings)
+    steps = plan_steps(spec, installer)
     if steps is None:
         message = "give a command or steps; without an upload there is nothing else to run"
         raise InvalidRequest(f"the request is not valid: command: {message}", FieldError("command", message))
-    return Resolved(spec, _plan(spec, steps, settings, {}, ".", False))
+    plan = _plan(spec, steps, settings, None, ".")
+    if spec.setup is not None:
+        if spec.setup.inputs:
+            message = "without an upload there are no files; leave the inputs out"
+            raise InvalidRequest(
+                f"the request is not valid: setup.inputs: {message}", FieldError("setup.inputs", message)
+            )
+        plan = _with_setup(plan, spec, (), digest_of(Path(), ()), installer)
+    if spec.cache:
+        caches = planned_caches(spec.cache, image=plan.image, directory=None, root=Path())
+        plan = plan.model_copy(update={"caches": caches})
+    check_plan(plan, spec)
+    return Resolved(spec, plan)
+
+
+def _with_setup(
+    plan: ExecutionPlan, spec: Spec, inputs: tuple[str, ...], digest: str, installer: Installer
+) -> ExecutionPlan:
+    """Return the plan with the setup of `spec` as its first step."""
+    assert spec.setup is not None, "the caller has checked that there is one"
+    shell = _shell(spec, spec.setup.run, installer)
+    step = PlannedStep(name=SETUP, shell=shell, stop_at_failure=True)
+    setup = PlannedSetup(steps=1, inputs=inputs, digest=digest, pinned=spec.setup.pinned, fresh=bool(spec.fresh))
+    return plan.model_copy(update={"steps": (step, *plan.steps), "setup": setup})
+
+
+def _shell(spec: Spec, text: str, installer: Installer) -> str:
+    return text if spec.installer is None else with_installer(text, installer)
+
+
+def plan_steps(spec: Spec, installer: Installer = "auto") -> tuple[PlannedStep, ...] | None:
+    """Return the steps in `command` or `steps`, or None if `spec` has neither."""
+    if spec.command is not None:
+        if isinstance(spec.command, str):
+            return (PlannedStep(name="command", shell=spec.command),)
+        return (PlannedStep(name="command", argv=tuple(spec.command)),)
+    if spec.steps is None:
+        return None
+    return tuple(
+        PlannedStep(
+            name=step.name or f"step {number}",
+            shell=_shell(spec, step.run, installer),
+            stop_at_failure=True,
+            condition=step.condition,
+            continue_on_error=step.continue_on_error,
+            timeout=step.timeout,
+            directory=step.working_directory,
+            env=step.env,
+        )
+        for number, step in enumerate(spec.steps, start=1)
+    )
 
 
 def find_project(workspace: Path) -> Path:
@@ -66,7 +153,9 @@ def find_project(workspace: Path) -> Path:
 
 
 def merged(requested: Spec, file: Spec) -> Spec:
-    """Return both in one; `requested` wins. Variables, labels and fields of `limits` and `retry` are merged one by one.
+    """Return both in one; `requested` wins.
+
+    Variables, labels, services and fields of `limits` and `retry` are merged one by one.
 
     Raises InvalidRequest if both together exceed the limits of a spec.
     """
@@ -81,30 +170,31 @@ def merged(requested: Spec, file: Spec) -> Spec:
         "labels": file.labels | requested.labels,
         "limits": limits,
         "retry": retry,
+        "services": file.services | requested.services,
     }
     return validated(Spec, fields | wanted | combined, source=f"the request together with {NAME}")
 
 
 def _is_project(directory: Path) -> bool:
-    return (directory / NAME).exists() or looks_like_python(directory)
+    return (directory / NAME).exists() or looks_like_project(directory)
 
 
 def _plan(
     spec: Spec,
     steps: tuple[PlannedStep, ...],
     settings: Settings,
-    environment: dict[str, str],
+    detected: Detected | None,
     directory: str,
-    python: bool,
 ) -> ExecutionPlan:
     longest = settings.max_log_bytes
     if spec.limits.log is not None and spec.limits.log > longest:
         message = f"{spec.limits.log} bytes are more than CI_MAX_LOG_BYTES allows here; ask for at most {longest}"
         raise InvalidRequest(f"the request is not valid: limits.log: {message}", FieldError("limits.log", message))
-    plan = ExecutionPlan(
-        image=spec.image or settings.default_image,
+    detected = detected or Detected(steps)
+    return ExecutionPlan(
+        image=spec.image or detected.image or settings.default_image,
         steps=steps,
-        env=environment | spec.env,
+        env=detected.env | spec.env,
         directory=directory,
         timeout=spec.timeout or settings.default_timeout,
         no_output_timeout=spec.no_output_timeout or settings.default_no_output_timeout,
@@ -112,10 +202,11 @@ def _plan(
         limits=spec.limits.model_copy(update={"log": spec.limits.log or longest}),
         retry=spec.retry,
         network=True if spec.network is None else spec.network,
-        python_environment=python,
+        services=spec.services,
+        reports=None if spec.reports is None else PlannedReports(**dict(spec.reports)),
+        artifacts=planned_artifacts(spec.artifacts or []),
+        python_environment=detected.is_python or spec.installer is not None,
     )
-    check_plan(plan, spec)
-    return plan
 
 
 _LONGEST_SHELL_ARGUMENT = 64 * 1024
@@ -132,15 +223,19 @@ def check_plan(plan: ExecutionPlan, spec: Spec) -> None:
     for name, value in plan.env.items():
         _check(f"env.{name}", check_text, value)
         _check(f"env.{name}", partial(check_variable, name), value)
+    before = 0 if plan.setup is None else plan.setup.steps
     for number, step in enumerate(plan.steps):
-        path = _path_of(step, number, spec)
+        is_own = number < before and spec.setup is not None
+        path = "setup.run" if is_own else _path_of(step, number - before if spec.setup is not None else number, spec)
         _check(path, check_line, step.name)
         if step.shell is not None:
             _check(path, check_text, step.shell)
         for word in step.argv or ():
             _check(path, check_text, word)
             _check(path, check_argument, word)
-        size = size_of(_arguments(step), plan.env)
+        for name, value in step.env.items():
+            _check(f"{path}.env.{name}", partial(check_variable, name), value)
+        size = size_of(_arguments(step), plan.env | step.env)
         if size > MOST_BYTES:
             raise _refused(
                 path, f"its words and the variables have {size} bytes together; at most {MOST_BYTES} are allowed"

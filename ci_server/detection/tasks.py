@@ -5,8 +5,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ci_common.archives.tasks import unpack_argument, unpack_task
+from ci_common.archives.tasks import limits_argument, unpack_argument, unpack_task
 from ci_common.archives.unpack import UnpackLimits
+from ci_common.manifests.session import Session
+from ci_common.manifests.tasks import TASKS as MANIFEST_TASKS
+from ci_common.manifests.tasks import complete_task
 from ci_common.sandbox.channel import Task
 from ci_common.sandbox.child import Caller, TaskFunction
 from ci_common.settings import Settings
@@ -18,7 +21,14 @@ if TYPE_CHECKING:
 
 MODULE = __name__
 
-_DEFAULTS = {"default_image", "default_timeout", "default_no_output_timeout", "max_log_bytes"}
+_DEFAULTS = {
+    "default_image",
+    "default_timeout",
+    "default_no_output_timeout",
+    "max_log_bytes",
+    "prepared_bytes",
+    "installer",
+}
 """The settings that `resolve` uses."""
 _COLUMNS = {"labels", "priority", "project"}
 """The fields of a spec that the server stores in columns; all others are in the plan."""
@@ -27,7 +37,16 @@ _COLUMNS = {"labels", "priority", "project"}
 def read_task(argument: dict[str, Any], caller: Caller) -> dict[str, Any]:
     """Unpack an archive, and return how to run the project in it."""
     unpack_task(argument, caller)
-    workspace = Path(argument["target"])
+    return _resolved(Path(argument["target"]), argument, caller)
+
+
+def complete_and_read_task(argument: dict[str, Any], caller: Caller) -> dict[str, Any]:
+    """Complete an upload by manifest, and return how to run the project in it."""
+    complete_task(argument, caller)
+    return _resolved(Session(Path(argument["session"])).workspace, argument, caller)
+
+
+def _resolved(workspace: Path, argument: dict[str, Any], caller: Caller) -> dict[str, Any]:
     requested = Spec.model_validate(argument["requested"])
     settings = _settings(*argument["settings"].items())
     caller.only_read(workspace)
@@ -38,7 +57,12 @@ def read_task(argument: dict[str, Any], caller: Caller) -> dict[str, Any]:
     }
 
 
-TASKS: dict[str, TaskFunction] = {"unpack": unpack_task, "read": read_task}
+TASKS: dict[str, TaskFunction] = {
+    "unpack": unpack_task,
+    "read": read_task,
+    **MANIFEST_TASKS,
+    "complete and read": complete_and_read_task,
+}
 
 
 async def read_with(
@@ -56,11 +80,32 @@ async def read_with(
     The `spec` in the result only has the fields for the job's own columns. Raises what `unpack_with` and `resolve`
     raise, and InvalidRequest if the project's files cannot be read, or reading them exceeds the limits.
     """
-    argument = unpack_argument(archive, workspace, limits) | {
+    argument = unpack_argument(archive, workspace, limits) | _requested(requested, settings)
+    return _answer(await readers.do(Task("read", argument, workspace), on_advance=check_room))
+
+
+async def complete_with(
+    readers: "Readers",
+    session: Session,
+    requested: Spec,
+    settings: Settings,
+    limits: UnpackLimits,
+    *,
+    check_room: Callable[[], None],
+) -> Resolved:
+    """Have an upload by manifest completed, and return how to run the project in it, as `read_with` does."""
+    argument = {"session": str(session.path), "limits": limits_argument(limits)} | _requested(requested, settings)
+    return _answer(await readers.do(Task("complete and read", argument, session.workspace), on_advance=check_room))
+
+
+def _requested(requested: Spec, settings: Settings) -> dict[str, Any]:
+    return {
         "requested": requested.model_dump(mode="json", exclude_unset=True),
         "settings": {name: getattr(settings, name) for name in _DEFAULTS},
     }
-    answer = await readers.do(Task("read", argument, workspace), on_advance=check_room)
+
+
+def _answer(answer: dict[str, Any]) -> Resolved:
     return Resolved(Spec.model_validate(answer["spec"]), ExecutionPlan.model_validate(answer["plan"]))
 
 

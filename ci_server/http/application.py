@@ -20,11 +20,12 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ci_common.errors import CrossSite, InvalidHttp, MisdirectedRequest, RequestError, Unavailable
+from ci_common.errors import RequestError, Unavailable
 from ci_common.parsing.hosts import HostNames, canonical_host, host_of
 from ci_common.settings import Settings
 from ci_server.http.exchange import Exchange, GracePeriod, Shutdown, detached_response, header_of, log_request, path_of
 from ci_server.http.problems import internal_problem, problem_of, routing_problem, system_problem
+from ci_server.http.refusals import CrossSite, InvalidHttp, MisdirectedRequest
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CLIENT_GONE = 499

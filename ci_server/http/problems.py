@@ -13,7 +13,7 @@ from starlette.responses import Response
 from ci_common.errors import DatabaseUnavailable, FieldError, RequestError, Unavailable
 from ci_common.parsing.models import MAX_ERRORS
 from ci_common.parsing.text import printable
-from ci_common.wire import PROBLEM_MEDIA_TYPE
+from ci_common.wire.problems import PROBLEM_MEDIA_TYPE
 
 _LONGEST_DETAIL = 8192
 _ROUTE_CODES = {404: "not_found", 405: "method_not_allowed"}

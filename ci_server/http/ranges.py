@@ -2,8 +2,10 @@
 
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -21,6 +23,16 @@ class ByteRange:
 
     start: int
     end: int
+
+
+class Readable(Protocol):
+    """What a part of is sent. `chunks` yields the bytes from `start` up to, not including, `end`."""
+
+    size: int
+
+    def chunks(self, start: int, end: int) -> AsyncGenerator[bytes, None]: ...
+
+    def close(self) -> None: ...
 
 
 class NotSatisfiable(Exception):
@@ -52,8 +64,19 @@ def ranged_response(
 ) -> Response:
     """Return the answer to a GET or HEAD for the first `size` bytes of an open file, and take over `descriptor`.
 
+    The rest is as for `ranged_content`.
+    """
+    return ranged_content(request, _OpenFile(descriptor, size), media_type=media_type, headers=headers, growing=growing)
+
+
+def ranged_content(
+    request: Request, content: Readable, *, media_type: str, headers: dict[str, str], growing: bool = False
+) -> Response:
+    """Return the answer to a GET or HEAD for a content, and take it over: it is closed in the end.
+
     `headers` may hold an ETag, against which If-Range is held. `growing`: the length is not yet known to others.
     """
+    size = content.size
     headers = {"Accept-Ranges": "bytes", **headers}
     wanted = request.headers.get("range") if request.method == "GET" else None
     condition = request.headers.get("if-range")
@@ -62,32 +85,49 @@ def ranged_response(
     try:
         part = parse_range(wanted, size)
     except NotSatisfiable:
-        os.close(descriptor)
+        content.close()
         headers["Content-Range"] = f"bytes */{size}"
         detail = f"there are {size} bytes, so {wanted!r} asks for none of them"
         return problem(416, "range_not_satisfiable", "Range not satisfiable", detail, headers=headers)
     if part is None:
-        return _Slice(descriptor, ByteRange(0, size), 200, headers, media_type)
+        return _Slice(content, ByteRange(0, size), 200, headers, media_type)
     headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{'*' if growing else size}"
-    return _Slice(descriptor, part, 206, headers, media_type)
+    return _Slice(content, part, 206, headers, media_type)
+
+
+@dataclass(slots=True)
+class _OpenFile:
+    """The beginning of an open file."""
+
+    descriptor: int
+    size: int
+
+    async def chunks(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        while start < end:
+            chunk = os.pread(self.descriptor, min(_CHUNK_BYTES, end - start), start)
+            if not chunk:
+                raise OSError("the file has become shorter while it was being sent")
+            start += len(chunk)
+            yield chunk
+
+    def close(self) -> None:
+        os.close(self.descriptor)
 
 
 class _Slice(StreamingResponse):
-    """A part of an open file; closes it in the end."""
+    """A part of a content; closes it in the end."""
 
-    def __init__(self, descriptor: int, part: ByteRange, status: int, headers: dict[str, str], media_type: str) -> None:
-        self._descriptor = descriptor
+    def __init__(
+        self, content: Readable, part: ByteRange, status: int, headers: dict[str, str], media_type: str
+    ) -> None:
+        self._content = content
         headers = {**headers, "Content-Length": str(part.end - part.start)}
         super().__init__(self._read(part), status, headers, media_type)
 
-    async def _read(self, part: ByteRange) -> AsyncIterator[bytes]:
-        position = part.start
-        while position < part.end:
-            chunk = os.pread(self._descriptor, min(_CHUNK_BYTES, part.end - position), position)
-            if not chunk:
-                raise OSError("the file has become shorter while it was being sent")
-            position += len(chunk)
-            yield chunk
+    async def _read(self, part: ByteRange) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self._content.chunks(part.start, part.end)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -96,4 +136,4 @@ class _Slice(StreamingResponse):
             else:
                 await super().__call__(scope, receive, send)
         finally:
-            os.close(self._descriptor)
+            self._content.close()

@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect, Request
 
-from ci_common.errors import FieldError, InvalidRequest, RequestStalled, TooLarge
+from ci_common.errors import FieldError, InvalidRequest, TooLarge
 from ci_common.parsing.models import invalid, validated
 from ci_common.parsing.text import printable
 from ci_common.parsing.values import Plain
+from ci_server.http.refusals import RequestStalled
 
 MAX_JSON_BYTES: Final = 1024 * 1024
 MAX_JSON_VALUES: Final = 10_000

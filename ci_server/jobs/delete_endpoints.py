@@ -9,13 +9,13 @@ from typing import Final
 
 from starlette.responses import Response
 
-from ci_common.answers import CleanupView, PendingCleanupView
 from ci_common.errors import FieldError, InvalidRequest, JobAlreadyCompleted, JobNotFound
 from ci_common.identity import Scope
 from ci_common.jobs import Job
 from ci_common.times import utc_now
-from ci_common.wire import CleanupRequest
-from ci_persistence.retention import Ended
+from ci_common.wire.answers import CleanupView, PendingCleanupView
+from ci_common.wire.requests import CleanupRequest
+from ci_persistence.stores.retention import Ended
 from ci_server.endpoints import Answer, Call, Endpoint, RateClass, json_answer, model_body
 from ci_server.http.requests import NoQuery
 from ci_server.http.responses import Document
@@ -31,7 +31,7 @@ _BATCH = 1000
 
 async def cancel_job(call: Call[NoQuery, None]) -> Response:
     job = await find_job(call)
-    return accepted(call.services, await call.services.repository.request_cancel(job.id, utc_now()))
+    return accepted(call.services, await call.services.storage.jobs.request_cancel(job.id, utc_now()))
 
 
 async def delete_job(call: Call[NoQuery, None]) -> Response:
@@ -45,7 +45,7 @@ async def clean_up_jobs(call: Call[NoQuery, CleanupRequest]) -> Response:
 
 
 async def get_cleanup(call: Call[NoQuery, None]) -> Response:
-    return Document({"pending": await call.services.retention.count_removals()})
+    return Document({"pending": await call.services.storage.retention.count_removals()})
 
 
 async def _delete_or_cancel(services: Services, job: Job) -> Job | None:
@@ -54,10 +54,10 @@ async def _delete_or_cancel(services: Services, job: Job) -> Job | None:
     Raises JobNotFound if another request was quicker.
     """
     try:
-        return await services.repository.request_cancel(job.id, utc_now())
+        return await services.storage.jobs.request_cancel(job.id, utc_now())
     except JobAlreadyCompleted:
-        if not await services.retention.delete([job.id]):
-            await services.repository.get(job.id)
+        if not await services.storage.retention.delete([job.id]):
+            await services.storage.jobs.get(job.id)
         return None
 
 
@@ -67,7 +67,7 @@ async def _clean_up(services: Services, request: CleanupRequest) -> tuple[list[s
     With `dry_run`, return what would be deleted. Raises InvalidRequest, Unavailable.
     """
     where = _condition(request, utc_now())
-    found = await services.retention.ended(where, limit=MOST_JOBS + 1)
+    found = await services.storage.retention.ended(where, limit=MOST_JOBS + 1)
     wanted, more = found[:MOST_JOBS], len(found) > MOST_JOBS
     if request.dry_run:
         return wanted, more
@@ -77,7 +77,7 @@ async def _clean_up(services: Services, request: CleanupRequest) -> tuple[list[s
     for start in range(0, len(wanted), _BATCH):
         if clock() > deadline or services.shutdown.started:
             return deleted, True
-        deleted += await services.retention.delete(wanted[start : start + _BATCH])
+        deleted += await services.storage.retention.delete(wanted[start : start + _BATCH])
     return deleted, more
 
 

@@ -7,14 +7,15 @@ from typing import Any
 
 from starlette.responses import Response
 
-from ci_common.answers import JobView
 from ci_common.errors import AttemptNotFound, JobNotFound
 from ci_common.jobs import ACTIVE_STATES, Job, is_job_id
 from ci_common.parsing.text import shown
+from ci_common.run_directory.closing import shown_bytes
 from ci_common.run_directory.layout import RunDirectory, open_regular
 from ci_common.run_directory.output import character_start, live_steps, milestones_in_files
 from ci_common.times import Timeline
-from ci_common.wire import job_on_wire
+from ci_common.wire.answers import JobView
+from ci_common.wire.writing import job_on_wire
 from ci_server.endpoints import Answer, Call, json_answer
 from ci_server.http.responses import Document
 from ci_server.services import Services
@@ -30,7 +31,7 @@ async def find_job(call: Call[Any, Any]) -> Job:
     job_id = call.request.path_params["job_id"]
     if not is_job_id(job_id):
         raise JobNotFound(f"there is no job {shown(job_id)}")
-    return await call.services.repository.get(job_id)
+    return await call.services.storage.jobs.get(job_id)
 
 
 def attempt_of(job: Job, number: int) -> Job:
@@ -53,10 +54,11 @@ def accepted(services: Services, job: Job) -> Response:
 
 def job_document(services: Services, job: Job) -> dict[str, Any]:
     """Return the job in its JSON form, which `JobView` describes."""
-    if job.state not in ACTIVE_STATES:
+    if job.state not in ACTIVE_STATES or not services.settings.has_files:
         return job_on_wire(job)
     run = services.data.run_of(job)
-    return job_on_wire(job, log_bytes=run.log_size(), steps=live_steps(job, run), trace=_live_milestones(job, run))
+    size = shown_bytes(run, run.log_size())
+    return job_on_wire(job, log_bytes=size, steps=live_steps(job, run), trace=_live_milestones(job, run))
 
 
 def job_documents(services: Services, jobs: Iterable[Job]) -> Iterator[dict[str, Any]]:
@@ -79,12 +81,13 @@ def _live_milestones(job: Job, run: RunDirectory) -> dict[str, int]:
 
 def log_excerpt(services: Services, job: Job) -> str:
     """Return the end of the job's log as text."""
+    run = services.data.run_of(job)
     try:
-        descriptor = open_regular(services.data.run_of(job).log)
+        descriptor = open_regular(run.log)
     except FileNotFoundError:
         return ""
     try:
-        end = os.fstat(descriptor).st_size if job.log_bytes is None else job.log_bytes
+        end = shown_bytes(run, os.fstat(descriptor).st_size) if job.log_bytes is None else job.log_bytes
         start = character_start(descriptor, max(0, end - EXCERPT_BYTES))
         return os.pread(descriptor, end - start, start).decode(errors="replace")
     finally:

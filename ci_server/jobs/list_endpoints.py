@@ -7,13 +7,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ci_common.answers import JobView
 from ci_common.identity import Scope
 from ci_common.jobs import Conclusion, Job, State, is_job_id
 from ci_common.parsing.values import TEXT_PATTERN, Integer, Line, Text
-from ci_common.stream import WIRE_STATUS
 from ci_common.times import from_rfc3339
-from ci_persistence.repository import JobFilter
+from ci_common.wire.answers import JobView
+from ci_common.wire.stream import WIRE_STATUS
+from ci_persistence.job_lists import JobFilter
 from ci_server.endpoints import Call, Endpoint, RateClass, json_answer
 from ci_server.http.requests import QueryModel
 from ci_server.http.responses import list_document
@@ -90,7 +90,7 @@ class ListQuery(QueryModel):
 
 async def list_jobs(call: Call[ListQuery, None]) -> Response:
     query, services = call.query, call.services
-    found = await services.repository.list_jobs(query.to_filter(), limit=query.limit + 1, older_than=query.cursor)
+    found = await services.storage.jobs.list_jobs(query.to_filter(), limit=query.limit + 1, older_than=query.cursor)
     jobs = found[: query.limit]
     headers = {"Link": _next_link(call.request, jobs[-1])} if len(found) > len(jobs) else {}
     return await list_document(job_documents(services, jobs), headers)

@@ -7,16 +7,19 @@ from typing import Final, Literal
 from pydantic import Field
 from starlette.responses import Response
 
-from ci_common.answers import JobWithLog, ProblemView, StreamEvent
-from ci_common.errors import AttemptNotFound, FieldError, InvalidRequest, JobNotFound
+from ci_common.errors import AttemptNotFound, FieldError, InvalidRequest, JobNotFound, ServiceNotFound
 from ci_common.identity import Scope
 from ci_common.jobs import Job, State
+from ci_common.parsing.text import printable
 from ci_common.parsing.values import Integer
+from ci_common.run_directory.closing import shown_bytes
 from ci_common.run_directory.layout import RunDirectory, open_regular
 from ci_common.run_directory.output import LogTimes, character_start, last_lines
-from ci_common.stream import BEGINNING, Cursor
-from ci_common.wire import PROBLEM_MEDIA_TYPE
-from ci_server.endpoints import Answer, Call, Endpoint, RateClass, json_answer
+from ci_common.wire.answers import JobWithLog
+from ci_common.wire.events import StreamEvent
+from ci_common.wire.problems import PROBLEM_MEDIA_TYPE, ProblemView
+from ci_common.wire.stream import BEGINNING, Cursor
+from ci_server.endpoints import Answer, Call, Endpoint, Files, RateClass, json_answer
 from ci_server.http.ranges import ranged_response
 from ci_server.http.requests import QueryModel
 from ci_server.http.responses import Document
@@ -52,9 +55,10 @@ async def get_job(call: Call[JobQuery, None]) -> Response:
     job = await find_job(call)
     document = job_document(call.services, job)
     if call.query.include == "log":
+        call.services.require_files()
         document["log"] = log_excerpt(call.services, job)
         if job.state is State.COMPLETED:
-            await call.services.repository.get(job.id)  # The log goes when the job is deleted: then it is not found.
+            await call.services.storage.jobs.get(job.id)  # The log goes when the job is deleted: then it is not found.
     return Document(document)
 
 
@@ -66,15 +70,30 @@ async def get_job_log(call: Call[LogQuery, None]) -> Response:
     headers = {"Cache-Control": "no-cache"}
     if completed and job.log_sha256:
         headers["ETag"] = f'"{job.log_sha256}"'
+    run = call.services.data.run_of(job)
     try:
-        descriptor = open_regular(call.services.data.run_of(job).log)
+        descriptor = open_regular(run.log)
     except FileNotFoundError:
         descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     size = os.fstat(descriptor).st_size
     if completed and size < (job.log_bytes or 0):
-        await call.services.repository.get(job.id)  # The log goes when the job is deleted: then it is not found.
-    if completed:
-        size = min(size, job.log_bytes or 0)
+        await call.services.storage.jobs.get(job.id)  # The log goes when the job is deleted: then it is not found.
+    size = min(size, job.log_bytes or 0) if completed else shown_bytes(run, size)
+    return ranged_response(call.request, descriptor, size, media_type=_LOG_TYPE, headers=headers, growing=not completed)
+
+
+async def get_service_log(call: Call[LogQuery, None]) -> Response:
+    job, name = await find_job(call), call.request.path_params["name"]
+    if call.query.attempt is not None:
+        job = attempt_of(job, call.query.attempt)
+    if name not in (job.plan or {}).get("services", ()):
+        raise ServiceNotFound(f"job {job.id} has no service {printable(name)}")
+    completed = job.state is State.COMPLETED
+    try:
+        descriptor = open_regular(call.services.data.run_of(job).service_log(name))
+    except FileNotFoundError:
+        descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    size, headers = os.fstat(descriptor).st_size, {"Cache-Control": "no-cache"}
     return ranged_response(call.request, descriptor, size, media_type=_LOG_TYPE, headers=headers, growing=not completed)
 
 
@@ -126,7 +145,7 @@ def _offset(tail: int | None, since: datetime | None, job: Job, run: RunDirector
         return 0
     try:
         size = os.fstat(descriptor).st_size
-        end = min(size, job.log_bytes or 0) if job.state is State.COMPLETED else size
+        end = min(size, job.log_bytes or 0) if job.state is State.COMPLETED else shown_bytes(run, size)
         if tail is not None:
             return last_lines(descriptor, end, tail)
         start = end if since is None else min(end, LogTimes(run.times).offset_at(since))
@@ -147,6 +166,7 @@ ENDPOINTS: Final = (
         errors=(JobNotFound,),
         scope=Scope.JOBS_READ,
         rate_class=RateClass.READ,
+        files=Files.SOMETIMES,
     ),
     Endpoint(
         method="GET",
@@ -167,6 +187,7 @@ ENDPOINTS: Final = (
         errors=(JobNotFound,),
         scope=Scope.JOBS_READ,
         rate_class=RateClass.STREAM,
+        files=Files.ALWAYS,
     ),
     Endpoint(
         method="GET",
@@ -190,6 +211,32 @@ ENDPOINTS: Final = (
             ),
         },
         errors=(JobNotFound, AttemptNotFound),
+        scope=Scope.JOBS_READ,
+        rate_class=RateClass.READ,
+        files=Files.ALWAYS,
+    ),
+    Endpoint(
+        method="GET",
+        path="/jobs/{job_id}/services/{name}/log",
+        handler=get_service_log,
+        query=LogQuery,
+        headers=("Range", "If-Range"),
+        summary="Get the log of a service",
+        description=(
+            "`text/plain`: the last 5,000 lines, at most 1 MiB, that a service of the job has written in the last "
+            "attempt or in `attempt=N`. While the job runs, they are copied every few seconds; after the end of the "
+            "attempt they are complete"
+        ),
+        answers={
+            200: Answer("The log.", {_LOG_TYPE: str}, headers=("Accept-Ranges",)),
+            206: Answer("A part of the log.", {_LOG_TYPE: str}, headers=("Accept-Ranges", "Content-Range")),
+            416: Answer(
+                "`range_not_satisfiable`: the range begins behind the log's last byte.",
+                {PROBLEM_MEDIA_TYPE: ProblemView},
+                headers=("Content-Range",),
+            ),
+        },
+        errors=(JobNotFound, AttemptNotFound, ServiceNotFound),
         scope=Scope.JOBS_READ,
         rate_class=RateClass.READ,
     ),

@@ -1,35 +1,42 @@
 """Turns requests into stored jobs: uploads, bodies of `POST /jobs`, and retries."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from ci_common.archives.tasks import unpack_with
+from ci_common.attempts.outcomes import Client
 from ci_common.errors import FieldError, InvalidRequest, NotRetryable
 from ci_common.job_types import CONTAINER, JobType, Workload, check_payload, requested_type
 from ci_common.jobs import Job, NewJob, State, new_job_id
+from ci_common.manifests.tasks import fill_with
 from ci_common.parsing.models import invalid, validated
 from ci_common.parsing.text import printable
+from ci_common.redaction import masked_spec
 from ci_common.settings import Settings
 from ci_common.spec import Spec
 from ci_common.times import Milestone, Timeline, utc_now
-from ci_common.wire import ComputedJobRequest
+from ci_common.wire.changes import RetryChanges
+from ci_common.wire.requests import ComputedJobRequest
 from ci_server.detection.projects import Resolved, resolve_command
 from ci_server.detection.tasks import read_with
 from ci_server.http.exchange import note_job
 from ci_server.http.requests import as_written, parse_json_object, run_apart
-from ci_server.jobs.redaction import masked_spec
+from ci_server.jobs.changes import changed
+from ci_server.jobs.connected import while_connected
+from ci_server.jobs.verifications import is_verification
 from ci_server.services import Services
 from ci_server.uploads.receiving import announced_bytes, receive_upload
 from ci_server.uploads.staging import staged
 
+_LONGEST_AGENT = 300
 
-async def submit_upload(services: Services, request: Request, accepted: Mapping[str, int]) -> Job:
-    """Receive, unpack and resolve an uploaded project, and store its job. Raises RequestError, OSError."""
+
+async def submit_upload(services: Services, request: Request, owner: str, accepted: Mapping[str, int]) -> Job:
+    """Receive, unpack and resolve an uploaded project, and store its job for `owner`. Raises RequestError, OSError."""
     timeline = Timeline(accepted)
     max_bytes, job_id = services.settings.max_upload_bytes, new_job_id()
     announced = announced_bytes(request, max_bytes)
@@ -38,8 +45,8 @@ async def submit_upload(services: Services, request: Request, accepted: Mapping[
         upload = await receive_upload(request, staging.upload, max_bytes, on_written=place.count)
         timeline.note(Milestone.RECEIVED)
         raw = b"{}" if upload.spec is None else upload.spec
-        spec, masked = await run_apart(len(raw), _read_spec, raw)
-        async with _while_connected(request):
+        spec, masked = await run_apart(len(raw), read_spec, raw, source="the field spec")
+        async with while_connected(request):
             resolved = await staging.fill(
                 lambda upload, workspace: read_with(
                     services.readers,
@@ -54,28 +61,43 @@ async def submit_upload(services: Services, request: Request, accepted: Mapping[
         described = {"filename": upload.filename, "size": upload.size, "sha256": upload.sha256}
         timeline.note(Milestone.UNPACKED)
         payload = {"upload": described, **masked}
-        job = _workload_job(CONTAINER, job_id, resolved, payload, has_upload=True, arrival=timeline.times())
+        job = workload_job(CONTAINER, job_id, resolved, payload, has_upload=True, arrival=timeline.times())
         note_job(request.scope, job_id)
-        return await staging.commit(services.repository, job, max_queued=services.settings.max_queued)
+        job = replace(job, owner=owner, client=client_of(request))
+        return await staging.commit(services.storage.jobs, job, max_queued=services.settings.max_queued)
 
 
-async def submit_new(services: Services, request: Request, job: NewJob) -> Job:
-    """Store a job without an upload. Raises Unavailable, DiskLow, QueueFull."""
+async def submit_new(services: Services, request: Request, owner: str, job: NewJob) -> Job:
+    """Store a job without an upload for `owner`. Raises Unavailable, DiskLow, QueueFull."""
     services.admission.check()
     note_job(request.scope, job.id)
-    return await services.repository.add(job, max_queued=services.settings.max_queued)
+    job = replace(job, owner=owner, client=client_of(request))
+    return await services.storage.jobs.add(job, max_queued=services.settings.max_queued)
 
 
-async def retry(services: Services, request: Request, job: Job) -> Job:
-    """Store a new job with the upload and plan of a completed one. Raises NotRetryable, RequestError, OSError."""
+def client_of(request: Request) -> Client:
+    """Return where a request came from, as far as it says so."""
+    agent = request.headers.get("user-agent", "")[:_LONGEST_AGENT]
+    shown = "".join(character for character in agent if character.isprintable())
+    return Client(request.client.host if request.client else None, shown or None)
+
+
+async def retry(services: Services, request: Request, owner: str, job: Job, changes: RetryChanges) -> Job:
+    """Store a new job for `owner`, with the upload of a completed one, and its plan but for `changes`.
+
+    Raises NotRetryable, RequestError, OSError.
+    """
     timeline = Timeline()
     timeline.note(Milestone.ACCEPTED)
     if job.state is not State.COMPLETED:
         raise NotRetryable(f"job {job.id} has not completed; wait for its end or cancel it first")
+    if is_verification(job):
+        raise NotRetryable(f"job {job.id} verifies a setup; verify job {job.payload['verifies']} once more instead")
     again = NewJob(
         id=new_job_id(),
         type=job.type,
         submit_time=utc_now(),
+        owner=owner,
         payload=job.payload,
         plan=job.plan,
         image=job.image,
@@ -85,37 +107,44 @@ async def retry(services: Services, request: Request, job: Job) -> Job:
         labels=job.labels,
         max_attempts=job.max_attempts,
         retry_of=job.id,
+        client=client_of(request),
         arrival=timeline.times(),
     )
+    again = changed(again, changes, services.settings)
     note_job(request.scope, again.id)
     max_queued = services.settings.max_queued
     if not job.has_upload:
         services.admission.check()
-        return await services.repository.add(again, max_queued=max_queued)
+        return await services.storage.jobs.add(again, max_queued=max_queued)
+    services.require_files()
     async with services.admission.upload(0) as place, staged(services.data, again.id) as staging:
         try:
-            await asyncio.to_thread(staging.link_upload, services.data.upload(job.id))
+            by_manifest = await asyncio.to_thread(staging.link_upload, services.data, job.id)
         except FileNotFoundError as exc:
-            await services.repository.get(job.id)  # The upload goes when the job is deleted: then it is not found.
+            await services.storage.jobs.get(job.id)  # The upload goes when the job is deleted: then it is not found.
             raise NotRetryable(
                 f"what was uploaded for job {job.id} is not kept any longer (CI_UPLOAD_RETENTION); "
                 "submit the project again"
             ) from exc
-        async with _while_connected(request):
-            await staging.fill(
-                lambda upload, workspace: unpack_with(
-                    services.readers, upload, workspace, services.unpack_limits, check_room=place.check_room
+        async with while_connected(request):
+            if by_manifest:
+                staging.workspace.mkdir(parents=True)
+                await fill_with(services.readers, staging.stored_upload, staging.workspace, check_room=place.check_room)
+            else:
+                await staging.fill(
+                    lambda upload, workspace: unpack_with(
+                        services.readers, upload, workspace, services.unpack_limits, check_room=place.check_room
+                    )
                 )
-            )
         timeline.note(Milestone.UNPACKED)
         again = replace(again, arrival=timeline.times())
-        return await staging.commit(services.repository, again, max_queued=max_queued)
+        return await staging.commit(services.storage.jobs, again, max_queued=max_queued)
 
 
-def _read_spec(raw: bytes) -> tuple[Spec, dict[str, Any]]:
-    """Return the form's field `spec`, and its JSON form with secrets masked."""
-    wanted = parse_json_object(raw, source="the field spec")
-    return validated(Spec, as_written(wanted, raw), source="the field spec"), masked_spec(wanted)
+def read_spec(raw: bytes, *, source: str) -> tuple[Spec, dict[str, Any]]:
+    """Return the spec of an upload, and its JSON form with secrets masked. Raises InvalidRequest, naming the source."""
+    wanted = parse_json_object(raw, source=source)
+    return validated(Spec, as_written(wanted, raw), source=source), masked_spec(wanted)
 
 
 def requested_job(raw: bytes, settings: Settings, accepted: Mapping[str, int]) -> NewJob:
@@ -146,10 +175,10 @@ def _from_spec(
               for e in exc.errors),
         ) from exc  # fmt: skip
     resolved = resolve_command(spec, settings)
-    return _workload_job(job_type, new_job_id(), resolved, masked_spec(outer | inner), arrival=arrival)
+    return workload_job(job_type, new_job_id(), resolved, masked_spec(outer | inner), arrival=arrival)
 
 
-def _workload_job(
+def workload_job(
     job_type: JobType[Spec, Any],
     job_id: str,
     resolved: Resolved,
@@ -158,6 +187,7 @@ def _workload_job(
     has_upload: bool = False,
     arrival: dict[str, int],
 ) -> NewJob:
+    """Return the new job for a resolved request."""
     spec, plan = resolved.spec, resolved.plan
     return NewJob(
         id=job_id,
@@ -192,26 +222,3 @@ def _computed_job(job_type: JobType[Any, Any], body: dict[str, Any], arrival: di
 
 def _invalid_field(path: str, message: str) -> InvalidRequest:
     return invalid("the body", FieldError(path, message))
-
-
-@asynccontextmanager
-async def _while_connected(request: Request) -> AsyncIterator[None]:
-    """Raise ClientDisconnect in the context as soon as the client disconnects. The body must have been read."""
-    interrupted = asyncio.timeout(None)
-
-    async def watch() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        interrupted.reschedule(0)
-
-    watching = asyncio.create_task(watch(), name="client-watch")
-    try:
-        async with interrupted:
-            yield
-    except TimeoutError:
-        if not interrupted.expired():
-            raise
-        raise ClientDisconnect from None
-    finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)

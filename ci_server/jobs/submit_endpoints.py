@@ -1,15 +1,18 @@
 """The endpoints that make jobs: uploads, JSON bodies and retries."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from starlette.responses import Response
 
-from ci_common.answers import StreamEvent, SubmittedView
 from ci_common.errors import (
+    CacheConflict,
     DiskLow,
+    InputMissing,
     InvalidUpload,
     JobNotFound,
     NotRetryable,
+    NotVerifiable,
     QueueFull,
     TooLarge,
     TooManyUploads,
@@ -17,12 +20,18 @@ from ci_common.errors import (
 )
 from ci_common.identity import Scope
 from ci_common.jobs import NewJob
-from ci_common.stream import BEGINNING
-from ci_server.endpoints import Answer, Call, Endpoint, JsonBody, RateClass, UploadBody, json_answer
-from ci_server.http.requests import NoQuery, run_apart
+from ci_common.parsing.models import validated
+from ci_common.settings import Settings
+from ci_common.wire.answers import SubmittedView
+from ci_common.wire.changes import RetryChanges
+from ci_common.wire.events import StreamEvent
+from ci_common.wire.stream import BEGINNING
+from ci_server.endpoints import Answer, Call, Endpoint, Files, JsonBody, RateClass, UploadBody, json_answer
+from ci_server.http.requests import NoQuery, as_written, parse_json_object, run_apart
 from ci_server.http.responses import Document
 from ci_server.jobs.job_view import JOB_HEADERS, accepted, accepted_answer, find_job
 from ci_server.jobs.submissions import requested_job, retry, submit_new, submit_upload
+from ci_server.jobs.verifications import verify
 from ci_server.openapi.requests import UploadForm, job_request_type
 from ci_server.streaming.streams import JobStream
 
@@ -36,25 +45,39 @@ async def submit_stream(call: Call[NoQuery, None]) -> Response:
 
 
 async def _submit_and_stream(call: Call[NoQuery, None], *, announce: bool) -> Response:
-    job = await submit_upload(call.services, call.request, call.accepted)
+    job = await submit_upload(call.services, call.request, call.identity.name, call.accepted)
     return JobStream(call.services.tails, job, BEGINNING, announce=announce)
 
 
 async def submit_async(call: Call[NoQuery, None]) -> Response:
-    job = await submit_upload(call.services, call.request, call.accepted)
+    job = await submit_upload(call.services, call.request, call.identity.name, call.accepted)
     return Document({"job_id": job.id}, 202, {"Location": f"/jobs/{job.id}"})
 
 
 async def submit_job(call: Call[NoQuery, NewJob]) -> Response:
-    job = await submit_new(call.services, call.request, call.body)
+    job = await submit_new(call.services, call.request, call.identity.name, call.body)
     return await run_apart(call.body_bytes, accepted, call.services, job)
 
 
-async def retry_job(call: Call[NoQuery, None]) -> Response:
-    return accepted(call.services, await retry(call.services, call.request, await find_job(call)))
+async def retry_job(call: Call[NoQuery, RetryChanges]) -> Response:
+    job = await find_job(call)
+    again = await retry(call.services, call.request, call.identity.name, job, call.body)
+    return await run_apart(call.body_bytes, accepted, call.services, again)
 
 
-_UPLOAD_ERRORS = (InvalidUpload, UnrecognisedProject, TooLarge, QueueFull, TooManyUploads, DiskLow)
+def _changes(raw: bytes, _settings: Settings, _accepted: Mapping[str, int], /) -> RetryChanges:
+    body = parse_json_object(raw, source="the body")
+    return validated(RetryChanges, as_written(body, raw), source="the body")
+
+
+async def verify_job(call: Call[NoQuery, None]) -> Response:
+    return accepted(call.services, await verify(call.services, call.request, await find_job(call)))
+
+
+_UPLOAD_ERRORS = (
+    *(InvalidUpload, UnrecognisedProject, InputMissing, CacheConflict),
+    *(TooLarge, QueueFull, TooManyUploads, DiskLow),
+)
 _STREAM = Answer("The new job's stream.", {"text/event-stream": StreamEvent}, headers=JOB_HEADERS)
 _UPLOAD: dict[str, Any] = {
     "method": "POST",
@@ -62,6 +85,7 @@ _UPLOAD: dict[str, Any] = {
     "errors": _UPLOAD_ERRORS,
     "scope": Scope.JOBS_WRITE,
     "rate_class": RateClass.SUBMIT,
+    "files": Files.ALWAYS,
 }
 
 ENDPOINTS: Final = (
@@ -115,7 +139,7 @@ ENDPOINTS: Final = (
             "202 the job and `Location`"
         ),
         answers={202: accepted_answer("The job is queued.")},
-        errors=(TooLarge, QueueFull, DiskLow),
+        errors=(CacheConflict, TooLarge, QueueFull, DiskLow),
         scope=Scope.JOBS_WRITE,
         rate_class=RateClass.SUBMIT,
     ),
@@ -123,15 +147,40 @@ ENDPOINTS: Final = (
         method="POST",
         path="/jobs/{job_id}/retry",
         handler=retry_job,
+        body=JsonBody(
+            lambda: RetryChanges,
+            _changes,
+            examples={"longer": {"timeout": "30m", "env": {"VERBOSE": "1"}}},
+            required=False,
+        ),
         summary="Run a completed job again",
         description=(
             "202 a new job with the same upload and plan, `retry_of` set; `ci.yaml` and defaults are not read "
-            "again. 409 if the job has not completed, or if its upload has been deleted "
+            "again. A JSON object, which may be left out, has what is to be different: `image`, `command`, `steps`, "
+            "`env`, `timeout`, `no_output_timeout`, `stop_grace`, `limits`, `retry`, `network`, `priority`, `project`, "
+            "`labels`, `fresh`. 409 if the job has not completed, or if its upload has been deleted "
             "(`CI_UPLOAD_RETENTION`): submit the project again"
         ),
         answers={202: accepted_answer("The new job.")},
         errors=(JobNotFound, NotRetryable, TooLarge, QueueFull, TooManyUploads, DiskLow),
         scope=Scope.JOBS_WRITE,
         rate_class=RateClass.SUBMIT,
+        files=Files.SOMETIMES,
+    ),
+    Endpoint(
+        method="POST",
+        path="/jobs/{job_id}/verify",
+        handler=verify_job,
+        summary="Run the setup of a job once more, and compare the outcome",
+        description=(
+            "202 a new job that runs the setup of this one with its inputs alone, and whose `result` says whether it "
+            "has made the same as the [prepared environment](environments.md#does-it-depend-on-its-inputs-alone). 409 "
+            "if the job has no setup, or if its upload has been deleted (`CI_UPLOAD_RETENTION`)"
+        ),
+        answers={202: accepted_answer("The new job.")},
+        errors=(JobNotFound, NotVerifiable, InvalidUpload, TooLarge, QueueFull, TooManyUploads, DiskLow),
+        scope=Scope.JOBS_WRITE,
+        rate_class=RateClass.SUBMIT,
+        files=Files.ALWAYS,
     ),
 )

@@ -9,24 +9,22 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
-from ci_common.answers import ProblemView
-from ci_common.errors import (
+from ci_common.errors import FilesElsewhere, InvalidRequest, RequestError, Unavailable
+from ci_common.parsing.input_schema import BOOLEAN, finished
+from ci_common.spec import Spec
+from ci_common.wire.events import CommandEvent
+from ci_common.wire.problems import PROBLEM_MEDIA_TYPE, ProblemView
+from ci_server.endpoints import Answer, AnyEndpoint, BytesBody, Files, JsonBody, UploadBody
+from ci_server.http.refusals import (
     CrossSite,
     HeadersTooLarge,
     InvalidHttp,
-    InvalidRequest,
     MisdirectedRequest,
-    RequestError,
     RequestStalled,
     ScopeMissing,
     TooManyConnections,
-    Unavailable,
     UrlTooLong,
 )
-from ci_common.parsing.input_schema import BOOLEAN, finished
-from ci_common.spec import Spec
-from ci_common.wire import PROBLEM_MEDIA_TYPE
-from ci_server.endpoints import Answer, AnyEndpoint, JsonBody, UploadBody
 from ci_server.http.requests import NoQuery
 from ci_server.openapi.requests import ANY_JSON, ANY_JSON_SCHEMA, HEADERS, InputSchema
 
@@ -57,7 +55,12 @@ _RESPONSE_HEADERS: Final[dict[str, dict[str, Any]]] = {
         "description": 'The next page (RFC 8288), with `rel="next"`. Without it, the page is the last.',
         "schema": {"type": "string"},
     },
-    "ETag": {"description": "The SHA-256 of the log, once it is complete.", "schema": {"type": "string"}},
+    "ETag": {"description": "The SHA-256 of the content, once that is complete.", "schema": {"type": "string"}},
+    "Content-Disposition": {
+        "description": "Whether browsers show or save it, and under which name (RFC 6266).",
+        "required": True,
+        "schema": {"type": "string"},
+    },
     "Accept-Ranges": {"description": "`bytes`", "required": True, "schema": {"const": "bytes"}},
     "Content-Range": {
         "description": "Which bytes these are; the length is `*` while the log may grow.",
@@ -79,7 +82,13 @@ def openapi(endpoints: Iterable[AnyEndpoint], version: str) -> dict[str, Any]:
 def spec_schema() -> dict[str, Any]:
     """Return the JSON Schema of `ci.yaml` and of the field `spec` of an upload."""
     schema: dict[str, Any] = finished(TypeAdapter(Spec).json_schema(schema_generator=InputSchema))
-    return {"$schema": SCHEMA_DIALECT, "title": "ci.yaml", **schema}
+    return {"$schema": SCHEMA_DIALECT, "$id": "urn:ci-server:schema:spec", "title": "ci.yaml", **schema}
+
+
+def events_schema() -> dict[str, Any]:
+    """Return the JSON Schema of an event of a job's stream, and of a line that the commands write with `--jsonl`."""
+    schema: dict[str, Any] = finished(TypeAdapter(CommandEvent).json_schema(mode="serialization"))
+    return {"$schema": SCHEMA_DIALECT, "$id": "urn:ci-server:schema:events", "title": "Event", **schema}
 
 
 def plain(markdown: str) -> str:
@@ -118,7 +127,7 @@ class _Writer:
     def document(self, version: str) -> dict[str, Any]:
         paths: defaultdict[str, dict[str, Any]] = defaultdict(dict)
         for endpoint in self._endpoints:
-            paths[endpoint.path][endpoint.method.lower()] = self._operation(endpoint)
+            paths[endpoint.shown_path][endpoint.method.lower()] = self._operation(endpoint)
         for path, operations in paths.items():
             if parameters := [_path_parameter(name) for name in re.findall(r"{(\w+)}", path)]:
                 operations["parameters"] = parameters
@@ -134,7 +143,7 @@ class _Writer:
     def _operation(self, endpoint: AnyEndpoint) -> dict[str, Any]:
         operation: dict[str, Any] = {
             "operationId": endpoint.name,
-            "tags": ["jobs" if endpoint.path.startswith(("/jobs", "/submit")) else "server"],
+            "tags": ["jobs" if endpoint.path.startswith(("/jobs", "/submit", "/uploads")) else "server"],
             "summary": endpoint.summary,
             "description": plain(endpoint.description),
             "x-rate-class": endpoint.rate_class,
@@ -148,21 +157,29 @@ class _Writer:
         operation["responses"] = self._responses(endpoint)
         return operation
 
-    def _body(self, body: JsonBody[Any] | UploadBody) -> dict[str, Any]:
+    def _body(self, body: JsonBody[Any] | UploadBody | BytesBody) -> dict[str, Any]:
+        if isinstance(body, BytesBody):
+            content: dict[str, Any] = {body.media_type: {"schema": {"type": "string", "format": "binary"}}}
+            return {"description": body.description, "required": body.required, "content": content}
         schema = finished(self._schema(body, "validation"))
         if isinstance(body, UploadBody):
             encoding = {"file": {"contentType": "application/zip"}, "spec": {"contentType": "application/json"}}
-            content: dict[str, Any] = {"multipart/form-data": {"schema": schema, "encoding": encoding}}
+            content = {"multipart/form-data": {"schema": schema, "encoding": encoding}}
         else:
             content = {"application/json": {"schema": schema}}
             if body.examples:
                 content["application/json"]["examples"] = {
                     name: {"value": value} for name, value in body.examples.items()
                 }
-        return {"required": True, "content": content}
+        return {"required": not isinstance(body, JsonBody) or body.required, "content": content}
 
     def _responses(self, endpoint: AnyEndpoint) -> dict[str, Any]:
         responses = {status: self._answer(answer) for status, answer in endpoint.answers.items()}
+        if endpoint.files is not Files.NEVER:
+            responses[307] = {
+                "description": "The files are on another host (`CI_FILES`): send the request there, as it is.",
+                "headers": {"Location": {**_RESPONSE_HEADERS["Location"], "description": "The URL there."}},
+            }
         for status, errors in _errors_of(endpoint).items():
             responses.setdefault(status, self._problem(errors))
         responses[500] = self._problem_answer(
@@ -225,6 +242,8 @@ def _errors_of(endpoint: AnyEndpoint) -> Mapping[int, list[type[RequestError]]]:
         errors.append(ScopeMissing)
     if endpoint.method != "GET":
         errors.append(CrossSite)
+    if endpoint.files is not Files.NEVER:
+        errors.append(FilesElsewhere)
     by_status: defaultdict[int, list[type[RequestError]]] = defaultdict(list)
     for error in errors:
         by_status[error.status].append(error)
@@ -237,7 +256,7 @@ def _first_line(error: type[RequestError]) -> str:
 
 
 def _path_parameter(name: str) -> dict[str, Any]:
-    schema = {"type": "string", "format": "uuid"} if name == "job_id" else {"type": "string"}
+    schema = {"type": "string", "format": "uuid"} if name in ("job_id", "upload_id") else {"type": "string"}
     return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
@@ -253,6 +272,8 @@ def _query_parameters(endpoint: AnyEndpoint) -> Iterable[dict[str, Any]]:
         own = _without_null(described, schema.get("$defs", {}))
         if text := own.pop("description", None):
             parameter["description"] = text
+        if name in schema.get("required", ()):
+            parameter["required"] = True
         yield {**parameter, "schema": own}
 
 

@@ -3,10 +3,20 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, WithJsonSchema, create_model
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    WithJsonSchema,
+    create_model,
+)
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import CoreSchema
 
+from ci_common.environments import Pattern, SetupSpec, SetupText, one_setup
 from ci_common.job_types import JOB_TYPES, JobType, Workload
 from ci_common.parsing.input_schema import BOOLEAN
 from ci_common.parsing.models import StrictModel
@@ -22,8 +32,12 @@ HEADERS: Final[dict[str, dict[str, Any]]] = {
         "description": "The part that is wanted (RFC 9110). Several ranges, or other units, are answered by the whole.",
         "schema": {"type": "string", "examples": ["bytes=0-1023", "bytes=-512"]},
     },
+    "If-None-Match": {
+        "description": "One or more `ETag`s: the answer is 304 if the content still has one of them.",
+        "schema": {"type": "string"},
+    },
     "If-Range": {
-        "description": "An `ETag`: `Range` counts only if the log still has it.",
+        "description": "An `ETag`: `Range` counts only if the content still has it.",
         "schema": {"type": "string"},
     },
 }
@@ -73,8 +87,20 @@ class UploadForm(BaseModel):
     spec: Spec = Field(default_factory=Spec, description="what to run and how, as JSON")
 
 
+class CommandSetup(SetupSpec):
+    """What comes before the steps. Without an upload it has no inputs, since there are no files."""
+
+    inputs: list[Pattern] = Field(
+        default_factory=list, json_schema_extra={"maxItems": 0}, description="none: there are no files"
+    )
+
+
 class CommandSpec(Spec):
     """What to run and how, without an uploaded project: `command` or `steps` must be there."""
+
+    setup: Annotated[
+        CommandSetup | None, BeforeValidator(one_setup, json_schema_input_type=CommandSetup | SetupText | None)
+    ] = Field(None, description="what the steps need, kept for later jobs as a prepared environment")
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from ci_common.jobs import Job, State
+from ci_common.run_directory.closing import shown_bytes
 from ci_common.run_directory.layout import RunDirectory, open_regular
 from ci_common.run_directory.output import (
     CHUNK_BYTES,
@@ -24,8 +25,8 @@ from ci_common.run_directory.output import (
     character_start,
     live_steps,
 )
-from ci_common.stream import Cursor, attempt_event, complete_event, status_event
 from ci_common.times import utc_now
+from ci_common.wire.stream import Cursor, attempt_event, complete_event, status_event
 from ci_server.streaming.framing import LogFramer, StepEvent, frame, step_events
 
 
@@ -86,8 +87,11 @@ class AttemptFiles:
         self.is_short = False
         """Whether the last read began behind the log's end."""
 
-    def read(self, offset: int, size: int) -> bytes:
-        """Return so many bytes of the log, and at most one chunk; less or nothing where there is no more (yet)."""
+    def read(self, offset: int, size: int, *, is_live: bool = False) -> bytes:
+        """Return so many bytes of the log, and at most one chunk; less or nothing where there is no more (yet).
+
+        With `is_live`, for an attempt of which the row does not say that it has ended, no more than may be shown.
+        """
         size = min(size, CHUNK_BYTES)
         self.is_short = False
         if size <= 0:
@@ -101,6 +105,8 @@ class AttemptFiles:
             self.is_short = not data and os.fstat(descriptor).st_size < offset
         finally:
             os.close(descriptor)
+        if data and is_live:
+            data = data[: max(0, shown_bytes(self.run, offset + len(data)) - offset)]
         if len(data) < size:
             self._end, self._end_seen = offset + len(data), time.monotonic()
         return data
@@ -116,14 +122,18 @@ class AttemptFiles:
             self._span = self._times.span_of(offset)
         return None if self._span is None else self._span.instant
 
-    def end(self) -> int | None:
-        """Return the length of the log without an incomplete last character, or None where there is no log."""
+    def end(self, *, is_live: bool = False) -> int | None:
+        """Return the length of the log without an incomplete last character, or None where there is no log.
+
+        `is_live` as `read` has it.
+        """
         try:
             descriptor = open_regular(self.run.log)
         except FileNotFoundError:
             return None
         try:
-            return character_start(descriptor, os.fstat(descriptor).st_size)
+            size = os.fstat(descriptor).st_size
+            return character_start(descriptor, shown_bytes(self.run, size) if is_live else size)
         finally:
             os.close(descriptor)
 
@@ -168,7 +178,9 @@ class EventSource:
     def end_of_log(self) -> Position:
         """Return the position behind what the present attempt has written, without an incomplete last character."""
         job = self._job()
-        return Position(job.attempt, self._files_of(job).end() or 0)
+        if job.state is State.COMPLETED:
+            return Position(job.attempt, min(self._files_of(job).end() or 0, job.log_bytes or 0))
+        return Position(job.attempt, self._files_of(job).end(is_live=True) or 0)
 
     def within_log(self, position: Position) -> Position:
         """Return `position`, or the log's end where that lies before it.
@@ -188,7 +200,8 @@ class EventSource:
         files = self._files_of(job)
         ended = job.state is State.COMPLETED
         instant = _time_of(job, files, position.offset)
-        data = files.read(position.offset, (job.log_bytes or 0) - position.offset if ended else CHUNK_BYTES)
+        size = (job.log_bytes or 0) - position.offset if ended else CHUNK_BYTES
+        data = files.read(position.offset, size, is_live=not ended)
         if files.is_short and not ended:
             position = self.within_log(position)
         # The log before the steps, so that no step is missed that begins in what was read. The steps of an attempt that

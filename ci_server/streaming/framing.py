@@ -14,10 +14,10 @@ from typing import Any
 from sse_starlette.event import ServerSentEvent
 from starlette.types import Message, Send
 
-from ci_common.jobs import StepResult, StepStatus
+from ci_common.attempts.parts import StepResult, StepStatus
 from ci_common.run_directory.output import Piece, cut_piece
-from ci_common.stream import LOG, STEP, Cursor
 from ci_common.times import to_rfc3339
+from ci_common.wire.stream import LOG, STEP, Cursor
 
 PING = ServerSentEvent(comment="ping", sep="\n").encode()
 
@@ -36,9 +36,11 @@ class StepEvent:
     name: str
     status: StepStatus
     exit_code: int | None
+    reason: str | None = None
 
     def framed(self) -> bytes:
-        return frame({"type": STEP, "name": self.name, "status": self.status, "exit_code": self.exit_code})
+        said = {} if self.reason is None else {"reason": self.reason}
+        return frame({"type": STEP, "name": self.name, "status": self.status, "exit_code": self.exit_code, **said})
 
 
 def step_events(steps: tuple[StepResult, ...]) -> list[StepEvent]:
@@ -47,11 +49,14 @@ def step_events(steps: tuple[StepResult, ...]) -> list[StepEvent]:
     offset = 0
     for number, step in enumerate(steps):
         offset = max(offset, step.log_offset)
+        if step.status is StepStatus.SKIPPED:
+            events.append(StepEvent(offset, step.name, step.status, None, step.reason))
+            continue
         events.append(StepEvent(offset, step.name, StepStatus.RUNNING, None))
         if step.status is not StepStatus.RUNNING:
             following = steps[number + 1].log_offset if number + 1 < len(steps) else None
             end = None if following is None else max(offset, following)
-            events.append(StepEvent(end, step.name, step.status, step.exit_code))
+            events.append(StepEvent(end, step.name, step.status, step.exit_code, step.reason))
     return events
 
 

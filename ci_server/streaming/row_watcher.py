@@ -9,7 +9,7 @@ from ci_common.errors import JobNotFound, Unavailable
 from ci_common.jobs import Job
 from ci_common.run_directory.layout import RunDirectory
 from ci_common.system.watch import FileWatcher, Watched
-from ci_persistence.repository import JobReader
+from ci_persistence.stores.jobs import JobStore
 
 _SHORTEST_PAUSE = 0.001
 _PAUSE_PER_JOB = 0.0002
@@ -45,8 +45,8 @@ class Follower:
 class RowWatcher:
     """Watches the rows of all followed jobs. Run `run` as a task as long as the watcher is used."""
 
-    def __init__(self, repository: JobReader) -> None:
-        self._repository = repository
+    def __init__(self, jobs: JobStore) -> None:
+        self._jobs = jobs
         self._followers: dict[str, set[Follower]] = {}
         self._has_followers = asyncio.Event()
 
@@ -59,7 +59,7 @@ class RowWatcher:
         self._has_followers.set()
         try:
             # The row may have changed before the follower was there.
-            follower.on_row((await self._repository.get_many([job.id])).get(job.id))
+            follower.on_row((await self._jobs.get_many([job.id])).get(job.id))
             if follower.gone:
                 raise JobNotFound(f"there is no job {job.id}")
             yield follower
@@ -81,7 +81,7 @@ class RowWatcher:
 
     async def _follow_changes(self) -> bool:
         """Read the rows after every change, until there are no followers: then return True."""
-        async with aclosing(self._repository.changes(self._on_row)) as changes:
+        async with aclosing(self._jobs.changes(self._on_row)) as changes:
             async for _ in changes:
                 if not self._followers:
                     self._has_followers.clear()
@@ -98,7 +98,7 @@ class RowWatcher:
         """Read the rows of all followed jobs once."""
         if not self._followers:
             return
-        jobs = await self._repository.get_many(list(self._followers))
+        jobs = await self._jobs.get_many(list(self._followers))
         for job_id, followers in list(self._followers.items()):
             for follower in tuple(followers):
                 follower.on_row(jobs.get(job_id))

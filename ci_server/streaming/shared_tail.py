@@ -17,7 +17,7 @@ from ci_common.errors import JobNotFound, Unavailable
 from ci_common.jobs import Job
 from ci_common.run_directory.layout import RunDirectory
 from ci_common.system.watch import FileWatcher
-from ci_persistence.repository import JobReader
+from ci_persistence.stores.jobs import JobStore
 from ci_server.http.exchange import Shutdown
 from ci_server.streaming.event_source import Batch, EventSource, Next, Position, RecentBatches
 from ci_server.streaming.framing import END, FLUSH, PING, Reader, body, send_nowait
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 class Sources:
     """What all tails share."""
 
-    repository: JobReader
+    jobs: JobStore
     watcher: FileWatcher
     rows: RowWatcher
     shutdown: Shutdown
@@ -272,7 +272,7 @@ class SharedTail:
     async def _check(self, batch: Batch) -> None:
         """Raise JobNotFound where the log is short because its job was deleted."""
         if batch.short:
-            await self._sources.repository.get(self.job_id)
+            await self._sources.jobs.get(self.job_id)
 
     def _notify_moved(self) -> None:
         moved, self._moved = self._moved, asyncio.Event()

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ci_common.jobs import Job
-from ci_common.stream import JOB_ID, Cursor
+from ci_common.wire.stream import JOB_ID, Cursor
 from ci_server.http.exchange import GRACE_SECONDS, NO_SNIFFING, OpenStream, detach
 from ci_server.streaming.event_source import Position
 from ci_server.streaming.framing import Reader, frame

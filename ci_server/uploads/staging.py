@@ -6,7 +6,6 @@ The directory is moved into place before the job's row is stored, and removed wh
 import asyncio
 import logging
 import os
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,12 +13,14 @@ from typing import Protocol, Self, TypeVar
 
 from ci_common.errors import QueueFull, TooManyUploads, Unavailable
 from ci_common.jobs import Job, NewJob
-from ci_common.run_directory.layout import UNCOMMITTED, DataDirectory, RunDirectory
+from ci_common.manifests.stored import link_file, link_upload
+from ci_common.run_directory.layout import UNCOMMITTED, UPLOAD, DataDirectory, RunDirectory
 from ci_common.settings import Settings
 from ci_common.system.disk import Disk, sync
 from ci_common.system.tasks import in_thread
 from ci_common.system.trees import delete_tree
-from ci_persistence.repository import JobRepository
+from ci_persistence.stores.jobs import JobStore
+from ci_persistence.stores.queue import QueueStore
 from ci_server.http.exchange import Shutdown
 
 BLOCK_BYTES = 1024 * 1024
@@ -51,10 +52,10 @@ class Upload:
 class Admission:
     """Decides whether the server takes a submission, before anything of it is received. For one event loop."""
 
-    def __init__(self, settings: Settings, repository: JobRepository, disk: Disk, shutdown: Shutdown) -> None:
+    def __init__(self, settings: Settings, queue: QueueStore, disk: Disk, shutdown: Shutdown) -> None:
         self._max_queued = settings.max_queued
         self._max_uploads = settings.max_uploads
-        self._repository = repository
+        self._queue = queue
         self._disk = disk
         self._shutdown = shutdown
         self._uploads: set[Upload] = set()
@@ -77,7 +78,7 @@ class Admission:
         Raises Unavailable, QueueFull, DiskLow and TooManyUploads.
         """
         self.check()
-        if await self._repository.queue_length() >= self._max_queued:
+        if await self._queue.length() >= self._max_queued:
             raise QueueFull.beyond(self._max_queued)
         if len(self._uploads) >= self._max_uploads:
             raise TooManyUploads(
@@ -173,14 +174,22 @@ class Staging:
     def workspace(self) -> Path:
         return RunDirectory(self.path / "1").workspace
 
-    def link_upload(self, source: Path) -> None:
-        """Use another job's upload, without copying it where the file system can. Raises FileNotFoundError."""
-        try:
-            os.link(source, self.upload)
-        except FileNotFoundError:
-            raise
-        except OSError:
-            shutil.copyfile(source, self.upload)
+    @property
+    def stored_upload(self) -> Path:
+        return self.path / UPLOAD
+
+    def link_upload(self, data: DataDirectory, job_id: str) -> bool:
+        """Use another job's upload, without copying it where the file system can; return whether it is by manifest.
+
+        Raises FileNotFoundError.
+        """
+        by_manifest = data.stored_upload(job_id).is_dir()
+        if by_manifest:
+            link_upload(data.stored_upload(job_id), self.stored_upload)
+            sync(self.stored_upload)
+        else:
+            link_file(data.upload(job_id), self.upload)
+        return by_manifest
 
     async def fill(self, read: Callable[[Path, Path], Awaitable[T]]) -> T:
         """Make the workspace, let `read` fill it from the upload, synchronise the upload, and return the result.
@@ -196,13 +205,13 @@ class Staging:
         syncing.result()
         return result
 
-    async def commit(self, repository: JobRepository, job: NewJob, *, max_queued: int) -> Job:
+    async def commit(self, jobs: JobStore, job: NewJob, *, max_queued: int) -> Job:
         """Make this the job's directory, durably, and then store its row. Raises QueueFull, Unavailable, OSError.
 
         If the caller is cancelled, either both directory and row exist afterwards, or neither.
         """
         await in_thread(self._move)
-        stored = await repository.add(job, max_queued=max_queued)
+        stored = await jobs.add(job, max_queued=max_queued)
         self.committed = True
         return stored
 

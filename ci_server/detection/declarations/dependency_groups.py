@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ci_server.detection.declarations.poetry import poetry_local_names, poetry_requirements
+from ci_server.detection.declarations.poetry import poetry_requirements
 from ci_server.detection.reading.requirements import MAX_REQUIREMENTS, is_identifier, normal_name, strings, table_at
 
 _HATCH = {"hatch-test": "test", "test": "test", "tests": "test", "testing": "test", "default": "dev"}
@@ -99,7 +99,7 @@ def _of_older_tables(document: Mapping[str, Any]) -> Iterator[tuple[str, list[An
         included = strings(table_at(poetry_groups, name).get("include-groups"))
         if table or included:
             others = [{"include-group": other} for other in included]
-            yield name, [*poetry_requirements(table), *poetry_local_names(table), *others]
+            yield name, [*poetry_requirements(table), *others]
     for name, requirements in table_at(document, "tool", "pdm", "dev-dependencies").items():
         yield name, strings(requirements)
     if development := strings(table_at(document, "tool", "rye").get("dev-dependencies")):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ci_server.detection.declarations.poetry import poetry_local_names, poetry_requirements
+from ci_server.detection.declarations.poetry import poetry_requirements
 from ci_server.detection.declarations.setuptools_files import SETUP_CFG, SETUP_PY, SetupArguments, SetupCfg, read_files
 from ci_server.detection.reading.project_files import ProjectFiles
 from ci_server.detection.reading.requirements import (
@@ -122,7 +122,7 @@ def _of_pyproject(document: Mapping[str, Any], files: ProjectFiles) -> Iterator[
     for name, wanted in _lists(table_at(poetry, "extras")):
         names = {normal_name(entry) for entry in wanted}
         declared = table_at(poetry, "dependencies")
-        found = poetry_requirements(declared, names) + poetry_local_names(declared, names)
+        found = poetry_requirements(declared, names)
         known = {normal_name(entry) for entry in declared}
         yield name, found + [entry for entry in wanted if normal_name(entry) not in known]
     setuptools = table_at(document, "tool", "setuptools", "dynamic", "optional-dependencies")

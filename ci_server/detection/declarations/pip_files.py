@@ -18,6 +18,8 @@ _INCLUDE = re.compile(r"(?:-(?P<short>[rc])\s*=?\s*|--(?P<long>requirement|const
 _EDITABLE = re.compile(r"(?:-e\s*=?\s*|--editable(?:\s*=\s*|\s+))(?P<what>.+)")
 _OPTION_AFTER = re.compile(r"\s--?[A-Za-z]")
 _SELF = re.compile(r"(?:file:(?://)?)?(?P<path>\.[./]*)(?:\[(?P<extras>[^\]]*)\])?(?:#\S*)?\s*(?:;.*)?")
+_PLAIN_SELF = re.compile(r"\./?(?:\[[\w\s,.-]*\])?")
+"""The project itself, in a form that every installer reads in the same way."""
 _EGG = re.compile(r"#(?:.*&)?egg=([A-Za-z0-9][A-Za-z0-9._-]*)")
 
 
@@ -37,8 +39,16 @@ class Contents:
     """The paths of constraint files, relative to the project."""
     has_hashes: bool = False
     """Whether any requirement has a hash; pip then requires hashes for everything in the same call."""
+    files: list[str] = field(default_factory=list)
+    """The file and those that it includes, relative to the project."""
+    has_options: bool = False
+    """Whether it has options of pip other than includes and hashes, or requirements that are not in standard form."""
     itself: str | None = None
     """How it installs the project itself: `-e`, or empty text if not editable; None if it does not."""
+    extras: list[str] = field(default_factory=list)
+    """The extras with which it installs the project itself, by normal name."""
+    others: list[str] = field(default_factory=list)
+    """The requirements in the standard's form, in order, without the project itself."""
 
     def installs(self, arguments: tuple[str, ...]) -> bool:
         """Return whether the file makes these arguments of pip redundant.
@@ -65,6 +75,7 @@ def read_pip_file(files: ProjectFiles, name: str, *, constraint: bool = False) -
         if (path, constrains) in seen:
             continue
         seen.add((path, constrains))
+        found.files += [path] if path not in found.files and files.has(path) else []
         for line in logical_lines(files.encoded_text(path)):
             lines += 1
             waiting += _take(line, found, files, path, constrains=constrains)
@@ -97,18 +108,33 @@ def _take(line: str, found: Contents, files: ProjectFiles, path: str, *, constra
     """Add a line to `found`. Return the file that it includes, and whether as constraints."""
     found.has_hashes = found.has_hashes or "--hash" in line or line.startswith("--require-hashes")
     if include := _INCLUDE.match(line):
+        found.has_options = found.has_options or "://" in line
         return _included(include, found, files, path)
     if constrains:
         _pin(line, found)
         return []
     editable = _EDITABLE.match(line)
     what = (editable["what"] if editable else line).strip()
+    is_plain = _PLAIN_SELF.fullmatch(what) is not None
+    found.has_options = found.has_options or not (is_plain or _is_requirement(line))
     if itself := _SELF.fullmatch(what.strip("\"'")):
         if os.path.normpath(itself["path"]) == ".":
             found.itself = "-e" if editable else ""
+            found.extras += [normal_name(name.strip()) for name in (itself["extras"] or "").split(",") if name.strip()]
     elif not line.startswith("-") or editable:
         _name(_OPTION_AFTER.split(what, maxsplit=1)[0].strip(), found)
     return []
+
+
+def _is_requirement(line: str) -> bool:
+    """Return whether this is a requirement in the standard's form, and nothing but hashes follows it."""
+    requirement, *rest = _OPTION_AFTER.split(line, maxsplit=1)
+    options = line[len(requirement) :].split()
+    try:
+        Requirement(requirement.strip())
+    except (InvalidRequirement, ValueError, RecursionError):
+        return False
+    return not rest or all(option.startswith("--hash") for option in options)
 
 
 def _pin(line: str, found: Contents) -> None:
@@ -148,6 +174,7 @@ def _name(text: str, found: Contents) -> None:
         elif "://" not in text:
             found.paths.add(_path_of(text))
         return
+    found.others.append(text)
     if requirement.url is None:
         found.asked.add(normal_name(requirement.name))
     if requirement.marker is None and not requirement.extras:

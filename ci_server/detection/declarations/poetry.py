@@ -20,16 +20,10 @@ def poetry_requirements(table: Mapping[str, Any], wanted: Collection[str] | None
 
     With `wanted`, return those whose normal names are in it; without, those that are not optional. A choice between
     several version ranges cannot be expressed as a requirement and becomes any version. Dependencies that are
-    directories are left out.
+    directories or files come last, as names with extras and markers.
     """
-    return [_requirement(name, value) for name, value in _dependencies(table, wanted) if not is_local(value)]
-
-
-def poetry_local_names(table: Mapping[str, Any], wanted: Collection[str] | None = None) -> list[str]:
-    """Return the names, with extras and markers, of the dependencies that are directories or files."""
-    return [
-        _full_name(name, value) + _condition(value) for name, value in _dependencies(table, wanted) if is_local(value)
-    ]
+    declared = sorted(_dependencies(table, wanted), key=lambda entry: is_local(entry[1]))
+    return [_requirement(name, value) for name, value in declared]
 
 
 def is_local(value: Any) -> bool:
@@ -72,8 +66,7 @@ def _dependencies(table: Mapping[str, Any], wanted: Collection[str] | None) -> I
 def _requirement(name: str, value: Any) -> str:
     if isinstance(value, str):
         return name + specifier(value)
-    condition = _condition(value)
-    return _full_name(name, value) + _version(value) + condition
+    return _full_name(name, value) + ("" if is_local(value) else _version(value)) + _condition(value)
 
 
 def _full_name(name: str, value: Mapping[str, Any]) -> str:

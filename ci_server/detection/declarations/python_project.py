@@ -8,7 +8,7 @@ from typing import Any
 from ci_server.detection.declarations.dependency_groups import GroupError, Groups
 from ci_server.detection.declarations.extras import OwnExtras, dynamic_dependencies, read_extras
 from ci_server.detection.declarations.indexes import Indexes, read_indexes
-from ci_server.detection.declarations.poetry import poetry_local_names, poetry_requirements
+from ci_server.detection.declarations.poetry import poetry_requirements
 from ci_server.detection.declarations.setuptools_files import SetupCfg, read_setup_py
 from ci_server.detection.declarations.sources import Sources, pipenv_categories, read_sources
 from ci_server.detection.reading.project_files import ProjectFiles
@@ -72,8 +72,7 @@ class PythonProject:
         found: dict[str, Callable[[], list[str]]] = {name: partial(_sound, groups, name) for name in groups}
         for category in pipenv_categories(self._pipfile):
             name = "dev" if category == "dev-packages" else normal_name(category)
-            table = table_at(self._pipfile, category)
-            found.setdefault(name, partial(_of_category, table))
+            found.setdefault(name, partial(poetry_requirements, table_at(self._pipfile, category)))
         return found
 
     def group_file(self, name: str) -> str:
@@ -106,14 +105,13 @@ class PythonProject:
             *strings(self.table("tool", "flit", "metadata").get("requires")),
             *dynamic_dependencies(self.document, self.files),
             *poetry_requirements(poetry),
-            *poetry_local_names(poetry),
         ]
         packages = table_at(self._pipfile, "packages")
         return [
             (PYPROJECT, pyproject),
             ("setup.cfg", self.setup_cfg.install_requires),
             ("setup.py", setuptools_lines(self._setup_py.install_requires)),
-            (PIPFILE, poetry_requirements(packages) + poetry_local_names(packages)),
+            (PIPFILE, poetry_requirements(packages)),
         ]
 
     @property
@@ -121,6 +119,33 @@ class PythonProject:
         """Whether pyproject.toml has all dependencies and extras of the project."""
         dynamic = {"dependencies", "optional-dependencies"} & set(strings(self.table("project").get("dynamic")))
         return "project" in self.document and not dynamic
+
+    @property
+    def has_known_dependencies(self) -> bool:
+        """Whether `dependencies` and `extras` have all that the build will name, so that it adds none."""
+        if self.has_static_dependencies:
+            return True
+        if "project" not in self.document:
+            is_of_poetry = self.table("tool", "poetry") and "dynamic" not in self.table("tool", "poetry")
+            return bool(is_of_poetry or self.table("tool", "flit", "metadata"))
+        read = self.table("tool", "setuptools", "dynamic")
+        dynamic = {"dependencies", "optional-dependencies"} & set(strings(self.table("project").get("dynamic")))
+        # setuptools reads the others itself; `setup.py` could still add to them.
+        return all(self._is_of_files(read.get(name)) for name in dynamic) and not self.files.has("setup.py")
+
+    @staticmethod
+    def _is_of_files(declared: object) -> bool:
+        tables = declared.values() if isinstance(declared, dict) and "file" not in declared else [declared]
+        return all(isinstance(table, dict) and "file" in table for table in tables) and bool(declared)
+
+    @property
+    def builds_extensions_itself(self) -> bool:
+        """Whether `setup.py` changes how extensions are built.
+
+        Most that do this build without them where there is no compiler, by a second call of `setup`, which an editable
+        build does not survive.
+        """
+        return "build_ext" in self.files.text("setup.py")
 
     @property
     def build_requirements(self) -> list[str]:
@@ -136,10 +161,6 @@ class PythonProject:
     def indexes(self) -> Indexes:
         """The package indexes that the project names."""
         return read_indexes(self.document, self.files.toml("uv.toml"), self._pipfile)
-
-
-def _of_category(table: dict[str, Any]) -> list[str]:
-    return poetry_requirements(table) + poetry_local_names(table)
 
 
 def _sound(groups: Groups, name: str) -> list[str]:

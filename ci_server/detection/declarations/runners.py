@@ -1,4 +1,4 @@
-"""What tox, Nox and pytest are configured to install for tests. A noxfile.py is parsed, never run."""
+"""What tox and Nox are configured to install for tests. A noxfile.py is parsed, never run."""
 
 import ast
 import re
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ci_server.detection.declarations.python_project import PYPROJECT, PythonProject
+from ci_server.detection.declarations.python_project import PYPROJECT
 from ci_server.detection.declarations.setuptools_files import ini_sections
 from ci_server.detection.reading.literals import Evaluator, Names
 from ci_server.detection.reading.requirements import invalid, is_identifier, strings, table_at, unusable
@@ -189,6 +189,17 @@ _NOXFILE = "noxfile.py"
 _TESTS = re.compile(r"(?:unit_?|py_?)?tests?|testing|pytest|unit", re.IGNORECASE)
 _INDEX_OPTIONS = ("-i", "--index-url", "--extra-index-url")
 _WITH_VALUE = frozenset({*_INDEX_OPTIONS, "-r", "-c", "-e", "--requirement", "--constraint", "--editable"})
+_IGNORED_WITH_VALUE = frozenset({
+    *("-C", "--config-setting", "--config-settings", "--global-option", "--upgrade-strategy", "--no-binary"),
+    *("--only-binary", "-f", "--find-links", "-t", "--target", "--root", "--prefix", "--src", "--report"),
+    *("--progress-bar", "--root-user-action", "--python", "--platform", "--python-version", "--implementation"),
+    *("--abi", "--cache-dir", "--log", "--proxy", "--retries", "--timeout", "--exists-action", "--trusted-host"),
+    *("--cert", "--client-cert", "--use-feature", "--use-deprecated", "--build-constraint", "--build-constraints"),
+    *("-b", "--override", "--overrides", "--index", "--default-index", "--index-strategy", "--extra", "-P"),
+    *("--upgrade-package", "--reinstall-package", "--refresh-package", "--resolution", "--prerelease", "--link-mode"),
+    *("--keyring-provider", "--exclude-newer"),
+})  # fmt: skip
+"""Options of pip and uv whose value, the next word, must not count as a requirement."""
 
 
 def read_nox(text: str) -> ToxEnvironment:
@@ -201,6 +212,7 @@ def read_nox(text: str) -> ToxEnvironment:
         match call.func:
             case ast.Attribute(value=ast.Name(id=session), attr="install") if session == _parameter(function):
                 words = [word for argument in call.args for word in _install_words(argument, evaluator, names)]
+                found.groups += _groups(words)
                 for line in _pip_lines(words):
                     take_line(line, found)
             case ast.Attribute(attr="dependency_groups"):
@@ -235,30 +247,23 @@ def _install_words(argument: ast.expr, evaluator: Evaluator, names: Names) -> li
     return [word for word in words if isinstance(word, str)]
 
 
+def _groups(words: list[str]) -> Iterator[str]:
+    """Yield the dependency groups of the project's own pyproject.toml that pip's arguments name."""
+    for number, word in enumerate(words):
+        option, equals, value = word.partition("=")
+        if option == "--group":
+            file, colon, name = (value if equals else "".join(words[number + 1 : number + 2])).rpartition(":")
+            if is_identifier(name) and (not colon or file == PYPROJECT):
+                yield name
+
+
 def _pip_lines(words: list[str]) -> Iterator[str]:
     """Yield pip's arguments as lines of a requirement file, without its other options."""
     following = iter(words)
     for word in following:
         if word in _WITH_VALUE:
             yield f"{word} {next(following, '')}"
+        elif word in _IGNORED_WITH_VALUE or word == "--group":
+            next(following, None)
         elif not word.startswith("-") or word[:2] in ("-r", "-c", "-e") or word.partition("=")[0] in _INDEX_OPTIONS:
             yield word
-
-
-INI_FILES = ("pytest.ini", ".pytest.ini")
-TOML_FILES = ("pytest.toml", ".pytest.toml")
-
-
-def required_plugins(project: PythonProject) -> Iterator[tuple[str, list[str]]]:
-    """Yield the requirements in `required_plugins` for each file from which pytest may read it."""
-    for name in TOML_FILES:
-        yield name, _words(table_at(project.files.toml(name), "pytest").get("required_plugins"))
-    for name in (*INI_FILES, "tox.ini"):
-        yield name, _words(ini_sections(project.files.text(name)).get("pytest", {}).get("required_plugins"))
-    yield PYPROJECT, _words(project.table("tool", "pytest", "ini_options").get("required_plugins"))
-    yield PYPROJECT, _words(project.table("tool", "pytest").get("required_plugins"))
-    yield "setup.cfg", _words(project.setup_cfg.required_plugins)
-
-
-def _words(value: Any) -> list[str]:
-    return value.split() if isinstance(value, str) else strings(value)

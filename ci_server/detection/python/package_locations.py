@@ -37,6 +37,7 @@ class PackageLocator:
         self._project = project
         self._root = project.files
         self._entered: set[str] = set()
+        self._unread: list[tuple[PythonProject, str, list[tuple[str, list[str]]]]] = []
         self._editable_paths: dict[str, bool] = {}
 
     def located(self, requirements: Iterable[str], file: str) -> Iterator[Arguments]:
@@ -49,6 +50,13 @@ class PackageLocator:
     def of_metadata(self, requirements: Iterable[str], file: str) -> Iterator[Arguments]:
         """Yield the arguments for the private ones among the requirements in the project's metadata."""
         yield from self._private(requirements, file, self._project, ".")
+
+    def of_folders(self) -> Iterator[Arguments]:
+        """Yield the arguments for the dependencies of the folders that have been located, and of those below them."""
+        while self._unread:
+            project, path, wanted = self._unread.pop()
+            for file, texts in wanted:
+                yield from self._located(texts, file, project, path)
 
     def _private(self, texts: Iterable[str], file: str, project: PythonProject, base: str) -> Iterator[Arguments]:
         for text in texts:
@@ -150,6 +158,7 @@ class PackageLocator:
             self._check_build(project, path)
             wanted = [(file, texts) for file, texts in project.dependencies]
             wanted += [(PYPROJECT, project.extras.requirements_of(extra)) for extra in sorted(requirement.extras)]
+            self._unread.append((project, path, wanted))
             for file, texts in wanted:
                 yield from self._private(texts, file, project, path)
 

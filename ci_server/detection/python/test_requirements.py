@@ -1,16 +1,20 @@
 """Collects the requirements of a project's tests from all files that may declare them."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
+from ci_server.detection.declarations.pytest_settings import plugins_of_options, required_plugins
 from ci_server.detection.declarations.python_project import PYPROJECT, PythonProject
-from ci_server.detection.declarations.runners import ToxEnvironment, read_nox, read_tox, required_plugins
+from ci_server.detection.declarations.runners import ToxEnvironment, read_nox, read_tox
 from ci_server.detection.python.requirement_files import RequirementFiles
 from ci_server.detection.reading.requirements import name_pytest, normal_name
 
 _T = TypeVar("_T")
+_NAME = re.compile(r"[^A-Za-z0-9._-]")
+"""What ends the name of a requirement."""
 
 TEST = ("test", "tests", "testing")
 DEVELOPMENT = ("dev", "develop", "development")
@@ -83,6 +87,15 @@ class _Search:
         """Add the plugins without which pytest refuses to run."""
         for file, plugins in required_plugins(self._project):
             self.needs.requirements += [(plugin, file) for plugin in plugins]
+        for file, plugins in plugins_of_options(self._project):
+            known = {normal_name(_NAME.split(requirement.strip(), maxsplit=1)[0]) for requirement in self._known()}
+            self.needs.requirements += [(plugin, file) for plugin in plugins if plugin not in known]
+
+    def _known(self) -> Iterator[str]:
+        yield from (requirement for requirement, _ in self.needs.requirements)
+        yield from (requirement for _, declared in self._project.dependencies for requirement in declared)
+        for extra in self.needs.extras:
+            yield from self._project.extras.requirements_of(extra)
 
     def _take(self, extra: str | None, group: str | None, files: Iterable[str]) -> None:
         self.needs.extras += [extra] if extra else []

@@ -1,6 +1,7 @@
 """Reads files of an unpacked project, which are not trusted."""
 
 import codecs
+import json
 import os
 import re
 import tomllib
@@ -39,6 +40,10 @@ class ProjectFiles:
         """Return the text of a file; empty if there is none. Raises InvalidRequest if it is too long."""
         return self._bytes(name).decode("utf-8-sig", errors="replace")
 
+    def start(self, name: str, most: int) -> str:
+        """Return the first bytes of a file as text; empty if there is none."""
+        return (read_capped(Path(os.path.realpath(self.directory / name)), most) or b"").decode(errors="replace")
+
     def encoded_text(self, name: str) -> str:
         """Return the text of a requirement file; like pip, use the encoding of its byte order mark."""
         raw = self._bytes(name)
@@ -55,6 +60,17 @@ class ProjectFiles:
             return tomllib.loads(text)
         except (ValueError, RecursionError) as exc:
             raise invalid(name, " ".join(str(exc).split()) or "it is nested too deeply") from exc
+
+    def json(self, name: str) -> dict[str, Any]:
+        """Return the object in a JSON file; empty if there is no file. Raises InvalidRequest if it is none."""
+        raw = self._bytes(name)
+        try:
+            value = json.loads(raw.decode("utf-8-sig")) if raw else {}
+        except (ValueError, RecursionError) as exc:
+            raise invalid(name, " ".join(str(exc).split()) or "it is nested too deeply") from exc
+        if not isinstance(value, dict):
+            raise invalid(name, "it is not an object")
+        return value
 
     @staticmethod
     def leads_out(path: str) -> bool:

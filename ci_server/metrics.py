@@ -1,4 +1,7 @@
-"""Where the metrics come from. Each source measures a few; every format is written from the one list of all."""
+"""`GET /metrics`. Each source measures a few metrics; every format is written from the one list of all.
+
+The format is JSON, unless `Accept` prefers one of the text formats.
+"""
 
 import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -13,15 +16,31 @@ from prometheus_client.core import (
     HistogramMetricFamily,
     SummaryMetricFamily,
 )
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as PROMETHEUS
+from prometheus_client.exposition import generate_latest as prometheus_text
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as OPEN_METRICS
+from prometheus_client.openmetrics.exposition import generate_latest as open_metrics_text
+from prometheus_client.registry import Collector
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ci_common.times import STAGES
-from ci_persistence.metrics import STAGE_BOUNDS, Metrics, StageTimes
+from ci_persistence.stores.metrics import STAGE_BOUNDS, Metrics, StageTimes
+from ci_server.http.responses import Document, accepted_types
 from ci_server.services import Services
 
 _MICROS = 1_000_000
 _CONCLUSIONS = ("succeeded", "failed", "cancelled", "timed_out", "errored")
 _START_WAYS = ("warm", "cold", "pull")
 _BUCKETS = (*(repr(bound / _MICROS) for bound in STAGE_BOUNDS), "+Inf")
+
+_HEADERS = {"Cache-Control": "no-store", "Vary": "Accept"}
+_WRITERS: dict[str, Callable[[Collector], bytes]] = {OPEN_METRICS: open_metrics_text, PROMETHEUS: prometheus_text}
+_TYPES = {"application/openmetrics-text": ("1.0.0", OPEN_METRICS), "text/plain": ("0.0.4", PROMETHEUS)}
+"""The text formats by media type: version, and the whole content type."""
+TEXT_TYPES = tuple(_WRITERS)
+"""The content types of the text formats."""
+_JSON = ("application/json", "application/*", "*/*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +62,7 @@ async def measure(services: Services) -> list[Measured]:
 
 async def jobs(services: Services) -> list[Measured]:
     """Measure what became of jobs. From the database, so that any server process gives the same answer."""
-    metrics = await services.metrics.metrics()
+    metrics = await services.storage.metrics.metrics()
     return [*_totals(metrics), *_present(metrics)]
 
 
@@ -81,7 +100,7 @@ def _present(metrics: Metrics) -> Iterator[Measured]:
 
 async def stages(services: Services) -> list[Measured]:
     """Measure how long the stages of jobs take: a histogram for each stage, and for each way in which jobs start."""
-    times = await services.metrics.stage_times()
+    times = await services.storage.metrics.stage_times()
     text = "How long the stages of completed jobs took in their last attempts."
     family = HistogramMetricFamily("ci_job_stage_seconds", text, labels=("stage", "way"))
     members: dict[str, dict[str, Any]] = {stage: {} for stage in STAGES}
@@ -98,7 +117,7 @@ def _buckets(times: StageTimes) -> list[tuple[str, float]]:
 
 async def pool(services: Services) -> list[Measured]:
     """Measure the containers that wait for jobs."""
-    state = await services.repository.pool()
+    state = await services.storage.pool.get()
     starting = sum(kind.starting for kind in state.kinds)
     return [
         _gauge("ci_pool_size", "The most containers that may wait for jobs.", state.size, "pool_size"),
@@ -150,3 +169,38 @@ def _of_each(
     for label, value in values.items():
         family.add_metric([label], value)
     return Measured(family, members)
+
+
+class _Measured(Collector):
+    """Metrics that have been measured already, as the exposition takes them."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
+
+
+async def metrics_answer(services: Services, request: Request) -> Response:
+    """Return the metrics. Raises Unavailable."""
+    measured = await measure(services)
+    content_type = chosen_type(request.headers.getlist("accept"))
+    if content_type is None:
+        return Document({name: value for m in measured for name, value in m.members.items()}, headers=_HEADERS)
+    text = _WRITERS[content_type](_Measured(m.metric for m in measured))
+    return Response(text, headers={**_HEADERS, "Content-Type": content_type})
+
+
+def chosen_type(accept: Iterable[str]) -> str | None:
+    """Return the text format that these `Accept` headers prefer; None for JSON, also where they accept nothing of ours.
+
+    The library's own choice knows neither JSON nor `q`.
+    """
+    for media_type, version in accepted_types(accept):
+        if media_type in _JSON:
+            return None
+        if media_type == "text/*":
+            return PROMETHEUS
+        if media_type in _TYPES and version in ("", _TYPES[media_type][0]):
+            return _TYPES[media_type][1]
+    return None

@@ -1,0 +1,1 @@
+"""The plan for a Node.js project: package manager, image, setup and steps."""

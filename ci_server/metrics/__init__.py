@@ -1,1 +1,0 @@
-"""`GET /metrics`: what is measured (`sources`), and how it is written (`answer`)."""
