@@ -62,20 +62,38 @@ def _report_busy(refusal: ServerError, pause: float) -> None:
     say(f"not accepted yet: {refusal}; trying again in {pause:.0f} s")
 
 
+def find_server(server: str | None) -> str | None:
+    """Return the URL of the server that is named, here or by default, or of this user's; None without any.
+
+    Raises SettingsError for a name that none has.
+    """
+    if server and ":" in server:
+        return server  # A URL needs no configuration to be read.
+    if server:
+        from ci_cli.configuration import named_server
+
+        return named_server(server)
+    if (url := configured_url()) is not None:
+        return url
+    from ci_cli.configuration import default_server
+
+    return default_server() or find_announced()
+
+
 @asynccontextmanager
 async def connected(
     server: str | None, *, carries_jobs: bool = False, outlives: str | None = None
 ) -> AsyncIterator[Connection]:
-    """Connect to `server`, else to CI_SERVER_URL, else to this user's `ci serve`, else to an embedded server.
+    """Connect to the server that `find_server` finds, else to an embedded one.
 
     An embedded server runs jobs only with `carries_jobs`. `outlives` says what would be left undone when this process
     ends; with it, NoServer is raised in place of embedding a server.
     """
-    server = server or configured_url()
-    url = server or find_announced()
+    option = server or configured_url()
+    url = find_server(server)
     if url is not None:
         async with CiClient(url, on_break=_report_break, on_busy=_report_busy) as client:
-            yield Connection(client, embedded=False, option=f"--server {server}" if server else "")
+            yield Connection(client, embedded=False, option=f"--server {option}" if option else "")
         return
     if outlives is not None:
         raise NoServer(

@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 from contextlib import suppress
-from typing import TextIO
+from typing import Self, TextIO
 
 import anyio
 import click
@@ -23,6 +23,8 @@ _COLOURS_AT_END = re.compile(rb"(?:\x1b\[[0-9;:]*m)+\Z")
 _FIRST_LINE_SECONDS = 2.0
 _TERMINAL_SECONDS = 0.1
 _FILE_SECONDS = 10.0
+_BAR_CELLS = 24
+_chosen = {"colour": "auto"}
 
 
 class LogOutput:
@@ -33,7 +35,7 @@ class LogOutput:
 
     def __init__(self, *, raw: bool = False) -> None:
         self._at_line_start = True
-        self._filter = TerminalFilter() if not raw and is_terminal(sys.stdout) else None
+        self._filter = None if raw or not _is_filtered() else TerminalFilter(colours=in_colour(sys.stdout))
         self.broken = sys.stdout is None
         """Whether there is no reader (any more). Then writes are dropped."""
         if self.broken:
@@ -77,9 +79,14 @@ class LogOutput:
         except OSError as exc:
             raise OutputFailed(f"cannot write the log to standard output: {exc.strerror}") from exc
 
+    @property
+    def is_at_line_start(self) -> bool:
+        """Whether the log has no open line."""
+        return self._at_line_start
+
     def finish_line(self) -> None:
         """On a terminal that shows both outputs, end the log's colours and its open line before a message."""
-        if not (is_terminal(sys.stdout) and is_terminal(sys.stderr)):
+        if not is_one_terminal():
             return
         if self._filter is not None:
             say_raw(self._filter.reset().decode())
@@ -101,7 +108,7 @@ def show_raw(text: str) -> None:
     if sys.stdout is None:
         raise OutputClosed("standard output is closed, so the result cannot be written")
     try:
-        click.echo(text, nl=False)
+        click.echo(text, nl=False, color=in_colour(sys.stdout))
     except BrokenPipeError as exc:
         raise OutputClosed from exc
     except OSError as exc:
@@ -110,7 +117,7 @@ def show_raw(text: str) -> None:
 
 def say(message: str, *, problem: bool = False) -> None:
     """Write one line to standard error."""
-    name = click.style("ci: ", fg="red" if problem else "cyan") if _in_colour() else "ci: "
+    name = click.style("ci: ", fg="red" if problem else "cyan") if in_colour(sys.stderr) else "ci: "
     say_raw(name + visible(message) + "\n")
 
 
@@ -122,26 +129,56 @@ def is_terminal(stream: TextIO | None) -> bool:
         return False  # Closed.
 
 
-def _in_colour() -> bool:
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+def is_one_terminal() -> bool:
+    """Return whether both outputs are shown by a terminal, which is taken for the same."""
+    return is_terminal(sys.stdout) and is_terminal(sys.stderr)
+
+
+def window_width() -> int | None:
+    """Return how many columns standard output has; None if it is not a terminal, or does not say."""
+    return shutil.get_terminal_size((0, 0)).columns or None if is_terminal(sys.stdout) else None
+
+
+def choose_colour(when: str) -> None:
+    """Set when output is in colour: `auto` (on terminals, unless the environment says otherwise), `always`, `never`."""
+    _chosen["colour"] = when
+
+
+def in_colour(stream: TextIO | None) -> bool:
+    """Return whether what is written to a stream is in colour. See https://no-color.org and https://force-color.org."""
+    if _chosen["colour"] != "auto":
+        return _chosen["colour"] == "always"
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
+        return True
+    return is_terminal(stream) and os.environ.get("TERM") != "dumb"
+
+
+def _is_filtered() -> bool:
+    """Return whether a log is not written as exact bytes: to a terminal, or because no colours are wanted."""
+    return is_terminal(sys.stdout) or _chosen["colour"] == "never"
 
 
 def say_raw(text: str) -> None:
     """Write to standard error, or do nothing if it has no reader."""
     with suppress(OSError):
-        click.echo(text, err=True, nl=False)
+        click.echo(text, err=True, nl=False, color=is_terminal(sys.stderr) or in_colour(sys.stderr))
 
 
 class Progress:
-    """A progress line on standard error: at once on a terminal, elsewhere only if it takes long."""
+    """A progress line on standard error: at once on a terminal, elsewhere only if it takes long.
+
+    The end of its context erases the line from a terminal.
+    """
 
     def __init__(self) -> None:
         self._terminal = is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
         self._next = time.monotonic() + (_TERMINAL_SECONDS if self._terminal else _FIRST_LINE_SECONDS)
         self._shown = False
 
-    def show(self, text: str) -> None:
-        """Show a newer state. Calls in quick succession write nothing."""
+    def show(self, text: str, done: float | None = None) -> None:
+        """Show a newer state; `done` is the part of the work that is. Calls in quick succession write nothing."""
         now = time.monotonic()
         if now < self._next:
             return
@@ -150,11 +187,26 @@ class Progress:
         if self._terminal:
             # A line that wraps could not be erased. Some terminals report 0 columns.
             width = max(shutil.get_terminal_size().columns - 1, 20)
+            text = text if done is None or width < len(text) + _BAR_CELLS + 8 else f"{_bar(done)}  {text}"
             say_raw(f"\r\x1b[K{visible(text)[:width]}")
         else:
             say(text)
 
-    def done(self) -> None:
-        """Erase the line from a terminal."""
+    def clear(self) -> None:
+        """Erase the line from a terminal, so that something else may be written."""
         if self._shown and self._terminal:
             say_raw("\r\x1b[K")
+            self._shown = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
+
+
+def _bar(done: float) -> str:
+    """Return a bar of which the part `done` is full."""
+    full, empty = "█░" if (sys.stderr.encoding or "").lower().replace("-", "") == "utf8" else "#."
+    count = round(_BAR_CELLS * min(max(done, 0.0), 1.0))
+    return f"{full * count}{empty * (_BAR_CELLS - count)} {done:>4.0%}"

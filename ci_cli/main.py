@@ -1,6 +1,7 @@
 """The command line, `ci`. `ci_client.exits` documents the exit statuses."""
 
 import errno
+import gc
 import io
 import os
 import re
@@ -8,7 +9,22 @@ import sys
 
 import click
 
-from ci_cli.commands import backup, cleanup, jobs, run, selftest, server
+from ci_cli.commands import (
+    agents,
+    artifacts,
+    backup,
+    caches,
+    cleanup,
+    configuration,
+    environments,
+    jobs,
+    project,
+    records,
+    run,
+    selftest,
+    server,
+    tests,
+)
 
 EX_USAGE = 64
 EX_SOFTWARE = 70
@@ -28,6 +44,7 @@ Exit status: the job's own exit code if its own code ended by itself; else
    69  no server answers
    70  an error of ours
    75  the job errored: it could not be run, or was lost
+   76  the job goes on: the time that --budget gave was used up
   124  the job timed out
   130  the job was cancelled, or the command was interrupted"""
 
@@ -53,11 +70,15 @@ def cli() -> None:
 
 
 for _command in (
-    *(run.run, run.submit, run.exec_command, run.retry),
-    *(jobs.wait, jobs.logs, jobs.list_command, jobs.status, jobs.cancel),
-    *(cleanup.delete, cleanup.cleanup),
-    *(server.serve, server.controller, server.settings, server.doctor),
-    *(backup.backup, backup.restore, backup.adopt),
+    *(run.run, project.init, project.validate),
+    *(run.submit, run.exec_command, run.retry),
+    *(jobs.wait, jobs.logs, jobs.list_command, jobs.status, jobs.open_command, tests.tests),
+    *(artifacts.artifacts, artifacts.download, jobs.cancel),
+    *(records.record, records.diff, records.rerun, records.verify),
+    *(cleanup.delete, cleanup.cleanup, environments.env, caches.cache),
+    *(agents.mcp, server.serve, server.controller, server.settings),
+    *(configuration.config, configuration.completion, server.doctor),
+    *(backup.backup, backup.restore, backup.adopt, backup.migrate_database),
     selftest.selftest,
 ):
     cli.add_command(_command)
@@ -69,7 +90,9 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # The terminal's encoding may lack characters.
     sys.unraisablehook = _unraisable
-    sys.exit(_flushed(run_cli(sys.argv[1:])))
+    status = _flushed(run_cli(sys.argv[1:]))
+    gc.freeze()  # The interpreter would look for garbage in all modules before it exits.
+    sys.exit(status)
 
 
 def run_cli(args: list[str]) -> int:
@@ -150,16 +173,18 @@ def _unexpected(error: Exception, args: list[str]) -> int:
 def _show_misuse(error: click.ClickException) -> None:
     from ci_cli.console import say
 
-    message = error.format_message().rstrip(".")
-    message = _AS_REPR.sub(r"\\x\1", message[:1].lower() + message[1:])
+    message = error.format_message().replace(". Did you", "; did you").replace(" (Did you", "; did you")
+    message = message.removesuffix(".").removesuffix(")") if "; did you" in message else message.rstrip(".")
+    message = _AS_REPR.sub(r"\\x\1", message[:1].lower() + message[1:]).replace(".; did", "; did")
     context = getattr(error, "ctx", None)
-    say(f"{message}; see: {context.command_path if context else 'ci'} --help", problem=True)
+    see = f"see: {context.command_path if context else 'ci'} --help"
+    say(f"{message} {see}" if message.endswith("?") else f"{message}; {see}", problem=True)
 
 
 def _status_of_error(error: Exception) -> int | None:
     """Report the error and return the exit status, or None for an error that was not raised on purpose."""
     from ci_cli.console import say
-    from ci_client.errors import ServerError
+    from ci_client.errors import ServerError, ServerUnreachable
     from ci_client.exits import status_of_error
     from ci_common.errors import CiError
 
@@ -176,6 +201,8 @@ def _status_of_error(error: Exception) -> int | None:
     for field in getattr(error, "errors", ()):
         if field.message not in str(error):
             say(f"  {field.path}: {field.message}", problem=True)
+    if isinstance(error, ServerUnreachable):
+        say("  start a server with `ci serve`; `ci run` without a server's name needs none", problem=True)
     if isinstance(error, ServerError) and error.retry_after is not None:
         unit = " s" if error.retry_after.isdigit() else ""
         say(f"  try again after {error.retry_after}{unit}", problem=True)

@@ -1,38 +1,37 @@
 """The asynchronous client. `ci_client.client` offers the same to programs without an event loop."""
 
-import json
-import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import ExitStack, aclosing
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
 
-import anyio.to_thread
 import httpx
 
-from ci_client.errors import AnswerNotUnderstood, ConnectionBroken, ServerError, SubmissionUncertain
-from ci_client.packing.archive import Archive, open_project
+from ci_client.errors import AnswerNotUnderstood
+from ci_client.records import Check, Verifier
 from ci_client.stream import BreakNotice, JobStream, Lines
-from ci_client.submission import BusyNotice, Patience, Upload, UploadProgress, open_submission
+from ci_client.submitting.submission import BusyNotice, UploadProgress
+from ci_client.submitting.submitter import Submittable, Submitter
 from ci_client.transport import (
     DEFAULT_URL,
+    Connection,
     checked,
     configured_url,
     job_answer,
     job_path,
     jobs_answer,
     object_answer,
-    open_http,
     translated,
 )
-from ci_common.stream import BEGINNING, JOB_ID, Cursor, Event
+from ci_common.wire.stream import BEGINNING, JOB_ID, Cursor, Event
 
-_ACCEPT_SECONDS = 600.0
-"""How long a server may take to check and unpack an upload, or to delete many jobs."""
+if TYPE_CHECKING:
+    from ci_client.downloads import DownloadProgress, Saved
+
 _PAGE = 100
-
-T = TypeVar("T")
+_TESTS_PAGE = 500
 
 
 class CiClient:
@@ -59,45 +58,44 @@ class CiClient:
     ) -> None:
         self.server_url = server_url or configured_url() or DEFAULT_URL
         self._reconnect_seconds = reconnect_seconds
-        self._busy_seconds = busy_seconds
         self._on_break = on_break
-        self._on_busy = on_busy
-        self._http = open_http(self.server_url, idle_seconds=idle_seconds)
-        self._has_answered = False
+        self._connection = Connection(self.server_url, idle_seconds=idle_seconds)
+        self._submitter = Submitter(
+            self._connection, resume_seconds=reconnect_seconds, busy_seconds=busy_seconds, on_busy=on_busy
+        )
 
     async def __aenter__(self) -> Self:
-        await self._http.__aenter__()
+        await self._connection.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._http.__aexit__(kind, error, trace)
+        await self._connection.__aexit__(kind, error, trace)
 
     async def submit(
         self,
-        project: str | os.PathLike[str] | Archive,
+        project: Submittable,
         *,
         spec: Mapping[str, Any] | None = None,
         progress: UploadProgress | None = None,
     ) -> str:
         """Submit a project and return the job's id.
 
-        `project` is a directory, a zip file, or an archive from `ci_client.packing.archive`; `spec` has the fields of
-        `ci_common.spec.Spec`. Raises PackingError, and SubmissionUncertain if the connection broke before the
+        `project` is a directory, a zip file, an archive from `ci_client.packing.archive`, or a directory that
+        `ci_client.packing.scan` has scanned; `spec` has the fields of `ci_common.spec.Spec`. Of a directory, only what
+        the server lacks is sent. Raises PackingError, and SubmissionUncertain if the connection broke before the
         server sent the job's id.
         """
-        with ExitStack() as stack:
-            upload, content = await self._form(stack, project, spec, progress)
-            return await self._create("/submit-async", upload, **content)
+        return await self._submitter.submit(project, spec, progress)
 
     async def create_job(self, request: Mapping[str, Any]) -> str:
         """Submit a job without an upload, by `POST /jobs`, and return its id. Raises SubmissionUncertain."""
-        return await self._create("/jobs", json=dict(request))
+        return await self._submitter.create("/jobs", json=dict(request))
 
     async def submit_and_stream(
         self,
-        project: str | os.PathLike[str] | Archive,
+        project: Submittable,
         *,
         spec: Mapping[str, Any] | None = None,
         progress: UploadProgress | None = None,
@@ -106,18 +104,15 @@ class CiClient:
 
         Raises what `submit` and `stream` do.
         """
-        with ExitStack() as stack:
-            upload, content = await self._form(stack, project, spec, progress)
-            job_id, lines = await self._patiently(
-                upload, lambda: open_submission(self._http, self.server_url, timeout=self._patient, **content)
-            )
-        async with aclosing(lines):
-            self._has_answered = True
+        job_id, lines = await self._submitter.submit_and_open(project, spec, progress)
+        async with AsyncExitStack() as streams:
+            if lines is not None:
+                await streams.enter_async_context(aclosing(lines))
             yield {"type": JOB_ID, "job_id": job_id}
-            async with aclosing(self._events(job_id, BEGINNING, opened=lines)) as events:
-                async for event in events:
-                    if event["type"] != JOB_ID:
-                        yield event
+            events = await streams.enter_async_context(aclosing(self._events(job_id, BEGINNING, opened=lines)))
+            async for event in events:
+                if event["type"] != JOB_ID:
+                    yield event
 
     async def stream(
         self, job_id: str, *, from_beginning: bool = True, last_id: str | None = None
@@ -139,16 +134,28 @@ class CiClient:
 
     def _events(self, job_id: str, start: Cursor, *, opened: Lines | None = None) -> AsyncGenerator[Event, None]:
         stream = JobStream(
-            self._http, self.server_url, self.get_job, job_id, start=start, on_break=self._on_break, opened=opened
+            self._connection.http,
+            self.server_url,
+            self.get_job,
+            job_id,
+            start=start,
+            on_break=self._on_break,
+            opened=opened,
         )
-        return stream.events(patient=self._has_answered, reconnect_seconds=self._reconnect_seconds)
+        return stream.events(patient=self._connection.has_answered, reconnect_seconds=self._reconnect_seconds)
 
     async def log(
-        self, job_id: str, *, attempt: int | None = None, start: int = 0, end: int | None = None
+        self,
+        job_id: str,
+        *,
+        attempt: int | None = None,
+        start: int = 0,
+        end: int | None = None,
+        service: str | None = None,
     ) -> AsyncGenerator[bytes, None]:
         """Yield the bytes of a job's log from `start` up to but not including `end`; by default all that exist now.
 
-        `attempt` counts from 1; None is the latest one.
+        `attempt` counts from 1; None is the latest one. `service` names one of the job's services, whose log is meant.
         """
         if end is not None and end <= start:
             return
@@ -156,7 +163,8 @@ class CiClient:
         headers = {} if start == 0 and end is None else {"Range": f"bytes={start}-{last}"}
         params = {} if attempt is None else {"attempt": str(attempt)}
         with translated(self.server_url):
-            async with self._http.stream("GET", job_path(job_id, "log"), headers=headers, params=params) as response:
+            path = job_path(job_id, "log") if service is None else job_path(job_id, "services", service, "log")
+            async with self._connection.http.stream("GET", path, headers=headers, params=params) as response:
                 if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
                     return  # The log does not reach that far yet.
                 await checked(response)
@@ -165,39 +173,143 @@ class CiClient:
                 async for chunk in response.aiter_bytes():
                     yield chunk
 
+    async def artifacts(self, job_id: str, *, attempt: int | None = None) -> dict[str, Any]:
+        """Return a job's artifacts, as `GET /jobs/{id}/artifacts` shows them; by default those of the last attempt."""
+        from ci_client.downloads import list_artifacts  # Most commands have no use for it.
+
+        return await list_artifacts(self._connection, job_id, attempt)
+
+    async def download(
+        self,
+        job_id: str,
+        output: Path,
+        *,
+        patterns: Sequence[str] = (),
+        attempt: int | None = None,
+        replace: bool = False,
+        progress: "DownloadProgress" = lambda _there, _all: None,
+    ) -> "list[Saved]":
+        """Save a job's artifacts below the directory `output`, or those that match one of `patterns`.
+
+        Files with the same content stay as they are; with another one, they are replaced only with `replace`. Each file
+        is there as a whole or not at all. An interrupted download goes on where it was. Raises NotWritten,
+        ContentMismatch, ValueError for what is no pattern.
+        """
+        from ci_client.downloads import Download, chosen
+
+        found = await self.artifacts(job_id, attempt=attempt)
+        wanted = chosen(found["artifacts"], patterns)
+        return await Download(self._connection, job_id, output, attempt=attempt, replace=replace).save(wanted, progress)
+
     async def get_job(self, job_id: str) -> dict[str, Any]:
         """Return the job in the form that docs/http.md shows."""
-        return job_answer(await self._request("GET", job_path(job_id)))
+        return job_answer(await self._connection.ask("GET", job_path(job_id)))
 
     async def list_jobs(self, *, limit: int = 50, **filters: str) -> list[dict[str, Any]]:
         """Return at most `limit` jobs, newest first. `filters` are those of `GET /jobs`, as in `status="running"`."""
         jobs: list[dict[str, Any]] = []
         url: str | None = str(httpx.URL("/jobs", params={**filters, "limit": str(min(limit, _PAGE))}))
         while url and len(jobs) < limit:
-            response = await self._request("GET", url)
+            response = await self._connection.ask("GET", url)
             jobs += jobs_answer(response)
             url = response.links.get("next", {}).get("url")
         return jobs[:limit]
 
+    async def tests(self, job_id: str, *, limit: int | None = None, **filters: str) -> list[dict[str, Any]]:
+        """Return the tests of a job that has ended, in the form that docs/tests.md shows; at most `limit` of them.
+
+        `filters` are those of `GET /jobs/{id}/tests`, as in `status="failed"`, which includes tests with an error, or
+        `sort="time"`. A job without a test report has no tests.
+        """
+        tests: list[dict[str, Any]] = []
+        page = _TESTS_PAGE if limit is None else min(limit, _TESTS_PAGE)
+        url: str | None = str(httpx.URL(job_path(job_id, "tests"), params={**filters, "limit": str(page)}))
+        while url and (limit is None or len(tests) < limit):
+            response = await self._connection.ask("GET", url)
+            found = response.json()
+            if not isinstance(found, list) or not all(isinstance(each, dict) and "status" in each for each in found):
+                raise AnswerNotUnderstood(f"{response.url} answered without tests")
+            tests += found
+            url = response.links.get("next", {}).get("url")
+        return tests[:limit]
+
+    async def test_history(self, job_id: str, test: str, *, limit: int = 50) -> dict[str, Any]:
+        """Return a test of a job by its `id`, and its results in the jobs of the project, the newest first."""
+        path = job_path(job_id, "tests", quote(test, safe=""))
+        return object_answer(await self._connection.ask("GET", path, params={"limit": str(limit)}))
+
+    async def reports(self, job_id: str) -> dict[str, Any]:
+        """Return what the reports of a job say besides its tests: files, problems, coverage."""
+        return object_answer(await self._connection.ask("GET", job_path(job_id, "reports")))
+
     async def cancel_job(self, job_id: str) -> dict[str, Any]:
         """Request a job's cancellation (idempotent), and return the job. A completed job raises ServerError 409."""
-        return job_answer(await self._request("POST", job_path(job_id, "cancel")))
+        return job_answer(await self._connection.ask("POST", job_path(job_id, "cancel")))
 
-    async def retry_job(self, job_id: str) -> str:
-        """Submit the same as a new job, and return the new job's id. Raises SubmissionUncertain."""
-        return await self._create(job_path(job_id, "retry"))
+    async def retry_job(self, job_id: str, changes: Mapping[str, Any] | None = None) -> str:
+        """Submit the same as a new job, and return the new job's id. Raises SubmissionUncertain.
+
+        `changes` has the fields in which it is to differ, as `POST /jobs/{id}/retry` takes them.
+        """
+        return await self._submitter.create(job_path(job_id, "retry"), **({"json": dict(changes)} if changes else {}))
+
+    async def record(self, job_id: str, *, attempt: int | None = None, files: bool = False) -> dict[str, Any]:
+        """Return the record of an attempt, by default of the last one, as `GET /jobs/{id}/record` answers.
+
+        With `files`, also the files of an upload by manifest.
+        """
+        params = {} if attempt is None else {"attempt": str(attempt)}
+        params |= {"include": "files"} if files else {}
+        url = str(httpx.URL(job_path(job_id, "record"), params=params))
+        answer = object_answer(await self._connection.ask("GET", url))
+        if not isinstance(answer.get("run"), dict):
+            raise AnswerNotUnderstood(f"{self.server_url}{url} answered without a record")
+        return answer
+
+    def check_run(self, job_id: str, run: Mapping[str, Any]) -> AsyncGenerator[Check, None]:
+        """Yield what becomes of checking log and artifacts against the record of an attempt, its `run`."""
+        return Verifier(self._connection, job_id, run).checks()
+
+    async def verify_job(self, job_id: str) -> str:
+        """Run the setup of a job once more, to compare the outcome; return the new job's id.
+
+        Its `result` is a `ci_common.environments.Verification` as JSON. Raises SubmissionUncertain.
+        """
+        return await self._submitter.create(job_path(job_id, "verify"))
 
     async def delete_job(self, job_id: str) -> dict[str, Any] | None:
         """Delete a completed job with its log and upload. A job that has not completed is cancelled and returned."""
-        response = await self._request("DELETE", job_path(job_id))
+        response = await self._connection.ask("DELETE", job_path(job_id))
         return None if response.status_code == httpx.codes.NO_CONTENT else job_answer(response)
 
     async def pool(self) -> dict[str, Any]:
         """Return the pool of warm containers, as `GET /pool` shows it."""
-        pool = object_answer(await self._request("GET", "/pool"))
+        pool = object_answer(await self._connection.ask("GET", "/pool"))
         if not isinstance(pool.get("kinds"), list):
             raise AnswerNotUnderstood(f"{self.server_url}/pool answered without kinds")
         return pool
+
+    async def environments(self) -> list[dict[str, Any]]:
+        """Return the prepared environments, as `GET /environments` shows them."""
+        found = (await self._connection.ask("GET", "/environments")).json()
+        if not isinstance(found, list) or not all(isinstance(each, dict) and "key" in each for each in found):
+            raise AnswerNotUnderstood(f"{self.server_url}/environments answered without environments")
+        return found
+
+    async def remove_environment(self, key: str) -> None:
+        """Remove a prepared environment. Raises ServerError 404 if there is none."""
+        await self._connection.ask("DELETE", f"/environments/{quote(key, safe='')}")
+
+    async def caches(self) -> list[dict[str, Any]]:
+        """Return the caches, as `GET /caches` shows them."""
+        found = (await self._connection.ask("GET", "/caches")).json()
+        if not isinstance(found, list) or not all(isinstance(each, dict) and "id" in each for each in found):
+            raise AnswerNotUnderstood(f"{self.server_url}/caches answered without caches")
+        return found
+
+    async def remove_cache(self, identity: str) -> None:
+        """Remove a cache. Raises ServerError 404 if there is none."""
+        await self._connection.ask("DELETE", f"/caches/{quote(identity, safe='')}")
 
     async def clean_up(self, **conditions: Any) -> list[str]:
         """Delete the completed jobs for which all `conditions` hold, and return their ids.
@@ -206,7 +318,9 @@ class CiClient:
         """
         job_ids: list[str] = []
         while True:
-            answer = object_answer(await self._request("POST", "/jobs/cleanup", json=conditions, timeout=self._patient))
+            answer = object_answer(
+                await self._connection.ask("POST", "/jobs/cleanup", json=conditions, timeout=self._connection.patient)
+            )
             if not isinstance(answer.get("job_ids"), list):
                 raise AnswerNotUnderstood(f"{self.server_url}/jobs/cleanup answered without job_ids")
             job_ids += answer["job_ids"]
@@ -215,68 +329,11 @@ class CiClient:
 
     async def pending_removals(self) -> int:
         """Return the number of deleted jobs whose files have not been removed yet."""
-        pending = object_answer(await self._request("GET", "/jobs/cleanup")).get("pending")
+        pending = object_answer(await self._connection.ask("GET", "/jobs/cleanup")).get("pending")
         if not isinstance(pending, int):
             raise AnswerNotUnderstood(f"{self.server_url}/jobs/cleanup answered without pending")
         return pending
 
     async def health(self) -> dict[str, Any]:
         """Return `{"status": "ok"}`, the answer of a server that is up."""
-        return object_answer(await self._request("GET", "/health"), "status")
-
-    async def _form(
-        self,
-        stack: ExitStack,
-        project: str | os.PathLike[str] | Archive,
-        spec: Mapping[str, Any] | None,
-        progress: UploadProgress | None,
-    ) -> tuple[Upload, dict[str, Any]]:
-        """Return a project as an upload, and the request's content with it; both are valid until `stack` closes."""
-        if not isinstance(project, Archive):
-            project = await anyio.to_thread.run_sync(stack.enter_context, open_project(Path(project)))
-        upload = Upload(project, progress, encrypted=self.server_url.startswith("https"))
-        return upload, {
-            "files": {"file": ("project.zip", cast(BinaryIO, upload), "application/zip")},
-            "data": {} if spec is None else {"spec": json.dumps(spec)},
-            "extensions": upload.extensions,
-        }
-
-    async def _create(self, path: str, upload: Upload | None = None, **content: Any) -> str:
-        async def ask() -> str:
-            answer = object_answer(await self._request("POST", path, timeout=self._patient, **content), "job_id")
-            return cast(str, answer["job_id"])
-
-        return await self._patiently(upload, ask)
-
-    async def _patiently(self, upload: Upload | None, submit: Callable[[], Awaitable[T]]) -> T:
-        """Return what `submit` returns, retrying it while the server is busy."""
-        patience = Patience(self._busy_seconds)
-        while True:
-            if upload is not None:
-                upload.begin()
-            try:
-                return await submit()
-            except ConnectionBroken as exc:
-                if upload is not None and not upload.is_read:
-                    raise  # The server does not accept an incomplete upload.
-                raise SubmissionUncertain(
-                    f"{exc}; {SubmissionUncertain.WHAT}: look for it among the server's jobs (ci list)"
-                ) from exc
-            except ServerError as exc:
-                pause = patience.pause_after(exc)
-                if upload is not None:
-                    upload.begin()
-                if self._on_busy is not None:
-                    self._on_busy(exc, pause)
-            await anyio.sleep(pause)
-
-    @property
-    def _patient(self) -> httpx.Timeout:
-        usual = self._http.timeout
-        return httpx.Timeout(connect=usual.connect, read=_ACCEPT_SECONDS, write=usual.write, pool=usual.pool)
-
-    async def _request(self, method: str, path: str, **content: Any) -> httpx.Response:
-        with translated(self.server_url):
-            response = await checked(await self._http.request(method, path, **content))
-        self._has_answered = True
-        return response
+        return object_answer(await self._connection.ask("GET", "/health"), "status")

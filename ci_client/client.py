@@ -10,15 +10,19 @@ Errors are those of `ci_client.errors`.
 """
 
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, wait
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from ci_client.aio import CiClient
-from ci_client.submission import UploadProgress
-from ci_common.stream import Event
+from ci_client.submitting.submission import UploadProgress
+from ci_common.wire.stream import Event
+
+if TYPE_CHECKING:
+    from ci_client.downloads import Saved
 
 T = TypeVar("T")
 ProjectPath = str | os.PathLike[str]
@@ -60,9 +64,33 @@ def get_job(job_id: str, server_url: str | None = None) -> dict[str, Any]:
     return _called(lambda client: client.get_job(job_id), server_url)
 
 
+def artifacts(job_id: str, server_url: str | None = None) -> dict[str, Any]:
+    """Return a job's artifacts. See `CiClient.artifacts`."""
+    return _called(lambda client: client.artifacts(job_id), server_url)
+
+
+def download(
+    job_id: str,
+    output: ProjectPath,
+    server_url: str | None = None,
+    *,
+    patterns: Sequence[str] = (),
+    replace: bool = False,
+) -> "list[Saved]":
+    """Save a job's artifacts below a directory, and return them. See `CiClient.download`."""
+    return _called(lambda client: client.download(job_id, Path(output), patterns=patterns, replace=replace), server_url)
+
+
 def list_jobs(server_url: str | None = None, *, limit: int = 50, **filters: str) -> list[dict[str, Any]]:
     """Return at most `limit` jobs, newest first. See `CiClient.list_jobs`."""
     return _called(lambda client: client.list_jobs(limit=limit, **filters), server_url)
+
+
+def job_tests(
+    job_id: str, server_url: str | None = None, *, limit: int | None = None, **filters: str
+) -> list[dict[str, Any]]:
+    """Return the tests of a job that has ended. See `CiClient.tests`."""
+    return _called(lambda client: client.tests(job_id, limit=limit, **filters), server_url)
 
 
 def cancel_job(job_id: str, server_url: str | None = None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ CiError
     │   └── StreamLost          69  ... and a job's stream could not be resumed in time
     ├── ServerError             64, 69 or 70  the server answered with an error; `status`, `code`, `errors` say which
     ├── AnswerNotUnderstood     70  the answer is not one of a ci-server
+    ├── ContentMismatch         70  a received artifact is not the one that the job left
     ├── LogMismatch             70  the received log is not the log that the job wrote
     ├── NoServer                69  a command needs a server that goes on after it, and none is configured
     ├── StateUnavailable        70  the state directory cannot be used
@@ -76,7 +77,7 @@ class ServerError(ClientError):
     @property
     def may_pass(self) -> bool:
         """Whether a retry may succeed soon, for example once a server or its proxy has restarted."""
-        return self.status in (429, 502, 503, 504)
+        return self.status in (429, 502, 503, 504) and self.code != "files_elsewhere"
 
     @property
     def exit_status(self) -> int:  # type: ignore[override]  # depends on what the server said
@@ -91,6 +92,10 @@ class AnswerNotUnderstood(ClientError):
 
 class LogMismatch(ClientError):
     """Bytes of the log are missing, duplicated or changed."""
+
+
+class ContentMismatch(ClientError):
+    """A received artifact is not the one that the job left. Nothing of it is kept."""
 
 
 class NoServer(ClientError):
@@ -111,6 +116,12 @@ class ArchiveNotWritten(ClientError):
     """The archive of a project cannot be written. Nothing was sent."""
 
 
+class NotWritten(ClientError):
+    """A file of a project cannot be written, or is not to be replaced."""
+
+    exit_status = EX_USAGE
+
+
 class OutputClosed(ClientError):
     """Standard output is closed, or its reader is gone. `str()` is empty if there is nothing to report."""
 
@@ -119,6 +130,12 @@ class OutputClosed(ClientError):
 
 class NoSuchJob(ClientError):
     """The given text names no job, or several."""
+
+    exit_status = EX_USAGE
+
+
+class NoSuchStep(ClientError):
+    """The given text names no step of the job."""
 
     exit_status = EX_USAGE
 

@@ -66,7 +66,9 @@ class TerminalFilter:
     only up to the end of its line.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, colours: bool = True) -> None:
+        """Without `colours`, they are removed, too."""
+        self._colours = colours
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._state = self._text
         self._sequence = ""
@@ -122,6 +124,8 @@ class TerminalFilter:
             return self._again(char)
         self._end()
         if char != "m" or len(self._sequence) == _CSI_LONGEST or not _COLOURS.fullmatch(self._sequence):
+            return ""
+        if not self._colours:
             return ""
         self.is_coloured = self._sequence.strip("0;") != ""
         return f"{_ESC}[{self._sequence}m"

@@ -3,12 +3,15 @@
 import base64
 import binascii
 import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, cast
 
+import httpx
 import httpx_sse
 
 from ci_client.errors import AnswerNotUnderstood
-from ci_common.stream import COMPLETE, JOB_ID, LOG, STATUS, STEP, Event
+from ci_common.wire.stream import COMPLETE, JOB_ID, LOG, STATUS, STEP, Event
 
 _REQUIRED_TEXTS = {
     JOB_ID: ("job_id",),
@@ -18,6 +21,17 @@ _REQUIRED_TEXTS = {
     COMPLETE: ("conclusion",),
 }
 """The text fields without which an event of this type cannot be shown."""
+
+
+async def lines_of(response: httpx.Response) -> AsyncGenerator[httpx_sse.ServerSentEvent, None]:
+    """Yield the server-sent events of a response, as the HTML standard reads them.
+
+    They are UTF-8 whatever the response's type says, and a byte order mark at their beginning does not count.
+    """
+    response.encoding = "utf-8-sig"
+    async with aclosing(httpx_sse.EventSource(response).aiter_sse()) as lines:
+        async for line in lines:
+            yield line
 
 
 def parse(line: httpx_sse.ServerSentEvent) -> Event | None:

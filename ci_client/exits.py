@@ -6,6 +6,7 @@ The job's own exit code if the job's own code ended by itself; else one that scr
     69  no server answers
     70  an error of ours
     75  the job errored: it could not be run, or was lost (even if it already had an exit code)
+    76  the job goes on: the time that --budget gave was used up
    124  the job timed out
    130  the job was cancelled, or the command was interrupted
    141  standard output has no reader any more (commands that follow a job still follow it to its end)
@@ -13,12 +14,13 @@ The job's own exit code if the job's own code ended by itself; else one that scr
 
 from ci_client.errors import EX_BROKEN_PIPE as EX_BROKEN_PIPE
 from ci_client.errors import EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, ClientError
-from ci_common.errors import CiError, RequestError, RuntimeFault, Unavailable
+from ci_common.errors import CiError, RequestError, SettingsError, Unavailable
 from ci_common.jobs import Conclusion
-from ci_common.settings import SettingsError
-from ci_common.stream import Event
+from ci_common.runtime_faults import RuntimeFault
+from ci_common.wire.stream import Event
 
 EX_ERRORED = 75
+EX_BUDGET = 76
 EX_TIMED_OUT = 124
 EX_INTERRUPTED = 130
 

@@ -24,10 +24,10 @@ from ci_client.errors import (
     ServerUnreachable,
     StreamLost,
 )
-from ci_client.events import complete_event_of, log_bytes_of, log_event_with, parse, step_events_of
+from ci_client.events import complete_event_of, lines_of, log_bytes_of, log_event_with, parse, step_events_of
 from ci_client.transport import checked, job_path, translated
 from ci_common.jobs import ReasonCode
-from ci_common.stream import ATTEMPT, BEGINNING, COMPLETE, JOB_ID, LOG, STATUS, STEP, Cursor, Event
+from ci_common.wire.stream import ATTEMPT, BEGINNING, COMPLETE, JOB_ID, LOG, STATUS, STEP, Cursor, Event
 
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
@@ -155,7 +155,7 @@ class JobStream:
             if source.response.status_code == httpx.codes.NO_CONTENT:
                 yield None
                 return
-            async with aclosing(source.aiter_sse()) as lines:
+            async with aclosing(lines_of(source.response)) as lines:
                 yield lines
 
     def _new_part(self, event: Event, event_id: str) -> Event | None:

@@ -5,7 +5,8 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 from urllib.parse import SplitResult, quote, urlsplit
 
 import httpx
@@ -16,6 +17,8 @@ from ci_common.errors import FieldError
 
 DEFAULT_URL = "http://localhost:8000"
 _CONNECT_SECONDS = 10.0
+_ACCEPT_SECONDS = 600.0
+"""How long a server may take to check and unpack an upload, or to delete many jobs."""
 _OF_A_JOB = ("job_id", "status")
 _NEVER_SENT = (
     httpx.ConnectError,
@@ -46,7 +49,7 @@ def open_http(server_url: str, *, idle_seconds: float) -> httpx.AsyncClient:
     local = uds is not None or _is_loopback(parts.hostname or "")
     with translated(server_url):
         # Loading certificates takes time, and connections within this machine do not need them.
-        return httpx.AsyncClient(
+        return _Client(
             base_url=server_url,
             transport=httpx.AsyncHTTPTransport(uds=uds, limits=limits, verify=secure) if local else None,
             verify=secure,
@@ -55,6 +58,82 @@ def open_http(server_url: str, *, idle_seconds: float) -> httpx.AsyncClient:
             headers={"User-Agent": "ci-server-client"},
             trust_env=not local,  # A proxy cannot reach this machine's loopback.
         )
+
+
+class Connection:
+    """Requests to one server. An asynchronous context manager."""
+
+    def __init__(self, server_url: str, *, idle_seconds: float) -> None:
+        """As `open_http`."""
+        self.server_url = server_url
+        self.http = open_http(server_url, idle_seconds=idle_seconds)
+        self.has_answered = False
+        """Whether the server has answered any request with success."""
+
+    async def __aenter__(self) -> Self:
+        await self.http.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.http.__aexit__(kind, error, trace)
+
+    async def ask(self, method: str, path: str, **content: Any) -> httpx.Response:
+        """Return the answer to a request. Raises what `translated` and `checked` raise."""
+        with translated(self.server_url):
+            response = await checked(await self.http.request(method, path, **content))
+        self.has_answered = True
+        return response
+
+    @property
+    def patient(self) -> httpx.Timeout:
+        """The timeout of requests for which the server has much to do."""
+        usual = self.http.timeout
+        return httpx.Timeout(connect=usual.connect, read=_ACCEPT_SECONDS, write=usual.write, pool=usual.pool)
+
+
+class _Client(httpx.AsyncClient):
+    """A client that sends requests for files to the server that has them, as 307 says.
+
+    It remembers that, so that a body that can be sent only once goes there at once.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._found: dict[tuple[str, str], httpx.URL] = {}
+
+    async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        kind = (str(request.url.copy_with(path="/", query=None)), request.url.path.split("/")[1])
+        if kind[1] == "uploads" and kind in self._found:
+            request = _moved(request, self._found[kind])
+        response = await super().send(request, **options)
+        target = _target(request, response)
+        if target is None:
+            return response
+        await response.aread()
+        self._found[kind] = target
+        return await super().send(_moved(request, target), **options)
+
+
+def _target(request: httpx.Request, response: httpx.Response) -> httpx.URL | None:
+    """Return where a 307 sends the request, if it is the same path of another server."""
+    if response.status_code != 307:
+        return None
+    try:
+        target = httpx.URL(response.headers.get("Location", ""))
+    except httpx.InvalidURL:
+        return None
+    is_same = target.raw_path == request.url.raw_path and target.scheme in ("http", "https") and not target.userinfo
+    return target if is_same else None
+
+
+def _moved(request: httpx.Request, target: httpx.URL) -> httpx.Request:
+    """Return the same request to the server of `target`."""
+    url = request.url.copy_with(scheme=target.scheme, host=target.host, port=target.port)
+    headers = [(name, value) for name, value in request.headers.raw if name.lower() != b"host"]
+    headers.insert(0, (b"Host", url.netloc))
+    return httpx.Request(request.method, url, headers=headers, stream=request.stream, extensions=request.extensions)
 
 
 def _parts(server_url: str) -> SplitResult:

@@ -1,13 +1,14 @@
-"""`ci backup`, `ci restore` and `ci adopt`: commands about an installation as a whole."""
+"""`ci backup`, `ci restore`, `ci adopt` and `ci migrate-database`: commands about an installation as a whole."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ci_cli.commands.options import FilePath, command, echo_json, json_option
+from ci_cli.options import DATABASE, FilePath, command, echo_json, json_option
 
 if TYPE_CHECKING:
+    from ci_common.configuration.database_address import DatabaseAddress
     from ci_controller.ownership import Adoption
 
 
@@ -25,20 +26,18 @@ def backup(target: Path, as_json: bool) -> int:
     from ci_cli.interrupts import Interrupts, run_command
     from ci_cli.roots import backup as root
     from ci_client.errors import EX_SOFTWARE
-    from ci_client.formatting import size
+    from ci_common.parsing.text import shown_size
     from ci_common.settings import Settings
 
     async def command(interrupts: Interrupts) -> int:  # noqa: ARG001  # a signal ends the command
-        settings, progress = Settings.from_env(), Progress()
-        try:
+        settings = Settings.from_env()
+        with Progress() as progress:
             manifest = await root.backup(settings, target.absolute(), progress.show)
-        finally:
-            progress.done()
         if as_json:
             echo_json(manifest)
         say(
-            f"{target}: {manifest['jobs']} jobs of {settings.db_path.absolute()}, {manifest['files']} files, "
-            f"{size(manifest['bytes'])}"
+            f"{target}: {manifest['jobs']} jobs of {settings.database}, {manifest['files']} files, "
+            f"{shown_size(manifest['bytes'])}"
         )
         return _report_damaged(manifest["damaged"], EX_SOFTWARE)
 
@@ -76,11 +75,10 @@ def restore(source: Path, keep_queue: bool, as_json: bool) -> int:
     from ci_common.settings import Settings
 
     async def command(interrupts: Interrupts) -> int:  # noqa: ARG001  # a signal ends the command
-        settings, progress = Settings.from_env(), Progress()
-        try:
-            done: dict[str, Any] = await root.restore(settings, source.absolute(), progress.show, keep_queue=keep_queue)
-        finally:
-            progress.done()
+        with Progress() as progress:
+            done: dict[str, Any] = await root.restore(
+                Settings.from_env(), source.absolute(), progress.show, keep_queue=keep_queue
+            )
         if as_json:
             echo_json(done)
         say(f"restored {done['jobs']} jobs, as of {done['created']}, to {done['database']} and {done['data_path']}")
@@ -124,11 +122,8 @@ def adopt(yes: bool, as_copy: bool, as_json: bool) -> int:
         return 0
 
     async def carry_out(interrupts: Interrupts) -> int:  # noqa: ARG001  # a signal ends the command
-        progress = Progress()
-        try:
+        with Progress() as progress:
             done = await root.adopt(settings, plans[0], progress.show, as_copy=as_copy)
-        finally:
-            progress.done()
         if as_json:
             echo_json(done)
         say(f"adopted {done['database']} for {done['data_path']}: {done['ended']} jobs ended, {done['kept']} go on")
@@ -166,3 +161,33 @@ def _described(plan: "Adoption") -> list[str]:
         f"adopting it ends its {plan.unfinished} unfinished jobs as errored (restored), and gives it a new id",
         f"containers of those jobs are left alone: {containers}",
     ]
+
+
+@command("migrate-database")
+@click.argument("source", metavar="FROM", type=DATABASE)
+@click.argument("target", metavar="TO", type=DATABASE)
+@json_option
+def migrate_database(source: "DatabaseAddress", target: "DatabaseAddress", as_json: bool) -> int:
+    """Move an installation to another database, whole.
+
+    FROM and TO are each the path of a SQLite database or the URL of a PostgreSQL one. Arguments can be read by other
+    users, so a URL has no password: write env:NAME for one in the environment variable NAME, or set PGPASSWORD or
+    PGPASSFILE. Stop servers and controllers before. TO has to be empty. Files stay where they are, and jobs go on
+    with TO; nothing starts with FROM any more, which can be deleted.
+    """
+    from ci_cli.console import Progress, say
+    from ci_cli.interrupts import Interrupts, run_command
+    from ci_cli.roots import backup as root
+
+    async def command(interrupts: Interrupts) -> int:  # noqa: ARG001  # a signal ends the command
+        with Progress() as progress:
+            done = await root.migrate(source, target, progress.show)
+        if as_json:
+            echo_json(done)
+        rows = done["rows"]
+        say(f"moved {rows['jobs']} jobs and {sum(rows.values()) - rows['jobs']} other rows; both sides have the same")
+        name = "CI_DB_PATH" if target.path is not None else "CI_DATABASE_URL, without CI_DB_PATH,"
+        say(f"start servers and controllers with {name} for {target}, and CI_DATA_DIR={done['data_path'] or '…'}")
+        return 0
+
+    return run_command(command)

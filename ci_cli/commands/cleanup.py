@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ci_cli.commands.options import command, echo_json, json_option, server_option, with_connection
+from ci_cli.options import command, echo_json, json_option, server_option, with_connection
 
 if TYPE_CHECKING:
     from ci_cli.connection import Connection
@@ -95,13 +95,13 @@ async def _files_gone(connection: "Connection") -> None:
 
     if not connection.embedded:
         return
-    progress, least, moved = Progress(), None, monotonic()
-    while pending := await connection.client.pending_removals():
-        if least is None or pending < least:
-            least, moved = pending, monotonic()
-        elif monotonic() - moved > _STUCK_SECONDS:
-            say(f"files of {pending} deleted jobs are left; the next command that runs jobs will remove them")
-            break
-        progress.show(f"removing the files of {pending} jobs")
-        await sleep(_LOOK_SECONDS)
-    progress.done()
+    least, moved = None, monotonic()
+    with Progress() as progress:
+        while pending := await connection.client.pending_removals():
+            if least is None or pending < least:
+                least, moved = pending, monotonic()
+            elif monotonic() - moved > _STUCK_SECONDS:
+                say(f"files of {pending} deleted jobs are left; the next command that runs jobs will remove them")
+                break
+            progress.show(f"removing the files of {pending} jobs")
+            await sleep(_LOOK_SECONDS)

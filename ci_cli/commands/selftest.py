@@ -1,8 +1,13 @@
 """`ci selftest`."""
 
+from typing import TYPE_CHECKING
+
 import click
 
-from ci_cli.commands.options import command, echo_json, json_option
+from ci_cli.options import DATABASE, command, echo_json, json_option
+
+if TYPE_CHECKING:
+    from ci_common.configuration.database_address import DatabaseAddress
 
 
 @command()
@@ -18,9 +23,22 @@ from ci_cli.commands.options import command, echo_json, json_option
 @click.option(
     "--image", metavar="IMAGE", help="The image of the jobs; needs /bin/sh, cat and sleep. By default CI_DEFAULT_IMAGE."
 )
+@click.option(
+    "--database",
+    type=DATABASE,
+    metavar="URL",
+    help="A PostgreSQL database, in which a schema is made and dropped, instead of a file; without a password, or "
+    "env:NAME.",
+)
 @json_option
 def selftest(
-    chaos: bool, minutes: float | None, seed: int | None, runtime: str, image: str | None, as_json: bool
+    chaos: bool,
+    minutes: float | None,
+    seed: int | None,
+    runtime: str,
+    image: str | None,
+    database: "DatabaseAddress | None",
+    as_json: bool,
 ) -> int:
     """Prove on this machine that nothing is lost.
 
@@ -35,10 +53,13 @@ def selftest(
 
     if minutes is not None and not chaos:
         raise click.UsageError("--minutes needs --chaos; without it, a self-test only runs a few jobs")
+    if database is not None and database.url is None:
+        raise click.UsageError("--database needs the URL of a PostgreSQL database; by default it is a file")
+    url = database.url if database is not None else None
     seconds = 60.0 * (minutes or 1.0) if chaos else None
 
     async def command(_: Interrupts) -> int:
-        outcome = await run_selftest(seconds=seconds, seed=seed, runtime=runtime, image=image)
+        outcome = await run_selftest(seconds=seconds, seed=seed, runtime=runtime, image=image, database=url)
         if as_json:
             echo_json(outcome.to_json())
         else:

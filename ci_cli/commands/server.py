@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from ci_cli.commands.options import command, echo_json, json_option, server_option
+from ci_cli.options import command, echo_json, json_option, server_option
 
 
 @command()
@@ -34,7 +34,8 @@ def serve(host: str | None, port: int | None) -> int:
 
 
 @command()
-def controller() -> int:
+@click.option("--until-prepared", is_flag=True, help="End once no prepared environment is left to be made.")
+def controller(until_prepared: bool) -> int:
     """Run only the controller, beside a server that has none.
 
     Run the server with CI_CONTROLLER=off, and both with the same CI_DB_PATH and CI_DATA_DIR. Ctrl-C or SIGTERM stops
@@ -45,7 +46,7 @@ def controller() -> int:
     from ci_cli.roots.serve import run_controller
     from ci_common.settings import Settings
 
-    asyncio.run(run_controller(Settings.from_env()))
+    asyncio.run(run_controller(Settings.from_env(), until_prepared=until_prepared))
     return 0
 
 
@@ -57,20 +58,25 @@ def settings(as_json: bool) -> int:
     from ci_client.formatting import columns
     from ci_common.settings import Settings
 
-    rows = _described(Settings.from_env())
+    values = Settings.from_env()
+    rows = _described(values)
     if as_json:
         echo_json(rows)
         return 0
+    if values.database_url is not None:
+        next(row for row in rows if row["setting"] == "CI_DB_PATH")["value"] = "not used"
     head = ("SETTING", "VALUE", "DEFAULT", "UNIT", "MEANING")
     show(columns([head, *(tuple(_shown(row[name.lower()]) for name in head) for row in rows)]))
     return 0
 
 
 def _described(values: Any) -> list[dict[str, Any]]:
+    """Return the settings; the path of the database has no value where the database is a server's."""
     rows = []
     for name in type(values).model_fields:
         about = type(values).describe(name)
-        row = {"setting": about["env"], "value": getattr(values, name), "default": about["default"]}
+        value = None if name == "db_path" and values.database_url is not None else getattr(values, name)
+        row = {"setting": about["env"], "value": value, "default": about["default"]}
         row |= {"unit": about["unit"], "meaning": about["meaning"]}
         rows.append({key: v if isinstance(v, int | float | None) else str(v) for key, v in row.items()})
     return rows

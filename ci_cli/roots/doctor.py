@@ -5,6 +5,7 @@ import platform
 import sys
 
 from ci_cli.announcement import find_announced
+from ci_cli.configuration import default_server, named_server
 from ci_cli.roots.embedded import embedded_settings
 from ci_client.aio import CiClient
 from ci_client.errors import EX_SOFTWARE, EX_UNAVAILABLE, ClientError
@@ -20,7 +21,7 @@ SERVER, ENGINE = "server", "engine"
 
 async def examine_all(server: str | None) -> list[Finding]:
     """Return all findings. Raises SettingsError."""
-    server = server or configured_url()
+    server = named_server(server) if server else configured_url() or default_server()
     url = server or find_announced()
     findings = [_python(), await _server(url)]
     if server is not None:

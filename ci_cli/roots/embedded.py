@@ -3,6 +3,8 @@
 import asyncio
 import fcntl
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -14,10 +16,12 @@ from ci_cli.announcement import make_state_directory
 from ci_cli.unexpected import is_debugging, save_report
 from ci_client.errors import StateUnavailable
 from ci_client.escapes import visible
+from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.reporting import log_to_stderr
 from ci_common.system.tasks import background_task
 from ci_common.system.trees import delete_tree
+from ci_controller.environments.builds import staged
 from ci_server.app import create_app
 from ci_server.connections.serving import serve
 
@@ -30,7 +34,10 @@ def embedded_settings(*, carries_jobs: bool) -> Settings:
     """Return the settings of an embedded server: the environment's, its database in the state directory, no pool."""
     # Warm containers would outlive the only job there is.
     overrides: dict[str, Any] = {"pool_size": 0}
-    if not os.environ.get("CI_DB_PATH"):
+    if os.environ.get("CI_DATABASE_URL"):
+        if not os.environ.get("CI_DATA_DIR"):
+            overrides["data_dir"] = make_state_directory() / "ci_jobs.data"
+    elif not os.environ.get("CI_DB_PATH"):
         overrides["db_path"] = make_state_directory() / "ci_jobs.db"
     if not os.environ.get("CI_LOG_LEVEL"):
         overrides["log_level"] = "error"
@@ -62,6 +69,23 @@ async def embedded_server(*, carries_jobs: bool) -> AsyncIterator[str]:
         async with background_task(serving, name="embedded server"):
             await ready.wait()
             yield f"unix://{socket}"
+    if carries_jobs and staged(DataDirectory(settings.data_path)):
+        _prepare_apart(settings)
+
+
+def _prepare_apart(settings: Settings) -> None:
+    """Have a controller of its own prepare the environments that are still to be made, while the command ends."""
+    own = {"CI_DB_PATH": str(settings.db_path), "CI_DATA_DIR": str(settings.data_path), "CI_POOL_SIZE": "0"}
+    with suppress(OSError):  # The next command that runs a job does it.
+        subprocess.Popen(
+            [sys.executable, "-m", "ci_cli", "controller", "--until-prepared"],
+            env={**os.environ, **own, "CI_LOG_LEVEL": "error"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+        )
 
 
 def _saved_report(error: BaseException) -> str:

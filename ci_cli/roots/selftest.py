@@ -7,6 +7,7 @@ from random import SystemRandom
 
 from ci_cli.announcement import make_state_directory
 from ci_cli.console import Progress, say
+from ci_common.configuration.database_address import DatabaseUrl
 from ci_common.settings import Settings
 from ci_selftest.owned import chosen_runtime, remove_abandoned
 from ci_selftest.report import Outcome
@@ -16,7 +17,9 @@ _LOOK_SECONDS = 0.1
 _LARGEST_SEED = 10**6
 
 
-async def selftest(*, seconds: float | None, seed: int | None, runtime: str, image: str | None) -> Outcome:
+async def selftest(
+    *, seconds: float | None, seed: int | None, runtime: str, image: str | None, database: DatabaseUrl | None = None
+) -> Outcome:
     """Run a self-test with `seconds` of faults, or with no faults (None), and show its progress on standard error.
 
     Raises CiError if it cannot begin.
@@ -31,6 +34,7 @@ async def selftest(*, seconds: float | None, seed: int | None, runtime: str, ima
         runtime=await chosen_runtime(runtime, settings),
         image=image or settings.default_image,
         parent=parent,
+        database=database,
     )
     run = Run(options)
     say(f"seed {options.seed}, {options.runtime}; the same again: {run.outcome.replay}")
@@ -50,17 +54,15 @@ def _first_of(error: Exception) -> Exception:
 
 @asynccontextmanager
 async def _shown(run: Run) -> AsyncIterator[None]:
-    progress = Progress()
-
     async def show() -> None:
         while True:
             progress.show(run.line())
             await asyncio.sleep(_LOOK_SECONDS)
 
-    showing = asyncio.create_task(show(), name="progress")
-    try:
-        yield
-    finally:
-        showing.cancel()
-        await asyncio.gather(showing, return_exceptions=True)
-        progress.done()
+    with Progress() as progress:
+        showing = asyncio.create_task(show(), name="progress")
+        try:
+            yield
+        finally:
+            showing.cancel()
+            await asyncio.gather(showing, return_exceptions=True)

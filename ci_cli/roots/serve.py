@@ -2,21 +2,24 @@
 
 import asyncio
 import gc
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from urllib.parse import urlsplit
 
 from ci_cli.announcement import announced
 from ci_cli.console import say
 from ci_client.errors import StateUnavailable
+from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.process_tuning import allow_many_descriptors, set_thread_switch_interval
 from ci_common.system.reporting import log_to_stderr
+from ci_controller.environments.builds import staged
 from ci_controller.main import run_controller as control
 from ci_server.app import create_app
 from ci_server.connections.serving import serve
 
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # recognised, not bound
 
+_LOOK_SECONDS = 0.5
 _GC_THRESHOLDS = 10_000, 20, 20
 """Python collects cycles after every 700 new objects by default, fewer than a burst of requests keeps alive."""
 
@@ -58,10 +61,22 @@ async def run_server(settings: Settings) -> None:
         )
 
 
-async def run_controller(settings: Settings) -> None:
-    """Carry jobs out until SIGTERM or SIGINT, for an API that runs with CI_CONTROLLER=off."""
+async def run_controller(settings: Settings, *, until_prepared: bool = False) -> None:
+    """Carry jobs out until SIGTERM or SIGINT, for an API that runs with CI_CONTROLLER=off.
+
+    With `until_prepared`, end also once no environment is left to be made.
+    """
     _prepare_process(settings)
-    await control(settings)
+    if not until_prepared:
+        await control(settings)
+        return
+    controlling = asyncio.create_task(control(settings), name="controller")
+    data = DataDirectory(settings.data_path)
+    while not controlling.done() and staged(data):
+        await asyncio.wait({controlling}, timeout=_LOOK_SECONDS)
+    controlling.cancel()
+    with suppress(asyncio.CancelledError):
+        await controlling
 
 
 def _prepare_process(settings: Settings) -> None:

@@ -23,6 +23,7 @@ from typing import BinaryIO
 
 from ci_client.errors import ArchiveNotWritten, PackingError
 from ci_client.escapes import visible
+from ci_client.packing.reading import ReadError, opened, read_link, read_some
 from ci_client.packing.tree import LIST_IT, Leaf, Left, Tree
 from ci_client.packing.zipwriter import DEFLATED, STORED, About, Content, ZipWriter, is_worth_compressing
 
@@ -60,7 +61,7 @@ def open_project(path: Path, progress: Progress | None = None) -> Iterator[Archi
 
     Raises PackingError and ArchiveNotWritten.
     """
-    archive = pack_directory(path, progress) if _is_directory(path) else _open_archive(path)
+    archive = pack_directory(path, progress) if is_directory(path) else _open_archive(path)
     with archive.file:
         yield archive
 
@@ -101,7 +102,8 @@ def _not_written(error: OSError) -> str:
     )
 
 
-def _is_directory(path: Path) -> bool:
+def is_directory(path: Path) -> bool:
+    """Return whether a project is a directory. Raises PackingError if there is nothing at `path`."""
     try:
         return stat.S_ISDIR(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError) as exc:
@@ -182,7 +184,7 @@ class _Packer:
         except (FileNotFoundError, NotADirectoryError):
             self.notes.append(f"{visible(item.path)} vanished while packing")
             return
-        except _ReadError as exc:
+        except ReadError as exc:
             raise PackingError(f"cannot read {visible(item.path)}: {exc}; {LIST_IT}") from exc
         self.files += 1
         self._last = item.path
@@ -206,10 +208,10 @@ class _Packer:
 
     def _large(self, leaf: Leaf) -> None:
         """Pack a file while reading it, up to its size at first, since it may grow as fast as it is read."""
-        with _opened(leaf) as (descriptor, status):
+        with opened(leaf) as (descriptor, status):
             about = About(leaf.path, status.st_mode, status.st_mtime)
             left = status.st_size or sys.maxsize  # Some file systems do not report the size.
-            chunk = _read(descriptor, min(_CHUNK, left))
+            chunk = read_some(descriptor, min(_CHUNK, left))
             method = DEFLATED if is_worth_compressing(chunk) else STORED
             member = self._zip.begin(about, may_be_large=status.st_size > _MAY_BE_LARGE, method=method)
             try:
@@ -218,7 +220,7 @@ class _Packer:
                     self.bytes += len(chunk)
                     self._report()
                     left -= len(chunk)
-                    chunk = _read(descriptor, min(_CHUNK, left))
+                    chunk = read_some(descriptor, min(_CHUNK, left))
             except OverflowError as exc:
                 raise PackingError(f"{visible(leaf.path)} grows too quickly to be packed; {LIST_IT}") from exc
             member.close()
@@ -230,10 +232,6 @@ class _Packer:
             self._progress(self.files, self.bytes)
 
 
-class _ReadError(OSError):
-    """A file of the project cannot be read. `str()` is the reason."""
-
-
 def _read_batch(items: list[Leaf | Left]) -> _Batch:
     """Read and compress small files, in a worker thread."""
     return [(item, None if isinstance(item, Left) else _read_leaf(item)) for item in items]
@@ -242,25 +240,19 @@ def _read_batch(items: list[Leaf | Left]) -> _Batch:
 def _read_leaf(leaf: Leaf) -> _Outcome:
     try:
         return _read_link(leaf) if leaf.is_link else _read_small(leaf)
-    except (FileNotFoundError, NotADirectoryError, _ReadError) as exc:
+    except (FileNotFoundError, NotADirectoryError, ReadError) as exc:
         return exc
     except OSError as exc:
-        return _ReadError(exc.strerror or str(exc))
+        return ReadError(exc.strerror or str(exc))
 
 
 def _read_link(leaf: Leaf) -> _Outcome:
     status = os.lstat(leaf.location)
-    try:
-        target = os.fsencode(os.readlink(leaf.location))
-    except OSError as exc:
-        if exc.errno == errno.EINVAL:
-            raise FileNotFoundError(leaf.path) from exc  # It was a link when it was listed, and is none now.
-        raise
-    return _Small(About(leaf.path, status.st_mode, status.st_mtime), Content.stored(target))
+    return _Small(About(leaf.path, status.st_mode, status.st_mtime), Content.stored(read_link(leaf)))
 
 
 def _read_small(leaf: Leaf) -> _Outcome:
-    with _opened(leaf) as (descriptor, status):
+    with opened(leaf) as (descriptor, status):
         if status.st_size > _SMALL:
             return None
         raw = os.read(descriptor, status.st_size + 1)
@@ -269,30 +261,3 @@ def _read_small(leaf: Leaf) -> _Outcome:
         if len(raw) > _SMALL:
             return None
         return _Small(About(leaf.path, status.st_mode, status.st_mtime), Content.of(raw))
-
-
-@contextmanager
-def _opened(leaf: Leaf) -> Iterator[tuple[int, os.stat_result]]:
-    """Open a file for reading. Raises FileNotFoundError if it is no longer a regular file, and _ReadError."""
-    try:
-        descriptor = os.open(leaf.location, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        raise
-    except OSError as exc:
-        if exc.errno in (errno.ELOOP, errno.ENXIO):  # It is a link or a socket now.
-            raise FileNotFoundError(leaf.path) from exc
-        raise _ReadError(exc.strerror) from exc
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise FileNotFoundError(leaf.path)
-        yield descriptor, status
-    finally:
-        os.close(descriptor)
-
-
-def _read(descriptor: int, size: int) -> bytes:
-    try:
-        return os.read(descriptor, size)
-    except OSError as exc:
-        raise _ReadError(exc.strerror) from exc

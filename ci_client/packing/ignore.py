@@ -19,6 +19,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ci_client.packing.wildmatch import translate_name, translate_path
 
@@ -46,7 +47,9 @@ class _Rule:
     name: str
     """The last part of the pattern."""
     number: int
-    """Its line in the file."""
+    """Its line in the file, from 0."""
+    text: str
+    """The line."""
 
 
 class _Matcher:
@@ -67,7 +70,8 @@ class IgnoreFile:
     Git matches bytes, not characters, so patterns, names and paths are bytes here, represented as text (`as_bytes`).
     """
 
-    def __init__(self, lines: Iterable[str]) -> None:
+    def __init__(self, lines: Iterable[str], path: str = "") -> None:
+        self.path = path
         rules = [rule for number, line in enumerate(lines) if (rule := _parse(line, number)) is not None]
         files = [rule for rule in rules if not rule.for_directories]
         self._of_files, self._of_directories = _matchers(files), _matchers(rules)
@@ -85,14 +89,14 @@ class IgnoreFile:
                 raw = file.read()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
-        return cls.of_bytes(raw)
+        return cls.of_bytes(raw, path)
 
     @classmethod
-    def of_bytes(cls, raw: bytes) -> "IgnoreFile":
-        """Return the rules in the content of a file."""
+    def of_bytes(cls, raw: bytes, path: str = "") -> "IgnoreFile":
+        """Return the rules in the content of the file at `path`."""
         lines = raw.removeprefix(b"\xef\xbb\xbf").split(b"\n")
         # Git reads lines as C strings, which end at a NUL byte.
-        return cls(line.removesuffix(b"\r").split(b"\0", 1)[0].decode("latin-1") for line in lines)
+        return cls((line.removesuffix(b"\r").split(b"\0", 1)[0].decode("latin-1") for line in lines), path)
 
     def verdict(self, name: str, path: str, *, is_directory: bool) -> _Rule | None:
         """Return the last rule that matches an entry itself (not one of its parents), or None."""
@@ -124,7 +128,7 @@ def _parse(line: str, number: int) -> _Rule | None:
     if not regex:
         return None
     name = _ESCAPE.sub(r"\1", pattern.rpartition("/")[2])
-    return _Rule(regex, not brings_back, for_names, for_directories, name, number)
+    return _Rule(regex, not brings_back, for_names, for_directories, name, number, line)
 
 
 def _without_spaces_at_end(line: str) -> str:
@@ -132,6 +136,16 @@ def _without_spaces_at_end(line: str) -> str:
     cut = line.rstrip(" ")
     backslashes = len(cut) - len(cut.rstrip("\\"))
     return line[: len(cut) + 1] if backslashes % 2 else cut
+
+
+class Cause(NamedTuple):
+    """Why an entry is left out: a rule of a file, or a built-in rule."""
+
+    file: str | None
+    """The ignore file, `pyvenv.cfg` for a virtual environment, or None for a name that is always left out."""
+    line: int | None = None
+    """From 1."""
+    pattern: str | None = None
 
 
 class Rules:
@@ -161,14 +175,17 @@ class Rules:
         ci = tuple((path + step, file) for path, file in self._ci)
         return Rules(f"{self._directory}/{name}", git, ci)._with_own_files(names)
 
-    def leaves_out(self, name: str, *, is_directory: bool) -> bool:
-        """Return whether an entry of this directory is left out."""
+    def left_out_by(self, name: str, *, is_directory: bool) -> Cause | None:
+        """Return why an entry of this directory is left out, or None if it belongs to the project."""
         text = as_bytes(name)
         asked_for = _strongest(self._ci, text, is_directory)
-        if name in LEFT_OUT or (is_directory and os.path.lexists(f"{self._directory}/{name}/{_ENVIRONMENT_MARK}")):
-            return asked_for is None or asked_for.leave_out or asked_for.name != text
-        rule = asked_for or _strongest(self._git, text, is_directory)
-        return rule is not None and rule.leave_out
+        is_environment = is_directory and os.path.lexists(f"{self._directory}/{name}/{_ENVIRONMENT_MARK}")
+        if name in LEFT_OUT or is_environment:
+            if asked_for is None:
+                return Cause(_ENVIRONMENT_MARK if is_environment and name not in LEFT_OUT else None)
+            return _cause(asked_for) if asked_for[1].leave_out or asked_for[1].name != text else None
+        found = asked_for or _strongest(self._git, text, is_directory)
+        return _cause(found) if found is not None and found[1].leave_out else None
 
     def _with_own_files(self, names: frozenset[str]) -> "Rules":
         git = self._own_file(_GITIGNORE) if _GITIGNORE in names else ()
@@ -185,11 +202,20 @@ def as_bytes(name: str) -> str:
     return name if name.isascii() else os.fsencode(name).decode("latin-1")
 
 
-def _strongest(files: tuple[tuple[str, IgnoreFile], ...], name: str, is_directory: bool) -> _Rule | None:
+def _strongest(
+    files: tuple[tuple[str, IgnoreFile], ...], name: str, is_directory: bool
+) -> tuple[IgnoreFile, _Rule] | None:
     for path, file in files:
         if (rule := file.verdict(name, path + name, is_directory=is_directory)) is not None:
-            return rule
+            return file, rule
     return None
+
+
+def _cause(found: tuple[IgnoreFile, _Rule]) -> Cause:
+    file, rule = found
+    if not rule.leave_out:
+        return Cause(None)  # Asked for, but not by its exact name.
+    return Cause(file.path, rule.number + 1, os.fsdecode(rule.text.encode("latin-1")))
 
 
 def _git_info(root: Path) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ci_client.errors import PackingError
 from ci_client.escapes import visible
-from ci_client.packing.ignore import Rules
+from ci_client.packing.ignore import Cause, Rules
 
 LIST_IT = "list it in .ciignore to leave it out"
 _PATH_BYTES, _NAME_BYTES = 2048, 255
@@ -19,6 +19,10 @@ _PATH_BYTES, _NAME_BYTES = 2048, 255
 _ORDINARY_LENGTH = 200
 _DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+
+OnLeftOut = Callable[[str, Cause], None]
+"""Called with the path of an entry that is left out, which ends with `/` for a directory, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +58,11 @@ class _Open:
 class Tree:
     """The project in a directory. What is skipped is appended to `notes`."""
 
-    def __init__(self, root: Path, notes: list[str]) -> None:
+    def __init__(self, root: Path, notes: list[str], on_left_out: OnLeftOut | None = None) -> None:
         self._root = root
         self._real_root = os.path.realpath(root)
         self._notes = notes
+        self._on_left_out = on_left_out
 
     def walk(self) -> Iterator[Leaf | Left]:
         """Yield what is to be packed. Raises PackingError if something cannot be packed."""
@@ -74,9 +79,12 @@ class Tree:
                     yield Left(here.path, here.location)
                 continue
             is_directory = entry.is_dir(follow_symlinks=False)
-            if here.rules.leaves_out(entry.name, is_directory=is_directory):
-                continue
+            cause = here.rules.left_out_by(entry.name, is_directory=is_directory)
             path = here.path + entry.name
+            if cause is not None:
+                if self._on_left_out is not None:
+                    self._on_left_out(f"{path}/" if is_directory else path, cause)
+                continue
             if is_directory:
                 opened.append(self._entered(entry, f"{path}/", here.rules))
             elif (leaf := self._leaf(entry, path)) is not None:

@@ -14,7 +14,7 @@ import httpx
 import httpx_sse
 
 from ci_client.errors import AnswerNotUnderstood, ServerError
-from ci_client.events import parse
+from ci_client.events import lines_of, parse
 from ci_client.packing.archive import Archive
 from ci_client.stream import Lines
 from ci_client.transport import checked, translated
@@ -30,17 +30,12 @@ _SECONDS = re.compile(r"[0-9]{1,9}")
 _CONNECTED = frozenset({"connection.connect_tcp.complete", "connection.connect_unix_socket.complete"})
 
 
-class Upload:
-    """An archive as a file that httpx reads. Reading stops early if the server answers early, as it does to refuse."""
+class AnswerWatch:
+    """Sees whether the server has answered while a request's body is still being sent."""
 
-    def __init__(self, archive: Archive, progress: UploadProgress | None, *, encrypted: bool) -> None:
-        self._file = archive.file
-        self._size = archive.size
-        self._progress = progress
+    def __init__(self, *, encrypted: bool) -> None:
         self._encrypted = encrypted
         self._stream: httpcore.AsyncNetworkStream | None = None
-        self.is_read = False
-        """Whether all of it has been read; then the server may have received all of it."""
 
     @property
     def extensions(self) -> dict[str, Any]:
@@ -48,8 +43,38 @@ class Upload:
         return {"trace": self._trace}
 
     def begin(self) -> None:
+        """Prepare for a request."""
+        self._stream = None
+
+    def is_answered(self) -> bool:
+        # On an encrypted connection, the readable bytes may be TLS messages instead of an answer.
+        return self._stream is not None and not self._encrypted and bool(self._stream.get_extra_info("is_readable"))
+
+    async def _trace(self, event: str, details: Mapping[str, Any]) -> None:
+        if event in _CONNECTED:
+            self._stream = details["return_value"]
+
+
+class Upload:
+    """An archive as a file that httpx reads. Reading stops early if the server answers early, as it does to refuse."""
+
+    def __init__(self, archive: Archive, progress: UploadProgress | None, *, encrypted: bool) -> None:
+        self._file = archive.file
+        self._size = archive.size
+        self._progress = progress
+        self._watch = AnswerWatch(encrypted=encrypted)
+        self.is_read = False
+        """Whether all of it has been read; then the server may have received all of it."""
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        """httpx's `extensions` for the request."""
+        return self._watch.extensions
+
+    def begin(self) -> None:
         """Prepare for being sent, for the first time or again."""
-        self._stream, self.is_read = None, False
+        self._watch.begin()
+        self.is_read = False
         if self._progress is not None:
             self._progress(0, self._size)
 
@@ -60,7 +85,7 @@ class Upload:
         return self._file.seek(offset)
 
     def read(self, size: int) -> bytes:
-        if self._is_answered():
+        if self._watch.is_answered():
             raise httpcore.WriteError("the server has answered")  # httpcore then reads that answer.
         chunk = self._file.read(size)
         sent = self._file.tell()
@@ -68,14 +93,6 @@ class Upload:
         if self._progress is not None:
             self._progress(sent, self._size)
         return chunk
-
-    async def _trace(self, event: str, details: Mapping[str, Any]) -> None:
-        if event in _CONNECTED:
-            self._stream = details["return_value"]
-
-    def _is_answered(self) -> bool:
-        # On an encrypted connection, the readable bytes may be TLS messages instead of an answer.
-        return self._stream is not None and not self._encrypted and bool(self._stream.get_extra_info("is_readable"))
 
 
 class Patience:
@@ -124,7 +141,7 @@ async def open_submission(
 
 async def _lines_of(response: httpx.Response) -> Lines:
     try:
-        async with aclosing(httpx_sse.EventSource(response).aiter_sse()) as lines:
+        async with aclosing(lines_of(response)) as lines:
             async for line in lines:
                 yield line
     finally:

@@ -1,0 +1,134 @@
+"""`ci env list`, `ci env show`, `ci env verify`, `ci env remove`: commands about prepared environments."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ci_cli.options import Command, command, echo_json, json_option, server_option, with_connection
+
+if TYPE_CHECKING:
+    from ci_cli.connection import Connection
+
+
+class _Group(click.Group):
+    command_class = Command
+
+
+@click.group("env", cls=_Group)
+def env() -> None:
+    """List, show, verify and remove prepared environments."""
+
+
+@command("list")
+@server_option
+@json_option
+def list_command(server: str | None, as_json: bool) -> int:
+    """List the prepared environments, the one that was used last first."""
+    from ci_cli.console import say, show, window_width
+    from ci_cli.tables.jobs import environment_table
+
+    async def work(connection: "Connection") -> int:
+        environments = await connection.client.environments()
+        if as_json:
+            echo_json(environments)
+        elif environments:
+            show(environment_table(environments, width=window_width()))
+        else:
+            say("there are no prepared environments")
+        return 0
+
+    return with_connection(server, work)
+
+
+@command("show")
+@click.argument("key")
+@server_option
+@json_option
+def show_command(key: str, server: str | None, as_json: bool) -> int:
+    """Show a prepared environment.
+
+    KEY is its key, or the beginning of it.
+    """
+    from ci_cli.console import show
+    from ci_cli.tables.jobs import environment_details
+
+    async def work(connection: "Connection") -> int:
+        (environment,) = await _resolved(connection, (key,))
+        if as_json:
+            echo_json(environment)
+        else:
+            show(environment_details(environment))
+        return 0
+
+    return with_connection(server, work)
+
+
+@command("verify")
+@click.argument("key")
+@server_option
+@click.option("--json", "as_json", is_flag=True, help="Write the result to standard output as JSON.")
+def verify_command(key: str, server: str | None, as_json: bool) -> int:
+    """Run a setup once more, and compare what it makes.
+
+    KEY is the key of an environment, or the beginning of it. The setup runs as a job, from the same image and inputs;
+    what it makes is not kept. The exit status is 1 if it differs from the environment: then the setup depends on
+    something else, such as the clock or the network.
+    """
+    from ci_cli.connection import connected
+    from ci_cli.interrupts import Interrupts, run_command
+    from ci_cli.verifying import verify, verify_quietly
+
+    async def work(interrupts: Interrupts) -> int:
+        async with connected(server, carries_jobs=True) as connection:
+            (environment,) = await _resolved(connection, (key,))
+            if not as_json:
+                return await verify(connection, interrupts, environment["job_id"])
+            result, status = await verify_quietly(connection, environment["job_id"])
+            if result is not None:
+                echo_json(result)
+            return status
+
+    return run_command(work)
+
+
+@command("remove")
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True)
+@server_option
+@json_option
+def remove_command(keys: tuple[str, ...], server: str | None, as_json: bool) -> int:
+    """Remove prepared environments: the next job with the setup runs it again.
+
+    KEY is the key of one, or the beginning of it.
+    """
+    from ci_cli.console import say
+
+    async def work(connection: "Connection") -> int:
+        found = [environment["key"] for environment in await _resolved(connection, keys)]
+        for key in found:
+            await connection.client.remove_environment(key)
+        if as_json:
+            echo_json({"removed": found})
+        else:
+            say(f"removed {'1 environment' if len(found) == 1 else f'{len(found)} environments'}")
+        return 0
+
+    return with_connection(server, work)
+
+
+async def _resolved(connection: "Connection", keys: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return the environment that each key begins. Raises click.UsageError for none and for several."""
+    from ci_client.escapes import visible
+
+    environments = await connection.client.environments()
+    found = {}
+    for key in keys:
+        alike = [environment for environment in environments if environment["key"].startswith(key)]
+        if len(alike) != 1 or not key:
+            what = "no environment has" if not alike else f"{len(alike)} environments have"
+            raise click.UsageError(f"{what} a key that begins with {visible(repr(key))}")
+        found[alike[0]["key"]] = alike[0]
+    return list(found.values())
+
+
+for _each in (list_command, show_command, verify_command, remove_command):
+    env.add_command(_each)

@@ -1,0 +1,1 @@
+"""Reading logs: lines as plain text, and the lines that matter after a failure."""

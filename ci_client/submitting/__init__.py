@@ -1,0 +1,1 @@
+"""Submits projects and jobs: what is sent, and how."""
