@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import suppress
@@ -9,18 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from ci_client.aio import CiClient
-from ci_common.run_directory.layout import UNCOMMITTED, DataDirectory
+from ci_common.run_directory.layout import KEPT, UNCOMMITTED, UPLOAD, DataDirectory
 from ci_selftest.jobs.evidence import Promise, Violation
 
 GONE_WITHIN_SECONDS = 30.0
+COLLECTED_WITHIN_SECONDS = 240.0
+"""How long a controller may take to remove what it must first have seen for a while."""
 _LOOK_SECONDS = 0.1
+SERVICES = ".services"
+_BESIDE = re.compile(r"\.(times|artifacts|closed)$")
 _AGE_SECONDS = 48 * 3600.0
 """Longer than the product keeps unfinished submissions."""
 
 
-async def emptied(look: Callable[[], Awaitable[list[str]]]) -> list[str]:
-    """Call `look` until it returns nothing, for at most GONE_WITHIN_SECONDS; return its last result."""
-    deadline = time.monotonic() + GONE_WITHIN_SECONDS
+async def emptied(look: Callable[[], Awaitable[list[str]]], within: float | None = None) -> list[str]:
+    """Call `look` until it returns nothing, for at most so many seconds; return its last result."""
+    deadline = time.monotonic() + (GONE_WITHIN_SECONDS if within is None else within)
     while True:
         left = await look()
         if not left or time.monotonic() > deadline:
@@ -50,23 +55,53 @@ def leaked_files(
     `jobs` are the ids of all jobs, `with_uploads` of the jobs that came with an upload, `waiting` of warm containers.
     """
     allowed = _allowed(data, jobs, with_uploads)
+    # Which environments may be there, their rows say.
+    kept = {data.tools.name, data.downloads.name, data.trees.name}
     entries = (path.relative_to(data.path) for path in _below(data.path))
-    found = [path for path in entries if path not in allowed and not _is_log(path, jobs)]
+    found = [
+        path for path in entries if path not in allowed and path.parts[0] not in kept and not _is_kept(path, jobs, data)
+    ]
     return sorted(str(path) for path in found if path.parts[0] != "pool" or path.parts[1] not in waiting)
 
 
 def _allowed(data: DataDirectory, jobs: Collection[str], with_uploads: Collection[str]) -> set[Path]:
     tops = {Path(name) for name in ("incoming", "jobs", "pool", "processes", "processes/ended")}
+    tops |= {data.environments.relative_to(data.path), data.artifacts.relative_to(data.path)}
     tops |= {path.relative_to(data.path) for path in (data.owner_file, data.ca_bundle)}
-    return tops | {Path("jobs", job) for job in jobs} | {Path("jobs", job, "upload.zip") for job in with_uploads}
+    uploads = {Path("jobs", job, name) for job in with_uploads for name in ("upload.zip", UPLOAD)}
+    return tops | {Path("jobs", job) for job in jobs} | uploads
+
+
+def _is_kept(path: Path, jobs: Collection[str], data: DataDirectory) -> bool:
+    return _is_log(path, jobs) or _is_of_an_artifact(path, jobs, data)
+
+
+def _is_of_an_artifact(path: Path, jobs: Collection[str], data: DataDirectory) -> bool:
+    """Return whether a path belongs to the artifacts of a job, each attempt of which has one collection."""
+    match path.parts:
+        case ("artifacts", job, *rest) if len(rest) < 2:
+            return job in jobs
+        case ("artifacts", job, attempt, _, *content):
+            collections = data.artifacts / job / attempt
+            with suppress(FileNotFoundError):
+                return job in jobs and len(content) < 2 and len(os.listdir(collections)) == 1
+    return False
 
 
 def _is_log(path: Path, jobs: Collection[str]) -> bool:
-    """Return whether a path is a job's log, its run directory, or its log's times."""
+    """Return whether a path is of a job's upload, a log of its services, its run directory, or a file that stays there.
+
+    Beside that directory are the times of its log, the list of its artifacts, and the mark that its log was closed.
+    """
     match path.parts:
+        case ("jobs", job, "upload", _):
+            return job in jobs
+        case ("jobs", job, logs, *names) if logs.endswith(SERVICES):
+            of_one = not names or (len(names) == 1 and names[0].endswith(".log"))
+            return job in jobs and logs.removesuffix(SERVICES).isdecimal() and of_one
         case ("jobs", job, attempt):
-            return job in jobs and attempt.removesuffix(".times").isdecimal()
-        case ("jobs", job, attempt, "log"):
+            return job in jobs and _BESIDE.sub("", attempt).isdecimal()
+        case ("jobs", job, attempt, name) if name in KEPT:
             return job in jobs and attempt.isdecimal()
     return False
 

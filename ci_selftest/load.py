@@ -104,7 +104,7 @@ class Load:
             number = next(self._numbers)
             if self._last is not None and number > self._last:
                 return
-            run = self._under_way[number] = JobRun(job_plan(self._context.seed, number), self._context)
+            run = self._under_way[number] = self._run(number)
             try:
                 await run.execute()
             except asyncio.CancelledError:
@@ -115,6 +115,10 @@ class Load:
             self._check(run)
             if run.evidence.job_id is None:
                 await asyncio.sleep(_PAUSE_SECONDS)
+
+    def _run(self, number: int) -> JobRun:
+        has_services = self._context.service_image is not None
+        return JobRun(job_plan(self._context.seed, number, has_services=has_services), self._context)
 
     async def _last_look(self, run: JobRun) -> None:
         if run.evidence.job_id is None:
@@ -147,6 +151,8 @@ class Load:
         if verdict is not None:
             self._verdicts[run.plan.number] = verdict
             outcome.jobs[verdict.conclusion] += 1
+            outcome.prepared += evidence.is_prepared
+            outcome.served += run.plan.service is not None
             outcome.written += verdict.log_bytes
         outcome.readers += len(evidence.readings)
         outcome.connections += sum(reading.connections for reading in evidence.readings)

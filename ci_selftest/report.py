@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ci_client.formatting import columns, size, span
+from ci_client.formatting import columns, span
+from ci_common.parsing.text import shown_size
 from ci_selftest.jobs.evidence import Promise, Violation
 
 
@@ -22,6 +23,10 @@ class Outcome:
     """The command that repeats it."""
     jobs: Counter[str] = field(default_factory=Counter)
     """By conclusion."""
+    prepared: int = 0
+    """Jobs that started from a prepared environment."""
+    served: int = 0
+    """Jobs that asked for a service."""
     refused: int = 0
     """Submissions that were refused, or that reached no server."""
     uncertain: Counter[str] = field(default_factory=Counter)
@@ -48,26 +53,12 @@ class Outcome:
 
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as plain data."""
-        return {
-            "seed": self.seed,
-            "runtime": self.runtime,
-            "image": self.image,
+        return vars(self) | {
             "seconds": round(self.seconds, 1),
-            "replay": self.replay,
-            "jobs": dict(self.jobs),
-            "refused": self.refused,
-            "uncertain": dict(self.uncertain),
-            "faults": dict(self.faults),
-            "missed": dict(self.missed),
-            "readers": self.readers,
-            "connections": self.connections,
-            "written": self.written,
-            "read": self.read,
             "broken": {str(promise): number for promise, number in self.broken().items()},
             "violations": [
                 {"promise": str(v.promise), "subject": v.subject, "detail": v.detail} for v in self.violations
             ],
-            "troubles": self.troubles,
             "kept": None if self.kept is None else str(self.kept),
         }
 
@@ -76,9 +67,11 @@ class Outcome:
         rows = [
             ("run", f"seed {self.seed}, {self.runtime}, {span(self.seconds)}"),
             ("jobs", f"{self.jobs.total()}: {_listed(self.jobs)}"),
+            ("  prepared", str(self.prepared)),
+            ("  with a service", str(self.served)),
             ("submissions refused", str(self.refused)),
             ("submissions cut", f"{self.uncertain.total()}: {_listed(self.uncertain)}"),
-            ("bytes", f"{size(self.written)} written, {size(self.read)} read by {self.readers} readers"),
+            ("bytes", f"{shown_size(self.written)} written, {shown_size(self.read)} read by {self.readers} readers"),
             ("connections", str(self.connections)),
             ("faults", str(self.faults.total())),
             *((f"  {fault}", str(number)) for fault, number in self.faults.items()),

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,21 +11,23 @@ from pathlib import Path
 from typing import TextIO
 
 from ci_client.aio import CiClient
+from ci_common.configuration.database_address import DatabaseAddress, DatabaseUrl
 from ci_common.errors import CiError
-from ci_common.stream import COMPLETE
 from ci_common.system.tasks import shield_to_end
+from ci_common.wire.stream import COMPLETE
 from ci_selftest import leaks
+from ci_selftest.faults.database import DatabaseFaults, OwnServer, faults_before
 from ci_selftest.faults.held_ports import held_ports
 from ci_selftest.faults.injection import FaultInjector
 from ci_selftest.faults.workloads import Workloads
-from ci_selftest.installation import SLOTS, Installation
+from ci_selftest.installation import APIS, CONTROLLERS, SLOTS, Installation
 from ci_selftest.jobs.evidence import Promise
 from ci_selftest.jobs.job_run import RunContext
 from ci_selftest.load import Load
-from ci_selftest.owned import remove_owned, workloads_of
+from ci_selftest.owned import database_of, remove_owned, workloads_of
 from ci_selftest.report import Outcome
 from ci_selftest.schedule import fault_schedule
-from ci_selftest.scratch import Scratch, processes_of, scratch_directory
+from ci_selftest.scratch import Scratch, command_of, processes_of, scratch_directory
 
 SETTLE_SECONDS = 120.0
 """How long the jobs may take to complete after the last fault."""
@@ -55,7 +57,13 @@ class Options:
     image: str
     parent: Path
     """The directory below which the scratch directory is made."""
+    service_image: str | None = None
+    """The image of services; None for `image`."""
     relay: Relay | None = None
+    database: DatabaseUrl | None = None
+    """A server's database in which the run has a schema; None for a file."""
+    server: OwnServer | None = None
+    """The server of `database`, where the run may kill and stop it."""
 
 
 class Run:
@@ -63,7 +71,8 @@ class Run:
 
     def __init__(self, options: Options) -> None:
         chaos = "" if options.seconds is None else f"--chaos --minutes {options.seconds / 60:g} "
-        replay = f"{chaos}--seed {options.seed} --runtime {options.runtime} --image {options.image}"
+        database = "" if options.database is None else f"--database {options.database} "
+        replay = f"{chaos}{database}--seed {options.seed} --runtime {options.runtime} --image {options.image}"
         self.outcome = Outcome(options.seed, options.runtime, options.image, replay=f"ci selftest {replay}")
         self._options = options
         self._begun = time.monotonic()
@@ -89,23 +98,30 @@ class Run:
         options = self._options
         with scratch_directory(options.parent, options.runtime) as scratch, held_ports(_SERVERS) as ports:
             with (scratch.logs / "selftest.log").open("w", buffering=1) as self._timeline:
-                installation = Installation(scratch, runtime=options.runtime, image=options.image, ports=ports)
-                try:
-                    async with installation.running():
-                        await self._on(scratch, installation)
-                    self._phase = "looking for leaks"
-                    left = await leaks.emptied(lambda: _processes(scratch))
-                    self._find(
-                        Promise.LEAKED_CONTAINER, left, "this process is still running after everything was stopped"
-                    )
-                finally:
-                    await shield_to_end(remove_owned(scratch, installation.settings))
+                async with database_of(scratch, options.database) as database:
+                    await self._in(scratch, database, ports)
             self.outcome.seconds = time.monotonic() - self._begun
             if self.outcome.violations:
                 self.outcome.kept = scratch.keep()
         return self.outcome
 
-    async def _on(self, scratch: Scratch, installation: Installation) -> None:
+    async def _in(self, scratch: Scratch, database: DatabaseAddress, ports: Sequence[int]) -> None:
+        options = self._options
+        async with faults_before(database, (*APIS, *CONTROLLERS), options.server) as faults:
+            ways = {} if faults is None else faults.addresses()
+            installation = Installation(
+                scratch, database, ways, runtime=options.runtime, image=options.image, ports=ports
+            )
+            try:
+                async with installation.running():
+                    await self._on(scratch, installation, faults)
+                self._phase = "looking for leaks"
+                left = await leaks.emptied(lambda: _processes(scratch))
+                self._find(Promise.LEAKED_CONTAINER, left, "this process is still running after everything was stopped")
+            finally:
+                await shield_to_end(remove_owned(scratch, installation.settings, database))
+
+    async def _on(self, scratch: Scratch, installation: Installation, faults: DatabaseFaults | None) -> None:
         async with AsyncExitStack() as stack:
             clients = [await stack.enter_async_context(CiClient(url)) for url in installation.urls]
             urls = installation.urls
@@ -121,10 +137,11 @@ class Run:
                 environment=installation.client_environment,
                 has_witnesses=self._options.runtime == "process",
                 keeps_logs=scratch.keeps_logs(),
+                service_image=self._service_image(),
             )
             self._phase = "running a first job"
             await _first_job(clients[0], self._options.image)
-            workloads = await workloads_of(scratch, installation.settings)
+            workloads = await workloads_of(scratch, installation.settings, installation.settings.database)
             stack.push_async_callback(workloads.close)
             load = self._load = Load(context, self.outcome, self._note)
             stack.push_async_callback(load.stop)
@@ -135,7 +152,7 @@ class Run:
             else:
                 load.start()
                 self._faults = FaultInjector(
-                    installation, scratch, workloads, context.processes, on_hit=load.note_hit, note=self._note
+                    installation, workloads, context.processes, faults, on_hit=load.note_hit, note=self._note
                 )
                 await self._inject(self._options.seconds)
             self._phase = "waiting for all jobs to complete"
@@ -143,10 +160,15 @@ class Run:
             await self._final_checks(scratch, installation, workloads, load, clients[0])
         self.outcome.troubles += [trouble for part in installation.parts for trouble in part.troubles]
 
+    def _service_image(self) -> str | None:
+        options = self._options
+        return (options.service_image or options.image) if options.runtime == "docker" else None
+
     async def _inject(self, seconds: float) -> None:
         assert self._faults is not None, "created before"
         self._phase = f"{seconds:.0f} s of faults"
-        await self._faults.inject(fault_schedule(self._options.seed), seconds, self.outcome.jobs.total)
+        schedule = fault_schedule(self._options.seed, self._faults.faults)
+        await self._faults.inject(schedule, seconds, self.outcome.jobs.total)
         self.outcome.faults.update({str(fault): number for fault, number in sorted(self._faults.done.items())})
         self.outcome.missed.update({str(fault): number for fault, number in sorted(self._faults.missed.items())})
 
@@ -175,7 +197,15 @@ class Run:
         async def files() -> list[str]:
             return leaks.leaked_files(scratch.data, ids, load.with_uploads(), await workloads.waiting())
 
-        self._find(Promise.LEAKED_FILE, await leaks.emptied(files), "no completed job may leave it")
+        within = leaks.COLLECTED_WITHIN_SECONDS
+        self._find(Promise.LEAKED_FILE, await leaks.emptied(files, within), "no completed job may leave it")
+
+        async def environments() -> list[str]:
+            rows = {environment["reference"] for environment in await client.environments()}
+            return sorted(await workloads.environments() ^ rows)
+
+        left = await leaks.emptied(environments, within)
+        self._find(Promise.LEAKED_ENVIRONMENT, left, "it is an image without a row, or a row without an image")
         for part in installation.parts:
             await part.leave()
         left = sorted(await workloads.waiting())
@@ -192,7 +222,7 @@ class Run:
 
 
 async def _processes(scratch: Scratch) -> list[str]:
-    return [f"process {pid}" for pid in processes_of(scratch)]
+    return [f"process {pid}: {command_of(pid)}" for pid in processes_of(scratch)]
 
 
 async def _first_job(client: CiClient, image: str) -> None:

@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from ci_common.run_directory.layout import DataDirectory
@@ -23,58 +22,31 @@ _GONE_WITHIN_SECONDS = 10.0
 _IN_CANARY = ("inner/file", "d0/file", "workspace/file")
 
 
-@dataclass(frozen=True, slots=True)
 class Scratch:
     """The paths of one run."""
 
-    path: Path
-
-    @property
-    def database(self) -> Path:
-        return self.path / "ci_jobs.db"
-
-    @property
-    def data(self) -> DataDirectory:
-        return DataDirectory(self.path / "data")
-
-    @property
-    def logs(self) -> Path:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.database = path / "ci_jobs.db"
+        """The database, unless the run has a schema in a server's."""
+        self.schema = f"ci_selftest_{path.name.removeprefix(_PREFIX)}"
+        self.installation_id = path / "installation_id"
+        """A file with the id by which containers are found; it is written once that is known."""
+        self.data = DataDirectory(path / "data")
+        self.logs = path / "logs"
         """The logs of the parts, a file each."""
-        return self.path / "logs"
-
-    @property
-    def clients(self) -> Path:
+        self.clients = path / "clients"
         """The output of the client processes."""
-        return self.path / "clients"
-
-    @property
-    def projects(self) -> Path:
-        return self.path / "projects"
-
-    @property
-    def witnesses(self) -> Path:
+        self.projects = path / "projects"
+        self.witnesses = path / "witnesses"
         """Files in which jobs of the process runtime record their starts."""
-        return self.path / "witnesses"
-
-    @property
-    def canary(self) -> Path:
+        self.canary = path / "canary"
         """A directory that some jobs try to change by links in their own directory."""
-        return self.path / "canary"
-
-    @property
-    def temporary(self) -> Path:
+        self.temporary = path / "tmp"
         """The parts' TMPDIR."""
-        return self.path / "tmp"
-
-    @property
-    def state(self) -> Path:
+        self.state = path / "state"
         """The parts' XDG_STATE_HOME."""
-        return self.path / "state"
-
-    @property
-    def container_prefix(self) -> str:
-        """The prefix of the run's container names."""
-        return f"ci-selftest-{self.path.name.removeprefix(_PREFIX)}-"
+        self.container_prefix = f"ci-selftest-{path.name.removeprefix(_PREFIX)}-"
 
     def runtime(self) -> str:
         """Return the runtime of the run's jobs."""
@@ -165,6 +137,14 @@ def processes_of(scratch: Scratch) -> list[int]:
     """
     mark = os.fsencode(scratch.path)
     return [int(name) for name in _listdir(Path("/proc")) if name.isdecimal() and _names(Path("/proc", name), mark)]
+
+
+def command_of(pid: int) -> str:
+    """Return the arguments of a process, nothing where it has ended."""
+    try:
+        return Path("/proc", str(pid), "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def _names(process: Path, mark: bytes) -> bool:

@@ -10,13 +10,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from ci_common.errors import RuntimeUnavailable
+from ci_common.runtime_faults import RuntimeUnavailable
+from ci_selftest.faults.database import DatabaseFaults
 from ci_selftest.faults.workloads import Workloads
 from ci_selftest.installation import Installation
 from ci_selftest.jobs.client_process import ClientProcess
 from ci_selftest.parts import Part
 from ci_selftest.schedule import Fault, PlannedFault
-from ci_selftest.scratch import Scratch
 
 T = TypeVar("T")
 _TARGET_WITHIN_SECONDS = 20.0
@@ -26,6 +26,8 @@ _LONGER_SECONDS = 120.0
 """How much longer than requested a run may go on, so that every fault is injected."""
 _LOOK_SECONDS = 0.05
 _DOWN_WHILE_LOCKED_SECONDS = 0.3
+_LONGER_ON_SERVER_SECONDS = 7.0
+"""The product waits so much longer for a lock there."""
 _LONGEST_START_SECONDS = 1.5
 """The longest life of a controller that is killed while it starts."""
 
@@ -36,21 +38,21 @@ class FaultInjector:
     def __init__(
         self,
         installation: Installation,
-        scratch: Scratch,
         workloads: Workloads,
         clients: Mapping[int, ClientProcess],
+        database: DatabaseFaults | None,
         *,
         on_hit: Callable[[str], None],
         note: Callable[[str], None],
     ) -> None:
-        """`clients` are the running client processes, by number.
+        """`clients` are the running client processes, by number; `database` is None for a file.
 
         `on_hit` is called with the id of each job whose workload is about to be hit, `note` with every action.
         """
         self.done: Counter[Fault] = Counter()
         self.missed: Counter[Fault] = Counter()
         """Faults that found no target."""
-        self._database = str(scratch.database)
+        self._installation = installation
         self._environment = installation.client_environment
         self._clients = clients
         self._on_hit = on_hit
@@ -76,6 +78,53 @@ class FaultInjector:
             Fault.LOCK_DATABASE: lambda planned: self._lock_database(planned, []),
             Fault.LOCK_AND_KILL: lambda planned: self._lock_database(planned, parts.parts),
         }
+        if workloads.have_services:
+            self._actions |= {
+                Fault.KILL_SERVICE: lambda planned: self._hit_job(planned, workloads.served, workloads.kill_service),
+                Fault.KILL_SETUP: lambda planned: self._kill_setup(planned, workloads),
+            }
+        self._has_server = database is not None
+        if database is not None:
+            self._actions |= self._of_database(database)
+        self.faults = tuple(self._actions)
+        """What there is to inject."""
+
+    def _of_database(self, database: DatabaseFaults) -> dict[Fault, Callable[[PlannedFault], Awaitable[bool]]]:
+        parts = self._installation
+        on = self._on_database
+
+        async def lose(planned: PlannedFault) -> bool:
+            part = _nth(parts.parts, planned)
+            return await on(planned, part, database.lose_commit(part.name, is_carried_out=planned.choice % 3 != 0))
+
+        async def on_api(planned: PlannedFault, act: Callable[[str, float], Awaitable[bool]]) -> bool:
+            part = _nth(parts.apis, planned)
+            return await on(planned, part, act(part.name, planned.held))
+
+        async def on_leader(planned: PlannedFault, act: Callable[[str, float], Awaitable[bool]]) -> bool:
+            part = parts.leader()
+            return await on(planned, part, act(part.name, planned.held))
+
+        faults: dict[Fault, Callable[[PlannedFault], Awaitable[bool]]] = {
+            Fault.CUT_API: lambda planned: on_api(planned, database.cut),
+            Fault.CUT_LEADER: lambda planned: on_leader(planned, database.cut),
+            Fault.HOLD_API: lambda planned: on_api(planned, database.hold),
+            Fault.HOLD_LEADER: lambda planned: on_leader(planned, database.hold),
+            Fault.LOSE_COMMIT: lose,
+            Fault.END_SESSIONS: lambda planned: on(planned, None, database.end_sessions()),
+        }
+        if database.has_own_server:
+            end = database.end_server
+            faults |= {
+                Fault.KILL_SERVER: lambda planned: on(planned, None, end("kill", planned.held)),
+                Fault.ABORT_SERVER: lambda planned: on(planned, None, end("immediate", planned.held)),
+                Fault.RESTART_SERVER: lambda planned: on(planned, None, end("fast", planned.held)),
+            }
+        return faults
+
+    async def _on_database(self, planned: PlannedFault, part: Part | None, act: Awaitable[bool]) -> bool:
+        self._note(f"{planned.fault} for {planned.held} s: {'the database' if part is None else part.name}")
+        return await act
 
     async def inject(self, schedule: Iterator[PlannedFault], seconds: float, progress: Callable[[], int]) -> None:
         """Inject faults for `seconds`, and for a bounded time longer until every kind has been injected.
@@ -88,7 +137,7 @@ class FaultInjector:
         async with asyncio.TaskGroup() as group:
             for planned in schedule:
                 late = loop.time() - end
-                if late >= 0 and (len(self.done) == len(Fault) or late >= _LONGER_SECONDS):
+                if late >= 0 and (len(self.done) == len(self.faults) or late >= _LONGER_SECONDS):
                     return
                 if planned.is_first:
                     await _grows(progress)
@@ -151,15 +200,25 @@ class FaultInjector:
         self._on_hit(job_id)
         return await hit(job_id)
 
+    async def _kill_setup(self, planned: PlannedFault, workloads: Workloads) -> bool:
+        container = await _target(workloads.setups, planned)
+        if container is None:
+            return False
+        self._note(f"{planned.fault}: {container}")
+        return await workloads.kill_container(container)
+
     async def _lock_database(self, planned: PlannedFault, killed: Sequence[Part]) -> bool:
         """Lock the database. The parts in `killed` are killed and started again while it is locked."""
-        command = [sys.executable, "-m", "ci_selftest.faults.lock_database", self._database, str(planned.held)]
-        pipe = asyncio.subprocess.PIPE
-        locker = await asyncio.create_subprocess_exec(*command, stdout=pipe, env=self._environment)
+        held = planned.held + (_LONGER_ON_SERVER_SECONDS if self._has_server else 0)
+        command = [sys.executable, "-m", "ci_selftest.faults.lock_database", str(held)]
+        # Where the server is killed, the program ends with a stack trace.
+        locker = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, env=self._environment
+        )
         try:
             assert locker.stdout is not None, "a pipe"
             await locker.stdout.readline()
-            self._note(f"{planned.fault} for {planned.held} s")
+            self._note(f"{planned.fault} for {held:g} s")
             if killed:
                 await self._down(signal.SIGKILL, replace(planned, held=_DOWN_WHILE_LOCKED_SECONDS), killed)
             return await locker.wait() == 0

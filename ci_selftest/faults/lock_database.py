@@ -1,24 +1,18 @@
-"""`python -m ci_selftest.faults.lock_database PATH SECONDS`: lock a database, as a backup might.
+"""`python -m ci_selftest.faults.lock_database SECONDS`: lock the database that the settings name, as a backup might.
 
 It waits for the lock, and writes `locked` to standard output once it has it.
 """
 
-import sqlite3
 import sys
-import time
 
-_PATIENCE_SECONDS = 60.0
+from ci_common.settings import Settings
+from ci_persistence.scratch import hold_lock
 
 
-def main(path: str, seconds: float) -> None:
+def main(seconds: float) -> None:
     """Hold the lock for `seconds`."""
-    connection = sqlite3.connect(path, timeout=_PATIENCE_SECONDS, isolation_level=None)
-    connection.execute("BEGIN EXCLUSIVE")
-    print("locked", flush=True)
-    time.sleep(seconds)
-    connection.execute("ROLLBACK")
-    connection.close()
+    hold_lock(Settings.from_env().database, seconds, lambda: print("locked", flush=True))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]))
+    main(float(sys.argv[1]))

@@ -11,8 +11,10 @@ from ci_common.jobs import Conclusion, ReasonCode
 from ci_selftest.jobs.evidence import Evidence, Promise, Violation
 from ci_selftest.jobs.plans import LAST_WORD, JobPlan, Kind
 from ci_selftest.jobs.readers import Reading
+from ci_selftest.jobs.surroundings import is_prepared
 
 _SHOWN = 40
+_TERMINATED = b"Terminated\n"
 
 
 def check_job(evidence: Evidence) -> list[Violation]:
@@ -37,6 +39,7 @@ def _found(evidence: Evidence) -> _Found:
         yield Promise.LOST, f"its log could not be read: {evidence.trouble}"
         return
     yield from _verdict(evidence, job)
+    yield from _artifacts(evidence, job)
     ran_twice = list(_starts(evidence, job))
     yield from ran_twice
     if not ran_twice:
@@ -45,6 +48,18 @@ def _found(evidence: Evidence) -> _Found:
     for reading in evidence.readings:
         yield from _reading(reading, everything, job)
     yield from _exit_status(evidence, job)
+
+
+def _artifacts(evidence: Evidence, job: dict[str, Any]) -> _Found:
+    """Compare what is kept of the job with what it left, and with what the server says of it."""
+    plan, kept = evidence.plan, evidence.artifacts or {}
+    if job["conclusion"] == plan.own_conclusion and plan.own_exit_code is not None:
+        expected = {path: hashlib.sha256(content).hexdigest() for path, content in plan.artifacts.items()}
+        if kept != expected:
+            yield Promise.LOST, f"its artifacts should be {expected}, but what was downloaded is {kept}"
+    named = {one["path"]: one["sha256"] for one in job["artifacts"]}
+    if kept != named:
+        yield Promise.LOST, f"the server says that its artifacts are {named}, but what was downloaded is {kept}"
 
 
 def _starts(evidence: Evidence, job: dict[str, Any]) -> _Found:
@@ -67,32 +82,37 @@ def _verdict(evidence: Evidence, job: dict[str, Any]) -> _Found:
         yield from _own_end(plan, job)
         if job["attempt"] < plan.max_attempts:
             yield Promise.WRONG_VERDICT, f"it ended with attempt {job['attempt']} of {plan.max_attempts}"
-    elif conclusion != plan.stopped_conclusion and not (
-        evidence.was_hit and conclusion == Conclusion.ERRORED and code == ReasonCode.CONTAINER_LOST
-    ):
+    elif conclusion != plan.stopped_conclusion and not _is_of_a_hit(evidence, conclusion, code):
         allowed = [str(c) for c in (plan.own_conclusion, plan.stopped_conclusion) if c is not None]
-        hit = ", or errored (container_lost) since it was hit" if evidence.was_hit else ""
+        hit = ", or errored since it was hit" if evidence.was_hit else ""
         yield Promise.WRONG_VERDICT, f"expected {' or '.join(allowed)}{hit}, got {conclusion} ({job['reason']})"
+    if plan.kind in (Kind.UNSERVED, Kind.DESERTED) and not evidence.was_hit and code != ReasonCode.SERVICE_FAILED:
+        yield Promise.WRONG_VERDICT, f"its service failed, but its reason is {job['reason']}"
     for attempt in job["attempts"]:
         yield from _own_end(plan, attempt)
     for record, log in zip([*job["attempts"], job], [*evidence.earlier_logs, evidence.log or b""], strict=True):
         yield from _digest(record, log)
 
 
+def _is_of_a_hit(evidence: Evidence, conclusion: str, code: str | None) -> bool:
+    codes = {ReasonCode.CONTAINER_LOST} | ({ReasonCode.SERVICE_FAILED} if evidence.plan.service else set())
+    return evidence.was_hit and conclusion == Conclusion.ERRORED and code in codes
+
+
 def _own_end(plan: JobPlan, record: dict[str, Any]) -> _Found:
-    exit_codes = [step["exit_code"] for step in record["steps"]]
-    expected = [0] * (len(plan.steps) - 1) + [plan.exit_code]
+    exit_codes = [step["exit_code"] for step in record["steps"] if step.get("status") != "skipped"]
+    expected = plan.exit_codes
     # A job that wrote its own exit status was still in its last step.
     allowed = [expected, [*expected[:-1], None]] if plan.kind is Kind.ESCAPING else [expected]
     if (
         record["conclusion"] != plan.own_conclusion
-        or record["exit_code"] != plan.exit_code
+        or record["exit_code"] != plan.own_exit_code
         or exit_codes not in allowed
     ):
         yield (
             Promise.WRONG_VERDICT,
-            f"attempt {record['attempt']}: expected {plan.own_conclusion} with exit code {plan.exit_code} from steps "
-            f"{expected}, got {record['conclusion']} with {record['exit_code']} from {exit_codes}",
+            f"attempt {record['attempt']}: expected {plan.own_conclusion} with exit code {plan.own_exit_code} from "
+            f"steps {expected}, got {record['conclusion']} with {record['exit_code']} from {exit_codes}",
         )
 
 
@@ -110,17 +130,35 @@ def _log(evidence: Evidence, job: dict[str, Any]) -> _Found:
     """Compare the log with the planned output: with all of it if the job ended by itself, else with its beginning."""
     plan, log = evidence.plan, evidence.log or b""
     for number, earlier in enumerate(evidence.earlier_logs, 1):
-        yield from differences(plan.output, earlier, f"the log of attempt {number}")
+        yield from differences(_nearest(plan.outputs(earlier), earlier), earlier, f"the log of attempt {number}")
     if job["conclusion"] == plan.own_conclusion:
-        yield from differences(plan.output, log, "the log")
+        yield from differences(_nearest(plan.outputs(log), log), log, "the log")
+        yield from _prepared(job, log)
     else:
         said = _without_last_word(plan, log)
-        if not plan.output.startswith(said):
-            yield from differences(_nearest_beginning(plan.output, said), said, "the log of the stopped job")
+        output = _nearest(plan.outputs(said), said)
+        if not output.startswith(said):
+            yield from differences(_nearest_beginning(output, said), said, "the log of the stopped job")
+
+
+def _nearest(outputs: Sequence[bytes], log: bytes) -> bytes:
+    """Return that of the possible outputs which has the longest beginning in common with the log."""
+    return max(outputs, key=lambda output: _common_length(output, log))
+
+
+def _prepared(job: dict[str, Any], log: bytes) -> _Found:
+    hit = bool((job.get("environment") or {}).get("hit"))
+    if hit != is_prepared(log):
+        yield (
+            Promise.WRONG_VERDICT,
+            f"it says that its environment is {job['environment']}, and its log begins {log[:80]!r}",
+        )
 
 
 def _without_last_word(plan: JobPlan, log: bytes) -> bytes:
-    return log.removesuffix(LAST_WORD) if plan.kind in (Kind.CANCELLED, Kind.TIMED_OUT) else log
+    if plan.service is not None:  # A shell that is no job's to prepare says so where the service was hit.
+        log = log.removesuffix(_TERMINATED)
+    return log.removesuffix(LAST_WORD) if plan.kind in (Kind.CANCELLED, Kind.TIMED_OUT, Kind.DESERTED) else log
 
 
 def _nearest_beginning(output: bytes, said: bytes) -> bytes:

@@ -12,7 +12,7 @@ class Promise(StrEnum):
     """The ways to break a promise, named as in the table."""
 
     LOST = "lost"
-    """Bytes of a log are missing, or changed, for one reader or for all."""
+    """Bytes of a log or an artifact are missing, or changed, for one reader or for all."""
     REPEATED = "repeated"
     """A reader has bytes of a log twice, or bytes that the job did not write."""
     FORGOTTEN = "forgotten"
@@ -25,6 +25,8 @@ class Promise(StrEnum):
     """A container or a process of completed jobs is left."""
     LEAKED_FILE = "leaked file"
     """A file is left that completed jobs must not leave."""
+    LEAKED_ENVIRONMENT = "leaked environment"
+    """An image of a prepared environment is left that no row names, or a row that names no image."""
     LEAKED_SLOT = "leaked slot"
     """Fewer than MAX_CONCURRENCY jobs run at a time after all earlier ones have completed."""
     ESCAPED = "escaped"
@@ -62,7 +64,14 @@ class Evidence:
     """The log of the last attempt, read at the end; None if there is none."""
     earlier_logs: list[bytes] = field(default_factory=list)
     """The logs of the earlier attempts."""
+    artifacts: dict[str, str] | None = None
+    """The SHA-256 of each artifact of the last attempt as it was downloaded, by path; None if there is no job."""
     trouble: str = ""
     """The server's error when it was asked for the job or its log."""
     starts: int | None = None
     """How often the job's code recorded its start in its witness file; None if it cannot."""
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether the job started from a prepared environment."""
+        return bool(((self.job or {}).get("environment") or {}).get("hit"))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -18,7 +19,7 @@ from ci_selftest.jobs.readers import (
     IDLE_SECONDS,
     PAUSE_SECONDS,
     Reading,
-    may_pass,
+    answered,
     read_job,
     read_log,
     read_steadily,
@@ -46,6 +47,8 @@ class RunContext:
     """Whether jobs can write to the witness files."""
     keeps_logs: bool
     """Whether jobs are prevented from truncating their logs."""
+    service_image: str | None
+    """The image of services; None on a runtime that has no services."""
     processes: dict[int, ClientProcess] = field(default_factory=dict)
     """The running client processes, by the number of their job."""
 
@@ -60,6 +63,7 @@ class RunContext:
             project=self.project,
             witness=str(self.witness(plan) or ""),
             canary=str(self.scratch.canary),
+            service_image=self.service_image,
             reopens=self.keeps_logs,
         )
 
@@ -101,11 +105,18 @@ class JobRun:
             attempts = range(1, self.evidence.job["attempt"] + 1)
             logs = [await read_log(self._client, self.evidence.job_id, attempt) for attempt in attempts]
             *self.evidence.earlier_logs, self.evidence.log = logs
+            self.evidence.artifacts = await self._artifacts(self.evidence.job_id)
         except ClientError as exc:
             self.evidence.trouble = f"{type(exc).__name__}: {exc}"
         witness = self._context.witness(self.plan)
         if witness is not None and witness.exists():
             self.evidence.starts = witness.read_text().count(self.plan.token)
+
+    async def _artifacts(self, job_id: str) -> dict[str, str]:
+        """Return the digests of the artifacts, each of which is downloaded and compared with what the server says."""
+        output = self._context.scratch.projects / f"{self.plan.number}.artifacts"
+        saved = await answered(lambda: self._client.download(job_id, output, replace=True))
+        return {one.path: one.sha256 for one in saved}
 
     async def wait_for_end(self, within: float) -> None:
         """Wait up to `within` seconds until a job that is not followed has completed, and read it."""
@@ -196,14 +207,8 @@ class JobRun:
     async def _cancel(self, job_id: str, after: float) -> None:
         """Cancel the job, retrying until there is an answer."""
         await asyncio.sleep(after)
-        while True:
-            try:
-                await self._client.cancel_job(job_id)
-                return
-            except ClientError as exc:
-                if not may_pass(exc):
-                    return  # It has completed or is unknown, which the evidence shows.
-            await asyncio.sleep(PAUSE_SECONDS)
+        with suppress(ClientError):  # It has completed or is unknown, which the evidence shows.
+            await answered(lambda: self._client.cancel_job(job_id))
 
 
 async def _read_steadily(url: str, job_id: str, reading: Reading) -> None:

@@ -66,6 +66,23 @@ class Show:
         return self.data
 
 
+MADE = '"${CI_ENV:-/tmp}/selftest-made"'
+"""The file that setups make, in shell text: in the environment of a job that runs as a process, or in its container."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spoil:
+    """Shows what a setup has made, and changes it, which no other job may see."""
+
+    made: bytes
+
+    def shell(self) -> str:
+        return f"cat {MADE}; echo spoiled >>{MADE}"
+
+    def output(self) -> bytes:
+        return self.made
+
+
 @dataclass(frozen=True, slots=True)
 class Pause:
     """No output for some tenths of a second."""
@@ -103,7 +120,7 @@ class Disturb:
         return b""
 
 
-Act = Say | Count | LongLine | Show | Pause | Disturb
+Act = Say | Count | LongLine | Show | Spoil | Pause | Disturb
 
 
 def shell_of(acts: Iterable[Act]) -> str:

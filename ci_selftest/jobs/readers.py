@@ -3,24 +3,25 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
 from ci_client.aio import CiClient
 from ci_client.errors import ClientError, ConnectionBroken, ServerError, ServerUnreachable
 from ci_client.events import complete_event_of, log_bytes_of
-from ci_common.stream import COMPLETE, LOG, Event
+from ci_common.wire.stream import COMPLETE, LOG, Event
 
 GIVE_UP_SECONDS = 3600.0
 """Readers keep trying; the run decides when they have taken too long."""
 PAUSE_SECONDS = 0.2
 IDLE_SECONDS = 30.0
 """Longer than any pause, and longer than the 15 s after which servers send a comment."""
+T = TypeVar("T")
 _MAY_PASS = frozenset({429, 502, 503, 504})
 
 
@@ -104,8 +105,10 @@ async def _events(http: httpx.AsyncClient, url: str, last_id: str) -> AsyncGener
         if response.status_code in _MAY_PASS:
             return
         if response.status_code == 204:  # The whole log was received, and only the verdict is missing.
-            job: dict[str, Any] = (await http.get(url)).raise_for_status().json()
-            yield "", complete_event_of(job)
+            answer = await http.get(url)
+            if answer.status_code in _MAY_PASS:
+                return
+            yield "", complete_event_of(answer.raise_for_status().json())
             return
         if response.status_code != 200:
             raise _RefusedError(f"answered with {response.status_code}: {(await response.aread())[:500]!r}")
@@ -129,20 +132,23 @@ def _bytes_of(event: Event) -> bytes:
 
 async def read_log(client: CiClient, job_id: str, attempt: int) -> bytes:
     """Return `GET /jobs/{id}/log`, retrying until an answer is complete. Raises ClientError."""
-    while True:
-        try:
-            return b"".join([chunk async for chunk in client.log(job_id, attempt=attempt)])
-        except ClientError as exc:
-            if not may_pass(exc):
-                raise
-            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def read() -> bytes:
+        return b"".join([chunk async for chunk in client.log(job_id, attempt=attempt)])
+
+    return await answered(read)
 
 
 async def read_job(client: CiClient, job_id: str) -> dict[str, Any]:
     """Return the job, retrying until there is an answer. Raises ClientError."""
+    return await answered(lambda: client.get_job(job_id))
+
+
+async def answered(ask: Callable[[], Awaitable[T]]) -> T:
+    """Return what `ask` returns, calling it again as long as that may help. Raises ClientError."""
     while True:
         try:
-            return await client.get_job(job_id)
+            return await ask()
         except ClientError as exc:
             if not may_pass(exc):
                 raise

@@ -10,10 +10,9 @@ from io import FileIO
 from pathlib import Path
 
 from ci_client.aio import CiClient
-from ci_client.errors import ClientError
 from ci_client.events import log_bytes_of
-from ci_common.stream import LOG
-from ci_selftest.jobs.readers import GIVE_UP_SECONDS, IDLE_SECONDS, PAUSE_SECONDS, may_pass
+from ci_common.wire.stream import LOG
+from ci_selftest.jobs.readers import GIVE_UP_SECONDS, IDLE_SECONDS, answered
 
 
 async def main(url: str, job_id: str, path: Path) -> None:
@@ -21,13 +20,7 @@ async def main(url: str, job_id: str, path: Path) -> None:
     client = CiClient(url, reconnect_seconds=GIVE_UP_SECONDS, idle_seconds=IDLE_SECONDS)
     with path.open("ab", buffering=0) as file:
         async with client:
-            while True:
-                try:
-                    return await _read_on(client, job_id, file)
-                except ClientError as exc:
-                    if not may_pass(exc):
-                        raise
-                await asyncio.sleep(PAUSE_SECONDS)
+            await answered(lambda: _read_on(client, job_id, file))
 
 
 async def _read_on(client: CiClient, job_id: str, file: FileIO) -> None:
