@@ -9,12 +9,15 @@ from typing import Any
 
 import httpx
 
+from ci_client.aio import CiClient
 from tests.helpers.service import Service, containers
 
 POOL_SECONDS = 120.0
 """How long a pool may take to fill."""
 CLEARED_SECONDS = 120.0
 """How long containers may take to disappear."""
+PREPARED_SECONDS = 300.0
+"""How long an environment may take to be prepared."""
 
 
 @contextmanager
@@ -76,6 +79,17 @@ def _is_filled(state: Mapping[str, Any], count: int) -> bool:
     kinds = state["kinds"]
     is_at_rest = all(not kind["starting"] and kind["waiting"] >= kind["wanted"] for kind in kinds)
     return state["waiting"] >= count and is_at_rest
+
+
+async def environment_waits(url: str, key: str | None = None) -> None:
+    """Return once a container of a prepared environment waits, of the one with `key` if given. Raises TimeoutError."""
+    async with asyncio.timeout(PREPARED_SECONDS), CiClient(url) as client:
+        while True:
+            made = {each["reference"] for each in await client.environments() if key in (None, each["key"])}
+            kinds = (await client.pool())["kinds"]
+            if any(kind["image"] in made and kind["waiting"] for kind in kinds):
+                return
+            await asyncio.sleep(0.05)
 
 
 async def cleared(prefix: str, *, but: int = 0) -> None:

@@ -72,11 +72,15 @@ def upload(*, rounds: int = 7, size: int = 100 * MIB) -> tuple[Comparison, int]:
 
 
 FINISHED = """
-INSERT INTO jobs (id, type, submit_time, priority, project, labels, payload, has_upload, max_attempts, state, version,
-                  start_time, end_time, runtime, conclusion, exit_code, log_bytes, log_sha256)
+INSERT INTO jobs (id, type, submit_time, owner, priority, project, labels, payload, has_upload, max_attempts, state,
+                  version, end_time, conclusion)
 WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n LIMIT :rows)
-SELECT printf('01900000-%04x-7%03x-8000-%012x', i / 65536, 0, i), 'echo', :first + i, 0, 'p' || (i % 100), '{}', '{}',
-       0, 1, 'completed', 3, :first + i, :first + i + 1000, 'builtin', 'succeeded', 0, 0, '' FROM n
+SELECT printf('01900000-%04x-7%03x-8000-%012x', i / 65536, 0, i), 'echo', :first + i, '', 0, 'p' || (i % 100), '{}',
+       '{}', 0, 1, 'completed', 3, :first + i + 1000, 'succeeded' FROM n
+"""
+ENDED = """
+INSERT INTO attempts (job_id, number, runtime, start_time, end_time, conclusion, exit_code, log_bytes, log_sha256)
+SELECT id, 1, 'builtin', submit_time, end_time, conclusion, 0, 0, '' FROM jobs WHERE id LIKE '01900000-%'
 """
 
 
@@ -86,6 +90,7 @@ def fill(database: Path, rows: int) -> None:
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute(FINISHED, {"rows": rows, "first": first})
+        connection.execute(ENDED)
 
 
 def million_rows(*, rounds: int = 7, rows: int = 1_000_000, calls: int = 200) -> tuple[Comparison, Comparison]:

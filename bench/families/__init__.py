@@ -1,7 +1,10 @@
 """The families of figures. Each module is one (`bench.frame.lab.Family`)."""
 
-from bench.families import end, packing, reading, start, storage, throughput, verdict
+from bench.families import database, end, first, packing, reading, rerun, start, storage, throughput, upload, verdict
 from bench.frame.lab import Family
 
-FAMILIES: tuple[Family, ...] = (start, end, throughput, reading, storage, packing, verdict)
+FAMILIES: tuple[Family, ...] = (
+    *(start, end, throughput, reading, storage, database),
+    *(packing, upload, verdict, rerun, first),
+)
 """In the order of the report."""

@@ -59,17 +59,17 @@ async def measure(lab: Lab) -> list[Figure]:
     return figures
 
 
-def make_tree(root: Path, kind: str, *, files: int) -> None:
-    """Make a tree of `files` files of this kind, always the same one."""
+def make_tree(root: Path, kind: str, *, files: int, size: int | None = None) -> None:
+    """Make a tree of `files` files of this kind with `size` bytes in all, always the same one."""
     chance = random.Random(1)
     library = Path(sysconfig.get_paths()["stdlib"])
     text = b"".join(path.read_bytes() for path in sorted(library.glob("*.py")))
     sizes = [min(int(chance.lognormvariate(8.3, 1.3)), _LONGEST) for _ in range(files)]
-    scale = BYTES * files / FILES / sum(sizes)
-    for number, size in enumerate(sizes):
+    scale = (BYTES * files / FILES if size is None else size) / sum(sizes)
+    for number, share in enumerate(sizes):
         directory = root / f"package{number % 200}" / f"part{number % 7}"
         directory.mkdir(parents=True, exist_ok=True)
-        length = int(size * scale)
+        length = int(share * scale)
         (directory / f"file{number}.py").write_bytes(_content(kind, chance, text, number, length))
     (root / ".gitignore").write_text(_RULES)
 

@@ -15,7 +15,7 @@ from bench.frame.turns import in_turns
 from bench.pytest_image import pytest_image
 from bench.server import Pool, serving
 from ci_client.aio import CiClient
-from ci_common.stream import Event
+from ci_common.wire.stream import Event
 from tests.helpers.service import tree, zipped
 
 NAME = "verdict"

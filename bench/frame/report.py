@@ -5,15 +5,19 @@ from pathlib import Path
 
 from bench.figures import table
 from bench.frame.model import Figure, Results, Series
-from bench.frame.targets import quantity, rows, times
+from bench.frame.targets import TARGETS, Target, quantity, rows, times
 
 _TARGETS = ("figure", "ours", "reference's", "ratio", "target", "met")
 _FIGURES = ("figure", "whose", "samples", "p50", "p90", "p99", "least to most", "ratio")
 
 
-def report(results: Results, about: Mapping[str, str], plots: Mapping[str, Path]) -> str:
-    """Return the report. `about` describes the machine; `plots` are by family, relative to the page."""
-    parts = [table(("of this run", ""), about.items()), "### What it must show", _table_of_targets(results)]
+def report(results: Results, about: Mapping[str, str], plots: Mapping[str, Path], *, is_whole: bool = True) -> str:
+    """Return the report. `about` describes the machine; `plots` are by family, relative to the page.
+
+    That of a part of the families leaves out the targets of the others.
+    """
+    targets = tuple(target for target in TARGETS if is_whole or results.figure(target.key) is not None)
+    parts = [table(("of this run", ""), about.items()), "### What it must show", _table_of_targets(results, targets)]
     for name, title in results.titles.items():
         parts += [f"### {title}", *_family(results, name, plots.get(name))]
     if results.limits:
@@ -21,8 +25,8 @@ def report(results: Results, about: Mapping[str, str], plots: Mapping[str, Path]
     return "\n\n".join(parts)
 
 
-def _table_of_targets(results: Results) -> str:
-    lines = ((row.title, row.ours, row.reference, row.ratio, row.target, row.met) for row in rows(results))
+def _table_of_targets(results: Results, targets: tuple[Target, ...]) -> str:
+    lines = ((row.title, row.ours, row.reference, row.ratio, row.target, row.met) for row in rows(results, targets))
     return table(_TARGETS, lines)
 
 

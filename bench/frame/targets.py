@@ -56,6 +56,8 @@ TARGETS = (
     Target("the same, p99", "end", bound=15, percent=99),
     Target("200 trivial container jobs at once", "throughput.cold", ratio=0.95),
     Target("a burst of 50 into a pool of 50", "throughput.burst", ratio=2.5),
+    Target("submissions on PostgreSQL, beside a bare psycopg loop", "database.submissions.bare", ratio=0.6),
+    Target("pick-ups on PostgreSQL, beside a bare psycopg loop", "database.pickups.bare", ratio=0.6),
     Target("log, container to one SSE reader", "log.sse", ratio=20),
     Target("log by `GET /log`", "log.get", ratio=100),
     Target("container write to reader receives, p50", "log.latency_p50", bound=1),
@@ -77,7 +79,19 @@ TARGETS = (
     Target("packing 20,000 files of 195 MB: source code", "packing.source", ratio=1 / 1.2),
     Target("the same, compressed already", "packing.compressed", ratio=1 / 1.2),
     Target("the same, one line repeated", "packing.repetitive", ratio=1 / 1.2),
+    *(
+        Target(f"upload of 20,000 files, {what}: {unit}, against {whom}", f"upload.{kind}.{unit}.{key}", ratio=ratio)
+        for key, whom in (("rsynccompressed", "`rsync -az`"), ("zipandcurl", "`zip` and `curl`"))
+        for kind, what in (("full", "all"), ("unchanged", "none changed"), ("one", "one changed"))
+        for unit, ratio in (("seconds", 1.0), ("bytes", 1 / 1.1))
+    ),
     Target("submit to verdict of a one-second pytest job", "verdict.pytest", ratio=1),
+    Target("an edit of one line to its verdict", "rerun.verdict", ratio=1.3),
+    Target("the same, beyond the tests in a container that has everything", "rerun.more", bound=0.3, unit="s"),
+    Target("an edit of one line to the first output of its tests", "rerun.first", ratio=1 / 1.5),
+    Target("the share of warm, prepared starts", "rerun.share", bound=98, unit="%", better=Better.MORE),
+    Target("the first run, with the project's downloads there", "first.downloads", ratio=3),
+    Target("the first run, with nothing there", "first.nothing", ratio=1),
 )
 
 
