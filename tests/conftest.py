@@ -17,6 +17,7 @@ from tests.engine import images  # noqa: E402
 from tests.engine.api import EngineAPI, find_engine, require_engine  # noqa: E402
 from tests.engine.leftovers import remove_containers_of  # noqa: E402
 from tests.helpers.machine import Left, kill, mark_this_run, processes_left  # noqa: E402
+from tests.helpers.postgresql.server import PostgreSQLServer, empty_installation, running_server  # noqa: E402
 
 _LEFT_OUT = pytest.StashKey[int]()
 _LEFT_BEHIND = pytest.StashKey[list[Left]]()
@@ -73,6 +74,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         )
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the client remembers of projects is not written to the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _leaves_no_containers(request: pytest.FixtureRequest) -> Iterator[None]:
     if not request.node.get_closest_marker("docker") or "tmp_path" not in request.fixturenames:
@@ -124,3 +133,38 @@ def no_shell_image(engine: EngineAPI) -> str:
 def python_image(engine: EngineAPI) -> str:
     """The product's default image, or a stand-in of that name."""
     return images.python_image(engine)
+
+
+@pytest.fixture(scope="session")
+def toolchains_image(engine: EngineAPI) -> str:
+    """An image with Go, Rust and Node.js."""
+    return images.toolchains_image(engine)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgreSQLServer]:
+    """A PostgreSQL server for all tests that do not stop it."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_server: PostgreSQLServer) -> str:
+    """The name of a database with the present schema, which nothing is connected to."""
+    return empty_installation(postgresql_server)
+
+
+@pytest.fixture
+def empty_postgresql_url(postgresql_server: PostgreSQLServer) -> Iterator[str]:
+    """The URL of a database of the test's own without any table."""
+    name = postgresql_server.create_database()
+    yield postgresql_server.url(name)
+    postgresql_server.drop_database(name)
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: PostgreSQLServer, postgresql_template: str) -> Iterator[str]:
+    """The URL of a database of the test's own, with the present schema."""
+    name = postgresql_server.create_database(postgresql_template)
+    yield postgresql_server.url(name)
+    postgresql_server.drop_database(name)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.system.trees import delete_tree
-from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.policy import WorkloadPhase
 from tests.contracts.docker_bench import docker_runtime
 from tests.contracts.runtime_suite.trial import Trial, make_spec
 

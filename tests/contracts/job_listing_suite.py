@@ -1,4 +1,4 @@
-"""What every `JobRepository` promises about lists. An implementation subclasses it and gives `place`."""
+"""What every `Storage` promises about lists. An implementation subclasses it and gives `place`."""
 
 from datetime import timedelta
 from typing import Any
@@ -6,15 +6,16 @@ from typing import Any
 import pytest
 
 from ci_common.jobs import Conclusion, Job, State
-from ci_persistence.repository import JobFilter, Lease
+from ci_persistence.job_lists import JobFilter
 from ci_persistence.storage import Storage
-from tests.contracts.job_repository_place import Base
+from ci_persistence.stores.leases import Lease
+from tests.contracts.storage_place import Base
 from tests.helpers.jobs import NOON, PLENTY, bring, new_job
 
 
 class ListingSuite(Base):
     @pytest.fixture
-    async def jobs(self, repository: Storage, lease: Lease) -> list[Job]:
+    async def jobs(self, storage: Storage, lease: Lease) -> list[Job]:
         """Return four jobs, newest first, one in each state."""
         fields: list[dict[str, Any]] = [
             {"type": "sleep", "project": "alpha", "labels": {"branch": "main", "os": "linux"}},
@@ -25,8 +26,8 @@ class ListingSuite(Base):
         jobs = []
         for number, (state, given) in enumerate(zip(State, fields, strict=True)):
             new = new_job(submit_time=NOON + timedelta(hours=number), **given)
-            jobs.append(await bring(repository, lease, await repository.add(new, max_queued=PLENTY), state))
-        jobs[3] = await repository.update(jobs[3], lease, error="Disk is full")
+            jobs.append(await bring(storage, lease, await storage.jobs.add(new, max_queued=PLENTY), state))
+        jobs[3] = await storage.jobs.update(jobs[3], lease, error="Disk is full")
         return jobs[::-1]
 
     @pytest.mark.parametrize(
@@ -54,16 +55,16 @@ class ListingSuite(Base):
             (JobFilter(project="alpha", states=frozenset({State.QUEUED}), text="linux", since=NOON), [3]),
         ],
     )
-    async def test_filters(self, repository: Storage, jobs: list[Job], where: JobFilter, expected: list[int]) -> None:
-        assert await repository.list_jobs(where, limit=10) == [jobs[number] for number in expected]
+    async def test_filters(self, storage: Storage, jobs: list[Job], where: JobFilter, expected: list[int]) -> None:
+        assert await storage.jobs.list_jobs(where, limit=10) == [jobs[number] for number in expected]
 
-    async def test_finds_by_part_of_the_id(self, repository: Storage, jobs: list[Job]) -> None:
-        assert await repository.list_jobs(JobFilter(text=jobs[2].id[9:].upper()), limit=10) == [jobs[2]]
+    async def test_finds_by_part_of_the_id(self, storage: Storage, jobs: list[Job]) -> None:
+        assert await storage.jobs.list_jobs(JobFilter(text=jobs[2].id[9:].upper()), limit=10) == [jobs[2]]
 
-    async def test_pages_cover_everything_once(self, repository: Storage, jobs: list[Job]) -> None:
-        first = await repository.list_jobs(JobFilter(), limit=3)
-        await repository.add(new_job(), max_queued=PLENTY)
-        second = await repository.list_jobs(JobFilter(), limit=3, older_than=first[-1].id)
+    async def test_pages_cover_everything_once(self, storage: Storage, jobs: list[Job]) -> None:
+        first = await storage.jobs.list_jobs(JobFilter(), limit=3)
+        await storage.jobs.add(new_job(), max_queued=PLENTY)
+        second = await storage.jobs.list_jobs(JobFilter(), limit=3, older_than=first[-1].id)
         assert first + second == jobs
-        assert await repository.list_jobs(JobFilter(), limit=3, older_than=second[-1].id) == []
-        assert await repository.list_jobs(JobFilter(project="alpha"), limit=9, older_than=jobs[1].id) == [jobs[3]]
+        assert await storage.jobs.list_jobs(JobFilter(), limit=3, older_than=second[-1].id) == []
+        assert await storage.jobs.list_jobs(JobFilter(project="alpha"), limit=9, older_than=jobs[1].id) == [jobs[3]]

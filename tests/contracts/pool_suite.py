@@ -1,12 +1,12 @@
-"""What every `JobRepository` promises about the pool."""
+"""What every `Storage` promises about the pool."""
 
 from datetime import UTC, datetime
 
 from ci_common.pool import NO_POOL, PoolKind, PoolState
 from ci_common.spec import Limits
-from ci_persistence.repository import Lease
 from ci_persistence.storage import Storage
-from tests.contracts.job_repository_place import Base
+from ci_persistence.stores.leases import Lease
+from tests.contracts.storage_place import Base
 
 KIND = PoolKind(
     kind="0123456789abcdef",
@@ -21,8 +21,8 @@ KIND = PoolKind(
 
 
 class PoolSuite(Base):
-    async def test_shows_the_pool_as_it_was_last_told(self, repository: Storage, lease: Lease) -> None:
-        assert await repository.pool() == NO_POOL
+    async def test_shows_the_pool_as_it_was_last_told(self, storage: Storage, lease: Lease) -> None:
+        assert await storage.pool.get() == NO_POOL
         state = PoolState(size=8, per_key=4, waiting=2, held_back="why", kinds=(KIND,))
-        await repository.publish_pool(state, lease)
-        assert await repository.pool() == state
+        await storage.pool.publish(state, lease)
+        assert await storage.pool.get() == state

@@ -19,13 +19,13 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from ci_common.errors import CiError
-from ci_common.jobs import Job
+from ci_common.jobs import Conclusion, Job
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.tasks import background_task
 from ci_common.system.watch import FileWatcher
 from ci_controller.execution.protocol import Collected, Execution, Scope
-from ci_controller.policy.verdicts import Observation
+from ci_controller.policy import Observation
 from ci_controller.runtime.process.runtime import ProcessRuntime
 from ci_controller.runtime.protocol import WorkloadKey
 from tests.contracts.local_execution import execution_on
@@ -79,7 +79,8 @@ class Agent:
             case "stop":
                 await execution.stop(job, request["grace"])
             case "collect":
-                return COLLECTED.dump_python(await execution.collect(job), mode="json")
+                conclusion = request["conclusion"] and Conclusion(request["conclusion"])
+                return COLLECTED.dump_python(await execution.collect(job, conclusion), mode="json")
             case "clean_up":
                 await execution.clean_up(job, Scope(request["scope"]))
             case "log":

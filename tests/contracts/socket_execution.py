@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ci_common import errors
-from ci_common.errors import RuntimeUnavailable
-from ci_common.jobs import Job
+from ci_common import errors, runtime_faults
+from ci_common.jobs import Conclusion, Job
+from ci_common.runtime_faults import RuntimeUnavailable
 from ci_controller.execution.protocol import Collected, Scope, Wakeups
-from ci_controller.policy.verdicts import Observation, WorkloadPhase
+from ci_controller.policy import Observation, WorkloadPhase
 from ci_controller.runtime.protocol import WorkloadKey
 from tests.contracts.socket_agent import COLLECTED, JOB, KEYS, OBSERVATION
 
@@ -49,8 +49,8 @@ class SocketExecution:
     async def stop(self, job: Job, grace: float) -> None:
         await self._ask("stop", job, grace=grace)
 
-    async def collect(self, job: Job) -> Collected:
-        left = COLLECTED.validate_python(await self._ask("collect", job))
+    async def collect(self, job: Job, conclusion: Conclusion | None = None) -> Collected:
+        left = COLLECTED.validate_python(await self._ask("collect", job, conclusion=conclusion))
         log = await self._fetch_log(job)
         return replace(left, log_bytes=len(log), log_sha256=hashlib.sha256(log).hexdigest())
 
@@ -96,7 +96,8 @@ class SocketExecution:
         if answer is None:
             raise RuntimeUnavailable("the agent has closed the connection")
         if "error" in answer:
-            raise getattr(errors, answer["error"], OSError)(answer["message"])
+            known = getattr(runtime_faults, answer["error"], None) or getattr(errors, answer["error"], OSError)
+            raise known(answer["message"])
         return answer["answer"]
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

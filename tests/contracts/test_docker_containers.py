@@ -2,15 +2,18 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ci_common.errors import StartFault
 from ci_common.run_directory.layout import DataDirectory
+from ci_common.runtime_faults import RuntimeUnavailable, StartFault
 from ci_common.system.processes import ProcessIdentity, this_process
-from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.policy import WorkloadPhase
 from ci_controller.runtime.docker.containers import HELPER, INSTALLATION
+from ci_controller.runtime.docker.creation import JobContainers
 from ci_controller.runtime.protocol import EngineStatus, Runtime
 from tests.contracts.docker_bench import (
     DockerBench,
@@ -57,6 +60,16 @@ class TestContainer(DockerBench):
         await one.execute()
         assert inspect_container(engine, one.key)["HostConfig"]["LogConfig"]["Type"] == "none"
         assert one.run.log.read_bytes() == b"said\n"
+
+    async def test_downloads_can_be_read_and_not_changed(self, trial: MakeTrial, data: DataDirectory) -> None:
+        downloads = data.downloads / "project"
+        downloads.mkdir(parents=True)
+        (downloads / "wheel").write_text("good")
+        one = trial("cat /ci-downloaded/wheel; echo poison >/ci-downloaded/wheel || rm -r /ci-downloaded/wheel")
+        one.spec = replace(one.spec, downloads=downloads)
+        assert (await one.execute()).exit_code != 0
+        assert one.run.log.read_text().startswith("good")
+        assert (downloads / "wheel").read_text() == "good"
 
     async def test_without_network(self, trial: MakeTrial) -> None:
         one = trial("ls /sys/class/net")
@@ -112,6 +125,27 @@ class TestContainer(DockerBench):
             await other.create(one.spec)
         await other.close()
         assert await one.phase() is WorkloadPhase.RUNNING
+
+    async def test_one_that_is_removed_while_it_is_made_again(
+        self, trial: MakeTrial, engine: EngineAPI, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """No other container has the name then, so it can be made at the next try."""
+        one = trial("true")
+        await one.runtime.create(one.spec)
+        create_all = JobContainers._create_all
+
+        async def removed_meanwhile(*arguments: Any) -> None:
+            try:
+                await create_all(*arguments)
+            finally:
+                engine.request("DELETE", f"/containers/{container_name(one.key)}", {"force": "1"})
+
+        monkeypatch.setattr(JobContainers, "_create_all", removed_meanwhile)
+        with pytest.raises(RuntimeUnavailable, match="removed while"):
+            await one.runtime.create(one.spec)
+        monkeypatch.undo()
+        await one.runtime.create(one.spec)
+        assert await one.phase() is WorkloadPhase.CREATED
 
     async def test_a_data_directory_the_engine_does_not_see(self, trial: MakeTrial, runtime: Runtime) -> None:
         one = trial("true")

@@ -9,7 +9,7 @@ from ci_common.jobs import Job, State
 from ci_common.run_directory.layout import DataDirectory, ExitRecord
 from ci_common.system.watch import FileWatcher
 from ci_common.times import utc_now
-from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.policy import WorkloadPhase
 from ci_controller.run_directory.preparation import opened_gate
 from ci_controller.runtime.protocol import EngineStatus, LocalRuntime, Runtime
 from tests.contracts.docker_bench import DockerBench, container_name

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 
-from ci_common.errors import RuntimeUnavailable
 from ci_common.jobs import new_job_id
 from ci_common.run_directory.layout import DataDirectory
+from ci_common.runtime_faults import RuntimeUnavailable
 from ci_common.settings import Settings
-from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.policy import WorkloadPhase
 from ci_controller.runtime.docker import DockerRuntime
 from ci_controller.runtime.protocol import Runtime, WorkloadKey
 from tests.contracts.docker_bench import DockerBench, docker_runtime, installation_of

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from ci_common.errors import (
+from ci_common.run_directory.layout import DataDirectory
+from ci_common.runtime_faults import (
     ImageInvalid,
     ImageNotFound,
     ImagePullFailed,
@@ -16,8 +17,7 @@ from ci_common.errors import (
     RuntimeUnavailable,
     StartFault,
 )
-from ci_common.run_directory.layout import DataDirectory
-from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.policy import WorkloadPhase
 from ci_controller.runtime.docker.images import Images
 from ci_controller.runtime.protocol import EngineStatus, Runtime
 from tests.contracts.docker_bench import DockerBench, containers_labelled, remove_image
@@ -107,9 +107,9 @@ class TestPull(DockerBench):
         remove_image(engine, by_digest)
 
     async def test_without_a_tag_it_is_latest_alone(self, runtime: Runtime, registry: Registry, served: str) -> None:
-        repository = served.rpartition(":")[0]
+        storage = served.rpartition(":")[0]
         with pytest.raises(ImageNotFound):
-            await runtime.pull(repository, lambda line: None)
+            await runtime.pull(storage, lambda line: None)
         assert not any("tags" in what for what in registry.requests)
 
 

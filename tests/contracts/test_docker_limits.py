@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from ci_common.errors import LimitUnenforceable, StartFault
 from ci_common.run_directory.layout import DataDirectory
-from ci_controller.policy.verdicts import WorkloadPhase
+from ci_common.runtime_faults import LimitUnenforceable, StartFault
+from ci_controller.policy import WorkloadPhase
 from ci_controller.runtime.docker import engine as docker_engine
 from ci_controller.runtime.protocol import EngineStatus, Runtime
 from tests.contracts.docker_bench import DockerBench, inspect_container

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ci_common.errors import RuntimeFault, StartFault
 from ci_common.run_directory.layout import DataDirectory
+from ci_common.runtime_faults import RuntimeFault, StartFault
 from ci_controller.runtime.docker import DockerRuntime
 from ci_controller.runtime.docker.cleaning import EMPTY_IMAGE
 from ci_controller.runtime.docker.containers import HELPER

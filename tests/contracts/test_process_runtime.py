@@ -2,10 +2,10 @@
 
 import pytest
 
-from ci_common.errors import LimitUnenforceable
 from ci_common.run_directory.layout import DataDirectory
+from ci_common.runtime_faults import LimitUnenforceable
 from ci_common.settings import Settings
-from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.policy import WorkloadPhase
 from ci_controller.runtime.process.runtime import ProcessRuntime
 from tests.contracts.runtime_suite import RuntimeContract
 from tests.contracts.runtime_suite.bench import MakeTrial

@@ -13,17 +13,20 @@ from typing import Any
 
 import pytest
 
-from ci_common.jobs import NewJob, StartWay, State, new_job_id
+from ci_common.attempts.parts import StartWay
+from ci_common.jobs import NewJob, State, new_job_id
 from ci_common.run_directory import tickets
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
 from ci_common.times import utc_now
 from ci_controller.doctor import leftovers
+from ci_controller.doctor.engine_leftovers import examine_room
 from ci_controller.doctor.examine import examine
 from ci_controller.runtime.docker import containers as bodies
 from ci_controller.runtime.docker import probing
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_controller.runtime.docker.containers import ATTEMPT, INSTALLATION, JOB, SETUP
+from ci_persistence.open import sqlite_storage
 from tests.engine.api import EngineAPI
 from tests.helpers.installation import ROOT
 from tests.helpers.service import containers
@@ -119,7 +122,7 @@ async def test_a_directory_that_the_engine_does_not_see(settings: Settings, tmp_
 
 
 async def test_limits_that_do_not_hold(settings: Settings, monkeypatch: Any) -> None:
-    monkeypatch.setattr(bodies, "_limit_options", lambda *_: {"Memory": 32 * 1024**2})
+    monkeypatch.setattr(bodies, "_limit_options", lambda *_, **__: {"Memory": 32 * 1024**2})
     ok, message, _ = (await found(settings))["limits in a container"]
     assert ok is None
     assert "memory: 33554432, not 67108864" in message
@@ -131,10 +134,10 @@ async def test_containers_of_nobody_are_named_with_what_removes_them(
 ) -> None:
     data = DataDirectory(settings.data_path)
     data.create()
-    repository = SQLiteJobRepository(settings.db_path)
-    await repository.open()
-    ours = (await repository.installation()).id
-    await repository.close()
+    storage = sqlite_storage(settings.db_path)
+    await storage.open()
+    ours = (await storage.installations.get()).id
+    await storage.close()
     assert (await found(settings))["containers"] == (True, "0 of ours, each with its job", "")
     orphan = make(data.jobs, installation=ours, job=new_job_id(), attempt="1")
     helper = make(data.jobs, installation=ours, helper="1")
@@ -149,21 +152,66 @@ async def test_containers_of_nobody_are_named_with_what_removes_them(
     assert all(other not in f.remedy for f in findings)
 
 
+async def test_networks_and_images_of_no_job_are_named_with_what_removes_them(
+    settings: Settings, engine: EngineAPI, busybox_image: str, monkeypatch: Any
+) -> None:
+    data = DataDirectory(settings.data_path)
+    data.create()
+    storage = sqlite_storage(settings.db_path)
+    await storage.open()
+    ours = (await storage.installations.get()).id
+    await storage.close()
+    assert (await found(settings))["networks"] == (True, "0 of ours, each with its job", "")
+    assert (await found(settings))["environments"] == (True, "0, each with its image", "")
+    job = new_job_id()
+    labels = {INSTALLATION: ours, JOB: job, ATTEMPT: "1", SETUP: "k"}
+    name = f"doctor-{job}"
+    engine.request("POST", "/networks/create", {}, {"Name": name, "Labels": labels})
+    words = [word for label, value in labels.items() for word in ("--label", f"{label}={value}")]
+    made = subprocess.run(
+        ["docker", "create", *words, busybox_image, "true"], capture_output=True, text=True, check=True
+    )
+    container = made.stdout.strip()
+    commit = ["docker", "commit", container]
+    image = subprocess.run(commit, capture_output=True, text=True, check=True).stdout.strip()
+    try:
+        assert (await found(settings))["networks"][0], "it is new: a controller may be at work"
+        monkeypatch.setattr(leftovers, "SETTLED", timedelta(0))
+        findings = await found(settings)
+        assert findings["networks"][2] == f"docker network rm {name}"
+        assert findings["environments"][2] == f"docker image rm {image}"
+    finally:
+        engine.request("DELETE", f"/containers/{container}", {"force": "true"})
+        engine.request("DELETE", f"/images/{image}", {"force": "true"})
+        engine.request("DELETE", f"/networks/{name}")
+
+
+@pytest.mark.parametrize(
+    ("pools", "slots", "ok"),
+    [(None, 26, True), (None, 27, None), ([{"Base": "10.0.0.0/16", "Size": 24}], 252, True), ([], 27, None)],
+)
+def test_more_jobs_than_networks(pools: Any, slots: int, ok: bool | None) -> None:
+    settings = Settings.from_env({"MAX_CONCURRENCY": str(slots), "CI_POOL_SIZE": "8"})
+    finding = examine_room(settings, {"DefaultAddressPools": pools})
+    assert finding.ok is ok
+    assert bool(finding.remedy) is (ok is None)
+
+
 async def test_containers_that_wait_are_the_pools_and_those_taken_their_jobs(
     settings: Settings, make: Callable[..., str], monkeypatch: Any
 ) -> None:
     data = DataDirectory(settings.data_path)
     data.create()
     waiting, taken, lost = new_job_id(), new_job_id(), new_job_id()
-    repository = SQLiteJobRepository(settings.db_path)
-    await repository.open()
-    ours = (await repository.installation()).id
-    lease = await repository.acquire(this_process(), 60)
+    storage = sqlite_storage(settings.db_path)
+    await storage.open()
+    ours = (await storage.installations.get()).id
+    lease = await storage.leases.acquire(this_process(), 60)
     assert lease is not None
-    job = await repository.add(NewJob(id=new_job_id(), type="container", submit_time=utc_now()), max_queued=9)
-    job = await repository.update(job, lease, state=State.STARTING, runtime="docker")
-    await repository.update(job, lease, state=State.RUNNING, start_time=utc_now(), start_way=StartWay.WARM)
-    await repository.close()
+    job = await storage.jobs.add(NewJob(id=new_job_id(), type="container", submit_time=utc_now()), max_queued=9)
+    job = await storage.jobs.update(job, lease, state=State.STARTING, runtime="docker")
+    await storage.jobs.update(job, lease, state=State.RUNNING, start_time=utc_now(), start_way=StartWay.WARM)
+    await storage.close()
     data.waiting_run(waiting).path.mkdir(parents=True)
     tickets.offer(data.pool, taken)
     assert tickets.claim(data.pool, taken, job.id, 1)

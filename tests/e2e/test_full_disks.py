@@ -48,6 +48,7 @@ def environment(environment: dict[str, str], volume: Path, floor: int) -> dict[s
         "CI_DB_PATH": str(volume / "ci_jobs.db"),
         "CI_MIN_FREE_BYTES": str(floor),
         "CI_MIN_FREE_PERCENT": "100",
+        "CI_INSTALLER": "pip",  # A copy of uv would take most of the volume.
         "MAX_CONCURRENCY": "3",
     }
 

@@ -15,7 +15,7 @@ from ci_common.parsing.models import StrictModel
 from ci_common.parsing.values import Integer
 from ci_common.settings import Settings
 from ci_controller.main import controlling
-from ci_server.api import create_api
+from ci_server.app import create_api
 from ci_server.connections.serving import serve
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from ci_client.aio import CiClient
 from ci_client.events import complete_event_of
-from ci_common.stream import Event
+from ci_common.wire.stream import Event
 from tests.helpers.service import Service
 
 NOISE = r"""

@@ -103,7 +103,7 @@ def test_several_terminals(start: Starter, shell: Shell) -> None:
     listing = done.stdout.rpartition(LOG)[2]
     assert job_id[1] in listing
     assert len(re.findall(r"^[0-9a-f]{8}-", listing, re.MULTILINE)) == 2, "and the job of the block before"
-    assert any(" INFO ci_server.requests: POST /submit-async 202 " in line for line in service.said)
+    assert any(re.search(r" INFO ci_server.requests: POST /uploads/\S+/submit 202 ", line) for line in service.said)
 
 
 @pytest.mark.docker

@@ -21,11 +21,18 @@ from ci_selftest.owned import remove_abandoned
 from ci_selftest.run import Options, Run
 from ci_selftest.schedule import Fault
 from ci_selftest.scratch import Scratch, processes_of
+from tests.chaos import options_on
 from tests.helpers.installation import ROOT
+from tests.helpers.postgresql.server import running_server
 from tests.helpers.service import containers
 from tests.helpers.waiting import eventually
 
 SEED = 42
+OF_SERVERS = {
+    *(Fault.CUT_API, Fault.CUT_LEADER, Fault.HOLD_API, Fault.HOLD_LEADER, Fault.LOSE_COMMIT, Fault.END_SESSIONS),
+    *(Fault.KILL_SERVER, Fault.ABORT_SERVER, Fault.RESTART_SERVER),
+}
+OF_CONTAINERS = {Fault.KILL_SERVICE, Fault.KILL_SETUP}
 
 
 @pytest.fixture
@@ -51,9 +58,20 @@ async def test_a_short_run_with_every_fault_breaks_no_promise(
     assert outcome["violations"] == [], f"seed {SEED}: {json.dumps(outcome, indent=1)}\n{story_of(outcome)}"
     assert run.returncode == 0
     assert set(outcome["broken"].values()) == {0}
-    assert set(outcome["faults"]) | set(outcome["missed"]) == set(Fault)
+    assert set(outcome["faults"]) | set(outcome["missed"]) == set(Fault) - OF_SERVERS - (
+        set() if runtime == "docker" else OF_CONTAINERS
+    )
     assert outcome["jobs"]
     assert "faults" in progress
+    assert list(parent.iterdir()) == []
+
+
+async def test_a_server_may_be_cut_off_and_killed(parent: Path) -> None:
+    with running_server(durable=True) as server:
+        outcome = await Run(options_on(server, parent, "process", seconds=20, seed=SEED)).execute()
+    assert outcome.violations == [], f"{outcome.table()}\n{story_of(outcome.to_json())}"
+    assert set(outcome.faults) | set(outcome.missed) == set(Fault) - OF_CONTAINERS
+    assert outcome.faults.keys() >= OF_SERVERS - {Fault.LOSE_COMMIT}
     assert list(parent.iterdir()) == []
 
 

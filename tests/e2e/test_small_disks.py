@@ -46,6 +46,7 @@ def environment(environment: dict[str, str], volume: Path) -> dict[str, str]:
         "CI_MIN_FREE_BYTES": str(FLOOR_MIB * MIB),
         "CI_MIN_FREE_PERCENT": "100",
         "MAX_CONCURRENCY": "2",
+        "CI_INSTALLER": "pip",  # A copy of uv would take most of the volume.
     }
 
 

@@ -1,4 +1,4 @@
-"""Run a command with a Docker engine and the tests' images at hand; exits as the command does."""
+"""Run a command with a Docker engine, the tests' images and PostgreSQL at hand; exits as the command does."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from tests.engine import images
 from tests.engine.api import EngineAPI, EngineError, find_engine
 from tests.engine.daemon import private_engine
-from tests.engine.packages import can_install
+from tests.engine.packages import can_install, install_packages
 
 
 @contextmanager
@@ -31,8 +31,21 @@ def provided_engine() -> Iterator[EngineAPI | None]:
         yield None
 
 
+def provide_postgresql() -> None:
+    """Install PostgreSQL and PgBouncer where they are missing. Raises EngineError where CI is set and that fails."""
+    if not can_install():
+        return
+    try:
+        install_packages(["postgresql", "pgbouncer"])
+    except EngineError as error:
+        if os.environ.get("CI"):
+            raise
+        _say(f"the tests of PostgreSQL are left out: {error}")
+
+
 def run(command: list[str]) -> int:
     """Run `command` with DOCKER_HOST set. Returns its exit status."""
+    provide_postgresql()
     with provided_engine() as engine:
         environment = dict(os.environ)
         if engine is not None:

@@ -105,16 +105,17 @@ class Daemon:
         _end(self._process, number)
 
     def close(self) -> None:
-        """End the engine, if it runs, and its containers."""
+        """End the engine, if it runs, with its containers and networks, which would outlive it in the kernel."""
         if not self._has_ended():
             self.remove_containers()
             self.stop(signal.SIGTERM)
         _end(self._containerd, signal.SIGTERM)
 
     def remove_containers(self) -> None:
-        """Remove all containers of the engine."""
+        """Remove all containers of the engine, and then the networks that it has made for them."""
         for container in json.loads(self.engine.request("GET", "/containers/json", {"all": "1"})):
             self.engine.request("DELETE", f"/containers/{container['Id']}", {"force": "1"})
+        self.engine.request("POST", "/networks/prune")
 
     def _has_ended(self) -> bool:
         return self._process is None or self._process.poll() is not None

@@ -24,8 +24,20 @@ from tests.engine.packages import install_packages
 DEFAULT_IMAGE = "python:3.12-slim"
 """The product's default image. Only where it cannot be had, the stand-in gets this name, too."""
 DEFAULT_MIRROR = "http://deb.debian.org/debian"
+COMPILER_IMAGE = "python:3.12"
+"""The image of the same makers that has compilers. It, too, has a stand-in where it cannot be had."""
 SUITE = "bookworm"
 STANDIN_PACKAGES = ["ca-certificates", "python3", "python3-pip", "python3-venv"]
+COMPILERS = ["g++", "git", "make", "pkg-config", "python3-dev"]
+POSTGRESQL = [
+    "ENV PATH=/usr/lib/postgresql/15/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8",
+    "VOLUME /var/lib/postgresql",
+    "USER postgres",
+    "HEALTHCHECK CMD pg_isready --quiet",
+    'CMD ["postgres", "-D", "/var/lib/postgresql/15/main", "-c", "listen_addresses=*", '
+    '"-c", "config_file=/etc/postgresql/15/main/postgresql.conf"]',
+]
+TOOLCHAINS = ["ca-certificates", "golang-go", "cargo", "gcc", "libc6-dev"]
 PASSWD = "root:x:0:0:root:/root:/bin/sh\njob:x:1000:1000:job:/home:/bin/sh\n"
 
 
@@ -51,25 +63,68 @@ def no_shell_image(engine: EngineAPI) -> str:
 
 def python_image(engine: EngineAPI) -> str:
     """Return the name of an image with Python and pip that can be used like the product's default image."""
-    with _lock("default-image"):
-        if not engine.has_image(DEFAULT_IMAGE) and not engine.pull_image(DEFAULT_IMAGE):
-            engine.tag_image(standin_image(engine), DEFAULT_IMAGE)
-    return DEFAULT_IMAGE
+    return _pulled_or_standin(engine, DEFAULT_IMAGE, STANDIN_PACKAGES)
 
 
-def standin_image(engine: EngineAPI) -> str:
-    """Return the name of an image made of Debian's packages that behaves like the product's default image."""
-    recipe = inspect.getsource(_debootstrap) + SUITE + " ".join(STANDIN_PACKAGES)
+def compiler_image(engine: EngineAPI) -> str:
+    """Return the name of an image like the default one that also has compilers for C and C++, and git."""
+    return _pulled_or_standin(engine, COMPILER_IMAGE, [*STANDIN_PACKAGES, *COMPILERS])
+
+
+def _pulled_or_standin(engine: EngineAPI, name: str, packages: list[str]) -> str:
+    with _lock(f"image-{name.replace(':', '-')}"):
+        if not engine.has_image(name) and not engine.pull_image(name):
+            engine.tag_image(_standin_image(engine, name, packages), name)
+    return name
+
+
+def _standin_image(engine: EngineAPI, instead_of: str, packages: list[str]) -> str:
+    """Return the name of an image made of Debian's packages that behaves like one of Python's."""
+    recipe = inspect.getsource(_debootstrap) + SUITE + " ".join(packages)
     digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
     name = f"ci-test-python-standin:{digest}"
     with _lock("standin-image"):
         if not engine.has_image(name):
             archive = cache_directory() / f"standin-{digest}.tar"
             if not archive.exists():
-                _say(f"building a stand-in for {DEFAULT_IMAGE} from Debian's packages, once; this takes a minute")
-                _debootstrap(archive)
+                _say(f"building a stand-in for {instead_of} from Debian's packages, once; this takes a minute")
+                _debootstrap(archive, packages)
             with archive.open("rb") as layer:
                 engine.import_image(name, layer, ["ENV LANG=C.UTF-8", 'CMD ["python3"]'])
+    return name
+
+
+def postgresql_image(engine: EngineAPI) -> str:
+    """Return the name of an image with PostgreSQL, made of Debian's packages: a volume, a health check, no password."""
+    recipe = inspect.getsource(_debootstrap_postgresql) + SUITE + "".join(POSTGRESQL)
+    digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
+    name = f"ci-test-postgresql:{digest}"
+    with _lock("postgresql-image"):
+        if not engine.has_image(name):
+            archive = cache_directory() / f"postgresql-{digest}.tar"
+            if not archive.exists():
+                _say("building an image of PostgreSQL from Debian's packages, once; this takes a minute")
+                _debootstrap_postgresql(archive)
+            with archive.open("rb") as layer:
+                engine.import_image(name, layer, POSTGRESQL)
+    return name
+
+
+def toolchains_image(engine: EngineAPI) -> str:
+    """Return the name of an image with Go and Rust of Debian's packages, and with this machine's Node.js, if any."""
+    node = _node_files()
+    version = _run([str(node[0]), "--version"]) if node else ""
+    recipe = inspect.getsource(_debootstrap_toolchains) + SUITE + "".join(TOOLCHAINS) + version
+    digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
+    name = f"ci-test-toolchains:{digest}"
+    with _lock("toolchains-image"):
+        if not engine.has_image(name):
+            archive = cache_directory() / f"toolchains-{digest}.tar"
+            if not archive.exists():
+                _say("building an image of Go, Rust and Node.js, once; this takes some minutes")
+                _debootstrap_toolchains(archive, node)
+            with archive.open("rb") as layer:
+                engine.import_image(name, layer, ["CMD /bin/sh"])
     return name
 
 
@@ -114,13 +169,13 @@ def _imported(engine: EngineAPI, repository: str, layer_of: object, changes: lis
     return name
 
 
-def _debootstrap(target: Path) -> None:
-    """Write the stand-in's only layer to `target`."""
+def _debootstrap(target: Path, packages: list[str]) -> None:
+    """Write a stand-in's only layer to `target`."""
     install_packages(["debootstrap"])
     mirror = os.environ.get("DEBIAN_MIRROR", DEFAULT_MIRROR)
     with tempfile.TemporaryDirectory(prefix="ci-standin-", dir="/var/tmp") as folder:
         root = Path(folder, "root")
-        include = f"--include={','.join(STANDIN_PACKAGES)}"
+        include = f"--include={','.join(packages)}"
         _run(["debootstrap", "--variant=minbase", include, SUITE, str(root), mirror])
         # As in the official image: pip installs into the system, and Python is called python, too.
         for marker in root.glob("usr/lib/python3*/EXTERNALLY-MANAGED"):
@@ -133,10 +188,55 @@ def _debootstrap(target: Path) -> None:
         draft.replace(target)
 
 
-def _run(command: list[str]) -> None:
+def _debootstrap_postgresql(target: Path) -> None:
+    """Write the only layer of the image of PostgreSQL to `target`."""
+    install_packages(["debootstrap"])
+    mirror = os.environ.get("DEBIAN_MIRROR", DEFAULT_MIRROR)
+    with tempfile.TemporaryDirectory(prefix="ci-postgresql-", dir="/var/tmp") as folder:
+        root = Path(folder, "root")
+        _run(["debootstrap", "--variant=minbase", "--include=postgresql", SUITE, str(root), mirror])
+        (settings,) = root.glob("etc/postgresql/*/main")
+        (settings / "pg_hba.conf").write_text("local all all trust\nhost all all all trust\n")
+        for archives in ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/locale"):
+            shutil.rmtree(root / archives)
+        draft = target.with_suffix(".new")
+        _run(["tar", "-C", str(root), "--numeric-owner", "-cf", str(draft), "."])
+        draft.replace(target)
+
+
+def _debootstrap_toolchains(target: Path, node: list[Path]) -> None:
+    """Write the only layer of the image of toolchains to `target`."""
+    install_packages(["debootstrap"])
+    mirror = os.environ.get("DEBIAN_MIRROR", DEFAULT_MIRROR)
+    with tempfile.TemporaryDirectory(prefix="ci-toolchains-", dir="/var/tmp") as folder:
+        root = Path(folder, "root")
+        _run(["debootstrap", "--variant=minbase", f"--include={','.join(TOOLCHAINS)}", SUITE, str(root), mirror])
+        for archives in ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/locale"):
+            shutil.rmtree(root / archives)
+        for path in node:
+            folder = root / path.parent.relative_to("/")
+            folder.mkdir(parents=True, exist_ok=True)  # `cp --parents` of coreutils 9.1 fails at an absolute path.
+            _run(["cp", "--archive", str(path), str(folder)])
+        draft = target.with_suffix(".new")
+        _run(["tar", "-C", str(root), "--numeric-owner", "-cf", str(draft), "."])
+        draft.replace(target)
+
+
+def _node_files() -> list[Path]:
+    """Return where Node.js is on this machine, the program first; empty if it has none."""
+    node = shutil.which("node")
+    if node is None:
+        return []
+    prefix = Path(node).parent.parent
+    names = ("bin/npm", "bin/npx", "bin/corepack", "lib/node_modules/npm", "lib/node_modules/corepack")
+    return [Path(node), *(prefix / name for name in names if (prefix / name).exists())]
+
+
+def _run(command: list[str]) -> str:
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:
         raise EngineError(f"{command[0]} failed with {done.returncode}:\n{done.stdout[-4000:]}")
+    return done.stdout
 
 
 def _busybox() -> Path:

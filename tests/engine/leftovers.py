@@ -3,14 +3,15 @@
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
+from ci_common.run_directory.layout import DataDirectory
 from tests.engine.api import EngineAPI, EngineError
 
 
 def remove_containers_of(directory: Path, engine: EngineAPI) -> None:
-    """Remove the containers of all installations whose databases lie below `directory`."""
+    """Remove containers and networks of the installations whose databases or data directories are in `directory`."""
     for installation in set(_installations(directory)):
         filters = json.dumps({"label": [f"ci-server.installation={installation}"]})
         for container in json.loads(engine.request("GET", "/containers/json", {"all": "true", "filters": filters})):
@@ -19,9 +20,13 @@ def remove_containers_of(directory: Path, engine: EngineAPI) -> None:
             except EngineError as exc:
                 if not any(status in str(exc) for status in (" 404 ", " 409 ")):  # It is gone, or about to go.
                     raise
+        engine.request("POST", "/networks/prune", {"filters": filters})
 
 
 def _installations(directory: Path) -> Iterator[str]:
+    for path in directory.rglob(DataDirectory(directory).owner_file.name):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            yield str(json.loads(path.read_text())["id"])
     for path in directory.rglob("*.db"):
         try:
             with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:

@@ -3,12 +3,15 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 from tests.engine.api import EngineError
 
+_LOCK = Path(tempfile.gettempdir(), "ci-test-packages.lock")
 _POLICY = Path("/usr/sbin/policy-rc.d")
 
 
@@ -18,7 +21,13 @@ def can_install() -> bool:
 
 
 def install_packages(names: list[str]) -> None:
-    """Install those of the packages that are missing. Raises EngineError."""
+    """Install those of the packages that are missing, one process at a time. Raises EngineError."""
+    with _LOCK.open("a") as lock:
+        flock(lock, LOCK_EX)
+        _install_missing(names)
+
+
+def _install_missing(names: list[str]) -> None:
     query = ["dpkg-query", "-W", "-f", "${db:Status-Abbrev}\n"]
     missing = [name for name in names if not _output([*query, name]).startswith("ii")]
     if not missing:

@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from ci_common.errors import LeadershipLost
-from ci_common.jobs import Job, State
+from ci_common.jobs import Conclusion, Job, State
 from ci_common.run_directory.layout import ExitRecord
 from ci_controller.execution.protocol import Collected, Scope, Wakeups
-from ci_controller.policy.verdicts import Observation, WorkloadPhase
+from ci_controller.policy import Observation, WorkloadPhase
 from ci_controller.runtime.protocol import WorkloadKey
 
 _NO_LOG = hashlib.sha256().hexdigest()
@@ -232,7 +232,7 @@ class FakeExecution:
         await self._controller.carry_out(lambda: self._engine.stop(attempt))
         await self._hold(lambda: attempt.workload is None or attempt.workload.phase not in _STARTED)
 
-    async def collect(self, job: Job) -> Collected:
+    async def collect(self, job: Job, conclusion: Conclusion | None = None) -> Collected:
         return Collected(0, _NO_LOG)
 
     async def clean_up(self, job: Job, scope: Scope = Scope.ALL) -> None:

@@ -17,8 +17,9 @@ from ci_common.spec import ExecutionPlan
 from ci_common.system.trees import delete_tree
 from ci_common.system.watch import FileWatcher
 from ci_controller.job_writer import JobWriter
-from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.policy import WorkloadPhase
 from ci_controller.pool import Pool
+from ci_controller.runtime.guarding import guarded
 from ci_controller.runtime.protocol import (
     EngineStatus,
     ListedWorkload,
@@ -27,7 +28,6 @@ from ci_controller.runtime.protocol import (
     Surroundings,
     WorkloadKey,
     WorkloadSpec,
-    guarded,
 )
 from tests.helpers.scripts import plan_of, shell_steps
 from tests.helpers.waiting import eventually
@@ -143,6 +143,9 @@ class WaitingRuntime:
     async def delete_tree(self, path: Path) -> None:
         delete_tree(path)
 
+    async def failed_service(self, key: WorkloadKey) -> str | None:
+        return None
+
     async def list_workloads(self) -> list[ListedWorkload]:
         return [ListedWorkload(key, datetime.now(UTC), spec.profile) for key, spec in self.specs.items()]
 
@@ -208,7 +211,7 @@ class Place:
         """Return once so many of this profile wait, as the pool publishes it."""
 
         async def told() -> bool:
-            state = await self.writer.repository.pool()
+            state = await self.writer.storage.pool.get()
             return sum(kind.waiting for kind in state.kinds if kind.image in (image, None)) == number
 
         await eventually(told, f"{number} of {image} wait")

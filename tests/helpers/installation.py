@@ -22,9 +22,13 @@ from ci_controller.main import Parts, assembled, control
 from ci_controller.run_directory.preparation import prepare_gate
 from ci_controller.runtime.process.record import ProcessRecord
 from ci_controller.runtime.protocol import WAITING, LocalRuntime, WorkloadKey, WorkloadSpec
-from ci_persistence.repository import Lease
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.database import Session
+from ci_persistence.dialects import Statement
+from ci_persistence.open import open_storage, sqlite_storage
+from ci_persistence.storage import Storage
+from ci_persistence.stores.leases import Lease
 from tests.contracts.runtime_suite.trial import Trial
+from tests.helpers.databases import Databases, Files
 from tests.helpers.waiting import PATIENCE, eventually
 
 CRASHING_CONTROLLER = Path(__file__).parent.parent / "scenarios" / "crashing_controller.py"
@@ -39,13 +43,14 @@ class Installation:
     runtime: str
     image: str
     environment: Mapping[str, str]
+    databases: Databases
 
     def another(self, name: str) -> Self:
         """Return one like this with nothing in it, in a directory of that name below this one's."""
         directory = self.directory / name
         directory.mkdir()
         return replace(
-            self, directory=directory, environment={**self.environment, "CI_DB_PATH": str(directory / "ci_jobs.db")}
+            self, directory=directory, environment={**self.environment, **self.databases.settings(directory)}
         )
 
     @property
@@ -57,14 +62,20 @@ class Installation:
         return DataDirectory(self.settings.data_path)
 
     @asynccontextmanager
-    async def repository(self) -> AsyncIterator[SQLiteJobRepository]:
-        """Yield a connected repository of this installation."""
-        repository = SQLiteJobRepository(self.settings.db_path)
-        await repository.open()
-        try:
-            yield repository
-        finally:
-            await repository.close()
+    async def storage(self) -> AsyncIterator[Storage]:
+        """Yield a connected storage of this installation."""
+        async with open_storage(self.settings.database) as storage:
+            yield storage
+
+    async def execute(self, *statements: str, **values: Any) -> None:
+        """Change rows in a way that the product never does."""
+
+        async def operation(session: Session) -> None:
+            for statement in statements:
+                await session.execute(Statement(statement), values)
+
+        async with self.storage() as storage:
+            await storage.database.write(operation)
 
     def shell_job(
         self,
@@ -98,8 +109,8 @@ class Installation:
             path = self.data.run(job.id, 1).workspace / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content)
-        async with self.repository() as repository:
-            return await repository.add(job, max_queued=1000)
+        async with self.storage() as storage:
+            return await storage.jobs.add(job, max_queued=1000)
 
     @asynccontextmanager
     async def controller(self, **parts: Any) -> AsyncIterator[Parts]:
@@ -118,7 +129,12 @@ class Installation:
                 await asyncio.gather(task, return_exceptions=True)
 
     def is_locked(self) -> bool:
-        """Return whether another connection is writing to the database."""
+        """Return whether a program that has stopped keeps the database locked until it goes on.
+
+        A server ends the transaction of such a program within seconds.
+        """
+        if self.settings.database.path is None:
+            return False
         with closing(sqlite3.connect(self.settings.db_path, timeout=0, isolation_level=None)) as database:
             try:
                 database.execute("BEGIN IMMEDIATE")
@@ -172,10 +188,11 @@ async def leave_waiting(installation: Installation, plan: ExecutionPlan) -> str:
     return workload
 
 
-def installation_of(directory: Path, runtime: str, image: str) -> Installation:
+def installation_of(directory: Path, runtime: str, image: str, databases: Databases | None = None) -> Installation:
     """Return an installation in `directory` whose jobs run in `runtime`, by default in `image`."""
+    databases = databases or Files()
     environment = {
-        "CI_DB_PATH": str(directory / "ci_jobs.db"),
+        **databases.settings(directory),
         "CI_RUNTIME": runtime,
         "CI_RECONCILE_INTERVAL": "0.5",
         "CI_STOP_GRACE": "5",
@@ -183,7 +200,7 @@ def installation_of(directory: Path, runtime: str, image: str) -> Installation:
         "CI_POOL_SIZE": "0",
         "DOCKER_HOST": os.environ.get("DOCKER_HOST", ""),
     }
-    return Installation(directory, runtime, image, environment)
+    return Installation(directory, runtime, image, environment, databases)
 
 
 async def nothing_left(runtime: LocalRuntime) -> None:
@@ -195,19 +212,19 @@ async def nothing_left(runtime: LocalRuntime) -> None:
     await eventually(is_empty, "no workload is left")
 
 
-async def completed(repository: SQLiteJobRepository, job_id: str, *, within: float = PATIENCE) -> Job:
+async def completed(storage: Storage, job_id: str, *, within: float = PATIENCE) -> Job:
     """Return the job once it has completed."""
-    return await reached(repository, job_id, State.COMPLETED, within=within)
+    return await reached(storage, job_id, State.COMPLETED, within=within)
 
 
-async def reached(repository: SQLiteJobRepository, job_id: str, state: State, *, within: float = PATIENCE) -> Job:
+async def reached(storage: Storage, job_id: str, state: State, *, within: float = PATIENCE) -> Job:
     """Return the job once it is in `state` or beyond it."""
     order = list(State)
     async with asyncio.timeout(within):
-        changes = repository.changes()
+        changes = storage.jobs.changes()
         try:
             async for _ in changes:
-                job = await repository.get(job_id)
+                job = await storage.jobs.get(job_id)
                 if order.index(job.state) >= order.index(state):
                     return job
         finally:
@@ -222,14 +239,14 @@ _SECONDS = 3600.0
 
 
 @asynccontextmanager
-async def leading(directory: Path) -> AsyncIterator[tuple[SQLiteJobRepository, Lease]]:
-    """Yield a connected repository on a database of its own in `directory`, and the lease."""
-    repository = SQLiteJobRepository(directory / "jobs.db")
-    await repository.open()
-    lease = await repository.acquire(this_process(), _SECONDS)
+async def leading(directory: Path) -> AsyncIterator[tuple[Storage, Lease]]:
+    """Yield a connected storage on a database of its own in `directory`, and the lease."""
+    storage = sqlite_storage(directory / "jobs.db")
+    await storage.open()
+    lease = await storage.leases.acquire(this_process(), _SECONDS)
     assert lease is not None, "no other controller leads"
-    yield repository, lease
-    await repository.close()
+    yield storage, lease
+    await storage.close()
 
 
 # Reading and forging the records of the process runtime.

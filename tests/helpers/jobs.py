@@ -5,7 +5,8 @@ from typing import Any
 
 from ci_common.jobs import Conclusion, Job, NewJob, State, new_job_id
 from ci_common.times import utc_now
-from ci_persistence.repository import JobRepository, Lease
+from ci_persistence.storage import Storage
+from ci_persistence.stores.leases import Lease
 from tests.helpers.waiting import eventually
 
 NOON = datetime(2025, 1, 31, 12, 0, 0, 123456, tzinfo=UTC)
@@ -19,7 +20,7 @@ def new_job(**fields: Any) -> NewJob:
     return NewJob(**{"id": new_job_id(), "type": "echo", "submit_time": NOON} | fields)
 
 
-async def bring(repository: JobRepository, lease: Lease, job: Job, state: State) -> Job:
+async def bring(storage: Storage, lease: Lease, job: Job, state: State) -> Job:
     """Take a queued job as far as `state`, by way of all states before it, and return it."""
     way: list[dict[str, Any]] = [
         {"state": State.QUEUED},
@@ -28,7 +29,7 @@ async def bring(repository: JobRepository, lease: Lease, job: Job, state: State)
         {"state": State.COMPLETED, "end_time": NOON + timedelta(seconds=2), "conclusion": Conclusion.SUCCEEDED},
     ]
     for changes in way[1 : [step["state"] for step in way].index(state) + 1]:
-        job = await repository.update(job, lease, **changes)
+        job = await storage.jobs.update(job, lease, **changes)
     return job
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 
@@ -98,4 +98,20 @@ def _with_ancestors(pid: int) -> set[int]:
     while pid > 1:
         pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
         found.add(pid)
+    return found
+
+
+def shape_of(root: Path) -> dict[str, Any]:
+    """Return everything in a directory: kinds, contents, permission to execute, targets."""
+    found: dict[str, Any] = {}
+    for folder, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            path = Path(folder, name)
+            key = str(path.relative_to(root))
+            if path.is_symlink():
+                found[key] = ("link", os.readlink(path))
+            elif path.is_dir():
+                found[key] = "folder"
+            else:
+                found[key] = (path.read_bytes(), bool(path.stat().st_mode & 0o111))
     return found

@@ -11,13 +11,14 @@ from typing import Any
 
 import httpx
 
-from ci_common.jobs import Attempt, Conclusion, Job, Reason, ReasonCode, State, StepResult
+from ci_common.attempts.parts import StepResult
+from ci_common.jobs import Attempt, Conclusion, Job, Reason, ReasonCode, State
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
 from ci_common.times import utc_now
-from ci_persistence.repository import Lease
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.storage import Storage
+from ci_persistence.stores.leases import Lease
 
 
 def zipped(**files: str | bytes) -> bytes:
@@ -32,8 +33,8 @@ def zipped(**files: str | bytes) -> bytes:
 class PlayedController:
     """Does by hand what a controller does: moves rows on and writes logs."""
 
-    def __init__(self, repository: SQLiteJobRepository, data: DataDirectory) -> None:
-        self.repository = repository
+    def __init__(self, storage: Storage, data: DataDirectory) -> None:
+        self.storage = storage
         self.data = data
         self._lease: Lease | None = None
         self._attempts: dict[str, int] = {}
@@ -49,9 +50,9 @@ class PlayedController:
 
     async def update(self, job_id: str, **changes: Any) -> Job:
         if self._lease is None:
-            self._lease = await self.repository.acquire(this_process(), 3600)
+            self._lease = await self.storage.leases.acquire(this_process(), 3600)
             assert self._lease is not None
-        return await self.repository.update(await self.repository.get(job_id), self._lease, **changes)
+        return await self.storage.jobs.update(await self.storage.jobs.get(job_id), self._lease, **changes)
 
     async def start(self, job_id: str) -> RunDirectory:
         run = self.run_of(job_id)
@@ -67,7 +68,7 @@ class PlayedController:
 
     async def begin_anew(self, job_id: str, exit_code: int, steps: tuple[StepResult, ...] = ()) -> Job:
         """End the present attempt, and let the job wait for its next."""
-        job = await self.repository.get(job_id)
+        job = await self.storage.jobs.get(job_id)
         log = self._run(job_id).log.read_bytes()
         ended = Attempt(
             number=job.attempt,

@@ -9,7 +9,7 @@ from typing import Any
 
 from ci_common.jobs import new_job_id
 from ci_common.run_directory.output import cut_piece
-from ci_common.stream import Cursor
+from ci_common.wire.stream import Cursor
 
 
 @dataclass

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from ci_common.stream import Cursor
+from ci_common.wire.stream import Cursor
 from ci_selftest.faults.held_ports import held_port
 from tests.helpers.scripted_job import ScriptedJob, framed
 from tests.helpers.waiting import PATIENCE
@@ -143,14 +143,15 @@ class ScriptedServer:
         job = self._job(request)
         if job is None:
             return _not_found()
+        log = job.log
         if "attempt" in request.query_params:
-            return Response([*job.earlier, job.log][int(request.query_params["attempt"]) - 1])
+            log = [*job.earlier, job.log][int(request.query_params["attempt"]) - 1]
         if "range" not in request.headers:
-            return Response(job.log)
+            return Response(log)
         first, _, last = request.headers["range"].removeprefix("bytes=").partition("-")
-        if int(first) >= len(job.log):
+        if int(first) >= len(log):
             return Response(status_code=416)
-        return Response(job.log[int(first) : int(last) + 1 if last else None], 206)
+        return Response(log[int(first) : int(last) + 1 if last else None], 206)
 
     async def _cancel(self, request: Request) -> Response:
         job = self._job(request)

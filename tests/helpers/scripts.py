@@ -15,9 +15,8 @@ import pytest
 
 from ci_common.run_directory.layout import RunDirectory
 from ci_common.spec import ExecutionPlan, PlannedStep
-from ci_controller.run_directory import script
-from ci_controller.run_directory.preparation import opened_gate, prepare
-from ci_controller.run_directory.script import Setup, write_script
+from ci_controller.run_directory import preparation
+from ci_controller.run_directory.preparation import Setup, opened_gate, prepare, write_script
 from tests.engine.packages import can_install, install_packages
 
 SHELLS = [path for path in map(Path, ("/bin/dash", "/bin/bash", "/bin/busybox")) if path.exists()]
@@ -51,7 +50,7 @@ class ScriptRun:
     process: "subprocess.Popen[bytes] | None" = None
 
     def prepare(self) -> None:
-        with patch.object(script, "SHELL", str(self.shell)):
+        with patch.object(preparation, "SHELL", str(self.shell)):
             text = write_script(self.plan, base=str(self.run.path), environment=self.environment, setup=self.setup)
             prepare(self.run, text, has_console=False)
         (self.run.workspace / self.plan.directory).mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ import httpx
 from ci_cli.main import run_cli
 from ci_client.aio import CiClient
 from ci_client.errors import ClientError
-from ci_common.stream import LOG, Event
+from ci_common.wire.stream import LOG, Event
 from tests.helpers.installation import ROOT
 from tests.helpers.scripted_server import ScriptedServer, wait_until
 from tests.helpers.waiting import PATIENCE

@@ -2,7 +2,6 @@
 
 import shlex
 import stat
-import threading
 import zipfile
 from pathlib import Path
 
@@ -20,7 +19,6 @@ class Case:
         self.archive = folder / "upload.zip"
         self.target = folder / "workspace"
         self.target.mkdir()
-        self.stopped = threading.Event()
 
     def write(self, *members: tuple[str | zipfile.ZipInfo, bytes | str]) -> None:
         with zipfile.ZipFile(self.archive, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -28,7 +26,7 @@ class Case:
                 archive.writestr(name, content)
 
     def unpack(self, limits: UnpackLimits = LIMITS) -> None:
-        unpack(self.archive, self.target, limits, stopped=self.stopped)
+        unpack(self.archive, self.target, limits)
 
     def found(self) -> dict[str, bytes]:
         return {

@@ -8,22 +8,19 @@ import asyncio
 import logging
 import os
 import signal
-import sqlite3
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ci_common.run_directory import tickets
 from ci_common.settings import Settings
 from ci_controller.main import assembled, control
-from ci_controller.run_directory import preparation
+from ci_controller.run_directory import preparation, workspace
+from ci_persistence.open import open_storage
 from tests.scenarios.effects import Effects, Tell
-
-_CANCEL = (
-    "UPDATE jobs SET cancel_requested_time = submit_time WHERE cancel_requested_time IS NULL AND state <> 'completed'"
-)
 
 
 def kill() -> None:
@@ -36,9 +33,17 @@ def stop() -> None:
 
 def cancel_and_kill() -> None:
     """Ask for the end of every job, as the API does, and then die before anything can be done about it."""
-    with closing(sqlite3.connect(os.environ["CI_DB_PATH"])) as database, database:
-        database.execute(_CANCEL)
+    # In another thread, since this one is inside of an event loop, which is to go no further.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, _cancel_all()).result()
     kill()
+
+
+async def _cancel_all() -> None:
+    async with open_storage(Settings.from_env().database) as storage:
+        for jobs in await storage.queue.unfinished():
+            for job in jobs:
+                await storage.jobs.request_cancel(job.id, job.submit_time)
 
 
 @dataclass(frozen=True)
@@ -68,13 +73,19 @@ async def main(tell: Tell, *, files: bool = False) -> None:
     """Run a controller that tells of its effects; with `files`, also of every change to its data directory."""
     effects = Effects(tell)
     effects.of_module(preparation)
+    effects.of_module(workspace)
     effects.of_module(tickets)
     settings = Settings.from_env()
     async with assembled(settings) as parts:
         if files:
             effects.of_files(settings.data_path)
+        # What is made of a job's services is made within one call of the runtime.
+        docker: Any = parts.runtimes["docker"]
+        docker._services = docker._containers._services = effects.of(docker._services)
+        # So is a prepared environment.
+        docker._environments = effects.of(docker._environments)
         runtimes = {name: effects.of(runtime) for name, runtime in parts.runtimes.items()}
-        await control(replace(parts, runtimes=runtimes, repository=effects.of(parts.repository)))
+        await control(replace(parts, runtimes=runtimes, storage=effects.of_storage(parts.storage)))
 
 
 def run(environment: Mapping[str, str], tell: Tell, files: bool, log: Path) -> None:

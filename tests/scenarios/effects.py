@@ -1,6 +1,6 @@
 """Every effect of a controller on the world, told as it happens: so that a test can record them, and end it at each.
 
-What counts as an effect is what is not known to be a read: a method that is added to the repository, to a runtime
+What counts as an effect is what is not known to be a read: a method that is added to the storage, to a runtime
 or to the run directory's module is one without anybody saying so here.
 """
 
@@ -11,10 +11,13 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from copy import copy
 from functools import wraps
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from ci_persistence.storage import Storage
 
 READS = frozenset(
     {
@@ -26,22 +29,24 @@ READS = frozenset(
             "active",
             "unfinished",
             "ping",
-            "installation",
-            "lease_state",
-            "pool",
+            "state",
             "removals",
             "ended",
             "crowded_projects",
             "count_removals",
-            "queue_length",
+            "length",
             "metrics",
             "stage_times",
         ),
         *("look", "list_workloads", "has_image", "profile_of", "begin_term", "is_cleared", "is_there", "has_workspace"),
+        *("quote", "write_script", "write_setup_script"),
+        *("failed_service", "has_services", "service_logs", "failed", "exist", "log", "logs", "keys_of_networks"),
+        *("basis_of", "has_environment", "list_environments", "references", "size", "list"),
+        "candidates",
         *("open", "close"),
     }
 )
-TIMED = frozenset({"renew", "publish_pool"})
+TIMED = frozenset({"renew", "publish"})
 """Effects that come by themselves from time to time, so that one run has more of them than another."""
 
 PASSED_BY = frozenset({"stop"})
@@ -70,6 +75,14 @@ class Effects:
     def of(self, target: Any) -> Any:
         """Return what passes everything on to `target`, and tells of its coroutine methods."""
         return _Told(target, self)
+
+    def of_storage(self, storage: Storage) -> Storage:
+        """Return stores that pass everything on to those of `storage`, and tell of their coroutine methods."""
+        told = copy(storage)
+        for name, store in vars(storage).items():
+            if name != "database":
+                setattr(told, name, self.of(store))
+        return told
 
     def of_module(self, module: ModuleType) -> None:
         """Tell of the functions that a module defines for others, for the rest of the process's life."""
@@ -144,7 +157,7 @@ def is_effect(point: str) -> bool:
 
 def _path_of(event: str, arguments: tuple[Any, ...], folder: Path) -> str:
     """Return the whole path of a file that is named by an open directory and its name there."""
-    path = str(arguments[0])
+    path = f"/proc/self/fd/{arguments[0]}" if isinstance(arguments[0], int) else str(arguments[0])
     if path.startswith("/proc/self/fd/"):
         return os.readlink(path)
     if os.path.isabs(path):

@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from ci_common.jobs import Conclusion, Job
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.storage import Storage
 from tests.engine.api import EngineAPI, require_engine
 from tests.helpers.installation import Installation
 from tests.scenarios.invariants import Ending
 
-Visit = Callable[[Installation, SQLiteJobRepository, Job], Awaitable[None]]
+Visit = Callable[[Installation, Storage, Job], Awaitable[None]]
 """What is done to the job once its code is up."""
 
 _ENDLESS = "trap 'echo term; exit 9' TERM; exec 2>/dev/null; echo up; while :; do sleep 0.05; done"
@@ -27,13 +27,21 @@ class Kind:
     files: Mapping[str, str] | None = None
     visit: Visit | None = None
     cancelled_at_the_point: bool = False
+    service: str | None = None
+    """What the service `db` of the job runs."""
+
+    def plan(self, installation: Installation) -> dict[str, object]:
+        """Return the fields of the job's plan that are not every job's."""
+        if self.service is None:
+            return {}
+        return {"services": {"db": {"image": installation.image, "command": self.service, "health": {"port": 9}}}}
 
 
-async def cancel(_: Installation, repository: SQLiteJobRepository, job: Job) -> None:
-    await repository.request_cancel(job.id, job.submit_time)
+async def cancel(_: Installation, storage: Storage, job: Job) -> None:
+    await storage.jobs.request_cancel(job.id, job.submit_time)
 
 
-async def remove_container(installation: Installation, _: SQLiteJobRepository, job: Job) -> None:
+async def remove_container(installation: Installation, _: Storage, job: Job) -> None:
     engine: EngineAPI = require_engine()
     name = f"{installation.settings.container_prefix}ci-{job.id}-{job.attempt}"
     await asyncio.to_thread(engine.request, "DELETE", f"/containers/{name}", {"force": "1"})
@@ -44,8 +52,17 @@ KINDS: dict[str, Kind] = {
     "has_an_upload": Kind(
         ("cat a/text; rm a/text",), (Ending(Conclusion.SUCCEEDED, 0, b"hello\n"),), files={"a/text": "hello\n"}
     ),
+    "says_something": Kind(
+        ("echo answer=42 >>$CI_OUTPUT; echo ::error file=a.py::found",),
+        (Ending(Conclusion.SUCCEEDED, 0, b"::error file=a.py::found\n"),),
+    ),
     "never_ends_and_is_cancelled": Kind((_ENDLESS,), (Ending(Conclusion.CANCELLED, 9, b"up\nterm\n"),), visit=cancel),
     "loses_its_container": Kind((_ENDLESS,), (Ending(Conclusion.ERRORED, None, b"up\n"),), visit=remove_container),
+    "has_a_service": Kind(
+        ("echo begin; nc db 9 </dev/null",),
+        (Ending(Conclusion.SUCCEEDED, 0, b"begin\nserved\n"),),
+        service="while :; do echo served | nc -l -p 9; done",
+    ),
     "is_cancelled_just_then": Kind(
         _FAILING,
         (

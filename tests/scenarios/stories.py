@@ -1,5 +1,6 @@
 """What a crash story needs: a service that can be killed and started again, and jobs that wait for the test."""
 
+import asyncio
 import subprocess
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any
 from ci_client.aio import CiClient
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
 from ci_common.settings import Settings
-from ci_common.stream import LOG
+from ci_common.wire.stream import LOG
 from tests.helpers.service import Service, containers, finished, says, text_of, until
 from tests.helpers.waiting import eventually
 
@@ -33,8 +34,8 @@ class Story:
     """What `read` has received so far."""
 
     async def begin(self, **settings: str) -> None:
-        """Start the server."""
-        self.server = self.launch(PORT=self.environment["PORT"], **settings)
+        """Start the server, in a thread: one of the test's own may stand before its database."""
+        self.server = await asyncio.to_thread(self.launch, PORT=self.environment["PORT"], **settings)
         self.client = CiClient(self.server.url)
 
     async def end(self) -> None:
@@ -73,9 +74,9 @@ class Story:
         begun = self._run(job_id).log.stat().st_mtime
         await eventually(lambda: time.time() > begun + timeout, "the deadline of the job has passed")
 
-    def controller(self) -> Service:
+    def controller(self, **settings: str) -> Service:
         """Start a controller in a process of its own."""
-        controller = Service(self.environment, "controller")
+        controller = Service(self.environment | settings, "controller")
         controller.launch()
         self.controllers.append(controller)
         return controller

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from ci_common.jobs import Conclusion, Job
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.storage import Storage
 from tests.helpers.crash_points import Doomed, death_of, dying, play_each
+from tests.helpers.databases import EVERYWHERE, ON_BOTH, Place
 from tests.helpers.installation import Installation, completed, installation_of
 from tests.helpers.waiting import eventually
 from tests.scenarios.crashing_controller import Into, cancel_and_kill, kill
@@ -35,7 +36,7 @@ COVERED = {"acquire", "update", "prepare", "create", "start", "opened_gate", "de
 async def visit(
     kind: Kind,
     installation: Installation,
-    repository: SQLiteJobRepository,
+    storage: Storage,
     job: Job,
     before: Callable[[], None] = lambda: None,
     too_late: Callable[[], bool] = lambda: False,
@@ -54,17 +55,17 @@ async def visit(
     if not is_up():
         return False
     before()
-    await kind.visit(installation, repository, job)
+    await kind.visit(installation, storage, job)
     return True
 
 
 async def record(kind: Kind, installation: Installation, *, files: bool) -> list[str]:
     """Return the points of a clean run, and VISIT among them, in order."""
     record = Into(installation.directory / "points")
-    job = await installation.submit(*kind.steps, files=kind.files)
-    async with installation.repository() as repository, Doomed(installation, record, files=files):
-        await visit(kind, installation, repository, job, before=lambda: record(VISIT))
-        await is_over(installation, repository, job.id, *kind.endings)
+    job = await installation.submit(*kind.steps, files=kind.files, plan=kind.plan(installation))
+    async with installation.storage() as storage, Doomed(installation, record, files=files):
+        await visit(kind, installation, storage, job, before=lambda: record(VISIT))
+        await is_over(installation, storage, job.id, *kind.endings)
     return [point for point in record.path.read_text().splitlines() if is_effect(point)]
 
 
@@ -73,18 +74,18 @@ async def play(kind: Kind, installation: Installation, point: str, *, visited: b
 
     `visited`: it was after VISIT in the recording, as what goes on beside the job's beginning may be or not.
     """
-    job = await installation.submit(*kind.steps, files=kind.files)
+    job = await installation.submit(*kind.steps, files=kind.files, plan=kind.plan(installation))
     act = cancel_and_kill if kind.cancelled_at_the_point else kill
-    async with installation.repository() as repository, dying(installation, point, act) as controller:
+    async with installation.storage() as storage, dying(installation, point, act) as controller:
         if visited:
-            visited = await visit(kind, installation, repository, job, too_late=controller.has_ended)
-        await death_of(controller, point, lambda: is_over(installation, repository, job.id, *kind.endings))
+            visited = await visit(kind, installation, storage, job, too_late=controller.has_ended)
+        await death_of(controller, point, lambda: is_over(installation, storage, job.id, *kind.endings))
         gate_was_shut = not installation.data.run(job.id, 1).is_started() and not installation.says(job, b"begin")
         async with installation.controller() as parts:
             if not visited:
-                await visit(kind, installation, repository, job)
+                await visit(kind, installation, storage, job)
             runtime = parts.runtimes[installation.runtime]
-            ended = await check_invariants(installation, repository, runtime, job.id, *kind.endings)
+            ended = await check_invariants(installation, storage, runtime, job.id, *kind.endings)
         if kind.cancelled_at_the_point and gate_was_shut:
             assert ended.conclusion is Conclusion.CANCELLED, "a cancel before the gate is kept"
 
@@ -105,13 +106,21 @@ async def play_all(kind: Kind, installation: Installation, *, files: bool) -> li
     return points
 
 
+@ON_BOTH
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_job_survives_its_controller(installation: Installation, kind: str) -> None:
-    if kind == "loses_its_container" and installation.runtime != "docker":
+    if kind in ("loses_its_container", "has_a_service") and installation.runtime != "docker":
         pytest.skip("processes have no container")
     points = await play_all(KINDS[kind], installation, files=False)
     stopped = {"stop"} if KINDS[kind].visit is cancel else set()
-    assert {point.partition("/")[0] for point in points} >= COVERED | stopped
+    served = {"make_network", "make", "remove_network"} if KINDS[kind].service else set()
+    assert {point.partition("/")[0] for point in points} >= COVERED | stopped | served
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("place", [Place("docker", "postgresql")], ids=["docker-postgresql"])
+async def test_a_job_in_a_container_survives_its_controller_too(installation: Installation) -> None:
+    await play_all(KINDS["has_an_upload"], installation, files=False)
 
 
 @pytest.mark.parametrize("kind", ["ends_at_once", "has_an_upload"])
@@ -123,10 +132,11 @@ async def test_a_job_survives_the_death_of_its_controller_between_any_two_change
     assert {f"{FILE}mkdir workspace/1/before", f"{FILE}open gate/1/before", f"{FILE}remove exit/1/before"} <= {*points}
 
 
+@EVERYWHERE
 async def test_what_ended_while_nobody_looked_has_its_true_result(installation: Installation) -> None:
     job = await installation.submit("echo one; sleep 0.3; echo two; exit 4")
     crashing = installation.start_crashing_controller("no_such_call/1/before")
-    async with installation.repository() as repository:
+    async with installation.storage() as storage:
         await eventually(lambda: installation.says(job, b"one\n"), "the job is up")
         crashing.kill()
         await asyncio.to_thread(crashing.wait, 60)
@@ -135,16 +145,17 @@ async def test_what_ended_while_nobody_looked_has_its_true_result(installation: 
         async with installation.controller() as parts:
             runtime = parts.runtimes[installation.runtime]
             ending = Ending(Conclusion.FAILED, 4, b"one\ntwo\n")
-            await check_invariants(installation, repository, runtime, job.id, ending)
+            await check_invariants(installation, storage, runtime, job.id, ending)
 
 
+@EVERYWHERE
 async def test_a_standby_takes_over_at_once_from_a_leader_that_was_killed(installation: Installation) -> None:
     leader = installation.start_crashing_controller("no_such_call/1/before")
-    async with installation.repository() as repository:
+    async with installation.storage() as storage:
         first = await installation.submit("echo first")
-        await completed(repository, first.id)
+        await completed(storage, first.id)
         async with installation.controller():
             leader.kill()
             await asyncio.to_thread(leader.wait, 60)
             second = await installation.submit("echo second")
-            assert (await completed(repository, second.id)).conclusion is Conclusion.SUCCEEDED
+            assert (await completed(storage, second.id)).conclusion is Conclusion.SUCCEEDED

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ci_common.jobs import Conclusion, Job, ReasonCode
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.storage import Storage
 from tests.engine import images
 from tests.engine.daemon import Daemon, private_daemon
 from tests.engine.packages import can_install
@@ -52,8 +52,8 @@ def let_go(installation: Installation, job: Job) -> None:
     (installation.data.run(job.id, 1).workspace / "go").touch()
 
 
-async def waits_for_the_engine(repository: SQLiteJobRepository, job: Job) -> bool:
-    reason = (await repository.get(job.id)).reason
+async def waits_for_the_engine(storage: Storage, job: Job) -> bool:
+    reason = (await storage.jobs.get(job.id)).reason
     return reason is not None and reason.code is ReasonCode.ENGINE_UNAVAILABLE
 
 
@@ -61,7 +61,7 @@ async def waits_for_the_engine(repository: SQLiteJobRepository, job: Job) -> boo
 async def test_jobs_end_truly(
     installation: Installation, daemon: Daemon, surviving: bool, number: signal.Signals
 ) -> None:
-    async with installation.repository() as repository, installation.controller() as parts:
+    async with installation.storage() as storage, installation.controller() as parts:
         running = await installation.submit(UNTIL_TOLD.format(code=4), plan={"network": False})
         ending = await installation.submit(UNTIL_TOLD.format(code=5), plan={"network": False})
         for job in (running, ending):
@@ -74,12 +74,12 @@ async def test_jobs_end_truly(
             run = installation.data.run(ending.id, 1)
             await eventually(lambda: run.read_exit() is not None, "a script has ended without an engine")
         waiting = await installation.submit("echo waited", plan={"network": False})
-        await eventually(lambda: waits_for_the_engine(repository, waiting), "it says what it waits for", timeout=90)
+        await eventually(lambda: waits_for_the_engine(storage, waiting), "it says what it waits for", timeout=90)
         daemon.launch()
         await asyncio.to_thread(daemon.wait)
         if surviving:
             let_go(installation, running)
-        ends = {job.id: await completed(repository, job.id, within=120) for job in (running, ending, starting, waiting)}
+        ends = {job.id: await completed(storage, job.id, within=120) for job in (running, ending, starting, waiting)}
         assert installation.log_of(ends[waiting.id]) == b"waited\n"
         assert ends[waiting.id].conclusion is Conclusion.SUCCEEDED
         check(ends[running.id], 4 if surviving else None)
@@ -90,7 +90,7 @@ async def test_jobs_end_truly(
         runtime = parts.runtimes["docker"]
 
         async def nothing_left() -> bool:
-            return await runtime.list_workloads() == [] and await repository.active() == []
+            return await runtime.list_workloads() == [] and await storage.queue.active() == []
 
         await eventually(nothing_left, "no container and no slot is left")
 

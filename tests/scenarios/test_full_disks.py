@@ -14,7 +14,8 @@ import pytest
 
 from ci_common.errors import Unavailable
 from ci_common.jobs import Conclusion, Job, ReasonCode, State
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_common.run_directory.layout import KEPT
+from ci_persistence.storage import Storage
 from tests.helpers.installation import Installation, completed
 from tests.helpers.machine import small_volume
 from tests.helpers.waiting import eventually
@@ -76,53 +77,53 @@ async def test_a_job_that_fills_the_disk_ends_and_takes_no_other_along(
     installation: Installation, volume: Path
 ) -> None:
     installation = placed(installation, CI_DATA_DIR=volume / "data")
-    async with installation.repository() as repository, installation.controller() as parts:
+    async with installation.storage() as storage, installation.controller() as parts:
         runtime = parts.runtimes[installation.runtime]
         other = await up(installation, UNTIL_TOLD)
         greedy = await installation.submit("cat /dev/zero >zeros 2>/dev/null; exit 3")
-        ended = await completed(repository, greedy.id)
+        ended = await completed(storage, greedy.id)
         code = ended.reason.code if ended.reason else None
         # Its script can write its exit status only where that still finds room.
         assert (ended.conclusion, code) in {
             (Conclusion.ERRORED, ReasonCode.DISK_FULL),
             (Conclusion.FAILED, ReasonCode.EXIT_CODE),
         }
-        await eventually(lambda: installation.files_left(ended) <= {"log"}, "what it wrote is gone")
+        await eventually(lambda: installation.files_left(ended) <= KEPT, "what it wrote is gone")
         let_go(installation, other)
-        await check_invariants(installation, repository, runtime, other.id, TOLD)
+        await check_invariants(installation, storage, runtime, other.id, TOLD)
         later = await installation.submit("echo later")
-        await check_invariants(installation, repository, runtime, later.id, Ending(Conclusion.SUCCEEDED, 0, b"later\n"))
+        await check_invariants(installation, storage, runtime, later.id, Ending(Conclusion.SUCCEEDED, 0, b"later\n"))
 
 
 async def test_a_database_without_room_takes_nothing_and_loses_nothing(
     installation: Installation, volume: Path, tmp_path: Path
 ) -> None:
     installation = placed(installation, CI_DB_PATH=volume / "ci_jobs.db", CI_DATA_DIR=tmp_path / "data")
-    async with installation.repository() as repository, installation.controller() as parts:
+    async with installation.storage() as storage, installation.controller() as parts:
         running = await up(installation, UNTIL_TOLD)
         filling = fill(volume)
-        refused = await refused_jobs(installation, repository)
+        refused = await refused_jobs(installation, storage)
         let_go(installation, running)
         run = installation.data.run(running.id, 1)
         await eventually(lambda: run.read_exit() is not None, "the script has ended")
-        assert (await repository.get(running.id)).state in (State.RUNNING, State.COMPLETED), "it can be read"
+        assert (await storage.jobs.get(running.id)).state in (State.RUNNING, State.COMPLETED), "it can be read"
         filling.unlink()
-        await check_invariants(installation, repository, parts.runtimes[installation.runtime], running.id, TOLD)
-        assert not await repository.get_many(refused), "what was refused is not there"
+        await check_invariants(installation, storage, parts.runtimes[installation.runtime], running.id, TOLD)
+        assert not await storage.jobs.get_many(refused), "what was refused is not there"
         later = await installation.submit("echo later")
-        assert (await completed(repository, later.id)).conclusion is Conclusion.SUCCEEDED
+        assert (await completed(storage, later.id)).conclusion is Conclusion.SUCCEEDED
     with closing(sqlite3.connect(installation.settings.db_path)) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert database.execute("SELECT length FROM queue").fetchone() == (0,)
 
 
-async def refused_jobs(installation: Installation, repository: SQLiteJobRepository) -> list[str]:
+async def refused_jobs(installation: Installation, storage: Storage) -> list[str]:
     """Submit jobs until the database takes no more; return the ids of some that it refused."""
     refused: list[str] = []
     while len(refused) < 3:
         job = installation.shell_job("true", payload={"padding": "x" * 100_000})
         try:
-            await repository.add(job, max_queued=1000)
+            await storage.jobs.add(job, max_queued=1000)
         except Unavailable:
             refused.append(job.id)
     return refused

@@ -17,8 +17,8 @@ def installation(tmp_path: Path, busybox_image: str) -> Installation:
 
 async def run(installation: Installation, *shell: str, **limits: object) -> Job:
     job = await installation.submit(*shell, plan={"limits": limits})
-    async with installation.repository() as repository, installation.controller():
-        return await completed(repository, job.id)
+    async with installation.storage() as storage, installation.controller():
+        return await completed(storage, job.id)
 
 
 def how(job: Job) -> tuple[Conclusion | None, ReasonCode | None, int | None]:

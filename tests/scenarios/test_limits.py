@@ -27,8 +27,8 @@ def how(job: Job) -> tuple[Conclusion | None, ReasonCode | None]:
 async def run(installation: Installation, *shell: str, **plan: object) -> Job:
     """Submit a job, run it under one controller and return it completed."""
     job = await installation.submit(*shell, plan=plan)
-    async with installation.repository() as repository, installation.controller():
-        return await completed(repository, job.id)
+    async with installation.storage() as storage, installation.controller():
+        return await completed(storage, job.id)
 
 
 async def run_without_a_controller_for(
@@ -37,19 +37,19 @@ async def run_without_a_controller_for(
     """Kill the controller of a job that runs, let time pass, and return the job as the next controller ends it."""
     job = await installation.submit(*shell, plan=plan)
     crashing = installation.start_crashing_controller("no_such_call/1/before")
-    async with installation.repository() as repository:
-        await reached(repository, job.id, State.RUNNING)
+    async with installation.storage() as storage:
+        await reached(storage, job.id, State.RUNNING)
         await eventually(lambda: installation.log_of(job) != b"", "the job has begun")
         crashing.kill()
         await asyncio.to_thread(crashing.wait, 60)
         if ends:
             run = installation.data.run(job.id, 1)
             await eventually(lambda: run.read_exit() is not None, "the script has ended")
-        begun = (await repository.get(job.id)).start_time
+        begun = (await storage.jobs.get(job.id)).start_time
         assert begun is not None
         await eventually(lambda: time.time() > begun.timestamp() + seconds, "the time has passed")
         async with installation.controller():
-            return await completed(repository, job.id)
+            return await completed(storage, job.id)
 
 
 async def test_a_deadline_that_passed_without_a_controller(installation: Installation) -> None:

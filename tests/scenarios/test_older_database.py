@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ci_common.jobs import Conclusion, Job, ReasonCode, State
+from ci_common.run_directory.layout import KEPT
 from tests.helpers.installation import Installation, completed, nothing_left, reached
 from tests.helpers.waiting import eventually
 
@@ -29,9 +30,9 @@ def put_back(installation: Installation, copy: Path) -> None:
 
 async def ended(installation: Installation, job: Job) -> Job:
     """Run a controller on what is there, and return the job once it has completed and is cleared."""
-    async with installation.repository() as repository, installation.controller() as parts:
-        result = await completed(repository, job.id)
-        await eventually(lambda: installation.files_left(job) <= {"log"}, "nothing but the log is left")
+    async with installation.storage() as storage, installation.controller() as parts:
+        result = await completed(storage, job.id)
+        await eventually(lambda: installation.files_left(job) <= KEPT, "nothing but its log and its records is left")
         await nothing_left(parts.runtimes[installation.runtime])
         return result
 
@@ -54,8 +55,8 @@ async def test_a_job_that_runs_is_taken_up_with_its_true_result(installation: In
     older = copy_of(installation)
     run = installation.data.run(job.id, 1)
     first = installation.start_crashing_controller("no_such_call/1/before")
-    async with installation.repository() as repository:
-        await reached(repository, job.id, State.RUNNING)
+    async with installation.storage() as storage:
+        await reached(storage, job.id, State.RUNNING)
     await eventually(lambda: run.log_size() == 4, "its code has begun")
     first.kill()
     await asyncio.to_thread(first.wait, 60)
@@ -67,11 +68,11 @@ async def test_a_job_that_runs_is_taken_up_with_its_true_result(installation: In
 
     if ends_before:
         await go()
-    async with installation.repository() as repository, installation.controller() as parts:
-        await reached(repository, job.id, State.RUNNING)
+    async with installation.storage() as storage, installation.controller() as parts:
+        await reached(storage, job.id, State.RUNNING)
         if not ends_before:
             await go()
-        again = await completed(repository, job.id)
+        again = await completed(storage, job.id)
         await nothing_left(parts.runtimes[installation.runtime])
     assert installation.log_of(job) == b"ran\n"
     assert (again.conclusion, again.exit_code, again.log_bytes) == (Conclusion.FAILED, 3, 4)

@@ -9,7 +9,7 @@ import pytest
 from ci_common.jobs import Conclusion, State
 from ci_common.spec import Retry
 from ci_common.times import Milestone, in_order
-from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.policy import WorkloadPhase
 from ci_controller.run_directory import preparation
 from ci_controller.runtime.protocol import EngineStatus, WorkloadKey
 from tests.helpers.installation import Installation, completed, nothing_left, reached
@@ -32,10 +32,10 @@ def passed(times: Mapping[str, int]) -> tuple[str, ...]:
 
 async def test_every_milestone_of_every_attempt_has_its_time(installation: Installation) -> None:
     job = await installation.submit("echo out; exit 3", retry=Retry(max_attempts=2, backoff=0.1))
-    async with installation.repository() as repository, installation.controller():
-        ended = await completed(repository, job.id)
-        await eventually(lambda: is_cleared(repository, job.id), "it is noted that everything has gone")
-        assert passed((await repository.get(job.id)).trace) == (*ALL, Milestone.COMPLETED, Milestone.CLEARED)
+    async with installation.storage() as storage, installation.controller():
+        ended = await completed(storage, job.id)
+        await eventually(lambda: is_cleared(storage, job.id), "it is noted that everything has gone")
+        assert passed((await storage.jobs.get(job.id)).trace) == (*ALL, Milestone.COMPLETED, Milestone.CLEARED)
     assert tuple(ended.arrival) == (Milestone.PERSISTING,)
     first, last = ended.earlier_attempts[0].trace, ended.trace
     assert passed(first) == passed(last) == ALL
@@ -45,7 +45,7 @@ async def test_every_milestone_of_every_attempt_has_its_time(installation: Insta
 
 async def test_what_a_controller_knew_that_died_is_read_from_files_or_missing(installation: Installation) -> None:
     job = await installation.submit(UNTIL_TOLD)
-    async with installation.repository() as repository:
+    async with installation.storage() as storage:
         crashing = installation.start_crashing_controller("no_such_call/1/before")
         times = installation.data.run(job.id, 1).times
         await eventually(lambda: times.exists() and times.stat().st_size, "the output is noted")
@@ -53,14 +53,14 @@ async def test_what_a_controller_knew_that_died_is_read_from_files_or_missing(in
         await asyncio.to_thread(crashing.wait, 60)
         async with installation.controller():
             (installation.data.run(job.id, 1).workspace / "go").touch()
-            ended = await completed(repository, job.id)
+            ended = await completed(storage, job.id)
     assert passed(ended.trace) == tuple(milestone for milestone in ALL if milestone is not Milestone.RUNNING)
 
 
 async def test_what_a_job_leaves_behind_writes_nothing_after_its_end(installation: Installation) -> None:
     job = await installation.submit("for i in 1 2 3; do (while :; do echo noise; done) & done; echo end; exit 0")
-    async with installation.repository() as repository, installation.controller() as parts:
-        ended = await completed(repository, job.id)
+    async with installation.storage() as storage, installation.controller() as parts:
+        ended = await completed(storage, job.id)
         assert ended.conclusion is Conclusion.SUCCEEDED
         await nothing_left(parts.runtimes[installation.runtime])
         assert len(installation.log_of(ended)) == ended.log_bytes
@@ -86,15 +86,15 @@ class SlowToSay:
 async def test_the_engine_is_not_waited_for_where_the_script_knows(
     installation: Installation, shell: str, code: int
 ) -> None:
-    async with installation.repository() as repository, installation.runtime_of_its_own() as runtime:
+    async with installation.storage() as storage, installation.runtime_of_its_own() as runtime:
         slow = SlowToSay(runtime)
         job = await installation.submit(shell)
         async with installation.controller(runtimes={"docker": slow, "process": slow, installation.runtime: slow}):
             if installation.runtime == "process":
                 await eventually(lambda: installation.data.run(job.id, 1).read_exit() is not None, "it has ended")
-                assert (await reached(repository, job.id, State.RUNNING)).state is State.RUNNING, "more may be written"
+                assert (await reached(storage, job.id, State.RUNNING)).state is State.RUNNING, "more may be written"
                 slow.honest = True
-            assert (await completed(repository, job.id)).exit_code == code
+            assert (await completed(storage, job.id)).exit_code == code
             slow.honest = True
             await nothing_left(runtime)
 
@@ -105,6 +105,6 @@ async def test_the_engine_is_waited_for_where_the_script_does_not_know(
     """As where nothing tells what the kernel killed: the script is let go then, though no verdict is out."""
     monkeypatch.setattr(preparation, "GATE_SCRIPT", preparation.GATE_SCRIPT.replace(b"/sys/fs/cgroup", b"/nowhere"))
     job = await installation.submit("echo x; exit 3")
-    async with installation.repository() as repository, installation.controller():
-        ended = await completed(repository, job.id)
+    async with installation.storage() as storage, installation.controller():
+        ended = await completed(storage, job.id)
     assert (ended.conclusion, ended.exit_code) == (Conclusion.FAILED, 3)

@@ -1,9 +1,7 @@
 """Rows with which the controller itself goes wrong: they end, and stop neither the queue nor the list."""
 
 import re
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +9,11 @@ import pytest
 
 from ci_common.jobs import Conclusion, Job, ReasonCode, State
 from ci_controller.supervision.supervisors import MOST_FAILURES
-from ci_persistence.repository import JobFilter
+from ci_persistence.job_lists import JobFilter
+from tests.helpers.databases import ON_BOTH
 from tests.helpers.installation import Installation, completed
+
+pytestmark = ON_BOTH
 
 
 @pytest.fixture
@@ -28,15 +29,15 @@ POISONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 
 async def test_a_job_whose_script_cannot_be_written_ends(installation: Installation) -> None:
-    async with installation.repository() as repository:
+    async with installation.storage() as storage:
         job = installation.shell_job("echo never")
         assert job.plan is not None
         plan = job.plan | {"steps": [step | {"shell": "\ud800"} for step in job.plan["steps"]]}
-        poisoned = await repository.add(replace(job, plan=plan), max_queued=100)
+        poisoned = await storage.jobs.add(replace(job, plan=plan), max_queued=100)
         good = await installation.submit("echo good")
         async with installation.controller():
-            assert (await completed(repository, good.id)).conclusion is Conclusion.SUCCEEDED
-            ended = await completed(repository, poisoned.id)
+            assert (await completed(storage, good.id)).conclusion is Conclusion.SUCCEEDED
+            ended = await completed(storage, poisoned.id)
             assert ended.conclusion is Conclusion.ERRORED
             assert ended.reason is not None
             assert ended.reason.code is ReasonCode.START_FAILED
@@ -46,17 +47,17 @@ async def test_a_job_whose_script_cannot_be_written_ends(installation: Installat
 async def test_a_job_that_the_controller_fails_at_ends(
     installation: Installation, poison: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with installation.repository() as repository:
+    async with installation.storage() as storage:
         jobs = []
         for _ in range(2):
             job = installation.shell_job("echo never")
             assert job.plan is not None
-            jobs.append(await repository.add(replace(job, plan=POISONS[poison](job.plan)), max_queued=100))
+            jobs.append(await storage.jobs.add(replace(job, plan=POISONS[poison](job.plan)), max_queued=100))
         good = await installation.submit("echo good")
         async with installation.controller():
-            assert (await completed(repository, good.id)).conclusion is Conclusion.SUCCEEDED
+            assert (await completed(storage, good.id)).conclusion is Conclusion.SUCCEEDED
             for job in jobs:
-                ended = await completed(repository, job.id)
+                ended = await completed(storage, job.id)
                 assert ended.conclusion is Conclusion.ERRORED
                 assert ended.reason is not None
                 assert ended.reason.code is ReasonCode.INTERNAL_ERROR
@@ -68,37 +69,36 @@ async def test_a_job_that_the_controller_fails_at_ends(
 
 
 async def test_a_job_of_a_type_that_is_not_registered_ends(installation: Installation) -> None:
-    async with installation.repository() as repository:
+    async with installation.storage() as storage:
         unknown = replace(installation.shell_job("echo never"), type="of.another.version", plan=None, image=None)
-        await repository.add(unknown, max_queued=100)
+        await storage.jobs.add(unknown, max_queued=100)
         good = await installation.submit("echo good")
         async with installation.controller():
-            assert (await completed(repository, good.id)).conclusion is Conclusion.SUCCEEDED
-            ended = await completed(repository, unknown.id)
+            assert (await completed(storage, good.id)).conclusion is Conclusion.SUCCEEDED
+            ended = await completed(storage, unknown.id)
             assert ended.conclusion is Conclusion.ERRORED
             assert ended.reason is not None
             assert ended.reason.code is ReasonCode.INTERNAL_ERROR
 
 
 @pytest.mark.parametrize(
-    ("column", "value"),
+    "change",
     [
-        ("reason_code", "of_another_version"),
-        ("steps", '[{"name": "of another version"}]'),
-        ("trace", '{"starting": "soon"}'),
-        ("not_before", 2**62),
+        "UPDATE jobs SET reason_code = 'of_another_version', reason_message = 'x' WHERE id = :id",
+        "UPDATE jobs SET not_before = 4611686018427387904 WHERE id = :id",
+        """INSERT INTO attempts (job_id, number, trace) VALUES (:id, 1, '{"starting": "soon"}')""",
+        """INSERT INTO attempts (job_id, number) VALUES (:id, 1);
+        INSERT INTO steps (job_id, attempt, position, name, status, start_time, log_offset)
+        VALUES (:id, 1, 0, 'of another version', 'running', 4611686018427387904, 0)""",
     ],
 )
-async def test_a_row_that_cannot_be_read_whole_hides_no_other(
-    installation: Installation, column: str, value: object
-) -> None:
+async def test_a_row_that_cannot_be_read_whole_hides_no_other(installation: Installation, change: str) -> None:
     poisoned, good = await installation.submit("echo odd"), await installation.submit("echo good")
-    with closing(sqlite3.connect(installation.settings.db_path)) as database, database:
-        database.execute(f"UPDATE jobs SET {column} = ?, reason_message = 'x' WHERE id = ?", [value, poisoned.id])
-    async with installation.repository() as repository:
-        listed = {job.id: job for job in await repository.list_jobs(JobFilter(), limit=10)}
+    await installation.execute(*change.split(";"), id=poisoned.id)
+    async with installation.storage() as storage:
+        listed = {job.id: job for job in await storage.jobs.list_jobs(JobFilter(), limit=10)}
         assert listed.keys() == {poisoned.id, good.id}
         async with installation.controller():
-            assert (await completed(repository, good.id)).conclusion is Conclusion.SUCCEEDED
-            odd: Job = await completed(repository, poisoned.id)
+            assert (await completed(storage, good.id)).conclusion is Conclusion.SUCCEEDED
+            odd: Job = await completed(storage, poisoned.id)
             assert odd.state is State.COMPLETED

@@ -23,7 +23,7 @@ async def test_a_job_that_runs_keeps_its_time(installation: Installation, hours:
     """Also for a controller that is started after the clock was set."""
     job = await installation.submit(UNTIL_TOLD, timeout=600)
     clock = SetClock()
-    async with installation.repository() as repository:
+    async with installation.storage() as storage:
         async with installation.controller(clock=clock):
             await eventually(lambda: installation.says(job, b"up\n"), "the job is up")
             clock.off = timedelta(hours=hours)
@@ -31,7 +31,7 @@ async def test_a_job_that_runs_keeps_its_time(installation: Installation, hours:
         async with installation.controller(clock=clock):
             await clock.asked_again()
             (installation.data.run(job.id, 1).workspace / "go").touch()
-            ended = await completed(repository, job.id)
+            ended = await completed(storage, job.id)
     assert (ended.conclusion, ended.exit_code) == (Conclusion.FAILED, 4)
     assert ended.start_time is not None
     assert ended.end_time is not None
@@ -41,9 +41,9 @@ async def test_a_job_that_runs_keeps_its_time(installation: Installation, hours:
 async def test_a_deadline_comes_when_it_is_due(installation: Installation, hours: int) -> None:
     job = await installation.submit("echo up; while :; do sleep 0.05; done", timeout=3)
     clock = SetClock()
-    async with installation.repository() as repository, installation.controller(clock=clock):
-        await reached(repository, job.id, State.RUNNING)
+    async with installation.storage() as storage, installation.controller(clock=clock):
+        await reached(storage, job.id, State.RUNNING)
         clock.off = timedelta(hours=hours)
-        ended = await completed(repository, job.id)
+        ended = await completed(storage, job.id)
     assert ended.reason is not None
     assert ended.reason.code is ReasonCode.DEADLINE_EXCEEDED

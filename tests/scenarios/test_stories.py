@@ -1,13 +1,16 @@
-"""Ten crash stories. Read these first: they show what the service promises, on both runtimes, without any machinery.
+"""Ten crash stories. Read these first: they show what the service promises, on both runtimes and both databases.
 
 `kill` is SIGKILL. The crash matrix beside this file tries the same at every single effect of a controller.
 """
 
 import asyncio
 
+from tests.helpers.databases import EVERYWHERE
 from tests.helpers.service import until, waits_for
 from tests.helpers.waiting import eventually
 from tests.scenarios.stories import QUIET, WAIT, Story
+
+pytestmark = EVERYWHERE
 
 
 async def test_1_a_job_goes_on_while_the_server_is_dead(story: Story) -> None:

@@ -10,13 +10,13 @@ from tests.helpers.installation import Installation, completed
 async def test_such_a_job_ends(installation: Installation, text: str) -> None:
     unwritable = [await installation.submit(text) for _ in range(installation.settings.max_concurrency + 1)]
     other = await installation.submit("echo fine")
-    async with installation.repository() as repository, installation.controller():
+    async with installation.storage() as storage, installation.controller():
         for job in unwritable:
-            ended = await completed(repository, job.id)
+            ended = await completed(storage, job.id)
             assert (ended.conclusion, ended.reason and ended.reason.code) == (
                 Conclusion.ERRORED,
                 ReasonCode.START_FAILED,
             )
             assert ended.reason is not None
             assert "one of its texts is not valid" in ended.reason.message
-        assert (await completed(repository, other.id)).conclusion is Conclusion.SUCCEEDED
+        assert (await completed(storage, other.id)).conclusion is Conclusion.SUCCEEDED

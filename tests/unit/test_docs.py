@@ -14,11 +14,13 @@ from ci_client import exits
 from ci_common.errors import RequestError
 from ci_common.job_types import JOB_TYPES, is_computed
 from ci_common.jobs import TRANSITIONS, Conclusion, Job, ReasonCode, State
+from ci_common.redaction import MASK, masked_env
 from ci_common.settings import Settings
 from ci_common.spec import Limits, Retry, Spec, Step
-from ci_common.stream import ATTEMPT, COMPLETE, JOB_ID, LOG, STATUS, STEP, WIRE_STATUS
 from ci_common.times import Milestone, utc_now
-from ci_common.wire import CleanupRequest, job_on_wire
+from ci_common.wire.requests import CleanupRequest
+from ci_common.wire.stream import ATTEMPT, COMPLETE, JOB_ID, LOG, STATUS, STEP, WIRE_STATUS
+from ci_common.wire.writing import job_on_wire
 from ci_selftest.jobs.evidence import Promise
 from ci_selftest.schedule import Fault
 from ci_server.detection.ci_yaml import read_ci_yaml
@@ -27,7 +29,6 @@ from ci_server.detection.python.test_requirements import DEVELOPMENT, TEST
 from ci_server.http.requests import NoQuery
 from ci_server.jobs.list_endpoints import ListQuery
 from ci_server.jobs.read_endpoints import StreamQuery
-from ci_server.jobs.redaction import MASK, masked_env
 from ci_server.routes import ENDPOINTS
 from scripts.make_docs import outdated
 from tests.helpers.installation import ROOT
@@ -35,7 +36,7 @@ from tests.helpers.markdown import Page, codes, pages, table
 
 PAGES = list(pages())
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-NOT_SETTINGS = {"CI_DEBUG", "CI_"}
+NOT_SETTINGS = {"CI_DEBUG", "CI_", "CI_ENV", "CI_UV", "CI_OUTPUT", "CI_SUMMARY", "CI_REPORTS"}
 """What looks like a setting: what stands for all of them, and a variable of the command line alone."""
 
 
@@ -204,12 +205,13 @@ def test_every_field_of_a_spec_has_its_row() -> None:
     assert set(Retry.model_fields) <= set(codes(meanings["`retry`"]))
     limits = first_codes(table(Page("docs/ci-yaml.md").section("Limits")))
     assert {name for name in limits if name.startswith("limits.")} == {f"limits.{name}" for name in Limits.model_fields}
-    assert "{" + ", ".join(Step.model_fields) + "}" in codes(meanings["`steps`"])
+    of_step = [field.alias or name for name, field in Step.model_fields.items()]
+    assert "{" + ", ".join(of_step) + "}" in codes(meanings["`steps`"])
 
 
 def test_what_is_detected_is_listed() -> None:
     page = Page("docs/ci-yaml.md")
-    section = page.section("Projects that are detected")
+    section = page.section("Python")
     (detected,) = (block.text.split() for block in page.blocks() if not block.language)
     assert set(detected) == {*PROJECT_FILES, *TEST_FILES}
     assert all(f"`{name}`" in section for name in (*TEST, *DEVELOPMENT))

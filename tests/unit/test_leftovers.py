@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.machine import VARIABLE, kill, processes_left
+from tests.helpers.machine import VARIABLE, kill, mark_this_run, processes_left
+from tests.helpers.postgresql.server import running_server
 
 MARK = "the mark of this test"
 WAIT = ["/bin/sh", "-c", "read never"]
@@ -36,3 +37,13 @@ def test_what_a_run_leaves(tmp_path: Path, elsewhere: Path, how: str) -> None:
     words = [*WAIT, f"{inside}/script" if how == "words" else f"{tmp_path}/running"]
     found = left_by(tmp_path, words, inside if how == "directory" else elsewhere, MARK if how == "mark" else "another")
     assert list(found) == ([] if how == "none" else [True])
+
+
+def test_a_database_server_is_found_while_it_runs(tmp_path: Path) -> None:
+    def is_left() -> bool:
+        return any(str(server.directory) in one.words for one in processes_left(mark_this_run(), tmp_path, within=0))
+
+    with running_server() as server:
+        assert is_left()
+    assert not is_left()
+    assert not server.directory.exists()

@@ -12,7 +12,7 @@ from ci_common.jobs import Conclusion, Job, State, new_job_id
 from ci_common.spec import ExecutionPlan, PlannedStep
 from ci_common.times import utc_now
 from ci_controller.execution.protocol import Collected, Execution, Scope, without_row
-from ci_controller.policy.verdicts import Observation, WorkloadPhase
+from ci_controller.policy import Observation, WorkloadPhase
 from ci_controller.runtime.protocol import WorkloadKey
 from tests.helpers.waiting import eventually
 
@@ -33,7 +33,7 @@ class Trial:
 
     @property
     def key(self) -> WorkloadKey:
-        return WorkloadKey(self.job.id, self.job.attempt)
+        return WorkloadKey.of(self.job)
 
     async def seen(self) -> Observation:
         return await self.execution.observe(self.job)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from ci_controller.execution.protocol import Execution, Scope
-from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.policy import WorkloadPhase
 from tests.contracts.execution_suite.bench import ENDED, ExecutionBench, MakeTrial, Open, Trial, has_log
 from tests.helpers.waiting import PATIENCE, eventually
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from ci_common.errors import StartFault
 from ci_common.jobs import ReasonCode
+from ci_common.runtime_faults import StartFault
 from ci_controller.execution.protocol import Scope, without_row
-from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.policy import WorkloadPhase
 from tests.contracts.execution_suite.bench import FOREVER, MakeTrial, Open, ScriptBench, Trial, has_log
 from tests.helpers.waiting import PATIENCE, eventually
 
@@ -26,7 +26,8 @@ class Scripts(ScriptBench):
         assert seen.exit.code == code
         left = await one.completed()
         assert has_log(left, b"one\ntwo\n")
-        assert [step.exit_code for step in left.steps] == [0, code]
+        assert [step.exit_code for step in left.steps] == [0, code, None]
+        assert left.steps[2].reason == "a step before it failed"
         assert left.milestones.keys() >= {"gate_opened"}
 
     async def test_what_was_prepared_is_listed_until_it_is_removed(self, trial: MakeTrial) -> None:

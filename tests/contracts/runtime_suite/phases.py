@@ -6,7 +6,7 @@ import pytest
 
 from ci_common.jobs import new_job_id
 from ci_common.run_directory.layout import DataDirectory
-from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.policy import WorkloadPhase
 from ci_controller.run_directory.preparation import opened_gate
 from ci_controller.runtime.protocol import EngineStatus, Runtime, WorkloadKey
 from tests.contracts.runtime_suite.bench import MakeTrial, RuntimeBench

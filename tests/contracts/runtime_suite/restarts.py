@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ci_common.run_directory.layout import DataDirectory
-from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.policy import WorkloadPhase
 from ci_controller.runtime.protocol import EngineStatus, Runtime, WorkloadKey
 from tests.contracts.runtime_suite import victim
 from tests.contracts.runtime_suite.bench import FOREVER, READY, MakeTrial, RuntimeBench

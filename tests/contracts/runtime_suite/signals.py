@@ -2,10 +2,10 @@
 
 import pytest
 
-from ci_common.jobs import StepStatus
+from ci_common.attempts.parts import StepStatus
 from ci_common.run_directory.output import read_steps
 from ci_common.times import utc_now
-from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.policy import WorkloadPhase
 from tests.contracts.runtime_suite.bench import MakeTrial, RuntimeBench
 from tests.helpers.scripts import end_of
 
@@ -36,7 +36,7 @@ class OwnSignals(RuntimeBench):
         assert end_of(one.run) == (code, False)
         assert b"never" not in one.run.log.read_bytes()
         steps = read_steps(one.run, ("a", "b", "c"), utc_now())
-        assert [(step.status, step.exit_code) for step in steps] == [
+        assert [(step.status, step.exit_code) for step in steps if step.status is not StepStatus.SKIPPED] == [
             (StepStatus.SUCCEEDED, 0),
             (StepStatus.FAILED, code),
         ]

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.policy import WorkloadPhase
 from ci_controller.runtime.protocol import EngineStatus, Runtime
 from tests.contracts.runtime_suite.bench import FOREVER, READY, MakeLifeline, MakeTrial, RuntimeBench
 from tests.helpers.scripts import end_of
@@ -68,6 +68,13 @@ class Stopping(RuntimeBench):
         assert time.monotonic() - begin >= 0.5
         assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.EXITED, exit_code=137)
         assert one.run.read_exit() is None
+
+    async def test_without_a_grace_nothing_gets_to_say_a_last_word(self, trial: MakeTrial, runtime: Runtime) -> None:
+        one = trial(f"trap 'echo heard' TERM; {READY}; {FOREVER}")
+        await one.running()
+        await runtime.stop(one.key, 0)
+        assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.EXITED, exit_code=137)
+        assert (one.run.read_exit(), one.run.log_size()) == (None, 0)
 
     async def test_a_workload_at_its_gate_stops_at_once(self, trial: MakeTrial, runtime: Runtime) -> None:
         one = trial("echo ran")

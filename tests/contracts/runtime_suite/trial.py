@@ -8,9 +8,8 @@ from pathlib import Path
 from ci_common.jobs import new_job_id
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
 from ci_common.spec import ExecutionPlan, PlannedStep
-from ci_controller.policy.verdicts import WorkloadPhase
-from ci_controller.run_directory.preparation import opened_gate, prepare
-from ci_controller.run_directory.script import write_script
+from ci_controller.policy import WorkloadPhase
+from ci_controller.run_directory.preparation import opened_gate, prepare, write_script
 from ci_controller.runtime.protocol import EngineStatus, Runtime, WorkloadKey, WorkloadSpec
 from tests.helpers.waiting import eventually
 

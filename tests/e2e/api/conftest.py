@@ -11,8 +11,8 @@ import pytest
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.disk import Disk
-from ci_persistence.sqlite.repository import SQLiteJobRepository
-from ci_server.api import create_api
+from ci_persistence.open import sqlite_storage
+from ci_server.app import create_api
 from ci_server.connections import tracker
 from ci_server.connections.serving import serve
 from tests.helpers.played_api import Api, PlayedController, StartApi
@@ -32,11 +32,11 @@ async def start_api(tmp_path: Path) -> AsyncIterator[StartApi]:
         await asyncio.wait([serving, ready], return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
             await serving
-        repository = SQLiteJobRepository(settings.db_path)
-        await repository.open()
+        storage = sqlite_storage(settings.db_path)
+        await storage.open()
         data = DataDirectory(settings.data_path)
         client = httpx.AsyncClient(base_url=await ready, timeout=20, trust_env=False)
-        api = Api(await ready, client, settings, data, PlayedController(repository, data), serving)
+        api = Api(await ready, client, settings, data, PlayedController(storage, data), serving)
         running.append(api)
         return api
 
@@ -45,7 +45,7 @@ async def start_api(tmp_path: Path) -> AsyncIterator[StartApi]:
         await api.client.aclose()
         api.serving.cancel()
         await asyncio.gather(api.serving, return_exceptions=True)
-        await api.controller.repository.close()
+        await api.controller.storage.close()
 
 
 @pytest.fixture

@@ -2,10 +2,13 @@
 
 import io
 import zipfile
+from hashlib import sha256
 from typing import Any
 
 import schemathesis
 from hypothesis import strategies as st
+
+from ci_common.manifests.packs import compressed_text
 
 
 def _zipped(files: dict[str, str]) -> bytes:
@@ -30,5 +33,20 @@ def filter_headers(_context: Any, headers: dict[str, Any] | None) -> bool:
 
 @schemathesis.hook
 def filter_query(_context: Any, query: dict[str, Any] | None) -> bool:
-    """A stream begins in one place."""
-    return len({"from_beginning", "tail", "since"} & set(query or {})) < 2
+    """A stream begins in one place, and a query has at most 32 parameters."""
+    values = (query or {}).values()
+    count = sum(len(value) if isinstance(value, list) else 1 for value in values)
+    return count <= 32 and len({"from_beginning", "tail", "since"} & set(query or {})) < 2
+
+
+MANIFESTS = st.lists(st.sampled_from(["a", "b/c"]), unique=True).map(
+    lambda names: compressed_text("".join(f"f 0 {sha256().hexdigest()} {name}\n" for name in [*names, "test_it.py"]))
+)
+schemathesis.openapi.media_type("application/zstd", MANIFESTS)
+schemathesis.openapi.media_type("application/vnd.ci-server.frames", st.just(b""))  # Their files are empty.
+
+
+@schemathesis.serializer("application/zstd", "application/vnd.ci-server.frames")
+def serialized(_context: Any, value: Any) -> bytes:
+    """Bodies of bytes are sent as they are."""
+    return value if isinstance(value, bytes) else str(value).encode()

@@ -1,24 +1,29 @@
 """What the API answers with, against the models that describe it."""
 
 import json
+from hashlib import sha256
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from ci_common.answers import (
+from ci_common.manifests.packs import compressed_text
+from ci_common.wire.answers import (
     AboutView,
+    BegunUploadView,
     CleanupView,
     JobView,
     JobWithLog,
     MetricsView,
     PendingCleanupView,
     PoolView,
-    ProblemView,
     Shown,
     StatusView,
-    StreamEvent,
     SubmittedView,
+    UploadView,
 )
+from ci_common.wire.events import StreamEvent
+from ci_common.wire.problems import ProblemView
+from ci_common.wire.record_answers import RecordView
 from tests.helpers.http import read_stream
 from tests.helpers.played_api import Api, zipped
 
@@ -43,6 +48,8 @@ async def test_a_job_in_all_its_states(api: Api) -> None:
     check(JobWithLog, (await api.client.get(f"/jobs/{job_id}?include=log")).json())
     for document in (await api.client.get("/jobs")).json():
         check(JobView, document)
+    check(RecordView, (await api.client.get(f"/jobs/{job_id}/record")).json())
+    check(RecordView, (await api.client.get(f"/jobs/{job_id}/record?attempt=1&include=files")).json())
     check(JobView, (await api.client.post(f"/jobs/{job_id}/retry")).json())
     seen = await read_stream(api.client, f"/jobs/{job_id}/stream?from_beginning=true")
     kinds = {type(TypeAdapter(StreamEvent).validate_python(event)).__name__ for event in seen.events}
@@ -62,6 +69,12 @@ async def test_everything_else(api: Api) -> None:
         check(model, (await api.client.get(path, headers={"Accept": "application/json"})).json())
     uploaded = await api.upload(zipped(ci__yaml="command: 'true'"))
     check(SubmittedView, uploaded.json())
+    begun = await api.client.post("/uploads", content=compressed_text(f"f 0 {sha256().hexdigest()} test_it.py\n"))
+    check(BegunUploadView, begun.json())
+    upload = f"/uploads/{begun.json()['upload_id']}"
+    check(UploadView, (await api.client.get(upload)).json())
+    check(UploadView, (await api.client.patch(f"{upload}?frame=0")).json())
+    check(SubmittedView, (await api.client.post(f"{upload}/submit", json={})).json())
     check(CleanupView, (await api.client.post("/jobs/cleanup", json={"older_than": 0})).json())
     check(ProblemView, (await api.client.get("/jobs?colour=red")).json())
 

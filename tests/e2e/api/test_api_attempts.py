@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ci_common.jobs import StepResult, StepStatus
+from ci_common.attempts.parts import StepResult, StepStatus
 from ci_common.times import utc_now
 from tests.helpers.http import Seen, events_of, read_stream
 from tests.helpers.played_api import Api
@@ -246,7 +246,7 @@ async def test_policies_that_are_refused(api: Api, retry: dict[str, Any], path: 
 
 async def test_a_policy_comes_with_the_job_and_with_what_repeats_it(api: Api) -> None:
     job_id = await api.submit(retry={"max_attempts": 3, "on": "errored", "backoff": "10s"})
-    job = await api.controller.repository.get(job_id)
+    job = await api.controller.storage.jobs.get(job_id)
     assert job.max_attempts == 3
     assert job.plan is not None
     assert job.plan["retry"] == {"max_attempts": 3, "on": ["errored"], "backoff": 10.0, "max_backoff": 300.0}

@@ -27,13 +27,14 @@ async def sent(api: Api, method: str, path: str, **content: Any) -> httpx.Respon
 
     await api.client.get("/health")
     for last in (False, False, True):  # On a machine that does other work, now and then any callback takes long.
-        begun = time.process_time()
         with watched_loop() as watch:
+            begun = time.process_time()  # The watch begins with a garbage collection, which is not the request's.
             answer = await asyncio.to_thread(send)
+            taken = time.process_time() - begun
         if watch.longest <= LONGEST_CALLBACK or last:
             break
     watch.check(f"{method} {path[:60]}")
-    assert time.process_time() - begun < MOST_SECONDS, "sending and receiving included"
+    assert taken < MOST_SECONDS, "sending and receiving included"
     return answer
 
 

@@ -165,7 +165,7 @@ async def test_ten_thousand_jobs(api: Api) -> None:
         deleted = await client.clean_up(older_than=0)
     assert len(set(deleted)) == 10_001
     assert await listed(api) == []
-    assert await api.controller.repository.count_removals() == 10_001
+    assert await api.controller.storage.retention.count_removals() == 10_001
 
 
 @pytest.mark.parametrize(("limit", "value"), [("MOST_JOBS", 3), ("MOST_SECONDS", -1.0)])
@@ -212,7 +212,7 @@ async def test_retry_of_a_job_that_is_deleted_just_then(api: Api, monkeypatch: p
     check = submit_endpoints.retry
 
     async def deleted_meanwhile(*args: Any) -> Any:
-        await api.controller.repository.delete([job_id])
+        await api.controller.storage.retention.delete([job_id])
         return await check(*args)
 
     monkeypatch.setattr(submit_endpoints, "retry", deleted_meanwhile)

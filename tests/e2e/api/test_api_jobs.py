@@ -36,7 +36,7 @@ async def test_a_container_job(api: Api) -> None:
     assert job["reason"]["code"] == ReasonCode.WAITING_FOR_CONTROLLER
     assert job["payload"] == body | {"env": {"API_TOKEN": "***"}}
     assert "s3cret" not in (await api.client.get(f"/jobs/{job['job_id']}")).text
-    plan = ExecutionPlan.model_validate((await api.controller.repository.get(job["job_id"])).plan)
+    plan = ExecutionPlan.model_validate((await api.controller.storage.jobs.get(job["job_id"])).plan)
     assert (plan.timeout, plan.env, plan.image) == (120, {"API_TOKEN": "s3cret"}, "busybox")
 
 
@@ -104,7 +104,7 @@ async def test_builtin_jobs(api: Api) -> None:
     sleep = (await api.client.post("/jobs", json={"type": "sleep", "payload": {"ms": 5}, "priority": -1})).json()
     assert (echo["type"], echo["payload"]) == ("echo", {"x": [1, "é"]})
     assert (sleep["type"], sleep["payload"], sleep["priority"]) == ("sleep", {"ms": 5}, -1)
-    assert (await api.controller.repository.get(echo["job_id"])).plan is None
+    assert (await api.controller.storage.jobs.get(echo["job_id"])).plan is None
 
 
 async def test_a_full_queue(start_api: StartApi) -> None:
@@ -181,7 +181,7 @@ async def test_retrying_an_upload(api: Api) -> None:
     assert answer.status_code == 202
     again = answer.json()
     assert again["retry_of"] == job_id != again["job_id"]
-    old, new = await api.controller.repository.get(job_id), await api.controller.repository.get(again["job_id"])
+    old, new = await api.controller.storage.jobs.get(job_id), await api.controller.storage.jobs.get(again["job_id"])
     assert (new.plan, new.payload, new.priority, new.has_upload) == (old.plan, old.payload, 4, True)
     assert api.data.upload(new.id).samefile(api.data.upload(old.id))
     assert (api.data.run(new.id, 1).workspace / "test_a.py").read_text() == "def test(): pass"
@@ -197,6 +197,64 @@ async def test_retrying_a_command(api: Api) -> None:
     await api.controller.cancel(job_id)
     again = (await api.client.post(f"/jobs/{job_id}/retry")).json()
     assert (again["retry_of"], again["payload"]["command"], again["status"]) == (job_id, "echo hi", "queued")
+
+
+async def test_retrying_with_changes(api: Api) -> None:
+    upload = {"spec": '{"env": {"A": "1", "TOKEN": "x"}, "limits": {"pids": 9}, "labels": {"a": "1"}}'}
+    job_id = (await api.upload(PYTHON, data=upload)).json()["job_id"]
+    await api.controller.cancel(job_id)
+    changes = {
+        "image": "busybox:1",
+        "command": ["a", "b"],
+        "env": {"B": 1.50, "TOKEN": "secret"},
+        "timeout": "2m",
+        "limits": {"memory": "1m"},
+        "retry": {"max_attempts": 2},
+        "labels": {"b": "2"},
+        "priority": 3,
+        "network": False,
+    }
+    answer = await api.client.post(f"/jobs/{job_id}/retry", json=changes)
+    again = answer.json()
+    assert (answer.status_code, again["retry_of"], again["image"]) == (202, job_id, "busybox:1")
+    assert again["payload"]["env"] == {"A": "1", "B": "1.5", "TOKEN": "***"}
+    assert again["payload"]["command"] == ["a", "b"]
+    old, new = await api.controller.storage.jobs.get(job_id), await api.controller.storage.jobs.get(again["job_id"])
+    assert (new.priority, new.labels, new.max_attempts, new.image) == (3, {"a": "1", "b": "2"}, 2, "busybox:1")
+    before, after = ExecutionPlan.model_validate(old.plan), ExecutionPlan.model_validate(new.plan)
+    prepared = before.setup.steps if before.setup else 0
+    assert after.steps[:prepared] == before.steps[:prepared]
+    assert [step.argv for step in after.steps[prepared:]] == [("a", "b")]
+    assert after.env | {"B": "1.5", "TOKEN": "secret"} == before.env | after.env == after.env
+    assert (after.timeout, after.limits.memory, after.limits.pids, after.network) == (120, 2**20, 9, False)
+    assert (after.limits.log, after.directory) == (before.limits.log, before.directory)
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"colour": "red"}, "colour"),
+        ({"image": "No Image"}, "image"),
+        ({"limits": {"log": "100000g"}}, "limits.log"),
+        ({"env": {"A": "a\0"}}, "env.A"),
+        ({"retry": {"on": ["succeeded"]}}, "retry.on.0"),
+        ({"steps": []}, "steps"),
+    ],
+)
+async def test_changes_that_are_not_valid(api: Api, changes: dict[str, Any], path: str) -> None:
+    job_id = await api.submit("echo hi")
+    await api.controller.cancel(job_id)
+    refused = problem(await api.client.post(f"/jobs/{job_id}/retry", json=changes), 400)
+    assert [error["path"] for error in refused["errors"]] == [path]
+
+
+async def test_a_computed_job_has_no_image_to_change(api: Api) -> None:
+    job_id = (await api.client.post("/jobs", json={"type": "echo", "payload": {"a": 1}})).json()["job_id"]
+    await api.controller.cancel(job_id)
+    refused = problem(await api.client.post(f"/jobs/{job_id}/retry", json={"image": "busybox"}), 400)
+    assert refused["errors"][0]["path"] == "image"
+    again = (await api.client.post(f"/jobs/{job_id}/retry", json={"priority": 5})).json()
+    assert (again["priority"], again["payload"]) == (5, {"a": 1})
 
 
 async def test_a_page_of_another_site_cannot_start_jobs(api: Api) -> None:

@@ -2,9 +2,9 @@
 
 import re
 
-from ci_common.jobs import StartWay
+from ci_common.attempts.parts import StartWay
 from ci_common.times import STAGES
-from ci_persistence.metrics import STAGE_BOUNDS
+from ci_persistence.stores.metrics import STAGE_BOUNDS
 from tests.helpers.markdown import Page, codes, table
 from tests.helpers.played_api import Api
 
@@ -50,7 +50,7 @@ async def with_stages(api: Api) -> None:
     """Let a job pass some stations, within known times, to its end."""
     job_id = await api.submit()
     await api.controller.start(job_id)
-    submitted = (await api.controller.repository.get(job_id)).arrival["persisting"]
+    submitted = (await api.controller.storage.jobs.get(job_id)).arrival["persisting"]
     trace = {"starting": submitted + 3_000, "gate_opened": submitted + 10**10}
     await api.controller.update(job_id, start_way=StartWay.COLD, trace=trace)
     await api.controller.finish(job_id)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ci_common.jobs import Job, NewJob
+from ci_persistence.stores.jobs import JobStore
 from tests.helpers.installation import ROOT
 from tests.helpers.played_api import Api, StartApi
 
@@ -22,17 +23,16 @@ SEED = os.environ.get("SCHEMATHESIS_SEED", "1")
 async def busy_api(start_api: StartApi, monkeypatch: pytest.MonkeyPatch) -> Api:
     """A server whose jobs complete as soon as they are stored, with a line in their logs."""
     api: Api = await start_api(max_log_bytes=2**63 - 1)
-    storage = type(api.controller.repository)
-    add = storage.add
+    add = JobStore.add
 
-    async def add_and_complete(self: Any, job: NewJob, **more: Any) -> Job:
+    async def add_and_complete(self: JobStore, job: NewJob, **more: Any) -> Job:
         added: Job = await add(self, job, **more)
         await api.controller.start(added.id)
         api.controller.write(added.id, b"a line\n")
         await api.controller.finish(added.id)
         return added
 
-    monkeypatch.setattr(storage, "add", add_and_complete)
+    monkeypatch.setattr(JobStore, "add", add_and_complete)
     return api
 
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from ci_common.settings import Settings
-from ci_server.api import create_api
+from ci_server.app import create_api
 from ci_server.connections.serving import CannotListen, serve
 from tests.helpers.http import Seen, events_of
 from tests.helpers.played_api import Api, StartApi
@@ -56,7 +56,7 @@ async def test_a_cancelled_server_ends_streams_at_once_and_refuses_uploads(
         await asyncio.wait_for(api.serving, PATIENCE)
     writer.close()
     assert api.left_over() == [api.data.job(job_id)]
-    assert (await api.controller.repository.get(job_id)).state == "running"
+    assert (await api.controller.storage.jobs.get(job_id)).state == "running"
     assert "Traceback" not in caplog.text
     with pytest.raises(httpx.ConnectError):
         await api.client.get("/health")
@@ -95,7 +95,7 @@ async def test_new_work_is_refused_while_the_server_leaves(api: Api) -> None:
         assert b" 503 " in await reader.readuntil(b"\r\n")
         assert b"retry-after" in (await reader.read()).lower()
         writer.close()
-    jobs = await api.controller.repository.get_many([job_id])
+    jobs = await api.controller.storage.jobs.get_many([job_id])
     assert list(jobs) == [job_id]
 
 

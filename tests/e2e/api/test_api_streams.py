@@ -5,12 +5,15 @@ import hashlib
 import random
 from datetime import timedelta
 
-from ci_common.jobs import Reason, ReasonCode, State, StepResult, StepStatus
+import pytest
+
+from ci_common.attempts.parts import StepResult, StepStatus
+from ci_common.jobs import Reason, ReasonCode, State
 from ci_common.run_directory.output import LogTimes
 from ci_common.times import to_rfc3339, utc_now
 from tests.helpers.http import Seen, events_of, read_stream
 from tests.helpers.played_api import Api, zipped
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 
 NASTY = [
     b"line\n",
@@ -232,6 +235,37 @@ async def test_a_log_that_vanishes_or_shrinks_hangs_nobody(api: Api) -> None:
         assert seen.completed
         assert (await api.client.get(f"/jobs/{job_id}/log")).status_code == 200
         assert (await api.client.get(f"/jobs/{job_id}?include=log")).status_code == 200
+
+
+@pytest.mark.parametrize("noted", ["4", "2"])
+async def test_what_is_appended_to_a_closed_log_reaches_nobody(api: Api, noted: str) -> None:
+    """Nor does a reader get anything twice that had more than the mark says, which is the least that will be shown."""
+    job_id = await api.submit()
+    run = await api.controller.start(job_id)
+    api.controller.write(job_id, b"one\n")
+    path, early, late = f"/jobs/{job_id}/stream?from_beginning=true", Seen(), Seen()
+    async with (
+        api.client.stream("GET", path) as first,
+        asyncio.timeout(PATIENCE),
+    ):
+        events = events_of(first, early)
+        while not early.text:
+            await anext(events)
+        run.closed.write_text(noted)
+        api.controller.write(job_id, b"more\n")
+        shown = b"one\n"[: int(noted)]
+        assert (await api.client.get(f"/jobs/{job_id}/log")).content == shown
+        job = (await api.client.get(f"/jobs/{job_id}?include=log")).json()
+        assert (job["log"].encode(), job["log_bytes"]) == (shown, len(shown))
+        async with api.client.stream("GET", path) as second:
+            following = events_of(second, late)
+            while not late.exact:
+                await anext(following)
+            await api.controller.finish(job_id, log_bytes=4, log_sha256=hashlib.sha256(b"one\n").hexdigest())
+            for rest in (events, following):
+                async for _ in rest:
+                    pass
+    assert (early.exact, late.exact, early.completed, late.completed) == (b"one\n", b"one\n", True, True)
 
 
 async def test_the_log_in_ranges(api: Api) -> None:

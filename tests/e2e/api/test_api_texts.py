@@ -8,7 +8,8 @@ import pytest
 from ci_common.errors import DatabaseUnavailable
 from ci_common.jobs import NewJob, new_job_id
 from ci_common.times import utc_now
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.storage import Storage
+from ci_persistence.stores.jobs import JobStore
 from tests.helpers.played_api import Api, zipped
 from tests.helpers.service import paths, problem
 
@@ -100,11 +101,11 @@ async def test_instants_that_utc_has_not(api: Api) -> None:
 async def test_fractions_of_variables_in_json(api: Api) -> None:
     for body in ('{"command": "x", "env": {"V": 3.10}}', '{"payload": {"command": "x", "env": {"V": 3.10}}}'):
         job_id = (await api.client.post("/jobs", content=body)).json()["job_id"]
-        plan = (await api.controller.repository.get(job_id)).plan
+        plan = (await api.controller.storage.jobs.get(job_id)).plan
         assert plan is not None
         assert plan["env"] == {"V": "3.10"}
     job_id = (await api.upload(zipped(ci__yaml="command: x"), data={"spec": '{"env": {"V": 3.10}}'})).json()["job_id"]
-    assert ((await api.controller.repository.get(job_id)).plan or {})["env"] == {"V": "3.10"}
+    assert ((await api.controller.storage.jobs.get(job_id)).plan or {})["env"] == {"V": "3.10"}
 
 
 async def test_what_yaml_and_request_say_together(api: Api) -> None:
@@ -128,7 +129,7 @@ async def test_jobs_that_were_stored_with_such_text_stay_readable(api: Api) -> N
         project=None,
         plan=plan,
     )
-    await api.controller.repository.add(stored, max_queued=10)
+    await api.controller.storage.jobs.add(stored, max_queued=10)
     for path in ("/jobs", f"/jobs/{stored.id}"):
         assert text in json.dumps((await api.client.get(path)).json(), ensure_ascii=False)
     await api.controller.cancel(stored.id)
@@ -145,8 +146,8 @@ async def test_the_databases_errors_stay_in_the_log(
     async def fail(*_: Any, **__: Any) -> None:
         raise DatabaseUnavailable(f"the database {secret} cannot be used: disk I/O error")
 
-    for method in ("list_jobs", "ping", "get"):
-        monkeypatch.setattr(SQLiteJobRepository, method, fail)
+    for owner, method in ((JobStore, "list_jobs"), (Storage, "ping"), (JobStore, "get")):
+        monkeypatch.setattr(owner, method, fail)
     for path in ("/jobs", "/ready", f"/jobs/{new_job_id()}"):
         answer = await api.client.get(path)
         problem(answer, 503)

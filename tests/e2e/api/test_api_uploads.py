@@ -37,11 +37,11 @@ async def test_an_upload_becomes_a_job(api: Api) -> None:
     assert (api.data.run(job_id, 1).workspace / "test_a.py").read_text() == "def test(): pass"
     assert list(api.data.incoming.iterdir()) == []
     assert sorted(path.name for path in api.data.job(job_id).iterdir()) == ["1", "upload.zip"]
-    job = await api.controller.repository.get(job_id)
+    job = await api.controller.storage.jobs.get(job_id)
     assert job.has_upload
     assert job.payload["upload"]["size"] == len(PYTHON)
     assert job.plan is not None
-    assert [step["name"] for step in job.plan["steps"]] == ["install", "test"]
+    assert [step["name"] for step in job.plan["steps"]] == ["setup", "test"]
 
 
 async def test_an_upload_with_a_spec(api: Api) -> None:
@@ -49,7 +49,7 @@ async def test_an_upload_with_a_spec(api: Api) -> None:
     job_id = (await api.upload(PYTHON, data={"spec": spec})).json()["job_id"]
     job = (await api.client.get(f"/jobs/{job_id}")).json()
     assert (job["project"], job["payload"]["env"]) == ("p", {"MY_KEY": "***"})
-    plan = (await api.controller.repository.get(job_id)).plan
+    plan = (await api.controller.storage.jobs.get(job_id)).plan
     assert plan is not None
     assert (plan["image"], plan["env"], plan["steps"][0]["shell"]) == ("other", {"MY_KEY": "secret"}, "make")
 

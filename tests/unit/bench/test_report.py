@@ -65,6 +65,19 @@ def test_the_report_goes_between_its_marks_and_the_plot_beside_the_page(
     assert (tmp_path / "performance" / "start.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_part_of_the_families_has_its_own_marks_and_no_targets_of_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib", reason="the extra `bench` is not installed")
+    page = tmp_path / "performance.md"
+    page.write_text("<!-- bench -->\nall\n<!-- end of bench -->\n<!-- start -->\n<!-- end of start -->\n")
+    program.publish(made_up(), {"machine": "an abacus"}, page, "start", is_whole=False)
+    whole, _, part = page.read_text().partition("<!-- start -->")
+    assert whole == "<!-- bench -->\nall\n<!-- end of bench -->\n"
+    assert "| machine | an abacus |" in part
+    assert "not measured" not in capsys.readouterr().out
+
+
 def test_the_same_samples_give_the_same_picture(tmp_path: Path) -> None:
     plots = pytest.importorskip("bench.frame.plots")
     pytest.importorskip("matplotlib", reason="the extra `bench` is not installed")

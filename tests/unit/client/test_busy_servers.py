@@ -62,7 +62,7 @@ async def test_patience_ends(server: ScriptedServer, monkeypatch: pytest.MonkeyP
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    monkeypatch.setattr("ci_client.aio.anyio.sleep", sleep)
+    monkeypatch.setattr("ci_client.submitting.submitter.anyio.sleep", sleep)
     server.refusals = [refusal(retry_after="10") for _ in range(30)]
     async with CiClient(server.url, busy_seconds=60) as client:
         with pytest.raises(ServerError):

@@ -20,7 +20,7 @@ from tests.helpers.scripted_server import ScriptedServer
 
 ROOT = Path(__file__).parents[3]
 SERVER_LIBRARIES = (
-    *("aiodocker", "aiohttp", "aiosqlite", "httptools", "python_multipart"),
+    *("mcp", "mcp_types", "aiodocker", "aiohttp", "aiosqlite", "httptools", "python_multipart"),
     *("sse_starlette", "starlette", "uvicorn", "uvloop", "yaml"),
 )
 
@@ -57,6 +57,16 @@ def test_a_command_to_a_server_loads_no_server(server: ScriptedServer) -> None:
     server.add(ScriptedJob(b"x"))
     loaded = loaded_by(f"from ci_cli.main import run_cli; assert run_cli(['list', '--server', {server.url!r}]) == 0")
     assert not loaded & {"ci_server", "ci_controller", "ci_persistence", "ci_selftest", *SERVER_LIBRARIES}
+
+
+def test_a_run_starts_with_few_modules(server: ScriptedServer, tmp_path: Path) -> None:
+    server.add(ScriptedJob(b"x"))
+    (tmp_path / "f").touch()
+    run = f"['run', {str(tmp_path)!r}, '--server', {server.url!r}]"
+    loaded = loaded_by(f"from ci_cli.main import run_cli; assert run_cli({run}) == 0")
+    # Each takes as long to import as a warm container to start.
+    assert not loaded & {"pydantic", "ci_common.settings", "ci_common.spec", "multiprocessing", *SERVER_LIBRARIES}
+    assert sum(name.startswith("ci_") for name in loaded) < 74
 
 
 @pytest.mark.parametrize("command", cli.commands)
@@ -123,6 +133,19 @@ def test_settings_shows_each_with_its_meaning(
     assert all(row["meaning"] for row in rows.values())
     assert run_cli(["settings"]) == 0
     assert "CI_RECONCILE_INTERVAL" in capsys.readouterr().out
+
+
+def test_settings_shows_no_path_of_a_database_that_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CI_DATABASE_URL", "postgresql://ci:secret@db.example.org/ci")
+    assert run_cli(["settings", "--json"]) == 0
+    rows = {row["setting"]: row for row in json.loads(capsys.readouterr().out)}
+    assert (rows["CI_DB_PATH"]["value"], rows["CI_DB_PATH"]["default"]) == (None, "ci_jobs.db")
+    assert rows["CI_DATABASE_URL"]["value"] == "postgresql://db.example.org:5432/ci"
+    assert run_cli(["settings"]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("CI_DB_PATH"))
+    assert line.split()[:4] == ["CI_DB_PATH", "not", "used", "ci_jobs.db"]
 
 
 def test_a_wrong_setting_is_wrong_use(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

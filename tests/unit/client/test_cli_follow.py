@@ -62,7 +62,7 @@ def test_what_happens_is_told_on_standard_error(server: ScriptedServer, project:
     assert lines.count("ci: waiting: 4 jobs run already") == 1
     assert lines.count("ci: running") == 1
     assert lines.count("ci: jobs are not isolated: they run as processes on this machine") == 1
-    assert "ci: packed 1 file, 20 bytes, into" in "\n".join(lines)
+    assert "ci: submitting 1 file, 20 bytes" in "\n".join(lines)
     assert lines.index("ci: step test") < lines.index("ci: step test failed with exit code 2")
 
 

@@ -11,7 +11,7 @@ from ci_client.aio import CiClient
 from ci_client.client import stream_job, submit_tests_streaming
 from ci_client.errors import AnswerNotUnderstood, LogMismatch, ServerError, ServerUnreachable, StreamLost
 from ci_client.events import log_bytes_of
-from ci_common.stream import Event
+from ci_common.wire.stream import Event
 from tests.helpers.scripted_job import ScriptedJob
 from tests.helpers.scripted_server import ScriptedServer, running_server, wait_until
 

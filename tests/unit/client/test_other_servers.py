@@ -60,7 +60,7 @@ def check(capsys: pytest.CaptureFixture[str], *args: str) -> None:
     assert run_cli([*args]) == 70, args
     out, err = capsys.readouterr()
     assert "error of ours" not in err, args
-    assert len([line for line in err.splitlines() if not line.startswith(("ci: server ", "ci: packed "))]) == 1, err
+    assert len([line for line in err.splitlines() if not line.startswith(("ci: server ", "ci: submitting "))]) == 1, err
     assert out == "", args
 
 

@@ -204,7 +204,7 @@ def test_files_that_vanish_and_grow_while_packing(tmp_path: Path, monkeypatch: p
 def test_a_file_that_grows_as_quickly_as_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"x" * 3_000_000)
-    read, rounds = packing._read, iter(range(20))
+    read, rounds = packing.read_some, iter(range(20))
 
     def grow(descriptor: int, size: int) -> bytes:
         next(rounds)  # Ends a test that would not end.
@@ -212,7 +212,7 @@ def test_a_file_that_grows_as_quickly_as_it_is_read(tmp_path: Path, monkeypatch:
             file.write(b"y" * 1_500_000)
         return read(descriptor, size)
 
-    monkeypatch.setattr(packing, "_read", grow)
+    monkeypatch.setattr(packing, "read_some", grow)
     archive = pack_directory(tmp_path)
     with archive.file, zipfile.ZipFile(archive.file) as packed:
         assert packed.read("log") == b"x" * 3_000_000

@@ -9,7 +9,7 @@ from ci_client import stream as stream_module
 from ci_client.aio import CiClient
 from ci_client.errors import AnswerNotUnderstood, ServerError, SubmissionUncertain
 from ci_client.events import log_bytes_of
-from ci_common.stream import Event
+from ci_common.wire.stream import Event
 from tests.helpers.scripted_job import ScriptedJob
 from tests.helpers.scripted_server import ScriptedServer
 

@@ -8,6 +8,7 @@ import sys
 import termios
 from pathlib import Path
 
+import pyte
 import pytest
 
 from tests.helpers.scripted_job import ScriptedJob
@@ -31,7 +32,9 @@ def on_terminal(server: ScriptedServer, *args: str | Path, columns: int = 80) ->
     modes[1] &= ~termios.OPOST  # Line ends as they are written.
     termios.tcsetattr(slave, termios.TCSANOW, modes)
     shown = b""
-    with started(server, *args, stdout=slave, stderr=slave) as process:
+    # The library readline exports COLUMNS past `os.environ`, where pytest imports it.
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    with started(server, *args, stdout=slave, stderr=slave, env=environment) as process:
         os.close(slave)
         try:
             while chunk := os.read(master, 65_536):
@@ -92,7 +95,7 @@ def test_names_are_written_out(server: ScriptedServer, command: list[str], termi
     job = evil_job(server)
     args = [job.job_id if arg == "JOB" else arg for arg in command]
     if terminal:
-        shown = on_terminal(server, *args)
+        shown = on_terminal(server, *args, columns=400)
     else:
         with started(server, *args) as process:
             shown = b"".join(process.communicate(timeout=PATIENCE))
@@ -153,3 +156,67 @@ def test_a_job_with_a_container(server: ScriptedServer, capsys: pytest.CaptureFi
     shown = capsys.readouterr().out
     assert "cold, in a container made for it" in shown
     assert "python:3.12-slim" in shown
+
+
+STEPS: list[tuple[int, dict[str, object]]] = [
+    (0, {"type": "step", "name": "install", "status": "running"}),
+    (21, {"type": "step", "name": "install", "status": "succeeded", "exit_code": 0}),
+    (21, {"type": "step", "name": "test", "status": "running"}),
+    (48, {"type": "step", "name": "test", "status": "failed", "exit_code": 3}),
+]
+STEP_LOG = b"Collecting\nInstalled\n" + b"FAILED a.py::b - assert 1\n\n"
+
+
+def folded_job(conclusion: str = "failed") -> ScriptedJob:
+    steps = STEPS if conclusion == "failed" else STEPS[:3]
+    return ScriptedJob(STEP_LOG, steps=steps, conclusion=conclusion, exit_code=3 if conclusion == "failed" else None)
+
+
+def screen(shown: bytes, columns: int) -> str:
+    """Return what a terminal shows at last."""
+    terminal = pyte.Screen(columns, 60)
+    pyte.ByteStream(terminal).feed(shown.replace(b"\n", b"\r\n"))
+    return "\n".join(line.rstrip() for line in terminal.display).strip()
+
+
+@pytest.mark.parametrize("columns", [40, 100])
+def test_steps_fold_once_they_have_succeeded(server: ScriptedServer, columns: int) -> None:
+    job = server.add(folded_job())
+    shown = screen(on_terminal(server, "wait", "--all", job.job_id, columns=columns), columns)
+    assert re.search(r"^✓ install +[0-9.]+ s(  Installed)?$", shown, re.MULTILINE), shown
+    assert "Collecting" not in shown
+    assert re.search(r"^FAILED a.py::b - assert 1$\n\n✗ test +[0-9.]+ s  exit code 3", shown, re.MULTILINE), shown
+    assert "ci: from its log:\nci:   FAILED a.py::b - assert 1\n" in shown
+    verbose = screen(on_terminal(server, "wait", "--all", "--verbose", job.job_id, columns=columns), columns)
+    assert "Collecting\nInstalled\n" in verbose
+    assert "✓" not in verbose
+
+
+@pytest.mark.parametrize("conclusion", ["timed_out", "cancelled", "errored"])
+def test_what_the_end_of_the_job_cuts_off_is_not_hidden(server: ScriptedServer, conclusion: str) -> None:
+    job = server.add(folded_job(conclusion))
+    shown = screen(on_terminal(server, "wait", "--all", job.job_id), 80)
+    assert "FAILED a.py::b - assert 1" in shown
+    assert "Collecting" not in shown
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "coloured"),
+    [({}, [], True), ({"NO_COLOR": "1"}, [], False), ({"NO_COLOR": "1"}, ["--color", "always"], True),
+     ({}, ["--color", "never"], False), ({"TERM": "dumb"}, [], False)],
+)  # fmt: skip
+def test_colours(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], options: list[str], coloured: bool
+) -> None:
+    for name, value in ({"TERM": "xterm"} | given).items():
+        monkeypatch.setenv(name, value)
+    job = server.add(ScriptedJob(b"\x1b[31mred\x1b[0m\n"))
+    shown = on_terminal(server, "logs", job.job_id, *options)
+    assert shown == (b"\x1b[31mred\x1b[0m\n" if coloured else b"red\n")
+
+
+def test_a_pipe_gets_colours_only_as_they_are(server: ScriptedServer) -> None:
+    job = server.add(ScriptedJob(b"\x1b[31mred\x1b[0m\n"))
+    for options, expected in ([], job.log), (["--color", "never"], b"red\n"):
+        with started(server, "logs", job.job_id, *options) as process:
+            assert process.communicate(timeout=PATIENCE)[0] == expected

@@ -5,18 +5,8 @@ from itertools import product
 
 import pytest
 
-from ci_common.jobs import (
-    ACTIVE_STATES,
-    TRANSITIONS,
-    Attempt,
-    Conclusion,
-    Job,
-    Reason,
-    ReasonCode,
-    State,
-    StepResult,
-    StepStatus,
-)
+from ci_common.attempts.parts import StepResult, StepStatus
+from ci_common.jobs import ACTIVE_STATES, TRANSITIONS, Attempt, Conclusion, Job, Reason, ReasonCode, State
 from tests.helpers.jobs import NOON
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from ci_common.settings import Settings, SettingsError
+from ci_common.errors import SettingsError
+from ci_common.settings import Settings
 
 DAY = 86_400.0
 

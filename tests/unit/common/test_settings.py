@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.settings import Settings, SettingsError
+from ci_common.errors import SettingsError
+from ci_common.settings import Settings
 
 
 def test_defaults_are_valid_and_each_has_a_variable_and_a_meaning() -> None:

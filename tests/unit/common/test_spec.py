@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from ci_common.errors import InvalidRequest
 from ci_common.parsing.models import validated
 from ci_common.parsing.values import Plain
-from ci_common.spec import ExecutionPlan, PlannedStep, Spec, plan_steps
+from ci_common.spec import ExecutionPlan, PlannedStep, Spec
+from ci_server.detection.projects import plan_steps
 
 DIGEST = "sha256:" + "0" * 64
 

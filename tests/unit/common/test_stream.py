@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci_common.stream import BEGINNING, Cursor
+from ci_common.wire.stream import BEGINNING, Cursor
 
 cursors = st.builds(Cursor, st.integers(1, 100), st.integers(0, 10**18 - 1))
 

@@ -5,8 +5,7 @@ from datetime import UTC, datetime, timedelta
 from ci_common.jobs import Job, ReasonCode, State
 from ci_common.run_directory.layout import ExitRecord
 from ci_controller.plan import Action, Complete, plan
-from ci_controller.policy.limits import JobLimits
-from ci_controller.policy.verdicts import Observation, Verdict, WorkloadPhase
+from ci_controller.policy import JobLimits, Observation, Verdict, WorkloadPhase
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 TIMEOUT = 100.0

@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime
 
-from ci_controller.pool.demand import BURST_SECONDS, HALF_LIFE_SECONDS, Demand
+from ci_common.spec import ExecutionPlan
+from ci_controller.pool.demand import BURST_SECONDS, HALF_LIFE_SECONDS, MEMORY_BYTES, SERVICE_BYTES, Demand
 from tests.helpers.scripts import plan_of, shell_steps
 
 PLAN = plan_of(*shell_steps("true"))
@@ -84,3 +85,17 @@ def test_what_cannot_be_made_is_dropped_until_it_is_used_again() -> None:
     assert learnt.wanted(1, 10) == {}
     used(learnt, "a", 2.0)
     assert learnt.wanted(3, 10) == {"a": 1}
+
+
+def test_services_that_wait_take_room_and_memory() -> None:
+    limited = {"image": "db", "limits": {"memory": 100 * MEMORY_BYTES}}
+    served = ExecutionPlan.model_validate(PLAN.model_dump() | {"services": {"db": {"image": "db"}, "big": limited}})
+    learnt = demand()
+    for _ in range(4):
+        learnt.record_start("served", served, 1, DAY)
+    one = MEMORY_BYTES + SERVICE_BYTES + 100 * MEMORY_BYTES
+    assert learnt.wanted(1, 100) == {"served": 4}
+    assert learnt.wanted(1, 8) == {"served": 2}
+    assert learnt.wanted(1, 100, 3 * one) == {"served": 3}
+    assert learnt.wanted(1, 2) == {}
+    assert learnt.wanted(1, 100, one - 1) == {}

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import subprocess
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -12,10 +13,10 @@ from typing import Any, cast
 
 import pytest
 
-from ci_common.settings import SettingsError
+from ci_common.errors import SettingsError
 from ci_common.spec import ExecutionPlan, Limits
-from ci_controller.policy.verdicts import WorkloadPhase
-from ci_controller.runtime.docker.certificates import copy_bundle, find_bundle
+from ci_controller.policy import WorkloadPhase
+from ci_controller.runtime.docker.certificates import Certificates, copy_bundle, find_bundle
 from ci_controller.runtime.docker.cleaning import Cleaner
 from ci_controller.runtime.docker.containers import HELPER, Mount, job_config, key_of, status_of
 from ci_controller.runtime.docker.engine import Engine, Refusal, Traits
@@ -120,6 +121,17 @@ class TestBundle:
                 copied.result()
         assert target.read_text() == bundle.read_text()
         assert sorted(os.listdir(tmp_path)) == ["bundle.pem", "data.pem"]
+
+    def test_what_a_killed_controller_was_writing_goes(self, tmp_path: Path) -> None:
+        with subprocess.Popen(["true"]) as gone:
+            gone.wait()
+        bundle, target = tmp_path / "bundle.pem", tmp_path / "data.pem"
+        bundle.write_text("x")
+        alive = f"data.pem.draft-{os.getpid()}-a"
+        for name in (f"data.pem.draft-{gone.pid}-b", alive):
+            (tmp_path / name).touch()
+        Certificates(bundle, target).copy()
+        assert sorted(os.listdir(tmp_path)) == ["bundle.pem", "data.pem", alive]
 
 
 class TestContainers:

@@ -23,11 +23,13 @@ from ci_common.times import utc_now
 from ci_controller.execution.protocol import Scope
 from ci_controller.execution.workloads import WorkloadExecution
 from ci_controller.job_writer import JobWriter
-from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.policy import WorkloadPhase
 from ci_controller.pool import Pool
 from ci_controller.run_directory import preparation
-from ci_controller.runtime.protocol import EngineStatus, LocalRuntime, Runtime, Surroundings, guarded
-from ci_persistence.repository import JobRepository, Lease
+from ci_controller.runtime.guarding import guarded
+from ci_controller.runtime.protocol import EngineStatus, LocalRuntime, Runtime, Surroundings
+from ci_persistence.storage import Storage
+from ci_persistence.stores.leases import Lease
 from tests.helpers.service import zipped
 from tests.helpers.waiting import PATIENCE
 
@@ -78,7 +80,7 @@ class Place:
         self.runtime = played_runtime()
         self.say = Say()
         settings = Settings(data_dir=path, db_path=path / "db", pool_size=1)
-        writer = JobWriter(create_autospec(JobRepository, instance=True), cast(Lease, None), utc_now)
+        writer = JobWriter(create_autospec(Storage, instance=True), cast(Lease, None), utc_now)
         runtime = cast(LocalRuntime, self.runtime)
         self.pool = Pool(
             settings, runtime=runtime, data=self.data, writer=writer, watcher=watcher, check=self.say.check

@@ -6,11 +6,11 @@ from typing import cast
 
 import pytest
 
-from ci_common.errors import ImageNotFound, ImagePullFailed
 from ci_common.jobs import ReasonCode
+from ci_common.runtime_faults import ImageNotFound, ImagePullFailed
+from ci_controller import images as images_module
+from ci_controller.images import Images
 from ci_controller.runtime.protocol import Runtime
-from ci_controller.scheduling import images as images_module
-from ci_controller.scheduling.images import Images
 from tests.helpers.fake_runtimes import ScriptedImages
 
 

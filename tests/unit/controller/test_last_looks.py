@@ -14,9 +14,9 @@ from ci_common.system.disk import Ballast
 from ci_common.system.trees import delete_tree
 from ci_common.system.watch import FileWatcher
 from ci_common.times import utc_now
-from ci_controller.execution import workloads
+from ci_controller.execution import exits
 from ci_controller.execution.workloads import WorkloadExecution
-from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.policy import WorkloadPhase
 from ci_controller.run_directory import preparation
 from ci_controller.runtime.protocol import EngineStatus, LocalRuntime
 
@@ -55,13 +55,13 @@ class Ending:
 
     async def is_stopped(self, job: Job, on_exit: Callable[[], None]) -> bool:
         """Clean up, and call `on_exit` once the job may exit; return whether it was stopped for that."""
-        allow = self.execution._exit_allowed
+        allow = self.execution._exits.allowed
 
         def allowed(run: object) -> object:
             on_exit()
             return allow(self.run)
 
-        self.execution._exit_allowed = allowed  # type: ignore[method-assign,assignment]
+        self.execution._exits.allowed = allowed  # type: ignore[method-assign,assignment]
         async with self.execution.events(job) as wakeups:
             self.wake = wakeups.wake
             await self.execution.clean_up(job)
@@ -72,8 +72,8 @@ class Ending:
 
 @pytest.fixture
 async def ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ending]:
-    monkeypatch.setattr(workloads, "EXIT_SECONDS", 0.1)
-    monkeypatch.setattr(workloads, "ASK_SECONDS", 0.05)
+    monkeypatch.setattr(exits, "EXIT_SECONDS", 0.1)
+    monkeypatch.setattr(exits, "ASK_SECONDS", 0.05)
     data = DataDirectory(tmp_path)
     data.create()
     async with FileWatcher() as watcher:

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.errors import StartFault
 from ci_common.jobs import Job, State
+from ci_common.runtime_faults import StartFault
 from ci_common.settings import Settings
 from ci_common.times import utc_now
 from ci_controller.execution.builtin import BuiltinExecution
 from ci_controller.execution.protocol import Wakeups
 from ci_controller.job_writer import JobWriter
-from ci_controller.policy.verdicts import Observation, WorkloadPhase
+from ci_controller.policy import Observation, WorkloadPhase
 from ci_controller.supervision.supervisor import Supervisor
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.storage import Storage
 from tests.helpers.installation import leading
 from tests.helpers.jobs import PLENTY, bring, new_job
 from tests.helpers.waiting import eventually
@@ -76,8 +76,8 @@ class Engine(BuiltinExecution):
 class Starting:
     """One job's start."""
 
-    def __init__(self, repository: SQLiteJobRepository, writer: JobWriter, job: Job) -> None:
-        self.repository = repository
+    def __init__(self, storage: Storage, writer: JobWriter, job: Job) -> None:
+        self.storage = storage
         self.engine = Engine()
         self.supervisor = Supervisor(job, SETTINGS, writer=writer, execution=self.engine, jitter=lambda: 0.0)
         self.job = job
@@ -88,7 +88,7 @@ class Starting:
         await self.engine.begins.wait()
 
     async def row(self) -> Job:
-        return await self.repository.get(self.job.id)
+        return await self.storage.jobs.get(self.job.id)
 
     async def runs(self) -> bool:
         return (await self.row()).state is State.RUNNING
@@ -96,9 +96,9 @@ class Starting:
 
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Starting]:
-    async with leading(tmp_path) as (repository, lease):
-        job = await bring(repository, lease, await repository.add(new_job(), max_queued=PLENTY), State.STARTING)
-        start = Starting(repository, JobWriter(repository, lease, utc_now), job)
+    async with leading(tmp_path) as (storage, lease):
+        job = await bring(storage, lease, await storage.jobs.add(new_job(), max_queued=PLENTY), State.STARTING)
+        start = Starting(storage, JobWriter(storage, lease, utc_now), job)
         yield start
         if start.task is not None:
             start.task.cancel()
@@ -116,7 +116,7 @@ async def test_the_gate_opens_before_the_engine_has_answered(start: Starting) ->
 
 async def test_a_job_that_is_cancelled_while_it_starts_does_not_begin(start: Starting) -> None:
     await start.begin()
-    await start.repository.request_cancel(start.job.id, utc_now())
+    await start.storage.jobs.request_cancel(start.job.id, utc_now())
     start.engine.come_to_gate()
     await eventually(start.runs, "it is written that the job runs")
     assert not start.engine.opened.is_set()

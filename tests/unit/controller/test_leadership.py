@@ -9,8 +9,9 @@ import pytest
 from ci_common.errors import LeadershipLost, Unavailable
 from ci_common.system.processes import ProcessIdentity, this_process
 from ci_controller.leadership import Leadership, lead_forever
-from ci_persistence.repository import LeaderLease, Lease, LeaseState
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.open import sqlite_storage
+from ci_persistence.storage import Storage
+from ci_persistence.stores.leases import Lease, LeaseState, LeaseStore
 from tests.helpers.jobs import SetUptime
 from tests.helpers.waiting import eventually
 
@@ -20,17 +21,17 @@ SECONDS = 0.4
 
 
 @pytest.fixture
-async def repository(tmp_path: Path) -> AsyncIterator[SQLiteJobRepository]:
-    repository = SQLiteJobRepository(tmp_path / "jobs.db")
-    await repository.open()
-    yield repository
-    await repository.close()
+async def storage(tmp_path: Path) -> AsyncIterator[Storage]:
+    storage = sqlite_storage(tmp_path / "jobs.db")
+    await storage.open()
+    yield storage
+    await storage.close()
 
 
 class Leader:
     """A controller's leadership, told of term by term."""
 
-    def __init__(self, leases: LeaderLease, uptime: Callable[[], float]) -> None:
+    def __init__(self, leases: LeaseStore, uptime: Callable[[], float]) -> None:
         self.terms: list[Leadership] = []
         self.left = 0
         self.present: Leadership | None = None
@@ -56,10 +57,10 @@ class Leader:
 
 
 @pytest.fixture
-async def leader(repository: SQLiteJobRepository) -> AsyncIterator[Callable[..., Leader]]:
+async def leader(storage: Storage) -> AsyncIterator[Callable[..., Leader]]:
     made: list[Leader] = []
 
-    def make(uptime: SetUptime, leases: LeaderLease = repository) -> Leader:
+    def make(uptime: SetUptime, leases: LeaseStore = storage.leases) -> Leader:
         made.append(Leader(leases, uptime))
         return made[-1]
 
@@ -71,8 +72,8 @@ async def leader(repository: SQLiteJobRepository) -> AsyncIterator[Callable[...,
 class Relayed:
     """A lease whose renewals a test holds up or lets fail; everything else is passed on."""
 
-    def __init__(self, repository: SQLiteJobRepository) -> None:
-        self._repository = repository
+    def __init__(self, storage: Storage) -> None:
+        self._leases = storage.leases
         self.before_renewal: Callable[[], Awaitable[None]] | None = None
         self.after_renewal: Callable[[], None] | None = None
         self.locked = False
@@ -84,26 +85,26 @@ class Relayed:
         wanted = self.looks + 2
         await eventually(lambda: self.looks >= wanted, "a controller waits for the lease")
 
-    async def lease_state(self) -> LeaseState | None:
+    async def state(self) -> LeaseState | None:
         self.looks += 1
-        return await self._repository.lease_state()
+        return await self._leases.state()
 
     async def acquire(self, holder: ProcessIdentity, seconds: float, expired: LeaseState | None = None) -> Lease | None:
         self._check()
-        return await self._repository.acquire(holder, seconds, expired)
+        return await self._leases.acquire(holder, seconds, expired)
 
     async def renew(self, lease: Lease, seconds: float) -> None:
         self._check()
         if self.before_renewal is not None:
             await self.before_renewal()
-        await self._repository.renew(lease, seconds)
+        await self._leases.renew(lease, seconds)
         if self.after_renewal is not None:
             self.after_renewal()
 
     async def release(self, lease: Lease) -> None:
         self.releases += 1
         self._check()
-        await self._repository.release(lease)
+        await self._leases.release(lease)
 
     def _check(self) -> None:
         if self.locked:
@@ -111,7 +112,7 @@ class Relayed:
 
 
 async def test_a_leader_that_was_stopped_for_longer_than_its_lease_knows_at_once(
-    repository: SQLiteJobRepository, leader: Callable[..., Leader]
+    storage: Storage, leader: Callable[..., Leader]
 ) -> None:
     uptime = SetUptime()
     first = leader(uptime)
@@ -128,11 +129,9 @@ async def test_a_leader_that_was_stopped_for_longer_than_its_lease_knows_at_once
         leadership.check()
 
 
-async def test_a_lease_counts_from_before_it_was_asked_for(
-    repository: SQLiteJobRepository, leader: Callable[..., Leader]
-) -> None:
+async def test_a_lease_counts_from_before_it_was_asked_for(storage: Storage, leader: Callable[..., Leader]) -> None:
     """The waiting controller counts from when the renewal was seen, which is later: there are never two leaders."""
-    uptime, leases = SetUptime(), Relayed(repository)
+    uptime, leases = SetUptime(), Relayed(storage)
 
     def answer_is_slow() -> None:
         uptime.seconds += SECONDS * 0.9
@@ -148,17 +147,17 @@ async def test_a_lease_counts_from_before_it_was_asked_for(
 
 
 async def test_a_lease_that_is_not_renewed_runs_out_by_the_uptime_of_whoever_waits(
-    repository: SQLiteJobRepository, leader: Callable[..., Leader]
+    storage: Storage, leader: Callable[..., Leader]
 ) -> None:
-    lease = await repository.acquire(ELSEWHERE, 100)
+    lease = await storage.leases.acquire(ELSEWHERE, 100)
     assert lease is not None
-    uptime, leases = SetUptime(), Relayed(repository)
+    uptime, leases = SetUptime(), Relayed(storage)
     standby = leader(uptime, leases)
     await leases.looked_at()
     uptime.seconds += 99
     await leases.looked_at()
     assert standby.present is None
-    await repository.renew(lease, 100)
+    await storage.leases.renew(lease, 100)
     await leases.looked_at()
     uptime.seconds += 99
     await leases.looked_at()
@@ -168,25 +167,25 @@ async def test_a_lease_that_is_not_renewed_runs_out_by_the_uptime_of_whoever_wai
 
 
 async def test_a_leader_that_could_neither_renew_nor_release_leads_again_as_soon_as_it_can(
-    repository: SQLiteJobRepository, leader: Callable[..., Leader]
+    storage: Storage, leader: Callable[..., Leader]
 ) -> None:
     """A controller does not wait for its own lease, which would be for as long as it lasts."""
-    uptime, leases = SetUptime(), Relayed(repository)
+    uptime, leases = SetUptime(), Relayed(storage)
     first = leader(uptime, leases)
     await first.leads()
     leases.locked = True
     uptime.seconds += SECONDS
     await eventually(lambda: leases.releases > 1, "it has tried to give back its lease, again and again")
     assert first.present is None
-    assert await repository.lease_state() is not None
+    assert await storage.leases.state() is not None
     leases.locked = False
     await first.leads()
 
 
 async def test_of_two_the_standby_takes_over_from_a_leader_whose_renewals_hang(
-    repository: SQLiteJobRepository, leader: Callable[..., Leader]
+    storage: Storage, leader: Callable[..., Leader]
 ) -> None:
-    uptime, leases = SetUptime(), Relayed(repository)
+    uptime, leases = SetUptime(), Relayed(storage)
     hanging = asyncio.Event()
 
     async def hang() -> None:
@@ -195,7 +194,7 @@ async def test_of_two_the_standby_takes_over_from_a_leader_whose_renewals_hang(
 
     leases.before_renewal = hang
     first = await leader(uptime, leases).leads()
-    looking = Relayed(repository)
+    looking = Relayed(storage)
     second = leader(uptime, looking)
     await hanging.wait()
     await looking.looked_at()

@@ -21,11 +21,11 @@ from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan, PlannedStep, Retry
 from ci_controller.job_writer import JobWriter
 from ci_controller.plan import Complete, MarkStarting, plan, retry_of
-from ci_controller.policy.verdicts import Observation, WorkloadPhase
+from ci_controller.policy import Observation, WorkloadPhase
 from ci_controller.supervision.completion import complete
 from ci_controller.supervision.supervisor import Supervisor
-from ci_persistence.repository import Lease
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.storage import Storage
+from ci_persistence.stores.leases import Lease
 from tests.helpers.fake_execution import Controller, FakeEngine, FakeExecution, VirtualTimeLoop
 from tests.helpers.installation import leading
 
@@ -43,19 +43,20 @@ MOST_STOPPED = 2
 
 
 class Rows:
-    """The repository of one controller: reads are free, writes are effects."""
+    """The storage of one controller, which uses only the jobs of it: reads are free, writes are effects."""
 
-    def __init__(self, repository: SQLiteJobRepository, engine: FakeEngine, controller: Controller) -> None:
-        self._repository = repository
+    def __init__(self, storage: Storage, engine: FakeEngine, controller: Controller) -> None:
+        self.jobs = self
+        self._jobs = storage.jobs
         self._engine = engine
         self._controller = controller
 
     async def get(self, job_id: str) -> Job:
-        return await self._repository.get(job_id)
+        return await self._jobs.get(job_id)
 
     async def update(self, job: Job, lease: Lease, **changes: Any) -> Job:
         async def write() -> Job:
-            self._engine.row = await self._repository.update(job, lease, **changes)
+            self._engine.row = await self._jobs.update(job, lease, **changes)
             return self._engine.row
 
         written = await self._controller.carry_out(write)
@@ -96,7 +97,7 @@ class Process:
 class Life:
     """One job, from its submission until nothing is left of it, and what was seen of it on the way."""
 
-    repository: SQLiteJobRepository
+    storage: Storage
     lease: Lease
     engine: FakeEngine
     job_id: str
@@ -114,13 +115,13 @@ class Life:
     def begin(self, **ends: Any) -> Process:
         """Start a controller."""
         controller = Controller(**ends)
-        rows = Rows(self.repository, self.engine, controller)
+        rows = Rows(self.storage, self.engine, controller)
         uptime = lambda: (self.now - T0).total_seconds()  # noqa: E731
         writer = JobWriter(rows, self.lease, lambda: self.now, uptime)  # type: ignore[arg-type]
         return Process(controller, FakeExecution(self.engine, controller), writer)
 
     async def row(self) -> Job:
-        self.engine.row = await self.repository.get(self.job_id)
+        self.engine.row = await self.storage.jobs.get(self.job_id)
         return self.engine.row
 
     async def step(self) -> bool:
@@ -201,7 +202,7 @@ class Life:
             return
         if row.cancel_requested_time is None and row.state in (State.QUEUED, State.STARTING):
             self.cancelled_in_time = row.attempt == 1
-        await self.repository.request_cancel(self.job_id, self.now)
+        await self.storage.jobs.request_cancel(self.job_id, self.now)
 
     async def lose_workload(self, *, removed: bool) -> None:
         self.engine.lose_workload((await self.row()).attempt, removed=removed)
@@ -273,9 +274,9 @@ async def live(code: int | None, attempts: int, events: list[Event]) -> None:
         plan=ExecutionPlan(image="none", steps=steps, timeout=TIMEOUT, retry=retry).model_dump(mode="json"),
     )
     with tempfile.TemporaryDirectory() as name:
-        async with leading(Path(name)) as (repository, lease):
-            await repository.add(job, max_queued=1)
-            life = Life(repository, lease, FakeEngine(code), job.id)
+        async with leading(Path(name)) as (storage, lease):
+            await storage.jobs.add(job, max_queued=1)
+            life = Life(storage, lease, FakeEngine(code), job.id)
             for happens in events:
                 await happens(life)
             await life.come_to_its_end()

@@ -10,15 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from ci_common.configuration.database_address import DatabaseAddress
 from ci_common.errors import Unavailable
 from ci_common.jobs import Conclusion, Job, ReasonCode, State
-from ci_common.owner_file import Owner, WrongDataDirectory, check_owner
+from ci_common.owner_file import BoundDatabase, Owner, WrongDataDirectory, check_owner
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.processes import ProcessIdentity, this_process
-from ci_controller.ownership import Abandoned, AdoptionRefused, adopt, claim_database, plan_adoption
-from ci_persistence.repository import Installation, JobFilter
-from ci_persistence.sqlite.repository import SQLiteJobRepository, open_installation
+from ci_controller.main import claim_database
+from ci_controller.ownership import Abandoned, AdoptionRefused, adopt, plan_adoption
+from ci_persistence.job_lists import JobFilter
+from ci_persistence.open import open_installation, sqlite_storage
+from ci_persistence.storage import Storage
+from ci_persistence.stores.installations import Installation
 from tests.helpers.jobs import PLENTY, bring, new_job
 from tests.unit.controller.backup.backups import quiet
 
@@ -30,41 +34,41 @@ def settings_of(home: Path, data: Path | None = None) -> Settings:
 
 
 @asynccontextmanager
-async def unchecked(path: Path) -> AsyncIterator[SQLiteJobRepository]:
-    """A connected repository, whatever data directory it belongs to."""
-    repository = SQLiteJobRepository(path)
-    await repository.open()
+async def unchecked(path: Path) -> AsyncIterator[Storage]:
+    """A connected storage, whatever data directory it belongs to."""
+    storage = sqlite_storage(path)
+    await storage.open()
     try:
-        yield repository
+        yield storage
     finally:
-        await repository.close()
+        await storage.close()
 
 
 async def lead_once(settings: Settings) -> Installation:
     """Do what the first term of a controller does."""
-    async with open_installation(settings) as repository:
-        lease = await repository.acquire(this_process(), 60)
+    async with open_installation(settings) as storage:
+        lease = await storage.leases.acquire(this_process(), 60)
         assert lease is not None
-        await claim_database(repository, lease, DataDirectory(settings.data_path), settings.db_path)
-        await repository.release(lease)
-        return await repository.installation()
+        await claim_database(storage.installations, lease, DataDirectory(settings.data_path), settings.database)
+        await storage.leases.release(lease)
+        return await storage.installations.get()
 
 
 async def with_jobs(settings: Settings) -> list[Job]:
     """Store a job that waits, one that runs and one that has completed."""
-    async with open_installation(settings) as repository:
-        lease = await repository.acquire(this_process(), 60)
+    async with open_installation(settings) as storage:
+        lease = await storage.leases.acquire(this_process(), 60)
         assert lease is not None
-        jobs = [await repository.add(new_job(), max_queued=PLENTY) for _ in range(3)]
+        jobs = [await storage.jobs.add(new_job(), max_queued=PLENTY) for _ in range(3)]
         for job, state in zip(jobs, (State.QUEUED, State.RUNNING, State.COMPLETED), strict=True):
-            await bring(repository, lease, job, state)
-        await repository.release(lease)
+            await bring(storage, lease, job, state)
+        await storage.leases.release(lease)
         return jobs
 
 
 async def adopted(settings: Settings, *, as_copy: bool = False) -> Abandoned:
-    async with unchecked(settings.db_path) as repository:
-        return await adopt(await plan_adoption(settings, repository, as_copy=as_copy), repository, quiet)
+    async with unchecked(settings.db_path) as storage:
+        return await adopt(await plan_adoption(settings, storage, as_copy=as_copy), storage, quiet)
 
 
 async def refusal(settings: Settings) -> str:
@@ -132,8 +136,8 @@ async def test_an_installation_that_was_renamed_goes_on(home: Path, tmp_path: Pa
     owner = Owner.read(DataDirectory(moved.data_path))
     assert owner is not None
     assert owner.database == str(moved.db_path)
-    async with open_installation(moved) as repository:
-        assert [job.id for job in (await repository.unfinished())[0]] == [jobs[1].id]
+    async with open_installation(moved) as storage:
+        assert [job.id for job in (await storage.queue.unfinished())[0]] == [jobs[1].id]
 
 
 async def test_the_path_may_be_written_otherwise(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,8 +154,8 @@ async def test_one_that_was_copied_to_another_disk_is_adopted_with_its_jobs(home
     assert "was copied from" in await refusal(moved)
     assert await adopted(moved) == Abandoned(ended=0, queued=2)
     assert await lead_once(moved) == Installation(first.id, str(moved.data_path))
-    async with open_installation(moved) as repository:
-        assert {job.id for jobs in await repository.unfinished() for job in jobs} == {jobs[0].id, jobs[1].id}
+    async with open_installation(moved) as storage:
+        assert {job.id for jobs in await storage.queue.unfinished() for job in jobs} == {jobs[0].id, jobs[1].id}
 
 
 def files_and_database(home: Path, target: Path) -> Settings:
@@ -190,16 +194,16 @@ async def test_a_copy_is_refused_and_adopted_as_an_installation_of_its_own(
     second = await lead_once(copy)
     assert second.id != first.id
     assert second.data_path == str(copy.data_path)
-    async with open_installation(copy) as repository:
-        queued, running, completed = [await repository.get(job.id) for job in jobs]
+    async with open_installation(copy) as storage:
+        queued, running, completed = [await storage.jobs.get(job.id) for job in jobs]
         for job in (queued, running):
             assert (job.state, job.conclusion) == (State.COMPLETED, Conclusion.ERRORED)
             assert job.reason is not None
             assert job.reason.code is ReasonCode.RESTORED
         assert completed.conclusion is Conclusion.SUCCEEDED
     assert await lead_once(original) == first
-    async with open_installation(original) as repository:
-        unfinished = await repository.list_jobs(JobFilter(states=frozenset({State.RUNNING})), limit=9)
+    async with open_installation(original) as storage:
+        unfinished = await storage.jobs.list_jobs(JobFilter(states=frozenset({State.RUNNING})), limit=9)
         assert [job.id for job in unfinished] == [jobs[1].id]
 
 
@@ -223,22 +227,22 @@ async def test_nothing_is_adopted_while_a_controller_leads(home: Path, tmp_path:
     settings = settings_of(home)
     first = await lead_once(settings)
     async with unchecked(settings.db_path) as leader:
-        lease = await leader.acquire(this_process(), 60)
+        lease = await leader.leases.acquire(this_process(), 60)
         assert lease is not None
         adopting = asyncio.create_task(adopted(settings_of(home, tmp_path / "typo")))
         while not adopting.done():
-            await leader.renew(lease, 60)
+            await leader.leases.renew(lease, 60)
             await asyncio.sleep(0)
         with pytest.raises(AdoptionRefused, match="a controller leads"):
             await adopting
-        assert await leader.installation() == first
+        assert await leader.installations.get() == first
     assert not (tmp_path / "typo").exists()
 
 
 async def test_the_lease_that_a_copy_has_of_the_original_runs_out(home: Path, tmp_path: Path) -> None:
     await lead_once(settings_of(home))
     async with unchecked(home / "ci_jobs.db") as leader:
-        assert await leader.acquire(ELSEWHERE, 0.2) is not None
+        assert await leader.leases.acquire(ELSEWHERE, 0.2) is not None
         copy = database_alone(home, tmp_path / "copy")
     assert await adopted(copy) == Abandoned(0, 0)
 
@@ -248,12 +252,12 @@ async def test_a_directory_is_not_taken_from_another_database(home: Path, tmp_pa
     settings, data = settings_of(home), DataDirectory(tmp_path / "data")
     (tmp_path / "other").mkdir()
     other = settings_of(tmp_path / "other", data.path)
-    async with open_installation(other) as repository:
+    async with open_installation(other) as storage:
         await lead_once(settings_of(home, data.path))
-        lease = await repository.acquire(this_process(), 60)
+        lease = await storage.leases.acquire(this_process(), 60)
         assert lease is not None
         with pytest.raises(WrongDataDirectory, match=f"belongs to the database {settings.db_path}"):
-            await claim_database(repository, lease, data, other.db_path)
+            await claim_database(storage.installations, lease, data, other.database)
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"id": 1}', "\xff"])
@@ -273,7 +277,7 @@ def test_a_directory_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("ci_common.owner_file.read_capped", broken)
     with pytest.raises(Unavailable, match="cannot be read: Input/output error"):
-        check_owner(DataDirectory(tmp_path), tmp_path / "ci_jobs.db", "i", None)
+        check_owner(DataDirectory(tmp_path), BoundDatabase(DatabaseAddress(path=tmp_path / "ci_jobs.db"), "i", None))
 
 
 async def test_an_adoption_that_was_interrupted_is_repeated(
@@ -289,8 +293,8 @@ async def test_an_adoption_that_was_interrupted_is_repeated(
     assert "ci adopt" in await refusal(copy)
     assert await adopted(copy) == Abandoned(ended=0, queued=0)
     assert (await lead_once(copy)).id != first.id
-    async with open_installation(copy) as repository:
-        ended = await repository.get_many([job.id for job in jobs])
+    async with open_installation(copy) as storage:
+        ended = await storage.jobs.get_many([job.id for job in jobs])
     assert all(job.state is State.COMPLETED for job in ended.values())
 
 

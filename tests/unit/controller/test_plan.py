@@ -28,8 +28,7 @@ from ci_controller.plan import (
     Wait,
     plan,
 )
-from ci_controller.policy.limits import JobLimits
-from ci_controller.policy.verdicts import Observation, WorkloadPhase, tells_all
+from ci_controller.policy import JobLimits, Observation, WorkloadPhase, tells_all
 from tests.unit.controller.decisions import (
     COMPLETED,
     QUEUED,

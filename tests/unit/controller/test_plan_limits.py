@@ -7,8 +7,7 @@ import pytest
 from ci_common.jobs import Conclusion, Job, ReasonCode, State
 from ci_common.run_directory.layout import ExitRecord
 from ci_controller.plan import Action, Complete, MarkStopping, ReleaseGate, Wait, plan
-from ci_controller.policy.limits import NO_LIMITS, NOTHING_USED, JobLimits, Usage
-from ci_controller.policy.verdicts import Observation, Verdict, WorkloadPhase
+from ci_controller.policy import NO_LIMITS, NOTHING_USED, JobLimits, Observation, Usage, Verdict, WorkloadPhase
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 JOB = Job(id="j", type="container", submit_time=T0, state=State.RUNNING, start_time=T0)

@@ -22,8 +22,7 @@ from ci_controller.plan import (
     Stop,
     Wait,
 )
-from ci_controller.policy.limits import JobLimits, Usage
-from ci_controller.policy.verdicts import Observation, Verdict, WorkloadPhase
+from ci_controller.policy import JobLimits, Observation, Usage, Verdict, WorkloadPhase
 from tests.unit.controller.decisions import COMPLETED, RUNNING, STARTING, T0, decide, job
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.errors import StartFault
 from ci_common.jobs import new_job_id
 from ci_common.run_directory.layout import RunDirectory
+from ci_common.runtime_faults import StartFault
 from ci_controller.run_directory import workspace
 from ci_controller.run_directory.workspace import fill_workspace
 from tests.helpers.service import zipped

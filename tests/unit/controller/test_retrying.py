@@ -21,8 +21,7 @@ from ci_controller.plan import (
     pause_after,
     plan,
 )
-from ci_controller.policy.limits import JobLimits
-from ci_controller.policy.verdicts import Observation, Verdict, WorkloadPhase
+from ci_controller.policy import JobLimits, Observation, Verdict, WorkloadPhase
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 LIMITS = JobLimits(timeout=100.0)

@@ -11,13 +11,12 @@ from ci_common.run_directory.layout import ExitRecord, RunDirectory, open_regula
 from ci_controller.run_directory.preparation import (
     clear,
     has_workspace,
-    move_in,
-    move_out,
     open_to_everyone,
     opened_gate,
     prepare,
     prepare_gate,
 )
+from ci_controller.run_directory.workspace import move_in, move_out
 
 
 @pytest.fixture
@@ -28,7 +27,9 @@ def run(tmp_path: Path) -> RunDirectory:
 
 
 def test_a_prepared_directory_has_all_that_a_script_needs(run: RunDirectory) -> None:
-    assert {entry.name for entry in run.path.iterdir()} == {"run", "job", "gate", "log", "workspace"}
+    assert {entry.name for entry in run.path.iterdir()} == {
+        *("run", "job", "gate", "log", "workspace", "reports", "outputs", "summary.md"),
+    }
     assert stat.S_ISFIFO(run.gate.lstat().st_mode)
     assert run.log_size() == 0
     assert not run.is_waiting()

@@ -7,8 +7,8 @@ import pytest
 
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.system.disk import Ballast
-from ci_controller.scheduling import disk_pressure
-from ci_controller.scheduling.disk_pressure import Scarcity
+from ci_controller.supervision import supervisors
+from ci_controller.supervision.supervisors import Scarcity
 from tests.helpers.waiting import eventually
 
 
@@ -18,7 +18,7 @@ from tests.helpers.waiting import eventually
 async def test_a_job_is_ended_where_the_disk_stays_full(
     full: list[bool], ends: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(disk_pressure, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(supervisors, "LOOK_SECONDS", 0.0)
     ended, looked = asyncio.Event(), asyncio.Event()
     looks = list(full)
 
@@ -32,7 +32,7 @@ async def test_a_job_is_ended_where_the_disk_stays_full(
         ended.set()
         return True
 
-    monkeypatch.setattr(disk_pressure, "is_full", is_full)
+    monkeypatch.setattr(supervisors, "is_full", is_full)
     watching = asyncio.create_task(Scarcity(DataDirectory(tmp_path), Ballast(tmp_path / "db"), end_greediest).run())
     await eventually(lambda: ended.is_set() or looked.is_set())
     watching.cancel()

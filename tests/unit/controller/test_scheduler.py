@@ -1,4 +1,4 @@
-"""Who starts, who waits and why; on the real repository, with pulls that the test controls."""
+"""Who starts, who waits and why; on the real storage, with pulls that the test controls."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -7,17 +7,18 @@ from typing import Any
 
 import pytest
 
-from ci_common.errors import ImageNotFound
-from ci_common.jobs import Attempt, Conclusion, Job, NewJob, ReasonCode, StartWay, State, new_job_id
+from ci_common.attempts.parts import StartWay
+from ci_common.jobs import Attempt, Conclusion, Job, NewJob, ReasonCode, State, new_job_id
+from ci_common.runtime_faults import ImageNotFound
 from ci_common.settings import Settings
 from ci_common.spec import Retry
 from ci_common.system.disk import Disk
 from ci_common.times import utc_now
 from ci_controller.execution.builtin import BuiltinExecution
+from ci_controller.images import Images
 from ci_controller.job_writer import JobWriter
-from ci_controller.scheduling.images import Images
-from ci_controller.scheduling.scheduler import Scheduler
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_controller.scheduler import Scheduler
+from ci_persistence.storage import Storage
 from tests.helpers.fake_runtimes import ScriptedImages
 from tests.helpers.installation import leading
 from tests.helpers.machine import PlayedUsage
@@ -30,8 +31,8 @@ PLAN = plan_of(*shell_steps("true")).model_dump(mode="json")
 class Queue:
     """A queue with two slots."""
 
-    def __init__(self, repository: SQLiteJobRepository, writer: JobWriter) -> None:
-        self.repository = repository
+    def __init__(self, storage: Storage, writer: JobWriter) -> None:
+        self.storage = storage
         self.writer = writer
         self.runtime = ScriptedImages("here")
         self.images = Images(self.runtime, lambda: None)
@@ -42,21 +43,21 @@ class Queue:
 
     async def add(self, image: str | None = "here", **more: Any) -> str:
         job = NewJob(id=new_job_id(), type="container", submit_time=utc_now(), image=image, **more)
-        await self.repository.add(job, max_queued=100)
+        await self.storage.jobs.add(job, max_queued=100)
         return job.id
 
     async def turn(self, active: int = 0) -> list[str]:
-        left = await self.scheduler.turn(await self.repository.queued(), active)
+        left = await self.scheduler.turn(await self.storage.queue.queued(), active)
         return [job.id for job in left if job.state is State.STARTING]
 
     async def job(self, job_id: str) -> Job:
-        return await self.repository.get(job_id)
+        return await self.storage.jobs.get(job_id)
 
 
 @pytest.fixture
 async def queue(tmp_path: Path) -> AsyncIterator[Queue]:
-    async with leading(tmp_path) as (repository, lease):
-        made = Queue(repository, JobWriter(repository, lease, utc_now))
+    async with leading(tmp_path) as (storage, lease):
+        made = Queue(storage, JobWriter(storage, lease, utc_now))
         yield made
         await made.images.close()
 
@@ -98,7 +99,7 @@ async def test_a_cancelled_job_leaves_the_queue_and_ends_its_pull(queue: Queue) 
     far = await queue.add("far")
     await queue.turn()
     await queue.runtime.pulling("far")
-    await queue.repository.request_cancel(far, utc_now())
+    await queue.storage.jobs.request_cancel(far, utc_now())
     assert await queue.turn() == []
     assert (await queue.job(far)).conclusion is Conclusion.CANCELLED
     await queue.images.close()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ci_common.run_directory.layout import RunDirectory
 from ci_common.spec import PlannedStep
-from ci_controller.run_directory.script import quote
+from ci_controller.run_directory.quoting import quote
 from tests.helpers.scripts import ENVIRONMENT, SHELLS, ScriptRun, as_sh, plan_of, shell_steps
 
 ALL_BYTES = bytes(range(1, 256))

@@ -1,13 +1,14 @@
 """What the script tells of the kernel's counters, whichever version of control groups and whichever shell it is."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 
 from ci_common.run_directory.layout import ExitRecord, RunDirectory
-from ci_controller.run_directory import script
+from ci_controller.run_directory import preparation
 from tests.helpers import scripts
 from tests.helpers.scripts import SHELLS, ScriptRun, as_sh, plan_of, shell_steps
 
@@ -48,13 +49,22 @@ def own_group() -> str:
 @pytest.fixture(params=VERSIONS)
 def groups(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Groups]:
     root = tmp_path / "the group"
-    counting = b"__ci_cgroups=%s\n__ci_cgroup=%s\n" % (script.quote(str(root)), script.quote(f"/{own_group()}"))
-    write_script = script.write_script
+    counting = b"__ci_cgroups=%s\n__ci_cgroup=%s\n" % (
+        preparation.quote(str(root)),
+        preparation.quote(f"/{own_group()}"),
+    )
+    write_script = preparation.write_script
     with patch.object(scripts, "write_script", lambda *args, **given: counting + write_script(*args, **given)):
         yield Groups(root, request.param)
 
 
 def ended(shell: Path, tmp_path: Path, *steps: str) -> ExitRecord | None:
+    """Return the record without what the job has used."""
+    record = whole_record(shell, tmp_path, *steps)
+    return None if record is None else replace(record, use={})
+
+
+def whole_record(shell: Path, tmp_path: Path, *steps: str) -> ExitRecord | None:
     one = ScriptRun(RunDirectory(tmp_path / "run"), shell, plan_of(*shell_steps(*steps)))
     try:
         one.execute()
@@ -94,13 +104,38 @@ def test_a_job_that_succeeded_is_not_asked_why(shell: Path, tmp_path: Path, grou
     assert ended(shell, tmp_path, groups.counting("pids", "max 9")) == ExitRecord(0, terminated=False)
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_the_job_has_used(shell: Path, tmp_path: Path, groups: Groups, version: int) -> None:
+    used = {
+        1: {
+            "cpuacct/cpuacct.usage": "1234567\n",
+            "memory/memory.max_usage_in_bytes": "4096\n",
+            "blkio/blkio.throttle.io_service_bytes": "8:0 Read 5\n8:0 Write 6\n8:16 Read 1\nTotal 12\n",
+        },
+        2: {
+            "cpu.stat": "usage_usec 1234\nuser_usec 1\nnr_periods 0\n",
+            "memory.peak": "4096\n",
+            "io.stat": "8:0 rbytes=5 wbytes=6 rios=1 wios=1 dios=0\n9:0\n8:16 rbytes=1 wbytes=0\n",
+        },
+    }
+    root = tmp_path / "the group" / (own_group() if version == 2 else "")
+    for name, text in used[version].items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    record = whole_record(shell, tmp_path, "exit 0")
+    assert record is not None
+    networks = {name: record.use[name] for name in ("received", "sent")}
+    assert record.use == {"cpu": 1234, "mem": 4096, "read": 6, "written": 6, **networks}
+
+
 def test_outside_of_a_container_the_counters_are_not_the_jobs(shell: Path, tmp_path: Path) -> None:
     assert ended(shell, tmp_path, "exit 3") == ExitRecord(3, terminated=False)
 
 
 def test_a_shell_that_has_to_end_still_says_how(shell: Path, tmp_path: Path) -> None:
     """As one has to that cannot start a process; an error in its own text ends it in the same way."""
-    with patch.object(script, "_STEP", b"\n: ${nobody_has_set_this:?}\n"):
+    with patch.object(preparation, "_STEP", b"\n: ${nobody_has_set_this:?}\n"):
         record = ended(shell, tmp_path, "echo never")
     assert record is not None
     assert record.code != 0

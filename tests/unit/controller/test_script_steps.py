@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 
-from ci_common.jobs import StepStatus
+from ci_common.attempts.parts import StepStatus
 from ci_common.run_directory.layout import RunDirectory
 from ci_common.run_directory.output import read_steps
 from ci_common.spec import ExecutionPlan, PlannedStep
 from ci_common.times import uptime
-from ci_controller.run_directory.preparation import mark_stopping, opened_gate
-from ci_controller.run_directory.script import Setup
+from ci_controller.run_directory.preparation import Setup, mark_stopping, opened_gate
 from tests.helpers.scripts import ENVIRONMENT, SHELLS, ScriptRun, as_sh, end_of, plan_of, shell_steps
 
 MakeRun = Callable[..., ScriptRun]
@@ -179,6 +178,7 @@ def test_steps_are_recorded_with_their_times_and_offsets(of: MakeRun) -> None:
         ("a", StepStatus.SUCCEEDED, 0, 0),
         ("b", StepStatus.SUCCEEDED, 0, 3),
         ("c", StepStatus.FAILED, 7, 6),
+        ("d", StepStatus.SKIPPED, None, 6),
     ]
     assert steps[1].end_time is not None
     assert timedelta(seconds=0.28) < steps[1].end_time - steps[1].start_time

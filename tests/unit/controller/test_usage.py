@@ -11,11 +11,13 @@ import pytest
 
 from ci_common.run_directory.layout import RunDirectory
 from ci_common.run_directory.output import LogTimes
+from ci_common.system import disk
+from ci_common.system.disk import measure_tree
 from ci_common.system.watch import FileWatcher
 from ci_common.times import utc_now
 from ci_controller.execution import watching
-from ci_controller.execution.watching import UsageWatch, measure_tree
-from ci_controller.policy.limits import JobLimits
+from ci_controller.execution.watching import UsageWatch
+from ci_controller.policy import JobLimits
 from tests.helpers.waiting import PATIENCE, eventually
 
 MIB = 1024**2
@@ -155,7 +157,7 @@ async def test_a_measurement_that_is_cancelled_leaves_no_thread_at_work(
             time.sleep(0.0001)
             yield state
 
-    monkeypatch.setattr(watching, "_states_below", endless)
+    monkeypatch.setattr(disk, "_states_below", endless)
     task = asyncio.create_task(measure_tree(tmp_path, enough=PLENTY, seconds=40))
     await eventually(lambda: seen > 0, "it is at work")
     task.cancel()

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from ci_common.system.processes import this_process
-from ci_persistence.repository import Lease
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.open import sqlite_storage
+from ci_persistence.storage import Storage
+from ci_persistence.stores.leases import Lease
 
 
 @pytest.fixture
@@ -16,17 +17,17 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def repository(path: Path) -> AsyncIterator[SQLiteJobRepository]:
-    """An open repository on it."""
-    repository = SQLiteJobRepository(path)
-    await repository.open()
-    yield repository
-    await repository.close()
+async def storage(path: Path) -> AsyncIterator[Storage]:
+    """An open storage on it."""
+    storage = sqlite_storage(path)
+    await storage.open()
+    yield storage
+    await storage.close()
 
 
 @pytest.fixture
-async def lease(repository: SQLiteJobRepository) -> Lease:
+async def lease(storage: Storage) -> Lease:
     """The lease of a leader."""
-    lease = await repository.acquire(this_process(), 60)
+    lease = await storage.leases.acquire(this_process(), 60)
     assert lease is not None
     return lease

@@ -1,7 +1,6 @@
 """A database of every earlier schema opens, with all that was in it, whatever interrupts the migration."""
 
 import asyncio
-import json
 import signal
 import sqlite3
 import subprocess
@@ -14,9 +13,9 @@ import pytest
 
 from ci_common.errors import Unavailable
 from ci_common.jobs import Job
-from ci_persistence.repository import JobFilter
+from ci_persistence.job_lists import JobFilter
+from ci_persistence.open import sqlite_storage
 from ci_persistence.sqlite import schema
-from ci_persistence.sqlite.repository import SQLiteJobRepository
 from ci_persistence.sqlite.schema import migrate, migrations
 from tests.helpers.installation import ROOT
 
@@ -34,10 +33,10 @@ SCRIPTS = [*migrations(), LATER]
 """The program's migrations, and one more: the first release has only one."""
 NEWEST = len(SCRIPTS)
 OLDER = range(1, NEWEST)
-STEP = {"name": "s", "status": "failed", "start_time": 2, "log_offset": 3, "exit_code": 4, "end_time": 5}
 ASKED = {
     "type": "container",
     "submit_time": 1_700_000_000_123_456,
+    "owner": "local",
     "priority": -7,
     "project": "próject",
     "labels": '{"k":"☃"}',
@@ -53,22 +52,11 @@ ASKED = {
 JOBS: dict[str, dict[str, Any]] = {
     "queued": {"state": "queued", "reason_code": "waiting_for_slot", "reason_message": "m", "not_before": 77},
     "cancelled": {"state": "queued", "cancel_requested_time": 78},
-    "starting": {"state": "starting", "runtime": "docker"},
-    "running": {"state": "running", "runtime": "process", "start_time": 11, "log_bytes": 5},
-    "stopping": {"state": "running", "runtime": "docker", "start_time": 11, "stop_code": "deadline_exceeded"},
-    "succeeded": {
-        "state": "completed",
-        "start_time": 11,
-        "end_time": 12,
-        "conclusion": "succeeded",
-        "exit_code": 0,
-        "result": '"r"',
-        "steps": json.dumps([STEP]),
-        "log_bytes": 6,
-        "log_sha256": "ab",
-        "runtime": "docker",
-    },
-    "failed": {"state": "completed", "end_time": 12, "conclusion": "failed", "exit_code": 255, "error": "e"},
+    "starting": {"state": "starting"},
+    "running": {"state": "running"},
+    "stopping": {"state": "running", "stop_code": "deadline_exceeded"},
+    "succeeded": {"state": "completed", "end_time": 12, "conclusion": "succeeded", "result": '"r"'},
+    "failed": {"state": "completed", "end_time": 12, "conclusion": "failed", "error": "e"},
     "stopped": {"state": "completed", "end_time": 12, "conclusion": "cancelled", "stop_code": "cancelled"},
     "late": {"state": "completed", "end_time": 12, "conclusion": "timed_out", "stop_code": "deadline_exceeded"},
     "errored": {
@@ -80,6 +68,15 @@ JOBS: dict[str, dict[str, Any]] = {
     },
 }
 """Jobs in every state."""
+ENDED = {"end_time": 12, "conclusion": "succeeded", "exit_code": 0, "log_bytes": 6, "log_sha256": "ab"}
+ATTEMPTS: list[dict[str, Any]] = [
+    {"job_id": "starting", "number": 1, "runtime": "docker"},
+    {"job_id": "running", "number": 1, "runtime": "process", "start_time": 11, "log_bytes": 5},
+    {"job_id": "stopping", "number": 1, "runtime": "docker", "start_time": 11},
+    {"job_id": "succeeded", "number": 1, "runtime": "docker", "start_time": 11, **ENDED},
+]
+STEP = {"name": "s", "status": "failed", "start_time": 2, "log_offset": 3, "exit_code": 4, "end_time": 5}
+STEPS: list[dict[str, Any]] = [{"job_id": "succeeded", "attempt": 1, "position": 0, **STEP}]
 
 
 @pytest.fixture(autouse=True)
@@ -92,10 +89,11 @@ def made(path: Path, version: int) -> None:
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA journal_mode = WAL")
         database.executescript("".join(SCRIPTS[:version]))
-        for job_id, own in JOBS.items():
-            row = ASKED | own | {"id": job_id}
-            names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
-            database.execute(f"INSERT INTO jobs ({names}) VALUES ({values})", row)
+        jobs = [ASKED | own | {"id": job_id} for job_id, own in JOBS.items()]
+        for table, rows in {"jobs": jobs, "attempts": ATTEMPTS, "steps": STEPS}.items():
+            for row in rows:
+                names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
+                database.execute(f"INSERT INTO {table} ({names}) VALUES ({values})", row)
         database.execute("UPDATE lease SET fence = 41")
         database.execute(f"PRAGMA user_version = {version}")
         database.commit()
@@ -109,12 +107,12 @@ def dump(path: Path) -> list[str]:
 
 async def opened(path: Path) -> dict[str, Job]:
     """Open the database with this program, and return all its jobs."""
-    repository = SQLiteJobRepository(path)
-    await repository.open()
+    storage = sqlite_storage(path)
+    await storage.open()
     try:
-        return {job.id: job for job in await repository.list_jobs(JobFilter(), limit=100)}
+        return {job.id: job for job in await storage.jobs.list_jobs(JobFilter(), limit=100)}
     finally:
-        await repository.close()
+        await storage.close()
 
 
 @pytest.mark.parametrize("version", [*OLDER, NEWEST])
@@ -128,8 +126,11 @@ async def test_every_value_is_there_after_the_migration(tmp_path: Path, version:
         for row in database.execute("SELECT * FROM jobs"):
             expected = ASKED | JOBS[row["id"]] | {"id": row["id"]}
             assert {name: row[name] for name in expected} == expected
-            assert (row["attempt"], row["earlier_attempts"]) == (1, "[]")
-        assert database.execute("SELECT length FROM queue").fetchone()[0] == 2
+            assert row["attempt"] == 1
+        for table, rows in {"attempts": ATTEMPTS, "steps": STEPS}.items():
+            stored = [dict(row) for row in database.execute(f"SELECT * FROM {table} ORDER BY job_id")]
+            for expected in rows:
+                assert any(row == row | expected for row in stored), expected
         assert database.execute("SELECT fence, holder FROM lease").fetchone()[:] == (41, None)
         assert database.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
         assert database.execute("SELECT count(*) FROM later").fetchone()[0] == (len(JOBS) if version < NEWEST else 0)
@@ -203,7 +204,7 @@ async def test_a_database_of_an_unreleased_version_is_refused_and_left_as_it_is(
     path = tmp_path / "jobs.db"
     made(path, NEWEST)
     with closing(sqlite3.connect(path)) as database:
-        database.execute("ALTER TABLE jobs ADD COLUMN workload TEXT")
+        database.execute("ALTER TABLE jobs ADD COLUMN earlier_attempts TEXT")
         database.execute("PRAGMA user_version = 4")
     before = dump(path)
     with pytest.raises(

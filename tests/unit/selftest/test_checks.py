@@ -10,10 +10,12 @@ from ci_selftest.jobs.evidence import Evidence, Promise
 from ci_selftest.jobs.output import Say
 from ci_selftest.jobs.plans import LAST_WORD, JobPlan, Kind, Way
 from ci_selftest.jobs.readers import Reading
+from ci_selftest.jobs.surroundings import Service, ServiceWay, Setup, SetupWay
 
 TOKEN = "token-1-0123456789abcdef"
 LINES = b"".join(b"line %d\n" % number for number in range(1000))
 OUTPUT = TOKEN.encode() + b"\n" + LINES
+SETUP = Setup(SetupWay.QUICK, 1)
 
 
 def plan(kind: Kind = Kind.PLAIN, **more: Any) -> JobPlan:
@@ -30,6 +32,7 @@ def job(log: bytes = OUTPUT, conclusion: str = "succeeded", exit_code: int | Non
         "attempt": 1,
         "attempts": [],
         "steps": [{"name": "command", "exit_code": exit_code}],
+        "artifacts": [],
         "log_bytes": len(log),
         "log_sha256": hashlib.sha256(log).hexdigest(),
         **more,
@@ -174,6 +177,34 @@ def test_a_job_that_was_hit_may_be_lost_or_have_its_own_result() -> None:
     other = job(OUTPUT[:300], "errored", None, reason={"code": "internal_error", "message": "?"}, steps=[])
     half |= {"job": other, "readings": [reading(OUTPUT[:300], other)]}
     assert broken(was_hit=True, **half) == [Promise.WRONG_VERDICT]
+
+
+@pytest.mark.parametrize("log", [b"", OUTPUT[:500], OUTPUT[:500] + b"Terminated\n"])
+def test_a_job_whose_service_was_hit(log: bytes) -> None:
+    served = plan(service=Service(ServiceWay.READY))
+    for code, promises in (("service_failed", []), ("start_failed", [Promise.WRONG_VERDICT])):
+        hit = job(log, "errored", 9, reason={"code": code, "message": ""})
+        given = {"plan": served, "was_hit": True, "job": hit, "log": log, "readings": []}
+        assert broken(**given) == promises
+    assert broken(**{**given, "was_hit": False}) == [Promise.WRONG_VERDICT]
+
+
+def test_a_job_whose_service_fails_says_so() -> None:
+    for kind, ends in ((Kind.UNSERVED, {"exit_code": None, "steps": []}), (Kind.DESERTED, {})):
+        for code, promises in (("service_failed", []), ("internal_error", [Promise.WRONG_VERDICT])):
+            log = b"" if kind is Kind.UNSERVED else OUTPUT[:500]
+            errored = job(log, "errored", reason={"code": code, "message": ""}, **ends)
+            served = plan(kind, service=Service(ServiceWay.NEVER))
+            assert broken(plan=served, job=errored, log=log, readings=[]) == promises
+
+
+@pytest.mark.parametrize("hit", [True, False])
+def test_a_log_that_says_something_else_of_its_environment(hit: bool) -> None:
+    log = (b"ci: starts from the prepared environment 0a, made just now\n" if not hit else SETUP.output) + OUTPUT
+    prepared = job(log, environment={"hit": hit}, steps=[{"name": "setup", "exit_code": 0}, job()["steps"][0]])
+    given = {"plan": plan(setup=SETUP), "job": prepared, "log": log, "readings": []}
+    assert broken(**given) == [Promise.WRONG_VERDICT]
+    assert broken(**{**given, "job": {**prepared, "environment": {"hit": not hit}}}) == []
 
 
 @pytest.mark.parametrize("kind", [Kind.CANCELLED, Kind.STUBBORN, Kind.TIMED_OUT, Kind.RACING])

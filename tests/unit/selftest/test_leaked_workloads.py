@@ -8,12 +8,13 @@ import pytest
 
 from ci_client.aio import CiClient
 from ci_common.run_directory.layout import DataDirectory
-from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, JOB, PROFILE
+from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, JOB, PROFILE, SERVICE, SETUP
 from ci_controller.runtime.docker.engine import Engine
 from ci_selftest import leaks
 from ci_selftest.faults.workloads import Containers, Processes
 from ci_selftest.jobs.evidence import Promise
 from tests.engine.api import EngineAPI
+from tests.engine.images import volume_image
 
 
 class Server:
@@ -73,6 +74,7 @@ async def test_containers_and_helpers_that_are_left_are_seen_and_no_others(
             )
         ]
         made.append(_create(busybox_image, f"{INSTALLATION}=the-self-tests-own", f"{JOB}=w", f"{PROFILE}=k"))
+        made.append(_create(busybox_image, f"{INSTALLATION}=the-self-tests-own", f"{JOB}=w", f"{SERVICE}=db"))
         assert await containers.left() == sorted(made[:2])
         assert await containers.waiting() == {"w"}
         await containers.clear()
@@ -82,8 +84,64 @@ async def test_containers_and_helpers_that_are_left_are_seen_and_no_others(
         await containers.close()
 
 
+@pytest.mark.docker
+async def test_networks_volumes_and_images_that_are_left_are_seen(engine: EngineAPI, tmp_path: Path) -> None:
+    opened = Engine(engine.url)
+    await opened.open()
+    containers = Containers(opened, DataDirectory(tmp_path), "the-self-tests-own")
+    ours, image = f"{INSTALLATION}=the-self-tests-own", volume_image(engine, "/data")
+    try:
+        with_volume = _create(image, ours, f"{JOB}=a", f"{SERVICE}=db")
+        assert await containers.left() == [with_volume]
+        docker("rm", with_volume)
+        (volume,) = await containers.left()
+        assert volume.startswith("volume ")
+        docker("volume", "rm", volume.removeprefix("volume "))
+        docker("network", "create", "--label", ours, "--label", f"{JOB}=a", "selftest-left")
+        assert await containers.left() == ["network selftest-left"]
+        setup = _create(image, ours, f"{SETUP}=x")
+        docker("start", setup)
+        docker("commit", "--change", f"LABEL {ours}", "--change", f"LABEL {SETUP}=k", setup)
+        assert len(await containers.environments()) == 1
+        await containers.clear()
+        assert (await containers.left(), await containers.environments()) == ([], set())
+    finally:
+        await containers.clear()
+        await containers.close()
+
+
+@pytest.mark.docker
+async def test_a_service_is_hit_for_itself(engine: EngineAPI, busybox_image: str, tmp_path: Path) -> None:
+    opened = Engine(engine.url)
+    await opened.open()
+    containers = Containers(opened, DataDirectory(tmp_path), "the-self-tests-own")
+    ours = f"{INSTALLATION}=the-self-tests-own"
+    try:
+        job, service, setup = (
+            _create(busybox_image, ours, *labels)
+            for labels in ((f"{JOB}=a",), (f"{JOB}=a", f"{SERVICE}=db"), (f"{SETUP}=x",))
+        )
+        docker("start", job, service, setup)
+        assert (await containers.running(), await containers.served()) == (["a"], ["a"])
+        assert len(await containers.setups()) == 1
+        assert await containers.kill_service("a")
+        assert (await containers.running(), await containers.served()) == (["a"], [])
+        assert await containers.kill("a")
+        assert not await containers.kill_service("a")
+        assert await containers.running() == []
+    finally:
+        await containers.clear()
+        await containers.close()
+
+
+def docker(*words: str) -> None:
+    subprocess.run(["docker", *words], check=True, capture_output=True)
+
+
 def _create(image: str, *labels: str) -> str:
     given = [argument for label in labels for argument in ("--label", label)]
-    made = subprocess.run(["docker", "create", *given, image, "true"], check=True, capture_output=True, text=True)
+    made = subprocess.run(
+        ["docker", "create", *given, image, "sleep", "60"], check=True, capture_output=True, text=True
+    )
     name = ["docker", "inspect", "--format", "{{.Name}}", made.stdout.strip()]
     return subprocess.run(name, check=True, capture_output=True, text=True).stdout.strip().lstrip("/")

@@ -1,5 +1,6 @@
 """What a seed stands for: the same jobs and faults every time, and jobs that write exactly what is said of them."""
 
+import json
 import os
 import subprocess
 from itertools import islice
@@ -7,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.spec import Spec, plan_steps
+from ci_common.spec import Spec
 from ci_selftest.jobs.output import Count, LongLine, Pause, Say, shell_of
 from ci_selftest.jobs.plans import ENDS_ITSELF, Kind, Way, job_plan
+from ci_selftest.jobs.surroundings import ServiceWay, Setup, SetupWay, is_prepared
 from ci_selftest.schedule import Fault, fault_schedule
+from ci_server.detection.projects import plan_steps
 
 
 @pytest.mark.parametrize(
@@ -28,20 +31,23 @@ def test_a_job_writes_what_its_plan_says(number: int, tmp_path: Path) -> None:
     )
     witness = tmp_path / "witness"
     project = tmp_path / "project"
-    plan.write_project(project, plan.spec("an-image", project="p", witness=str(witness), canary=""))
+    spec = plan.spec("an-image", project="p", witness=str(witness), canary="")
+    plan.write_project(project, spec)
+    setup = [] if plan.setup is None else [f"set -e\n{plan.setup.shell()}"]
     written = b""
     codes = []
-    for text in plan.step_texts():
+    for text in [*setup, *plan.step_texts()][: len(plan.exit_codes)]:
         text = "\n".join(line for line in text.splitlines() if not line.startswith(("sleep", "kill")))
-        environment = {**os.environ, "SELFTEST_WITNESS": str(witness)}
+        environment = {**os.environ, "SELFTEST_WITNESS": str(witness), "CI_ENV": str(tmp_path)}
         ran = subprocess.run(["/bin/sh", "-c", text], capture_output=True, cwd=project, env=environment)
         written += ran.stdout
         codes.append(ran.returncode)
         assert ran.stderr == b""
-    assert written == plan.output
-    assert codes == [0] * (len(plan.steps) - 1) + [plan.exit_code]
-    assert witness.read_text() == f"{plan.token}\n"
-    assert written.count(plan.token.encode()) == 1
+    assert [written] == plan.outputs(written)
+    assert codes == plan.exit_codes
+    begins = plan.setup is None or plan.setup.goes_on
+    assert (witness.read_text() if witness.exists() else "") == (f"{plan.token}\n" if begins else "")
+    assert written.count(plan.token.encode()) == begins
 
 
 def test_a_plan_is_a_valid_spec_of_as_many_steps() -> None:
@@ -49,6 +55,8 @@ def test_a_plan_is_a_valid_spec_of_as_many_steps() -> None:
         plan = job_plan(9, number)
         spec = Spec.model_validate(plan.spec("an-image", project="p", witness="", canary="/canary"))
         assert len(plan_steps(spec) or ()) == len(plan.steps)
+        assert (spec.setup is None) == (plan.setup is None)
+        assert (not spec.services) == (plan.service is None)
 
 
 def test_a_seed_gives_the_same_jobs_and_another_seed_others() -> None:
@@ -63,14 +71,47 @@ def test_a_hundred_jobs_are_of_every_kind_and_way() -> None:
     assert len({plan.token for plan in plans}) == 100
 
 
+def test_jobs_with_the_same_setup_share_an_environment() -> None:
+    plans = [job_plan(3, number) for number in range(1, 400)]
+    specs = [p.spec("an-image", project="p", witness="", canary="") for p in plans if p.setup is not None]
+    shared = [json.dumps([spec["setup"], spec["env"]]) for spec in specs]
+    assert {plan.setup.way for plan in plans if plan.setup is not None} == set(SetupWay)
+    assert {plan.service.way for plan in plans if plan.service is not None} == set(ServiceWay)
+    assert len(shared) > 3 * len(set(shared))
+
+
+def test_only_jobs_that_end_by_themselves_have_a_setup_that_fails() -> None:
+    setups = [(plan.kind, plan.setup.way) for plan in (job_plan(4, n) for n in range(1, 600)) if plan.setup is not None]
+    assert {kind for kind, way in setups if way is SetupWay.FAILING} <= ENDS_ITSELF
+    assert {kind for kind, way in setups if way is SetupWay.ENDLESS} <= {Kind.CANCELLED, Kind.STUBBORN}
+
+
+def test_a_runtime_without_services_has_jobs_without_them() -> None:
+    plans = [job_plan(3, number, has_services=False) for number in range(1, 200)]
+    assert not any(plan.service for plan in plans)
+    assert {Kind.UNSERVED, Kind.DESERTED} & {plan.kind for plan in plans} == set()
+
+
+@pytest.mark.parametrize("way", SetupWay)
+def test_what_a_log_may_begin_with(way: SetupWay) -> None:
+    setup = Setup(way, 3)
+    hit = b"ci: starts from the prepared environment 0123456789ab, made just now\n"
+    assert list(setup.outputs(b"anything")) == [setup.output]
+    assert list(setup.outputs(hit + b"rest")) == [setup.output, hit]
+    assert is_prepared(hit)
+    assert not is_prepared(setup.output)
+    why = b"ci: no environment is kept of this setup: it ended with exit code 137: setup 3 begins\n"
+    assert why + setup.output in list(setup.outputs(why + setup.output + b"rest"))
+
+
 def test_a_seed_gives_the_same_faults_and_another_seed_others() -> None:
-    schedule = list(islice(fault_schedule(4), 100))
-    assert schedule == list(islice(fault_schedule(4), 100))
-    assert schedule != list(islice(fault_schedule(5), 100))
+    schedule = list(islice(fault_schedule(4, tuple(Fault)), 100))
+    assert schedule == list(islice(fault_schedule(4, tuple(Fault)), 100))
+    assert schedule != list(islice(fault_schedule(5, tuple(Fault)), 100))
 
 
 def test_every_round_has_every_fault() -> None:
-    schedule = fault_schedule(4)
+    schedule = fault_schedule(4, tuple(Fault))
     for _ in range(5):
         assert {planned.fault for planned in islice(schedule, len(Fault))} == set(Fault)
 

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from ci_common.identity import Identity, Scope
 from ci_common.settings import Settings
-from ci_server.api import create_api
+from ci_server.app import create_api
 from ci_server.endpoints import Answer, AnyEndpoint, Call, Endpoint, PathRoute, RateClass, model_body, routes_of
 from ci_server.http.application import Application, HostCheck
 from ci_server.http.exchange import Shutdown
@@ -64,7 +64,8 @@ def test_every_endpoint_says_who_may_call_it_and_how_it_answers() -> None:
     names = [one.name for one in ENDPOINTS]
     assert len(set(names)) == len(names)
     open_to_everyone = {one.path for one in ENDPOINTS if one.scope is None}
-    assert open_to_everyone == {"/", "/health", "/ready", "/openapi.json", "/docs", "/schema/spec.json"}
+    schemas = {"/schema/spec.json", "/schema/events.json"}
+    assert open_to_everyone == {"/", "/health", "/ready", "/openapi.json", "/docs", *schemas}
     for one in ENDPOINTS:
         assert one.summary
         assert one.answers

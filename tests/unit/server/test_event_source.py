@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from ci_common.jobs import Conclusion, Job, State, StepResult, StepStatus
+from ci_common.attempts.parts import StepResult, StepStatus
+from ci_common.jobs import Conclusion, Job, State
 from ci_common.run_directory.layout import RunDirectory
 from ci_server.streaming.event_source import EventSource, Next, Position
 from tests.helpers.jobs import NOON

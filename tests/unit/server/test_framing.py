@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ci_common.jobs import StepResult, StepStatus
+from ci_common.attempts.parts import StepResult, StepStatus
 from ci_server.streaming.framing import LogFramer, frame, step_events
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
@@ -117,3 +117,12 @@ def test_steps_are_told_once_where_the_run_directory_goes_before_the_row_is_read
         framer.take_steps(seen)
         told += [*framer.frames(b"", NOW, final=False), *framer.remaining_steps()]
     assert len(told) == 2
+
+
+def test_a_step_that_was_left_out_has_one_event_with_its_reason() -> None:
+    skipped = StepResult("b", StepStatus.SKIPPED, NOW, 4, end_time=NOW, reason="a step before it failed")
+    events = parsed([event.framed() for event in step_events((step("a", 0, 3), skipped, step("c", 4)))])
+    assert [f"{event['name']}:{event['status']}" for event in events] == [
+        "a:running", "a:failed", "b:skipped", "c:running", "c:succeeded",
+    ]  # fmt: skip
+    assert [event.get("reason") for event in events] == [None, None, "a step before it failed", None, None]

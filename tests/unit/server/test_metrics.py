@@ -2,7 +2,7 @@
 
 import pytest
 
-from ci_server.metrics.answer import OPEN_METRICS, PROMETHEUS, chosen_type
+from ci_server.metrics import OPEN_METRICS, PROMETHEUS, chosen_type
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,8 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
     seen: list[tuple[int, int]] = []
     read = AttemptFiles.read
 
-    def noted(files: AttemptFiles, position: int, size: int) -> bytes:
-        data = read(files, position, size)
+    def noted(files: AttemptFiles, position: int, size: int, *, is_live: bool = False) -> bytes:
+        data = read(files, position, size, is_live=is_live)
         if data:
             seen.append((position, len(data)))
         return data
@@ -86,10 +86,10 @@ async def test_a_reader_without_room_holds_nothing_loses_nothing_and_holds_up_no
 async def test_readers_that_wait_cost_no_task_and_no_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     reads, read = [], AttemptFiles.read
 
-    def noted(files: AttemptFiles, offset: int, size: int) -> bytes:
+    def noted(files: AttemptFiles, offset: int, size: int, *, is_live: bool = False) -> bytes:
         if size > 0:
             reads.append(offset)
-        return read(files, offset, size)
+        return read(files, offset, size, is_live=is_live)
 
     monkeypatch.setattr(AttemptFiles, "read", noted)
     first, _ = world.join()

@@ -11,8 +11,8 @@ from ci_common.errors import InvalidUpload
 from ci_common.jobs import Job, NewJob, new_job_id
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
-from ci_persistence.repository import JobRepository
-from ci_persistence.sqlite.rows import first_version
+from ci_persistence.rows import first_version
+from ci_persistence.stores.jobs import JobStore
 from ci_server.uploads.staging import Staging, staged
 from tests.helpers.jobs import new_job
 from tests.helpers.service import zipped
@@ -65,7 +65,7 @@ async def test_the_upload_and_its_names_are_on_the_disk_before_the_row(data: Dat
     job, rows = new_job(), Rows(synced)
     async with staged(data, job.id) as staging:
         await unpacked(staging, zipped({"a": "b"}))
-        await staging.commit(cast(JobRepository, rows), job, max_queued=1)
+        await staging.commit(cast(JobStore, rows), job, max_queued=1)
     assert set(rows.before) == {data.incoming / job.id / "upload.zip", data.job(job.id), data.jobs}
     assert rows.before[0].name == "upload.zip"
     assert (data.run(job.id, 1).workspace / "a").read_text() == "b"

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from ci_common.archives.unpack import UnpackingStopped
 from ci_common.errors import InvalidUpload, TooLarge
 from tests.helpers.untrusted import Case, link, member
 
@@ -170,13 +169,6 @@ def test_refuses_methods_that_inflate_without_bound(case: Case, method: int) -> 
     with zipfile.ZipFile(case.archive, "w", method) as archive:
         archive.writestr("a", bytes(10_000_000))
     with pytest.raises(InvalidUpload, match="another method"):
-        case.unpack()
-
-
-def test_stops_when_asked(case: Case) -> None:
-    case.write(("a", "1"))
-    case.stopped.set()
-    with pytest.raises(UnpackingStopped):
         case.unpack()
 
 

@@ -3,11 +3,12 @@
 import pytest
 from starlette.types import Scope
 
-from ci_common.errors import InvalidHttp, MisdirectedRequest
+from ci_common.errors import SettingsError
 from ci_common.parsing.hosts import host_of, parse_host_names
-from ci_common.settings import Settings, SettingsError
+from ci_common.settings import Settings
 from ci_server.http import application
 from ci_server.http.application import HostCheck
+from ci_server.http.refusals import InvalidHttp, MisdirectedRequest
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,12 @@
 """From pydantic's findings to InvalidRequest."""
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from ci_common.errors import FieldError, InvalidRequest
-from ci_common.parsing.models import Place, StrictModel, validated
+from ci_common.parsing.models import StrictModel, validated
 from ci_common.spec import Spec
 
 
@@ -16,7 +15,7 @@ from ci_common.spec import Spec
     [
         ({"limits": {"memory": "much"}}, "limits.memory", "'much' is not a size; write bytes"),
         ({"steps": [{"run": "x"}, {"run": 1}]}, "steps.1.run", "it is not text"),
-        ({"imagee": "x"}, "imagee", "unknown field; known are image, command, steps"),
+        ({"colour": "x"}, "colour", "unknown field; known are image, command, steps"),
         ({"limits": {"disk": 1}}, "limits.disk", "unknown field"),
         ({"command": "a", "steps": [{"run": "b"}]}, "", "either `command` or `steps`"),
         ([], "", "it is not an object with names and values"),
@@ -87,12 +86,28 @@ def test_errors_are_short_however_large_the_input(data: Any, path: str) -> None:
     assert str(caught.value).isprintable()
 
 
-def test_names_where_a_field_stands() -> None:
-    def locate(places: Sequence[Place]) -> list[str]:
-        return [f"place {place}" for place in places]
-
-    with pytest.raises(InvalidRequest, match=r"\(place \('limits', 'memory'\)\)"):
-        validated(Spec, {"limits": {"memory": "much"}}, source="spec", locate=locate)
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"step": []}, r"step: unknown field; did you mean steps\?$"),
+        (
+            {"steps": [{"run": "x", "iff": "always"}]},
+            r"steps.0.iff: unknown field; did you mean if\?$",
+        ),
+        ({"limits": {"Memory": 1}}, r"limits.Memory: unknown field; did you mean memory\?"),
+        ({"services": {"limits": {"image": "x", "comand": "y"}}}, r"services.limits.comand: .*did you mean command\?"),
+        ({"setup": {"run": "x", "input": []}}, r"setup.input: unknown field; did you mean inputs\?"),
+        ({"cache": [{"path": "a", "key": "b", "whn": 1}]}, r"cache.0.whn: unknown field; did you mean when\?"),
+        (
+            {"steps": [{"run": "x", "if": "sucess"}]},
+            r"steps.0.if: 'sucess' is not one of 'success', 'failure' or 'always'",
+        ),
+    ],
+    ids=str,
+)
+def test_a_misspelt_name_is_met_with_the_right_one(data: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        validated(Spec, data, source="spec")
 
 
 def test_a_model_without_fields_names_none() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ci_common.jobs import StepResult, StepStatus
+from ci_common.attempts.parts import StepResult, StepStatus
 from ci_common.run_directory import output
 from ci_common.run_directory.layout import RunDirectory
 from ci_common.run_directory.output import read_steps

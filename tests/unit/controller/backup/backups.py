@@ -14,9 +14,10 @@ from ci_common.run_directory.output import LogTimes
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
 from ci_controller.backup.restore import Restored, restore_backup
-from ci_controller.ownership import claim_database
-from ci_persistence.repository import Lease
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_controller.main import claim_database
+from ci_persistence.open import storage_at
+from ci_persistence.storage import Storage
+from ci_persistence.stores.leases import Lease
 from tests.helpers.jobs import NOON, PLENTY, new_job
 
 PLAN = {"image": "i", "steps": [{"name": "s", "shell": "true"}], "timeout": 60.0}
@@ -32,13 +33,13 @@ class Place:
 
     settings: Settings
     data: DataDirectory
-    repository: SQLiteJobRepository
+    storage: Storage
     lease: Lease
 
     async def job(self, state: State, log: bytes | None = b"", *, upload: bytes | None = None, **more: Any) -> Job:
         """Store a job in `state`, with these files."""
         described = {} if upload is None else {"upload": {"sha256": hashlib.sha256(upload).hexdigest()}}
-        job = await self.repository.add(
+        job = await self.storage.jobs.add(
             new_job(type="container", plan=PLAN, payload=described, has_upload=upload is not None, max_attempts=2),
             max_queued=PLENTY,
         )
@@ -52,7 +53,7 @@ class Place:
             ended = Attempt(
                 number=1, conclusion=Conclusion.FAILED, end_time=NOON, log_bytes=len(earlier), log_sha256=sha(earlier)
             )
-            job = await self.repository.update(
+            job = await self.storage.jobs.update(
                 job, self.lease, state=State.QUEUED, attempt=2, earlier_attempts=(ended,), start_time=None, runtime=None
             )
             job = await self._start(job, state)
@@ -73,46 +74,53 @@ class Place:
     async def _start(self, job: Job, state: State) -> Job:
         if state is State.QUEUED:
             return job
-        job = await self.repository.update(job, self.lease, state=State.STARTING, runtime="docker")
+        job = await self.storage.jobs.update(job, self.lease, state=State.STARTING, runtime="docker")
         if state is State.STARTING:
             return job
-        return await self.repository.update(job, self.lease, state=State.RUNNING, start_time=NOON)
+        return await self.storage.jobs.update(job, self.lease, state=State.RUNNING, start_time=NOON)
 
     async def _complete(self, job: Job, log: bytes, **more: Any) -> Job:
         changes = {"conclusion": Conclusion.FAILED, "exit_code": 3, "log_bytes": len(log), "log_sha256": sha(log)}
         end = NOON + timedelta(seconds=1)
-        return await self.repository.update(job, self.lease, state=State.COMPLETED, end_time=end, **changes | more)
+        return await self.storage.jobs.update(job, self.lease, state=State.COMPLETED, end_time=end, **changes | more)
 
 
 def sha(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def settings_in(directory: Path, url: str | None = None) -> Settings:
+    if url is None:
+        return Settings(db_path=directory / "ci_jobs.db")
+    return Settings(database_url=url, data_dir=directory / "ci_jobs.data")
+
+
 @asynccontextmanager
-async def placed(directory: Path) -> AsyncIterator[Place]:
-    settings = Settings(db_path=directory / "ci_jobs.db")
+async def placed(directory: Path, url: str | None = None) -> AsyncIterator[Place]:
+    """An installation in a file, or in the database of `url`."""
+    settings = settings_in(directory, url)
     data = DataDirectory(settings.data_path)
     data.create()
-    repository = SQLiteJobRepository(settings.db_path)
-    await repository.open()
+    storage = storage_at(settings.database)
+    await storage.open()
     try:
-        lease = await repository.acquire(this_process(), 600)
+        lease = await storage.leases.acquire(this_process(), 600)
         assert lease is not None
-        await claim_database(repository, lease, data, settings.db_path)
-        yield Place(settings, data, repository, lease)
+        await claim_database(storage.installations, lease, data, settings.database)
+        yield Place(settings, data, storage, lease)
     finally:
-        await repository.close()
+        await storage.close()
 
 
 @asynccontextmanager
 async def restored(
-    tmp_path: Path, source: Path, *, keep_queue: bool = False
-) -> AsyncIterator[tuple[Restored, Settings, SQLiteJobRepository]]:
-    settings = Settings(db_path=tmp_path / "there" / "ci_jobs.db")
+    tmp_path: Path, source: Path, *, keep_queue: bool = False, url: str | None = None
+) -> AsyncIterator[tuple[Restored, Settings, Storage]]:
+    settings = settings_in(tmp_path / "there", url)
     done = await restore_backup(settings, source, quiet, keep_queue=keep_queue)
-    repository = SQLiteJobRepository(settings.db_path)
-    await repository.open()
+    storage = storage_at(settings.database)
+    await storage.open()
     try:
-        yield done, settings, repository
+        yield done, settings, storage
     finally:
-        await repository.close()
+        await storage.close()

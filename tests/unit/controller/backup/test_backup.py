@@ -35,11 +35,11 @@ async def test_completed_jobs_come_back_as_they_were(place: Place, target: Path,
     ]
     manifest = await take_backup(place.settings, target, quiet)
     assert (manifest.jobs, manifest.unfinished, manifest.damaged, manifest.files) == (3, 0, (), 7)
-    async with restored(tmp_path, target) as (done, settings, repository):
+    async with restored(tmp_path, target) as (done, settings, storage):
         data = DataDirectory(settings.data_path)
         assert (done.jobs, done.abandoned.ended) == (3, 0)
         for job in jobs:
-            assert everything(await repository.get(job.id)) == everything(job)
+            assert everything(await storage.jobs.get(job.id)) == everything(job)
         assert data.upload(jobs[0].id).read_bytes() == upload
         assert data.run(jobs[0].id, 1).log.read_bytes() == b"one\xff\n"
         assert LogTimes(data.run(jobs[0].id, 1).times).time_of(0) == NOON
@@ -50,13 +50,25 @@ async def test_completed_jobs_come_back_as_they_were(place: Place, target: Path,
         assert sorted(p.name for p in settings.db_path.parent.glob("*restoring*")) == []
 
 
+async def test_the_logs_of_services_come_back(place: Place, target: Path, tmp_path: Path) -> None:
+    job = await place.job(State.COMPLETED, b"second", earlier=b"first")
+    for attempt in (1, 2):
+        run = DataDirectory(place.settings.data_path).run(job.id, attempt)
+        run.services.mkdir()
+        run.service_log("db").write_bytes(b"ready %d" % attempt)
+    await take_backup(place.settings, target, quiet)
+    async with restored(tmp_path, target) as (_, settings, _storage):
+        runs = [DataDirectory(settings.data_path).run(job.id, attempt) for attempt in (1, 2)]
+        assert [run.service_log("db").read_bytes() for run in runs] == [b"ready 1", b"ready 2"]
+
+
 async def test_an_installation_that_is_restored_is_another_one(place: Place, target: Path, tmp_path: Path) -> None:
     await take_backup(place.settings, target, quiet)
-    async with restored(tmp_path, target) as (done, settings, repository):
-        installation = await repository.installation()
-        assert installation.id == done.installation_id != (await place.repository.installation()).id
+    async with restored(tmp_path, target) as (done, settings, storage):
+        installation = await storage.installations.get()
+        assert installation.id == done.installation_id != (await place.storage.installations.get()).id
         assert installation.data_path == str(settings.data_path)
-        assert await repository.acquire(this_process(), 10) is not None, "no controller leads"
+        assert await storage.leases.acquire(this_process(), 10) is not None, "no controller leads"
 
 
 async def test_what_had_not_completed_is_ended_and_says_why(place: Place, target: Path, tmp_path: Path) -> None:
@@ -64,11 +76,11 @@ async def test_what_had_not_completed_is_ended_and_says_why(place: Place, target
     jobs = [await place.job(state, b"so far" if state is State.RUNNING else b"") for state in states]
     manifest = await take_backup(place.settings, target, quiet)
     assert manifest.unfinished == 3
-    async with restored(tmp_path, target) as (done, _, repository):
+    async with restored(tmp_path, target) as (done, _, storage):
         assert (done.abandoned.ended, done.abandoned.queued) == (3, 0)
-        assert await repository.queued() == await repository.active() == []
+        assert await storage.queue.queued() == await storage.queue.active() == []
         for job, log in zip(jobs, (b"", b"", b"so far"), strict=True):
-            ended = await repository.get(job.id)
+            ended = await storage.jobs.get(job.id)
             assert (ended.conclusion, ended.log_bytes, ended.log_sha256) == (Conclusion.ERRORED, len(log), sha(log))
             assert ended.reason is not None
             assert ended.reason.code is ReasonCode.RESTORED
@@ -79,9 +91,9 @@ async def test_the_queue_is_kept_where_that_is_asked_for(place: Place, target: P
     job = await place.job(State.QUEUED, upload=zipped({"src/a.txt": "hello"}))
     await place.job(State.RUNNING)
     await take_backup(place.settings, target, quiet)
-    async with restored(tmp_path, target, keep_queue=True) as (done, settings, repository):
+    async with restored(tmp_path, target, keep_queue=True) as (done, settings, storage):
         assert (done.abandoned.ended, done.abandoned.queued) == (1, 1)
-        assert [queued.id for queued in await repository.queued()] == [job.id]
+        assert [queued.id for queued in await storage.queue.queued()] == [job.id]
         workspace = DataDirectory(settings.data_path).run(job.id, 1).workspace
         assert (workspace / "src" / "a.txt").read_text() == "hello"
 
@@ -129,7 +141,7 @@ SPOILT: list[tuple[str, Callable[[Backup], object]]] = [
     ("no backup", lambda backup: backup.manifest.unlink()),
     ("cannot be read", lambda backup: backup.manifest.write_text("{")),
     ("with that version", newer),
-    ("its SHA-256 differs", lambda backup: cut(backup.database)),
+    ("its SHA-256 differs", lambda backup: cut(backup.database("sqlite"))),
     ("log of attempt 1", lambda backup: [cut(path) for path in backup.path.glob("data/jobs/*/1/log")]),
     ("upload is not the one", lambda backup: [cut(path) for path in backup.path.glob("data/jobs/*/upload.zip")]),
 ]

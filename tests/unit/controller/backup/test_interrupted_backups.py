@@ -44,7 +44,7 @@ async def test_commits_go_on_while_the_database_is_copied(place: Place, target: 
     assert manifest.jobs == 40
     total = int(steps[0].split()[3])
     assert len(steps) <= total + 1
-    with closing(sqlite3.connect(Backup(target).database)) as copy:
+    with closing(sqlite3.connect(Backup(target).database("sqlite"))) as copy:
         assert copy.execute("SELECT DISTINCT error FROM jobs").fetchall() == [(None,)]
 
 
@@ -62,8 +62,8 @@ async def test_a_log_that_grows_is_copied_as_far_as_it_had_come(
 
     monkeypatch.setattr(files, "_copy_some", growing)
     await take_backup(place.settings, target, quiet)
-    async with restored(tmp_path, target) as (_, _, repository):
-        assert (await repository.get(job.id)).log_bytes == 1000
+    async with restored(tmp_path, target) as (_, _, storage):
+        assert (await storage.jobs.get(job.id)).log_bytes == 1000
 
 
 @pytest.mark.parametrize("still_there", [False, True])
@@ -84,8 +84,8 @@ async def test_a_job_deleted_in_between_is_left_out_and_a_damaged_one_is_named(
     monkeypatch.setattr(take, "copy_job", copy_job)
     manifest = await take_backup(place.settings, target, quiet)
     assert manifest.damaged == ((gone.id,) if still_there else ())
-    async with restored(tmp_path, target) as (done, _, repository):
-        assert set(await repository.get_many([kept.id, gone.id])) == {kept.id} | ({gone.id} if still_there else set())
+    async with restored(tmp_path, target) as (done, _, storage):
+        assert set(await storage.jobs.get_many([kept.id, gone.id])) == {kept.id} | ({gone.id} if still_there else set())
         assert done.jobs == manifest.jobs == 1 + still_there
 
 

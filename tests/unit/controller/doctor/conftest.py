@@ -7,7 +7,7 @@ import pytest
 
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.storage import Storage
 from tests.unit.controller.doctor.examined import opened
 
 
@@ -24,6 +24,6 @@ def data(settings: Settings) -> DataDirectory:
 
 
 @pytest.fixture
-async def repository(settings: Settings, data: DataDirectory) -> AsyncIterator[SQLiteJobRepository]:
-    async with opened(settings) as repository:
-        yield repository
+async def storage(settings: Settings, data: DataDirectory) -> AsyncIterator[Storage]:
+    async with opened(settings) as storage:
+        yield storage

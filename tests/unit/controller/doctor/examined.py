@@ -6,17 +6,18 @@ from contextlib import asynccontextmanager
 from ci_common.findings import Finding
 from ci_common.settings import Settings
 from ci_controller.doctor import examine
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.open import sqlite_storage
+from ci_persistence.storage import Storage
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[SQLiteJobRepository]:
-    repository = SQLiteJobRepository(settings.db_path)
-    await repository.open()
+async def opened(settings: Settings) -> AsyncIterator[Storage]:
+    storage = sqlite_storage(settings.db_path)
+    await storage.open()
     try:
-        yield repository
+        yield storage
     finally:
-        await repository.close()
+        await storage.close()
 
 
 async def found(settings: Settings, name: str) -> Finding:

@@ -11,7 +11,7 @@ from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.processes import ProcessIdentity, this_process
 from ci_controller.doctor import engine, examine, machine
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.storage import Storage
 from tests.helpers.jobs import PLENTY, new_job
 from tests.unit.controller.doctor.examined import found, opened
 
@@ -33,17 +33,17 @@ async def test_nothing_is_made_where_nothing_is(settings: Settings, tmp_path: Pa
 
 
 async def test_looking_changes_nothing(settings: Settings, data: DataDirectory, tmp_path: Path) -> None:
-    async with opened(settings) as repository:
-        await repository.add(new_job(), max_queued=PLENTY)
+    async with opened(settings) as storage:
+        await storage.jobs.add(new_job(), max_queued=PLENTY)
     before = snapshot(tmp_path)
     await examine.examine(settings)
     assert snapshot(tmp_path) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ci_jobs.data", "ci_jobs.db", "ci_jobs.db-ballast"]
 
 
-async def test_all_is_well_beside_a_database_in_use(settings: Settings, repository: SQLiteJobRepository) -> None:
-    await repository.add(new_job(), max_queued=PLENTY)
-    lease = await repository.acquire(this_process(), 60)
+async def test_all_is_well_beside_a_database_in_use(settings: Settings, storage: Storage) -> None:
+    await storage.jobs.add(new_job(), max_queued=PLENTY)
+    lease = await storage.leases.acquire(this_process(), 60)
     assert lease is not None
     findings = await examine.examine(settings)
     assert [finding for finding in findings if finding.ok is not True] == [

@@ -13,10 +13,11 @@ from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_controller.doctor import examine
 from ci_persistence.sqlite import inspection
-from ci_persistence.sqlite.inspection import DatabaseTrouble, Trouble, inspect_database
-from ci_persistence.sqlite.queries import CONFIGURE_WRITER
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.sqlite.inspection import inspect_database
 from ci_persistence.sqlite.schema import migrations
+from ci_persistence.sqlite.statements import CONFIGURE_WRITER
+from ci_persistence.storage import Storage
+from ci_persistence.stores.inspection import DatabaseTrouble, Trouble
 from tests.helpers.jobs import PLENTY, new_job
 from tests.unit.controller.doctor.examined import found, opened
 
@@ -72,9 +73,9 @@ def of_others(path: Path) -> None:
 async def test_a_database_that_cannot_be_used(
     settings: Settings, data: DataDirectory, fault: Any, told: str, remedy: str
 ) -> None:
-    async with opened(settings) as repository:
+    async with opened(settings) as storage:
         for number in range(20):
-            await repository.add(new_job(priority=number % 3), max_queued=PLENTY)
+            await storage.jobs.add(new_job(priority=number % 3), max_queued=PLENTY)
     fault(settings.db_path)
     finding = await found(settings, "database")
     assert finding.ok is False
@@ -99,7 +100,7 @@ async def test_a_database_that_is_locked(settings: Settings, data: DataDirectory
     assert finding.remedy.endswith(f"fuser -v {settings.db_path}")
 
 
-async def test_a_writer_that_does_not_let_go(settings: Settings, repository: SQLiteJobRepository) -> None:
+async def test_a_writer_that_does_not_let_go(settings: Settings, storage: Storage) -> None:
     with holding(settings.db_path, "BEGIN IMMEDIATE"):
         finding = await found(settings, "database writes")
         assert (await found(settings, "database")).ok, "it can be read all the same"
@@ -119,12 +120,13 @@ async def test_an_older_database_says_so(
     assert (finding.ok, "brings it to schema version" in finding.message) == (True, True)
 
 
-async def test_a_check_takes_only_so_long(settings: Settings, repository: SQLiteJobRepository) -> None:
+async def test_a_check_takes_only_so_long(settings: Settings, storage: Storage) -> None:
     for _ in range(300):
-        await repository.add(new_job(payload={"a": "b" * 2000}), max_queued=PLENTY)
-    assert inspect_database(settings.db_path, seconds=20).was_checked
+        await storage.jobs.add(new_job(payload={"a": "b" * 2000}), max_queued=PLENTY)
+    assert inspect_database(settings.db_path, seconds=20).findings[0].ok is True
     seen = inspect_database(settings.db_path, seconds=-1)
-    assert not seen.was_checked
+    assert seen.findings[0].ok is None
+    assert "too large to be checked" in seen.findings[0].message
     assert len(seen.unfinished) == 300
 
 

@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 
+from ci_common.artifacts.directory import DirectoryStore
 from ci_common.jobs import Conclusion, Job, State
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.system.trees import delete_tree
 from ci_common.times import uptime
 from ci_controller.execution.protocol import Scope
-from ci_controller.gc.deleted_jobs import DeletedJobs
+from ci_controller.gc.collectors import DeletedJobs
 from ci_controller.gc.runner import GarbageCollector
 from ci_controller.runtime.protocol import WorkloadKey
-from ci_persistence.repository import Lease
-from ci_persistence.retention import Removal
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.storage import Storage
+from ci_persistence.stores.leases import Lease
+from ci_persistence.stores.retention import Removal
 from tests.helpers.installation import leading
 from tests.helpers.jobs import NOON, PLENTY, new_job
 from tests.helpers.waiting import eventually
@@ -51,21 +52,21 @@ class Counting:
 
 
 class Bench:
-    def __init__(self, path: Path, repository: SQLiteJobRepository, lease: Lease) -> None:
+    def __init__(self, path: Path, storage: Storage, lease: Lease) -> None:
         self.data = DataDirectory(path)
         self.data.create()
-        self.repository = repository
+        self.storage = storage
         self.lease = lease
         self.runtime: Any = Counting()
         self.supervised: set[str] = set()
         self.asked_about: set[str] = set()
 
     async def completed(self) -> Job:
-        job = await self.repository.add(new_job(), max_queued=PLENTY)
-        job = await self.repository.update(job, self.lease, state=State.STARTING, runtime="process")
+        job = await self.storage.jobs.add(new_job(), max_queued=PLENTY)
+        job = await self.storage.jobs.update(job, self.lease, state=State.STARTING, runtime="process")
         ended = {"conclusion": Conclusion.SUCCEEDED, "end_time": NOON}
         self.data.run(job.id, 1).path.mkdir(parents=True)
-        return await self.repository.update(job, self.lease, state=State.COMPLETED, **ended)
+        return await self.storage.jobs.update(job, self.lease, state=State.COMPLETED, **ended)
 
     @asynccontextmanager
     async def collecting(self) -> AsyncIterator[tuple[GarbageCollector, DeletedJobs]]:
@@ -75,7 +76,9 @@ class Bench:
 
         collector = DeletedJobs(
             data=self.data,
-            retention=self.repository,
+            contents=DirectoryStore(self.data.artifacts),
+            reports=self.storage.reports,
+            retention=self.storage.retention,
             lease=self.lease,
             runtimes={"process": self.runtime},
             executions={"process": self.runtime},
@@ -88,19 +91,19 @@ class Bench:
         await asyncio.gather(task, return_exceptions=True)
 
     async def nothing_pending(self) -> bool:
-        return await self.repository.count_removals() == 0
+        return await self.storage.retention.count_removals() == 0
 
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with leading(tmp_path) as (repository, lease):
-        yield Bench(tmp_path / "data", repository, lease)
+    async with leading(tmp_path) as (storage, lease):
+        yield Bench(tmp_path / "data", storage, lease)
 
 
 async def test_the_engine_is_asked_once_for_many(bench: Bench) -> None:
     jobs = await asyncio.gather(*(bench.completed() for _ in range(250)))
     bench.runtime.workloads = {WorkloadKey(jobs[7].id, 1), WorkloadKey(jobs[7].id, 2), WorkloadKey("another", 1)}
-    await bench.repository.delete(job.id for job in jobs)
+    await bench.storage.retention.delete(job.id for job in jobs)
     async with bench.collecting():
         await eventually(bench.nothing_pending)
     assert bench.runtime.asked == {"list": 3, "clean_up": 2, "delete_tree": 250}
@@ -111,13 +114,13 @@ async def test_the_engine_is_asked_once_for_many(bench: Bench) -> None:
 async def test_no_runtime_is_asked_where_nothing_was_deleted(bench: Bench) -> None:
     await bench.completed()
     looks = []
-    removals = bench.repository.removals
+    removals = bench.storage.retention.removals
 
     async def counted(**given: Any) -> list[Removal]:
         looks.append(given)
         return await removals(**given)
 
-    bench.repository.removals = counted  # type: ignore[method-assign]
+    bench.storage.retention.removals = counted  # type: ignore[method-assign]
     async with bench.collecting() as (runner, collector):
         for number in range(1, 4):
             await eventually(lambda number=number: len(looks) == number)
@@ -128,7 +131,7 @@ async def test_no_runtime_is_asked_where_nothing_was_deleted(bench: Bench) -> No
 async def test_a_supervisor_finishes_first(bench: Bench) -> None:
     job, other = await bench.completed(), await bench.completed()
     bench.supervised = {job.id}
-    await bench.repository.delete([job.id, other.id])
+    await bench.storage.retention.delete([job.id, other.id])
     async with bench.collecting() as (runner, collector):
         await eventually(lambda: bench.runtime.asked["delete_tree"] == 1)
         assert bench.data.job(job.id).exists()

@@ -15,12 +15,12 @@ async def test_what_attempts_that_have_ended_left_is_cleared(tmp_path: Path) -> 
     data = DataDirectory(tmp_path / "data")
     data.create()
     supervised: list[Job] = []
-    async with leading(tmp_path) as (repository, lease):
+    async with leading(tmp_path) as (storage, lease):
 
         async def stored(state: State, *, attempts: int = 1) -> Job:
-            job = await repository.add(new_job(max_attempts=9), max_queued=9)
+            job = await storage.jobs.add(new_job(max_attempts=9), max_queued=9)
             for number in range(1, attempts):
-                job = await bring(repository, lease, job, State.RUNNING)
+                job = await bring(storage, lease, job, State.RUNNING)
                 ended = Attempt(number=number, conclusion=Conclusion.FAILED, end_time=NOON)
                 requeued: dict[str, Any] = {
                     "state": State.QUEUED,
@@ -28,8 +28,8 @@ async def test_what_attempts_that_have_ended_left_is_cleared(tmp_path: Path) -> 
                     "runtime": None,
                     "attempt": number + 1,
                 }
-                job = await repository.update(job, lease, **requeued, earlier_attempts=(*job.earlier_attempts, ended))
-            return await bring(repository, lease, job, state)
+                job = await storage.jobs.update(job, lease, **requeued, earlier_attempts=(*job.earlier_attempts, ended))
+            return await bring(storage, lease, job, state)
 
         again = await stored(State.QUEUED, attempts=3)
         running = await stored(State.RUNNING)
@@ -45,7 +45,7 @@ async def test_what_attempts_that_have_ended_left_is_cleared(tmp_path: Path) -> 
         data.job(replaced.id).mkdir(parents=True)
         data.run(replaced.id, 1).path.symlink_to(tmp_path)
 
-        await one_round(UncleanAttempts(data, repository, supervised.append))
+        await one_round(UncleanAttempts(data, storage.jobs, supervised.append))
     left = {(again.id, 1), (again.id, 2), (ended.id, 2), (renamed.id, 1), (replaced.id, 1)}
     assert {(job.id, job.attempt) for job in supervised} == left
     assert all(job.state is State.COMPLETED for job in supervised)

@@ -19,8 +19,9 @@ from ci_controller.gc.directories import InterruptedSubmissions, OrphanDirectori
 from ci_controller.gc.expired_jobs import Ages, ExpiredJobs, ExpiredUploads
 from ci_controller.gc.runner import Collector, GarbageCollector
 from ci_controller.runtime.process.runtime import ProcessRuntime
-from ci_persistence.repository import JobFilter, Lease
-from ci_persistence.sqlite.repository import SQLiteJobRepository
+from ci_persistence.job_lists import JobFilter
+from ci_persistence.storage import Storage
+from ci_persistence.stores.leases import Lease
 from tests.helpers.installation import leading
 from tests.helpers.jobs import NOON, PLENTY, SetUptime, new_job
 from tests.unit.controller.gc.rounds import one_round
@@ -33,7 +34,7 @@ class Bench:
     """An installation whose clock the test sets; now is noon."""
 
     path: Path
-    repository: SQLiteJobRepository
+    storage: Storage
     lease: Lease
     now: datetime = NOON
 
@@ -43,7 +44,7 @@ class Bench:
 
     def ages(self, **environment: str) -> Ages:
         settings = Settings.from_env(environment, db_path=self.path / "jobs.db", data_dir=self.data.path)
-        return Ages(settings, self.repository, lambda: self.now)
+        return Ages(settings, self.storage.retention, lambda: self.now)
 
     async def expire(self, **environment: str) -> None:
         """Delete the jobs that these settings do not keep."""
@@ -53,12 +54,12 @@ class Bench:
         """Return what does one round of removing orphan directories, an hour after the last."""
         ages = self.ages(**environment)
         runtime = ProcessRuntime(ages.settings, self.data)
-        return self._rounds(OrphanDirectories(self.data, self.repository, runtime, ages.oldest_job))
+        return self._rounds(OrphanDirectories(self.data, self.storage.jobs, runtime, ages.oldest_job))
 
     def interrupted(self, parent: Path) -> Callable[[], Awaitable[None]]:
         """Return what does one round of removing interrupted submissions."""
         runtime = ProcessRuntime(self.ages().settings, self.data)
-        return self._rounds(InterruptedSubmissions(parent, self.data, self.repository, runtime, lambda: self.now))
+        return self._rounds(InterruptedSubmissions(parent, self.data, self.storage.jobs, runtime, lambda: self.now))
 
     def _rounds(self, collector: Collector[Any]) -> Callable[[], Awaitable[None]]:
         uptime = SetUptime()
@@ -72,21 +73,21 @@ class Bench:
 
     async def ended(self, days: float, conclusion: Conclusion = S, **fields: Any) -> str:
         """Store a job that ended so many days before noon; return its id."""
-        job = await self.repository.add(new_job(**fields), max_queued=PLENTY)
+        job = await self.storage.jobs.add(new_job(**fields), max_queued=PLENTY)
         ended = {"conclusion": conclusion, "end_time": NOON - timedelta(days=days)}
-        await self.repository.update(job, self.lease, state=State.COMPLETED, **ended)
+        await self.storage.jobs.update(job, self.lease, state=State.COMPLETED, **ended)
         self.data.upload(job.id).parent.mkdir()
         self.data.upload(job.id).touch()
         return job.id
 
     async def left(self) -> set[str]:
-        return {job.id for job in await self.repository.list_jobs(JobFilter(), limit=PLENTY)}
+        return {job.id for job in await self.storage.jobs.list_jobs(JobFilter(), limit=PLENTY)}
 
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with leading(tmp_path) as (repository, lease):
-        bench = Bench(tmp_path, repository, lease)
+    async with leading(tmp_path) as (storage, lease):
+        bench = Bench(tmp_path, storage, lease)
         bench.data.create()
         yield bench
 
@@ -112,10 +113,10 @@ async def test_by_age(
     for (project, conclusion), number in expected.items():
         jobs = [await bench.ended(days, conclusion, project=project) for days in AGES]
         kept |= set(jobs[:number])
-    waiting = (await bench.repository.add(new_job(submit_time=NOON - timedelta(days=999)), max_queued=9)).id
+    waiting = (await bench.storage.jobs.add(new_job(submit_time=NOON - timedelta(days=999)), max_queued=9)).id
     await bench.expire(**environment)
     assert await bench.left() == kept | {waiting}
-    assert await bench.repository.count_removals() == len(AGES) * len(expected) - len(kept)
+    assert await bench.storage.retention.count_removals() == len(AGES) * len(expected) - len(kept)
 
 
 BY_NUMBER: list[tuple[dict[str, str], dict[str | None, int]]] = [
@@ -170,8 +171,8 @@ async def test_short_ages_work_from_the_first_day(bench: Bench) -> None:
 
 async def test_a_leader_no_more_deletes_nothing(bench: Bench) -> None:
     jobs = {await bench.ended(40), await bench.ended(3)}
-    await bench.repository.release(bench.lease)
-    await bench.repository.acquire(this_process(), 60)
+    await bench.storage.leases.release(bench.lease)
+    await bench.storage.leases.acquire(this_process(), 60)
     with pytest.raises(StaleWrite):
         await bench.expire()
     assert await bench.left() == jobs
@@ -227,7 +228,7 @@ async def test_interrupted_submissions_go_an_hour_after_the_last_write(
     bench: Bench, stray: Callable[..., Path]
 ) -> None:
     """Whatever is known of the clock. One whose row is there after all loses its mark."""
-    kept = bench.data.job((await bench.repository.add(new_job(), max_queued=9)).id)
+    kept = bench.data.job((await bench.storage.jobs.add(new_job(), max_queued=9)).id)
     days_ago(bench, stray(0, "1/log", UNCOMMITTED, name=kept.name), 1 / 12)
     old = stray(1 / 12, "1/log", UNCOMMITTED)
     arriving = [bench.data.incoming / new_job_id() for _ in range(2)]

@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from ci_common.errors import CiError, RuntimeUnavailable
+from ci_common.errors import CiError
+from ci_common.runtime_faults import RuntimeUnavailable
 from ci_common.times import uptime
 from ci_controller.gc.runner import FOUND_TWICE, Collector, GarbageCollector
 from tests.helpers.jobs import SetUptime
@@ -80,6 +81,16 @@ async def test_found_twice(time: SetUptime) -> None:
     time.seconds += 1
     await runner.collect(rubbish)
     assert rubbish.removed == ["a"]
+
+
+async def test_the_next_round_may_come_sooner_while_something_is_in_its_grace_period() -> None:
+    rubbish = Rubbish("a", grace=0.05)
+    rubbish.again_seconds = 0.1
+    task = asyncio.create_task(GarbageCollector([rubbish], uptime).run())
+    await eventually(lambda: rubbish.removed == ["a"], "it is removed in a second round")
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert rubbish.rounds == 2, "the one after that is an hour later"
 
 
 async def test_what_is_stuck_holds_up_nothing_else_and_is_left_alone_for_a_while(time: SetUptime) -> None:

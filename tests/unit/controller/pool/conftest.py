@@ -15,8 +15,8 @@ from tests.helpers.installation import leading
 
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    async with leading(tmp_path) as (repository, lease), FileWatcher() as watcher:
-        made = Place(tmp_path, JobWriter(repository, lease, utc_now), watcher)
+    async with leading(tmp_path) as (storage, lease), FileWatcher() as watcher:
+        made = Place(tmp_path, JobWriter(storage, lease, utc_now), watcher)
         running = asyncio.create_task(made.pool.run())
         yield made
         running.cancel()

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from ci_common.errors import RuntimeUnavailable, StartFault
 from ci_common.jobs import new_job_id
+from ci_common.runtime_faults import RuntimeUnavailable, StartFault
 from ci_controller.pool import pool as pool_module
 from ci_controller.pool.inventory import workload_key
 from ci_controller.runtime.protocol import WAITING, WorkloadKey
@@ -131,7 +131,7 @@ async def test_want_of_memory_empties_the_pool(place: Place) -> None:
     place.memory = 5.0
     make_busy_for_a_moment(place.pool)
     await eventually(lambda: not place.runtime.specs, "nothing waits")
-    held_back = (await place.writer.repository.pool()).held_back
+    held_back = (await place.writer.storage.pool.get()).held_back
     assert held_back is not None
     assert "memory" in held_back
 
@@ -146,7 +146,7 @@ async def test_what_a_job_takes_just_then_is_not_removed(place: Place, monkeypat
         if not taken:
             taken.append(await take(place.pool, PLAN))
 
-    monkeypatch.setattr(place.writer.repository, "publish_pool", take_first)
+    monkeypatch.setattr(place.writer.storage.pool, "publish", take_first)
     place.memory = 5.0
     make_busy_for_a_moment(place.pool)
     await eventually(lambda: taken, "it is taken while the pool is being emptied")
@@ -162,7 +162,7 @@ async def test_what_cannot_be_made_is_not_tried_for_ever(place: Place) -> None:
     await eventually(lambda: place.runtime.tried == 1, "it is tried")
 
     async def forgotten() -> bool:
-        return not (await place.writer.repository.pool()).kinds
+        return not (await place.writer.storage.pool.get()).kinds
 
     await eventually(forgotten, "nothing is wanted")
     assert list(place.data.pool.iterdir()) == [], "and no file is left of the try"

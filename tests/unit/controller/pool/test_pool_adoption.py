@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from ci_common.errors import RuntimeUnavailable
 from ci_common.jobs import new_job_id
 from ci_common.run_directory import tickets
+from ci_common.runtime_faults import RuntimeUnavailable
 from ci_controller.runtime.protocol import WAITING, WorkloadKey, WorkloadSpec
 from tests.helpers.fake_runtimes import PLAN, Place, make_busy_for_a_moment, take, used
 from tests.helpers.waiting import eventually
@@ -22,7 +22,7 @@ async def test_what_is_taken_over_just_then_is_not_removed(place: Place, monkeyp
         if not held:
             held.append(await place.adopt(following))
 
-    monkeypatch.setattr(place.writer.repository, "publish_pool", adopt_first)
+    monkeypatch.setattr(place.writer.storage.pool, "publish", adopt_first)
     running = asyncio.create_task(following.run())
     await eventually(lambda: held, "it is taken over while the pool looks")
     for _ in range(50):

@@ -4,15 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.errors import StartFault
-from ci_common.jobs import Job, StartWay, State, new_job_id
+from ci_common.attempts.parts import StartWay
+from ci_common.jobs import Job, State, new_job_id
 from ci_common.run_directory import tickets
+from ci_common.runtime_faults import StartFault
 from ci_common.settings import Settings
 from ci_common.system.disk import Ballast
 from ci_common.times import utc_now
 from ci_controller.execution.protocol import Scope
 from ci_controller.execution.workloads import WorkloadExecution
-from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.policy import WorkloadPhase
 from ci_controller.pool import Pool
 from ci_controller.runtime.protocol import WAITING, WorkloadKey
 from tests.helpers.fake_runtimes import PLAN, Place, used

@@ -11,8 +11,8 @@ from ci_common.run_directory.layout import DataDirectory, RunDirectory
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
 from ci_controller.runtime.process import python_environment
-from ci_controller.runtime.process.environment import job_environment, python_setup
 from ci_controller.runtime.process.runtime import ProcessRuntime
+from ci_controller.runtime.process.surroundings import environment_setup, job_environment
 from tests.contracts.runtime_suite.bench import MakeTrial
 from tests.helpers.scripts import plan_of
 
@@ -80,17 +80,20 @@ def test_the_controllers_own_virtual_environment_is_not_in_the_path(
 
 def test_only_a_plan_that_asks_for_it_gets_a_python_environment(tmp_path: Path) -> None:
     run, plan = RunDirectory(tmp_path / "1"), plan_of(env={"PATH": "/own"})
-    assert python_setup(run, plan, {"PATH": "/bin"}) is None
-    setup = python_setup(run, plan.model_copy(update={"python_environment": True}), {"PATH": "/bin"})
+    assert environment_setup(run.environment, plan, {"PATH": "/bin"}) is None
+    setup = environment_setup(run.environment, plan.model_copy(update={"python_environment": True}), {"PATH": "/bin"})
     assert setup is not None
-    assert setup.program[1:] == ("-I", python_environment.__file__, f"{tmp_path}/1/venv")
-    assert setup.environment == {"VIRTUAL_ENV": f"{tmp_path}/1/venv", "PATH": f"{tmp_path}/1/venv/bin:/own"}
+    assert setup.program[1:] == ("-I", python_environment.__file__, f"{tmp_path}/1/env")
+    given = dict(setup.environment)
+    assert Path(given.pop("CI_UV")).name == "uv"
+    place = f"{tmp_path}/1/env"
+    assert given == {"CI_ENV": place, "VIRTUAL_ENV": place, "PATH": f"{place}/bin:/own", "UV_LINK_MODE": "copy"}
 
 
 async def test_steps_use_the_jobs_own_python_environment(trial: MakeTrial) -> None:
     one = trial("python -c 'import sys; print(sys.prefix)'; echo $VIRTUAL_ENV; pip --version", python_environment=True)
     assert (await one.execute()).exit_code == 0
-    venv = one.run.path / "venv"
+    venv = one.run.environment
     prefix, variable, version = one.run.log.read_text().splitlines()
     assert prefix == variable == str(venv)
     assert f" from {venv}/lib/" in version
@@ -114,10 +117,10 @@ def test_a_python_without_wheels_to_unpack_installs_pip_as_venv_does(
 
 async def test_a_python_environment_that_cannot_be_made_ends_the_job(trial: MakeTrial) -> None:
     one = trial("echo never", python_environment=True)
-    (one.run.path / "venv").write_text("in the way")
+    (one.run.environment).write_text("in the way")
     assert (await one.execute()).exit_code == 1
     assert b"never" not in one.run.log.read_bytes()
-    assert b"venv" in one.run.log.read_bytes()
+    assert b"/env" in one.run.log.read_bytes()
     record = one.run.read_exit()
     assert record is not None
     assert record.code == 1

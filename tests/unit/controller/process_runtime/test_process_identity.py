@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ci_common.errors import RuntimeUnavailable
 from ci_common.run_directory.layout import DataDirectory
+from ci_common.runtime_faults import RuntimeUnavailable
 from ci_common.system.processes import ProcessIdentity, identity_of, this_process
-from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.policy import WorkloadPhase
 from ci_controller.runtime.process.runtime import ProcessRuntime
 from ci_controller.runtime.protocol import EngineStatus
 from tests.contracts.runtime_suite.bench import MakeTrial

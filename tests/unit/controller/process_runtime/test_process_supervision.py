@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.errors import RuntimeUnavailable, StartFault
 from ci_common.run_directory.layout import DataDirectory, ExitRecord
 from ci_common.run_directory.output import read_steps
+from ci_common.runtime_faults import RuntimeUnavailable, StartFault
 from ci_common.settings import Settings
-from ci_common.system.processes import this_process
+from ci_common.system.processes import start_time_of, this_process
 from ci_common.times import utc_now
-from ci_controller.policy.verdicts import WorkloadPhase
+from ci_controller.policy import WorkloadPhase
 from ci_controller.runtime.process import runtime as process_runtime
 from ci_controller.runtime.process import supervisor
 from ci_controller.runtime.process.runtime import ProcessRuntime
@@ -108,6 +108,20 @@ async def test_a_job_whose_supervisor_was_killed_can_be_stopped(
     await runtime.stop(one.key, 0.3)
     assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.EXITED)
     assert end_of(one.run) == ((6, True) if "6" in text else None)
+
+
+async def test_what_a_job_leaves_whose_supervisor_was_killed_is_removed_with_it(
+    trial: MakeTrial, runtime: ProcessRuntime, data: DataDirectory
+) -> None:
+    one = trial("(trap '' HUP INT TERM; while :; do sleep 0.05; done) & echo $! >left; : >ready; sleep 0.5")
+    await one.running()
+    killed = identity(record_of(one, data), "supervisor")
+    os.kill(killed.pid, signal.SIGKILL)
+    assert await one.end() == EngineStatus(WorkloadPhase.EXITED)
+    left = int((one.workspace / "left").read_text())
+    assert start_time_of(left) is not None
+    await runtime.remove(one.key)
+    await eventually(lambda: start_time_of(left) is None, "it is killed")
 
 
 async def test_the_end_of_a_script_that_the_job_kills_is_written_for_it(trial: MakeTrial) -> None:

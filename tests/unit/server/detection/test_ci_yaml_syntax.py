@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ci_common.parsing.values import Plain
-from ci_server.detection import ci_yaml
-from ci_server.detection.ci_yaml import YamlError, load_yaml, locate
+from ci_server.detection.reading import yaml_document
+from ci_server.detection.reading.yaml_document import YamlError, load_yaml, locate
 
 DOCUMENTS = [
     "",
@@ -33,7 +33,9 @@ BROKEN = [
     ("a:\n  <<: {b: c}", 2, "merge keys"),
     ("? [a]\n: b", 1, "a key has to be text"),
     ("a: 1\n---\nb: 2", 3, "second document"),
-    ("a:\n\t- b", 2, "cannot start any token"),
+    ("a:\n\t- b", 2, "a tab is no indentation in YAML: write spaces"),
+    ("a: @b", 1, "write text that begins with @ in quotes"),
+    ("run: echo a: b", 1, "write text with a colon and a space in quotes"),
     ("a: b\nc: \x01", 2, "not allowed in YAML"),
     ("[" * 1000, 1, "nested"),
     ("a: !!python/name:os.system", 1, "tag .*python/name"),
@@ -56,14 +58,14 @@ BROKEN = [
 
 @pytest.fixture(params=[yaml.CSafeLoader, yaml.SafeLoader], ids=["libyaml", "python"])
 def _libyaml(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ci_yaml, "_LOADER", request.param)
+    monkeypatch.setattr(yaml_document, "_LOADER", request.param)
 
 
 @pytest.mark.usefixtures("_libyaml")
 @pytest.mark.parametrize("text", DOCUMENTS)
 def test_what_can_be_read(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     document = load_yaml(text)
-    monkeypatch.setattr(ci_yaml, "_LOADER", yaml.SafeLoader)
+    monkeypatch.setattr(yaml_document, "_LOADER", yaml.SafeLoader)
     assert document == load_yaml(text) == yaml.load(text.replace("!!str ", ""), yaml.BaseLoader)
 
 
@@ -155,7 +157,13 @@ def test_whatever_is_written_is_read_or_refused(text: str) -> None:
 def test_places_are_located() -> None:
     text = "steps:\n- run: a\n- run: b\n  name: c\nenv: {A: 1,\n  B: 2}\n"
     found = locate(text, [("steps", 1, "name"), ("steps", 1), ("env", "B"), ("env", "C"), ("gone",), ()])
-    assert found == ["line 4, column 9", "line 3, column 3", "line 6, column 6", "line 5, column 6", "", ""]
+    assert found == [
+        "line 4, column 9",
+        "line 3, column 3",
+        "line 6, column 6",
+        "line 5, column 6",
+        *["line 1, column 1"] * 2,
+    ]
 
 
 SCALARS = st.one_of(

@@ -54,3 +54,23 @@ def test_it_counts_as_tox_does(tmp_path: Path) -> None:
     pyproject = '[build-system]\n[project]\nname = "thing"\n[project.optional-dependencies]\na = ["x"]\n'
     files = {"noxfile.py": text, "pyproject.toml": pyproject, "requirements-dev.txt": ""}
     assert pip_calls(tmp_path, files) == [["-e", ".[a]", "mock", "pytest"]]
+
+
+def test_values_of_options_are_no_requirements() -> None:
+    """An index may have packages of any name, such as `tests`."""
+    found = read_nox(
+        """
+@nox.session
+def tests(session):
+    session.install(".", "cov", "--group", "tests", "--group=docs", "--upgrade-strategy", "eager", "mock")
+    session.install("--group", "pyproject.toml:typing", "--group", "libs/pyproject.toml:other", "-C", "debug=true")
+"""
+    )
+    assert found.requirements == ["cov", "mock"]
+    assert found.groups == ["tests", "docs", "typing"]
+
+
+def test_a_group_of_the_project(tmp_path: Path) -> None:
+    text = "@nox.session\ndef tests(session):\n    session.install('.', '--group', 'checks')\n"
+    pyproject = '[build-system]\n[project]\nname = "thing"\n[dependency-groups]\nchecks = ["mock"]\n'
+    assert pip_calls(tmp_path, {"noxfile.py": text, "pyproject.toml": pyproject}) == [["-e", ".", "mock", "pytest"]]

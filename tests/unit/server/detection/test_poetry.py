@@ -10,7 +10,7 @@ from packaging.version import Version
 from poetry.core.constraints.version import Version as PoetryVersion
 from poetry.core.factory import Factory
 
-from ci_server.detection.declarations.poetry import poetry_local_names, poetry_requirements, specifier
+from ci_server.detection.declarations.poetry import poetry_requirements, specifier
 
 NUMBERS = st.lists(st.integers(0, 3), min_size=1, max_size=3).map(lambda parts: ".".join(map(str, parts)))
 SINGLE = st.builds(
@@ -55,6 +55,7 @@ def test_dependencies_that_are_tables() -> None:
         "d==1 ; python_full_version < '3.9'",
         "d==2 ; python_full_version >= '3.9'",
         "e @ https://example.org/e.whl",
+        "c",
     ]
 
 
@@ -75,10 +76,8 @@ def test_only_what_is_asked_for() -> None:
         "e": {"path": "../e", "optional": True, "extras": ["x"]},
         "f": {"path": "../f", "python": ">=3.9"},
     }
-    assert poetry_requirements(table) == ["a==1"]
-    assert poetry_local_names(table) == ["f ; python_full_version >= '3.9'"]
-    assert poetry_requirements(table, {"c-d", "e"}) == ["C_d==3 ; sys_platform == 'linux'"]
-    assert poetry_local_names(table, {"c-d", "e"}) == ["e[x]"]
+    assert poetry_requirements(table) == ["a==1", "f ; python_full_version >= '3.9'"]
+    assert poetry_requirements(table, {"c-d", "e"}) == ["C_d==3 ; sys_platform == 'linux'", "e[x]"]
 
 
 @pytest.mark.parametrize(

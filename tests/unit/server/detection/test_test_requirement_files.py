@@ -182,3 +182,21 @@ def test_extras_that_name_each_other_without_conditions_stay_small(tmp_path: Pat
 @pytest.mark.parametrize("value", ['"1.1.1.1.1.1"', "'a.b'", "{a.b = 1, c.d = 2}", '"' + "a." * 60 + '"'])
 def test_keys_of_a_usual_length(tmp_path: Path, value: str) -> None:
     assert pip_calls(tmp_path, {"pyproject.toml": f'a."b.c".d = {value}\n'}) == [["pytest"]]
+
+
+@pytest.mark.parametrize(
+    ("files", "installed"),
+    [
+        ({"pytest.ini": "[pytest]\naddopts = --cov=thing --cov-branch -n2 -rs\n"},
+         ["pytest-cov", "pytest-xdist", "pytest"]),
+        ({"pyproject.toml": '[tool.pytest.ini_options]\naddopts = ["--timeout", "5", "-nauto"]\n'},
+         ["pytest-xdist", "pytest-timeout", "pytest"]),
+        ({"setup.cfg": "[tool:pytest]\naddopts = --benchmark-disable\n"}, ["pytest-benchmark", "pytest"]),
+        ({"pytest.ini": "[pytest]\naddopts = -v --no-header -p no:cov --doctest-modules\n"}, ["pytest"]),
+        ({"pytest.ini": "[pytest]\naddopts = --cov\n", "tox.ini": "[testenv]\ndeps = pytest_cov>=4\n"},
+         ["pytest_cov>=4", "pytest"]),
+    ],
+)  # fmt: skip
+def test_plugins_whose_options_are_in_the_settings(tmp_path: Path, files: dict[str, str], installed: list[str]) -> None:
+    """Without them, pytest refuses its settings: unrecognized arguments."""
+    assert pip_calls(tmp_path, {**files, "conftest.py": ""}) == [installed]

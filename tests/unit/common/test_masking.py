@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ci_server.jobs.redaction import MASK, masked_env, masked_spec
+from ci_common.redaction import MASK, masked_env, masked_spec
 
 
 def test_masks_what_sounds_like_a_secret() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.system import directory_scan
-from ci_common.system.directory_scan import scan_gently
+from ci_controller.gc import directories
+from ci_controller.gc.directories import scan_gently
 from tests.helpers.waiting import PATIENCE, eventually
 
 
@@ -18,7 +18,7 @@ from tests.helpers.waiting import PATIENCE, eventually
 async def test_everything_is_found_a_few_entries_at_a_time_and_in_a_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entries: int
 ) -> None:
-    monkeypatch.setattr(directory_scan, "AT_ONCE", 4)
+    monkeypatch.setattr(directories, "AT_ONCE", 4)
     for number in range(entries):
         (tmp_path / str(number)).mkdir()
     here, found = threading.get_ident(), list[list[str]]()
@@ -62,7 +62,7 @@ async def test_what_a_cancelled_walk_has_just_opened_is_closed(tmp_path: Path, m
         def __exit__(self, *_: object) -> None:
             closed.set()
 
-    monkeypatch.setattr(directory_scan.os, "scandir", Slow)
+    monkeypatch.setattr(directories.os, "scandir", Slow)
 
     async def walk() -> None:
         async with aclosing(scan_gently(tmp_path, lambda entry: [entry])) as found:

@@ -12,8 +12,8 @@ from textwrap import dedent, indent
 import pytest
 
 from ci_common.system.processes import this_process
-from ci_persistence.repository import Lease
 from ci_persistence.storage import Storage
+from ci_persistence.stores.leases import Lease
 from tests.helpers.waiting import PATIENCE
 
 _CHILD = """
@@ -29,12 +29,12 @@ def say(text):
     print(text, flush=True)
 
 async def main():
-    repository = %(expression)s
-    await repository.open()
+    storage = %(expression)s
+    await storage.open()
     try:
 %(body)s
     finally:
-        await repository.close()
+        await storage.close()
 
 asyncio.run(main())
 """
@@ -44,15 +44,15 @@ asyncio.run(main())
 class Place:
     """Where jobs are kept, for the length of a test."""
 
-    repository: Callable[[], Storage]
-    """Return one more repository, not yet open, on the same jobs."""
+    storage: Callable[[], Storage]
+    """Return one more storage, not yet open, on the same jobs."""
     imports: str
     expression: str
     """The same for another process, as Python text."""
 
     @asynccontextmanager
     async def process(self, body: str) -> AsyncIterator[Process]:
-        """Run `body` in another process, which has `repository` open there; kill it at the end."""
+        """Run `body` in another process, which has `storage` open there; kill it at the end."""
         code = _CHILD % {
             "imports": self.imports,
             "expression": self.expression,
@@ -76,15 +76,15 @@ class Base:
         raise NotImplementedError
 
     @pytest.fixture
-    async def repository(self, place: Place) -> AsyncIterator[Storage]:
-        repository = place.repository()
-        await repository.open()
-        yield repository
-        await repository.close()
+    async def storage(self, place: Place) -> AsyncIterator[Storage]:
+        storage = place.storage()
+        await storage.open()
+        yield storage
+        await storage.close()
 
     @pytest.fixture
-    async def lease(self, repository: Storage) -> Lease:
-        lease = await repository.acquire(this_process(), 60)
+    async def lease(self, storage: Storage) -> Lease:
+        lease = await storage.leases.acquire(this_process(), 60)
         assert lease is not None
         return lease
 

@@ -1,0 +1,1 @@
+"""The suite that every artifact store keeps, and what its tests keep in one."""

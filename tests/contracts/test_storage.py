@@ -1,0 +1,158 @@
+"""Runs the suites of storage against every implementation there is."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.register_assert_rewrite(
+    "tests.contracts.job_metrics_suite",
+    "tests.contracts.job_listing_suite",
+    "tests.contracts.storage_concurrency_suite",
+    "tests.contracts.storage_place",
+    "tests.contracts.job_store_suite",
+    "tests.contracts.job_retention_suite",
+    "tests.contracts.leader_lease_suite",
+    "tests.contracts.outbox_suite",
+    "tests.contracts.artifact_suite",
+    "tests.contracts.cache_suite",
+    "tests.contracts.environment_suite",
+    "tests.contracts.pool_suite",
+    "tests.contracts.report_suite",
+)
+
+from ci_persistence.open import sqlite_storage  # noqa: E402
+from ci_persistence.postgresql.database import PostgreSQLDatabase  # noqa: E402
+from ci_persistence.storage import Storage  # noqa: E402
+from tests.contracts.artifact_suite import ArtifactSuite  # noqa: E402
+from tests.contracts.cache_suite import CacheSuite  # noqa: E402
+from tests.contracts.environment_suite import EnvironmentSuite  # noqa: E402
+from tests.contracts.job_listing_suite import ListingSuite  # noqa: E402
+from tests.contracts.job_metrics_suite import MetricsSuite  # noqa: E402
+from tests.contracts.job_retention_suite import RetentionSuite  # noqa: E402
+from tests.contracts.job_store_suite import JobSuite  # noqa: E402
+from tests.contracts.leader_lease_suite import LeaderLeaseSuite  # noqa: E402
+from tests.contracts.outbox_suite import OutboxSuite  # noqa: E402
+from tests.contracts.pool_suite import PoolSuite  # noqa: E402
+from tests.contracts.report_suite import ReportSuite  # noqa: E402
+from tests.contracts.storage_concurrency_suite import ConcurrencySuite  # noqa: E402
+from tests.contracts.storage_place import Place  # noqa: E402
+
+
+class OnSQLite:
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Place:
+        path = tmp_path / "jobs.db"
+        return Place(
+            storage=lambda: sqlite_storage(path),
+            imports="from pathlib import Path; from ci_persistence.open import sqlite_storage",
+            expression=f"sqlite_storage(Path({str(path)!r}))",
+        )
+
+
+class OnPostgreSQL:
+    @pytest.fixture
+    def place(self, postgresql_url: str) -> Place:
+        return Place(
+            storage=lambda: Storage(PostgreSQLDatabase(postgresql_url)),
+            imports=(
+                "from ci_persistence.postgresql.database import PostgreSQLDatabase; "
+                "from ci_persistence.storage import Storage"
+            ),
+            expression=f"Storage(PostgreSQLDatabase({postgresql_url!r}))",
+        )
+
+
+class TestJobsOnSQLite(OnSQLite, JobSuite):
+    pass
+
+
+class TestListingOnSQLite(OnSQLite, ListingSuite):
+    pass
+
+
+class TestMetricsOnSQLite(OnSQLite, MetricsSuite):
+    pass
+
+
+class TestRetentionOnSQLite(OnSQLite, RetentionSuite):
+    pass
+
+
+class TestConcurrencyOnSQLite(OnSQLite, ConcurrencySuite):
+    pass
+
+
+class TestEnvironmentsOnSQLite(OnSQLite, EnvironmentSuite):
+    pass
+
+
+class TestArtifactsOnSQLite(OnSQLite, ArtifactSuite):
+    pass
+
+
+class TestCachesOnSQLite(OnSQLite, CacheSuite):
+    pass
+
+
+class TestReportsOnSQLite(OnSQLite, ReportSuite):
+    pass
+
+
+class TestPoolOnSQLite(OnSQLite, PoolSuite):
+    pass
+
+
+class TestOutboxOnSQLite(OnSQLite, OutboxSuite):
+    pass
+
+
+class TestLeaderLeaseOnSQLite(OnSQLite, LeaderLeaseSuite):
+    pass
+
+
+class TestJobsOnPostgreSQL(OnPostgreSQL, JobSuite):
+    pass
+
+
+class TestListingOnPostgreSQL(OnPostgreSQL, ListingSuite):
+    pass
+
+
+class TestMetricsOnPostgreSQL(OnPostgreSQL, MetricsSuite):
+    pass
+
+
+class TestRetentionOnPostgreSQL(OnPostgreSQL, RetentionSuite):
+    pass
+
+
+class TestConcurrencyOnPostgreSQL(OnPostgreSQL, ConcurrencySuite):
+    pass
+
+
+class TestEnvironmentsOnPostgreSQL(OnPostgreSQL, EnvironmentSuite):
+    pass
+
+
+class TestArtifactsOnPostgreSQL(OnPostgreSQL, ArtifactSuite):
+    pass
+
+
+class TestCachesOnPostgreSQL(OnPostgreSQL, CacheSuite):
+    pass
+
+
+class TestReportsOnPostgreSQL(OnPostgreSQL, ReportSuite):
+    pass
+
+
+class TestPoolOnPostgreSQL(OnPostgreSQL, PoolSuite):
+    pass
+
+
+class TestLeaderLeaseOnPostgreSQL(OnPostgreSQL, LeaderLeaseSuite):
+    pass
+
+
+class TestOutboxOnPostgreSQL(OnPostgreSQL, OutboxSuite):
+    pass
