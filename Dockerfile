@@ -14,8 +14,13 @@ COPY ci_server ci_server
 RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 FROM ${BASE_IMAGE}
+# Packages of Debian, for example postgresql-client: with PostgreSQL, `ci backup` and `ci restore` need pg_dump.
+ARG IMAGE_PACKAGES=
+RUN if [ -n "$IMAGE_PACKAGES" ]; then \
+        apt-get update && apt-get install --yes --no-install-recommends $IMAGE_PACKAGES && rm -rf /var/lib/apt/lists/*; \
+    fi
 COPY --from=build /wheels /wheels
-RUN python -m pip install --no-cache-dir /wheels/*.whl && rm -r /wheels
+RUN python -m pip install --no-cache-dir "$(echo /wheels/*.whl)[postgresql]" && rm -r /wheels
 # Root, because the controller needs the engine's socket, whose group differs from host to host.
 ENV PYTHONUNBUFFERED=1 \
     CI_HOST=0.0.0.0

@@ -8,7 +8,6 @@ BIN := $(VENV)/bin
 # An installation is up to date if the content of pyproject.toml is the same, whatever its date.
 CONTENT := $(shell cksum <pyproject.toml | tr -c '0-9\n' '_')
 SERVER := $(VENV)/.server-$(CONTENT)
-BENCH := $(VENV)/.bench-$(CONTENT)
 DEV := $(VENV)/.dev-$(CONTENT)
 
 TEST_PROCESSES ?= 3
@@ -39,7 +38,7 @@ check: static
 	@$(BIN)/pytest -q tests/unit tests/contracts -m "not docker and not slow" -n auto $(PYTEST_ARGS)
 
 test: static
-	@$(BIN)/python -m tests.engine $(BIN)/pytest -n $(TEST_PROCESSES) $(PYTEST_ARGS)
+	@$(BIN)/python -m tests.engine $(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
 
 static: $(DEV)
 	@$(BIN)/ruff format --check --quiet .
@@ -50,7 +49,7 @@ static: $(DEV)
 docs: $(SERVER)
 	@$(BIN)/python -m scripts.make_docs
 
-bench: $(BENCH)
+bench: $(DEV)
 	@$(BIN)/python -m tests.engine $(BIN)/python -m bench --write docs/performance.md $(BENCH_ARGS)
 
 overload: $(SERVER)
@@ -69,10 +68,6 @@ clean:
 $(SERVER):
 	@scripts/make-venv . $@
 
-$(BENCH):
-	@scripts/make-venv '.[bench]' $@
-	@touch $(SERVER)
-
 $(DEV):
 	@scripts/make-venv '.[dev]' $@
-	@touch $(SERVER) $(BENCH)
+	@touch $(SERVER)

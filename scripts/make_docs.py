@@ -1,10 +1,12 @@
-"""Writes the parts of the documentation that the code knows. Run it with `make docs`; a test runs it with `--check`."""
+"""Writes what the code knows, the tables of docs/ and the schemas, for `make docs`; a test runs it with `--check`."""
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from ci_common.settings import Settings
+from ci_server.openapi.document import events_schema, spec_schema
 from ci_server.routes import ENDPOINTS
 
 ROOT = Path(__file__).parent.parent
@@ -27,7 +29,7 @@ def route_table() -> str:
     rows = ["| call | scope | answer |", "|---|---|---|"]
     for one in ENDPOINTS:
         scope = f"`{one.scope}`" if one.scope else ""
-        rows.append(f"| `{one.method} {one.path.replace('{job_id}', '{id}')}` | {scope} | {one.description} |")
+        rows.append(f"| `{one.method} {one.shown_path.replace('{job_id}', '{id}')}` | {scope} | {one.description} |")
     return "\n".join(rows)
 
 
@@ -36,6 +38,13 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/http.md", "routes"): route_table,
 }
 """What is written, by page and by the name in `<!-- generated: NAME -->`, where it begins; it ends at an empty line."""
+
+
+SCHEMAS: dict[str, Callable[[], object]] = {
+    "ci_server/openapi/spec.schema.json": spec_schema,
+    "ci_server/openapi/events.schema.json": events_schema,
+}
+"""The JSON Schemas that the package has as files."""
 
 
 def outdated() -> dict[Path, str]:
@@ -49,7 +58,9 @@ def outdated() -> dict[Path, str]:
             raise SystemExit(f"{page} has no line <!-- generated: {name} -->")
         _, end, after = rest.partition("\n\n")
         pages[path] = head + mark + write() + end + after
-    return {path: text for path, text in pages.items() if text != path.read_text("utf-8")}
+    for name, schema in SCHEMAS.items():
+        pages[ROOT / name] = json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+    return {path: text for path, text in pages.items() if not path.exists() or text != path.read_text("utf-8")}
 
 
 def main() -> None:
