@@ -24,7 +24,7 @@ from bench.figures import MIB, descriptors, machine, resident_memory, table, thr
 from bench.server import Pool
 from ci_client.aio import CiClient
 from ci_client.errors import ServerError
-from ci_common.run_directory.layout import DataDirectory
+from ci_common.run_directory.layout import KEPT, DataDirectory
 from tests.helpers.service import Service, containers, zipped
 from tests.helpers.waiting import eventually
 
@@ -158,8 +158,8 @@ class Endurance:
         )
 
     async def _left_behind(self) -> tuple[int, int]:
-        """Return the number of run directories with more than a log, and of containers that are not warm."""
-        spare = {path.parent for path in self._data.jobs.glob("*/*/*") if path.name != "log"}
+        """Return how many run directories have more than a log and records, and how many containers are not warm."""
+        spare = {path.parent for path in self._data.jobs.glob("*/*/*") if path.name not in KEPT}
         spare |= set(self._data.processes.glob("*/*")) if self._data.processes.is_dir() else set()
         if self._options.runtime != "docker":
             return len(spare), 0

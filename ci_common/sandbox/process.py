@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ci_common.errors import FieldError, InvalidRequest, InvalidUpload, RequestError, Unavailable
+from ci_common.parsing.large import LARGE_BYTES, is_large
 from ci_common.sandbox.channel import HEAD_BYTES, Board, ReadingLimits, Task, as_error, decoded, encoded, length_in
 from ci_common.system.processes import state_and_start_of
 
@@ -136,7 +137,8 @@ class Reader:
         `silence` seconds without a message, and OSError or EOFError if the reader dies. After an error the reader has
         to be ended.
         """
-        self._requests.write(encoded(request))
+        frame = await asyncio.to_thread(encoded, request) if is_large(request) else encoded(request)
+        self._requests.write(frame)
         while True:
             answer = await self._next_answer(silence)
             if "advances" not in answer:
@@ -166,7 +168,8 @@ class Reader:
 
     async def _next_frame(self) -> dict[str, Any]:
         head = await self._answers.readexactly(HEAD_BYTES)
-        return decoded(await self._answers.readexactly(length_in(head)))
+        body = await self._answers.readexactly(length_in(head))
+        return decoded(body) if len(body) <= LARGE_BYTES else await asyncio.to_thread(decoded, body)
 
     @property
     def only_reads(self) -> bool:

@@ -255,23 +255,25 @@ class WorkloadExecution:
         if services_of(job) and job.state in ACTIVE_STATES:
             await keep_logs(self._runtime, self._workload(job), services_of(job), self._run(job), self._check)
         self._note_started(WorkloadKey.of(job))
-        left = await self._with_results(job, await collect_files(job, self._data))
+        left = await collect_files(job, self._data)
+        await asyncio.sleep(0)  # Each part takes a millisecond or two, between which the event loop does other work.
+        base = self._base_of(job, self._run(job))
+        left = await self._with_results(job, left, base)
+        await asyncio.sleep(0)
         if self._artifacts is not None and conclusion is not None and job.state in ACTIVE_STATES:
             left = replace(left, artifacts=await self._artifacts.collect(job, self._run(job), conclusion))
         if self._environments is not None and job.state is State.RUNNING:
             verified = await self._environments.verify(job, _plan(job), self._workload(job), self._run(job))
             left = replace(left, result=verified)
         if self._reports is not None and job.state is State.RUNNING:
-            base = self._base_of(job, self._run(job))
             left = replace(left, tests=await self._reports.collect(job, self._run(job), base))
         return left if self._caches is None else replace(left, caches=self._caches.collect(self._run(job)))
 
-    async def _with_results(self, job: Job, left: Collected) -> Collected:
+    async def _with_results(self, job: Job, left: Collected, base: Path) -> Collected:
         """Add what the attempt said, used and ran in. The engine is asked only where it answers within a moment."""
         if job.start_time is None:
             return left
         run, workload, watch = self._run(job), self._workload(job), self._watches.get(WorkloadKey.of(job))
-        base = self._base_of(job, run)
         reported = () if self._sarif is None else await self._sarif.collect(job, run, roots_of(job, run, base))
         collecting = partial(collect_results, job, run, log_bytes=left.log_bytes, base=base, reported=reported)
         results = collecting() if left.log_bytes <= SHORT_LOG else await asyncio.to_thread(collecting)

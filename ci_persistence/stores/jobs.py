@@ -1,5 +1,6 @@
 """Jobs: submitted and cancelled by the API, moved on by the controller, read by both."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from datetime import datetime
 from functools import partial
@@ -8,6 +9,7 @@ from typing import Any
 from ci_common.attempts.parts import StepResult
 from ci_common.errors import JobAlreadyCompleted, JobNotFound, QueueFull, StaleWrite
 from ci_common.jobs import Job, NewJob, State
+from ci_common.parsing.large import is_large
 from ci_common.times import from_micros, to_micros
 from ci_persistence import rows
 from ci_persistence.database import Chain, Command, Database, Row, Session
@@ -143,7 +145,12 @@ class JobStore:
         Durable once it returns. Raises QueueFull where `max_queued` jobs are queued already. A cancelled caller learns
         the outcome: CancelledError means that the job is not stored and never will be.
         """
-        adding = _adding(rows.first_version(job), max_queued)
+        first = rows.first_version(job)
+        # To write the JSON of a large job takes milliseconds.
+        if is_large([job.payload, job.plan]):
+            adding = await asyncio.to_thread(_adding, first, max_queued)
+        else:
+            adding = _adding(first, max_queued)
         return await self._database.write(adding, certain=True, vital=False)
 
     async def request_cancel(self, job_id: str, now: datetime) -> Job:

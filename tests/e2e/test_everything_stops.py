@@ -15,7 +15,7 @@ import pytest
 from ci_client.aio import CiClient
 from ci_client.errors import ClientError
 from ci_client.exits import EX_INTERRUPTED
-from ci_common.run_directory.layout import DataDirectory
+from ci_common.run_directory.layout import KEPT, DataDirectory
 from ci_common.settings import Settings
 from tests.e2e.conftest import Starter
 from tests.e2e.test_deaths import nothing_left
@@ -132,7 +132,7 @@ async def test_sigterm_to_everything_at_once(
 
 def nothing_left_on_disk(data: DataDirectory) -> bool:
     left = {path.name for path in data.jobs.glob("*/*/*")}
-    return left <= {"log"} and list(data.incoming.iterdir()) == []
+    return left <= KEPT and list(data.incoming.iterdir()) == []
 
 
 async def _read(url: str, job_id: str) -> tuple[str, int]:

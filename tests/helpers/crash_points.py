@@ -23,7 +23,9 @@ class Doomed:
 
     def __init__(self, installation: Installation, tell: At | Into, *, files: bool = False) -> None:
         self._log = installation.directory / "controller.log"
-        arguments = (dict(installation.environment), tell, files, self._log)
+        # Not that of the fork server, which was started by an earlier test.
+        environment = {**os.environ, **installation.environment}
+        arguments = (environment, tell, files, self._log)
         self._process: ForkServerProcess = _CONTEXT.Process(target=crashing_controller.run, args=arguments)
 
     async def __aenter__(self) -> "Doomed":

@@ -76,7 +76,7 @@ class ScriptedJob:
             "project": self.project,
             "labels": self.labels,
             "payload": {"image": "python:3.12-slim"},
-            "steps": [step for _, step in self.steps if step["status"] != "running"],
+            "steps": self._ended_steps(),
             "log_bytes": len(self.log) if done else self.hold_at,
             "log_sha256": (self.sha256 or sha256(self.log).hexdigest()) if done else None,
             "runtime": self.runtime,
@@ -87,6 +87,14 @@ class ScriptedJob:
     @property
     def attempt(self) -> int:
         return len(self.earlier) + 1
+
+    def _ended_steps(self) -> list[dict[str, Any]]:
+        begins = {step["name"]: offset for offset, step in self.steps if step["status"] == "running"}
+        return [
+            {"log_offset": begins.get(step["name"], offset), **step}
+            for offset, step in self.steps
+            if step["status"] != "running"
+        ]
 
     def _ended(self, number: int) -> dict[str, Any]:
         log = self.earlier[number - 1]

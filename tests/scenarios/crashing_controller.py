@@ -90,6 +90,7 @@ async def main(tell: Tell, *, files: bool = False) -> None:
 
 def run(environment: Mapping[str, str], tell: Tell, files: bool, log: Path) -> None:
     """Be such a controller in a process that was forked for it; what it says goes into `log`."""
+    os.environ.clear()
     os.environ.update(environment)
     logging.basicConfig(filename=log, level=logging.INFO, force=True)
     asyncio.run(main(tell, files=files))

@@ -13,9 +13,10 @@ import pytest
 from ci_common.errors import Unavailable
 from ci_common.jobs import ACTIVE_STATES, TRANSITIONS, Conclusion, State
 from ci_persistence.dialects import Statement
+from ci_persistence.job_lists import _listing
 from ci_persistence.rows import CONTROLLER_FIELDS, api_columns, attempt_columns, controller_columns, first_version
 from ci_persistence.sqlite.schema import migrate, migrations
-from ci_persistence.stores import inspection, job_lists, jobs, metrics, queue, retention
+from ci_persistence.stores import inspection, jobs, metrics, queue, retention
 from tests.helpers.jobs import new_job
 
 WHOLE: dict[State, dict[str, Any]] = {
@@ -181,11 +182,11 @@ def test_each_column_has_one_writer(connection: sqlite3.Connection) -> None:
     ("query", "expected"),
     [
         (jobs._GET, "SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id=?)"),
-        (job_lists._listing(frozenset([])), "SCAN jobs USING INDEX sqlite_autoindex_jobs_1"),
-        (job_lists._listing(frozenset(["older_than"])), "SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id<?)"),
-        (job_lists._listing(frozenset(["project"])), "SEARCH jobs USING INDEX jobs_of_project (project=?)"),
+        (_listing(frozenset([])), "SCAN jobs USING INDEX sqlite_autoindex_jobs_1"),
+        (_listing(frozenset(["older_than"])), "SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id<?)"),
+        (_listing(frozenset(["project"])), "SEARCH jobs USING INDEX jobs_of_project (project=?)"),
         (
-            job_lists._listing(frozenset(["older_than", "project"])),
+            _listing(frozenset(["older_than", "project"])),
             "SEARCH jobs USING INDEX jobs_of_project (project=? AND id<?)",
         ),
         (retention._list_ended(frozenset([])), "SCAN jobs USING COVERING INDEX jobs_ended"),
@@ -220,7 +221,7 @@ def test_keys_are_read_from_their_index_alone_and_without_sorting(
 
 
 def test_unfinished_jobs_are_found_by_their_index(connection: sqlite3.Connection) -> None:
-    steps = plan(connection, job_lists._listing(frozenset(["older_than", "unfinished"]), ACTIVE_STATES))
+    steps = plan(connection, _listing(frozenset(["older_than", "unfinished"]), ACTIVE_STATES))
     assert any(step.startswith("SEARCH jobs USING INDEX jobs_unfinished (state=?") for step in steps), steps
 
 
