@@ -26,7 +26,8 @@ from ci_common.wire.answers import SubmittedView
 from ci_common.wire.changes import RetryChanges
 from ci_common.wire.events import StreamEvent
 from ci_common.wire.stream import BEGINNING
-from ci_server.endpoints import Answer, Call, Endpoint, Files, JsonBody, RateClass, UploadBody, json_answer
+from ci_server.endpoints import Answer, Call, Endpoint, Files, JsonBody, RateClass, Reach, UploadBody, json_answer
+from ci_server.http.refusals import ProjectRefused
 from ci_server.http.requests import NoQuery, as_written, parse_json_object, run_apart
 from ci_server.http.responses import Document
 from ci_server.jobs.job_view import JOB_HEADERS, accepted, accepted_answer, find_job
@@ -45,23 +46,23 @@ async def submit_stream(call: Call[NoQuery, None]) -> Response:
 
 
 async def _submit_and_stream(call: Call[NoQuery, None], *, announce: bool) -> Response:
-    job = await submit_upload(call.services, call.request, call.identity.name, call.accepted)
+    job = await submit_upload(call.services, call.request, call.identity, call.accepted)
     return JobStream(call.services.tails, job, BEGINNING, announce=announce)
 
 
 async def submit_async(call: Call[NoQuery, None]) -> Response:
-    job = await submit_upload(call.services, call.request, call.identity.name, call.accepted)
+    job = await submit_upload(call.services, call.request, call.identity, call.accepted)
     return Document({"job_id": job.id}, 202, {"Location": f"/jobs/{job.id}"})
 
 
 async def submit_job(call: Call[NoQuery, NewJob]) -> Response:
-    job = await submit_new(call.services, call.request, call.identity.name, call.body)
+    job = await submit_new(call.services, call.request, call.identity, call.body)
     return await run_apart(call.body_bytes, accepted, call.services, job)
 
 
 async def retry_job(call: Call[NoQuery, RetryChanges]) -> Response:
     job = await find_job(call)
-    again = await retry(call.services, call.request, call.identity.name, job, call.body)
+    again = await retry(call.services, call.request, call.identity, job, call.body)
     return await run_apart(call.body_bytes, accepted, call.services, again)
 
 
@@ -76,7 +77,7 @@ async def verify_job(call: Call[NoQuery, None]) -> Response:
 
 _UPLOAD_ERRORS = (
     *(InvalidUpload, UnrecognisedProject, InputMissing, CacheConflict),
-    *(TooLarge, QueueFull, TooManyUploads, DiskLow),
+    *(TooLarge, QueueFull, TooManyUploads, DiskLow, ProjectRefused),
 )
 _STREAM = Answer("The new job's stream.", {"text/event-stream": StreamEvent}, headers=JOB_HEADERS)
 _UPLOAD: dict[str, Any] = {
@@ -84,6 +85,7 @@ _UPLOAD: dict[str, Any] = {
     "body": UploadBody(UploadForm),
     "errors": _UPLOAD_ERRORS,
     "scope": Scope.JOBS_WRITE,
+    "limits": Reach.NEW,
     "rate_class": RateClass.SUBMIT,
     "files": Files.ALWAYS,
 }
@@ -139,8 +141,9 @@ ENDPOINTS: Final = (
             "202 the job and `Location`"
         ),
         answers={202: accepted_answer("The job is queued.")},
-        errors=(CacheConflict, TooLarge, QueueFull, DiskLow),
+        errors=(CacheConflict, TooLarge, QueueFull, DiskLow, ProjectRefused),
         scope=Scope.JOBS_WRITE,
+        limits=Reach.NEW,
         rate_class=RateClass.SUBMIT,
     ),
     Endpoint(
@@ -162,7 +165,7 @@ ENDPOINTS: Final = (
             "(`CI_UPLOAD_RETENTION`): submit the project again"
         ),
         answers={202: accepted_answer("The new job.")},
-        errors=(JobNotFound, NotRetryable, TooLarge, QueueFull, TooManyUploads, DiskLow),
+        errors=(JobNotFound, NotRetryable, TooLarge, QueueFull, TooManyUploads, DiskLow, ProjectRefused),
         scope=Scope.JOBS_WRITE,
         rate_class=RateClass.SUBMIT,
         files=Files.SOMETIMES,
