@@ -10,7 +10,6 @@ import sys
 import click
 
 from ci_cli.commands import (
-    agents,
     artifacts,
     backup,
     caches,
@@ -18,6 +17,7 @@ from ci_cli.commands import (
     configuration,
     environments,
     jobs,
+    logs,
     project,
     records,
     run,
@@ -72,11 +72,11 @@ def cli() -> None:
 for _command in (
     *(run.run, project.init, project.validate),
     *(run.submit, run.exec_command, run.retry),
-    *(jobs.wait, jobs.logs, jobs.list_command, jobs.status, jobs.open_command, tests.tests),
+    *(logs.wait, logs.logs, jobs.list_command, jobs.status, jobs.open_command, tests.tests),
     *(artifacts.artifacts, artifacts.download, jobs.cancel),
     *(records.record, records.diff, records.rerun, records.verify),
     *(cleanup.delete, cleanup.cleanup, environments.env, caches.cache),
-    *(agents.mcp, server.serve, server.controller, server.settings),
+    *(server.mcp, server.serve, server.controller, server.settings),
     *(configuration.config, configuration.completion, server.doctor),
     *(backup.backup, backup.restore, backup.adopt, backup.migrate_database),
     selftest.selftest,

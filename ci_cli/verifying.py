@@ -7,7 +7,7 @@ from ci_cli.connection import Connection
 from ci_cli.console import say
 from ci_cli.follow import JobFollower, wait_for_end
 from ci_cli.interrupts import Interrupts
-from ci_cli.tables.jobs import verification_lines
+from ci_cli.tables.kept import verification_lines
 from ci_client.exits import EX_ERRORED, status_of_job
 
 EX_DIFFERENT = 1

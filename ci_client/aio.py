@@ -28,7 +28,7 @@ from ci_client.transport import (
 from ci_common.wire.stream import BEGINNING, JOB_ID, Cursor, Event
 
 if TYPE_CHECKING:
-    from ci_client.downloads import DownloadProgress, Saved
+    from ci_client.downloading.download import DownloadProgress, Saved
 
 _PAGE = 100
 _TESTS_PAGE = 500
@@ -175,7 +175,7 @@ class CiClient:
 
     async def artifacts(self, job_id: str, *, attempt: int | None = None) -> dict[str, Any]:
         """Return a job's artifacts, as `GET /jobs/{id}/artifacts` shows them; by default those of the last attempt."""
-        from ci_client.downloads import list_artifacts  # Most commands have no use for it.
+        from ci_client.downloading.download import list_artifacts  # Most commands have no use for it.
 
         return await list_artifacts(self._connection, job_id, attempt)
 
@@ -195,7 +195,7 @@ class CiClient:
         is there as a whole or not at all. An interrupted download goes on where it was. Raises NotWritten,
         ContentMismatch, ValueError for what is no pattern.
         """
-        from ci_client.downloads import Download, chosen
+        from ci_client.downloading.download import Download, chosen
 
         found = await self.artifacts(job_id, attempt=attempt)
         wanted = chosen(found["artifacts"], patterns)

@@ -22,7 +22,7 @@ from ci_client.submitting.submission import UploadProgress
 from ci_common.wire.stream import Event
 
 if TYPE_CHECKING:
-    from ci_client.downloads import Saved
+    from ci_client.downloading.download import Saved
 
 T = TypeVar("T")
 ProjectPath = str | os.PathLike[str]

@@ -1,11 +1,14 @@
-"""Durations and tables as text for people."""
+"""Durations, names and tables as text for people."""
 
+import re
+import unicodedata
 from collections.abc import Sequence
 
 from ci_client.escapes import visible
 
 _GAP = "  "
-_LEAST_CELL = 6
+_NUMBERED_STEP = re.compile(r"step [0-9]+")
+_NO_WIDTH = "\u200c\u200d\ufe0e\ufe0f"
 
 
 def span(seconds: float) -> str:
@@ -22,27 +25,27 @@ def count_of(count: int, thing: str) -> str:
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
-def columns(rows: Sequence[Sequence[str]], *, width: int | None = None) -> str:
-    """Return rows as lines with aligned columns. Line ends inside a cell are written out.
+def step_title(name: str) -> str:
+    """Return a step's name for a sentence. The server names steps without a name `step 1` and so on."""
+    return name if _NUMBERED_STEP.fullmatch(name) else f"step {name}"
 
-    Lines that would be longer than `width` get shorter cells: the longest columns end in `…`.
-    """
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as lines with aligned columns. Line ends inside a cell are written out."""
     rows = [[visible(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    if width is not None:
-        widths = _narrowed(widths, width - len(_GAP) * (len(widths) - 1))
+    widths = [max(map(text_width, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
-        _GAP.join(_cut(cell, most).ljust(most) for cell, most in zip(row, widths, strict=True)).rstrip() for row in rows
+        _GAP.join(cell + " " * (width - text_width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
     )
 
 
-def _narrowed(widths: list[int], room: int) -> list[int]:
-    """Return widths that fit into `room`, as far as each column keeps a few characters."""
-    widths = list(widths)
-    while sum(widths) > room and (longest := max(widths)) > _LEAST_CELL:
-        widths[len(widths) - 1 - widths[::-1].index(longest)] -= 1
-    return widths
+def text_width(text: str) -> int:
+    """Return how many columns of a terminal a text without control characters takes."""
+    return len(text) if text.isascii() else sum(map(_char_width, text))
 
 
-def _cut(cell: str, most: int) -> str:
-    return cell if len(cell) <= most else cell[: most - 1] + "…"
+def _char_width(char: str) -> int:
+    if unicodedata.combining(char) or char in _NO_WIDTH:
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ci_cli.options import DATABASE, FilePath, command, echo_json, json_option
+from ci_cli.options.common import echo_json, json_option
+from ci_cli.options.parameters import DATABASE, FilePath, command
 
 if TYPE_CHECKING:
     from ci_common.configuration.database_address import DatabaseAddress

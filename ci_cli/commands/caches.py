@@ -4,17 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ci_cli.options import Command, command, echo_json, json_option, server_option, with_connection
+from ci_cli.options.common import json_option, server_option
+from ci_cli.options.parameters import Group, command
 
 if TYPE_CHECKING:
     from ci_cli.connection import Connection
 
 
-class _Group(click.Group):
-    command_class = Command
-
-
-@click.group("cache", cls=_Group)
+@click.group("cache", cls=Group)
 def cache() -> None:
     """List and remove caches."""
 
@@ -24,20 +21,12 @@ def cache() -> None:
 @json_option
 def list_command(server: str | None, as_json: bool) -> int:
     """List the caches, the one that was used last first."""
-    from ci_cli.console import say, show, window_width
-    from ci_cli.tables.jobs import cache_table
+    from ci_cli.listing import list_things
+    from ci_cli.tables.kept import cache_table
 
-    async def work(connection: "Connection") -> int:
-        caches = await connection.client.caches()
-        if as_json:
-            echo_json(caches)
-        elif caches:
-            show(cache_table(caches, width=window_width()))
-        else:
-            say("there are no caches")
-        return 0
-
-    return with_connection(server, work)
+    return list_things(
+        server, lambda connection: connection.client.caches(), cache_table, as_json=as_json, names="caches"
+    )
 
 
 @command("remove")
@@ -49,19 +38,18 @@ def remove_command(keys: tuple[str, ...], server: str | None, as_json: bool) -> 
 
     KEY is a key, and stands for all caches that have it, or the id of one.
     """
-    from ci_cli.console import say
+    from ci_cli.listing import remove_things
 
-    async def work(connection: "Connection") -> int:
-        found = _having(keys, await connection.client.caches())
-        for identity in found:
-            await connection.client.remove_cache(identity)
-        if as_json:
-            echo_json({"removed": found})
-        else:
-            say(f"removed {'1 cache' if len(found) == 1 else f'{len(found)} caches'}")
-        return 0
+    async def choose(connection: "Connection") -> list[str]:
+        return _having(keys, await connection.client.caches())
 
-    return with_connection(server, work)
+    return remove_things(
+        server,
+        choose,
+        lambda connection, identity: connection.client.remove_cache(identity),
+        as_json=as_json,
+        name="cache",
+    )
 
 
 def _having(keys: tuple[str, ...], caches: list[dict[str, Any]]) -> list[str]:

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ci_cli.options import command, echo_json, json_option, server_option, with_connection
+from ci_cli.options.common import echo_json, json_option, server_option, with_connection
+from ci_cli.options.parameters import command
 
 if TYPE_CHECKING:
     from ci_cli.connection import Connection

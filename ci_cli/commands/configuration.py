@@ -4,14 +4,11 @@ import sys
 
 import click
 
-from ci_cli.options import Command, command, echo_json, json_option
+from ci_cli.options.common import echo_json, json_option
+from ci_cli.options.parameters import Group, command
 
 
-class _Group(click.Group):
-    command_class = Command
-
-
-@click.group("config", cls=_Group)
+@click.group("config", cls=Group)
 def config() -> None:
     """Name servers, and choose the one that is used by default."""
 

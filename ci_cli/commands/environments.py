@@ -4,17 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ci_cli.options import Command, command, echo_json, json_option, server_option, with_connection
+from ci_cli.options.common import echo_json, json_option, server_option, with_connection
+from ci_cli.options.parameters import Group, command
 
 if TYPE_CHECKING:
     from ci_cli.connection import Connection
 
 
-class _Group(click.Group):
-    command_class = Command
-
-
-@click.group("env", cls=_Group)
+@click.group("env", cls=Group)
 def env() -> None:
     """List, show, verify and remove prepared environments."""
 
@@ -24,20 +21,16 @@ def env() -> None:
 @json_option
 def list_command(server: str | None, as_json: bool) -> int:
     """List the prepared environments, the one that was used last first."""
-    from ci_cli.console import say, show, window_width
-    from ci_cli.tables.jobs import environment_table
+    from ci_cli.listing import list_things
+    from ci_cli.tables.kept import environment_table
 
-    async def work(connection: "Connection") -> int:
-        environments = await connection.client.environments()
-        if as_json:
-            echo_json(environments)
-        elif environments:
-            show(environment_table(environments, width=window_width()))
-        else:
-            say("there are no prepared environments")
-        return 0
-
-    return with_connection(server, work)
+    return list_things(
+        server,
+        lambda connection: connection.client.environments(),
+        environment_table,
+        as_json=as_json,
+        names="prepared environments",
+    )
 
 
 @command("show")
@@ -49,15 +42,15 @@ def show_command(key: str, server: str | None, as_json: bool) -> int:
 
     KEY is its key, or the beginning of it.
     """
-    from ci_cli.console import show
-    from ci_cli.tables.jobs import environment_details
+    from ci_cli.console import show, window_width
+    from ci_cli.tables.kept import environment_details
 
     async def work(connection: "Connection") -> int:
         (environment,) = await _resolved(connection, (key,))
         if as_json:
             echo_json(environment)
         else:
-            show(environment_details(environment))
+            show(environment_details(environment, width=window_width()))
         return 0
 
     return with_connection(server, work)
@@ -100,19 +93,18 @@ def remove_command(keys: tuple[str, ...], server: str | None, as_json: bool) -> 
 
     KEY is the key of one, or the beginning of it.
     """
-    from ci_cli.console import say
+    from ci_cli.listing import remove_things
 
-    async def work(connection: "Connection") -> int:
-        found = [environment["key"] for environment in await _resolved(connection, keys)]
-        for key in found:
-            await connection.client.remove_environment(key)
-        if as_json:
-            echo_json({"removed": found})
-        else:
-            say(f"removed {'1 environment' if len(found) == 1 else f'{len(found)} environments'}")
-        return 0
+    async def choose(connection: "Connection") -> list[str]:
+        return [environment["key"] for environment in await _resolved(connection, keys)]
 
-    return with_connection(server, work)
+    return remove_things(
+        server,
+        choose,
+        lambda connection, key: connection.client.remove_environment(key),
+        as_json=as_json,
+        name="environment",
+    )
 
 
 async def _resolved(connection: "Connection", keys: tuple[str, ...]) -> list[dict[str, Any]]:

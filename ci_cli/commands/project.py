@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from ci_cli.options import FilePath, command, echo_json, json_option
+from ci_cli.options.common import echo_json, json_option
+from ci_cli.options.parameters import FilePath, command
 
 EX_USAGE = 64
 

@@ -5,11 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ci_cli.commands.run import Target, make_job
-from ci_cli.options import (
-    FilePath,
+from ci_cli.options.common import (
     color_option,
-    command,
     detach_option,
     echo_json,
     events_option,
@@ -19,6 +16,8 @@ from ci_cli.options import (
     verbose_option,
     with_connection,
 )
+from ci_cli.options.parameters import FilePath, command
+from ci_cli.submitting.making import Target, make_job
 
 if TYPE_CHECKING:
     from ci_cli.connection import Connection

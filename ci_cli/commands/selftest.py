@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ci_cli.options import DATABASE, command, echo_json, json_option
+from ci_cli.options.common import echo_json, json_option
+from ci_cli.options.parameters import DATABASE, command
 
 if TYPE_CHECKING:
     from ci_common.configuration.database_address import DatabaseAddress

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ci_cli.options import command, echo_json, json_option, server_option, with_connection
+from ci_cli.options.common import echo_json, json_option, server_option, with_connection
+from ci_cli.options.parameters import command
 
 if TYPE_CHECKING:
     from ci_cli.connection import Connection
@@ -17,7 +18,7 @@ _SHOWN = 1000
 @click.option("--failed", is_flag=True, help="Only tests that failed, each with its message and its place.")
 @click.option("--flaky", is_flag=True, help="Only tests that both passed and failed on the same content.")
 @click.option("--slow", is_flag=True, help="The tests that took longest, with what they took before.")
-@click.option("--search", "q", metavar="TEXT", help="Only tests with this text in their suite, class or name.")
+@click.option("--search", "q", metavar="TEXT", help="Only tests with this text in their suite, class, name or file.")
 @click.option(
     "--history", is_flag=True, help="The results of each test that is shown in the project's jobs; at most 20 tests."
 )
@@ -42,7 +43,7 @@ def tests(
     JOB is a job's id, or the beginning of one. With --failed, --flaky, --slow or --search, only these tests are shown.
     With --json, the tests are written, all of them if no option chooses some.
     """
-    from ci_cli.console import show
+    from ci_cli.console import show, window_width
     from ci_cli.tables.tests import (
         failure_blocks,
         flaky_table,
@@ -66,7 +67,7 @@ def tests(
             echo_json(found)
             return 0
         if history:
-            show(history_table(found) if found else "no test fits")
+            show(history_table(found, width=window_width()) if found else "no test fits")
             return 0
         if is_plain or failed:
             record = await connection.client.get_job(job_id)
@@ -75,7 +76,7 @@ def tests(
                 show(text)
             return 0
         table = slow_table if slow else flaky_table if flaky else other_table
-        show(table(found) if found else "no test fits")
+        show(table(found, width=window_width()) if found else "no test fits")
         return 0
 
     return with_connection(server, work)

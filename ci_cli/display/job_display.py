@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 
 from ci_cli.console import LogOutput, is_one_terminal, say, say_raw
 from ci_cli.display.live import LiveRegion, Row, can_draw, cells, fitting, has_unicode, spinner, styled
-from ci_cli.tables.jobs import step_title
 from ci_client.errors import ConnectionBroken, ServerError, ServerUnreachable
 from ci_client.escapes import TerminalFilter
-from ci_client.formatting import span
+from ci_client.formatting import span, step_title
 from ci_common.wire.stream import Cursor, Event
 
 _TICK_SECONDS = 0.12

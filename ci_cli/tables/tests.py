@@ -1,11 +1,13 @@
 """Tests as text for people."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from typing import Any
 
+from ci_cli.tables.fitting import Column, Cut, table
+from ci_cli.tables.jobs import short_id
+from ci_cli.tables.times import local, local_short, seconds
 from ci_client.escapes import visible
-from ci_client.formatting import columns, span
+from ci_client.formatting import span
 
 _CHANGES = {"newly_failing": "new", "still_failing": "failed before, too", "fixed": "fixed"}
 _SHOWN_LINES = 12
@@ -66,50 +68,45 @@ def _coverage(coverage: dict[str, Any]) -> Iterator[str]:
         yield visible(f"  {lost['path']}: {lost['percent_before']:.2f} % → {lost['percent']:.2f} %")
 
 
-def slow_table(tests: Sequence[dict[str, Any]]) -> str:
-    """Return tests with the time that they took, as a table with a head."""
-    rows = [
-        (_seconds(test["seconds"]), _seconds(test["seconds_before"]), test["status"], title(test)) for test in tests
-    ]
-    return columns([("TOOK", "BEFORE", "STATUS", "TEST"), *rows])
-
-
-def flaky_table(tests: Sequence[dict[str, Any]]) -> str:
-    """Return flaky tests as a table with a head."""
-    rows = [(test["status"], place(test), title(test), first_line(test["message"])) for test in tests]
-    return columns([("STATUS", "PLACE", "TEST", "MESSAGE"), *rows])
-
-
-def other_table(tests: Sequence[dict[str, Any]]) -> str:
-    """Return any tests as a table with a head."""
-    rows = [(test["status"], _seconds(test["seconds"]), title(test)) for test in tests]
-    return columns([("STATUS", "TOOK", "TEST"), *rows])
-
-
-def history_table(found: Sequence[dict[str, Any]]) -> str:
-    """Return the results of tests in the project's jobs as a table with a head."""
-    rows = [
-        (
-            title(each["test"]),
-            past["job_id"],
-            _local(past["submit_time"]),
-            past["status"] + (", flaky" if past["flaky"] else ""),
-            _seconds(past["seconds"]),
-        )
-        for each in found
-        for past in each["history"]
-    ]
-    return columns([("TEST", "JOB", "SUBMITTED", "STATUS", "TOOK"), *rows])
-
-
 def first_line(text: str | None) -> str:
     """Return the first line of a message."""
     return next(iter((text or "").splitlines()), "")
 
 
-def _seconds(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds:.2f} s"
+_TEST = Column("TEST", title, cut=Cut.BEGINNING)
+_STATUS = Column("STATUS", lambda test: test["status"])
+_TOOK = Column("TOOK", lambda test: seconds(test["seconds"]), right=True)
+_BEFORE = Column("BEFORE", lambda test: seconds(test["seconds_before"]), right=True, spare=1)
+_FLAKY = (
+    _STATUS,
+    Column("PLACE", place, cut=Cut.BEGINNING, spare=2),
+    _TEST,
+    Column("MESSAGE", lambda test: first_line(test["message"]), cut=Cut.END, spare=1),
+)
+_HISTORY = (
+    Column("TEST", lambda row: title(row[0]["test"]), cut=Cut.BEGINNING),
+    Column("JOB", lambda row: row[1]["job_id"], short=lambda row: short_id(row[1]["job_id"])),
+    Column("SUBMITTED", lambda row: local(row[1]["submit_time"]), short=lambda row: local_short(row[1]["submit_time"])),
+    Column("STATUS", lambda row: row[1]["status"] + (", flaky" if row[1]["flaky"] else "")),
+    Column("TOOK", lambda row: seconds(row[1]["seconds"]), right=True, spare=1),
+)
 
 
-def _local(instant: str) -> str:
-    return datetime.fromisoformat(instant).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+def slow_table(tests: Sequence[dict[str, Any]], *, width: int | None = None) -> str:
+    """Return tests with the time that they took, as a table with a head."""
+    return table((_TOOK, _BEFORE, _STATUS, _TEST), tests, width=width)
+
+
+def flaky_table(tests: Sequence[dict[str, Any]], *, width: int | None = None) -> str:
+    """Return flaky tests as a table with a head."""
+    return table(_FLAKY, tests, width=width)
+
+
+def other_table(tests: Sequence[dict[str, Any]], *, width: int | None = None) -> str:
+    """Return any tests as a table with a head."""
+    return table((_STATUS, _TOOK, _TEST), tests, width=width)
+
+
+def history_table(found: Sequence[dict[str, Any]], *, width: int | None = None) -> str:
+    """Return the results of tests in the project's jobs as a table with a head."""
+    return table(_HISTORY, [(each, past) for each in found for past in each["history"]], width=width)

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from ci_client import downloads
-from ci_client.downloads import Download, Saved, chosen
+from ci_client.downloading import download, places, receiving
+from ci_client.downloading.download import Download, Saved, chosen
 from ci_client.errors import AnswerNotUnderstood, ConnectionBroken, ContentMismatch, NotWritten, ServerError
 from ci_client.transport import Connection
 
@@ -55,7 +55,7 @@ class Server:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(downloads, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(receiving, "_PAUSE_SECONDS", 0.0)
 
 
 def files(output: Path) -> dict[str, bytes]:
@@ -229,8 +229,8 @@ async def test_names_that_the_disk_takes_for_one_are_told(tmp_path: Path, monkey
         if target == "README":
             os.link("README", "readme", src_dir_fd=folders["dst_dir_fd"], dst_dir_fd=folders["dst_dir_fd"])
 
-    monkeypatch.setattr(downloads.os, "rename", rename)
-    monkeypatch.setattr(downloads, "_AT_A_TIME", 1)
+    monkeypatch.setattr(places.os, "rename", rename)
+    monkeypatch.setattr(download, "_AT_A_TIME", 1)
     with pytest.raises(NotWritten, match="README and readme"):
         await server.save(tmp_path, artifact("README", b"1"), artifact("readme", b"2"), replace=True)
     assert (tmp_path / "README").read_bytes() == b"1"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ci_cli.tables.jobs import pool_table
+from ci_cli.tables.kept import pool_table
 
 KIND: dict[str, Any] = {
     "kind": "0123456789abcdef",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ci_cli.tables.jobs import timing_document, timing_table
+from ci_cli.tables.timing import timing_document, timing_table
 
 
 def entry(station: str, seconds: float) -> dict[str, str]:

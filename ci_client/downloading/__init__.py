@@ -1,0 +1,1 @@
+"""Saving artifacts of a job as files."""
