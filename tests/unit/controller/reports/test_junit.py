@@ -1,4 +1,4 @@
-"""Test reports of many writers. Those of pytest, Node.js, Vitest, Mocha, Jest and PHPUnit are from the tools themselves."""
+"""Test reports of many writers. pytest, Node.js, Vitest, Mocha, Jest and PHPUnit have written theirs themselves."""
 
 import io
 from collections import Counter
