@@ -34,6 +34,9 @@ class Dialect(Protocol):
         Case is ignored for ASCII.
         """
 
+    def has_text(self, column: str, name: str) -> str:
+        """Return a condition: `column` has the text in the parameter `name` in it. Much faster than `contains`."""
+
     def has_labels(self, column: str, name: str) -> str:
         """Return a condition: the JSON object `column` has all members of the one in the parameter `name`."""
 
@@ -92,6 +95,9 @@ class SQLite:
     def contains(self, column: str, name: str) -> str:
         return rf"{column} LIKE :{name} ESCAPE '\'"
 
+    def has_text(self, column: str, name: str) -> str:
+        return f"instr({column}, :{name}) > 0"
+
     def has_labels(self, column: str, name: str) -> str:
         # There is no wanted label that the job does not have.
         return f"""NOT EXISTS (
@@ -132,6 +138,9 @@ class PostgreSQL:
     def contains(self, column: str, name: str) -> str:
         # In this collation only ASCII has upper and lower case.
         return rf'{column} COLLATE "C" ILIKE :{name} ESCAPE ' + r"'\'"
+
+    def has_text(self, column: str, name: str) -> str:
+        return f"strpos({column}, :{name}) > 0"
 
     def has_labels(self, column: str, name: str) -> str:
         return f"CAST({column} AS jsonb) @> CAST(CAST(:{name} AS text) AS jsonb)"

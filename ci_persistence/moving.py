@@ -29,7 +29,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "environments": ("key",),
     "caches": ("id",),
     "test_runs": ("job_id", "attempt"),
-    "test_results": ("job_id", "attempt", "position"),
+    "test_results": ("job_id", "attempt", "first"),
     "counters": ("name",),
     "stage_times": ("stage", "way", "bound"),
     "queue": ("only_row",),

@@ -20,7 +20,7 @@ _SHOWN = 1000
 @click.option("--failed", is_flag=True, help="Only tests that failed, each with its message and its place.")
 @click.option("--flaky", is_flag=True, help="Only tests that both passed and failed on the same content.")
 @click.option("--slow", is_flag=True, help="The tests that took longest, with what they took before.")
-@click.option("--search", "q", metavar="TEXT", help="Only tests with this text in their suite, class or name.")
+@click.option("--search", "q", metavar="TEXT", help="Only tests with this text in their suite, class, name or file.")
 @click.option(
     "--history", is_flag=True, help="The results of each test that is shown in the project's jobs; at most 20 tests."
 )

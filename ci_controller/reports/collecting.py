@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ci_common.attempts.testing import BROKEN, CaseChange, CaseResult, CaseStatus, CaseSummary
+from ci_common.attempts.columns import LETTERS, CaseColumns, of_part
+from ci_common.attempts.testing import CaseStatus, CaseSummary
 from ci_common.errors import InvalidUpload, NoRoom, RequestError, Unavailable
 from ci_common.jobs import Job
 from ci_common.manifests.stored import read_head, sha256_of
@@ -24,14 +25,14 @@ from ci_common.spec import ExecutionPlan
 from ci_controller.environments.keys import scope_of
 from ci_controller.job_writer import JobWriter
 from ci_controller.reports.tasks import MODULE
-from ci_persistence.stores.reports import Before
+from ci_persistence.stores.reports import Comparison
 
 log = logging.getLogger(__name__)
 
 MOST_LOST = 20
 _LONG = 10 * 365 * 86_400.0
-_PACE = Pace(unasked=_LONG)
-"""No reader is started before there is a report."""
+_PACE = Pace(unasked=_LONG, slow=5.0)
+"""No reader is started before there is a report. One gives way late, since the end of its job waits for it."""
 
 
 class Reports:
@@ -123,10 +124,17 @@ class _Collection:
         self._counts: Counter[str] = Counter()
         self._seconds = 0.0
         self._position = 0
+        self._comparison: asyncio.Task[Comparison] | None = None
+        self._writing: asyncio.Task[None] | None = None
 
     async def collect(self) -> CaseSummary | None:
         self._content = await asyncio.to_thread(content_of, self._job, self._data)
-        found = await self._read()
+        self._comparison = asyncio.create_task(self._compared_with(), name="earlier results of tests")
+        try:
+            found = await self._read()
+            await self._written()
+        finally:
+            await _ended(self._comparison, self._writing)
         if self._position == 0 and not found["files"] and not found["problems"]:
             return None
         if self._position == 0:
@@ -146,6 +154,10 @@ class _Collection:
             flaky=counts["flaky"],
             seconds=round(self._seconds, 3),
         )
+
+    async def _compared_with(self) -> Comparison:
+        job = self._job
+        return await self._store.comparison(job.id, job.attempt, scope=self._scope, content=self._content)
 
     async def _read(self) -> dict[str, Any]:
         readers = await self._reports.readers()
@@ -173,58 +185,46 @@ class _Collection:
         await self._store.begin(job.id, job.attempt, scope=self._scope, content=self._content, lease=self._lease)
 
     async def _store_part(self, part: Any) -> None:
-        number, rows = part
-        if number == 0:  # Also where another reader takes over.
+        """Compare tests and have them written, while the reader goes on with those that follow."""
+        assert self._comparison is not None, "it is begun before the reader"
+        if part["number"] == 0:  # Also where another reader takes over.
+            await self._written()
             await self._begin()
+        columns = await asyncio.to_thread(of_part, part, self._position)
+        comparison = await self._comparison
+        await self._store.look_further(comparison, columns.keys)
+        await asyncio.to_thread(comparison.known.compare, columns)
+        self._count(columns)
+        await self._written()
         job = self._job
-        keys = [row[0] for row in rows]
-        before = await self._store.before(keys, job.id, job.attempt, scope=self._scope, content=self._content)
-        cases = [self._case(row, before.get(row[0], Before())) for row in rows]
-        await self._store.add(job.id, job.attempt, cases, self._lease)
-
-    def _case(self, row: list[Any], before: Before) -> CaseResult:
-        status = CaseStatus(row[4])
-        case = CaseResult(
-            position=self._position,
-            key=row[0],
-            suite=row[1],
-            class_name=row[2],
-            name=row[3],
-            status=status,
-            seconds=row[5],
-            file=row[6],
-            line=row[7],
-            message=row[8],
-            details=row[9],
-            output=row[10],
-            selector=row[11],
-            flaky=row[12] or is_flaky(status, before),
-            change=change_of(status, before.status),
-            seconds_before=before.seconds,
+        self._writing = asyncio.create_task(
+            self._store.add(job.id, job.attempt, columns, self._lease), name="results of tests"
         )
-        self._position += 1
-        self._counts[status] += 1
-        self._counts["flaky"] += case.flaky
-        self._seconds += case.seconds or 0.0
-        return case
+
+    async def _written(self) -> None:
+        """Wait for the tests that are being written. Raises what that raises."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            await writing
+
+    def _count(self, columns: CaseColumns) -> None:
+        self._position += len(columns)
+        for status, letter in LETTERS.items():
+            self._counts[status] += columns.statuses.count(letter)
+        self._counts["flaky"] += columns.flaky.count("1")
+        self._seconds += sum(filter(None, columns.seconds))
 
     async def _coverage_before(self, coverage: dict[str, Any]) -> dict[str, Any]:
         last = await self._store.last_coverage(self._scope, self._job.id)
         return {"before": None} if last is None else {"before": compared(coverage, *last)}
 
 
-def change_of(status: CaseStatus, before: CaseStatus | None) -> CaseChange | None:
-    """Return what became of a test that ended with `before` when it ran last."""
-    if status in BROKEN:
-        return CaseChange.STILL_FAILING if before in BROKEN else CaseChange.NEWLY_FAILING
-    return CaseChange.FIXED if status is CaseStatus.PASSED and before in BROKEN else None
-
-
-def is_flaky(status: CaseStatus, before: Before) -> bool:
-    """Return whether a test has now had both verdicts on the same content."""
-    if status in BROKEN:
-        return CaseStatus.PASSED in before.on_content
-    return status is CaseStatus.PASSED and bool(BROKEN & before.on_content)
+async def _ended(*tasks: "asyncio.Task[Any] | None") -> None:
+    """End these tasks. What they raise is of no use any more."""
+    left = [task for task in tasks if task is not None]
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 def compared(coverage: dict[str, Any], job_id: str, reports: dict[str, Any]) -> dict[str, Any]:

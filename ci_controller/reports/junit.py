@@ -81,7 +81,10 @@ class _Reader:
         self._on_case = on_case
         self._suites: list[tuple[str, str | None]] = []
         self._case: Case | None = None
-        self._texts = _Texts()
+        self._texts: _Texts | None = None
+        """Of the present test; nearly all tests have none."""
+        self._class_named = self._class_name = ""
+        """How the report names the class of the last test, and how it is kept."""
         self._sink: CutText | None = None
         self._sink_name = ""
         self._own_file: str | None = None
@@ -96,7 +99,8 @@ class _Reader:
         if name == "testcase":
             self._begin_case(attributes)
         elif name == "testsuite":
-            self._suites.append((attributes.get("name", ""), attributes.get("file")))
+            suite = cut(storable(attributes.get("name", "")), LONGEST_NAME)
+            self._suites.append((suite, attributes.get("file")))
             self._is_pytest = self._is_pytest or attributes.get("name") == "pytest"
         elif self._case is None:
             if name == "error" and self._suites:  # A suite that could not be run at all, and so has no tests.
@@ -108,29 +112,35 @@ class _Reader:
 
     def _begin_case(self, attributes: dict[str, str]) -> None:
         suite, suite_file = self._suites[-1] if self._suites else ("", None)
-        named = attributes.get("classname") or attributes.get("class") or ""
-        file = attributes.get("file") or attributes.get("filepath") or suite_file
-        self._own_file = relative(file, self._prefixes)[:LONGEST_PLACE] if file else None
-        line = _whole(attributes.get("line") or attributes.get("lineno"))
-        is_pytest = self._is_pytest or bool(file and file.endswith(".py") and "line" in attributes)
-        case = self._case = Case(
-            cut(storable(suite), LONGEST_NAME),
-            cut(storable(named), LONGEST_NAME),
-            cut(storable(attributes.get("name", "")), LONGEST_NAME),
-        )
-        case.seconds = seconds_of(attributes.get("time") or attributes.get("duration"))
-        case.file, case.line = self._own_file, line
-        if is_pytest and self._own_file and "line" in attributes:
-            case.line = None if line is None else line + 1  # pytest counts from 0.
-        if is_pytest and self._own_file and self._own_file.endswith(".py"):
-            case.selector = pytest_selector(self._own_file, case.class_name, case.name)
-        if attributes.get("status", "").lower() in _NOT_RUN or attributes.get("result", "") == "skipped":
+        get = attributes.get
+        named = get("classname") or get("class") or ""
+        file = get("file") or get("filepath") or suite_file
+        line = get("line") or get("lineno")
+        if named != self._class_named:
+            self._class_named, self._class_name = named, cut(storable(named), LONGEST_NAME)
+        case = self._case = Case(suite, self._class_name, cut(storable(get("name", "")), LONGEST_NAME))
+        self._texts = self._own_file = None
+        case.seconds = seconds_of(get("time") or get("duration"))
+        if file or line:
+            self._place(case, file, line, is_of_pytest="line" in attributes)
+        if get("status", "").lower() in _NOT_RUN or get("result") == "skipped":
             case.status = CaseStatus.SKIPPED
-        self._texts = _Texts()
+
+    def _place(self, case: Case, file: str | None, line: str | None, *, is_of_pytest: bool) -> None:
+        """Note where a test is. pytest alone calls its attribute `line`."""
+        case.file = self._own_file = relative(file, self._prefixes)[:LONGEST_PLACE] if file else None
+        case.line = _whole(line)
+        if self._own_file is None or not (self._is_pytest or (is_of_pytest and file and file.endswith(".py"))):
+            return
+        if is_of_pytest and case.line is not None:
+            case.line += 1  # pytest counts from 0.
+        if self._own_file.endswith(".py"):
+            case.selector = pytest_selector(self._own_file, case.class_name, case.name)
 
     def _begin_part(self, name: str, attributes: dict[str, str]) -> None:
-        case, texts = self._case, self._texts
+        case = self._case
         assert case is not None, "the caller has checked that there is one"
+        texts = self._texts = self._texts or _Texts()
         if name in _STATUS:
             status = _STATUS[name]
             if case.status is CaseStatus.PASSED or (status in BROKEN and case.status not in BROKEN):
@@ -171,7 +181,7 @@ class _Reader:
         assert case is not None, "the caller has checked that there is one"
         self._case = self._sink = self._suite_error = None
         if case.status is not CaseStatus.PASSED or case.flaky:
-            self._add_texts(case, texts)
+            self._add_texts(case, texts or _Texts())
         self._pass_on(case)
 
     def _add_texts(self, case: Case, texts: _Texts) -> None:
@@ -195,7 +205,7 @@ class _Reader:
 
         pytest has no reruns of this kind, and names a test twice for other reasons.
         """
-        if self._is_pytest:
+        if self._is_pytest or (case.status is CaseStatus.PASSED and not self._held):
             self._on_case(case)
         elif case.status in BROKEN and case.identity not in self._held and len(self._held) < MOST_HELD:
             self._held[case.identity] = case

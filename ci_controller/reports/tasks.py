@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ci_common.attempts.columns import LETTERS
 from ci_common.attempts.testing import CaseStatus
 from ci_common.sandbox.child import Caller, TaskFunction
 from ci_controller.reports.coverage import Coverage
@@ -17,7 +18,7 @@ from ci_controller.reports.texts import cut
 from ci_controller.reports.xml_stream import CHUNK_BYTES, NotReadable
 
 MODULE = __name__
-PART_CASES = 1000
+PART_CASES = 5000
 PART_CHARACTERS = 1024**2
 MOST_CASES = 200_000
 MOST_FILE_BYTES = 256 * 1024**2
@@ -29,6 +30,9 @@ TEXTS_ROOM = 16 * 1024**2
 """Characters of all details and outputs of an attempt together; a test after them keeps its message alone."""
 _SNIFFED = 8192
 KEY_BYTES = 10
+_MOST_HASHES = 1000
+_CHARACTERS_EACH = 60
+"""What a test has besides its name and its texts, in the message to the other process."""
 
 
 class _Run:
@@ -41,11 +45,14 @@ class _Run:
         self._prefixes: list[str] = argument["prefixes"]
         self._scope: str = argument["scope"]
         self._coverage = Coverage(self._prefixes)
-        self._part: list[list[Any]] = []
+        self._part = _Part()
         self._characters = 0
         self._sent = 0
         self._texts = TEXTS_ROOM
-        self._seen: Counter[bytes] = Counter()
+        self._hashes: dict[tuple[str, str], hashlib.blake2b] = {}
+        """What keys begin with, by suite and class."""
+        self._seen: set[bytes] = set()
+        self._again: Counter[bytes] = Counter()
         self._cases = 0
         self._of_file = 0
         self._bytes = 0
@@ -122,42 +129,105 @@ class _Run:
     def _take(self, case: Case) -> None:
         if self._cases >= MOST_CASES:
             raise NotReadable(f"there are more than {MOST_CASES} tests; those after them are left out")
-        details, output, message = case.details, case.output, case.message
+        texts, size = None, 0
+        if case.status is not CaseStatus.PASSED or case.flaky:
+            texts, size = self._texts_of(case)
+        self._part.add(self._key(case), case, texts)
+        self._cases += 1
+        self._of_file += 1
+        self._characters += size + len(case.name) + _CHARACTERS_EACH
+        if self._part.begins_group:
+            self._characters += len(case.suite) + len(case.class_name) + len(case.file or "")
+        if len(self._part.keys) >= PART_CASES or self._characters >= PART_CHARACTERS:
+            self._send()
+
+    def _texts_of(self, case: Case) -> tuple[list[str | None], int]:
+        """Return the TEXTS of a test, as far as there is room for them, and their characters."""
+        details, output = case.details, case.output
         size = len(details or "") + len(output or "")
         if size > self._texts:
             details, output, size = None, None, 0
         self._texts -= size
-        is_plain = case.status is CaseStatus.PASSED and not case.flaky
-        names = case.suite, case.class_name, case.name
-        self._part.append(
-            [
-                *(self._key(case), *names, case.status.value, case.seconds, case.file, case.line),
-                *(message, details, output, None if is_plain else case.selector, case.flaky),
-            ]
-        )
-        self._cases += 1
-        self._of_file += 1
-        self._characters += size + len(message or "") + 100
-        if len(self._part) >= PART_CASES or self._characters >= PART_CHARACTERS:
-            self._send()
+        size += len(case.message or "") + len(case.selector or "")
+        return [case.message, details, output, case.selector], size
 
     def _key(self, case: Case) -> str:
         """Return the test's key. Of several tests with one name, each but the first has its number in it."""
-        parts = "\0".join((self._scope, *case.identity)).encode(errors="replace")
-        digest = hashlib.blake2b(parts, digest_size=KEY_BYTES).digest()
-        self._seen[digest] += 1
-        if (number := self._seen[digest]) > 1:
-            digest = hashlib.blake2b(digest + str(number).encode(), digest_size=KEY_BYTES).digest()
+        begun = self._hashes.get((case.suite, case.class_name))
+        if begun is None:
+            parts = "\0".join((self._scope, case.suite, case.class_name, "")).encode(errors="replace")
+            begun = hashlib.blake2b(parts, digest_size=KEY_BYTES)
+            if len(self._hashes) < _MOST_HASHES:
+                self._hashes[case.suite, case.class_name] = begun
+        hashed = begun.copy()
+        hashed.update(case.name.encode(errors="replace"))
+        digest = hashed.digest()
+        if digest in self._seen:
+            self._again[digest] += 1
+            digest = hashlib.blake2b(digest + str(self._again[digest] + 1).encode(), digest_size=KEY_BYTES).digest()
+        self._seen.add(digest)
         return digest.hex()
 
     def _send(self) -> None:
-        if self._part:
-            self._caller.hand_over([self._sent, self._part])
-            self._sent, self._part, self._characters = self._sent + 1, [], 0
+        if self._part.keys:
+            self._caller.hand_over(self._part.handed_over(self._sent))
+            self._sent, self._part, self._characters = self._sent + 1, _Part(), 0
 
     def _note(self, problem: str) -> None:
         if len(self.problems) < MOST_PROBLEMS:
             self.problems.append(cut(problem, 1000))
+
+
+class _Part:
+    """Tests that are handed over together, as columns (`ci_common.attempts.columns`)."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+        self.begins_group = False
+        """Whether the last test has another suite, class or file than the one before."""
+        self._statuses: list[str] = []
+        self._flaky: list[int] = []
+        self._seconds: list[float | None] = []
+        self._names: list[str] = []
+        self._lines: list[int | None] = []
+        self._groups: list[list[Any]] = []
+        self._group: tuple[str, str, str | None] | None = None
+        self._texts: dict[int, list[str | None]] = {}
+
+    def add(self, key: str, case: Case, texts: list[str | None] | None) -> None:
+        """Add a test. `texts` are those in the order of TEXTS."""
+        group = case.suite, case.class_name, case.file
+        self.begins_group = group != self._group
+        if self.begins_group:
+            self._group = group
+            self._groups.append([*group, 0])
+        self._groups[-1][3] += 1
+        if texts is not None:
+            self._texts[len(self.keys)] = texts
+        if case.flaky:
+            self._flaky.append(len(self.keys))
+        self.keys.append(key)
+        self._statuses.append(LETTERS[case.status])
+        self._seconds.append(case.seconds)
+        self._names.append(case.name)
+        self._lines.append(case.line)
+
+    def handed_over(self, number: int) -> dict[str, Any]:
+        """Return the part of this number."""
+        flaky = ["0"] * len(self.keys)
+        for place in self._flaky:
+            flaky[place] = "1"
+        return {
+            "number": number,
+            "keys": self.keys,
+            "statuses": "".join(self._statuses),
+            "flaky": "".join(flaky),
+            "seconds": self._seconds,
+            "names": self._names,
+            "lines": self._lines if any(line is not None for line in self._lines) else [],
+            "groups": self._groups,
+            "texts": self._texts,
+        }
 
 
 class _Limited:
@@ -198,8 +268,7 @@ def _elements(text: str) -> Iterator[str]:
 
 
 def read_reports_task(argument: dict[str, Any], caller: Caller) -> dict[str, Any]:
-    """Read the reports of an attempt. The tests are handed over in parts: the number of the part, from 0, and
-    a list of lists.
+    """Read the reports of an attempt. The tests are handed over in parts, which are numbered from 0.
 
     The argument has `root`, and `places`: names that lead to a directory, a pattern, and what its files are: `junit`,
     `coverage` or `any`. `prefixes` are names of the project's directory as the job saw it, `scope` is part of the

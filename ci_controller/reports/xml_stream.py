@@ -36,12 +36,12 @@ def read_xml(
         depth += 1
         if depth > MOST_DEPTH:
             raise NotReadable(f"its elements lie more than {MOST_DEPTH} deep, at line {parser.CurrentLineNumber}")
-        begin(name.rpartition(":")[2], attributes)
+        begin(name.rpartition(":")[2] if ":" in name else name, attributes)
 
     def on_end(name: str) -> None:
         nonlocal depth
         depth -= 1
-        end(name.rpartition(":")[2])
+        end(name.rpartition(":")[2] if ":" in name else name)
 
     def refuse_entity(name: str, *_: object) -> None:
         raise NotReadable(f"it declares the entity {name[:40]}, which no report needs")

@@ -4,45 +4,39 @@ They are written before the end of their attempt, in several short transactions,
 attempt's own row has its summary. What was written for an attempt that is collected again is replaced.
 """
 
+import asyncio
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
-from functools import cache, partial
-from typing import Any, Literal
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-from ci_common.attempts.testing import CaseChange, CaseResult, CaseStatus
+from ci_common.attempts.columns import STATUSES, CaseColumns
+from ci_common.attempts.testing import CaseResult, CaseStatus
 from ci_persistence.database import Database, Row, Session
-from ci_persistence.dialects import Dialect, Statement
-from ci_persistence.job_lists import containing
+from ci_persistence.dialects import Statement
+from ci_persistence.reports.choosing import After, CaseFilter, Order, chosen
+from ci_persistence.reports.earlier import Earlier
+from ci_persistence.reports.rows import COLUMNS, columns_of, values_of
 from ci_persistence.rows import to_json
 from ci_persistence.stores.leases import Lease, check_leads, leads
 
-SLOWER_FACTOR, SLOWER_SECONDS = 2.0, 0.5
-"""A test has grown in time if it took more than so many times what it took before, and so many seconds more."""
-_MOST_RUNS_ON_CONTENT = 20
-_REMOVED_AT_ONCE = 2000
+_MOST_RUNS = 20
+"""So many earlier runs of a project, and so many on the same content, are compared with at most."""
+_MOST_HISTORY = 200
+"""So many of a project's last runs are looked through for a test."""
 _TYPES = {
-    "position": "integer",
-    "key": "text",
-    "suite": "text",
-    "class_name": "text",
-    "name": "text",
-    "status": "text",
-    "seconds": "double precision",
-    "file": "text",
-    "line": "integer",
-    "message": "text",
-    "details": "text",
-    "output": "text",
-    "selector": "text",
-    "flaky": "integer",
-    "change": "text",
-    "seconds_before": "double precision",
+    "first": "integer",
+    "tests": "integer",
+    "keys": "text",
+    "statuses": "text",
+    "flaky": "text",
+    "changes": "text",
+    "times": "text",
+    "names": "text",
+    "texts": "text",
 }
-_COLUMNS = tuple(field.name for field in fields(CaseResult))
-_NAMES = ", ".join(_COLUMNS)
-OF_NOTE = "(status <> 'passed' OR flaky = 1 OR change IS NOT NULL)"
-"""The condition of the index `test_results_of_note`, in its words."""
 _ATTEMPT = "job_id = :job_id AND attempt = :attempt"
 
 _CLEAR = Statement(f"DELETE FROM test_results WHERE {_ATTEMPT}")
@@ -59,7 +53,7 @@ ON CONFLICT (job_id, attempt) DO UPDATE SET
 _ADD = Statement(
     lambda sql: (
         f"""
-INSERT INTO test_results (job_id, attempt, {_NAMES})
+INSERT INTO test_results (job_id, attempt, {COLUMNS})
 SELECT :job_id, :attempt, {", ".join(f"CAST(:{name} AS {kind})" for name, kind in _TYPES.items())}
 WHERE {leads(sql.share_lock)}
 """
@@ -75,80 +69,68 @@ UPDATE test_runs SET reports = :reports, has_coverage = :has_coverage WHERE {_AT
 _ENDED = (
     "EXISTS (SELECT 1 FROM attempts WHERE attempts.job_id = {0}.job_id AND number = {0}.attempt AND tests IS NOT NULL)"
 )
-# Of each test the result of the last job before that has one.
-_BEFORE = Statement(
-    lambda sql: (
-        f"""
-SELECT key, status, seconds FROM test_results AS result WHERE key IN {sql.members("keys")} AND job_id = (
-    SELECT max(other.job_id) FROM test_results AS other WHERE other.key = result.key AND other.job_id < :job_id)
-ORDER BY key, attempt
-"""
-    )
+_ENDED = (
+    "EXISTS (SELECT 1 FROM attempts WHERE attempts.job_id = {0}.job_id AND number = {0}.attempt AND tests IS NOT NULL)"
 )
+_RUNS_BEFORE = Statement(f"""
+SELECT job_id, attempt FROM test_runs WHERE scope = :scope AND job_id < :job_id
+ORDER BY job_id DESC, attempt DESC LIMIT {_MOST_RUNS}
+""")
 _RUNS_ON_CONTENT = Statement(f"""
 SELECT job_id, attempt FROM test_runs WHERE scope = :scope AND content = :content
-AND NOT ({_ATTEMPT}) ORDER BY job_id DESC, attempt DESC LIMIT {_MOST_RUNS_ON_CONTENT}
+AND NOT ({_ATTEMPT}) ORDER BY job_id DESC, attempt DESC LIMIT {_MOST_RUNS}
 """)
-_VERDICTS = Statement(
+_RESULTS = Statement(f"SELECT first, keys, statuses, flaky, changes, times FROM test_results WHERE {_ATTEMPT}")
+_VERDICTS = Statement(f"SELECT first, keys, statuses, flaky, changes FROM test_results WHERE {_ATTEMPT}")
+_LIST = {
+    columns: Statement(f"SELECT {columns} FROM test_results WHERE {_ATTEMPT} ORDER BY first")
+    for columns in (
+        "first, statuses, flaky, changes",
+        "first, statuses, flaky, changes, times",
+        "first, statuses, flaky, changes, names",
+        "first, statuses, flaky, changes, times, names",
+    )
+}
+_PAGE = Statement(
     lambda sql: (
         f"""
-SELECT key, status FROM test_results WHERE key IN {sql.members("keys")} AND job_id = :job_id AND attempt = :attempt
+SELECT {COLUMNS} FROM test_results WHERE {_ATTEMPT} AND CAST(first AS text) IN {sql.members("firsts")} ORDER BY first
 """
     )
 )
-_GET_RUN = Statement(f"SELECT reports FROM test_runs WHERE {_ATTEMPT}")
+_GET_RUN = Statement(f"SELECT scope, reports FROM test_runs WHERE {_ATTEMPT}")
 _LAST_COVERAGE = Statement("""
 SELECT job_id, reports FROM test_runs AS run
 WHERE scope = :scope AND job_id < :job_id AND has_coverage = 1 ORDER BY job_id DESC, attempt DESC LIMIT 1
 """)
-_GET_CASE = Statement(f"SELECT {_NAMES} FROM test_results WHERE {_ATTEMPT} AND key = :key ORDER BY position LIMIT 1")
-_HISTORY = Statement(f"""
-SELECT result.job_id AS job_id, result.attempt AS attempt, result.status AS status, result.seconds AS seconds,
-    result.flaky AS flaky, result.message AS message, jobs.submit_time AS submit_time
-FROM test_results AS result JOIN jobs ON jobs.id = result.job_id
-WHERE result.key = :key AND {_ENDED.format("result")}
-ORDER BY result.job_id DESC, result.attempt DESC LIMIT :limit
-""")
-_REMOVE_CASES = Statement(
+_WITH_KEY = Statement(
+    lambda sql: (
+        f"SELECT {COLUMNS} FROM test_results WHERE {_ATTEMPT} AND {sql.has_text('keys', 'key')} ORDER BY first LIMIT 1"
+    )
+)
+_HISTORY = Statement(
     lambda sql: (
         f"""
-DELETE FROM test_results WHERE job_id = :job_id AND attempt = :attempt AND position >= :first AND position < :end
-AND {leads(sql.share_lock)}
+SELECT run.job_id AS job_id, run.attempt AS attempt, jobs.submit_time AS submit_time,
+    {", ".join(f"result.{name} AS {name}" for name in _TYPES if name != "names")}
+FROM (SELECT job_id, attempt FROM test_runs WHERE scope = :scope ORDER BY job_id DESC, attempt DESC
+    LIMIT {_MOST_HISTORY}) AS run
+JOIN jobs ON jobs.id = run.job_id
+JOIN test_results AS result ON result.job_id = run.job_id AND result.attempt = run.attempt
+WHERE {sql.has_text("result.keys", "key")} AND {_ENDED.format("run")}
+ORDER BY run.job_id DESC, run.attempt DESC LIMIT :limit
 """
     )
 )
-_RUNS_OF = Statement(
-    "SELECT attempt, (SELECT max(position) FROM test_results WHERE test_results.job_id = test_runs.job_id "
-    "AND test_results.attempt = test_runs.attempt) AS last FROM test_runs WHERE job_id = :job_id"
+_REMOVE_CASES = Statement(
+    lambda sql: (
+        f"""
+DELETE FROM test_results WHERE job_id = :job_id AND attempt = :attempt AND first = :first AND {leads(sql.share_lock)}
+"""
+    )
 )
+_RESULTS_OF = Statement("SELECT attempt, first FROM test_results WHERE job_id = :job_id ORDER BY attempt, first")
 _REMOVE_RUNS = Statement(lambda sql: f"DELETE FROM test_runs WHERE job_id = :job_id AND {leads(sql.share_lock)}")
-
-
-@dataclass(frozen=True, slots=True)
-class Before:
-    """What is known of one test from earlier."""
-
-    status: CaseStatus | None = None
-    """How it ended when it ran last in an earlier job."""
-    seconds: float | None = None
-    on_content: frozenset[CaseStatus] = frozenset()
-    """How it ended in other attempts on the same content."""
-
-
-@dataclass(frozen=True, slots=True)
-class CaseFilter:
-    """Which tests `list_cases` returns; None and empty do not narrow."""
-
-    statuses: frozenset[CaseStatus] = frozenset()
-    flaky: bool = False
-    change: CaseChange | None = None
-    slower: bool = False
-    """Only tests that have grown in time."""
-    text: str | None = None
-    """Part of the suite, class or name; case is ignored for ASCII."""
-
-
-Order = Literal["position", "time", "growth"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +147,15 @@ class Past:
     message: str | None
 
 
+@dataclass(slots=True)
+class Comparison:
+    """What an attempt is compared with, as far as it has been read."""
+
+    known: Earlier
+    older: list[tuple[str, int]]
+    """The runs that have not been read yet, by job and attempt, the newest first."""
+
+
 class ReportStore:
     """The reports of one installation. Every method may raise Unavailable."""
 
@@ -176,9 +167,10 @@ class ReportStore:
         values = {"job_id": job_id, "attempt": attempt, "scope": scope, "content": content}
         await self._database.write(partial(_begin, values=values, lease=lease), vital=False)
 
-    async def add(self, job_id: str, attempt: int, cases: Sequence[CaseResult], lease: Lease) -> None:
-        """Write tests. Raises LeadershipLost."""
-        await self._database.write(partial(_add, job_id=job_id, attempt=attempt, cases=cases, lease=lease), vital=False)
+    async def add(self, job_id: str, attempt: int, cases: CaseColumns, lease: Lease) -> None:
+        """Write tests, some thousands at most. Raises LeadershipLost."""
+        values = {"job_id": job_id, "attempt": attempt, **await asyncio.to_thread(values_of, cases)}
+        await self._database.write(partial(_changed, statement=_ADD, values=values, lease=lease), vital=False)
 
     async def finish(self, job_id: str, attempt: int, reports: dict[str, Any], lease: Lease) -> None:
         """Write what the reports say besides the tests. Raises LeadershipLost."""
@@ -190,13 +182,24 @@ class ReportStore:
         }
         await self._database.write(partial(_changed, statement=_FINISH, values=values, lease=lease), vital=False)
 
-    async def before(
-        self, keys: Iterable[str], job_id: str, attempt: int, *, scope: str, content: str | None
-    ) -> dict[str, Before]:
-        """Return what is known of these tests from before that attempt, by key."""
-        values = {"keys": to_json(list(keys)), "job_id": job_id}
-        known = {"scope": scope, "content": content, "job_id": job_id, "attempt": attempt}
-        return await self._database.search(partial(_before, values=values, run=known))
+    async def comparison(self, job_id: str, attempt: int, *, scope: str, content: str | None) -> Comparison:
+        """Return what that attempt's tests are compared with; `look_further` adds what they need of older runs."""
+        values = {"job_id": job_id, "attempt": attempt, "scope": scope, "content": content}
+        older, on_content = await self._database.search(partial(_runs_before, values=values))
+        comparison = Comparison(Earlier(), older)
+        for run in on_content:
+            rows = await self._database.search(partial(_results, statement=_VERDICTS, run=run))
+            await asyncio.to_thread(_add_verdicts, comparison.known, rows)
+        return comparison
+
+    async def look_further(self, comparison: Comparison, keys: Iterable[str]) -> None:
+        """Read older runs until each of these tests is known, or there is none left to read."""
+        missing = [key for key in keys if key not in comparison.known.last]
+        while missing and comparison.older:
+            run = comparison.older.pop(0)
+            rows = await self._database.search(partial(_results, statement=_RESULTS, run=run))
+            await asyncio.to_thread(_add_run, comparison.known, rows)
+            missing = [key for key in missing if key not in comparison.known.last]
 
     async def last_coverage(self, scope: str, job_id: str) -> tuple[str, dict[str, Any]] | None:
         """Return the last job before that one with coverage, and what its reports say; None if there is none."""
@@ -207,29 +210,40 @@ class ReportStore:
         return await self._database.read(partial(_get, job_id=job_id, attempt=attempt))
 
     async def list_cases(
-        self, job_id: str, attempt: int, where: CaseFilter, *, order: Order, limit: int, after: tuple[float, int] | None
+        self, job_id: str, attempt: int, where: CaseFilter, *, order: Order, limit: int, after: After | None
     ) -> list[CaseResult]:
         """Return at most `limit` tests of an attempt in this order, the longest time and the most growth first.
 
         `after` are the measure and the position of the test that they come after; the measure counts if there is one.
         """
-        return await self._database.search(
-            partial(_list, job_id=job_id, attempt=attempt, where=where, order=order, limit=limit, after=after)
-        )
+        wanted = ["first, statuses, flaky, changes"]
+        wanted += ["times"] if order != "position" or where.slower else []
+        wanted += ["names"] if where.text else []
+        run = job_id, attempt
+        rows = await self._database.search(partial(_results, statement=_LIST[", ".join(wanted)], run=run))
+        positions = await asyncio.to_thread(_choose, rows, where, order, limit, after)
+        firsts = _firsts_of(positions, [row["first"] for row in rows])
+        page = await self._database.search(partial(_page, run=run, firsts=firsts))
+        return await asyncio.to_thread(_cases, page, positions)
 
     async def history(self, job_id: str, attempt: int, key: str, *, limit: int) -> tuple[CaseResult, list[Past]] | None:
-        """Return a test of that attempt and its last results, the newest first; None if there is no such test."""
-        return await self._database.search(partial(_history, job_id=job_id, attempt=attempt, key=key, limit=limit))
+        """Return a test of that attempt and its last results, the newest first; None if there is no such test.
+
+        Only the last runs of the project are looked through.
+        """
+        found = await self._database.search(partial(_with_key, job_id=job_id, attempt=attempt, key=key))
+        if found is None:
+            return None
+        row, scope = found
+        rows = await self._database.search(partial(_history, key=key, scope=scope, limit=limit))
+        return await asyncio.to_thread(_with_history, row, rows, key)
 
     async def remove(self, job_id: str, lease: Lease) -> None:
         """Delete what the attempts of a deleted job have left, in short transactions. Raises LeadershipLost."""
-        for attempt, last in await self._database.read(partial(_runs_of, job_id=job_id)):
-            for first in range(0, last + 1, _REMOVED_AT_ONCE):
-                values = {"job_id": job_id, "attempt": attempt, "first": first, "end": first + _REMOVED_AT_ONCE}
-                await self._database.write(partial(_removed, statement=_REMOVE_CASES, values=values, lease=lease))
-            await self._database.write(
-                partial(_removed, statement=_REMOVE_RUNS, values={"job_id": job_id}, lease=lease)
-            )
+        for attempt, first in await self._database.read(partial(_results_of, job_id=job_id)):
+            values = {"job_id": job_id, "attempt": attempt, "first": first}
+            await self._database.write(partial(_changed, statement=_REMOVE_CASES, values=values, lease=lease))
+        await self._database.write(partial(_changed, statement=_REMOVE_RUNS, values={"job_id": job_id}, lease=lease))
 
 
 async def _begin(session: Session, *, values: dict[str, Any], lease: Lease) -> None:
@@ -238,38 +252,36 @@ async def _begin(session: Session, *, values: dict[str, Any], lease: Lease) -> N
     await session.execute(_CLEAR, {name: values[name] for name in ("job_id", "attempt")})
 
 
-async def _add(session: Session, *, job_id: str, attempt: int, cases: Sequence[CaseResult], lease: Lease) -> None:
-    common = {"job_id": job_id, "attempt": attempt, **lease.values()}
-    rows = [common | {name: getattr(case, name) for name in _TYPES} | {"flaky": int(case.flaky)} for case in cases]
-    if await session.execute_many(_ADD, rows) == 0:
-        await check_leads(session, lease)
-
-
 async def _changed(session: Session, *, statement: Statement, values: dict[str, Any], lease: Lease) -> None:
     if await session.execute(statement, values | lease.values()) == 0:
         await check_leads(session, lease)
 
 
-async def _removed(session: Session, *, statement: Statement, values: dict[str, Any], lease: Lease) -> None:
-    await _changed(session, statement=statement, values=values, lease=lease)
+Run = tuple[str, int]
+"""Job and attempt."""
 
 
-async def _before(session: Session, *, values: dict[str, Any], run: dict[str, Any]) -> dict[str, Before]:
-    last = {row["key"]: row for row in await session.rows(_BEFORE, values)}
-    on_content: dict[str, set[CaseStatus]] = {}
-    if run["content"] is not None:
-        for other in await session.rows(_RUNS_ON_CONTENT, run):
-            known = {"keys": values["keys"], "job_id": other["job_id"], "attempt": other["attempt"]}
-            for row in await session.rows(_VERDICTS, known):
-                on_content.setdefault(row["key"], set()).add(CaseStatus(row["status"]))
-    return {
-        key: Before(
-            CaseStatus(last[key]["status"]) if key in last else None,
-            last[key]["seconds"] if key in last else None,
-            frozenset(on_content.get(key, ())),
-        )
-        for key in {*last, *on_content}
-    }
+async def _runs_before(session: Session, *, values: dict[str, Any]) -> tuple[list[Run], list[Run]]:
+    """Return the last runs before, and those on the same content."""
+    before = {name: values[name] for name in ("scope", "job_id")}
+    older = [(row["job_id"], row["attempt"]) for row in await session.rows(_RUNS_BEFORE, before)]
+    if values["content"] is None:
+        return older, []
+    return older, [(row["job_id"], row["attempt"]) for row in await session.rows(_RUNS_ON_CONTENT, values)]
+
+
+async def _results(session: Session, *, statement: Statement, run: Run) -> list[Row]:
+    return await session.rows(statement, {"job_id": run[0], "attempt": run[1]})
+
+
+def _add_verdicts(known: Earlier, rows: Sequence[Row]) -> None:
+    for part in map(columns_of, rows):
+        known.add_verdicts(part.keys, part.statuses)
+
+
+def _add_run(known: Earlier, rows: Sequence[Row]) -> None:
+    for part in map(columns_of, rows):
+        known.add_run(part.keys, part.statuses, part.seconds)
 
 
 async def _last_coverage(session: Session, *, scope: str, job_id: str) -> tuple[str, dict[str, Any]] | None:
@@ -282,99 +294,63 @@ async def _get(session: Session, *, job_id: str, attempt: int) -> dict[str, Any]
     return next((json.loads(row["reports"]) for row in rows), {})
 
 
-async def _list(
-    session: Session,
-    *,
-    job_id: str,
-    attempt: int,
-    where: CaseFilter,
-    order: Order,
-    limit: int,
-    after: tuple[float, int] | None,
-) -> list[CaseResult]:
-    values: dict[str, Any] = {"job_id": job_id, "attempt": attempt, "limit": limit}
-    if where.text:
-        values["text"] = containing(where.text)
-    if where.change is not None:
-        values["change"] = where.change
-    if after is not None:
-        values["position"] = after[1]
-        if order != "position":
-            values["measure"] = after[0]
-    statement = _listing(order, where.statuses, where.flaky, where.slower, frozenset(values))
-    return [to_case(row) for row in await session.rows(statement, values)]
+def _choose(rows: Sequence[Row], where: CaseFilter, order: Order, limit: int, after: After | None) -> list[int]:
+    return chosen([columns_of(row) for row in rows], where, order=order, limit=limit, after=after)
 
 
-_MEASURES = {"time": "coalesce(seconds, -1)", "growth": "coalesce(seconds - seconds_before, -1)"}
+def _firsts_of(positions: Iterable[int], firsts: Sequence[int]) -> list[int]:
+    """Return the first positions of the rows that these positions are in."""
+    return sorted({firsts[bisect_right(firsts, position) - 1] for position in positions})
 
 
-@cache
-def _listing(
-    order: Order, statuses: frozenset[CaseStatus], flaky: bool, slower: bool, given: frozenset[str]
-) -> Statement:
-    def text(sql: Dialect) -> str:
-        conditions = [_ATTEMPT]
-        if statuses:
-            conditions.append(f"status IN ({', '.join(sorted(repr(status.value) for status in statuses))})")
-        if flaky:
-            conditions.append("flaky = 1")
-        if "change" in given:
-            conditions.append("change = :change")
-        if (statuses and CaseStatus.PASSED not in statuses) or flaky or "change" in given:
-            conditions.append(OF_NOTE)
-        if slower:
-            conditions.append(
-                f"seconds > {SLOWER_FACTOR} * seconds_before AND seconds > seconds_before + {SLOWER_SECONDS}"
-            )
-        if "text" in given:
-            conditions.append(
-                f"({' OR '.join(sql.contains(column, 'text') for column in ('name', 'class_name', 'suite'))})"
-            )
-        measure = _MEASURES.get(order)
-        if "measure" in given:
-            conditions.append(f"({measure} < :measure OR ({measure} = :measure AND position > :position))")
-        elif "position" in given:
-            conditions.append("position > :position")
-        ordering = "position" if measure is None else f"{measure} DESC, position"
-        return f"SELECT {_NAMES} FROM test_results WHERE {' AND '.join(conditions)} ORDER BY {ordering} LIMIT :limit"
-
-    return Statement(text)
+async def _page(session: Session, *, run: Run, firsts: Sequence[int]) -> list[Row]:
+    values = {"job_id": run[0], "attempt": run[1], "firsts": to_json([str(first) for first in firsts])}
+    return await session.rows(_PAGE, values) if firsts else []
 
 
-async def _history(
-    session: Session, *, job_id: str, attempt: int, key: str, limit: int
-) -> tuple[CaseResult, list[Past]] | None:
-    found = await session.rows(_GET_CASE, {"job_id": job_id, "attempt": attempt, "key": key})
-    if not found:
-        return None
-    return to_case(found[0]), [
-        Past(
-            row["job_id"],
-            row["attempt"],
-            row["submit_time"],
-            CaseStatus(row["status"]),
-            row["seconds"],
-            bool(row["flaky"]),
-            row["message"],
-        )
-        for row in await session.rows(_HISTORY, {"key": key, "limit": limit})
-    ]
+def _cases(page: Sequence[Row], positions: Sequence[int]) -> list[CaseResult]:
+    """Return the tests at these positions, in their order."""
+    ascending, found = sorted(positions), dict[int, CaseResult]()
+    for part in map(columns_of, page):
+        here = ascending[bisect_left(ascending, part.first) : bisect_left(ascending, part.first + len(part))]
+        found |= {case.position: case for case in part.cases(position - part.first for position in here)}
+    return [found[position] for position in positions if position in found]
 
 
-async def _runs_of(session: Session, *, job_id: str) -> list[tuple[int, int]]:
-    rows = await session.rows(_RUNS_OF, {"job_id": job_id})
-    return [(row["attempt"], -1 if row["last"] is None else row["last"]) for row in rows]
+async def _with_key(session: Session, *, job_id: str, attempt: int, key: str) -> tuple[Row, str] | None:
+    """Return the row that has this test, and the scope of its run."""
+    rows = await session.rows(_WITH_KEY, {"job_id": job_id, "attempt": attempt, "key": key})
+    runs = await session.rows(_GET_RUN, {"job_id": job_id, "attempt": attempt})
+    return (rows[0], runs[0]["scope"]) if rows and runs else None
 
 
-def to_case(row: Row) -> CaseResult:
-    """Return the test of a row."""
-    columns = {name: row[name] for name in _COLUMNS}
-    change = row["change"]
-    return CaseResult(
-        **columns
-        | {
-            "status": CaseStatus(row["status"]),
-            "flaky": bool(row["flaky"]),
-            "change": None if change is None else CaseChange(change),
-        }
+async def _history(session: Session, *, key: str, scope: str, limit: int) -> list[Row]:
+    return await session.rows(_HISTORY, {"key": key, "scope": scope, "limit": limit})
+
+
+def _with_history(row: Row, rows: Sequence[Row], key: str) -> tuple[CaseResult, list[Past]]:
+    return _case_of(columns_of(row), key), [_past(row, key) for row in rows]
+
+
+def _case_of(part: CaseColumns, key: str) -> CaseResult:
+    return next(part.cases([part.keys.index(key)]))
+
+
+def _past(row: Row, key: str) -> Past:
+    part = columns_of(row)
+    place = part.keys.index(key)
+    texts = part.texts.get(place)
+    return Past(
+        row["job_id"],
+        row["attempt"],
+        row["submit_time"],
+        STATUSES[part.statuses[place]],
+        part.seconds[place],
+        part.flaky[place] == "1",
+        None if texts is None else texts[0],
     )
+
+
+async def _results_of(session: Session, *, job_id: str) -> list[tuple[int, int]]:
+    rows = await session.rows(_RESULTS_OF, {"job_id": job_id})
+    return [(row["attempt"], row["first"]) for row in rows]

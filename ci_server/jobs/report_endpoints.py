@@ -16,7 +16,7 @@ from ci_common.parsing.values import TEXT_PATTERN, Integer, Text
 from ci_common.times import micros_to_rfc3339
 from ci_common.wire.report_answers import CaseHistoryView, CaseView, ReportsView
 from ci_common.wire.writing import summary_on_wire
-from ci_persistence.stores.reports import CaseFilter, Order
+from ci_persistence.reports.choosing import CaseFilter, measure
 from ci_server.endpoints import Call, Endpoint, RateClass, json_answer
 from ci_server.http.requests import QueryModel
 from ci_server.http.responses import Document, list_document
@@ -57,7 +57,7 @@ class CasesQuery(AttemptQuery):
     change: CaseChange | None = Field(None, description="since the test ran last in the project")
     slower: bool = Field(False, description="only tests that took more than twice the time, and half a second more")
     q: Annotated[Text, WithJsonSchema({"type": "string", "pattern": TEXT_PATTERN})] | None = Field(
-        None, description="text in suite, class or name"
+        None, description="text in suite, class, name or file"
     )
     sort: Literal["position", "time", "growth"] = Field(
         "position", description="as in the reports; or the longest time first, or the most growth since the last run"
@@ -101,18 +101,9 @@ async def list_tests(call: Call[CasesQuery, None]) -> Response:
 
 def _next_link(call: Call[CasesQuery, None], last: CaseResult) -> str:
     """Return the Link header (RFC 8288) to the page behind `last`."""
-    cursor = f"{measure_of(last, call.query.sort)!r}_{last.position}"
+    cursor = f"{measure(call.query.sort, last.seconds, last.seconds_before)!r}_{last.position}"
     query = [(name, value) for name, value in call.request.query_params.multi_items() if name != "cursor"]
     return f'<{call.request.scope["path"]}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'
-
-
-def measure_of(case: CaseResult, order: Order) -> float:
-    """Return by what a list in this order is sorted; 0 where that is the position."""
-    if order == "position":
-        return 0.0
-    if case.seconds is None or (order == "growth" and case.seconds_before is None):
-        return -1.0
-    return case.seconds - (case.seconds_before or 0.0) if order == "growth" else case.seconds
 
 
 async def get_test(call: Call[HistoryQuery, None]) -> Response:

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from ci_common.attempts.columns import CaseColumns
 from ci_common.errors import LeadershipLost
 from ci_common.pool import NO_POOL
 from ci_common.system.processes import ProcessIdentity, identity_of, this_process
@@ -16,6 +17,7 @@ from ci_persistence.stores.installations import Installation
 from ci_persistence.stores.leases import Lease, LeaseState
 from tests.contracts.cache_suite import KEPT
 from tests.contracts.environment_suite import ONE
+from tests.contracts.report_suite import case
 from tests.contracts.storage_place import Base, Place, said, tell
 from tests.helpers.jobs import PLENTY, new_job
 
@@ -104,7 +106,7 @@ class LeaderLeaseSuite(Base):
             "drop": lambda lease: storage.caches.drop([KEPT.id], lease=lease),
             "note_removed": lambda lease: storage.artifacts.note_removed(["key"], KEPT.created_time, lease),
             "begin": lambda lease: storage.reports.begin(job.id, 1, scope="s", content=None, lease=lease),
-            "add": lambda lease: storage.reports.add(job.id, 1, [], lease),
+            "add": lambda lease: storage.reports.add(job.id, 1, CaseColumns.of([case(0)]), lease),
             "finish": lambda lease: storage.reports.finish(job.id, 1, {}, lease),
             "remove of reports": lambda lease: storage.reports.remove(job.id, lease),
             "publish": lambda lease: storage.pool.publish(NO_POOL, lease),

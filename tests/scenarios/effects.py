@@ -42,7 +42,7 @@ READS = frozenset(
         *("quote", "write_script", "write_setup_script"),
         *("failed_service", "has_services", "service_logs", "failed", "exist", "log", "logs", "keys_of_networks"),
         *("basis_of", "has_environment", "list_environments", "references", "size", "list"),
-        "candidates",
+        *("candidates", "comparison", "look_further", "last_coverage"),
         *("open", "close"),
     }
 )

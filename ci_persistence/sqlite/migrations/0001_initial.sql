@@ -321,38 +321,25 @@ CREATE TABLE test_runs (
 
 CREATE INDEX test_runs_of_scope ON test_runs (scope, job_id);
 
--- The results of tests. `key` is the same for the same test in all jobs of a scope.
+-- The results of tests, many in a row, as columns. `ci_persistence/reports/rows.py` says how they are written.
 CREATE TABLE test_results (
     job_id TEXT NOT NULL,
     attempt INTEGER NOT NULL,
-    position INTEGER NOT NULL,
-    key TEXT NOT NULL,
-    suite TEXT NOT NULL,
-    class_name TEXT NOT NULL,
-    name TEXT NOT NULL,
-    status TEXT NOT NULL,
-    seconds REAL,
-    file TEXT,
-    line INTEGER,
-    message TEXT,
-    details TEXT,
-    output TEXT,
-    selector TEXT,
-    flaky INTEGER NOT NULL CHECK (flaky IN (0, 1)),
-    change TEXT,
-    seconds_before REAL,
-    PRIMARY KEY (job_id, attempt, position),
+    first INTEGER NOT NULL,  -- the position of the first of these tests
+    tests INTEGER NOT NULL CHECK (tests > 0),  -- how many these are
+    keys TEXT NOT NULL,  -- of 20 characters each, with spaces between them
+    statuses TEXT NOT NULL,  -- a letter for each test, as in the next two
+    flaky TEXT NOT NULL,
+    changes TEXT NOT NULL,
+    times TEXT NOT NULL,  -- the seconds of each now and before, as JSON
+    names TEXT NOT NULL,  -- JSON, compressed
+    texts TEXT,  -- what is known of those that are of note, as JSON, compressed
+    PRIMARY KEY (job_id, attempt, first),
 
-    CONSTRAINT test_status_is_known CHECK (status IN ('passed', 'failed', 'error', 'skipped')),
-    CONSTRAINT test_change_is_known CHECK (change IN ('newly_failing', 'still_failing', 'fixed'))
+    CONSTRAINT test_letters_are_whole
+        CHECK (length(statuses) = tests AND length(flaky) = tests AND length(changes) = tests),
+    CONSTRAINT test_keys_are_whole CHECK (length(keys) = 21 * tests - 1)
 ) WITHOUT ROWID;
-
--- A test's history, without reading rows.
-CREATE INDEX test_results_of_test ON test_results (key, job_id, attempt, status, seconds);
-
--- The few that are looked at among many; a query must say `(status <> 'passed' OR flaky = 1 OR change IS NOT NULL)`.
-CREATE INDEX test_results_of_note ON test_results (job_id, attempt, position)
-WHERE status <> 'passed' OR flaky = 1 OR change IS NOT NULL;
 
 -- Counted in the transactions that change jobs, so that reading a number costs the same however many jobs there are, and
 -- deleted jobs stay counted. A counter has a row from its first count on.
