@@ -37,4 +37,3 @@ def _state(key: dict[str, Any]) -> str:
         has_expired = datetime.fromisoformat(key["expires"]) <= datetime.now(UTC)
         return f"{'expired' if has_expired else 'expires'} {local(key['expires'])}"
     return "valid"
-
