@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.projects.counts import Counts, counts_in
+from bench.projects.counts import REPORTED, Counts, counts_in
 from bench.projects.sources import ROOT, Source, unpack
 from bench.server import environment_waits
 from tests.helpers.service import Service
@@ -38,6 +38,8 @@ class Run:
     """What the log says of the environment, or why there is none."""
     key: str | None = None
     """The key of the environment that its setup makes; None if that failed."""
+    report: Counts | None = None
+    """How many tests ended how, by the job's test report; None without one."""
 
 
 def compare(source: Source, service: Service) -> dict[str, Any]:
@@ -53,7 +55,17 @@ def compare(source: Source, service: Service) -> dict[str, Any]:
         second = detected(source, service, folder, "second")
         _forget_environments(service)
     runs = {"first": first, "second": second, "outside": outside}
-    return {"version": source.version, **{name: asdict(run) for name, run in runs.items()}}
+    return {"version": source.version, **{name: asdict(run) for name, run in runs.items()}, **_report_of(second)}
+
+
+def reported(source: Source, service: Service) -> dict[str, Any]:
+    """Run the project once by detection. Returns what its report and pytest say of the same run."""
+    with tempfile.TemporaryDirectory(prefix="ci-projects-") as directory:
+        return _report_of(detected(source, service, unpack(source, Path(directory)), "reported"))
+
+
+def _report_of(run: Run) -> dict[str, Any]:
+    return {"reported": {"printed": run.counts, "read": run.report}}
 
 
 def detected(source: Source, service: Service, folder: Path, name: str) -> Run:
@@ -85,6 +97,7 @@ def detected(source: Source, service: Service, folder: Path, name: str) -> Run:
         start_way=job["start_way"],
         note=next((line for line in done.stdout.splitlines() if "no environment" in line), ""),
         key=found["key"] if found and made else None,
+        report=job["tests"] and {name: job["tests"][name] for name in REPORTED},
     )
 
 

@@ -36,6 +36,8 @@ class Source:
     """The file that the instructions are from."""
     why: str = ""
     """What is known of a difference."""
+    why_report: str = ""
+    """What is known of a difference between the test report and what pytest prints."""
     image: str = DEFAULT_IMAGE
     """The image in which it runs, both ways."""
 

@@ -5,11 +5,21 @@ from pathlib import Path
 from typing import Any
 
 from bench.figures import write_section
-from bench.projects.counts import in_words
+from bench.projects.counts import Counts, as_reported, in_words
 from bench.projects.sources import Source
 
 SECTION = "projects"
-_HEAD = ("project", "build", "by detection", "its instructions", "first run", "second run", "started", "note")
+_HEAD = (
+    "project",
+    "build",
+    "by detection",
+    "its instructions",
+    "its report",
+    "first run",
+    "second run",
+    "started",
+    "note",
+)
 
 
 def is_explained(source: Source, result: dict[str, Any] | None) -> bool:
@@ -23,6 +33,23 @@ def is_match(result: dict[str, Any]) -> bool:
     return bool(outside) and result["first"]["counts"] == outside and result["second"]["counts"] == outside
 
 
+def is_reported(source: Source, result: dict[str, Any] | None) -> bool:
+    """Return whether the test report has the counts that pytest has printed, or the list says why not."""
+    return result is None or is_report_match(result) or bool(source.why_report)
+
+
+def is_report_match(result: dict[str, Any]) -> bool:
+    """Return whether the test report has the counts that pytest has printed in the same run."""
+    found: dict[str, Any] = result.get("reported") or {"printed": {}}
+    return bool(found["printed"]) and found["read"] == as_reported(found["printed"])
+
+
+def _in_report(counts: Counts) -> str:
+    """Return what a report says, for people."""
+    named = (f"{counts[name]} {name}" for name in ("failed", "errors", "skipped") if counts[name])
+    return ", ".join([f"{counts['total']} tests", *named])
+
+
 def write_table(page: Path, sources: Sequence[Source], results: dict[str, dict[str, Any]]) -> None:
     """Put the table and its totals into the page, between its marks."""
     rows = [(source, results[source.name]) for source in sources if source.name in results]
@@ -32,7 +59,9 @@ def write_table(page: Path, sources: Sequence[Source], results: dict[str, dict[s
     prepared = sum(bool(result["second"]["hit"]) for _, result in rows)
     warm = sum(bool(result["second"]["hit"]) and result["second"]["start_way"] == "warm" for _, result in rows)
     totals = f"{len(rows)} projects: {same} with the same counts, {prepared} prepared in the second run, {warm} of them"
-    write_section(page, SECTION, "\n".join([f"{totals} warm.", "", *lines]))
+    reports = sum(is_report_match(result) for _, result in rows)
+    totals += f" warm. {reports} reports with the counts that pytest printed."
+    write_section(page, SECTION, "\n".join([totals, "", *lines]))
 
 
 def _cells(source: Source, result: dict[str, Any]) -> list[str]:
@@ -47,11 +76,21 @@ def _cells(source: Source, result: dict[str, Any]) -> list[str]:
         source.build,
         ours,
         theirs,
+        _report(result),
         f"{first['seconds']:.0f} s",
         f"{second['seconds']:.1f} s",
         f"{started}, {second['start_way']}",
-        " ".join(filter(None, (source.why, _without_prefix(second["note"])))),
+        " ".join(filter(None, (source.why, source.why_report, _without_prefix(second["note"])))),
     ]
+
+
+def _report(result: dict[str, Any]) -> str:
+    """Return what the report says, and what pytest has printed in the same run."""
+    found = result.get("reported")
+    if not found:
+        return "not run"
+    says = _in_report(found["read"]) if found["read"] else "none"
+    return f"{says}, as printed" if is_report_match(result) else f"{says}; printed: {in_words(found['printed'])}"
 
 
 def _without_prefix(note: str) -> str:

@@ -15,6 +15,8 @@ _VITEST = re.compile(r"^\s*\u276f (?:\S{1,200} )?([^\s:]{1,500}\.[cm]?[jt]sx?):(
 _GO = re.compile(r"^\s*([\w./-]{1,300}_test\.go):(\d{1,9}):? ", re.MULTILINE)
 _RUST = re.compile(r"panicked at (?:'[^'\n]{0,500}', )?([^\s:]{1,500}\.rs):(\d{1,9}):\d{1,9}")
 _PHP = re.compile(r"^(/[^\n:]{1,500}\.php):(\d{1,9})$", re.MULTILINE)
+_COPY = re.compile(r"^/(?:[^/\n]{1,255}/){0,30}ci-project/")
+"""Where Node.js projects that are detected are tested, apart from the workspace."""
 _OF_OTHERS = ("site-packages/", "dist-packages/", "node_modules/", "/vendor/", "/.cargo/", "node:internal", "<frozen")
 
 Place = tuple[str, int]
@@ -68,7 +70,7 @@ def relative(file: str, prefixes: Sequence[str]) -> str:
     for prefix in prefixes:
         if file.startswith(f"{prefix}/"):
             return file[len(prefix) + 1 :]
-    return file.removeprefix("./")
+    return _COPY.sub("", file).removeprefix("./")
 
 
 def pytest_selector(file: str, class_name: str, name: str) -> str:

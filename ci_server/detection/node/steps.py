@@ -13,6 +13,7 @@ from typing import Any
 from ci_server.detection.detected import HOME, OWN_HOME, SETUP, Detected, lines, say, shell_steps
 from ci_server.detection.node.image import node_image
 from ci_server.detection.node.manager import find_manager
+from ci_server.detection.node.test_runners import reporting
 from ci_server.detection.reading.project_files import ProjectFiles
 
 MANIFEST = "package.json"
@@ -59,7 +60,7 @@ class _Project:
         why = say(f"no environment is prepared: {self.obstacle}") if is_wanted and self.obstacle else ""
         install = lines(OWN_HOME, manager.preamble, why + say(self._choice()), manager.provide, manager.install)
         return Detected(
-            shell_steps({"install": install, "test": lines(OWN_HOME, manager.preamble, manager.run("test"))}),
+            shell_steps({"install": install, "test": lines(OWN_HOME, manager.preamble, self._test())}),
             image=self._image,
         )
 
@@ -72,11 +73,16 @@ class _Project:
         texts = {
             SETUP: lines(OWN_HOME, manager.preamble, copy, strip, manager.provide, manager.install),
             "install": lines(OWN_HOME, manager.preamble, say(self._choice()), copy, *scripts),
-            "test": lines(OWN_HOME, manager.preamble, f'cd "{LOCAL_FOLDER}"', manager.run("test")),
+            "test": lines(OWN_HOME, manager.preamble, f'cd "{LOCAL_FOLDER}"', self._test()),
         }
         return Detected(
             shell_steps(texts), 1, tuple(sorted(self._inputs())), manager.lock is not None, image=self._image
         )
+
+    def _test(self) -> str:
+        command = self._manager.run("test")
+        # Yarn since version 2 runs scripts by a shell of its own.
+        return command if self._manager.is_berry else reporting(self._files, self._manifest, command)
 
     def _choice(self) -> str:
         manager = self._manager

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from bench.projects.counts import counts_in
+from bench.projects.counts import as_reported, counts_in
 from bench.projects.sources import read_list
-from bench.projects.table import is_match, write_table
+from bench.projects.table import is_match, is_report_match, write_table
 from tests.engine.images import COMPILER_IMAGE, DEFAULT_IMAGE
 
 
@@ -47,6 +47,15 @@ def test_a_match_has_the_same_counts_in_all_runs() -> None:
     assert not is_match(result({}, {}, {}))
 
 
+def test_a_report_has_expected_failures_as_skipped_tests() -> None:
+    printed = {"passed": 2, "xpassed": 1, "xfailed": 3, "skipped": 1, "error": 1}
+    read = {"total": 8, "passed": 3, "failed": 0, "errors": 1, "skipped": 4}
+    assert as_reported(printed) == read
+    assert is_report_match({"reported": {"printed": printed, "read": read}})
+    assert not is_report_match({"reported": {"printed": {"passed": 3}, "read": read}})
+    assert not is_report_match({"reported": {"printed": {}, "read": None}})
+
+
 def test_the_table_has_a_row_for_each_result(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- projects -->\nold\n<!-- end of projects -->\nafter\n")
@@ -55,5 +64,5 @@ def test_the_table_has_a_row_for_each_result(tmp_path: Path) -> None:
     text = page.read_text()
     assert "1 projects: 0 with the same counts, 1 prepared in the second run, 1 of them warm." in text
     assert f"| {source.requirement} |" in text
-    assert "| 1 passed | 2 passed |" in text
+    assert "| 1 passed | 2 passed | not run |" in text
     assert "old" not in text

@@ -1,4 +1,4 @@
-"""Test reports of many writers. Those of pytest, Node.js, Vitest and PHPUnit were written by the tools themselves."""
+"""Test reports of many writers. pytest, Node.js, Vitest, Mocha, Jest and PHPUnit have written theirs themselves."""
 
 import io
 from collections import Counter
@@ -29,8 +29,9 @@ def read(content: bytes) -> list[Case]:
         ),
         ("surefire", (2, 1, 0, 0, 1), {"removes": "com/acme/CartTest.java:31", "pays": "com/acme/CartTest.java:44"}),
         ("gradle", (0, 1, 0, 1, 0), {"sends()": "com/acme/MailTest.kt:12"}),
-        ("jest", (1, 1, 0, 1, 0), {"sum is wrong": "src/sum.test.js:3"}),
+        ("jest", (2, 1, 0, 1, 0), {"sum is wrong": "a.test.js:3"}),
         ("vitest", (1, 1, 0, 1, 0), {"vsum > is wrong": "v.spec.mjs:2"}),
+        ("mocha", (1, 2, 0, 2, 0), {"is wrong": "test/a.js:4", '"before each" hook for "never"': "test/a.js:7"}),
         ("node", (2, 1, 0, 2, 0), {"is wrong": "n.mjs:2"}),
         ("gotestsum", (2, 1, 0, 0, 1), {"TestSum/empty": "cart_test.go:30", "TestFlaky": "cart_test.go:21"}),
         ("nextest", (2, 1, 0, 0, 1), {"tests::removes": "src/lib.rs:17", "tests::pays": "src/lib.rs:40"}),

@@ -16,7 +16,7 @@ LOCKED = {"package-lock.json": '{"lockfileVersion": 3}'}
 
 
 def manifest(**fields: Any) -> dict[str, str]:
-    return {"package.json": json.dumps({"scripts": {"test": "node --test"}, **fields})}
+    return {"package.json": json.dumps({"scripts": {"test": "node test.js"}, **fields})}
 
 
 def plan_of(directory: Path, files: dict[str, str], *, settings: Settings | None = None, **spec: Any) -> ExecutionPlan:
