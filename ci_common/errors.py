@@ -137,6 +137,23 @@ class CaseNotFound(RequestError):
     title = "No such test"
 
 
+class KeyReused(RequestError):
+    """The `Idempotency-Key` belongs to another submission."""
+
+    status = 422
+    code = "idempotency_key_reused"
+    title = "The key belongs to another submission"
+
+
+class SubmissionInProgress(RequestError):
+    """A submission with this `Idempotency-Key` is still being accepted. Sent again later, it gets its job."""
+
+    status = 409
+    code = "submission_in_progress"
+    title = "The submission is still being accepted"
+    retry_after = 1
+
+
 class JobAlreadyCompleted(RequestError):
     """The job has completed, so it cannot be cancelled."""
 

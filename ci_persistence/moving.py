@@ -24,6 +24,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "artifacts": ("job_id", "attempt", "position"),
     "records": ("job_id", "attempt"),
     "removals": ("job_id",),
+    "submissions": ("owner", "key"),
     "outbox": ("position",),
     "environments": ("key",),
     "caches": ("id",),

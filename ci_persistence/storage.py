@@ -10,11 +10,11 @@ from ci_persistence.stores.jobs import JobStore
 from ci_persistence.stores.leases import LeaseStore
 from ci_persistence.stores.metrics import MetricsStore
 from ci_persistence.stores.outbox import OutboxStore
-from ci_persistence.stores.pool import PoolStore
-from ci_persistence.stores.queue import QueueStore
+from ci_persistence.stores.queue import PoolStore, QueueStore
 from ci_persistence.stores.records import RecordStore
 from ci_persistence.stores.reports import ReportStore
 from ci_persistence.stores.retention import RetentionStore
+from ci_persistence.stores.submissions import SubmissionStore
 
 # A read that needs the database's own file or server.
 _PING = Statement("SELECT fence FROM lease")
@@ -38,6 +38,7 @@ class Storage:
         self.reports = ReportStore(database)
         self.records = RecordStore(database)
         self.retention = RetentionStore(database)
+        self.submissions = SubmissionStore(database)
 
     async def open(self) -> None:
         """Connect, and bring the schema up to date. Raises Unavailable."""

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from hashlib import sha256
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel
@@ -33,6 +34,8 @@ QueryT = TypeVar("QueryT", bound=BaseModel)
 BodyT = TypeVar("BodyT")
 ParsedT = TypeVar("ParsedT", covariant=True)
 Identify = Callable[[Request], Identity]
+KEY_HEADER: Final = "Idempotency-Key"
+"""The header with which a client says which of its requests are the same submission."""
 
 
 class RateClass(StrEnum):
@@ -67,6 +70,8 @@ class Call(Generic[QueryT, BodyT]):
     """The size of a JSON body; 0 for other bodies."""
     accepted: Mapping[str, int]
     """The milestone of a submission that lies before its body."""
+    body_sha256: str = ""
+    """The digest of a JSON body, of a submission with a key; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +109,12 @@ class JsonBody(Generic[BodyT]):
     required: bool = True
     """Without it, a body that is empty counts as `{}`."""
 
-    async def read(self, request: Request, services: Services, accepted: Mapping[str, int]) -> tuple[BodyT, int]:
-        """Return the parsed body and its size. Raises InvalidRequest, TooLarge, RequestStalled, ClientDisconnect."""
+    async def read(self, request: Request, services: Services, accepted: Mapping[str, int]) -> tuple[BodyT, bytes]:
+        """Return the parsed body, and as it came. Raises InvalidRequest, TooLarge, RequestStalled, ClientDisconnect."""
         raw = await read_json_body(request)
         if not raw and not self.required:
             raw = b"{}"
-        return await run_apart(len(raw), self.parse, raw, services.settings, accepted), len(raw)
+        return await run_apart(len(raw), self.parse, raw, services.settings, accepted), raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,13 +199,14 @@ class Endpoint(Generic[QueryT, BodyT]):
         query: Any = read_query(request, self.query or NoQuery, lists=self._lists)
         services = request.app.state.services
         body: Any = None
-        body_bytes = 0
+        raw = b""
         accepted: Mapping[str, int] = {}
         if self.body is not None:
             accepted = with_milestone({}, Milestone.ACCEPTED)
             if isinstance(self.body, JsonBody):
-                body, body_bytes = await self.body.read(request, services, accepted)
-        return await self.handler(Call(request, services, identity, query, body, body_bytes, accepted))
+                body, raw = await self.body.read(request, services, accepted)
+        digest = sha256(raw).hexdigest() if KEY_HEADER in request.headers else ""
+        return await self.handler(Call(request, services, identity, query, body, len(raw), accepted, digest))
 
 
 def _redirect(request: Request, home: str) -> Response:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ci_common.archives.unpack import UnpackLimits
 from ci_common.artifacts import ArtifactStore, open_store
@@ -46,6 +46,8 @@ class Services:
     unpack_limits: UnpackLimits
     spares: Spares
     contents: ArtifactStore
+    submissions: set[tuple[str, str]] = field(default_factory=set)
+    """The submissions that are being accepted: owners, and keys that the clients gave to them."""
 
     def require_files(self) -> None:
         """Raise FilesElsewhere where the data directory is on another host."""

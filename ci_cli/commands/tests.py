@@ -1,11 +1,13 @@
 """`ci tests`: the tests of a job."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ci_cli.options.common import echo_json, json_option, server_option, with_connection
-from ci_cli.options.parameters import command
+from ci_cli.options.common import color_option, echo_json, json_option, server_option, with_connection
+from ci_cli.options.parameters import JOB, command
 
 if TYPE_CHECKING:
     from ci_cli.connection import Connection
@@ -14,7 +16,7 @@ _SHOWN = 1000
 
 
 @command()
-@click.argument("job")
+@click.argument("job", type=JOB)
 @click.option("--failed", is_flag=True, help="Only tests that failed, each with its message and its place.")
 @click.option("--flaky", is_flag=True, help="Only tests that both passed and failed on the same content.")
 @click.option("--slow", is_flag=True, help="The tests that took longest, with what they took before.")
@@ -35,6 +37,7 @@ _SHOWN = 1000
     metavar="COMMIT",
     help="With --coverage: changed since the branch left COMMIT; by default the main branch.",
 )
+@color_option
 @server_option
 @json_option
 def tests(
@@ -62,7 +65,7 @@ def tests(
         return with_connection(server, lambda connection: _show_coverage(connection, job, base, as_json=as_json))
     if base is not None:
         raise click.UsageError("--base goes with --coverage")
-    from ci_cli.console import show, window_width
+    from ci_cli.console import show
     from ci_cli.tables.tests import (
         failure_blocks,
         flaky_table,
@@ -86,7 +89,7 @@ def tests(
             echo_json(found)
             return 0
         if history:
-            show(history_table(found, width=window_width()) if found else "no test fits")
+            _show_table(history_table, found)
             return 0
         if is_plain or failed:
             record = await connection.client.get_job(job_id)
@@ -95,7 +98,7 @@ def tests(
                 show(text)
             return 0
         table = slow_table if slow else flaky_table if flaky else other_table
-        show(table(found, width=window_width()) if found else "no test fits")
+        _show_table(table, found)
         return 0
 
     return with_connection(server, work)
@@ -123,6 +126,15 @@ async def _show_coverage(connection: "Connection", job: str, base: str | None, *
         for line in changed_coverage(found):
             show(line)
     return 0
+
+
+def _show_table(table: Callable[..., str], found: list[dict[str, Any]]) -> None:
+    from ci_cli.console import show, show_fitting
+
+    if found:
+        show_fitting(partial(table, found))
+    else:
+        show("no test fits")
 
 
 def _filters(*, failed: bool, flaky: bool, slow: bool, q: str | None) -> dict[str, str]:

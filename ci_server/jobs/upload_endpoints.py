@@ -26,7 +26,7 @@ from ci_common.errors import (
 )
 from ci_common.identity import Identity, Scope
 from ci_common.job_types import CONTAINER
-from ci_common.jobs import Job, is_job_id, new_job_id
+from ci_common.jobs import Job, NewJob, is_job_id, new_job_id
 from ci_common.manifests.session import Session, spare_workspace
 from ci_common.manifests.stored import read_head
 from ci_common.parsing.values import Integer
@@ -37,13 +37,15 @@ from ci_common.system.trees import delete_tree
 from ci_common.times import Milestone, Timeline
 from ci_common.wire.answers import BegunUploadView, SubmittedView, UploadView
 from ci_persistence.job_lists import JobFilter
+from ci_persistence.stores.submissions import SubmissionKey
 from ci_server.detection.tasks import complete_with
-from ci_server.endpoints import BytesBody, Call, Endpoint, Files, JsonBody, RateClass, json_answer
+from ci_server.endpoints import KEY_HEADER, BytesBody, Call, Endpoint, Files, JsonBody, RateClass, json_answer
 from ci_server.http.exchange import note_job
 from ci_server.http.requests import NoQuery, QueryModel
 from ci_server.http.responses import Document
 from ci_server.jobs.connected import while_connected
-from ci_server.jobs.job_view import JOB_HEADERS
+from ci_server.jobs.idempotency import KEY_ERRORS, Once, submitted_once
+from ci_server.jobs.job_view import submission_answers
 from ci_server.jobs.submissions import client_of, read_spec, workload_job
 from ci_server.services import Services
 from ci_server.uploads.manifests import (
@@ -147,24 +149,29 @@ async def send_frames(call: Call[FramesQuery, None]) -> Response:
 async def submit_received(call: Call[NoQuery, ReceivedSpec]) -> Response:
     job_id = _id(call.request)
     note_job(call.request.scope, job_id)
-    if not await _is_submitted(call.services, job_id, call.identity):
-        await _submit(call, job_id)
-    return Document({"job_id": job_id}, 202, {"Location": f"/jobs/{job_id}"})
+
+    async def make(once: Once) -> Job:
+        if (earlier := await once.earlier(call.body_sha256)) is not None:
+            return earlier
+        return await _submitted(call.services, job_id, call.identity) or await _submit(call, job_id, once.key)
+
+    submitted = await submitted_once(call, make)
+    return Document({"job_id": submitted.job.id}, submitted.status, submitted.headers)
 
 
-async def _is_submitted(services: Services, job_id: str, identity: Identity) -> bool:
-    """Return whether the upload has become a job already, so that the request has only been sent again."""
+async def _submitted(services: Services, job_id: str, identity: Identity) -> Job | None:
+    """Return the job that the upload has become already: then the request has only been sent again."""
     if not is_job_id(job_id):
-        return False
+        return None
     try:
-        await services.storage.jobs.get(job_id)
+        job = await services.storage.jobs.get(job_id)
         head = await asyncio.to_thread(read_head, services.data.stored_upload(job_id))
     except (JobNotFound, FileNotFoundError, InvalidUpload):
-        return False
-    return head.owner == identity.name
+        return None
+    return job if head.owner == identity.name else None
 
 
-async def _submit(call: Call[NoQuery, ReceivedSpec], job_id: str) -> Job:
+async def _submit(call: Call[NoQuery, ReceivedSpec], job_id: str, key: SubmissionKey | None) -> Job:
     services, (spec, masked) = call.services, call.body
     timeline = Timeline(call.accepted)
     timeline.note(Milestone.RECEIVED)
@@ -184,16 +191,18 @@ async def _submit(call: Call[NoQuery, ReceivedSpec], job_id: str) -> Job:
             payload = {"upload": {"size": plan.size, "sha256": plan.tree_id}, **masked}
             job = workload_job(CONTAINER, job_id, resolved, payload, has_upload=True, arrival=timeline.times())
             job = replace(job, owner=call.identity.name, client=client_of(call.request))
-            stored = await _stored(services, Staging(services.data, job_id), session, job)
+            stored = await _stored(services, Staging(services.data, job_id), session, job, key)
             services.spares.want(job_id, plan)
             return stored
 
 
-async def _stored(services: Services, staging: Staging, session: Session, job: Any) -> Job:
+async def _stored(
+    services: Services, staging: Staging, session: Session, job: NewJob, key: SubmissionKey | None
+) -> Job:
     """Move the upload to its job's directory, and store the job. If that fails, the upload is gone."""
     try:
         await in_thread(session.finish)
-        stored = await staging.commit(services.storage.jobs, job, max_queued=services.settings.max_queued)
+        stored = await staging.commit(services.storage.jobs, job, max_queued=services.settings.max_queued, key=key)
     finally:
         if staging.committed:
             staging.confirm()
@@ -267,7 +276,8 @@ ENDPOINTS: Final = (
             'a [spec](ci-yaml.md) as JSON, `{}` for none; 202 `{"job_id": …}` and `Location`. The job has the id of '
             "the upload, so that the request can be sent again"
         ),
-        answers={202: json_answer(SubmittedView, "The job is queued.", headers=JOB_HEADERS, links=True)},
+        headers=(KEY_HEADER,),
+        answers=submission_answers("The job is queued.", SubmittedView),
         errors=(
             InvalidUpload,
             UnrecognisedProject,
@@ -275,6 +285,7 @@ ENDPOINTS: Final = (
             CacheConflict,
             UploadNotFound,
             UploadConflict,
+            *KEY_ERRORS,
             TooLarge,
             QueueFull,
             TooManyUploads,

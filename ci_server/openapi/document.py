@@ -51,6 +51,10 @@ _EVERYWHERE: Final[tuple[type[RequestError], ...]] = (
 """The errors that every endpoint may answer with."""
 _RESPONSE_HEADERS: Final[dict[str, dict[str, Any]]] = {
     "Location": {"description": "The path of the job.", "required": True, "schema": {"type": "string"}},
+    "Idempotency-Replayed": {
+        "description": "`true` for a job that the same submission made before.",
+        "schema": {"const": "true"},
+    },
     "Link": {
         "description": 'The next page (RFC 8288), with `rel="next"`. Without it, the page is the last.',
         "schema": {"type": "string"},

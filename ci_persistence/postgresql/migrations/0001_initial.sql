@@ -176,6 +176,19 @@ CREATE TABLE removals (
     runtimes TEXT NOT NULL
 );
 
+-- The keys that clients gave to submissions, and the jobs that these have made. Written by the API with the job; a key
+-- outlives its job, so that a submission that is sent again does not make a second one.
+CREATE TABLE submissions (
+    owner TEXT COLLATE "C" NOT NULL,
+    key TEXT COLLATE "C" NOT NULL,
+    digest TEXT NOT NULL,  -- of all that was asked for, as SHA-256
+    job_id TEXT COLLATE "C" NOT NULL,
+    time BIGINT NOT NULL,
+    PRIMARY KEY (owner, key)
+);
+
+CREATE INDEX submissions_by_time ON submissions (time);
+
 -- A sequence gives positions before the commit, and transactions commit in another order. So readers go by (txid,
 -- position), and only as far as no transaction before it is still open.
 CREATE TABLE outbox (

@@ -212,6 +212,19 @@ CREATE TABLE removals (
     runtimes TEXT NOT NULL  -- the runtimes of all its attempts, as JSON
 );
 
+-- The keys that clients gave to submissions, and the jobs that these have made. Written by the API with the job; a key
+-- outlives its job, so that a submission that is sent again does not make a second one.
+CREATE TABLE submissions (
+    owner TEXT NOT NULL,
+    key TEXT NOT NULL,
+    digest TEXT NOT NULL,  -- of all that was asked for, as SHA-256
+    job_id TEXT NOT NULL,
+    time INTEGER NOT NULL CHECK (typeof(time) = 'integer'),
+    PRIMARY KEY (owner, key)
+) WITHOUT ROWID;
+
+CREATE INDEX submissions_by_time ON submissions (time);
+
 -- What happened to jobs, in the order in which it was committed: one row per event, written in the transaction that
 -- changes the job. Events and webhooks read it. `position` alone is that order here; PostgreSQL needs `txid` too.
 CREATE TABLE outbox (
