@@ -17,6 +17,8 @@ CiError
     ├── OutputFailed            70  standard output cannot be written, for example on a full disk
     ├── ArchiveNotWritten       70  the disk for temporary files has no space for the project's archive
     ├── NoSuchJob               64  no job, or more than one, has an id that begins with what was given
+    ├── CannotSelect            64  the tests that failed cannot be run by themselves; nothing was sent
+    ├── CannotCompare           64  no changed lines are known, or no coverage of them
     └── PackingError            64  the project cannot be packed; nothing was sent
 
 `ci_client.transport.translated` turns httpx's errors into these.
