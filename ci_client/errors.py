@@ -11,6 +11,7 @@ CiError
     ├── ContentMismatch         70  a received artifact is not the one that the job left
     ├── LogMismatch             70  the received log is not the log that the job wrote
     ├── NoServer                69  a command needs a server that goes on after it, and none is configured
+    ├── CredentialsUnusable     64  the key for the server cannot be read or sent
     ├── StateUnavailable        70  the state directory cannot be used
     ├── OutputClosed           141  standard output is closed, or its reader is gone
     ├── OutputFailed            70  standard output cannot be written, for example on a full disk
@@ -104,6 +105,12 @@ class NoServer(ClientError):
     """The command leaves work for later, and there is no server that would do it."""
 
     exit_status = EX_UNAVAILABLE
+
+
+class CredentialsUnusable(ClientError):
+    """The keys that are kept cannot be read, or what is given as a key cannot be one."""
+
+    exit_status = EX_USAGE
 
 
 class StateUnavailable(ClientError):
