@@ -10,6 +10,7 @@ import select
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Self, TextIO
 
@@ -101,6 +102,14 @@ def show(text: str = "", *, mark: str = "") -> None:
     Raises OutputClosed and OutputFailed.
     """
     show_raw(mark + "\n".join(map(visible, text.split("\n"))) + "\n")
+
+
+def show_fitting(render: Callable[..., str]) -> None:
+    """Write what `render` returns for the width of the window, and in colour or not; it has nothing to be escaped.
+
+    Raises OutputClosed and OutputFailed.
+    """
+    show_raw(render(width=window_width(), coloured=in_colour(sys.stdout)) + "\n")
 
 
 def show_raw(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from ci_persistence.database import Database, Session
 from ci_persistence.dialects import Statement
+from ci_persistence.stores.access.keys import KeyStore
 from ci_persistence.stores.artifacts import ArtifactStore
 from ci_persistence.stores.caches import CacheStore
 from ci_persistence.stores.environments import EnvironmentStore
@@ -10,11 +11,11 @@ from ci_persistence.stores.jobs import JobStore
 from ci_persistence.stores.leases import LeaseStore
 from ci_persistence.stores.metrics import MetricsStore
 from ci_persistence.stores.outbox import OutboxStore
-from ci_persistence.stores.pool import PoolStore
-from ci_persistence.stores.queue import QueueStore
+from ci_persistence.stores.queue import PoolStore, QueueStore
 from ci_persistence.stores.records import RecordStore
 from ci_persistence.stores.reports import ReportStore
 from ci_persistence.stores.retention import RetentionStore
+from ci_persistence.stores.submissions import SubmissionStore
 
 # A read that needs the database's own file or server.
 _PING = Statement("SELECT fence FROM lease")
@@ -30,6 +31,7 @@ class Storage:
         self.environments = EnvironmentStore(database)
         self.installations = InstallationStore(database)
         self.jobs = JobStore(database)
+        self.keys = KeyStore(database)
         self.leases = LeaseStore(database)
         self.metrics = MetricsStore(database)
         self.outbox = OutboxStore(database)
@@ -38,6 +40,7 @@ class Storage:
         self.reports = ReportStore(database)
         self.records = RecordStore(database)
         self.retention = RetentionStore(database)
+        self.submissions = SubmissionStore(database)
 
     async def open(self) -> None:
         """Connect, and bring the schema up to date. Raises Unavailable."""

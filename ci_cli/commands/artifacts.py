@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ci_cli.options.common import echo_json, json_option, server_option, with_connection
-from ci_cli.options.parameters import FilePath, command
+from ci_cli.options.parameters import JOB, FilePath, command
 
 if TYPE_CHECKING:
     from ci_cli.connection import Connection
@@ -17,7 +17,7 @@ _attempt_option = click.option(
 
 
 @command()
-@click.argument("job")
+@click.argument("job", type=JOB)
 @_attempt_option
 @server_option
 @json_option
@@ -46,7 +46,7 @@ def artifacts(job: str, attempt: int | None, server: str | None, as_json: bool) 
 
 
 @command()
-@click.argument("job")
+@click.argument("job", type=JOB)
 @click.argument("patterns", metavar="[PATTERN]...", nargs=-1)
 @click.option(
     "--output", "-o", metavar="DIR", type=FilePath(), help="Where to save them. By default a new directory here."

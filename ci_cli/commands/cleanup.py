@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ci_cli.options.common import echo_json, json_option, server_option, with_connection
-from ci_cli.options.parameters import command
+from ci_cli.options.parameters import JOB, command
 
 if TYPE_CHECKING:
     from ci_cli.connection import Connection
@@ -16,7 +16,7 @@ _STUCK_SECONDS = 10.0
 
 
 @command()
-@click.argument("jobs", metavar="JOB...", nargs=-1, required=True)
+@click.argument("jobs", metavar="JOB...", nargs=-1, required=True, type=JOB)
 @server_option
 @json_option
 def delete(jobs: tuple[str, ...], server: str | None, as_json: bool) -> int:

@@ -5,7 +5,7 @@ import sys
 import click
 
 from ci_cli.options.common import echo_json, json_option
-from ci_cli.options.parameters import Group, command
+from ci_cli.options.parameters import SERVER, Group, command
 
 
 @click.group("config", cls=Group)
@@ -53,7 +53,7 @@ def add_command(name: str, url: str, is_default: bool, as_json: bool) -> int:
 
 
 @command("remove")
-@click.argument("name")
+@click.argument("name", type=SERVER)
 @json_option
 def remove_command(name: str, as_json: bool) -> int:
     """Take the name of a server away."""
@@ -69,7 +69,7 @@ def remove_command(name: str, as_json: bool) -> int:
 
 
 @command("default")
-@click.argument("name", required=False)
+@click.argument("name", required=False, type=SERVER)
 @json_option
 def default_command(name: str | None, as_json: bool) -> int:
     """Use a server where none is named; without NAME, use none."""

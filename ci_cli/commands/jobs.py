@@ -1,10 +1,12 @@
 """`ci list`, `ci status`, `ci open`, `ci cancel`: commands about existing jobs."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ci_cli.options.common import (
+    color_option,
     echo_json,
     json_option,
     server_option,
@@ -30,11 +32,12 @@ if TYPE_CHECKING:
     "--limit", metavar="N", type=click.IntRange(1), default=20, show_default=True, help="The most jobs to list."
 )
 @click.option("--pool", is_flag=True, help="List warm containers instead of jobs.")
+@color_option
 @server_option
 @json_option
 def list_command(server: str | None, as_json: bool, limit: int, pool: bool, **filters: str | None) -> int:
     """List jobs, newest first."""
-    from ci_cli.console import show, window_width
+    from ci_cli.console import show, show_fitting, window_width
     from ci_cli.tables.jobs import job_table
     from ci_cli.tables.kept import pool_table
 
@@ -59,8 +62,10 @@ def list_command(server: str | None, as_json: bool, limit: int, pool: bool, **fi
         jobs = await connection.client.list_jobs(limit=limit, **given)
         if as_json:
             echo_json(jobs)
+        elif not jobs:
+            show("no jobs")
         else:
-            show(job_table(jobs, width=window_width()) if jobs else "no jobs")
+            show_fitting(partial(job_table, jobs))
         return 0
 
     return with_connection(server, work)
@@ -69,6 +74,7 @@ def list_command(server: str | None, as_json: bool, limit: int, pool: bool, **fi
 @command()
 @click.argument("job", type=JOB)
 @click.option("--timing", is_flag=True, help="Show instead when the job reached each station on its path.")
+@color_option
 @server_option
 @json_option
 def status(job: str, timing: bool, server: str | None, as_json: bool) -> int:
@@ -76,7 +82,7 @@ def status(job: str, timing: bool, server: str | None, as_json: bool) -> int:
 
     JOB is a job's id, or the beginning of one. With --timing and --json, only the part `timing` of the job is shown.
     """
-    from ci_cli.console import show, window_width
+    from ci_cli.console import show, show_fitting
     from ci_cli.tables.jobs import job_details
     from ci_cli.tables.timing import timing_document, timing_table
 
@@ -84,8 +90,10 @@ def status(job: str, timing: bool, server: str | None, as_json: bool) -> int:
         record = await connection.client.get_job(await connection.resolve(job))
         if as_json:
             echo_json(timing_document(record) if timing else record)
+        elif timing:
+            show(timing_table(record))
         else:
-            show(timing_table(record) if timing else job_details(record, width=window_width()))
+            show_fitting(partial(job_details, record))
         return 0
 
     return with_connection(server, work)

@@ -16,7 +16,7 @@ from ci_cli.options.common import (
     verbose_option,
     with_connection,
 )
-from ci_cli.options.parameters import FilePath, command
+from ci_cli.options.parameters import JOB, FilePath, command
 from ci_cli.submitting.making import Target, make_job
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ attempt_option = click.option(
 
 
 @command()
-@click.argument("job")
+@click.argument("job", type=JOB)
 @attempt_option
 @server_option
 @json_option
@@ -53,8 +53,8 @@ def record(job: str, attempt: int | None, server: str | None, as_json: bool) -> 
 
 
 @command()
-@click.argument("before", metavar="JOB")
-@click.argument("after", metavar="JOB")
+@click.argument("before", metavar="JOB", type=JOB)
+@click.argument("after", metavar="JOB", type=JOB)
 @server_option
 @json_option
 def diff(before: str, after: str, server: str | None, as_json: bool) -> int:
@@ -92,7 +92,7 @@ def diff(before: str, after: str, server: str | None, as_json: bool) -> int:
 
 
 @command()
-@click.argument("job")
+@click.argument("job", type=JOB)
 @detach_option
 @raw_option
 @verbose_option
@@ -123,7 +123,7 @@ def rerun(job: str, server: str | None, as_json: bool, raw: bool, verbose: bool,
 
 
 @command()
-@click.argument("job")
+@click.argument("job", type=JOB)
 @attempt_option
 @click.option(
     "--sign", "key", metavar="KEY", type=FilePath(), help="Sign the record with this SSH key, if it is whole."

@@ -15,7 +15,7 @@ from ci_cli.options.common import (
     server_option,
     verbose_option,
 )
-from ci_cli.options.parameters import FilePath, TailCommand, command
+from ci_cli.options.parameters import JOB, FilePath, TailCommand, command
 from ci_cli.options.specs import change_options, changes_of, spec_of, spec_options
 from ci_cli.submitting.making import Target, make_job
 from ci_cli.submitting.projects import explain_project, submit_project, watch_project
@@ -50,6 +50,7 @@ _PATH = click.argument("path", default=".", metavar="[PATH]", type=FilePath())
 @click.option(
     "--only-failed",
     metavar="JOB",
+    type=JOB,
     help="Run only the tests that failed in this job, on the files as they are now: those of pytest, Go and Maven.",
 )
 @click.option(
@@ -172,7 +173,7 @@ def exec_command(
 
 
 @command()
-@click.argument("job")
+@click.argument("job", type=JOB)
 @change_options
 @detach_option
 @raw_option

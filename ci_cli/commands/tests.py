@@ -1,11 +1,13 @@
 """`ci tests`: the tests of a job."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ci_cli.options.common import echo_json, json_option, server_option, with_connection
-from ci_cli.options.parameters import command
+from ci_cli.options.common import color_option, echo_json, json_option, server_option, with_connection
+from ci_cli.options.parameters import JOB, command
 
 if TYPE_CHECKING:
     from ci_cli.connection import Connection
@@ -14,7 +16,7 @@ _SHOWN = 1000
 
 
 @command()
-@click.argument("job")
+@click.argument("job", type=JOB)
 @click.option("--failed", is_flag=True, help="Only tests that failed, each with its message and its place.")
 @click.option("--flaky", is_flag=True, help="Only tests that both passed and failed on the same content.")
 @click.option("--slow", is_flag=True, help="The tests that took longest, with what they took before.")
@@ -25,6 +27,17 @@ _SHOWN = 1000
 @click.option(
     "--limit", metavar="N", type=click.IntRange(1), help="The most tests to show; by default 1000, with --slow 20."
 )
+@click.option(
+    "--coverage",
+    is_flag=True,
+    help="Which lines that have changed in this directory the tests of the job do not cover.",
+)
+@click.option(
+    "--base",
+    metavar="COMMIT",
+    help="With --coverage: changed since the branch left COMMIT; by default the main branch.",
+)
+@color_option
 @server_option
 @json_option
 def tests(
@@ -35,15 +48,24 @@ def tests(
     q: str | None,
     history: bool,
     limit: int | None,
+    coverage: bool,
+    base: str | None,
     server: str | None,
     as_json: bool,
 ) -> int:
     """Show the tests of a job, above all those that failed.
 
     JOB is a job's id, or the beginning of one. With --failed, --flaky, --slow or --search, only these tests are shown.
+    With --coverage, the lines are shown that have changed in this directory and were not run, as far as git knows them.
     With --json, the tests are written, all of them if no option chooses some.
     """
-    from ci_cli.console import show, window_width
+    if coverage:
+        if failed or flaky or slow or q or history or limit:
+            raise click.UsageError("--coverage shows lines, not tests: only --base goes with it")
+        return with_connection(server, lambda connection: _show_coverage(connection, job, base, as_json=as_json))
+    if base is not None:
+        raise click.UsageError("--base goes with --coverage")
+    from ci_cli.console import show
     from ci_cli.tables.tests import (
         failure_blocks,
         flaky_table,
@@ -67,7 +89,7 @@ def tests(
             echo_json(found)
             return 0
         if history:
-            show(history_table(found, width=window_width()) if found else "no test fits")
+            _show_table(history_table, found)
             return 0
         if is_plain or failed:
             record = await connection.client.get_job(job_id)
@@ -76,10 +98,43 @@ def tests(
                 show(text)
             return 0
         table = slow_table if slow else flaky_table if flaky else other_table
-        show(table(found, width=window_width()) if found else "no test fits")
+        _show_table(table, found)
         return 0
 
     return with_connection(server, work)
+
+
+async def _show_coverage(connection: "Connection", job: str, base: str | None, *, as_json: bool) -> int:
+    import asyncio
+    from pathlib import Path
+
+    from ci_cli.console import show
+    from ci_cli.tables.coverage import changed_coverage
+    from ci_client.changed_lines import CannotCompare, changed_lines, uncovered
+
+    project = Path.cwd()
+    change = await asyncio.to_thread(changed_lines, project, base)
+    job_id = await connection.resolve(job)
+    measured = (await connection.client.reports(job_id))["coverage"]
+    if measured is None:
+        raise CannotCompare(f"job {job_id} has no report of coverage; docs/tests.md says how a job leaves one")
+    record = await connection.client.record(job_id, files=True)
+    found = await asyncio.to_thread(uncovered, change, project, measured, record.get("files"))
+    if as_json:
+        echo_json(found.document())
+    else:
+        for line in changed_coverage(found):
+            show(line)
+    return 0
+
+
+def _show_table(table: Callable[..., str], found: list[dict[str, Any]]) -> None:
+    from ci_cli.console import show, show_fitting
+
+    if found:
+        show_fitting(partial(table, found))
+    else:
+        show("no test fits")
 
 
 def _filters(*, failed: bool, flaky: bool, slow: bool, q: str | None) -> dict[str, str]:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ci_cli.options.parameters import SERVER
+
 if TYPE_CHECKING:
     from ci_cli.connection import Connection
     from ci_cli.interrupts import Interrupts
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 server_option = click.option(
     "--server",
     metavar="URL",
+    type=SERVER,
     help="The server: http(s)://HOST:PORT, unix:///PATH, or a name from `ci config`. By default CI_SERVER_URL, else "
     "what the project or `ci config` names, else this user's `ci serve` on this machine, else one inside this command.",
 )

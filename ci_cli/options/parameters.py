@@ -116,7 +116,31 @@ class JobParameter(click.ParamType):  # type: ignore[type-arg]  # newer versions
         return [CompletionItem(job_id, help=about) for job_id, about in found]
 
 
+class ServerParameter(click.ParamType):  # type: ignore[type-arg]  # newer versions of click have one
+    """A server's URL, or its name in the user's configuration. Shells complete the names."""
+
+    name = "server"
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002  # click's signature
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> "list[CompletionItem]":
+        from click.shell_completion import CompletionItem
+
+        from ci_cli.configuration import read_configuration
+        from ci_common.errors import CiError
+
+        try:
+            servers = read_configuration().servers
+        except (CiError, OSError):
+            return []
+        return [CompletionItem(name, help=url) for name, url in servers.items() if name.startswith(incomplete)]
+
+
 JOB = JobParameter()
+SERVER = ServerParameter()
 DATABASE = DatabaseParameter()
 command = partial(click.command, cls=Command)
 

@@ -1,18 +1,21 @@
 """Tables and details that fit the window. What goes to a pipe is whole."""
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
+import click
+
 from ci_client.escapes import visible
-from ci_client.formatting import columns, text_width
+from ci_client.formatting import text_width
 
 _GAP = 2
 _LEAST = 14
 """How many characters a cell that may be cut keeps, as long as there are columns to leave out."""
 _LAST_RESORT = 4
+NO_COLOURS: Mapping[str, str | None] = {}
 _LEAST_VALUE = 20
 
 
@@ -38,6 +41,8 @@ class Column:
     """Columns with a higher number are left out earlier; those with 0 are never left out."""
     right: bool = False
     """Whether its cells end at the same place, as numbers do."""
+    colour: Callable[[Any], str | None] | None = None
+    """The colour of a row's cell, as click names it."""
 
     def cells(self, rows: Sequence[Any], *, short: bool = False) -> list[str]:
         """Return the head and what each row has."""
@@ -45,7 +50,7 @@ class Column:
         return [self.head, *(visible(text(row)) for row in rows)]
 
 
-def table(shown: Sequence[Column], rows: Sequence[Any], *, width: int | None = None) -> str:
+def table(shown: Sequence[Column], rows: Sequence[Any], *, width: int | None = None, coloured: bool = False) -> str:
     """Return rows as a table with a head, whose lines fit into `width`, as far as that is possible.
 
     In a narrow window cells get shorter, then columns are left out, and then cells are cut, which ends in `…`.
@@ -54,23 +59,38 @@ def table(shown: Sequence[Column], rows: Sequence[Any], *, width: int | None = N
     if width is not None and _total(cells) > width:
         cells = _narrowed(cells, rows, width)
     widths = {column: _width(texts) for column, texts in cells.items()}
-    aligned = [
-        [_padded(text, widths[column]) if column.right else text for text in texts] for column, texts in cells.items()
-    ]
-    return columns(list(zip(*aligned, strict=True)))
+    lines = []
+    for number, texts in enumerate(zip(*cells.values(), strict=True)):
+        line = ""
+        for column, text in zip(cells, texts, strict=True):
+            padding = " " * (widths[column] - text_width(text))
+            colour = column.colour(rows[number - 1]) if coloured and number and column.colour is not None else None
+            painted = text if colour is None else click.style(text, fg=colour)
+            line += (padding + painted if column.right else painted + padding) + " " * _GAP
+        lines.append(line.rstrip())
+    return "\n".join(lines)
 
 
-def details(rows: Sequence[tuple[str, str]], *, width: int | None = None) -> str:
-    """Return names and values, a line each. Values that are longer than the window go on below their beginning."""
+def details(
+    rows: Sequence[tuple[str, str]], *, width: int | None = None, colours: Mapping[str, str | None] = NO_COLOURS
+) -> str:
+    """Return names and values, a line each. Values that are longer than the window go on below their beginning.
+
+    `colours` has the colours of values by their names.
+    """
     indent = max((text_width(visible(name)) for name, _ in rows), default=0) + _GAP
     room = None if width is None else width - indent
-    if room is None or room < _LEAST_VALUE:
-        return columns(rows)
     lines = []
     for name, value in rows:
-        parts = textwrap.wrap(visible(value), room, break_on_hyphens=False, replace_whitespace=False) or [""]
-        lines += [(name if number == 0 else "", part) for number, part in enumerate(parts)]
-    return columns(lines)
+        parts = [visible(value)]
+        if room is not None and room >= _LEAST_VALUE:
+            parts = textwrap.wrap(parts[0], room, break_on_hyphens=False, replace_whitespace=False) or [""]
+        colour = colours.get(name)
+        for number, part in enumerate(parts):
+            shown = visible(name) if number == 0 else ""
+            painted = part if colour is None else click.style(part, fg=colour)
+            lines.append((shown + " " * (indent - text_width(shown)) + painted).rstrip())
+    return "\n".join(lines)
 
 
 def wrapped(text: str, *, width: int | None = None) -> str:
@@ -140,7 +160,3 @@ def _least_total(cells: dict[Column, list[str]]) -> int:
 
 def _width(texts: Sequence[str]) -> int:
     return max(map(text_width, texts))
-
-
-def _padded(text: str, width: int) -> str:
-    return " " * (width - text_width(text)) + text

@@ -14,6 +14,9 @@ _SHORT_ID = 13
 _SHOWN_LINES = 5
 """How many lines of a summary, and how many annotations, the details of a job have."""
 _SHOWN_TEXT = 100
+_COLOURS = {"succeeded": "green", "running": "cyan", "cancelled": "yellow"} | dict.fromkeys(
+    ("failed", "timed_out", "errored"), "red"
+)
 _RUNS = {
     "docker": "in a container",
     WITHOUT_CONTAINER: "as a process, without a container",
@@ -31,6 +34,11 @@ def status_text(job: dict[str, Any]) -> str:
     return f"{job.get('conclusion') or job['status']}{_attempts(job)}"
 
 
+def colour_of(status: str) -> str | None:
+    """Return the colour of a status or a conclusion, as click names it; None for the usual one."""
+    return _COLOURS.get(status)
+
+
 def short_id(job_id: str) -> str:
     """Return the beginning of a job's id, which commands take in its place."""
     return job_id[:_SHORT_ID]
@@ -45,7 +53,7 @@ def _what(job: dict[str, Any]) -> str:
 
 _JOBS = (
     Column("JOB", lambda job: job["job_id"], short=lambda job: short_id(job["job_id"])),
-    Column("STATUS", status_text),
+    Column("STATUS", status_text, colour=lambda job: colour_of(job.get("conclusion") or job["status"])),
     Column(
         "SUBMITTED", lambda job: local(job.get("submit_time")), short=lambda job: local_short(job.get("submit_time"))
     ),
@@ -55,12 +63,12 @@ _JOBS = (
 )
 
 
-def job_table(jobs: Sequence[dict[str, Any]], *, width: int | None = None) -> str:
+def job_table(jobs: Sequence[dict[str, Any]], *, width: int | None = None, coloured: bool = False) -> str:
     """Return jobs as a table with a head.
 
     A narrow table has the beginnings of ids, which commands take, and times without the year.
     """
-    return table(_JOBS, jobs, width=width)
+    return table(_JOBS, jobs, width=width, coloured=coloured)
 
 
 _ARTIFACTS = (
@@ -82,11 +90,12 @@ def artifact_table(artifacts: Sequence[dict[str, Any]], *, width: int | None = N
     return table(_ARTIFACTS, artifacts, width=width)
 
 
-def job_details(job: dict[str, Any], *, width: int | None = None) -> str:
+def job_details(job: dict[str, Any], *, width: int | None = None, coloured: bool = False) -> str:
     """Return the details of one job, a line each, whose long ones go on below their beginning."""
     lines = [(name, text.splitlines()) for name, text in _details(job) if text]
     shown = [(f"{name}:" if line is text[0] else "", line) for name, text in lines for line in text]
-    return details(shown, width=width)
+    colours = {"status:": colour_of(job.get("conclusion") or job["status"])} if coloured else {}
+    return details(shown, width=width, colours=colours)
 
 
 def _details(job: dict[str, Any]) -> Iterator[tuple[str, str]]:

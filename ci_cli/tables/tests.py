@@ -74,7 +74,8 @@ def first_line(text: str | None) -> str:
 
 
 _TEST = Column("TEST", title, cut=Cut.BEGINNING)
-_STATUS = Column("STATUS", lambda test: test["status"])
+_COLOURS = {"passed": "green", "failed": "red", "error": "red", "skipped": "yellow"}
+_STATUS = Column("STATUS", lambda test: test["status"], colour=lambda test: _COLOURS.get(test["status"]))
 _TOOK = Column("TOOK", lambda test: seconds(test["seconds"]), right=True)
 _BEFORE = Column("BEFORE", lambda test: seconds(test["seconds_before"]), right=True, spare=1)
 _FLAKY = (
@@ -87,26 +88,30 @@ _HISTORY = (
     Column("TEST", lambda row: title(row[0]["test"]), cut=Cut.BEGINNING),
     Column("JOB", lambda row: row[1]["job_id"], short=lambda row: short_id(row[1]["job_id"])),
     Column("SUBMITTED", lambda row: local(row[1]["submit_time"]), short=lambda row: local_short(row[1]["submit_time"])),
-    Column("STATUS", lambda row: row[1]["status"] + (", flaky" if row[1]["flaky"] else "")),
+    Column(
+        "STATUS",
+        lambda row: row[1]["status"] + (", flaky" if row[1]["flaky"] else ""),
+        colour=lambda row: _COLOURS.get(row[1]["status"]),
+    ),
     Column("TOOK", lambda row: seconds(row[1]["seconds"]), right=True, spare=1),
 )
 
 
-def slow_table(tests: Sequence[dict[str, Any]], *, width: int | None = None) -> str:
+def slow_table(tests: Sequence[dict[str, Any]], *, width: int | None = None, coloured: bool = False) -> str:
     """Return tests with the time that they took, as a table with a head."""
-    return table((_TOOK, _BEFORE, _STATUS, _TEST), tests, width=width)
+    return table((_TOOK, _BEFORE, _STATUS, _TEST), tests, width=width, coloured=coloured)
 
 
-def flaky_table(tests: Sequence[dict[str, Any]], *, width: int | None = None) -> str:
+def flaky_table(tests: Sequence[dict[str, Any]], *, width: int | None = None, coloured: bool = False) -> str:
     """Return flaky tests as a table with a head."""
-    return table(_FLAKY, tests, width=width)
+    return table(_FLAKY, tests, width=width, coloured=coloured)
 
 
-def other_table(tests: Sequence[dict[str, Any]], *, width: int | None = None) -> str:
+def other_table(tests: Sequence[dict[str, Any]], *, width: int | None = None, coloured: bool = False) -> str:
     """Return any tests as a table with a head."""
-    return table((_STATUS, _TOOK, _TEST), tests, width=width)
+    return table((_STATUS, _TOOK, _TEST), tests, width=width, coloured=coloured)
 
 
-def history_table(found: Sequence[dict[str, Any]], *, width: int | None = None) -> str:
+def history_table(found: Sequence[dict[str, Any]], *, width: int | None = None, coloured: bool = False) -> str:
     """Return the results of tests in the project's jobs as a table with a head."""
-    return table(_HISTORY, [(each, past) for each in found for past in each["history"]], width=width)
+    return table(_HISTORY, [(each, past) for each in found for past in each["history"]], width=width, coloured=coloured)

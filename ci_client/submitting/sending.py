@@ -24,11 +24,10 @@ from ci_client.errors import (
     PackingError,
     ServerError,
     ServerUnreachable,
-    SubmissionUncertain,
 )
 from ci_client.packing.memory import Base
 from ci_client.packing.scan import Frame, Project, ProjectChanged, frames_to_send, read_frame, scan_directory
-from ci_client.submitting.submission import AnswerWatch, UploadProgress
+from ci_client.submitting.submission import AnswerWatch, UploadProgress, repeated
 from ci_client.transport import object_answer
 from ci_common.manifests.entries import changes, manifest_id, manifest_text
 from ci_common.manifests.packs import compressed_text
@@ -40,8 +39,6 @@ _AHEAD = 3
 """Frames that are read and compressed ahead of the one that is sent."""
 _PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE = 5.0
-_PAUSES = 0.2, 1.0
-"""After which a request whose connection broke is repeated."""
 
 Request = Callable[..., Awaitable[httpx.Response]]
 """Sends a request, with retries while the server is busy. Raises ClientError."""
@@ -135,23 +132,8 @@ class Sender:
         return _Upload(f"/uploads/{answer['upload_id']}", frames)
 
     async def _repeated(self, method: str, path: str, **content: Any) -> httpx.Response:
-        """Send a request that does no harm when it arrives twice, again if its connection breaks.
-
-        Once one has broken, a server that cannot be reached or is not ready says nothing about what became of it.
-        """
-        broken: ConnectionBroken | None = None
-        for pause in (0.0, *_PAUSES):
-            await anyio.sleep(pause)
-            try:
-                return await self._request(method, path, **content)
-            except ConnectionBroken as exc:
-                broken = exc
-            except (ServerUnreachable, ServerError) as exc:
-                if broken is None or (isinstance(exc, ServerError) and not exc.may_pass):
-                    raise
-        raise SubmissionUncertain(
-            f"{broken}; {SubmissionUncertain.WHAT}: look for it among the server's jobs (ci list)"
-        ) from broken
+        """Send a request that does no harm when it arrives twice, again if its connection breaks."""
+        return await repeated(lambda: self._request(method, path, **content))
 
     async def _send(self, upload: _Upload, project: Project, progress: UploadProgress | None) -> None:
         """Send all frames, and go on where the server is when the connection breaks."""

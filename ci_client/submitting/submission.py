@@ -1,33 +1,72 @@
-"""Sending a submission: an upload that is read while it is sent, and retries while the server is busy.
+"""Sending a submission: an upload that is read while it is sent, and what is sent again, when, and until when.
 
 The answer can be the job's stream, so that following the job takes no second request.
 """
 
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
+import anyio
 import httpcore
 import httpx
 import httpx_sse
 
-from ci_client.errors import AnswerNotUnderstood, ServerError
+from ci_client.errors import (
+    AnswerNotUnderstood,
+    ConnectionBroken,
+    ServerError,
+    ServerUnreachable,
+    SubmissionUncertain,
+)
 from ci_client.events import lines_of, parse
 from ci_client.packing.archive import Archive
 from ci_client.stream import Lines
 from ci_client.transport import checked, translated
 
+T = TypeVar("T")
 UploadProgress = Callable[[int, int], None]
 """Called with the bytes sent so far and the bytes in all. A retry starts again at 0."""
 BusyNotice = Callable[[ServerError, float], None]
 """Called with the server's refusal of a submission, and the seconds after which it is sent again."""
 
-_NOT_TAKEN = frozenset({"queue_full", "too_many_uploads", "disk_low"})
-"""Refusals that come before anything is stored, so that sending again cannot make a second job."""
+_IN_PROGRESS = "submission_in_progress"
+"""The refusal of a submission that the server is still accepting, since it has come before."""
+_NOT_TAKEN = frozenset({"queue_full", "too_many_uploads", "disk_low", _IN_PROGRESS})
+"""Refusals that do not last, and that come before anything is stored."""
+_PAUSES = 0.2, 1.0
+"""After which a submission whose connection broke is sent again."""
 _SECONDS = re.compile(r"[0-9]{1,9}")
 _CONNECTED = frozenset({"connection.connect_tcp.complete", "connection.connect_unix_socket.complete"})
+
+
+async def repeated(send: Callable[[], Awaitable[T]], *, may_have_arrived: Callable[[], bool] = lambda: True) -> T:
+    """Return what `send` returns, sending again if the connection breaks. However often it arrives, it makes one job.
+
+    Once one has broken, a server that cannot be reached or is not ready says nothing about what became of it. Raises
+    SubmissionUncertain, or ConnectionBroken if none `may_have_arrived` as a whole, and what `send` raises.
+    """
+    broken: ConnectionBroken | None = None
+    is_uncertain = False
+    for pause in (0.0, *_PAUSES):
+        if pause:
+            await anyio.sleep(pause)
+        try:
+            return await send()
+        except ConnectionBroken as exc:
+            broken, is_uncertain = exc, is_uncertain or may_have_arrived()
+        except (ServerUnreachable, ServerError) as exc:
+            is_lasting = isinstance(exc, ServerError) and not exc.may_pass and exc.code != _IN_PROGRESS
+            if broken is None or is_lasting:
+                raise
+    assert broken is not None, "without an error, it has returned"
+    if not is_uncertain:
+        raise broken
+    raise SubmissionUncertain(
+        f"{broken}; {SubmissionUncertain.WHAT}: look for it among the server's jobs (ci list)"
+    ) from broken
 
 
 class AnswerWatch:
@@ -114,13 +153,13 @@ class Patience:
 
 
 async def open_submission(
-    http: httpx.AsyncClient, server_url: str, *, timeout: httpx.Timeout, **content: Any
+    http: httpx.AsyncClient, server_url: str, *, timeout: httpx.Timeout, headers: Mapping[str, str], **content: Any
 ) -> tuple[str, Lines]:
     """Send a submission, and return the job's id and the rest of its stream.
 
     `timeout` applies until the server sends the job's id. Raises what `translated` and `checked` raise.
     """
-    headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+    headers = {**headers, "Accept": "text/event-stream", "Cache-Control": "no-store"}
     request = http.build_request("POST", "/submit-stream", headers=headers, timeout=timeout, **content)
     with translated(server_url):
         response = await http.send(request, stream=True)

@@ -6,16 +6,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
+from uuid import uuid4
 
 import anyio.to_thread
 import httpx
 
-from ci_client.errors import ConnectionBroken, ServerError, SubmissionUncertain
+from ci_client.errors import ServerError
 from ci_client.packing.archive import Archive, is_directory, open_project
 from ci_client.packing.scan import Project, scan_directory
 from ci_client.stream import Lines
 from ci_client.submitting.sending import NoManifests, Sender
-from ci_client.submitting.submission import BusyNotice, Patience, Upload, UploadProgress, open_submission
+from ci_client.submitting.submission import BusyNotice, Patience, Upload, UploadProgress, open_submission, repeated
 from ci_client.transport import Connection, object_answer
 
 Submittable = str | os.PathLike[str] | Archive | Project
@@ -51,7 +52,7 @@ class Submitter:
             return job_id
         with ExitStack() as stack:
             upload, content = await self._form(stack, project, spec, progress)
-            return await self._patiently(upload, lambda: self._create("/submit-async", **content))
+            return await self._once(upload, lambda key: self._create("/submit-async", headers=key, **content))
 
     async def submit_and_open(
         self, project: Submittable, spec: Mapping[str, Any] | None, progress: UploadProgress | None
@@ -62,16 +63,18 @@ class Submitter:
         connection = self._connection
         with ExitStack() as stack:
             upload, content = await self._form(stack, project, spec, progress)
-            opened = await self._patiently(
+            opened = await self._once(
                 upload,
-                lambda: open_submission(connection.http, connection.server_url, timeout=connection.patient, **content),
+                lambda key: open_submission(
+                    connection.http, connection.server_url, timeout=connection.patient, headers=key, **content
+                ),
             )
         connection.has_answered = True
         return opened
 
     async def create(self, path: str, **content: Any) -> str:
         """Submit by a request without an upload, and return the job's id."""
-        return await self._patiently(None, lambda: self._create(path, **content))
+        return await self._once(None, lambda key: self._create(path, headers=key, **content))
 
     async def _create(self, path: str, **content: Any) -> str:
         answer = await self._connection.ask("POST", path, timeout=self._connection.patient, **content)
@@ -128,6 +131,14 @@ class Submitter:
             "extensions": upload.extensions,
         }
 
+    async def _once(self, upload: Upload | None, submit: Callable[[dict[str, str]], Awaitable[T]]) -> T:
+        """Return what `submit` returns, given the header by which the server knows it when it is sent again."""
+        key = {"Idempotency-Key": str(uuid4())}
+        return await repeated(
+            lambda: self._patiently(upload, lambda: submit(key)),
+            may_have_arrived=lambda: upload is None or upload.is_read,
+        )
+
     async def _patiently(self, upload: Upload | None, submit: Callable[[], Awaitable[T]]) -> T:
         """Return what `submit` returns, retrying it while the server is busy."""
         patience = Patience(self._busy_seconds)
@@ -136,12 +147,6 @@ class Submitter:
                 upload.begin()
             try:
                 return await submit()
-            except ConnectionBroken as exc:
-                if upload is not None and not upload.is_read:
-                    raise  # The server does not accept an incomplete upload.
-                raise SubmissionUncertain(
-                    f"{exc}; {SubmissionUncertain.WHAT}: look for it among the server's jobs (ci list)"
-                ) from exc
             except ServerError as exc:
                 pause = patience.pause_after(exc)
                 if upload is not None:

@@ -21,7 +21,7 @@ from ci_controller.gc.artifacts import ExpiredArtifacts, OrphanArtifacts
 from ci_controller.gc.caches import ExpiredCaches, OrphanArchives
 from ci_controller.gc.directories import InterruptedSubmissions, OrphanDirectories, UncleanAttempts
 from ci_controller.gc.environments import EnvironmentDirectories, ExpiredEnvironments, OldDownloads, OrphanEnvironments
-from ci_controller.gc.expired_jobs import Ages, ExpiredJobs, ExpiredUploads, OldEvents
+from ci_controller.gc.expired_jobs import Ages, ExpiredJobs, ExpiredUploads, OldEvents, OldKeys
 from ci_controller.gc.runner import Collector, GarbageCollector
 from ci_controller.gc.spare_workspaces import SpareWorkspaces
 from ci_controller.job_writer import JobWriter
@@ -155,6 +155,7 @@ class Garbage:
             ExpiredJobs(ages, writer.lease),
             ExpiredUploads(ages, data, check),
             OldEvents(ages, writer.storage.outbox),
+            OldKeys(ages, writer.storage.submissions),
             UncleanAttempts(data, jobs, supervise),
             InterruptedSubmissions(data.incoming, data, jobs, able, clock, seconds=3600.0),
             InterruptedSubmissions(data.jobs, data, jobs, able, clock),

@@ -23,6 +23,7 @@ from ci_controller.runtime.protocol import Check
 from ci_persistence.stores.leases import Lease
 from ci_persistence.stores.outbox import OutboxStore
 from ci_persistence.stores.retention import Ended, RetentionStore
+from ci_persistence.stores.submissions import SubmissionStore
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ MOST_UPLOADS = 1_000_000
 _OTHERS = frozenset(Conclusion) - FAILURES
 MONTH = timedelta(days=30)
 JUST_NOW = timedelta(days=1)
+KEYS_KEPT = timedelta(days=1)
+"""How long a submission can be sent again without making a second job."""
 EVENTS_KEPT = timedelta(days=7)
 """How long entries stay in the outbox. A reader that was away for longer has to look at the jobs themselves."""
 
@@ -121,6 +124,24 @@ class ExpiredUploads(Collector[str]):
         self.check()
         await asyncio.to_thread(unlink)
         return {}
+
+
+@dataclass(eq=False)
+class OldKeys(Collector[int]):
+    """Keys of submissions that no client sends again any more."""
+
+    name = "old keys of submissions"
+    ages: Ages
+    submissions: SubmissionStore
+
+    async def find(self) -> AsyncGenerator[list[int], None]:
+        if (now := await self.ages.trusted_now()) is None:
+            return
+        while deleted := await self.submissions.prune(now - KEYS_KEPT, limit=BATCH):
+            yield [deleted]
+
+    async def remove_one(self, item: int) -> None:
+        """Do nothing, as for events."""
 
 
 @dataclass(eq=False)

@@ -22,6 +22,7 @@ from ci_persistence.stores.leases import Lease, check_leads, leads
 from ci_persistence.stores.metrics import count, count_stages, count_transition
 from ci_persistence.stores.outbox import EVENT_OF_STATE, Event, write_event
 from ci_persistence.stores.records import write_record
+from ci_persistence.stores.submissions import SubmissionKey, keep_key
 
 
 def _names(columns: Iterable[str]) -> str:
@@ -137,13 +138,14 @@ class JobStore:
         """Yield soon after every commit, as `Database.changes`; `on_row` gets the jobs that were written here."""
         return self._database.changes(on_row)
 
-    async def add(self, job: NewJob, *, max_queued: int) -> Job:
+    async def add(self, job: NewJob, *, max_queued: int, key: SubmissionKey | None = None) -> Job:
         """Store a new job in state QUEUED with reason `waiting_for_controller`, and return it.
 
         Its `arrival` gets the milestone `persisting`.
 
-        Durable once it returns. Raises QueueFull where `max_queued` jobs are queued already. A cancelled caller learns
-        the outcome: CancelledError means that the job is not stored and never will be.
+        Durable once it returns, together with `key`. Raises QueueFull where `max_queued` jobs are queued already, and
+        AlreadySubmitted where the key has a job. A cancelled caller learns the outcome: CancelledError means that the
+        job is not stored and never will be.
         """
         first = rows.first_version(job)
         # To write the JSON of a large job takes milliseconds.
@@ -151,7 +153,8 @@ class JobStore:
             adding = await asyncio.to_thread(_adding, first, max_queued)
         else:
             adding = _adding(first, max_queued)
-        return await self._database.write(adding, certain=True, vital=False)
+        operation = adding if key is None else partial(_add_once, adding=adding, job_id=job.id, key=key)
+        return await self._database.write(operation, certain=True, vital=False)
 
     async def request_cancel(self, job_id: str, now: datetime) -> Job:
         """Stamp the time of the first request, and return the job; a later request changes nothing.
@@ -200,6 +203,11 @@ def _adding(job: Job, max_queued: int) -> Chain[Job]:
         write_event(Event.QUEUED, job),
     )
     return Chain(commands, added)
+
+
+async def _add_once(session: Session, *, adding: Chain[Job], job_id: str, key: SubmissionKey) -> Job:
+    await keep_key(session, key, job_id)
+    return await adding(session)
 
 
 async def _request_cancel(session: Session, *, job_id: str, now: datetime) -> Job:

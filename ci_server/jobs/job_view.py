@@ -18,20 +18,25 @@ from ci_common.wire.answers import JobView
 from ci_common.wire.writing import job_on_wire
 from ci_server.endpoints import Answer, Call, json_answer
 from ci_server.http.responses import Document
+from ci_server.jobs.idempotency import REPLAYED_HEADER, Submitted
 from ci_server.services import Services
 
 EXCERPT_BYTES = 64 * 1024
 JOB_HEADERS = ("Location",)
+REPLAYED = "The job that the same submission made before, which had the same `Idempotency-Key`."
 
 logger = logging.getLogger(__name__)
 
 
 async def find_job(call: Call[Any, Any]) -> Job:
-    """Return the job that the request's path names. Raises JobNotFound."""
+    """Return the job that the request's path names. Raises JobNotFound, also for one that its sender may not see."""
     job_id = call.request.path_params["job_id"]
     if not is_job_id(job_id):
         raise JobNotFound(f"there is no job {shown(job_id)}")
-    return await call.services.storage.jobs.get(job_id)
+    job = await call.services.storage.jobs.get(job_id)
+    if not call.identity.sees(job.project):
+        raise JobNotFound(f"there is no job {job_id}")
+    return job
 
 
 def attempt_of(job: Job, number: int) -> Job:
@@ -47,9 +52,22 @@ def accepted_answer(description: str) -> Answer:
     return json_answer(JobView, description, headers=JOB_HEADERS, links=True)
 
 
+def submission_answers(description: str, model: Any = JobView) -> dict[int, Answer]:
+    """Return the declarations of the answers to a submission that is made once."""
+    return {
+        200: json_answer(model, REPLAYED, headers=(*JOB_HEADERS, REPLAYED_HEADER), links=True),
+        202: json_answer(model, description, headers=JOB_HEADERS, links=True),
+    }
+
+
 def accepted(services: Services, job: Job) -> Response:
     """Return 202 with the job and its `Location`."""
     return Document(job_document(services, job), 202, {"Location": f"/jobs/{job.id}"})
+
+
+def submitted_job(services: Services, submitted: Submitted) -> Response:
+    """Return the job of a submission and its `Location`: 202, or 200 for a job that was there."""
+    return Document(job_document(services, submitted.job), submitted.status, submitted.headers)
 
 
 def job_document(services: Services, job: Job) -> dict[str, Any]:

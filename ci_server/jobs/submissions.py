@@ -10,6 +10,7 @@ from starlette.requests import Request
 from ci_common.archives.tasks import unpack_with
 from ci_common.attempts.outcomes import Client
 from ci_common.errors import FieldError, InvalidRequest, NotRetryable
+from ci_common.identity import Identity
 from ci_common.job_types import CONTAINER, JobType, Workload, check_payload, requested_type
 from ci_common.jobs import Job, NewJob, State, new_job_id
 from ci_common.manifests.tasks import fill_with
@@ -21,12 +22,15 @@ from ci_common.spec import Spec
 from ci_common.times import Milestone, Timeline, utc_now
 from ci_common.wire.changes import RetryChanges
 from ci_common.wire.requests import ComputedJobRequest
+from ci_persistence.stores.submissions import SubmissionKey
+from ci_server.access.projects import owned, project_for
 from ci_server.detection.projects import Resolved, resolve_command
 from ci_server.detection.tasks import read_with
 from ci_server.http.exchange import note_job
 from ci_server.http.requests import as_written, parse_json_object, run_apart
 from ci_server.jobs.changes import changed
 from ci_server.jobs.connected import while_connected
+from ci_server.jobs.idempotency import Once
 from ci_server.jobs.verifications import is_verification
 from ci_server.services import Services
 from ci_server.uploads.receiving import announced_bytes, receive_upload
@@ -35,8 +39,13 @@ from ci_server.uploads.staging import staged
 _LONGEST_AGENT = 300
 
 
-async def submit_upload(services: Services, request: Request, owner: str, accepted: Mapping[str, int]) -> Job:
-    """Receive, unpack and resolve an uploaded project, and store its job for `owner`. Raises RequestError, OSError."""
+async def submit_upload(
+    services: Services, request: Request, sender: Identity, accepted: Mapping[str, int], once: Once
+) -> Job:
+    """Receive, unpack and resolve an uploaded project, and store its job for `sender`, or return the one it has made.
+
+    Raises RequestError, AlreadySubmitted, OSError.
+    """
     timeline = Timeline(accepted)
     max_bytes, job_id = services.settings.max_upload_bytes, new_job_id()
     announced = announced_bytes(request, max_bytes)
@@ -45,7 +54,11 @@ async def submit_upload(services: Services, request: Request, owner: str, accept
         upload = await receive_upload(request, staging.upload, max_bytes, on_written=place.count)
         timeline.note(Milestone.RECEIVED)
         raw = b"{}" if upload.spec is None else upload.spec
+        if (earlier := await once.earlier(upload.sha256, raw)) is not None:
+            return earlier
         spec, masked = await run_apart(len(raw), read_spec, raw, source="the field spec")
+        if spec.project is not None:
+            project_for(sender, spec.project)  # Refused before the archive is unpacked.
         async with while_connected(request):
             resolved = await staging.fill(
                 lambda upload, workspace: read_with(
@@ -63,16 +76,22 @@ async def submit_upload(services: Services, request: Request, owner: str, accept
         payload = {"upload": described, **masked}
         job = workload_job(CONTAINER, job_id, resolved, payload, has_upload=True, arrival=timeline.times())
         note_job(request.scope, job_id)
-        job = replace(job, owner=owner, client=client_of(request))
-        return await staging.commit(services.storage.jobs, job, max_queued=services.settings.max_queued)
+        job = replace(owned(sender, job), client=client_of(request))
+        return await staging.commit(services.storage.jobs, job, max_queued=services.settings.max_queued, key=once.key)
 
 
-async def submit_new(services: Services, request: Request, owner: str, job: NewJob) -> Job:
-    """Store a job without an upload for `owner`. Raises Unavailable, DiskLow, QueueFull."""
+async def submit_new(
+    services: Services, request: Request, sender: Identity, job: NewJob, key: SubmissionKey | None
+) -> Job:
+    """Store a job without an upload for `sender`.
+
+    Raises ProjectRefused, Unavailable, DiskLow, QueueFull, AlreadySubmitted.
+    """
+    job = owned(sender, job)
     services.admission.check()
     note_job(request.scope, job.id)
-    job = replace(job, owner=owner, client=client_of(request))
-    return await services.storage.jobs.add(job, max_queued=services.settings.max_queued)
+    job = replace(job, client=client_of(request))
+    return await services.storage.jobs.add(job, max_queued=services.settings.max_queued, key=key)
 
 
 def client_of(request: Request) -> Client:
@@ -82,10 +101,17 @@ def client_of(request: Request) -> Client:
     return Client(request.client.host if request.client else None, shown or None)
 
 
-async def retry(services: Services, request: Request, owner: str, job: Job, changes: RetryChanges) -> Job:
-    """Store a new job for `owner`, with the upload of a completed one, and its plan but for `changes`.
+async def retry(
+    services: Services,
+    request: Request,
+    sender: Identity,
+    job: Job,
+    changes: RetryChanges,
+    key: SubmissionKey | None,
+) -> Job:
+    """Store a new job for `sender`, with the upload of a completed one, and its plan but for `changes`.
 
-    Raises NotRetryable, RequestError, OSError.
+    Raises NotRetryable, ProjectRefused, RequestError, AlreadySubmitted, OSError.
     """
     timeline = Timeline()
     timeline.note(Milestone.ACCEPTED)
@@ -97,7 +123,7 @@ async def retry(services: Services, request: Request, owner: str, job: Job, chan
         id=new_job_id(),
         type=job.type,
         submit_time=utc_now(),
-        owner=owner,
+        owner=sender.name,
         payload=job.payload,
         plan=job.plan,
         image=job.image,
@@ -110,12 +136,12 @@ async def retry(services: Services, request: Request, owner: str, job: Job, chan
         client=client_of(request),
         arrival=timeline.times(),
     )
-    again = changed(again, changes, services.settings)
+    again = owned(sender, changed(again, changes, services.settings))
     note_job(request.scope, again.id)
     max_queued = services.settings.max_queued
     if not job.has_upload:
         services.admission.check()
-        return await services.storage.jobs.add(again, max_queued=max_queued)
+        return await services.storage.jobs.add(again, max_queued=max_queued, key=key)
     services.require_files()
     async with services.admission.upload(0) as place, staged(services.data, again.id) as staging:
         try:
@@ -138,7 +164,7 @@ async def retry(services: Services, request: Request, owner: str, job: Job, chan
                 )
         timeline.note(Milestone.UNPACKED)
         again = replace(again, arrival=timeline.times())
-        return await staging.commit(services.storage.jobs, again, max_queued=max_queued)
+        return await staging.commit(services.storage.jobs, again, max_queued=max_queued, key=key)
 
 
 def read_spec(raw: bytes, *, source: str) -> tuple[Spec, dict[str, Any]]:

@@ -19,17 +19,19 @@ from ci_common.errors import (
     UnrecognisedProject,
 )
 from ci_common.identity import Scope
-from ci_common.jobs import NewJob
+from ci_common.jobs import Job, NewJob
 from ci_common.parsing.models import validated
 from ci_common.settings import Settings
 from ci_common.wire.answers import SubmittedView
 from ci_common.wire.changes import RetryChanges
 from ci_common.wire.events import StreamEvent
 from ci_common.wire.stream import BEGINNING
-from ci_server.endpoints import Answer, Call, Endpoint, Files, JsonBody, RateClass, UploadBody, json_answer
+from ci_server.endpoints import KEY_HEADER, Answer, Call, Endpoint, Files, JsonBody, RateClass, Reach, UploadBody
+from ci_server.http.refusals import ProjectRefused
 from ci_server.http.requests import NoQuery, as_written, parse_json_object, run_apart
 from ci_server.http.responses import Document
-from ci_server.jobs.job_view import JOB_HEADERS, accepted, accepted_answer, find_job
+from ci_server.jobs.idempotency import KEY_ERRORS, REPLAYED_HEADER, Once, Submitted, submitted_once
+from ci_server.jobs.job_view import JOB_HEADERS, find_job, submission_answers, submitted_job
 from ci_server.jobs.submissions import requested_job, retry, submit_new, submit_upload
 from ci_server.jobs.verifications import verify
 from ci_server.openapi.requests import UploadForm, job_request_type
@@ -45,24 +47,40 @@ async def submit_stream(call: Call[NoQuery, None]) -> Response:
 
 
 async def _submit_and_stream(call: Call[NoQuery, None], *, announce: bool) -> Response:
-    job = await submit_upload(call.services, call.request, call.identity.name, call.accepted)
-    return JobStream(call.services.tails, job, BEGINNING, announce=announce)
+    submitted = await _submitted(call)
+    stream = JobStream(call.services.tails, submitted.job, BEGINNING, announce=announce)
+    stream.headers.update(submitted.headers)
+    return stream
 
 
 async def submit_async(call: Call[NoQuery, None]) -> Response:
-    job = await submit_upload(call.services, call.request, call.identity.name, call.accepted)
-    return Document({"job_id": job.id}, 202, {"Location": f"/jobs/{job.id}"})
+    submitted = await _submitted(call)
+    return Document({"job_id": submitted.job.id}, submitted.status, submitted.headers)
+
+
+async def _submitted(call: Call[NoQuery, None]) -> Submitted:
+    async def make(once: Once) -> Job:
+        return await submit_upload(call.services, call.request, call.identity, call.accepted, once)
+
+    return await submitted_once(call, make)
 
 
 async def submit_job(call: Call[NoQuery, NewJob]) -> Response:
-    job = await submit_new(call.services, call.request, call.identity.name, call.body)
-    return await run_apart(call.body_bytes, accepted, call.services, job)
+    async def make(once: Once) -> Job:
+        earlier = await once.earlier(call.body_sha256)
+        return earlier or await submit_new(call.services, call.request, call.identity, call.body, once.key)
+
+    return await run_apart(call.body_bytes, submitted_job, call.services, await submitted_once(call, make))
 
 
 async def retry_job(call: Call[NoQuery, RetryChanges]) -> Response:
     job = await find_job(call)
-    again = await retry(call.services, call.request, call.identity.name, job, call.body)
-    return await run_apart(call.body_bytes, accepted, call.services, again)
+
+    async def make(once: Once) -> Job:
+        earlier = await once.earlier(call.body_sha256)
+        return earlier or await retry(call.services, call.request, call.identity, job, call.body, once.key)
+
+    return await run_apart(call.body_bytes, submitted_job, call.services, await submitted_once(call, make))
 
 
 def _changes(raw: bytes, _settings: Settings, _accepted: Mapping[str, int], /) -> RetryChanges:
@@ -71,19 +89,30 @@ def _changes(raw: bytes, _settings: Settings, _accepted: Mapping[str, int], /) -
 
 
 async def verify_job(call: Call[NoQuery, None]) -> Response:
-    return accepted(call.services, await verify(call.services, call.request, await find_job(call)))
+    job = await find_job(call)
+
+    async def make(once: Once) -> Job:
+        return await once.earlier() or await verify(call.services, call.request, job, once.key)
+
+    return submitted_job(call.services, await submitted_once(call, make))
 
 
 _UPLOAD_ERRORS = (
     *(InvalidUpload, UnrecognisedProject, InputMissing, CacheConflict),
-    *(TooLarge, QueueFull, TooManyUploads, DiskLow),
+    *(TooLarge, QueueFull, TooManyUploads, DiskLow, ProjectRefused, *KEY_ERRORS),
 )
-_STREAM = Answer("The new job's stream.", {"text/event-stream": StreamEvent}, headers=JOB_HEADERS)
+_STREAM = Answer(
+    "The stream of the new job, or of the one that the same submission made before.",
+    {"text/event-stream": StreamEvent},
+    headers=(*JOB_HEADERS, REPLAYED_HEADER),
+)
 _UPLOAD: dict[str, Any] = {
     "method": "POST",
     "body": UploadBody(UploadForm),
+    "headers": (KEY_HEADER,),
     "errors": _UPLOAD_ERRORS,
     "scope": Scope.JOBS_WRITE,
+    "limits": Reach.NEW,
     "rate_class": RateClass.SUBMIT,
     "files": Files.ALWAYS,
 }
@@ -114,7 +143,7 @@ ENDPOINTS: Final = (
         handler=submit_async,
         summary="Upload a project",
         description=('the same form; 202 `{"job_id": …}` and `Location`'),
-        answers={202: json_answer(SubmittedView, "The job is queued.", headers=JOB_HEADERS, links=True)},
+        answers=submission_answers("The job is queued.", SubmittedView),
         **_UPLOAD,
     ),
     Endpoint(
@@ -138,9 +167,11 @@ ENDPOINTS: Final = (
             "a JSON object, with any `Content-Type`; see [jobs without an upload](#jobs-without-an-upload); "
             "202 the job and `Location`"
         ),
-        answers={202: accepted_answer("The job is queued.")},
-        errors=(CacheConflict, TooLarge, QueueFull, DiskLow),
+        headers=(KEY_HEADER,),
+        answers=submission_answers("The job is queued."),
+        errors=(CacheConflict, TooLarge, QueueFull, DiskLow, ProjectRefused, *KEY_ERRORS),
         scope=Scope.JOBS_WRITE,
+        limits=Reach.NEW,
         rate_class=RateClass.SUBMIT,
     ),
     Endpoint(
@@ -161,8 +192,9 @@ ENDPOINTS: Final = (
             "`labels`, `fresh`. 409 if the job has not completed, or if its upload has been deleted "
             "(`CI_UPLOAD_RETENTION`): submit the project again"
         ),
-        answers={202: accepted_answer("The new job.")},
-        errors=(JobNotFound, NotRetryable, TooLarge, QueueFull, TooManyUploads, DiskLow),
+        headers=(KEY_HEADER,),
+        answers=submission_answers("The new job."),
+        errors=(JobNotFound, NotRetryable, TooLarge, QueueFull, TooManyUploads, DiskLow, ProjectRefused, *KEY_ERRORS),
         scope=Scope.JOBS_WRITE,
         rate_class=RateClass.SUBMIT,
         files=Files.SOMETIMES,
@@ -177,8 +209,9 @@ ENDPOINTS: Final = (
             "has made the same as the [prepared environment](environments.md#does-it-depend-on-its-inputs-alone). 409 "
             "if the job has no setup, or if its upload has been deleted (`CI_UPLOAD_RETENTION`)"
         ),
-        answers={202: accepted_answer("The new job.")},
-        errors=(JobNotFound, NotVerifiable, InvalidUpload, TooLarge, QueueFull, TooManyUploads, DiskLow),
+        headers=(KEY_HEADER,),
+        answers=submission_answers("The new job."),
+        errors=(JobNotFound, NotVerifiable, InvalidUpload, TooLarge, QueueFull, TooManyUploads, DiskLow, *KEY_ERRORS),
         scope=Scope.JOBS_WRITE,
         rate_class=RateClass.SUBMIT,
         files=Files.ALWAYS,

@@ -26,7 +26,7 @@ from ci_common.errors import (
 )
 from ci_common.identity import Identity, Scope
 from ci_common.job_types import CONTAINER
-from ci_common.jobs import Job, is_job_id, new_job_id
+from ci_common.jobs import Job, NewJob, is_job_id, new_job_id
 from ci_common.manifests.session import Session, spare_workspace
 from ci_common.manifests.stored import read_head
 from ci_common.parsing.values import Integer
@@ -37,13 +37,27 @@ from ci_common.system.trees import delete_tree
 from ci_common.times import Milestone, Timeline
 from ci_common.wire.answers import BegunUploadView, SubmittedView, UploadView
 from ci_persistence.job_lists import JobFilter
+from ci_persistence.stores.submissions import SubmissionKey
+from ci_server.access.projects import owned, project_for
 from ci_server.detection.tasks import complete_with
-from ci_server.endpoints import BytesBody, Call, Endpoint, Files, JsonBody, RateClass, json_answer
+from ci_server.endpoints import (
+    KEY_HEADER,
+    BytesBody,
+    Call,
+    Endpoint,
+    Files,
+    JsonBody,
+    RateClass,
+    Reach,
+    json_answer,
+)
 from ci_server.http.exchange import note_job
+from ci_server.http.refusals import ProjectRefused
 from ci_server.http.requests import NoQuery, QueryModel
 from ci_server.http.responses import Document
 from ci_server.jobs.connected import while_connected
-from ci_server.jobs.job_view import JOB_HEADERS
+from ci_server.jobs.idempotency import KEY_ERRORS, Once, submitted_once
+from ci_server.jobs.job_view import submission_answers
 from ci_server.jobs.submissions import client_of, read_spec, workload_job
 from ci_server.services import Services
 from ci_server.uploads.manifests import (
@@ -82,7 +96,7 @@ class FramesQuery(QueryModel):
 
 async def begin_upload(call: Call[BeginQuery, None]) -> Response:
     services, query = call.services, call.query
-    project = query.project or ""
+    project = project_for(call.identity, query.project) or ""
     announced = announced_bytes(call.request, services.settings.max_upload_bytes)
     session = Session(services.data.incoming / new_job_id())
     async with services.admission.upload(announced):
@@ -90,7 +104,7 @@ async def begin_upload(call: Call[BeginQuery, None]) -> Response:
         session.path.mkdir()
         try:
             await receive_manifest(call.request, session, services.unpack_limits)
-            base, sources = _base(services, query), await _sources(services, query)
+            base, sources = await _base(call), await _sources(call)
             answer = await plan_upload(
                 services.readers,
                 session,
@@ -106,21 +120,35 @@ async def begin_upload(call: Call[BeginQuery, None]) -> Response:
     return Document({"upload_id": session.path.name, "received": 0, **answer}, 201)
 
 
-def _base(services: Services, query: BeginQuery) -> Path | None:
-    if query.base is None:
+async def _base(call: Call[BeginQuery, None]) -> Path | None:
+    base, services = call.query.base, call.services
+    if base is None:
         return None
-    if not is_job_id(query.base):
+    if not is_job_id(base):
         raise UploadBaseGone("the base of the manifest is not the id of a job; send the manifest as a whole")
-    return services.data.stored_upload(query.base)
+    if not await _is_visible(call, base):
+        raise UploadBaseGone(f"job {base} is not here any more; send the manifest as a whole")
+    return services.data.stored_upload(base)
+
+
+async def _is_visible(call: Call[BeginQuery, None], job_id: str) -> bool:
+    if call.identity.projects is None:
+        return True  # Whether its upload is there is found out below.
+    try:
+        return call.identity.sees((await call.services.storage.jobs.get(job_id)).project)
+    except JobNotFound:
+        return False
 
 
 def _spare(base: Path | None) -> str | None:
     return None if base is None else str(spare_workspace(base.parent))
 
 
-async def _sources(services: Services, query: BeginQuery) -> list[Path]:
+async def _sources(call: Call[BeginQuery, None]) -> list[Path]:
     """Return the stored uploads whose packs may be used again, the base first."""
-    recent = await services.storage.jobs.list_jobs(JobFilter(project=query.project), limit=_RECENT)
+    services, query = call.services, call.query
+    wanted = JobFilter(project=query.project, projects=call.identity.projects)
+    recent = await services.storage.jobs.list_jobs(wanted, limit=_RECENT)
     job_ids = [job.id for job in recent if job.has_upload and job.id != query.base]
     base = [query.base] if query.base is not None else []
     return await asyncio.to_thread(stored_uploads, services.data, [*base, *job_ids[:_SOURCES]])
@@ -147,24 +175,29 @@ async def send_frames(call: Call[FramesQuery, None]) -> Response:
 async def submit_received(call: Call[NoQuery, ReceivedSpec]) -> Response:
     job_id = _id(call.request)
     note_job(call.request.scope, job_id)
-    if not await _is_submitted(call.services, job_id, call.identity):
-        await _submit(call, job_id)
-    return Document({"job_id": job_id}, 202, {"Location": f"/jobs/{job_id}"})
+
+    async def make(once: Once) -> Job:
+        if (earlier := await once.earlier(call.body_sha256)) is not None:
+            return earlier
+        return await _submitted(call.services, job_id, call.identity) or await _submit(call, job_id, once.key)
+
+    submitted = await submitted_once(call, make)
+    return Document({"job_id": submitted.job.id}, submitted.status, submitted.headers)
 
 
-async def _is_submitted(services: Services, job_id: str, identity: Identity) -> bool:
-    """Return whether the upload has become a job already, so that the request has only been sent again."""
+async def _submitted(services: Services, job_id: str, identity: Identity) -> Job | None:
+    """Return the job that the upload has become already: then the request has only been sent again."""
     if not is_job_id(job_id):
-        return False
+        return None
     try:
-        await services.storage.jobs.get(job_id)
+        job = await services.storage.jobs.get(job_id)
         head = await asyncio.to_thread(read_head, services.data.stored_upload(job_id))
     except (JobNotFound, FileNotFoundError, InvalidUpload):
-        return False
-    return head.owner == identity.name
+        return None
+    return job if head.owner == identity.name and identity.sees(job.project) else None
 
 
-async def _submit(call: Call[NoQuery, ReceivedSpec], job_id: str) -> Job:
+async def _submit(call: Call[NoQuery, ReceivedSpec], job_id: str, key: SubmissionKey | None) -> Job:
     services, (spec, masked) = call.services, call.body
     timeline = Timeline(call.accepted)
     timeline.note(Milestone.RECEIVED)
@@ -183,17 +216,19 @@ async def _submit(call: Call[NoQuery, ReceivedSpec], job_id: str) -> Job:
             timeline.note(Milestone.UNPACKED)
             payload = {"upload": {"size": plan.size, "sha256": plan.tree_id}, **masked}
             job = workload_job(CONTAINER, job_id, resolved, payload, has_upload=True, arrival=timeline.times())
-            job = replace(job, owner=call.identity.name, client=client_of(call.request))
-            stored = await _stored(services, Staging(services.data, job_id), session, job)
+            job = replace(owned(call.identity, job), client=client_of(call.request))
+            stored = await _stored(services, Staging(services.data, job_id), session, job, key)
             services.spares.want(job_id, plan)
             return stored
 
 
-async def _stored(services: Services, staging: Staging, session: Session, job: Any) -> Job:
+async def _stored(
+    services: Services, staging: Staging, session: Session, job: NewJob, key: SubmissionKey | None
+) -> Job:
     """Move the upload to its job's directory, and store the job. If that fails, the upload is gone."""
     try:
         await in_thread(session.finish)
-        stored = await staging.commit(services.storage.jobs, job, max_queued=services.settings.max_queued)
+        stored = await staging.commit(services.storage.jobs, job, max_queued=services.settings.max_queued, key=key)
     finally:
         if staging.committed:
             staging.confirm()
@@ -223,8 +258,9 @@ ENDPOINTS: Final = (
             "`upload_id`, and in `missing` which of its files have to be sent, as ranges of places in the manifest"
         ),
         answers={201: json_answer(BegunUploadView, "The upload has begun.")},
-        errors=(InvalidUpload, UploadBaseGone, TooLarge, QueueFull, TooManyUploads, DiskLow),
+        errors=(InvalidUpload, UploadBaseGone, TooLarge, QueueFull, TooManyUploads, DiskLow, ProjectRefused),
         scope=Scope.JOBS_WRITE,
+        limits=Reach.NEW,
         rate_class=RateClass.SUBMIT,
         files=Files.ALWAYS,
     ),
@@ -237,6 +273,7 @@ ENDPOINTS: Final = (
         answers={200: json_answer(UploadView, "How far it is.")},
         errors=(UploadNotFound, UploadConflict),
         scope=Scope.JOBS_WRITE,
+        limits=Reach.OWN,
         rate_class=RateClass.READ,
         files=Files.ALWAYS,
     ),
@@ -254,6 +291,7 @@ ENDPOINTS: Final = (
         answers={200: json_answer(UploadView, "They have been received and checked.")},
         errors=(InvalidUpload, UploadNotFound, UploadConflict, TooLarge, QueueFull, TooManyUploads, DiskLow),
         scope=Scope.JOBS_WRITE,
+        limits=Reach.OWN,
         rate_class=RateClass.SUBMIT,
         files=Files.ALWAYS,
     ),
@@ -267,7 +305,8 @@ ENDPOINTS: Final = (
             'a [spec](ci-yaml.md) as JSON, `{}` for none; 202 `{"job_id": …}` and `Location`. The job has the id of '
             "the upload, so that the request can be sent again"
         ),
-        answers={202: json_answer(SubmittedView, "The job is queued.", headers=JOB_HEADERS, links=True)},
+        headers=(KEY_HEADER,),
+        answers=submission_answers("The job is queued.", SubmittedView),
         errors=(
             InvalidUpload,
             UnrecognisedProject,
@@ -275,12 +314,15 @@ ENDPOINTS: Final = (
             CacheConflict,
             UploadNotFound,
             UploadConflict,
+            *KEY_ERRORS,
             TooLarge,
             QueueFull,
             TooManyUploads,
             DiskLow,
+            ProjectRefused,
         ),
         scope=Scope.JOBS_WRITE,
+        limits=Reach.OWN,
         rate_class=RateClass.SUBMIT,
         files=Files.ALWAYS,
     ),

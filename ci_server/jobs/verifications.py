@@ -16,6 +16,7 @@ from ci_common.spec import ExecutionPlan, Retry
 from ci_common.system.tasks import in_thread
 from ci_common.system.trees import delete_tree
 from ci_common.times import Milestone, Timeline, utc_now
+from ci_persistence.stores.submissions import SubmissionKey
 from ci_server.http.exchange import note_job
 from ci_server.jobs.connected import while_connected
 from ci_server.services import Services
@@ -30,10 +31,10 @@ def is_verification(job: Job) -> bool:
     return bool(((job.plan or {}).get("setup") or {}).get("verifies"))
 
 
-async def verify(services: Services, request: Request, job: Job) -> Job:
+async def verify(services: Services, request: Request, job: Job, key: SubmissionKey | None) -> Job:
     """Store a new job that runs the setup of `job` with its inputs alone. It has the same owner and project.
 
-    Raises NotVerifiable, RequestError, OSError.
+    Raises NotVerifiable, RequestError, AlreadySubmitted, OSError.
     """
     timeline = Timeline()
     timeline.note(Milestone.ACCEPTED)
@@ -52,7 +53,7 @@ async def verify(services: Services, request: Request, job: Job) -> Job:
                 await _copy_inputs(services, job, plan, plan.setup, staging, place)
         timeline.note(Milestone.UNPACKED)
         again = replace(again, arrival=timeline.times())
-        return await staging.commit(services.storage.jobs, again, max_queued=max_queued)
+        return await staging.commit(services.storage.jobs, again, max_queued=max_queued, key=key)
 
 
 def _verifying(job: Job, plan: ExecutionPlan, setup: PlannedSetup) -> NewJob:

@@ -24,6 +24,11 @@ from ci_common.parsing.values import TEXT_PATTERN
 from ci_common.spec import Labels, Name, Priority, Spec
 
 HEADERS: Final[dict[str, dict[str, Any]]] = {
+    "Idempotency-Key": {
+        "description": "A key that the client has made for this submission, such as a UUID. Sent again with it, the "
+        "submission makes no second job.",
+        "schema": {"type": "string", "pattern": "^[!-~](?:[ -~]{0,253}[!-~])?$"},
+    },
     "Last-Event-ID": {
         "description": "The `id` of the last event that the reader has, as it came.",
         "schema": {"type": "string", "pattern": "^(?:(?:[1-9][0-9]{0,2}-)?[0-9]{1,18})?$"},

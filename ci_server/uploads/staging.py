@@ -21,6 +21,7 @@ from ci_common.system.tasks import in_thread
 from ci_common.system.trees import delete_tree
 from ci_persistence.stores.jobs import JobStore
 from ci_persistence.stores.queue import QueueStore
+from ci_persistence.stores.submissions import SubmissionKey
 from ci_server.http.exchange import Shutdown
 
 BLOCK_BYTES = 1024 * 1024
@@ -205,13 +206,15 @@ class Staging:
         syncing.result()
         return result
 
-    async def commit(self, jobs: JobStore, job: NewJob, *, max_queued: int) -> Job:
-        """Make this the job's directory, durably, and then store its row. Raises QueueFull, Unavailable, OSError.
+    async def commit(self, jobs: JobStore, job: NewJob, *, max_queued: int, key: SubmissionKey | None = None) -> Job:
+        """Make this the job's directory, durably, and then store its row, with `key`.
+
+        Raises QueueFull, AlreadySubmitted, Unavailable, OSError.
 
         If the caller is cancelled, either both directory and row exist afterwards, or neither.
         """
         await in_thread(self._move)
-        stored = await jobs.add(job, max_queued=max_queued)
+        stored = await jobs.add(job, max_queued=max_queued, key=key)
         self.committed = True
         return stored
 

@@ -12,9 +12,11 @@ from ci_common.attempts.outcomes import Annotation, Client, ResourceUse, Results
 from ci_common.attempts.parts import StartWay, StepResult, StepStatus
 from ci_common.errors import JobAlreadyCompleted, JobNotFound, QueueFull, StaleWrite, Unavailable
 from ci_common.jobs import ACTIVE_STATES, TRANSITIONS, Attempt, Conclusion, Job, Reason, ReasonCode, State, new_job_id
+from ci_common.times import utc_now
 from ci_common.wire.record import sealed
 from ci_persistence.storage import Storage
 from ci_persistence.stores.leases import Lease
+from ci_persistence.stores.submissions import AlreadySubmitted, Submission, SubmissionKey
 from tests.contracts.storage_place import Base, Place
 from tests.helpers.jobs import NOON, PLENTY, bring, new_job
 
@@ -32,6 +34,43 @@ EVERYTHING = {
     "client": Client("127.0.0.1", "ü"),
     "arrival": {"accepted": 2**50},
 }
+
+
+class SubmissionKeys(Base):
+    KEY = SubmissionKey("local", "a key", "digest")
+
+    async def test_a_key_is_stored_with_its_job(self, storage: Storage) -> None:
+        assert await storage.submissions.get("local", "a key") is None
+        job = await storage.jobs.add(new_job(), max_queued=PLENTY, key=self.KEY)
+        assert await storage.submissions.get("local", "a key") == Submission("digest", job.id)
+        assert await storage.submissions.get("another", "a key") is None
+
+    async def test_one_job_of_many_that_come_at_once(self, place: Place, storage: Storage) -> None:
+        other = place.storage()
+        await other.open()
+        adding = [
+            each.jobs.add(new_job(), max_queued=PLENTY, key=self.KEY) for each in (storage, other) for _ in range(5)
+        ]
+        made = await asyncio.gather(*adding, return_exceptions=True)
+        [job] = [each for each in made if isinstance(each, Job)]
+        assert [type(each) for each in made].count(AlreadySubmitted) == 9
+        assert [each.id for each in await storage.queue.queued()] == [job.id]
+        assert await storage.queue.length() == 1
+        assert await other.submissions.get("local", "a key") == Submission("digest", job.id)
+        await other.close()
+
+    async def test_a_full_queue_leaves_the_key_free(self, storage: Storage) -> None:
+        with pytest.raises(QueueFull):
+            await storage.jobs.add(new_job(), max_queued=0, key=self.KEY)
+        assert await storage.submissions.get("local", "a key") is None
+
+    async def test_old_keys_are_deleted(self, storage: Storage) -> None:
+        for number in range(5):
+            await storage.jobs.add(new_job(), max_queued=PLENTY, key=replace(self.KEY, key=str(number)))
+        assert await storage.submissions.prune(utc_now() - timedelta(hours=1), limit=10) == 0
+        assert await storage.submissions.prune(utc_now() + timedelta(hours=1), limit=3) == 3
+        assert await storage.submissions.prune(utc_now() + timedelta(hours=1), limit=3) == 2
+        assert await storage.queue.length() == 5
 
 
 class Lifetime(Base):
@@ -292,5 +331,5 @@ class Updating(Base):
             assert await storage.jobs.get(job.id) == job
 
 
-class JobSuite(Lifetime, Jobs, Records, Cancelling, Updating):
+class JobSuite(Lifetime, Jobs, SubmissionKeys, Records, Cancelling, Updating):
     """All of it."""

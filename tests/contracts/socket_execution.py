@@ -8,6 +8,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import math
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -40,7 +41,7 @@ class SocketExecution:
 
     async def observe(self, job: Job, *, measure: bool = False) -> Observation:
         seen = OBSERVATION.validate_python(await self._ask("observe", job, measure=measure))
-        await self._fetch_log(job)
+        await self._fetch_log(job, seen.usage.log_bytes)  # Not all: a job may write faster than it is fetched.
         return seen
 
     async def release_gate(self, job: Job) -> bool:
@@ -74,12 +75,12 @@ class SocketExecution:
             await asyncio.gather(hearing, return_exceptions=True)
             writer.close()
 
-    async def _fetch_log(self, job: Job) -> bytes:
-        """Append what this controller's copy of the log does not have yet, and return all of it."""
+    async def _fetch_log(self, job: Job, size: float = math.inf) -> bytes:
+        """Append to this controller's copy of the log until it has `size` bytes, or all; return what it has."""
         path = self._logs / f"{job.id}.{job.attempt}"
         with path.open("ab+") as copy:
-            while part := base64.b64decode(await self._ask("log", job, offset=copy.seek(0, 2))):
-                copy.write(part)
+            while (end := copy.seek(0, 2)) < size and (part := await self._ask("log", job, offset=end)):
+                copy.write(base64.b64decode(part))
                 copy.flush()
         return path.read_bytes()
 

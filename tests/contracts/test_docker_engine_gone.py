@@ -102,7 +102,7 @@ class TestEngineGone(DockerBench):
     async def test_an_engine_that_goes_breaks_a_stop(self, runtime: Runtime, relay: Relay, trial: MakeTrial) -> None:
         one = trial(f"trap ': >heard' TERM; {READY}; {FOREVER}")
         await one.running()
-        stop = asyncio.create_task(runtime.stop(one.key, 2))
+        stop = asyncio.create_task(runtime.stop(one.key, 6))
         await eventually((one.workspace / "heard").exists, "the job has received SIGTERM")
         await relay.cut()
         with pytest.raises(RuntimeUnavailable):

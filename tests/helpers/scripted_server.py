@@ -44,6 +44,8 @@ class ScriptedServer:
         self.jobs: dict[str, ScriptedJob] = {}
         self.uploads: list[bytes] = []
         self.specs: list[Any] = []
+        self.keys: list[str | None] = []
+        """The `Idempotency-Key` of each submission."""
         self.refusals: list[tuple[int, dict[str, Any], dict[str, str]]] = []
         """What the next submissions are answered with: status, problem and headers."""
         self.break_submissions = False
@@ -92,6 +94,7 @@ class ScriptedServer:
         return Starlette(routes=routes)
 
     async def _submit(self, request: Request) -> Response:
+        self.keys.append(request.headers.get("Idempotency-Key"))
         if self.break_submissions:
             await request.body()
             return StreamingResponse(_limited(_one(b'{"job_id": "'), (5, False)), 202)
@@ -111,6 +114,7 @@ class ScriptedServer:
         return StreamingResponse(body, media_type="text/event-stream")
 
     async def _create(self, request: Request) -> Response:
+        self.keys.append(request.headers.get("Idempotency-Key"))
         self.specs.append(await request.json())
         return await self._accept(request)
 

@@ -176,6 +176,19 @@ CREATE TABLE removals (
     runtimes TEXT NOT NULL
 );
 
+-- The keys that clients gave to submissions, and the jobs that these have made. Written by the API with the job; a key
+-- outlives its job, so that a submission that is sent again does not make a second one.
+CREATE TABLE submissions (
+    owner TEXT COLLATE "C" NOT NULL,
+    key TEXT COLLATE "C" NOT NULL,
+    digest TEXT NOT NULL,  -- of all that was asked for, as SHA-256
+    job_id TEXT COLLATE "C" NOT NULL,
+    time BIGINT NOT NULL,
+    PRIMARY KEY (owner, key)
+);
+
+CREATE INDEX submissions_by_time ON submissions (time);
+
 -- A sequence gives positions before the commit, and transactions commit in another order. So readers go by (txid,
 -- position), and only as far as no transaction before it is still open.
 CREATE TABLE outbox (
@@ -252,6 +265,26 @@ CREATE TABLE caches (
 );
 
 CREATE UNIQUE INDEX caches_by_key ON caches (scope, path, key);
+
+CREATE TABLE keys (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    role TEXT,
+    scopes TEXT NOT NULL CHECK (json_typeof(CAST(scopes AS json)) = 'array'),
+    projects TEXT CHECK (json_typeof(CAST(projects AS json)) = 'array'),
+    digest TEXT NOT NULL,
+    previous_digest TEXT,
+    previous_until BIGINT,
+    created_time BIGINT NOT NULL,
+    created_by TEXT NOT NULL,
+    expires BIGINT,
+    last_used_time BIGINT,
+    revoked_time BIGINT,
+
+    CONSTRAINT role_is_known CHECK (role IN ('viewer', 'developer', 'operator', 'admin')),
+    CONSTRAINT overlap_is_whole CHECK ((previous_digest IS NULL) = (previous_until IS NULL))
+);
 
 CREATE TABLE test_runs (
     job_id TEXT COLLATE "C" NOT NULL,

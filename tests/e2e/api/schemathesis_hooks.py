@@ -1,9 +1,11 @@
 """What schemathesis has to know of the API that a schema cannot say."""
 
 import io
+import re
 import zipfile
 from hashlib import sha256
 from typing import Any
+from uuid import uuid4
 
 import schemathesis
 from hypothesis import strategies as st
@@ -37,6 +39,14 @@ def filter_query(_context: Any, query: dict[str, Any] | None) -> bool:
     values = (query or {}).values()
     count = sum(len(value) if isinstance(value, list) else 1 for value in values)
     return count <= 32 and len({"from_beginning", "tail", "since"} & set(query or {})) < 2
+
+
+@schemathesis.hook
+def before_call(_context: Any, case: Any, _kwargs: Any) -> None:
+    """A key that was used for another submission is refused, so each valid one becomes one that was not."""
+    key = (case.headers or {}).get("Idempotency-Key")
+    if isinstance(key, str) and re.fullmatch("[!-~](?:[ -~]{0,253}[!-~])?", key):
+        case.headers["Idempotency-Key"] = str(uuid4())
 
 
 MANIFESTS = st.lists(st.sampled_from(["a", "b/c"]), unique=True).map(

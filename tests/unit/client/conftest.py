@@ -18,6 +18,7 @@ def server(_one_server: ScriptedServer) -> ScriptedServer:
     _one_server.jobs.clear()
     _one_server.uploads.clear()
     _one_server.specs.clear()
+    _one_server.keys.clear()
     _one_server.refusals.clear()
     _one_server.break_submissions = False
     return _one_server

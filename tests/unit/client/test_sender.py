@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from ci_client.errors import ClientError, ConnectionBroken, ServerError, ServerUnreachable, SubmissionUncertain
-from ci_client.submitting import sending
+from ci_client.submitting import submission
 from ci_client.submitting.sending import Sender
 
 URL = "http://localhost:1"
@@ -19,7 +19,7 @@ REFUSED = ServerError(400, "invalid_request", "no")
 
 @pytest.fixture(autouse=True)
 def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sending, "_PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(submission, "_PAUSES", (0.0, 0.0))
 
 
 def sender(*outcomes: ClientError | httpx.Response) -> Sender:

@@ -46,14 +46,28 @@ async def test_a_submission_whose_stream_breaks_is_followed_on(server: ScriptedS
     assert len(server.uploads) == 1
 
 
-async def test_a_submission_that_breaks_before_its_job_is_named_is_uncertain(
+async def test_a_submission_whose_answer_is_lost_is_sent_again_with_its_key(
     server: ScriptedServer, project: Path
 ) -> None:
     server.next_job = ScriptedJob(LOG, cuts=[(20, False)])
     async with CiClient(server.url) as client:
+        events = [event async for event in client.submit_and_stream(project)]
+        assert joined(events) == LOG
+        assert await client.create_job({"type": "echo"}) in server.jobs
+    assert len(server.uploads) == 2
+    once, again, other = server.keys
+    assert once == again != other
+
+
+async def test_a_submission_whose_answer_is_lost_again_and_again_is_uncertain(
+    server: ScriptedServer, project: Path
+) -> None:
+    server.next_job = ScriptedJob(LOG, cuts=[(20, False)] * 3)
+    async with CiClient(server.url) as client:
         with pytest.raises(SubmissionUncertain):
             await anext(client.submit_and_stream(project))
-    assert len(server.uploads) == 1
+    assert len(server.uploads) == 3
+    assert len(set(server.keys)) == 1
 
 
 async def test_a_submission_that_is_answered_otherwise(server: ScriptedServer, project: Path) -> None:

@@ -1,19 +1,17 @@
 """Terminals and pipes: the first get what is safe to show, the others exact bytes."""
 
 import os
-import pty
 import re
 import subprocess
 import sys
-import termios
 from pathlib import Path
 
-import pyte
 import pytest
 
 from tests.helpers.scripted_job import ScriptedJob
 from tests.helpers.scripted_server import ScriptedServer
 from tests.helpers.service import ci, started
+from tests.helpers.terminals import on_terminal, screen, shown_on_terminal
 from tests.helpers.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
@@ -22,28 +20,6 @@ EVIL = "x\x1b]52;c;aGk=\a\r\n\x9b2J\u202eci: all tests passed"
 WRITTEN_OUT = r"x\x1b]52;c;aGk=\x07\r\n\x9b2J\u202eci: all tests passed"
 LOG = b"\x1b[31mred\x1b]0;title\x07 \x1b[2Jtext\xff\x1b]52;c;aGk=\x07\n"
 SHOWN = "\x1b[31mred text\ufffd\n".encode()
-
-
-def on_terminal(server: ScriptedServer, *args: str | Path, columns: int = 80) -> bytes:
-    """Return all that a command writes to a terminal, which is both of its outputs."""
-    master, slave = pty.openpty()
-    termios.tcsetwinsize(slave, (24, columns))
-    modes = termios.tcgetattr(slave)
-    modes[1] &= ~termios.OPOST  # Line ends as they are written.
-    termios.tcsetattr(slave, termios.TCSANOW, modes)
-    shown = b""
-    # The library readline exports COLUMNS past `os.environ`, where pytest imports it.
-    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
-    with started(server, *args, stdout=slave, stderr=slave, env=environment) as process:
-        os.close(slave)
-        try:
-            while chunk := os.read(master, 65_536):
-                shown += chunk
-        except OSError:
-            pass  # What a terminal says at its end.
-        process.wait(PATIENCE)
-    os.close(master)
-    return shown
 
 
 @pytest.mark.parametrize("command", [["logs"], ["logs", "--follow"], ["wait", "--all"]])
@@ -172,13 +148,6 @@ def folded_job(conclusion: str = "failed") -> ScriptedJob:
     return ScriptedJob(STEP_LOG, steps=steps, conclusion=conclusion, exit_code=3 if conclusion == "failed" else None)
 
 
-def screen(shown: bytes, columns: int) -> str:
-    """Return what a terminal shows at last."""
-    terminal = pyte.Screen(columns, 60)
-    pyte.ByteStream(terminal).feed(shown.replace(b"\n", b"\r\n"))
-    return "\n".join(line.rstrip() for line in terminal.display).strip()
-
-
 @pytest.mark.parametrize("columns", [40, 100])
 def test_steps_fold_once_they_have_succeeded(server: ScriptedServer, columns: int) -> None:
     job = server.add(folded_job())
@@ -220,3 +189,74 @@ def test_a_pipe_gets_colours_only_as_they_are(server: ScriptedServer) -> None:
     for options, expected in ([], job.log), (["--color", "never"], b"red\n"):
         with started(server, "logs", job.job_id, *options) as process:
             assert process.communicate(timeout=PATIENCE)[0] == expected
+
+
+COLOURS = [
+    ({}, [], True),
+    ({"NO_COLOR": "1"}, [], False),
+    ({"NO_COLOR": "1"}, ["--color", "always"], True),
+    ({}, ["--color", "never"], False),
+    ({"TERM": "dumb"}, [], False),
+]
+
+
+@pytest.mark.parametrize("command", ["run", "list", "status"])
+@pytest.mark.parametrize(("given", "options", "coloured"), COLOURS)
+def test_colours_of_commands(
+    server: ScriptedServer,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    given: dict[str, str],
+    options: list[str],
+    coloured: bool,
+) -> None:
+    for name, value in ({"TERM": "xterm"} | given).items():
+        monkeypatch.setenv(name, value)
+    server.next_job = server.add(folded_job())
+    what = {"run": [project], "list": [], "status": [server.next_job.job_id]}[command]
+    shown = on_terminal(server, command, *options, *what)
+    assert (re.search(rb"\x1b\[[0-9;]*3[1-7]m", shown) is not None) is coloured
+    assert b"failed" in shown
+
+
+@pytest.mark.parametrize("command", ["list", "status"])
+def test_a_pipe_gets_colours_only_if_asked(server: ScriptedServer, command: str) -> None:
+    job = server.add(ScriptedJob(b""))
+    for options, expected in ([], False), (["--color", "always"], True):
+        with started(server, command, *options, *([job.job_id] if command == "status" else [])) as process:
+            shown = process.communicate(timeout=PATIENCE)[0]
+        assert (re.search(rb"\x1b\[32m(completed, )?succeeded\x1b\[0m", shown) is not None) is expected
+        assert (b"\x1b" in shown) is expected
+
+
+def test_a_table_on_a_narrow_terminal(server: ScriptedServer) -> None:
+    job = server.add(ScriptedJob(b"", project="a-project-with-a-long-name", image="registry.example.org/python:3.12"))
+    shown = screen(on_terminal(server, "list", columns=60), 60)
+    head, line = shown.splitlines()
+    assert head.split()[:2] == ["JOB", "STATUS"]
+    assert line.startswith(f"{job.job_id[:13]}  succeeded")
+    with started(server, "list") as process:
+        assert f"{job.job_id}  succeeded" in process.communicate(timeout=PATIENCE)[0].decode()
+
+
+def test_an_upload_has_a_bar(tmp_path: Path) -> None:
+    """The bar is drawn by the command itself, as fast as a terminal can follow, and gone in the end."""
+    code = """
+import time
+from ci_cli.console import Progress, say
+with Progress() as progress:
+    for part in range(5):
+        time.sleep(0.12)
+        progress.show(f"sending: {part} MiB of 4 MiB", part / 4)
+    time.sleep(0.12)
+say("sent 4 MiB")
+"""
+    shown = shown_on_terminal([sys.executable, "-c", code], columns=80)
+    bars = [line for line in shown.decode().split("\r\x1b[K") if "sending" in line]
+    assert bars[0].startswith("░" * 24 + "   0%  sending: 0 MiB"), bars
+    assert bars[2].startswith("█" * 12 + "░" * 12 + "  50%  sending: 2 MiB"), bars
+    assert screen(shown, 80) == "ci: sent 4 MiB"
+    narrow = shown_on_terminal([sys.executable, "-c", code], columns=40)
+    assert "█" not in narrow.decode()
+    assert screen(narrow, 40) == "ci: sent 4 MiB"
