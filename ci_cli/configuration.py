@@ -20,6 +20,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from ci_client.credentials import config_directory
 from ci_client.errors import NotWritten
 from ci_client.escapes import visible
 from ci_common.errors import SettingsError
@@ -64,9 +65,7 @@ class Configuration:
 
 def config_path() -> Path:
     """Return `$XDG_CONFIG_HOME/ci/config.toml`, by default `~/.config/ci/config.toml`."""
-    named = os.environ.get("XDG_CONFIG_HOME", "")
-    home = Path(named) if os.path.isabs(named) else Path(os.path.expanduser("~")) / ".config"
-    return home / "ci" / "config.toml"
+    return config_directory() / "config.toml"
 
 
 def read_configuration() -> Configuration:

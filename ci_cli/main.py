@@ -25,6 +25,7 @@ from ci_cli.commands import (
     server,
     tests,
 )
+from ci_cli.commands.access import keys, login
 
 EX_USAGE = 64
 EX_SOFTWARE = 70
@@ -77,6 +78,7 @@ for _command in (
     *(records.record, records.diff, records.rerun, records.verify),
     *(cleanup.delete, cleanup.cleanup, environments.env, caches.cache),
     *(server.mcp, server.serve, server.controller, server.settings),
+    *(login.login, login.logout, keys.keys),
     *(configuration.config, configuration.completion, server.doctor),
     *(backup.backup, backup.restore, backup.adopt, backup.migrate_database),
     selftest.selftest,

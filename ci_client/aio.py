@@ -38,7 +38,8 @@ class CiClient:
     """A client of one server. An asynchronous context manager; works with asyncio and trio.
 
     `server_url` is `http://…`, `https://…` or `unix:///path/to.sock`; by default CI_SERVER_URL, else
-    http://localhost:8000. A stream that breaks is resumed for up to `reconnect_seconds`. A connection that brings
+    http://localhost:8000. `key` is sent with every request; by default it is CI_TOKEN, else the one that `ci login` has
+    kept for this server. A stream that breaks is resumed for up to `reconnect_seconds`. A connection that brings
     nothing for `idle_seconds`, not even the comment that servers send every 15 s, is broken. `on_break` is called
     when the first attempt to resume a stream has failed. A submission that a busy server refuses is sent again after
     the pause that the server asks for, for up to `busy_seconds`; `on_busy` is called each time.
@@ -55,11 +56,12 @@ class CiClient:
         busy_seconds: float = 120.0,
         on_break: BreakNotice | None = None,
         on_busy: BusyNotice | None = None,
+        key: str | None = None,
     ) -> None:
         self.server_url = server_url or configured_url() or DEFAULT_URL
         self._reconnect_seconds = reconnect_seconds
         self._on_break = on_break
-        self._connection = Connection(self.server_url, idle_seconds=idle_seconds)
+        self._connection = Connection(self.server_url, idle_seconds=idle_seconds, key=key)
         self._submitter = Submitter(
             self._connection, resume_seconds=reconnect_seconds, busy_seconds=busy_seconds, on_busy=on_busy
         )
@@ -310,6 +312,34 @@ class CiClient:
     async def remove_cache(self, identity: str) -> None:
         """Remove a cache. Raises ServerError 404 if there is none."""
         await self._connection.ask("DELETE", f"/caches/{quote(identity, safe='')}")
+
+    async def keys(self) -> list[dict[str, Any]]:
+        """Return the keys that may do no more than the own one, as `GET /keys` shows them."""
+        found = (await self._connection.ask("GET", "/keys")).json()
+        if not isinstance(found, list) or not all(isinstance(each, dict) and "id" in each for each in found):
+            raise AnswerNotUnderstood(f"{self.server_url}/keys answered without keys")
+        return found
+
+    async def create_key(self, **fields: Any) -> dict[str, Any]:
+        """Make a key of these fields of `POST /keys`, and return it; its `key` is not shown again."""
+        return object_answer(await self._connection.ask("POST", "/keys", json=fields), "id", "key")
+
+    async def revoke_key(self, key_id: str) -> None:
+        """Revoke a key. Raises ServerError 404 if there is none."""
+        await self._connection.ask("DELETE", f"/keys/{quote(key_id, safe='')}")
+
+    async def rotate_key(self, key_id: str | None = None, *, overlap: str | float | None = None) -> dict[str, Any]:
+        """Give a key, by default the own one, another secret, and return it with the new secret in `key`.
+
+        The present secret is accepted for `overlap` too, such as `"1h"`; by default the server's 24 hours.
+        """
+        body = {} if overlap is None else {"overlap": overlap}
+        path = f"/keys/{quote(key_id or 'own', safe='')}/rotate"
+        return object_answer(await self._connection.ask("POST", path, json=body), "id", "key")
+
+    async def own_key(self) -> dict[str, Any]:
+        """Return who sends these requests, as `GET /keys/own` shows it. Raises ServerError 401 without a valid key."""
+        return object_answer(await self._connection.ask("GET", "/keys/own"), "name")
 
     async def clean_up(self, **conditions: Any) -> list[str]:
         """Delete the completed jobs for which all `conditions` hold, and return their ids.

@@ -11,11 +11,14 @@ CiError
     ├── ContentMismatch         70  a received artifact is not the one that the job left
     ├── LogMismatch             70  the received log is not the log that the job wrote
     ├── NoServer                69  a command needs a server that goes on after it, and none is configured
+    ├── CredentialsUnusable     64  the key for the server cannot be read or sent
     ├── StateUnavailable        70  the state directory cannot be used
     ├── OutputClosed           141  standard output is closed, or its reader is gone
     ├── OutputFailed            70  standard output cannot be written, for example on a full disk
     ├── ArchiveNotWritten       70  the disk for temporary files has no space for the project's archive
     ├── NoSuchJob               64  no job, or more than one, has an id that begins with what was given
+    ├── CannotSelect            64  the tests that failed cannot be run by themselves; nothing was sent
+    ├── CannotCompare           64  no changed lines are known, or no coverage of them
     └── PackingError            64  the project cannot be packed; nothing was sent
 
 `ci_client.transport.translated` turns httpx's errors into these.
@@ -102,6 +105,12 @@ class NoServer(ClientError):
     """The command leaves work for later, and there is no server that would do it."""
 
     exit_status = EX_UNAVAILABLE
+
+
+class CredentialsUnusable(ClientError):
+    """The keys that are kept cannot be read, or what is given as a key cannot be one."""
+
+    exit_status = EX_USAGE
 
 
 class StateUnavailable(ClientError):

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ci_common.errors import CiError
+from ci_client.errors import EX_USAGE, ClientError
 
 MOST_BYTES = 100 * 1024
 """Of the variable that names the tests; Linux takes 128 KiB."""
@@ -13,8 +13,10 @@ _GO_TEST = re.compile(r"(?:Test|Example|Fuzz)[\w]*")
 _JAVA_CLASS = re.compile(r"(?:[a-z_][\w]*\.)*[A-Z][\w$]*")
 
 
-class CannotSelect(CiError):
+class CannotSelect(ClientError):
     """The tests cannot be run by themselves. The message says why."""
+
+    exit_status = EX_USAGE
 
 
 def selection(

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from types import TracebackType
@@ -12,7 +12,14 @@ from urllib.parse import SplitResult, quote, urlsplit
 import httpx
 import httpx_sse
 
-from ci_client.errors import AnswerNotUnderstood, ConnectionBroken, ServerError, ServerUnreachable
+from ci_client.credentials import key_for
+from ci_client.errors import (
+    AnswerNotUnderstood,
+    ConnectionBroken,
+    CredentialsUnusable,
+    ServerError,
+    ServerUnreachable,
+)
 from ci_common.errors import FieldError
 
 DEFAULT_URL = "http://localhost:8000"
@@ -35,18 +42,36 @@ def configured_url() -> str | None:
     return os.environ.get("CI_SERVER_URL") or None
 
 
-def open_http(server_url: str, *, idle_seconds: float) -> httpx.AsyncClient:
+class _KeyAuth(httpx.Auth):
+    """Sends a key to one server, and to no other that a request is sent on to by a URL in an answer."""
+
+    def __init__(self, key: str, server_url: httpx.URL) -> None:
+        self._header = f"Bearer {key}"
+        self._origin = (server_url.scheme, server_url.host, server_url.port)
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        url = request.url
+        if (url.scheme, url.host, url.port) == self._origin:
+            request.headers["Authorization"] = self._header
+        yield request
+
+
+def open_http(server_url: str, *, idle_seconds: float, key: str | None = None) -> httpx.AsyncClient:
     """Return a client for `http://…`, `https://…` or `unix:///path/to.sock`.
 
-    A connection that brings nothing for `idle_seconds` counts as broken. Raises ServerUnreachable for any other URL.
+    It sends `key` with every request, by default what `ci_client.credentials.key_for` finds. A connection that brings
+    nothing for `idle_seconds` counts as broken. Raises ServerUnreachable for any other URL, CredentialsUnusable.
     """
     parts = _parts(server_url)
+    key = key or key_for(server_url)
+    if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
+        raise CredentialsUnusable("the key has characters that no key has; make sure that it was copied as a whole")
     uds = None
     if parts.scheme == "unix":
         uds, server_url = parts.path, "http://localhost"
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=4)
     secure = parts.scheme == "https"
-    local = uds is not None or _is_loopback(parts.hostname or "")
+    local = uds is not None or is_loopback(parts.hostname or "")
     with translated(server_url):
         # Loading certificates takes time, and connections within this machine do not need them.
         return _Client(
@@ -57,16 +82,17 @@ def open_http(server_url: str, *, idle_seconds: float) -> httpx.AsyncClient:
             timeout=httpx.Timeout(idle_seconds, connect=_CONNECT_SECONDS),
             headers={"User-Agent": "ci-server-client"},
             trust_env=not local,  # A proxy cannot reach this machine's loopback.
+            auth=None if key is None else _KeyAuth(key, httpx.URL(server_url)),
         )
 
 
 class Connection:
     """Requests to one server. An asynchronous context manager."""
 
-    def __init__(self, server_url: str, *, idle_seconds: float) -> None:
+    def __init__(self, server_url: str, *, idle_seconds: float, key: str | None = None) -> None:
         """As `open_http`."""
         self.server_url = server_url
-        self.http = open_http(server_url, idle_seconds=idle_seconds)
+        self.http = open_http(server_url, idle_seconds=idle_seconds, key=key)
         self.has_answered = False
         """Whether the server has answered any request with success."""
 
@@ -96,7 +122,8 @@ class Connection:
 class _Client(httpx.AsyncClient):
     """A client that sends requests for files to the server that has them, as 307 says.
 
-    It remembers that, so that a body that can be sent only once goes there at once.
+    It remembers that, so that a body that can be sent only once goes there at once. That server belongs to the same
+    installation, so it gets the key too.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -106,7 +133,7 @@ class _Client(httpx.AsyncClient):
     async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
         kind = (str(request.url.copy_with(path="/", query=None)), request.url.path.split("/")[1])
         if kind[1] == "uploads" and kind in self._found:
-            request = _moved(request, self._found[kind])
+            request = _moved(self._with_key(request), self._found[kind])
         response = await super().send(request, **options)
         target = _target(request, response)
         if target is None:
@@ -114,6 +141,9 @@ class _Client(httpx.AsyncClient):
         await response.aread()
         self._found[kind] = target
         return await super().send(_moved(request, target), **options)
+
+    def _with_key(self, request: httpx.Request) -> httpx.Request:
+        return request if self.auth is None else next(self.auth.auth_flow(request))
 
 
 def _target(request: httpx.Request, response: httpx.Response) -> httpx.URL | None:
@@ -150,7 +180,8 @@ def _parts(server_url: str) -> SplitResult:
     )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine's loopback."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

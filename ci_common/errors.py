@@ -5,6 +5,7 @@ The main kinds are `RequestError`, whose `status` and `code` go to the client, w
 `ci_common.runtime_faults`, refusals by the HTTP layer in `ci_server.http.refusals`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
@@ -34,6 +35,8 @@ class RequestError(CiError):
     title: ClassVar[str] = "The request is not valid"
     retry_after: ClassVar[int | None] = None
     """Seconds after which the same request may succeed; None if waiting does not help."""
+    headers: ClassVar[Mapping[str, str]] = {}
+    """Further headers of the answer."""
 
     def __init__(self, message: str, *errors: FieldError) -> None:
         super().__init__(message)
@@ -95,6 +98,22 @@ class JobNotFound(RequestError):
     status = 404
     code = "job_not_found"
     title = "No such job"
+
+
+class KeyNotFound(RequestError):
+    """No key has this id, or none that the sender may see."""
+
+    status = 404
+    code = "key_not_found"
+    title = "No such key"
+
+
+class KeyConflict(RequestError):
+    """The key has been revoked, or the secret before its last rotation is still promised an overlap."""
+
+    status = 409
+    code = "key_conflict"
+    title = "The key cannot be changed in this way"
 
 
 class EnvironmentNotFound(RequestError):

@@ -1,18 +1,51 @@
-"""Who sends a request, and what they may do."""
+"""Who sends a request, and what they may do. `SCOPES_OF` says it for each role, and each endpoint names its scope."""
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class Scope(StrEnum):
     """A permission. Each endpoint of the API needs at most one."""
 
     JOBS_READ = "jobs:read"
-    """See jobs, their logs and streams."""
+    """See jobs, their logs, streams, tests and records, and the caches and environments that they use."""
     JOBS_WRITE = "jobs:write"
-    """Submit, retry, cancel and delete jobs."""
+    """Submit, retry, verify, cancel and delete jobs."""
+    JOBS_CLEANUP = "jobs:cleanup"
+    """Delete many completed jobs at once."""
+    ARTIFACTS_READ = "artifacts:read"
+    """See and download the artifacts of jobs."""
+    CACHES_WRITE = "caches:write"
+    """Remove caches and prepared environments."""
     METRICS_READ = "metrics:read"
-    """See metrics and the pool."""
+    """See the metrics and the pool of the installation."""
+    KEYS_ADMIN = "keys:admin"
+    """Make, list, revoke and rotate keys that may do no more than the own one."""
+    KEYS_OWN = "keys:own"
+    """See and rotate the own key. Every key has it."""
+
+
+class Role(StrEnum):
+    """A set of scopes for people."""
+
+    VIEWER = "viewer"
+    DEVELOPER = "developer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+
+_VIEWER: Final = frozenset({Scope.JOBS_READ, Scope.ARTIFACTS_READ, Scope.METRICS_READ, Scope.KEYS_OWN})
+_DEVELOPER: Final = _VIEWER | {Scope.JOBS_WRITE}
+_OPERATOR: Final = _DEVELOPER | {Scope.JOBS_CLEANUP, Scope.CACHES_WRITE}
+
+SCOPES_OF: Final[dict[Role, frozenset[Scope]]] = {
+    Role.VIEWER: _VIEWER,
+    Role.DEVELOPER: _DEVELOPER,
+    Role.OPERATOR: _OPERATOR,
+    Role.ADMIN: frozenset(Scope),
+}
+"""What each role may do. docs/security.md has it as a table, and the tests of who may what are generated from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +53,19 @@ class Identity:
     """A sender of requests, with the permissions it has."""
 
     name: str
+    """Whose jobs, uploads and caches are its own."""
     scopes: frozenset[Scope]
+    projects: frozenset[str] | None = None
+    """The projects in which the scopes hold; None for all, and for jobs that belong to no project."""
+    key_id: str | None = None
+    """The key that the request was sent with."""
+
+    def sees(self, project: str | None) -> bool:
+        """Return whether what belongs to `project`, or to none, is there for this sender."""
+        return self.projects is None or project in self.projects
 
 
-LOCAL = Identity("local", frozenset(Scope))
-"""The identity of every request while the server has no keys. It may do everything."""
+LOCAL = Identity("local", frozenset(Scope) - {Scope.KEYS_ADMIN, Scope.KEYS_OWN})
+"""The identity of every request while the server has no keys. It may do everything but make the first key."""
+ANYONE = Identity("anyone", frozenset())
+"""The identity of requests to endpoints that need no scope."""

@@ -5,7 +5,9 @@ installation and retention are in `ci_common.configuration`. The parts of the se
 `Settings`, so that nothing between has to pass a value on.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
+
+from pydantic import SecretStr
 
 from ci_common.configuration.declaration import setting
 from ci_common.configuration.installation import InstallationSettings
@@ -19,6 +21,8 @@ MIB, GIB = 1024**2, 1024**3
 class Settings(RetentionSettings, InstallationSettings):
     """All settings. Build it with `Settings.from_env()`."""
 
+    secret: ClassVar[frozenset[str]] = InstallationSettings.secret | {"token", "api_key"}
+
     # The server
     host: str = setting("CI_HOST", "127.0.0.1", "the address `ci serve` listens on")
     port: int = setting("PORT", 8000, "the port `ci serve` listens on; 0: any free one", ge=0, le=65535)
@@ -28,6 +32,12 @@ class Settings(RetentionSettings, InstallationSettings):
         "names that requests may give as their Host, besides the loopback names and the address listened on: "
         "ci.example.org, *.example.org, or * for every name",
         "names",
+    )
+    auth: Literal["auto", "required", "insecure"] = setting(
+        "CI_AUTH",
+        "auto",
+        "who needs a key; auto: everyone once there is one, and until then only loopback addresses are served; "
+        "required: everyone, also until then; insecure: as auto, but also other addresses are served without any key",
     )
     max_connections: int = setting(
         "CI_MAX_CONNECTIONS",
@@ -247,3 +257,7 @@ class Settings(RetentionSettings, InstallationSettings):
     server_url: str | None = setting(
         "CI_SERVER_URL", None, "the server that the command line and the library use", "URL"
     )
+    token: SecretStr | None = setting(
+        "CI_TOKEN", None, "the key that the command line and the library send; by default the one of `ci login`"
+    )
+    api_key: SecretStr | None = setting("CI_API_KEY", None, "the same as CI_TOKEN, which wins")

@@ -22,6 +22,8 @@ class JobFilter:
     conclusion: Conclusion | None = None
     type: str | None = None
     project: str | None = None
+    projects: frozenset[str] | None = None
+    """Any of these projects, and no job that belongs to none."""
     labels: dict[str, str] = field(default_factory=dict)
     """All of these labels, with these values."""
     text: str | None = None
@@ -48,6 +50,7 @@ CONDITIONS: dict[str, Callable[[Dialect], str]] = {
     "conclusion": lambda _: "jobs.conclusion = :conclusion",
     "type": lambda _: "jobs.type = :type",
     "project": lambda _: "jobs.project = :project",
+    "projects": lambda sql: f"jobs.project IN {sql.members('projects')}",
     "labels": lambda sql: sql.has_labels("jobs.labels", "labels"),
     "text": lambda sql: (
         "("
@@ -91,6 +94,7 @@ def _filter_values(where: JobFilter, older_than: str | None) -> dict[str, Any]:
         "conclusion": where.conclusion,
         "type": where.type,
         "project": where.project,
+        "projects": None if where.projects is None else to_json(sorted(where.projects)),
         "labels": to_json(where.labels) if where.labels else None,
         "text": containing(where.text) if where.text else None,
         # Inside of JSON a quotation mark, a backslash and control characters are escaped.

@@ -28,6 +28,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "outbox": ("position",),
     "environments": ("key",),
     "caches": ("id",),
+    "keys": ("id",),
     "test_runs": ("job_id", "attempt"),
     "test_results": ("job_id", "attempt", "first"),
     "counters": ("name",),

@@ -2,6 +2,7 @@
 
 from ci_persistence.database import Database, Session
 from ci_persistence.dialects import Statement
+from ci_persistence.stores.access.keys import KeyStore
 from ci_persistence.stores.artifacts import ArtifactStore
 from ci_persistence.stores.caches import CacheStore
 from ci_persistence.stores.environments import EnvironmentStore
@@ -30,6 +31,7 @@ class Storage:
         self.environments = EnvironmentStore(database)
         self.installations = InstallationStore(database)
         self.jobs = JobStore(database)
+        self.keys = KeyStore(database)
         self.leases = LeaseStore(database)
         self.metrics = MetricsStore(database)
         self.outbox = OutboxStore(database)

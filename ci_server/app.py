@@ -14,7 +14,8 @@ from ci_common.settings import Settings
 from ci_common.system.disk import Disk
 from ci_persistence.open import open_installation
 from ci_persistence.storage import Storage
-from ci_server.endpoints import routes_of
+from ci_server.access.addresses import check_address
+from ci_server.endpoints import everyone_is_local, identify_sender, routes_of
 from ci_server.http.application import Application, HostCheck
 from ci_server.http.exchange import Shutdown
 from ci_server.routes import ENDPOINTS
@@ -29,8 +30,13 @@ app: Starlette
 """The application for servers that import one. It is made when it is first used."""
 
 
-def create_api(settings: Settings, *, companions: Sequence[Companion] = (), disk: Disk | None = None) -> Starlette:
+def create_api(
+    settings: Settings, *, companions: Sequence[Companion] = (), disk: Disk | None = None, private: bool = False
+) -> Starlette:
     """Return the application. Its lifespan opens data directory and database, then enters the `companions` in order.
+
+    It raises `OpenAddress` where everyone in the network could do everything: see `ci_server.access.addresses`. With
+    `private`, only the process that runs the application can reach it, so that its requests need no keys.
 
     `app.state.shutdown` is a `Shutdown`. The server that runs the application must start it as soon as it has been told
     to stop. `disk` measures free space, by default on the disks that `settings` name.
@@ -41,6 +47,8 @@ def create_api(settings: Settings, *, companions: Sequence[Companion] = (), disk
         shutdown = app.state.shutdown = Shutdown()
         async with AsyncExitStack() as stack:
             storage = await stack.enter_async_context(open_installation(settings))
+            if not private:
+                await check_address(settings, storage.keys)
             app.state.services = await stack.enter_async_context(
                 open_services(settings, storage, shutdown, disk or Disk.of(settings))
             )
@@ -51,22 +59,26 @@ def create_api(settings: Settings, *, companions: Sequence[Companion] = (), disk
             finally:
                 shutdown.start()
 
-    app = Application(hosts=HostCheck.of(settings), routes=routes_of(ENDPOINTS), lifespan=lifespan)
+    routes = routes_of(ENDPOINTS, everyone_is_local if private else identify_sender)
+    app = Application(hosts=HostCheck.of(settings), routes=routes, lifespan=lifespan)
     app.router.redirect_slashes = False
     return app
 
 
-def create_app(settings: Settings | None = None, *, companions: tuple[Companion, ...] = ()) -> Starlette:
+def create_app(
+    settings: Settings | None = None, *, companions: tuple[Companion, ...] = (), private: bool = False
+) -> Starlette:
     """Return the API with a controller in the same process, or without one if `settings.controller` is `off`.
 
-    `settings` default to those of the environment; `companions` are entered after the controller. Raises SettingsError.
+    `settings` default to those of the environment; `companions` are entered after the controller; `private` as in
+    `create_api`. Raises SettingsError.
     """
     settings = settings or Settings.from_env()
     if settings.controller == "off":
-        return create_api(settings, companions=companions)
+        return create_api(settings, companions=companions, private=private)
     from ci_controller.main import controlling  # Its dependencies are not installed if only the API runs.
 
-    return create_api(settings, companions=(controlling, *companions))
+    return create_api(settings, companions=(controlling, *companions), private=private)
 
 
 def __getattr__(name: str) -> Starlette:

@@ -9,7 +9,7 @@ from ci_common.identity import Scope
 from ci_common.parsing.text import shown
 from ci_common.wire.answers import CacheView
 from ci_common.wire.writing import cache_on_wire
-from ci_server.endpoints import Answer, AnyEndpoint, Call, Endpoint, RateClass, json_answer
+from ci_server.endpoints import Answer, AnyEndpoint, Call, Endpoint, RateClass, Reach, json_answer
 from ci_server.http.requests import NoQuery
 from ci_server.http.responses import list_document
 
@@ -17,13 +17,15 @@ _MOST: Final = 1000
 
 
 async def list_caches(call: Call[NoQuery, None]) -> Response:
-    caches = await call.services.storage.caches.list(limit=_MOST)
+    caches = await call.services.storage.caches.list(limit=_MOST, projects=call.identity.projects)
     return await list_document([cache_on_wire(cache) for cache in caches], {})
 
 
 async def remove_cache(call: Call[NoQuery, None]) -> Response:
     identity = call.request.path_params["id"]
-    if not await call.services.storage.caches.drop([identity]):
+    cache = await call.services.storage.caches.get(identity)
+    is_seen = cache is not None and call.identity.sees(cache.project)
+    if not is_seen or not await call.services.storage.caches.drop([identity]):
         raise CacheNotFound(f"there is no cache {shown(identity)}")
     return Response(status_code=204)
 
@@ -38,6 +40,7 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
         answers={200: json_answer(list[CacheView], "The caches.")},
         scope=Scope.JOBS_READ,
         rate_class=RateClass.READ,
+        limits=Reach.VISIBLE,
     ),
     Endpoint(
         method="DELETE",
@@ -47,7 +50,8 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
         description="204: no further job gets it, and its archive goes soon",
         answers={204: Answer("It is removed.")},
         errors=(CacheNotFound,),
-        scope=Scope.JOBS_WRITE,
+        scope=Scope.CACHES_WRITE,
         rate_class=RateClass.WRITE,
+        limits=Reach.ONE,
     ),
 )

@@ -22,7 +22,7 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as ConnectionScope
 
 from ci_common.errors import FilesElsewhere, RequestError
-from ci_common.identity import LOCAL, Identity, Scope
+from ci_common.identity import ANYONE, LOCAL, Identity, Scope
 from ci_common.parsing.models import validated
 from ci_common.settings import Settings
 from ci_common.times import Milestone, with_milestone
@@ -33,7 +33,7 @@ from ci_server.services import Services
 QueryT = TypeVar("QueryT", bound=BaseModel)
 BodyT = TypeVar("BodyT")
 ParsedT = TypeVar("ParsedT", covariant=True)
-Identify = Callable[[Request], Identity]
+Identify = Callable[[Request], Awaitable[Identity]]
 KEY_HEADER: Final = "Idempotency-Key"
 """The header with which a client says which of its requests are the same submission."""
 
@@ -46,6 +46,21 @@ class RateClass(StrEnum):
     STREAM = "stream"
     WRITE = "write"
     SUBMIT = "submit"
+
+
+class Reach(StrEnum):
+    """What of the installation an endpoint shows or changes, for a sender whose scopes hold for some projects only."""
+
+    INSTALLATION = "installation"
+    """All of it: the scope has to hold for all projects."""
+    ONE = "one"
+    """One thing. What belongs to another project, or to none, is not found."""
+    VISIBLE = "visible"
+    """What belongs to the sender's projects."""
+    NEW = "new"
+    """Something new, in a project of the sender's; for another one it is refused."""
+    OWN = "own"
+    """What this sender has begun, whatever its projects."""
 
 
 class Files(StrEnum):
@@ -165,6 +180,15 @@ class Endpoint(Generic[QueryT, BodyT]):
     """The scope that a request needs; None if everyone may call the endpoint."""
     rate_class: RateClass
     files: Files = Files.NEVER
+    limits: Reach | None = None
+    """By default ONE below a job's path, and INSTALLATION elsewhere."""
+
+    @property
+    def reach(self) -> Reach:
+        """What of the installation it shows or changes."""
+        if self.limits is not None:
+            return self.limits
+        return Reach.ONE if "{job_id}" in self.path else Reach.INSTALLATION
 
     @property
     def name(self) -> str:
@@ -182,9 +206,8 @@ class Endpoint(Generic[QueryT, BodyT]):
 
     async def answer(self, request: Request, identify: Identify) -> Response:
         """Authorise, read and validate the request, and return the handler's answer. Raises RequestError, OSError."""
-        identity = identify(request)
-        if self.scope is not None and self.scope not in identity.scopes:
-            raise ScopeMissing(f"{self.method} {self.path} needs the scope {self.scope}, which {identity.name} lacks")
+        identity = ANYONE if self.scope is None else await identify(request)
+        self._authorise(identity)
         try:
             return await self._answer(request, identity)
         except FilesElsewhere:
@@ -192,6 +215,17 @@ class Endpoint(Generic[QueryT, BodyT]):
             if "://" not in home:
                 raise
             return _redirect(request, home)
+
+    def _authorise(self, identity: Identity) -> None:
+        """Raise ScopeMissing where the identity may not call the endpoint at all."""
+        if self.scope is None:
+            return
+        needed = f"{self.method} {self.shown_path} needs the scope {self.scope}"
+        if self.scope not in identity.scopes:
+            more = "; the first key is made where the server runs, with: ci keys create --admin"
+            raise ScopeMissing(f"{needed}, which {identity.name} lacks{more if identity is LOCAL else ''}")
+        if self.reach is Reach.INSTALLATION and identity.projects is not None:
+            raise ScopeMissing(f"{needed} for all projects, and the key of {identity.name} holds for some only")
 
     async def _answer(self, request: Request, identity: Identity) -> Response:
         if self.files is Files.ALWAYS:
@@ -218,12 +252,18 @@ def _redirect(request: Request, home: str) -> Response:
 AnyEndpoint = Endpoint[Any, Any]
 
 
-def everyone_is_local(_request: Request) -> Identity:
-    """Return the identity of a request's sender: there are no keys, so everyone may do everything."""
+async def everyone_is_local(_request: Request) -> Identity:
+    """Return the identity of a request's sender, for a server that only the process that runs it can reach."""
     return LOCAL
 
 
-def routes_of(endpoints: Iterable[AnyEndpoint], identify: Identify = everyone_is_local) -> list[Route]:
+async def identify_sender(request: Request) -> Identity:
+    """Return the identity of a request's sender. Raises KeyMissing, KeyInvalid, Unavailable."""
+    identity: Identity = await request.app.state.services.authentication.identify(request)
+    return identity
+
+
+def routes_of(endpoints: Iterable[AnyEndpoint], identify: Identify = identify_sender) -> list[Route]:
     """Return one route for each path, in the order of the endpoints. Raises ValueError for a method declared twice.
 
     Of the paths that begin alike, those with parameters come last, so that a fixed path wins.

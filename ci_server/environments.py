@@ -10,7 +10,7 @@ from ci_common.identity import Scope
 from ci_common.parsing.text import shown
 from ci_common.wire.answers import EnvironmentView
 from ci_common.wire.writing import environment_on_wire
-from ci_server.endpoints import Answer, AnyEndpoint, Call, Endpoint, RateClass, json_answer
+from ci_server.endpoints import Answer, AnyEndpoint, Call, Endpoint, RateClass, Reach, json_answer
 from ci_server.http.requests import NoQuery
 from ci_server.http.responses import Document, list_document
 
@@ -18,7 +18,7 @@ _MOST: Final = 1000
 
 
 async def list_environments(call: Call[NoQuery, None]) -> Response:
-    environments = await call.services.storage.environments.list(limit=_MOST)
+    environments = await call.services.storage.environments.list(limit=_MOST, projects=call.identity.projects)
     return await list_document([environment_on_wire(environment) for environment in environments], {})
 
 
@@ -35,7 +35,7 @@ async def remove_environment(call: Call[NoQuery, None]) -> Response:
 async def _found(call: Call[NoQuery, None]) -> Environment:
     key = call.request.path_params["key"]
     environment = await call.services.storage.environments.get(key)
-    if environment is None:
+    if environment is None or not call.identity.sees(environment.project):
         raise EnvironmentNotFound(f"there is no environment {shown(key)}")
     return environment
 
@@ -50,6 +50,7 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
         answers={200: json_answer(list[EnvironmentView], "The environments.")},
         scope=Scope.JOBS_READ,
         rate_class=RateClass.READ,
+        limits=Reach.VISIBLE,
     ),
     Endpoint(
         method="GET",
@@ -61,6 +62,7 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
         errors=(EnvironmentNotFound,),
         scope=Scope.JOBS_READ,
         rate_class=RateClass.READ,
+        limits=Reach.ONE,
     ),
     Endpoint(
         method="DELETE",
@@ -70,7 +72,8 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
         description="204: no further job starts from it, and its files go once no container has them any more",
         answers={204: Answer("It is removed.")},
         errors=(EnvironmentNotFound,),
-        scope=Scope.JOBS_WRITE,
+        scope=Scope.CACHES_WRITE,
         rate_class=RateClass.WRITE,
+        limits=Reach.ONE,
     ),
 )

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from ci_common.identity import Scope
 from ci_common.wire.answers import AboutView, MetricsView, PoolView, StatusView
 from ci_common.wire.writing import pool_on_wire
-from ci_server import caches, environments
+from ci_server import caches, environments, keys
 from ci_server.artifacts import endpoints as artifacts
 from ci_server.endpoints import Answer, AnyEndpoint, Call, Endpoint, RateClass, json_answer
 from ci_server.http.front_page import front_page
@@ -60,12 +60,13 @@ async def get_readiness(call: Call[NoQuery, None]) -> Response:
     return await readiness(call.services)
 
 
-async def get_openapi(_call: Call[NoQuery, None]) -> Response:
-    return Document(await asyncio.to_thread(_document), headers=_UNCHANGED)
+async def get_openapi(call: Call[NoQuery, None]) -> Response:
+    needs_keys = await call.services.authentication.needs_keys(call.request)
+    return Document(await asyncio.to_thread(_document, needs_keys), headers=_UNCHANGED)
 
 
 async def get_docs(_call: Call[NoQuery, None]) -> Response:
-    return docs_page(await asyncio.to_thread(_document))
+    return docs_page(await asyncio.to_thread(_document, True))
 
 
 async def get_spec_schema(call: Call[NoQuery, None]) -> Response:
@@ -83,8 +84,8 @@ def _schema(name: str, call: Call[NoQuery, None]) -> Response:
 
 
 @cache
-def _document() -> dict[str, Any]:
-    return openapi(ENDPOINTS, version("ci-server"))
+def _document(needs_keys: bool) -> dict[str, Any]:
+    return openapi(ENDPOINTS, version("ci-server"), needs_keys=needs_keys)
 
 
 ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
@@ -98,6 +99,7 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
     *environments.ENDPOINTS,
     *caches.ENDPOINTS,
     *artifacts.ENDPOINTS,
+    *keys.ENDPOINTS,
     Endpoint(
         method="GET",
         path="/metrics",

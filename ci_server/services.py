@@ -16,6 +16,7 @@ from ci_common.settings import Settings
 from ci_common.system.disk import Disk
 from ci_common.system.watch import FileWatcher
 from ci_persistence.storage import Storage
+from ci_server.access.authentication import Authentication
 from ci_server.detection.tasks import MODULE
 from ci_server.http.exchange import Shutdown
 from ci_server.streaming.event_source import RecentBatches
@@ -46,6 +47,7 @@ class Services:
     unpack_limits: UnpackLimits
     spares: Spares
     contents: ArtifactStore
+    authentication: Authentication
     submissions: set[tuple[str, str]] = field(default_factory=set)
     """The submissions that are being accepted: owners, and keys that the clients gave to them."""
 
@@ -72,6 +74,7 @@ async def open_services(
         rows = RowWatcher(storage.jobs)
         watching = asyncio.create_task(rows.run(), name="row watcher")
         watching.add_done_callback(_report_end)
+        authentication = Authentication(settings, storage.keys)
         try:
             admission = Admission(settings, storage.queue, disk, shutdown)
             recent = RecentBatches(_RECENT_BYTES)
@@ -89,8 +92,10 @@ async def open_services(
                     unpack_limits=limits,
                     spares=spares,
                     contents=open_store(settings, data),
+                    authentication=authentication,
                 )
         finally:
+            await authentication.close()
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ci_common.identity import SCOPES_OF, Role, Scope
 from ci_common.settings import Settings
 from ci_server.openapi.document import events_schema, spec_schema
 from ci_server.routes import ENDPOINTS
@@ -33,9 +34,32 @@ def route_table() -> str:
     return "\n".join(rows)
 
 
+def role_table() -> str:
+    """Return the table of scopes and roles of docs/security.md."""
+    rows = [f"| scope | {' | '.join(Role)} |", f"|---|{'---|' * len(Role)}"]
+    rows += [f"| `{scope}` | {' | '.join(_mark(scope in SCOPES_OF[role]) for role in Role)} |" for scope in Scope]
+    return "\n".join(rows)
+
+
+def access_table() -> str:
+    """Return the table of routes and roles of docs/security.md."""
+    rows = [f"| call | {' | '.join(Role)} | with some projects |", f"|---|{'---|' * len(Role)}---|"]
+    for one in ENDPOINTS:
+        if one.scope is not None:
+            marks = " | ".join(_mark(one.scope in SCOPES_OF[role]) for role in Role)
+            rows.append(f"| `{one.method} {one.shown_path.replace('{job_id}', '{id}')}` | {marks} | {one.reach} |")
+    return "\n".join(rows)
+
+
+def _mark(allowed: bool) -> str:
+    return "yes" if allowed else ""
+
+
 PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/settings.md", "settings"): settings_table,
     ("docs/http.md", "routes"): route_table,
+    ("docs/security.md", "roles"): role_table,
+    ("docs/security.md", "access"): access_table,
 }
 """What is written, by page and by the name in `<!-- generated: NAME -->`, where it begins; it ends at an empty line."""
 

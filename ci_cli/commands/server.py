@@ -16,19 +16,21 @@ from ci_cli.options.parameters import command
     type=click.IntRange(0, 65535),
     help="The port to listen on; 0 takes any free one. By default PORT, or 8000.",
 )
-def serve(host: str | None, port: int | None) -> int:
+@click.option("--insecure", is_flag=True, help="Serve any address without any key: everyone who reaches it may do all.")
+def serve(host: str | None, port: int | None, insecure: bool) -> int:
     """Run the server: the API, and the controller that runs jobs.
 
-    Ctrl-C or SIGTERM stops it; running jobs go on, and the next `ci serve` adopts them. There are no keys yet: anyone
-    who can reach the address can run commands on this machine. Settings come from the environment; `ci settings` shows
-    them.
+    Ctrl-C or SIGTERM stops it; running jobs go on, and the next `ci serve` adopts them. Until the first key is made,
+    with `ci keys create --admin`, it serves loopback addresses only, and everyone on this machine can run commands
+    through it. Settings come from the environment; `ci settings` shows them.
     """
     import asyncio
 
     from ci_cli.roots.serve import new_event_loop, run_server
     from ci_common.settings import Settings
 
-    given: dict[str, Any] = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}
+    options = {"host": host, "port": port, "auth": "insecure" if insecure else None}
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(run_server(Settings.from_env(**given)))
     return 0

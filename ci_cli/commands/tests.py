@@ -27,6 +27,16 @@ _SHOWN = 1000
 @click.option(
     "--limit", metavar="N", type=click.IntRange(1), help="The most tests to show; by default 1000, with --slow 20."
 )
+@click.option(
+    "--coverage",
+    is_flag=True,
+    help="Which lines that have changed in this directory the tests of the job do not cover.",
+)
+@click.option(
+    "--base",
+    metavar="COMMIT",
+    help="With --coverage: changed since the branch left COMMIT; by default the main branch.",
+)
 @color_option
 @server_option
 @json_option
@@ -38,14 +48,23 @@ def tests(
     q: str | None,
     history: bool,
     limit: int | None,
+    coverage: bool,
+    base: str | None,
     server: str | None,
     as_json: bool,
 ) -> int:
     """Show the tests of a job, above all those that failed.
 
     JOB is a job's id, or the beginning of one. With --failed, --flaky, --slow or --search, only these tests are shown.
+    With --coverage, the lines are shown that have changed in this directory and were not run, as far as git knows them.
     With --json, the tests are written, all of them if no option chooses some.
     """
+    if coverage:
+        if failed or flaky or slow or q or history or limit:
+            raise click.UsageError("--coverage shows lines, not tests: only --base goes with it")
+        return with_connection(server, lambda connection: _show_coverage(connection, job, base, as_json=as_json))
+    if base is not None:
+        raise click.UsageError("--base goes with --coverage")
     from ci_cli.console import show
     from ci_cli.tables.tests import (
         failure_blocks,
@@ -83,6 +102,30 @@ def tests(
         return 0
 
     return with_connection(server, work)
+
+
+async def _show_coverage(connection: "Connection", job: str, base: str | None, *, as_json: bool) -> int:
+    import asyncio
+    from pathlib import Path
+
+    from ci_cli.console import show
+    from ci_cli.tables.coverage import changed_coverage
+    from ci_client.changed_lines import CannotCompare, changed_lines, uncovered
+
+    project = Path.cwd()
+    change = await asyncio.to_thread(changed_lines, project, base)
+    job_id = await connection.resolve(job)
+    measured = (await connection.client.reports(job_id))["coverage"]
+    if measured is None:
+        raise CannotCompare(f"job {job_id} has no report of coverage; docs/tests.md says how a job leaves one")
+    record = await connection.client.record(job_id, files=True)
+    found = await asyncio.to_thread(uncovered, change, project, measured, record.get("files"))
+    if as_json:
+        echo_json(found.document())
+    else:
+        for line in changed_coverage(found):
+            show(line)
+    return 0
 
 
 def _show_table(table: Callable[..., str], found: list[dict[str, Any]]) -> None:

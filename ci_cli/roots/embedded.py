@@ -61,7 +61,7 @@ async def embedded_server(*, carries_jobs: bool) -> AsyncIterator[str]:
         socket = directory / "api.sock"
         ready = asyncio.Event()
         serving = serve(
-            create_app(settings),
+            create_app(settings, private=True),
             uds=socket,
             on_ready=lambda url: ready.set(),  # noqa: ARG005  # the socket's name is known
             install_signal_handlers=False,

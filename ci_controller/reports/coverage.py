@@ -9,6 +9,7 @@ from ci_controller.reports.xml_stream import NotReadable, read_xml
 
 MOST_LINES = 2_000_000
 MOST_FILES = 5000
+HIGHEST_LINE = 10**9
 MOST_RANGES = 500
 """The most ranges of lines without coverage that are kept of one file."""
 _LONGEST_LINE = 64 * 1024
@@ -48,6 +49,8 @@ class Coverage:
         """Note how often a line was run. Raises NotReadable for what are no numbers, and for too many lines."""
         try:
             number, is_hit = int(line), float(hits) > 0
+            if not 0 <= number < HIGHEST_LINE:
+                raise ValueError(line)
         except ValueError:
             raise NotReadable(f"{file[:200]} has a line {line[:40]!r} with {hits[:40]!r} hits") from None
         lines = self._hits.setdefault(file, {})
@@ -61,7 +64,8 @@ class Coverage:
         """Return the figures as JSON; None if no report has any line."""
         merged: dict[str, dict[int, bool]] = {}
         for name, lines in self._hits.items():
-            merged.setdefault(storable(relative(name, self._prefixes))[:LONGEST_PLACE], {}).update(lines)
+            known = merged.setdefault(storable(relative(name, self._prefixes))[:LONGEST_PLACE], {})
+            known.update({number: is_hit or known.get(number, False) for number, is_hit in lines.items()})
         files = [_figures(name, lines) for name, lines in sorted(merged.items()) if lines]
         if not files:
             return None

@@ -22,6 +22,12 @@ _NEWEST = Statement(
     f"{_OF_A_JOB} AND substr(key, 1, length(CAST(:key AS TEXT))) = :key ORDER BY created_time DESC, id DESC LIMIT 3"
 )
 _LIST = Statement(f"SELECT {_NAMES} FROM caches ORDER BY last_used_time DESC, id DESC LIMIT :limit")
+_LIST_OF = Statement(
+    lambda sql: (
+        f"SELECT {_NAMES} FROM caches WHERE project IN {sql.members('projects')}"
+        " ORDER BY last_used_time DESC, id DESC LIMIT :limit"
+    )
+)
 _KEEP = Statement(
     lambda sql: (
         f"""
@@ -52,9 +58,12 @@ class CacheStore:
         """Return what a job may take, best first: the cache that has `key`, then for each prefix the newest ones."""
         return await self._database.read(partial(_candidates, scope=scope, path=path, key=key, prefixes=prefixes))
 
-    async def list(self, *, limit: int) -> list[StoredCache]:
-        """Return at most `limit` caches, the one that was used last first."""
-        return await self._database.read(partial(_list, limit=limit))
+    async def list(self, *, limit: int, projects: frozenset[str] | None = None) -> list[StoredCache]:
+        """Return at most `limit` caches, the one that was used last first.
+
+        With `projects`, only those of these projects.
+        """
+        return await self._database.read(partial(_list, limit=limit, projects=projects))
 
     async def keep(self, cache: StoredCache, lease: Lease) -> None:
         """Store a cache in the place of the one that has its scope, path and key. Raises LeadershipLost."""
@@ -92,8 +101,11 @@ async def _candidates(
     return list(found.values())
 
 
-async def _list(session: Session, *, limit: int) -> list[StoredCache]:
-    return [_cache(row) for row in await session.rows(_LIST, {"limit": limit})]
+async def _list(session: Session, *, limit: int, projects: frozenset[str] | None) -> list[StoredCache]:
+    if projects is None:
+        return [_cache(row) for row in await session.rows(_LIST, {"limit": limit})]
+    values = {"limit": limit, "projects": to_json(sorted(projects))}
+    return [_cache(row) for row in await session.rows(_LIST_OF, values)]
 
 
 async def _keep(session: Session, *, cache: StoredCache, lease: Lease) -> None:

@@ -18,6 +18,12 @@ _NAMES = ", ".join(_COLUMNS)
 
 _GET = Statement(f"SELECT {_NAMES} FROM environments WHERE key = :key")
 _LIST = Statement(f"SELECT {_NAMES} FROM environments ORDER BY last_used_time DESC, key LIMIT :limit")
+_LIST_OF = Statement(
+    lambda sql: (
+        f"SELECT {_NAMES} FROM environments WHERE project IN {sql.members('projects')}"
+        " ORDER BY last_used_time DESC, key LIMIT :limit"
+    )
+)
 _PUT = Statement(
     lambda sql: (
         f"""
@@ -48,9 +54,12 @@ class EnvironmentStore:
         """Return the environment, or None if there is none."""
         return await self._database.read(partial(_get, key=key))
 
-    async def list(self, *, limit: int) -> list[Environment]:
-        """Return at most `limit` environments, the one that was used last first."""
-        return await self._database.read(partial(_list, limit=limit))
+    async def list(self, *, limit: int, projects: frozenset[str] | None = None) -> list[Environment]:
+        """Return at most `limit` environments, the one that was used last first.
+
+        With `projects`, only those of these projects.
+        """
+        return await self._database.read(partial(_list, limit=limit, projects=projects))
 
     async def put(self, environment: Environment, lease: Lease) -> None:
         """Store an environment in the place of the one that has its key. Raises LeadershipLost."""
@@ -85,8 +94,11 @@ async def _get(session: Session, *, key: str) -> Environment | None:
     return next((_environment(row) for row in await session.rows(_GET, {"key": key})), None)
 
 
-async def _list(session: Session, *, limit: int) -> list[Environment]:
-    return [_environment(row) for row in await session.rows(_LIST, {"limit": limit})]
+async def _list(session: Session, *, limit: int, projects: frozenset[str] | None) -> list[Environment]:
+    if projects is None:
+        return [_environment(row) for row in await session.rows(_LIST, {"limit": limit})]
+    values = {"limit": limit, "projects": to_json(sorted(projects))}
+    return [_environment(row) for row in await session.rows(_LIST_OF, values)]
 
 
 async def _put(session: Session, *, environment: Environment, lease: Lease) -> None:

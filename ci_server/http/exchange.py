@@ -9,6 +9,8 @@ from typing import Protocol
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Receive, Scope, Send
 
+from ci_common.keys import without_keys
+
 GRACE_SECONDS = 1.0
 """How long a request may go on after the server's shutdown has started."""
 _LINGER_SECONDS = 30.0
@@ -31,9 +33,9 @@ def header_of(scope: Scope, name: bytes) -> str | None:
 
 
 def path_of(scope: Scope) -> str:
-    """Return the path as it came, still encoded, so that it cannot break out of its log line."""
+    """Return the path as it came, still encoded, so that it cannot break out of its log line; without keys in it."""
     raw = scope.get("raw_path") or scope["path"].encode("ascii", "backslashreplace")
-    return str(raw.decode("ascii", "backslashreplace"))
+    return without_keys(raw.decode("ascii", "backslashreplace"))
 
 
 def note_job(scope: Scope, job_id: str) -> None:
@@ -44,7 +46,7 @@ def note_job(scope: Scope, job_id: str) -> None:
 def log_request(scope: Scope, status: int, seconds: float, job_id: str | None = None) -> None:
     """Write the request's log line."""
     job_id = job_id or scope.get(_JOB_ID) or scope.get("path_params", {}).get("job_id", "-")
-    job = ascii(job_id)[1:-1]
+    job = without_keys(ascii(job_id)[1:-1])
     logger.info("%s %s %s %.1f ms job=%s", scope["method"], path_of(scope), status, seconds * 1000, job)
 
 

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ci_common.errors import DatabaseUnavailable, FieldError, RequestError, Unavailable
+from ci_common.keys import without_keys
 from ci_common.parsing.models import MAX_ERRORS
 from ci_common.parsing.text import printable
 from ci_common.wire.problems import PROBLEM_MEDIA_TYPE
@@ -45,7 +46,9 @@ def problem(
 
 def problem_of(error: RequestError) -> Response:
     """Return the answer to a request that failed with `error`."""
-    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    headers = dict(error.headers)
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
     detail = error.detail
     if isinstance(error, DatabaseUnavailable):
         logger.warning("a request cannot be taken: %s", error)
@@ -73,9 +76,9 @@ def system_problem(error: OSError) -> Response | None:
 
 def routing_problem(method: str, path: str, error: HTTPException) -> Response:
     """Return the answer to a request that no endpoint takes."""
-    status = HTTPStatus(error.status_code)
+    status, shown = HTTPStatus(error.status_code), printable(without_keys(path))
     detail = {
-        404: f"there is nothing at {printable(path)}",
-        405: f"{method} is not possible at {printable(path)}",
+        404: f"there is nothing at {shown}",
+        405: f"{method} is not possible at {shown}",
     }.get(status, error.detail)
     return problem(status, _ROUTE_CODES.get(status, "http_error"), status.phrase, detail, headers=error.headers)

@@ -1,5 +1,8 @@
 """Refusals of a request before an endpoint is reached: by its form, its sender, or the server's connections."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from ci_common.errors import RequestError
 
 
@@ -50,8 +53,34 @@ class CrossSite(RequestError):
     title = "Requests from other web sites are refused"
 
 
+class KeyMissing(RequestError):
+    """The request has no key, and the server has keys or is reached from elsewhere."""
+
+    status = 401
+    code = "key_missing"
+    title = "The request needs a key"
+    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": 'Bearer realm="ci-server"'}
+
+
+class KeyInvalid(RequestError):
+    """The key in the request is unknown, revoked or expired, or is not sent as it has to be."""
+
+    status = 401
+    code = "key_invalid"
+    title = "The key is not valid"
+    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": 'Bearer realm="ci-server", error="invalid_token"'}
+
+
+class ProjectRefused(RequestError):
+    """The key does not hold for the project that the request names, or the request names none."""
+
+    status = 403
+    code = "project_refused"
+    title = "The key does not hold for this project"
+
+
 class ScopeMissing(RequestError):
-    """The sender of the request does not have the scope that the endpoint needs."""
+    """The sender of the request does not have the scope that the endpoint needs, or not for all projects."""
 
     status = 403
     code = "scope_missing"

@@ -10,13 +10,13 @@ from typing import Final
 from starlette.responses import Response
 
 from ci_common.errors import FieldError, InvalidRequest, JobAlreadyCompleted, JobNotFound
-from ci_common.identity import Scope
+from ci_common.identity import Identity, Scope
 from ci_common.jobs import Job
 from ci_common.times import utc_now
 from ci_common.wire.answers import CleanupView, PendingCleanupView
 from ci_common.wire.requests import CleanupRequest
 from ci_persistence.stores.retention import Ended
-from ci_server.endpoints import Answer, Call, Endpoint, RateClass, json_answer, model_body
+from ci_server.endpoints import Answer, Call, Endpoint, RateClass, Reach, json_answer, model_body
 from ci_server.http.requests import NoQuery
 from ci_server.http.responses import Document
 from ci_server.jobs.job_view import accepted, accepted_answer, find_job
@@ -40,7 +40,12 @@ async def delete_job(call: Call[NoQuery, None]) -> Response:
 
 
 async def clean_up_jobs(call: Call[NoQuery, CleanupRequest]) -> Response:
-    job_ids, more = await _clean_up(call.services, call.body)
+    project = _project(call.identity, call.body)
+    # What the sender may not see is not there, so nothing of it has ended.
+    job_ids: list[str] = []
+    more = False
+    if call.identity.sees(project):
+        job_ids, more = await _clean_up(call.services, call.body, project)
     return Document({"deleted": 0 if call.body.dry_run else len(job_ids), "job_ids": job_ids, "more": more})
 
 
@@ -61,12 +66,22 @@ async def _delete_or_cancel(services: Services, job: Job) -> Job | None:
         return None
 
 
-async def _clean_up(services: Services, request: CleanupRequest) -> tuple[list[str], bool]:
-    """Delete what is asked for. Return the ids of the deleted jobs, and whether others are left to delete.
+def _project(sender: Identity, request: CleanupRequest) -> str | None:
+    """Return whose jobs are meant. Raises InvalidRequest for a sender with several projects that names none."""
+    if sender.projects is None or request.project is not None:
+        return request.project
+    if len(sender.projects) == 1:
+        return next(iter(sender.projects))
+    message = f"the key holds for the projects {', '.join(sorted(sender.projects))}: name one of them"
+    raise InvalidRequest(f"the body is not valid: project: {message}", FieldError("project", message))
+
+
+async def _clean_up(services: Services, request: CleanupRequest, project: str | None) -> tuple[list[str], bool]:
+    """Delete what is asked for, of one project or of all. Return the ids, and whether others are left to delete.
 
     With `dry_run`, return what would be deleted. Raises InvalidRequest, Unavailable.
     """
-    where = _condition(request, utc_now())
+    where = _condition(request, project, utc_now())
     found = await services.storage.retention.ended(where, limit=MOST_JOBS + 1)
     wanted, more = found[:MOST_JOBS], len(found) > MOST_JOBS
     if request.dry_run:
@@ -81,12 +96,12 @@ async def _clean_up(services: Services, request: CleanupRequest) -> tuple[list[s
     return deleted, more
 
 
-def _condition(request: CleanupRequest, now: datetime) -> Ended:
+def _condition(request: CleanupRequest, project: str | None, now: datetime) -> Ended:
     if request.older_than is None and request.keep is None:
         message = "say which jobs to delete: those that ended longer ago than this, or all but the newest (keep)"
         raise InvalidRequest(f"the body is not valid: older_than: {message}", FieldError("older_than", message))
     return Ended(
-        project=request.project,
+        project=project,
         conclusions=frozenset(request.conclusion),
         before=None if request.older_than is None else now - timedelta(seconds=request.older_than),
         keep=request.keep or 0,
@@ -122,7 +137,8 @@ ENDPOINTS: Final = (
             '`{"deleted": 12, "job_ids": ["…"], "more": false}`'
         ),
         answers={200: json_answer(CleanupView, "Which jobs were deleted, or would be.")},
-        scope=Scope.JOBS_WRITE,
+        scope=Scope.JOBS_CLEANUP,
+        limits=Reach.VISIBLE,
         rate_class=RateClass.WRITE,
     ),
     Endpoint(

@@ -110,6 +110,8 @@ async def submitted_once(call: Call[Any, Any], make: Callable[[Once], Awaitable[
         job = stored
     finally:
         services.submissions.discard(claim)
+    if once.replayed and not call.identity.sees(job.project):
+        raise JobNotFound(f"there is no job {job.id}")  # Another key of the same owner has submitted it.
     note_job(call.request.scope, job.id)
     return Submitted(job, once.replayed)
 

@@ -29,11 +29,14 @@ logger = logging.getLogger(__name__)
 
 
 async def find_job(call: Call[Any, Any]) -> Job:
-    """Return the job that the request's path names. Raises JobNotFound."""
+    """Return the job that the request's path names. Raises JobNotFound, also for one that its sender may not see."""
     job_id = call.request.path_params["job_id"]
     if not is_job_id(job_id):
         raise JobNotFound(f"there is no job {shown(job_id)}")
-    return await call.services.storage.jobs.get(job_id)
+    job = await call.services.storage.jobs.get(job_id)
+    if not call.identity.sees(job.project):
+        raise JobNotFound(f"there is no job {job_id}")
+    return job
 
 
 def attempt_of(job: Job, number: int) -> Job:

@@ -14,7 +14,7 @@ from ci_common.times import from_rfc3339
 from ci_common.wire.answers import JobView
 from ci_common.wire.stream import WIRE_STATUS
 from ci_persistence.job_lists import JobFilter
-from ci_server.endpoints import Call, Endpoint, RateClass, json_answer
+from ci_server.endpoints import Call, Endpoint, RateClass, Reach, json_answer
 from ci_server.http.requests import QueryModel
 from ci_server.http.responses import list_document
 from ci_server.jobs.job_view import job_documents
@@ -75,12 +75,13 @@ class ListQuery(QueryModel):
         Field(None, description="from the `Link` header of the page before")
     )
 
-    def to_filter(self) -> JobFilter:
+    def to_filter(self, projects: frozenset[str] | None) -> JobFilter:
         return JobFilter(
             states=frozenset(state for state in State if WIRE_STATUS[state] in self.status),
             conclusion=self.conclusion,
             type=self.type,
             project=self.project,
+            projects=projects,
             labels=dict((label.partition(":")[::2]) for label in self.label),
             text=self.q or None,
             since=self.since,
@@ -90,7 +91,8 @@ class ListQuery(QueryModel):
 
 async def list_jobs(call: Call[ListQuery, None]) -> Response:
     query, services = call.query, call.services
-    found = await services.storage.jobs.list_jobs(query.to_filter(), limit=query.limit + 1, older_than=query.cursor)
+    wanted = query.to_filter(call.identity.projects)
+    found = await services.storage.jobs.list_jobs(wanted, limit=query.limit + 1, older_than=query.cursor)
     jobs = found[: query.limit]
     headers = {"Link": _next_link(call.request, jobs[-1])} if len(found) > len(jobs) else {}
     return await list_document(job_documents(services, jobs), headers)
@@ -113,5 +115,6 @@ ENDPOINTS: Final = (
         answers={200: json_answer(list[JobView], "The jobs, newest first.", headers=("Link",))},
         scope=Scope.JOBS_READ,
         rate_class=RateClass.READ,
+        limits=Reach.VISIBLE,
     ),
 )

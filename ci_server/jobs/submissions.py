@@ -10,6 +10,7 @@ from starlette.requests import Request
 from ci_common.archives.tasks import unpack_with
 from ci_common.attempts.outcomes import Client
 from ci_common.errors import FieldError, InvalidRequest, NotRetryable
+from ci_common.identity import Identity
 from ci_common.job_types import CONTAINER, JobType, Workload, check_payload, requested_type
 from ci_common.jobs import Job, NewJob, State, new_job_id
 from ci_common.manifests.tasks import fill_with
@@ -22,6 +23,7 @@ from ci_common.times import Milestone, Timeline, utc_now
 from ci_common.wire.changes import RetryChanges
 from ci_common.wire.requests import ComputedJobRequest
 from ci_persistence.stores.submissions import SubmissionKey
+from ci_server.access.projects import owned, project_for
 from ci_server.detection.projects import Resolved, resolve_command
 from ci_server.detection.tasks import read_with
 from ci_server.http.exchange import note_job
@@ -38,9 +40,9 @@ _LONGEST_AGENT = 300
 
 
 async def submit_upload(
-    services: Services, request: Request, owner: str, accepted: Mapping[str, int], once: Once
+    services: Services, request: Request, sender: Identity, accepted: Mapping[str, int], once: Once
 ) -> Job:
-    """Receive, unpack and resolve an uploaded project, and store its job for `owner`, or return the one it has made.
+    """Receive, unpack and resolve an uploaded project, and store its job for `sender`, or return the one it has made.
 
     Raises RequestError, AlreadySubmitted, OSError.
     """
@@ -55,6 +57,8 @@ async def submit_upload(
         if (earlier := await once.earlier(upload.sha256, raw)) is not None:
             return earlier
         spec, masked = await run_apart(len(raw), read_spec, raw, source="the field spec")
+        if spec.project is not None:
+            project_for(sender, spec.project)  # Refused before the archive is unpacked.
         async with while_connected(request):
             resolved = await staging.fill(
                 lambda upload, workspace: read_with(
@@ -72,15 +76,21 @@ async def submit_upload(
         payload = {"upload": described, **masked}
         job = workload_job(CONTAINER, job_id, resolved, payload, has_upload=True, arrival=timeline.times())
         note_job(request.scope, job_id)
-        job = replace(job, owner=owner, client=client_of(request))
+        job = replace(owned(sender, job), client=client_of(request))
         return await staging.commit(services.storage.jobs, job, max_queued=services.settings.max_queued, key=once.key)
 
 
-async def submit_new(services: Services, request: Request, owner: str, job: NewJob, key: SubmissionKey | None) -> Job:
-    """Store a job without an upload for `owner`. Raises Unavailable, DiskLow, QueueFull, AlreadySubmitted."""
+async def submit_new(
+    services: Services, request: Request, sender: Identity, job: NewJob, key: SubmissionKey | None
+) -> Job:
+    """Store a job without an upload for `sender`.
+
+    Raises ProjectRefused, Unavailable, DiskLow, QueueFull, AlreadySubmitted.
+    """
+    job = owned(sender, job)
     services.admission.check()
     note_job(request.scope, job.id)
-    job = replace(job, owner=owner, client=client_of(request))
+    job = replace(job, client=client_of(request))
     return await services.storage.jobs.add(job, max_queued=services.settings.max_queued, key=key)
 
 
@@ -94,14 +104,14 @@ def client_of(request: Request) -> Client:
 async def retry(
     services: Services,
     request: Request,
-    owner: str,
+    sender: Identity,
     job: Job,
     changes: RetryChanges,
     key: SubmissionKey | None,
 ) -> Job:
-    """Store a new job for `owner`, with the upload of a completed one, and its plan but for `changes`.
+    """Store a new job for `sender`, with the upload of a completed one, and its plan but for `changes`.
 
-    Raises NotRetryable, RequestError, AlreadySubmitted, OSError.
+    Raises NotRetryable, ProjectRefused, RequestError, AlreadySubmitted, OSError.
     """
     timeline = Timeline()
     timeline.note(Milestone.ACCEPTED)
@@ -113,7 +123,7 @@ async def retry(
         id=new_job_id(),
         type=job.type,
         submit_time=utc_now(),
-        owner=owner,
+        owner=sender.name,
         payload=job.payload,
         plan=job.plan,
         image=job.image,
@@ -126,7 +136,7 @@ async def retry(
         client=client_of(request),
         arrival=timeline.times(),
     )
-    again = changed(again, changes, services.settings)
+    again = owned(sender, changed(again, changes, services.settings))
     note_job(request.scope, again.id)
     max_queued = services.settings.max_queued
     if not job.has_upload:

@@ -26,7 +26,8 @@ from ci_common.wire.answers import SubmittedView
 from ci_common.wire.changes import RetryChanges
 from ci_common.wire.events import StreamEvent
 from ci_common.wire.stream import BEGINNING
-from ci_server.endpoints import KEY_HEADER, Answer, Call, Endpoint, Files, JsonBody, RateClass, UploadBody
+from ci_server.endpoints import KEY_HEADER, Answer, Call, Endpoint, Files, JsonBody, RateClass, Reach, UploadBody
+from ci_server.http.refusals import ProjectRefused
 from ci_server.http.requests import NoQuery, as_written, parse_json_object, run_apart
 from ci_server.http.responses import Document
 from ci_server.jobs.idempotency import KEY_ERRORS, REPLAYED_HEADER, Once, Submitted, submitted_once
@@ -59,7 +60,7 @@ async def submit_async(call: Call[NoQuery, None]) -> Response:
 
 async def _submitted(call: Call[NoQuery, None]) -> Submitted:
     async def make(once: Once) -> Job:
-        return await submit_upload(call.services, call.request, call.identity.name, call.accepted, once)
+        return await submit_upload(call.services, call.request, call.identity, call.accepted, once)
 
     return await submitted_once(call, make)
 
@@ -67,7 +68,7 @@ async def _submitted(call: Call[NoQuery, None]) -> Submitted:
 async def submit_job(call: Call[NoQuery, NewJob]) -> Response:
     async def make(once: Once) -> Job:
         earlier = await once.earlier(call.body_sha256)
-        return earlier or await submit_new(call.services, call.request, call.identity.name, call.body, once.key)
+        return earlier or await submit_new(call.services, call.request, call.identity, call.body, once.key)
 
     return await run_apart(call.body_bytes, submitted_job, call.services, await submitted_once(call, make))
 
@@ -77,7 +78,7 @@ async def retry_job(call: Call[NoQuery, RetryChanges]) -> Response:
 
     async def make(once: Once) -> Job:
         earlier = await once.earlier(call.body_sha256)
-        return earlier or await retry(call.services, call.request, call.identity.name, job, call.body, once.key)
+        return earlier or await retry(call.services, call.request, call.identity, job, call.body, once.key)
 
     return await run_apart(call.body_bytes, submitted_job, call.services, await submitted_once(call, make))
 
@@ -98,7 +99,7 @@ async def verify_job(call: Call[NoQuery, None]) -> Response:
 
 _UPLOAD_ERRORS = (
     *(InvalidUpload, UnrecognisedProject, InputMissing, CacheConflict),
-    *(TooLarge, QueueFull, TooManyUploads, DiskLow, *KEY_ERRORS),
+    *(TooLarge, QueueFull, TooManyUploads, DiskLow, ProjectRefused, *KEY_ERRORS),
 )
 _STREAM = Answer(
     "The stream of the new job, or of the one that the same submission made before.",
@@ -111,6 +112,7 @@ _UPLOAD: dict[str, Any] = {
     "headers": (KEY_HEADER,),
     "errors": _UPLOAD_ERRORS,
     "scope": Scope.JOBS_WRITE,
+    "limits": Reach.NEW,
     "rate_class": RateClass.SUBMIT,
     "files": Files.ALWAYS,
 }
@@ -167,8 +169,9 @@ ENDPOINTS: Final = (
         ),
         headers=(KEY_HEADER,),
         answers=submission_answers("The job is queued."),
-        errors=(CacheConflict, TooLarge, QueueFull, DiskLow, *KEY_ERRORS),
+        errors=(CacheConflict, TooLarge, QueueFull, DiskLow, ProjectRefused, *KEY_ERRORS),
         scope=Scope.JOBS_WRITE,
+        limits=Reach.NEW,
         rate_class=RateClass.SUBMIT,
     ),
     Endpoint(
@@ -191,7 +194,7 @@ ENDPOINTS: Final = (
         ),
         headers=(KEY_HEADER,),
         answers=submission_answers("The new job."),
-        errors=(JobNotFound, NotRetryable, TooLarge, QueueFull, TooManyUploads, DiskLow, *KEY_ERRORS),
+        errors=(JobNotFound, NotRetryable, TooLarge, QueueFull, TooManyUploads, DiskLow, ProjectRefused, *KEY_ERRORS),
         scope=Scope.JOBS_WRITE,
         rate_class=RateClass.SUBMIT,
         files=Files.SOMETIMES,

@@ -38,9 +38,21 @@ from ci_common.times import Milestone, Timeline
 from ci_common.wire.answers import BegunUploadView, SubmittedView, UploadView
 from ci_persistence.job_lists import JobFilter
 from ci_persistence.stores.submissions import SubmissionKey
+from ci_server.access.projects import owned, project_for
 from ci_server.detection.tasks import complete_with
-from ci_server.endpoints import KEY_HEADER, BytesBody, Call, Endpoint, Files, JsonBody, RateClass, json_answer
+from ci_server.endpoints import (
+    KEY_HEADER,
+    BytesBody,
+    Call,
+    Endpoint,
+    Files,
+    JsonBody,
+    RateClass,
+    Reach,
+    json_answer,
+)
 from ci_server.http.exchange import note_job
+from ci_server.http.refusals import ProjectRefused
 from ci_server.http.requests import NoQuery, QueryModel
 from ci_server.http.responses import Document
 from ci_server.jobs.connected import while_connected
@@ -84,7 +96,7 @@ class FramesQuery(QueryModel):
 
 async def begin_upload(call: Call[BeginQuery, None]) -> Response:
     services, query = call.services, call.query
-    project = query.project or ""
+    project = project_for(call.identity, query.project) or ""
     announced = announced_bytes(call.request, services.settings.max_upload_bytes)
     session = Session(services.data.incoming / new_job_id())
     async with services.admission.upload(announced):
@@ -92,7 +104,7 @@ async def begin_upload(call: Call[BeginQuery, None]) -> Response:
         session.path.mkdir()
         try:
             await receive_manifest(call.request, session, services.unpack_limits)
-            base, sources = _base(services, query), await _sources(services, query)
+            base, sources = await _base(call), await _sources(call)
             answer = await plan_upload(
                 services.readers,
                 session,
@@ -108,21 +120,35 @@ async def begin_upload(call: Call[BeginQuery, None]) -> Response:
     return Document({"upload_id": session.path.name, "received": 0, **answer}, 201)
 
 
-def _base(services: Services, query: BeginQuery) -> Path | None:
-    if query.base is None:
+async def _base(call: Call[BeginQuery, None]) -> Path | None:
+    base, services = call.query.base, call.services
+    if base is None:
         return None
-    if not is_job_id(query.base):
+    if not is_job_id(base):
         raise UploadBaseGone("the base of the manifest is not the id of a job; send the manifest as a whole")
-    return services.data.stored_upload(query.base)
+    if not await _is_visible(call, base):
+        raise UploadBaseGone(f"job {base} is not here any more; send the manifest as a whole")
+    return services.data.stored_upload(base)
+
+
+async def _is_visible(call: Call[BeginQuery, None], job_id: str) -> bool:
+    if call.identity.projects is None:
+        return True  # Whether its upload is there is found out below.
+    try:
+        return call.identity.sees((await call.services.storage.jobs.get(job_id)).project)
+    except JobNotFound:
+        return False
 
 
 def _spare(base: Path | None) -> str | None:
     return None if base is None else str(spare_workspace(base.parent))
 
 
-async def _sources(services: Services, query: BeginQuery) -> list[Path]:
+async def _sources(call: Call[BeginQuery, None]) -> list[Path]:
     """Return the stored uploads whose packs may be used again, the base first."""
-    recent = await services.storage.jobs.list_jobs(JobFilter(project=query.project), limit=_RECENT)
+    services, query = call.services, call.query
+    wanted = JobFilter(project=query.project, projects=call.identity.projects)
+    recent = await services.storage.jobs.list_jobs(wanted, limit=_RECENT)
     job_ids = [job.id for job in recent if job.has_upload and job.id != query.base]
     base = [query.base] if query.base is not None else []
     return await asyncio.to_thread(stored_uploads, services.data, [*base, *job_ids[:_SOURCES]])
@@ -168,7 +194,7 @@ async def _submitted(services: Services, job_id: str, identity: Identity) -> Job
         head = await asyncio.to_thread(read_head, services.data.stored_upload(job_id))
     except (JobNotFound, FileNotFoundError, InvalidUpload):
         return None
-    return job if head.owner == identity.name else None
+    return job if head.owner == identity.name and identity.sees(job.project) else None
 
 
 async def _submit(call: Call[NoQuery, ReceivedSpec], job_id: str, key: SubmissionKey | None) -> Job:
@@ -190,7 +216,7 @@ async def _submit(call: Call[NoQuery, ReceivedSpec], job_id: str, key: Submissio
             timeline.note(Milestone.UNPACKED)
             payload = {"upload": {"size": plan.size, "sha256": plan.tree_id}, **masked}
             job = workload_job(CONTAINER, job_id, resolved, payload, has_upload=True, arrival=timeline.times())
-            job = replace(job, owner=call.identity.name, client=client_of(call.request))
+            job = replace(owned(call.identity, job), client=client_of(call.request))
             stored = await _stored(services, Staging(services.data, job_id), session, job, key)
             services.spares.want(job_id, plan)
             return stored
@@ -232,8 +258,9 @@ ENDPOINTS: Final = (
             "`upload_id`, and in `missing` which of its files have to be sent, as ranges of places in the manifest"
         ),
         answers={201: json_answer(BegunUploadView, "The upload has begun.")},
-        errors=(InvalidUpload, UploadBaseGone, TooLarge, QueueFull, TooManyUploads, DiskLow),
+        errors=(InvalidUpload, UploadBaseGone, TooLarge, QueueFull, TooManyUploads, DiskLow, ProjectRefused),
         scope=Scope.JOBS_WRITE,
+        limits=Reach.NEW,
         rate_class=RateClass.SUBMIT,
         files=Files.ALWAYS,
     ),
@@ -246,6 +273,7 @@ ENDPOINTS: Final = (
         answers={200: json_answer(UploadView, "How far it is.")},
         errors=(UploadNotFound, UploadConflict),
         scope=Scope.JOBS_WRITE,
+        limits=Reach.OWN,
         rate_class=RateClass.READ,
         files=Files.ALWAYS,
     ),
@@ -263,6 +291,7 @@ ENDPOINTS: Final = (
         answers={200: json_answer(UploadView, "They have been received and checked.")},
         errors=(InvalidUpload, UploadNotFound, UploadConflict, TooLarge, QueueFull, TooManyUploads, DiskLow),
         scope=Scope.JOBS_WRITE,
+        limits=Reach.OWN,
         rate_class=RateClass.SUBMIT,
         files=Files.ALWAYS,
     ),
@@ -290,8 +319,10 @@ ENDPOINTS: Final = (
             QueueFull,
             TooManyUploads,
             DiskLow,
+            ProjectRefused,
         ),
         scope=Scope.JOBS_WRITE,
+        limits=Reach.OWN,
         rate_class=RateClass.SUBMIT,
         files=Files.ALWAYS,
     ),

@@ -19,6 +19,8 @@ from ci_server.http.refusals import (
     CrossSite,
     HeadersTooLarge,
     InvalidHttp,
+    KeyInvalid,
+    KeyMissing,
     MisdirectedRequest,
     RequestStalled,
     ScopeMissing,
@@ -37,7 +39,19 @@ Times are RFC 3339 in UTC with `Z`. Unknown fields and parameters are refused wi
 answers `HEAD`, too. A path that is not here is answered by 404 (`not_found`), and a method that is not here by 405
 (`method_not_allowed`) with `Allow`; what cannot be read as HTTP may be answered by other statuses (`http_error`). Later
 versions may add fields to answers.
+
+Keys are sent as `Authorization: Bearer KEY`. What the key of a request may not see is answered as if it were not there.
 """
+_SCHEME: Final = "key"
+_KEY: Final = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "ci_ID_SECRET",
+    "description": (
+        "A key, as `ci keys create` makes it. Every operation names the scope that its key needs. While the server has "
+        "no keys, requests from its own machine need none."
+    ),
+}
 _EVERYWHERE: Final[tuple[type[RequestError], ...]] = (
     InvalidRequest,
     InvalidHttp,
@@ -71,6 +85,11 @@ _RESPONSE_HEADERS: Final[dict[str, dict[str, Any]]] = {
         "required": True,
         "schema": {"type": "string", "pattern": "^bytes "},
     },
+    "WWW-Authenticate": {
+        "description": "How a key is sent (RFC 6750).",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^Bearer "},
+    },
     "Retry-After": {
         "description": "Seconds after which the same request may succeed.",
         "schema": {"type": "integer", "minimum": 0},
@@ -78,9 +97,9 @@ _RESPONSE_HEADERS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-def openapi(endpoints: Iterable[AnyEndpoint], version: str) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of these endpoints."""
-    return _Writer(tuple(endpoints)).document(version)
+def openapi(endpoints: Iterable[AnyEndpoint], version: str, *, needs_keys: bool = True) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of these endpoints, for a server that needs keys, or for one that does not."""
+    return _Writer(tuple(endpoints), needs_keys).document(version)
 
 
 def spec_schema() -> dict[str, Any]:
@@ -101,8 +120,9 @@ def plain(markdown: str) -> str:
 
 
 class _Writer:
-    def __init__(self, endpoints: tuple[AnyEndpoint, ...]) -> None:
+    def __init__(self, endpoints: tuple[AnyEndpoint, ...], needs_keys: bool) -> None:
         self._endpoints = endpoints
+        self._needs_keys = needs_keys
         self._asked: dict[int, Any] = {}
         self._keyed: list[tuple[int, JsonSchemaMode, TypeAdapter[Any]]] = []
         for endpoint in endpoints:
@@ -141,7 +161,7 @@ class _Writer:
             "info": {"title": "ci-server", "version": version, "description": _ABOUT, "license": {"name": "MIT"}},
             "servers": [{"url": "/"}],
             "paths": dict(paths),
-            "components": {"schemas": finished(self._components)},
+            "components": {"schemas": finished(self._components), "securitySchemes": {_SCHEME: _KEY}},
         }
 
     def _operation(self, endpoint: AnyEndpoint) -> dict[str, Any]:
@@ -152,8 +172,11 @@ class _Writer:
             "description": plain(endpoint.description),
             "x-rate-class": endpoint.rate_class,
         }
+        operation["security"] = []
         if endpoint.scope is not None:
             operation["x-scope"] = endpoint.scope
+            operation["x-reach"] = endpoint.reach
+            operation["security"] = [{_SCHEME: [endpoint.scope]}, *([] if self._needs_keys else [{}])]
         if parameters := [*_query_parameters(endpoint), *(_header(name) for name in endpoint.headers)]:
             operation["parameters"] = parameters
         if endpoint.body is not None:
@@ -216,8 +239,11 @@ class _Writer:
     def _problem(self, errors: list[type[RequestError]]) -> dict[str, Any]:
         meanings = "; ".join(f"`{error.code}`: {_first_line(error)}" for error in errors)
         written = self._problem_answer(meanings, [error.code for error in errors])
+        names = {name for error in errors for name in error.headers}
         if any(error.retry_after is not None for error in errors):
-            written["headers"] = {"Retry-After": _RESPONSE_HEADERS["Retry-After"]}
+            names.add("Retry-After")
+        if names:
+            written["headers"] = {name: _RESPONSE_HEADERS[name] for name in sorted(names)}
         return written
 
     def _problem_answer(self, description: str, codes: list[str]) -> dict[str, Any]:
@@ -243,7 +269,7 @@ def _event(data: Any) -> dict[str, Any]:
 def _errors_of(endpoint: AnyEndpoint) -> Mapping[int, list[type[RequestError]]]:
     errors = [*_EVERYWHERE, *endpoint.errors]
     if endpoint.scope is not None:
-        errors.append(ScopeMissing)
+        errors += [KeyMissing, KeyInvalid, ScopeMissing]
     if endpoint.method != "GET":
         errors.append(CrossSite)
     if endpoint.files is not Files.NEVER:

@@ -16,6 +16,7 @@ pytest.register_assert_rewrite(
     "tests.contracts.artifact_suite",
     "tests.contracts.cache_suite",
     "tests.contracts.environment_suite",
+    "tests.contracts.key_suite",
     "tests.contracts.pool_suite",
     "tests.contracts.report_suite",
 )
@@ -30,6 +31,7 @@ from tests.contracts.job_listing_suite import ListingSuite  # noqa: E402
 from tests.contracts.job_metrics_suite import MetricsSuite  # noqa: E402
 from tests.contracts.job_retention_suite import RetentionSuite  # noqa: E402
 from tests.contracts.job_store_suite import JobSuite  # noqa: E402
+from tests.contracts.key_suite import KeySuite  # noqa: E402
 from tests.contracts.leader_lease_suite import LeaderLeaseSuite  # noqa: E402
 from tests.contracts.outbox_suite import OutboxSuite  # noqa: E402
 from tests.contracts.pool_suite import PoolSuite  # noqa: E402
@@ -94,6 +96,10 @@ class TestCachesOnSQLite(OnSQLite, CacheSuite):
     pass
 
 
+class TestKeysOnSQLite(OnSQLite, KeySuite):
+    pass
+
+
 class TestReportsOnSQLite(OnSQLite, ReportSuite):
     pass
 
@@ -139,6 +145,10 @@ class TestArtifactsOnPostgreSQL(OnPostgreSQL, ArtifactSuite):
 
 
 class TestCachesOnPostgreSQL(OnPostgreSQL, CacheSuite):
+    pass
+
+
+class TestKeysOnPostgreSQL(OnPostgreSQL, KeySuite):
     pass
 
 

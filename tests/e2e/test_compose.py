@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ci_client.aio import CiClient
+from ci_client.errors import ServerError
 from ci_controller.runtime.docker.certificates import find_bundle
 from tests.engine.packages import install_packages
 from tests.helpers.installation import ROOT
@@ -91,7 +92,12 @@ async def test_it_comes_up_and_runs_jobs_across_a_restart_of_the_controller(
         tmp_path / "project", {"ci.yaml": "steps:\n- run: echo up; cat greeting; sleep 4; echo down; exit 3\n"}
     )
     (project / "greeting").write_text("hello\n")
-    async with CiClient(deployment.url) as client:
+    async with CiClient(deployment.url) as stranger:
+        await eventually(lambda: answers(stranger), "the server answers")
+        with pytest.raises(ServerError, match="has no key"):
+            await stranger.list_jobs()
+    key = deployment("exec", "-T", "server", "ci", "keys", "create", "--admin").strip()
+    async with CiClient(deployment.url, key=key) as client:
         await eventually(lambda: answers(client), "the server answers")
         job_id = await client.submit(project)
         await until(client, job_id, says("hello"))

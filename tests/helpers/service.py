@@ -211,13 +211,17 @@ Start = Callable[..., Terminal]
 
 @contextmanager
 def terminals(environment: Mapping[str, str]) -> Iterator[Start]:
-    """Give a function that starts `ci`: `start(*arguments, **settings)`. What still runs at the end is ended."""
+    """Give a function that starts `ci`: `start(*arguments, **settings)`, in the directory `cwd` if that is given.
+
+    What still runs at the end is ended.
+    """
     started: list[Terminal] = []
 
-    def start(*args: str | Path, **settings: str) -> Terminal:
+    def start(*args: str | Path, cwd: Path | None = None, **settings: str) -> Terminal:
         process = subprocess.Popen(
             [sys.executable, "-m", "ci_cli", *map(str, args)],
             env={**os.environ, **environment, **settings, "PYTHONPATH": str(ROOT)},
+            cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

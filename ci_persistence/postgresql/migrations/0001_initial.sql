@@ -266,6 +266,26 @@ CREATE TABLE caches (
 
 CREATE UNIQUE INDEX caches_by_key ON caches (scope, path, key);
 
+CREATE TABLE keys (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    role TEXT,
+    scopes TEXT NOT NULL CHECK (json_typeof(CAST(scopes AS json)) = 'array'),
+    projects TEXT CHECK (json_typeof(CAST(projects AS json)) = 'array'),
+    digest TEXT NOT NULL,
+    previous_digest TEXT,
+    previous_until BIGINT,
+    created_time BIGINT NOT NULL,
+    created_by TEXT NOT NULL,
+    expires BIGINT,
+    last_used_time BIGINT,
+    revoked_time BIGINT,
+
+    CONSTRAINT role_is_known CHECK (role IN ('viewer', 'developer', 'operator', 'admin')),
+    CONSTRAINT overlap_is_whole CHECK ((previous_digest IS NULL) = (previous_until IS NULL))
+);
+
 CREATE TABLE test_runs (
     job_id TEXT COLLATE "C" NOT NULL,
     attempt INTEGER NOT NULL,

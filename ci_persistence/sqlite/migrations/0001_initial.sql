@@ -307,6 +307,27 @@ CREATE TABLE caches (
 
 CREATE UNIQUE INDEX caches_by_key ON caches (scope, path, key);
 
+-- API keys. A row stays after its key has been revoked.
+CREATE TABLE keys (
+    id TEXT NOT NULL PRIMARY KEY,  -- the part of the key that names it
+    name TEXT NOT NULL,
+    owner TEXT NOT NULL,  -- the name of the identity that its requests have
+    role TEXT,  -- NULL if the scopes are listed
+    scopes TEXT NOT NULL CHECK (json_valid(scopes) AND json_type(scopes) = 'array'),
+    projects TEXT CHECK (projects IS NULL OR json_valid(projects) AND json_type(projects) = 'array'),  -- NULL for all
+    digest TEXT NOT NULL,  -- the SHA-256 of the key
+    previous_digest TEXT,  -- that of the secret before the last rotation, accepted until previous_until
+    previous_until INTEGER CHECK (typeof(previous_until) IN ('integer', 'null')),
+    created_time INTEGER NOT NULL CHECK (typeof(created_time) = 'integer'),
+    created_by TEXT NOT NULL,
+    expires INTEGER CHECK (typeof(expires) IN ('integer', 'null')),
+    last_used_time INTEGER CHECK (typeof(last_used_time) IN ('integer', 'null')),  -- written at most once a minute
+    revoked_time INTEGER CHECK (typeof(revoked_time) IN ('integer', 'null')),
+
+    CONSTRAINT role_is_known CHECK (role IN ('viewer', 'developer', 'operator', 'admin')),
+    CONSTRAINT overlap_is_whole CHECK ((previous_digest IS NULL) = (previous_until IS NULL))
+);
+
 -- What the attempts with reports have left besides their tests. Written by the controller while it reads the reports, before
 -- the attempt's end, and to be read once `attempts.tests` is there. What deleted jobs leave goes with their removal.
 CREATE TABLE test_runs (

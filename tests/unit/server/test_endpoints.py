@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from pydantic import Field
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -41,8 +42,11 @@ def endpoint(handler: Any, **more: Any) -> AnyEndpoint:
 
 async def answered(table: list[AnyEndpoint], method: str, path: str, *scopes: Scope, **more: Any) -> httpx.Response:
     """Return the answer of an application with these endpoints to a sender with `scopes`."""
-    sender = Identity("a tester", frozenset(scopes))
-    app = Application(hosts=HostCheck.of(Settings()), routes=routes_of(table, lambda _: sender))
+
+    async def identify(_: Request) -> Identity:
+        return Identity("a tester", frozenset(scopes))
+
+    app = Application(hosts=HostCheck.of(Settings()), routes=routes_of(table, identify))
     app.state.shutdown, app.state.services = Shutdown(), SimpleNamespace(settings=Settings())
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
@@ -69,7 +73,7 @@ def test_every_endpoint_says_who_may_call_it_and_how_it_answers() -> None:
     for one in ENDPOINTS:
         assert one.summary
         assert one.answers
-        assert one.method == "GET" or one.scope is Scope.JOBS_WRITE
+        assert one.method == "GET" or one.scope is not None
 
 
 async def test_a_filter_is_declared_in_one_place() -> None:

@@ -1,0 +1,176 @@
+"""`ci keys`: make, list, revoke and rotate keys. A secret goes to standard output once; no argument ever has one."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ci_cli.options.common import echo_json, json_option, server_option, with_connection
+from ci_cli.options.parameters import Group, command
+
+if TYPE_CHECKING:
+    from ci_cli.connection import Connection
+
+_ROLES = ("viewer", "developer", "operator", "admin")
+
+
+@click.group("keys", cls=Group)
+def keys() -> None:
+    """Make, list, revoke and rotate the keys of a server."""
+
+
+@command("create")
+@click.argument("name", required=False)
+@click.option(
+    "--admin", is_flag=True, help="Make a key that may do everything, in the database itself: no server needed."
+)
+@click.option("--role", type=click.Choice(_ROLES), help="What the key may do; docs/security.md has the table.")
+@click.option(
+    "--scope", "scopes", metavar="SCOPE", multiple=True, help="In place of a role: one permission of several."
+)
+@click.option("--project", "projects", metavar="NAME", multiple=True, help="Only in this project; repeatable.")
+@click.option("--owner", metavar="NAME", help="Whose jobs its jobs are; by default the key's name.")
+@click.option("--expires", metavar="DURATION", help="Accept the key so long, such as 90d; by default until revoked.")
+@server_option
+@json_option
+def create_command(
+    name: str | None,
+    admin: bool,
+    role: str | None,
+    scopes: tuple[str, ...],
+    projects: tuple[str, ...],
+    owner: str | None,
+    expires: str | None,
+    server: str | None,
+    as_json: bool,
+) -> int:
+    """Make a key and write it to standard output. It is not shown again.
+
+    The first key of a server is made where it runs, with --admin and the server's CI_DB_PATH or CI_DATABASE_URL.
+    Further ones need a key with the scope keys:admin.
+    """
+    if admin:
+        if role or scopes or projects or server:
+            raise click.UsageError(
+                "--admin makes a key for everything, in the database: it takes no role, scope, project"
+            )
+        return _show(_made_in_database(name or "admin", owner, expires), as_json=as_json)
+    if name is None:
+        raise click.UsageError("give the key a name, or --admin for the first key")
+    if bool(role) == bool(scopes):
+        raise click.UsageError("say what the key may do: either --role or --scope")
+    given = {"role": role, "scopes": list(scopes), "projects": list(projects), "owner": owner, "expires_in": expires}
+    fields = {"name": name, **{field: value for field, value in given.items() if value}}
+
+    async def work(connection: "Connection") -> int:
+        return _show(await connection.client.create_key(**fields), as_json=as_json)
+
+    return with_connection(server, work)
+
+
+def _made_in_database(name: str, owner: str | None, expires: str | None) -> dict[str, Any]:
+    import asyncio
+
+    from ci_cli.console import say
+    from ci_cli.roots.keys import admin_key
+    from ci_common.parsing.values import parse_duration
+    from ci_common.settings import Settings
+
+    try:
+        seconds = None if expires is None else parse_duration(expires)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc), param_hint="--expires") from None
+    settings = Settings.from_env()
+    made = asyncio.run(admin_key(settings, name, owner=owner, seconds=seconds))
+    say(f"made a key that may do everything, in {settings.database}; from now on its server needs keys")
+    return made
+
+
+def _show(made: dict[str, Any], *, as_json: bool) -> int:
+    from ci_cli.console import say, show
+
+    if as_json:
+        echo_json(made)
+        return 0
+    show(made["key"])
+    say(f"that is key {made['id']} of {made['name']}; it is not shown again. Keep it with: ci login")
+    return 0
+
+
+@command("list")
+@server_option
+@json_option
+def list_command(server: str | None, as_json: bool) -> int:
+    """List the keys, the newest first, without their secrets."""
+    from ci_cli.listing import list_things
+    from ci_cli.tables.keys import key_table
+
+    return list_things(server, lambda connection: connection.client.keys(), key_table, as_json=as_json, names="keys")
+
+
+@command("revoke")
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True)
+@server_option
+@json_option
+def revoke_command(keys: tuple[str, ...], server: str | None, as_json: bool) -> int:
+    """Revoke keys, so that they are not accepted any more. KEY is the id or the name of one."""
+    from ci_cli.console import say
+
+    async def work(connection: "Connection") -> int:
+        known = await connection.client.keys()
+        found = [_named(key, known) for key in keys]
+        for key in found:
+            await connection.client.revoke_key(key)
+        if as_json:
+            echo_json({"revoked": found})
+        else:
+            say(f"revoked {', '.join(found)}")
+        return 0
+
+    return with_connection(server, work)
+
+
+@command("rotate")
+@click.argument("key", required=False)
+@click.option(
+    "--overlap",
+    metavar="DURATION",
+    help="How long the present secret is accepted too, such as 1h; 0: not any more. By default 24h.",
+)
+@server_option
+@json_option
+def rotate_command(key: str | None, overlap: str | None, server: str | None, as_json: bool) -> int:
+    """Give a key another secret, and write it to standard output. KEY is its id or name, by default the own key.
+
+    What `ci login` has kept of that key is replaced.
+    """
+
+    async def work(connection: "Connection") -> int:
+        from ci_cli.console import say
+        from ci_client.credentials import keep_key, kept_key
+        from ci_common.keys import id_in
+
+        key_id = None if key is None else _named(key, await connection.client.keys())
+        made = await connection.client.rotate_key(key_id, overlap=overlap)
+        server_url = connection.client.server_url
+        if (kept := kept_key(server_url)) is not None and id_in(kept) == made["id"]:
+            say(f"kept in {keep_key(server_url, made['key'])}")
+        return _show(made, as_json=as_json)
+
+    return with_connection(server, work)
+
+
+def _named(text: str, known: list[dict[str, Any]]) -> str:
+    """Return the id of the key with this id or name. Raises click.UsageError if that is none, or several."""
+    from ci_client.escapes import visible
+
+    found = [key["id"] for key in known if text == key["id"]]
+    found = found or [key["id"] for key in known if text == key["name"] and key["revoked"] is None]
+    if len(found) == 1:
+        return str(found[0])
+    if found:
+        raise click.UsageError(f"several keys are named {visible(repr(text))}; give the id of one: {', '.join(found)}")
+    raise click.UsageError(f"no key has the id or the name {visible(repr(text))}; `ci keys list` shows them")
+
+
+for _each in (create_command, list_command, revoke_command, rotate_command):
+    keys.add_command(_each)

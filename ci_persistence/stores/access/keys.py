@@ -1,0 +1,139 @@
+"""API keys. A row stays after its key has been revoked: a server that once had keys lets no one in without."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final
+
+from ci_common.identity import Role, Scope
+from ci_common.keys import Key
+from ci_common.times import from_micros, to_micros
+from ci_persistence.database import Database, Row, Session
+from ci_persistence.dialects import Statement
+from ci_persistence.rows import to_json
+
+_TIMES = ("previous_until", "created_time", "expires", "last_used_time", "revoked_time")
+_COLUMNS = (
+    *("id", "name", "owner", "role", "scopes", "projects", "digest", "previous_digest", "previous_until"),
+    *("created_time", "created_by", "expires", "last_used_time", "revoked_time"),
+)
+_NAMES = ", ".join(_COLUMNS)
+_NOTED_AFTER: Final = timedelta(minutes=1)
+
+_GET = Statement(f"SELECT {_NAMES} FROM keys WHERE id = :id")
+_ANY = Statement("SELECT EXISTS (SELECT 1 FROM keys) AS found")
+_LIST = Statement(f"SELECT {_NAMES} FROM keys ORDER BY created_time DESC, id")
+_ADD = Statement(f"INSERT INTO keys ({_NAMES}) VALUES ({', '.join(f':{name}' for name in _COLUMNS)})")
+_REVOKE = Statement("UPDATE keys SET revoked_time = :now WHERE id = :id AND revoked_time IS NULL")
+# With no overlap, the secret before ends now, whatever was said of it.
+_ROTATE = Statement("""
+UPDATE keys SET previous_digest = digest, previous_until = :until, digest = :digest
+WHERE id = :id AND revoked_time IS NULL AND (:overlaps = 0 OR previous_until IS NULL OR previous_until <= :now)
+""")
+_NOTE_USE = Statement("""
+UPDATE keys SET last_used_time = :now WHERE id = :id AND (last_used_time IS NULL OR last_used_time < :before)
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """A new secret for a key, and until when the present one is accepted too."""
+
+    digest: str
+    now: datetime
+    overlap: timedelta
+
+
+class KeyStore:
+    """The keys of one installation. Every method may raise Unavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, key_id: str) -> Key | None:
+        """Return the key with this id, also one that is revoked; None if there is none."""
+        return await self._database.read(partial(_get, key_id=key_id))
+
+    async def any(self) -> bool:
+        """Return whether a key has ever been made."""
+        return await self._database.read(_any)
+
+    async def list(self) -> list[Key]:
+        """Return all keys, the newest first."""
+        return await self._database.read(_list)
+
+    async def add(self, key: Key) -> None:
+        """Store a new key. Raises ValueError if there is one with its id."""
+        await self._database.write(partial(_add, key=key))
+
+    async def revoke(self, key_id: str, now: datetime) -> bool:
+        """Accept the key no more from now on. Return whether it has been revoked by this call."""
+        return await self._database.write(partial(_revoke, key_id=key_id, now=now))
+
+    async def rotate(self, key_id: str, rotation: Rotation) -> bool:
+        """Give a key another secret. The present one is accepted until the overlap is over, and no other.
+
+        Return False, without a change, if there is no such key, or if with this overlap a secret that was promised an
+        overlap would end early.
+        """
+        return await self._database.write(partial(_rotate, key_id=key_id, rotation=rotation))
+
+    async def note_use(self, key_id: str, now: datetime) -> None:
+        """Note that the key is used now. Nothing is written if a use was noted less than a minute ago."""
+        await self._database.write(partial(_note_use, key_id=key_id, now=now), vital=False)
+
+
+def _key(row: Row) -> Key:
+    columns: dict[str, Any] = {name: row[name] for name in _COLUMNS}
+    projects = None if row["projects"] is None else frozenset(json.loads(row["projects"]))
+    times = {name: None if row[name] is None else from_micros(row[name]) for name in _TIMES}
+    return Key(
+        **columns
+        | times
+        | {
+            "role": None if row["role"] is None else Role(row["role"]),
+            # A scope that only a newer version knows gives nothing here.
+            "scopes": frozenset(Scope(scope) for scope in json.loads(row["scopes"]) if scope in set(Scope)),
+            "projects": projects,
+        }
+    )
+
+
+def _values(key: Key) -> Mapping[str, Any]:
+    values: dict[str, Any] = {name: getattr(key, name) for name in _COLUMNS}
+    times = {name: None if values[name] is None else to_micros(values[name]) for name in _TIMES}
+    projects = None if key.projects is None else to_json(sorted(key.projects))
+    return values | times | {"scopes": to_json(sorted(key.scopes)), "projects": projects}
+
+
+async def _get(session: Session, *, key_id: str) -> Key | None:
+    return next((_key(row) for row in await session.rows(_GET, {"id": key_id})), None)
+
+
+async def _any(session: Session) -> bool:
+    return bool((await session.row(_ANY))["found"])
+
+
+async def _list(session: Session) -> list[Key]:
+    return [_key(row) for row in await session.rows(_LIST)]
+
+
+async def _add(session: Session, *, key: Key) -> None:
+    await session.execute(_ADD, _values(key))
+
+
+async def _revoke(session: Session, *, key_id: str, now: datetime) -> bool:
+    return await session.execute(_REVOKE, {"id": key_id, "now": to_micros(now)}) > 0
+
+
+async def _rotate(session: Session, *, key_id: str, rotation: Rotation) -> bool:
+    now, until = to_micros(rotation.now), to_micros(rotation.now + rotation.overlap)
+    values = {"id": key_id, "digest": rotation.digest, "now": now, "until": until, "overlaps": int(until > now)}
+    return await session.execute(_ROTATE, values) > 0
+
+
+async def _note_use(session: Session, *, key_id: str, now: datetime) -> None:
+    values = {"id": key_id, "now": to_micros(now), "before": to_micros(now - _NOTED_AFTER)}
+    await session.execute(_NOTE_USE, values)

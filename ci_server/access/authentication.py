@@ -1,0 +1,153 @@
+"""From a request to the identity of its sender: by its key, or without one while there are no keys.
+
+What the database says of a key is believed for KNOWN_SECONDS, so that a request costs no read of the database. After
+that time at most, a key that is revoked elsewhere is not accepted any more.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from typing import Final, Generic, TypeVar
+
+from starlette.requests import Request
+
+from ci_common.errors import Unavailable
+from ci_common.identity import LOCAL, Identity
+from ci_common.keys import Key, digest_of, id_in
+from ci_common.parsing.hosts import canonical_host
+from ci_common.settings import Settings
+from ci_common.times import utc_now
+from ci_persistence.stores.access.keys import KeyStore
+from ci_server.http.application import is_loopback
+from ci_server.http.refusals import KeyInvalid, KeyMissing
+
+KNOWN_SECONDS: Final = 2.0
+_MOST_KNOWN: Final = 1024
+_NOTED_SECONDS: Final = 60.0
+_BEARER: Final = "bearer "
+_NO_KEY: Final = (
+    "the request has no key: send it as Authorization: Bearer KEY. The commands do it once `ci login` has been told "
+    "the key, or with CI_TOKEN"
+)
+_FIRST_KEY: Final = "; the first one is made where the server runs, with: ci keys create --admin"
+_NOT_VALID: Final = "the key is not one of this server, or has been replaced"
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class _Remembered(Generic[T]):
+    """What the database has answered, and until when it is believed."""
+
+    __slots__ = ("answer", "until")
+
+    def __init__(self, answer: "asyncio.Task[T]", until: float) -> None:
+        self.answer = answer
+        self.until = until
+
+    def holds(self, now: float) -> bool:
+        """Return whether it is recent, and not an error."""
+        if self.until <= now:
+            return False
+        answer = self.answer
+        return not answer.done() or (not answer.cancelled() and answer.exception() is None)
+
+
+class Authentication:
+    """Knows the senders of requests. For one event loop."""
+
+    def __init__(self, settings: Settings, keys: KeyStore) -> None:
+        self._mode = settings.auth
+        self._keys = keys
+        self._known: OrderedDict[str, _Remembered[Key | None]] = OrderedDict()
+        self._any: _Remembered[bool] | None = None
+        self._noted: dict[str, float] = {}
+        self._notes: set[asyncio.Task[None]] = set()
+
+    async def identify(self, request: Request) -> Identity:
+        """Return the identity of a request's sender. Raises KeyMissing, KeyInvalid, Unavailable."""
+        given = [value for name, value in request.scope["headers"] if name == b"authorization"]
+        if not await self.needs_keys(request):
+            return LOCAL
+        if not given:
+            raise KeyMissing(_NO_KEY + ("" if await self._has_keys() else _FIRST_KEY))
+        text = str(given[0], "latin-1")
+        if len(given) > 1 or text[: len(_BEARER)].lower() != _BEARER:
+            raise KeyInvalid("send one header Authorization, as in Authorization: Bearer KEY")
+        return await self._of_key(text[len(_BEARER) :].strip(" "))
+
+    async def needs_keys(self, request: Request) -> bool:
+        """Return whether requests like this one have to be sent with keys. Raises Unavailable."""
+        return self._needs_key(request) or await self._has_keys()
+
+    async def find(self, identity: Identity) -> Key | None:
+        """Return the key that the identity's request was sent with, as it is stored now; None for one without."""
+        return None if identity.key_id is None else await self._keys.get(identity.key_id)
+
+    def forget(self, key_id: str) -> None:
+        """Ask the database about a key at its next use, since it has just been changed."""
+        self._known.pop(key_id, None)
+        self._any = None
+
+    async def close(self) -> None:
+        """Wait for what is still being written."""
+        await asyncio.gather(*self._notes, return_exceptions=True)
+
+    def _needs_key(self, request: Request) -> bool:
+        """Return whether the request needs a key even while there are none."""
+        if self._mode == "insecure":
+            return False
+        return self._mode == "required" or not _is_from_here(request)
+
+    async def _has_keys(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        if self._any is None or not self._any.holds(now):
+            self._any = _Remembered(asyncio.ensure_future(self._keys.any()), now + KNOWN_SECONDS)
+        has_keys = await asyncio.shield(self._any.answer)
+        if has_keys:
+            self._any.until = float("inf")  # Rows of keys are never deleted.
+        return has_keys
+
+    async def _of_key(self, text: str) -> Identity:
+        digest, key_id = digest_of(text), id_in(text)
+        key = None if key_id is None else await self._get(key_id)
+        now = utc_now()
+        if key is None or not key.accepts(digest, now):
+            raise KeyInvalid(_NOT_VALID)
+        if (end := key.ended(now)) is not None:
+            raise KeyInvalid(f"the key {key.name!r} {end}")
+        self._note_use(key)
+        return key.identity()
+
+    async def _get(self, key_id: str) -> Key | None:
+        now = asyncio.get_running_loop().time()
+        remembered = self._known.get(key_id)
+        if remembered is None or not remembered.holds(now):
+            remembered = _Remembered(asyncio.ensure_future(self._keys.get(key_id)), now + KNOWN_SECONDS)
+            self._known[key_id] = remembered
+            self._known.move_to_end(key_id)
+            if len(self._known) > _MOST_KNOWN:
+                self._known.popitem(last=False)
+        return await asyncio.shield(remembered.answer)
+
+    def _note_use(self, key: Key) -> None:
+        """Have the use of a key written down, which the request does not wait for."""
+        now = asyncio.get_running_loop().time()
+        if now - self._noted.get(key.id, float("-inf")) < _NOTED_SECONDS:
+            return
+        self._noted[key.id] = now
+        note = asyncio.create_task(self._write_use(key.id), name="use of a key")
+        self._notes.add(note)
+        note.add_done_callback(self._notes.discard)
+
+    async def _write_use(self, key_id: str) -> None:
+        try:
+            await self._keys.note_use(key_id, utc_now())
+        except Unavailable as exc:
+            logger.warning("the use of key %s is not noted: %s", key_id, exc)
+
+
+def _is_from_here(request: Request) -> bool:
+    """Return whether the request came to a loopback address or a Unix socket, which only this machine reaches."""
+    server = request.scope.get("server")
+    return server is None or server[1] is None or is_loopback(canonical_host(server[0]) or "")
