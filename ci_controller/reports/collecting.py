@@ -128,17 +128,16 @@ class _Collection:
         self._writing: asyncio.Task[None] | None = None
 
     async def collect(self) -> CaseSummary | None:
-        self._content = await asyncio.to_thread(content_of, self._job, self._data)
         self._comparison = asyncio.create_task(self._compared_with(), name="earlier results of tests")
         try:
             found = await self._read()
             await self._written()
+            if self._position == 0:
+                if not found["files"] and not found["problems"]:
+                    return None
+                await self._begin()
         finally:
             await _ended(self._comparison, self._writing)
-        if self._position == 0 and not found["files"] and not found["problems"]:
-            return None
-        if self._position == 0:
-            await self._begin()
         if found["coverage"]:
             found["coverage"] |= await self._coverage_before(found["coverage"])
         await self._store.finish(self._job.id, self._job.attempt, found, self._lease)
@@ -157,6 +156,7 @@ class _Collection:
 
     async def _compared_with(self) -> Comparison:
         job = self._job
+        self._content = await asyncio.to_thread(content_of, job, self._data)
         return await self._store.comparison(job.id, job.attempt, scope=self._scope, content=self._content)
 
     async def _read(self) -> dict[str, Any]:
@@ -179,6 +179,8 @@ class _Collection:
         return result
 
     async def _begin(self) -> None:
+        assert self._comparison is not None, "it is begun before the reader"
+        await self._comparison
         self._counts.clear()
         self._position, self._seconds = 0, 0.0
         job = self._job
@@ -190,7 +192,10 @@ class _Collection:
         if part["number"] == 0:  # Also where another reader takes over.
             await self._written()
             await self._begin()
-        columns = await asyncio.to_thread(of_part, part, self._position)
+        try:
+            columns = await asyncio.to_thread(of_part, part, self._position)
+        except (KeyError, TypeError, ValueError) as exc:
+            raise ReaderLost(f"it handed over what are no tests: {exc}") from exc
         comparison = await self._comparison
         await self._store.look_further(comparison, columns.keys)
         await asyncio.to_thread(comparison.known.compare, columns)

@@ -50,7 +50,7 @@ class ResourceWatch:
     def _add(self, sample: Sample) -> None:
         self._samples.append(sample)
         if len(self._samples) > MOST_SAMPLES:
-            self._samples = self._samples[1::2]
+            self._samples = self._samples[::2]
             self._seconds *= 2
 
 

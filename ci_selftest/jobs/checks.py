@@ -1,6 +1,7 @@
 """Decides from the evidence which promises were broken. It has no side effects."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,7 @@ def _found(evidence: Evidence) -> _Found:
         return
     yield from _verdict(evidence, job)
     yield from _artifacts(evidence, job)
+    yield from _tests(evidence, job)
     ran_twice = list(_starts(evidence, job))
     yield from ran_twice
     if not ran_twice:
@@ -60,6 +62,28 @@ def _artifacts(evidence: Evidence, job: dict[str, Any]) -> _Found:
     named = {one["path"]: one["sha256"] for one in job["artifacts"]}
     if kept != named:
         yield Promise.LOST, f"the server says that its artifacts are {named}, but what was downloaded is {kept}"
+
+
+def _tests(evidence: Evidence, job: dict[str, Any]) -> _Found:
+    """Compare the tests of the job with those of its report, and with what the server counts."""
+    plan, tests = evidence.plan, evidence.tests or []
+    if job["conclusion"] == plan.own_conclusion and plan.own_exit_code is not None:
+        expected = plan.tests or []
+        if missing := Counter(expected) - Counter(tests):
+            yield (
+                Promise.LOST,
+                f"{missing.total()} of its {len(expected)} tests are missing, such as {next(iter(missing))}",
+            )
+        if extra := Counter(tests) - Counter(expected):
+            yield (
+                Promise.REPEATED,
+                f"{extra.total()} tests are there that are not in its report, such as {next(iter(extra))}",
+            )
+    counts = job["tests"]
+    counted = {name: 0 if counts is None else counts[name] for name in ("total", "passed", "failed")}
+    listed = Counter(status for _, status in tests)
+    if counted != {"total": len(tests), "passed": listed["passed"], "failed": listed["failed"]}:
+        yield Promise.WRONG_VERDICT, f"the server counts {counts}, but lists {len(tests)} tests: {dict(listed)}"
 
 
 def _starts(evidence: Evidence, job: dict[str, Any]) -> _Found:

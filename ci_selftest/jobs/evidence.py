@@ -12,9 +12,9 @@ class Promise(StrEnum):
     """The ways to break a promise, named as in the table."""
 
     LOST = "lost"
-    """Bytes of a log or an artifact are missing, or changed, for one reader or for all."""
+    """Bytes of a log or an artifact, or tests, are missing, or changed, for one reader or for all."""
     REPEATED = "repeated"
-    """A reader has bytes of a log twice, or bytes that the job did not write."""
+    """A reader has bytes of a log or tests twice, or such as the job did not write."""
     FORGOTTEN = "forgotten"
     """A job that was accepted is unknown, or never completes."""
     RUN_TWICE = "run twice"
@@ -66,6 +66,8 @@ class Evidence:
     """The logs of the earlier attempts."""
     artifacts: dict[str, str] | None = None
     """The SHA-256 of each artifact of the last attempt as it was downloaded, by path; None if there is no job."""
+    tests: list[tuple[str, str]] | None = None
+    """Name and status of each test of the last attempt, as the server lists them; None if there is no job."""
     trouble: str = ""
     """The server's error when it was asked for the job or its log."""
     starts: int | None = None

@@ -106,6 +106,7 @@ class JobRun:
             logs = [await read_log(self._client, self.evidence.job_id, attempt) for attempt in attempts]
             *self.evidence.earlier_logs, self.evidence.log = logs
             self.evidence.artifacts = await self._artifacts(self.evidence.job_id)
+            self.evidence.tests = await self._tests(self.evidence.job_id)
         except ClientError as exc:
             self.evidence.trouble = f"{type(exc).__name__}: {exc}"
         witness = self._context.witness(self.plan)
@@ -117,6 +118,10 @@ class JobRun:
         output = self._context.scratch.projects / f"{self.plan.number}.artifacts"
         saved = await answered(lambda: self._client.download(job_id, output, replace=True))
         return {one.path: one.sha256 for one in saved}
+
+    async def _tests(self, job_id: str) -> list[tuple[str, str]]:
+        tests = await answered(lambda: self._client.tests(job_id))
+        return [(test["name"], test["status"]) for test in tests]
 
     async def wait_for_end(self, within: float) -> None:
         """Wait up to `within` seconds until a job that is not followed has completed, and read it."""

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from ci_common.jobs import Conclusion
-from ci_selftest.jobs.output import Act, Say, Show, Spoil, disturbances, output_of, shell_of, some_acts
+from ci_selftest.jobs.output import Act, Report, Say, Show, Spoil, disturbances, output_of, shell_of, some_acts
 from ci_selftest.jobs.surroundings import FAILING, INPUT, Service, ServiceWay, Setup, some_setup
 
 LAST_WORD = b"last word\n"
@@ -18,6 +18,9 @@ PATIENT = 600.0
 _FOREVER = "while :; do sleep 0.1; done"
 _SHARE_WITH_SETUP = 0.4
 _SHARE_WITH_SERVICE = 0.25
+_SHARE_WITH_REPORT = 0.4
+_MORE_THAN_A_PART = 5100
+"""More tests than are written at once."""
 
 
 class Way(StrEnum):
@@ -123,6 +126,13 @@ class JobPlan:
         if self.way not in _WITH_FILES or self.kind is Kind.ESCAPING:
             return {}
         return {act.name: act.data for acts in self.steps for act in acts if isinstance(act, Show)}
+
+    @property
+    def tests(self) -> list[tuple[str, str]] | None:
+        """Name and status of each test in its report if it ends by itself, in order; None if it leaves no report."""
+        is_begun = self.setup is None or self.setup.goes_on
+        reports = [act for acts in self.steps for act in acts if isinstance(act, Report)] if is_begun else []
+        return reports[0].tests if reports else None
 
     def outputs(self, log: bytes) -> list[bytes]:
         """Return what the whole log may be if the job is not stopped, as far as `log` says how its setup went."""
@@ -239,6 +249,8 @@ def job_plan(seed: int, number: int, *, has_services: bool = True) -> JobPlan:
         _add_files(random, steps)
         if kind in _UNTOUCHED and random.random() < 0.5:
             steps.append(some_acts(random, longest_pause=4))
+    if kind is not Kind.ESCAPING:
+        _add_report(seed, number, steps)
     if kind is Kind.UNRULY:
         steps = [[*acts, *disturbances(random), Say(b"still here\n")] for acts in steps]
     return JobPlan(
@@ -281,6 +293,13 @@ def _some_service(random: Random, kind: Kind, way: Way) -> Service | None:
     if way is Way.EXEC or random.random() > _SHARE_WITH_SERVICE:
         return None
     return Service(random.choice((ServiceWay.READY, ServiceWay.READY, ServiceWay.LATE)))
+
+
+def _add_report(seed: int, number: int, steps: list[list[Act]]) -> None:
+    random = Random(f"{seed}/report/{number}")  # noqa: S311  # repeatable, no secret
+    if random.random() < _SHARE_WITH_REPORT:
+        passed = random.choice((0, 1, 30, 30, _MORE_THAN_A_PART))
+        steps[0].insert(random.randint(1, len(steps[0])), Report(passed, random.choice((0, 1, 3))))
 
 
 def _add_files(random: Random, steps: list[list[Act]]) -> None:

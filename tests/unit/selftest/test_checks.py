@@ -1,13 +1,16 @@
 """The checks of the self-test, fed with what they must not let pass: a checker that cannot fail proves nothing."""
 
 import hashlib
+import subprocess
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from ci_selftest.jobs.checks import check_job, differences
 from ci_selftest.jobs.evidence import Evidence, Promise
-from ci_selftest.jobs.output import Say
+from ci_selftest.jobs.output import Report, Say
 from ci_selftest.jobs.plans import LAST_WORD, JobPlan, Kind, Way
 from ci_selftest.jobs.readers import Reading
 from ci_selftest.jobs.surroundings import Service, ServiceWay, Setup, SetupWay
@@ -33,6 +36,7 @@ def job(log: bytes = OUTPUT, conclusion: str = "succeeded", exit_code: int | Non
         "attempts": [],
         "steps": [{"name": "command", "exit_code": exit_code}],
         "artifacts": [],
+        "tests": None,
         "log_bytes": len(log),
         "log_sha256": hashlib.sha256(log).hexdigest(),
         **more,
@@ -223,3 +227,33 @@ def test_a_job_that_is_stopped_has_the_beginning_of_its_output(kind: Kind) -> No
     assert (stopped(OUTPUT[:777] + LAST_WORD) == []) is heeds
     own = job()
     assert (broken(plan=plan(kind), job=own) == []) is (kind is Kind.RACING)
+
+
+COUNTS = {"total": 3, "passed": 2, "failed": 1}
+TESTS = [("passed 0", "passed"), ("passed 1", "passed"), ("failed 0", "failed")]
+
+
+@pytest.mark.parametrize(
+    ("tests", "counts", "promises"),
+    [
+        (TESTS, COUNTS, []),
+        (TESTS[:2], COUNTS, [Promise.LOST, Promise.WRONG_VERDICT]),
+        ([], None, [Promise.LOST]),
+        ([*TESTS, TESTS[0]], {"total": 4, "passed": 3, "failed": 1}, [Promise.REPEATED]),
+        (TESTS, {"total": 3, "passed": 3, "failed": 0}, [Promise.WRONG_VERDICT]),
+    ],
+    ids=["all of them", "one is missing", "none is there", "one is there twice", "counted wrong"],
+)
+def test_tests_that_are_not_those_of_the_report(
+    tests: list[tuple[str, str]], counts: dict[str, int] | None, promises: list[Promise]
+) -> None:
+    planned = JobPlan(1, Kind.PLAIN, Way.REQUEST, ((Say(OUTPUT), Report(2, 1)),), TOKEN)
+    assert broken(plan=planned, tests=tests, job=job(tests=counts)) == promises
+
+
+def test_a_report_is_written_as_planned(tmp_path: Path) -> None:
+    report = Report(2, 1)
+    subprocess.run(["/bin/sh", "-c", report.shell()], check=True, env={"CI_REPORTS": str(tmp_path)})
+    cases = list(ElementTree.parse(tmp_path / "tests.xml").iter("testcase"))
+    found = [(case.get("name"), "failed" if len(case) else "passed") for case in cases]
+    assert found == report.tests == TESTS
