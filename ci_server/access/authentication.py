@@ -52,6 +52,10 @@ class _Remembered(Generic[T]):
         answer = self.answer
         return not answer.done() or (not answer.cancelled() and answer.exception() is None)
 
+    async def result(self) -> T:
+        """Return the answer, or raise its error. Several requests may wait for it."""
+        return self.answer.result() if self.answer.done() else await asyncio.shield(self.answer)
+
 
 class Authentication:
     """Knows the senders of requests. For one event loop."""
@@ -103,7 +107,7 @@ class Authentication:
         now = asyncio.get_running_loop().time()
         if self._any is None or not self._any.holds(now):
             self._any = _Remembered(asyncio.ensure_future(self._keys.any()), now + KNOWN_SECONDS)
-        has_keys = await asyncio.shield(self._any.answer)
+        has_keys = await self._any.result()
         if has_keys:
             self._any.until = float("inf")  # Rows of keys are never deleted.
         return has_keys
@@ -128,7 +132,7 @@ class Authentication:
             self._known.move_to_end(key_id)
             if len(self._known) > _MOST_KNOWN:
                 self._known.popitem(last=False)
-        return await asyncio.shield(remembered.answer)
+        return await remembered.result()
 
     def _note_use(self, key: Key) -> None:
         """Have the use of a key written down, which the request does not wait for."""
