@@ -8,8 +8,6 @@ from typing import Any
 from ci_common.attempts.columns import CaseColumns
 from ci_persistence.database import Row
 
-LIGHT = "first, statuses, flaky, changes"
-"""What tells which tests are of note."""
 COLUMNS = "first, tests, keys, statuses, flaky, changes, times, names, texts"
 _LEVEL = 1
 
