@@ -35,7 +35,9 @@ def is_match(result: dict[str, Any]) -> bool:
 
 def is_reported(source: Source, result: dict[str, Any] | None) -> bool:
     """Return whether the test report has the counts that pytest has printed, or the list says why not."""
-    return result is None or is_report_match(result) or bool(source.why_report)
+    found: dict[str, Any] = (result or {}).get("reported") or {}
+    is_none = not found.get("printed") and not found.get("read")
+    return result is None or is_none or is_report_match(result) or bool(source.why_report)
 
 
 def is_report_match(result: dict[str, Any]) -> bool:
@@ -46,8 +48,9 @@ def is_report_match(result: dict[str, Any]) -> bool:
 
 def _in_report(counts: Counts) -> str:
     """Return what a report says, for people."""
-    named = (f"{counts[name]} {name}" for name in ("failed", "errors", "skipped") if counts[name])
-    return ", ".join([f"{counts['total']} tests", *named])
+    words = {"failed": "failed", "errors": "error", "skipped": "skipped"}
+    named = (f"{counts[name]} {word}" for name, word in words.items() if counts[name])
+    return ", ".join([f"{counts['total']} test{'s' * (counts['total'] != 1)}", *named])
 
 
 def write_table(page: Path, sources: Sequence[Source], results: dict[str, dict[str, Any]]) -> None:
@@ -90,6 +93,8 @@ def _report(result: dict[str, Any]) -> str:
     if not found:
         return "not run"
     says = _in_report(found["read"]) if found["read"] else "none"
+    if not found["printed"] and not found["read"]:
+        return "none, and none printed"
     return f"{says}, as printed" if is_report_match(result) else f"{says}; printed: {in_words(found['printed'])}"
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from ci_common.system.trees import delete_tree
 COMPRESSED = ".zst"
 _FEW = 64
 """So many files are waited for one by one until they are on the disk; for more, for all that is written there."""
+_PART = 64
+"""So many files are written by one thread, one after the other."""
+_MOST_THREADS = 2
 
 
 class DirectoryStore:
@@ -30,30 +34,42 @@ class DirectoryStore:
         return await in_thread(self._keep, sources, check)
 
     def _keep(self, sources: Sequence[Source], check: Callable[[], None]) -> list[Kept | Exception]:
-        outcomes: list[Kept | Exception] = []
-        folders: set[Path] = set()
-        for source in sources:
-            check()
-            outcomes.append(self._keep_one(source, folders, synced=len(sources) <= _FEW))
+        synced = len(sources) <= _FEW
+        folders: set[str] = set()
+
+        def keep(some: Sequence[Source]) -> list[Kept | Exception]:
+            outcomes: list[Kept | Exception] = []
+            for source in some:
+                check()
+                outcomes.append(self._keep_one(source, folders, synced=synced))
+            return outcomes
+
+        parts = [sources[start : start + _PART] for start in range(0, len(sources), _PART)]
+        if len(parts) == 1:
+            outcomes = keep(sources)
+        else:
+            with ThreadPoolExecutor(min(_MOST_THREADS, len(parts), os.cpu_count() or 1), "artifacts") as threads:
+                outcomes = [outcome for part in threads.map(keep, parts) for outcome in part]
         if not folders:
             return outcomes
-        if len(sources) > _FEW:
+        if not synced:
             sync_all(self._path)
         else:
-            for folder in {self._path}.union(*(_up_to(self._path, folder) for folder in folders)):
+            for folder in {self._path}.union(*(_up_to(self._path, Path(folder)) for folder in folders)):
                 sync(folder)
         return outcomes
 
-    def _keep_one(self, source: Source, folders: set[Path], *, synced: bool) -> Kept | Exception:
+    def _keep_one(self, source: Source, folders: set[str], *, synced: bool) -> Kept | Exception:
         target = self._place(source.key)
         try:
             if self._disk is not None:
                 self._disk.check(wanted=source.expected)
-            if target.parent not in folders:
+            folder = os.path.dirname(target)
+            if folder not in folders:
                 self._path.mkdir(mode=0o700, exist_ok=True)
-                target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                folders.add(target.parent)
-            end, size = _write(source, str(target), synced=synced)
+                os.makedirs(folder, mode=0o700, exist_ok=True)
+                folders.add(folder)
+            end, size = _write(source, target, synced=synced)
         except Exception as exc:
             for end in ("", COMPRESSED):
                 with suppress(OSError):
@@ -77,7 +93,7 @@ class DirectoryStore:
         return None
 
     async def remove(self, prefix: str) -> None:
-        await in_thread(delete_tree, self._place(prefix))
+        await in_thread(delete_tree, Path(self._place(prefix)))
 
     async def jobs(self) -> AsyncGenerator[str, None]:
         try:
@@ -88,9 +104,9 @@ class DirectoryStore:
             if is_job_id(name):
                 yield name
 
-    def _place(self, key: str) -> Path:
+    def _place(self, key: str) -> str:
         assert not {"", ".", ".."} & {*key.split("/")}, f"{key!r} is a key"
-        return self._path / key
+        return f"{self._path}/{key}"
 
 
 def _up_to(top: Path, folder: Path) -> Iterator[Path]:
@@ -105,10 +121,8 @@ def _write(source: Source, target: str, *, synced: bool) -> tuple[str, int]:
     chunks = source.chunks()
     first = next(chunks, b"")
     frames = FrameWriter() if pays(first) else None
-    end, other = ("", COMPRESSED) if frames is None else (COMPRESSED, "")
-    with suppress(FileNotFoundError):
-        os.unlink(target + other)
-    descriptor = os.open(target + end, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    end = "" if frames is None else COMPRESSED
+    descriptor = _create(target + end)
     try:
         chunk: bytes | None = first
         while chunk:
@@ -121,6 +135,16 @@ def _write(source: Source, target: str, *, synced: bool) -> tuple[str, int]:
         return end, os.fstat(descriptor).st_size
     finally:
         os.close(descriptor)
+
+
+def _create(path: str) -> int:
+    """Return a new file that is open for writing. Nothing is truncated: ext4 writes out such files one by one."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except FileExistsError:
+        os.unlink(path)
+        return os.open(path, flags, 0o600)
 
 
 def _write_all(descriptor: int, content: bytes) -> None:
