@@ -10,13 +10,13 @@ import sys
 import click
 
 from ci_cli.commands import (
+    access,
     artifacts,
     backup,
-    caches,
     cleanup,
     configuration,
-    environments,
     jobs,
+    kept,
     logs,
     project,
     records,
@@ -25,7 +25,6 @@ from ci_cli.commands import (
     server,
     tests,
 )
-from ci_cli.commands.access import keys, login
 
 EX_USAGE = 64
 EX_SOFTWARE = 70
@@ -76,9 +75,9 @@ for _command in (
     *(logs.wait, logs.logs, jobs.list_command, jobs.status, jobs.open_command, tests.tests),
     *(artifacts.artifacts, artifacts.download, jobs.cancel),
     *(records.record, records.diff, records.rerun, records.verify),
-    *(cleanup.delete, cleanup.cleanup, environments.env, caches.cache),
+    *(cleanup.delete, cleanup.cleanup, kept.env, kept.cache),
     *(server.mcp, server.serve, server.controller, server.settings),
-    *(login.login, login.logout, keys.keys),
+    *(access.login, access.logout, access.keys),
     *(configuration.config, configuration.completion, server.doctor),
     *(backup.backup, backup.restore, backup.adopt, backup.migrate_database),
     selftest.selftest,

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
+from ci_client.administration import Administration
 from ci_client.errors import AnswerNotUnderstood
 from ci_client.records import Check, Verifier
 from ci_client.stream import BreakNotice, JobStream, Lines
@@ -34,7 +35,7 @@ _PAGE = 100
 _TESTS_PAGE = 500
 
 
-class CiClient:
+class CiClient(Administration):
     """A client of one server. An asynchronous context manager; works with asyncio and trio.
 
     `server_url` is `http://…`, `https://…` or `unix:///path/to.sock`; by default CI_SERVER_URL, else
@@ -283,87 +284,3 @@ class CiClient:
         """Delete a completed job with its log and upload. A job that has not completed is cancelled and returned."""
         response = await self._connection.ask("DELETE", job_path(job_id))
         return None if response.status_code == httpx.codes.NO_CONTENT else job_answer(response)
-
-    async def pool(self) -> dict[str, Any]:
-        """Return the pool of warm containers, as `GET /pool` shows it."""
-        pool = object_answer(await self._connection.ask("GET", "/pool"))
-        if not isinstance(pool.get("kinds"), list):
-            raise AnswerNotUnderstood(f"{self.server_url}/pool answered without kinds")
-        return pool
-
-    async def environments(self) -> list[dict[str, Any]]:
-        """Return the prepared environments, as `GET /environments` shows them."""
-        found = (await self._connection.ask("GET", "/environments")).json()
-        if not isinstance(found, list) or not all(isinstance(each, dict) and "key" in each for each in found):
-            raise AnswerNotUnderstood(f"{self.server_url}/environments answered without environments")
-        return found
-
-    async def remove_environment(self, key: str) -> None:
-        """Remove a prepared environment. Raises ServerError 404 if there is none."""
-        await self._connection.ask("DELETE", f"/environments/{quote(key, safe='')}")
-
-    async def caches(self) -> list[dict[str, Any]]:
-        """Return the caches, as `GET /caches` shows them."""
-        found = (await self._connection.ask("GET", "/caches")).json()
-        if not isinstance(found, list) or not all(isinstance(each, dict) and "id" in each for each in found):
-            raise AnswerNotUnderstood(f"{self.server_url}/caches answered without caches")
-        return found
-
-    async def remove_cache(self, identity: str) -> None:
-        """Remove a cache. Raises ServerError 404 if there is none."""
-        await self._connection.ask("DELETE", f"/caches/{quote(identity, safe='')}")
-
-    async def keys(self) -> list[dict[str, Any]]:
-        """Return the keys that may do no more than the own one, as `GET /keys` shows them."""
-        found = (await self._connection.ask("GET", "/keys")).json()
-        if not isinstance(found, list) or not all(isinstance(each, dict) and "id" in each for each in found):
-            raise AnswerNotUnderstood(f"{self.server_url}/keys answered without keys")
-        return found
-
-    async def create_key(self, **fields: Any) -> dict[str, Any]:
-        """Make a key of these fields of `POST /keys`, and return it; its `key` is not shown again."""
-        return object_answer(await self._connection.ask("POST", "/keys", json=fields), "id", "key")
-
-    async def revoke_key(self, key_id: str) -> None:
-        """Revoke a key. Raises ServerError 404 if there is none."""
-        await self._connection.ask("DELETE", f"/keys/{quote(key_id, safe='')}")
-
-    async def rotate_key(self, key_id: str | None = None, *, overlap: str | float | None = None) -> dict[str, Any]:
-        """Give a key, by default the own one, another secret, and return it with the new secret in `key`.
-
-        The present secret is accepted for `overlap` too, such as `"1h"`; by default the server's 24 hours.
-        """
-        body = {} if overlap is None else {"overlap": overlap}
-        path = f"/keys/{quote(key_id or 'own', safe='')}/rotate"
-        return object_answer(await self._connection.ask("POST", path, json=body), "id", "key")
-
-    async def own_key(self) -> dict[str, Any]:
-        """Return who sends these requests, as `GET /keys/own` shows it. Raises ServerError 401 without a valid key."""
-        return object_answer(await self._connection.ask("GET", "/keys/own"), "name")
-
-    async def clean_up(self, **conditions: Any) -> list[str]:
-        """Delete the completed jobs for which all `conditions` hold, and return their ids.
-
-        `conditions` are the fields of `POST /jobs/cleanup`, such as `older_than="30d"`; `dry_run=True` deletes nothing.
-        """
-        job_ids: list[str] = []
-        while True:
-            answer = object_answer(
-                await self._connection.ask("POST", "/jobs/cleanup", json=conditions, timeout=self._connection.patient)
-            )
-            if not isinstance(answer.get("job_ids"), list):
-                raise AnswerNotUnderstood(f"{self.server_url}/jobs/cleanup answered without job_ids")
-            job_ids += answer["job_ids"]
-            if not answer.get("more") or conditions.get("dry_run"):
-                return job_ids
-
-    async def pending_removals(self) -> int:
-        """Return the number of deleted jobs whose files have not been removed yet."""
-        pending = object_answer(await self._connection.ask("GET", "/jobs/cleanup")).get("pending")
-        if not isinstance(pending, int):
-            raise AnswerNotUnderstood(f"{self.server_url}/jobs/cleanup answered without pending")
-        return pending
-
-    async def health(self) -> dict[str, Any]:
-        """Return `{"status": "ok"}`, the answer of a server that is up."""
-        return object_answer(await self._connection.ask("GET", "/health"), "status")

@@ -53,9 +53,12 @@ class Column:
 def table(shown: Sequence[Column], rows: Sequence[Any], *, width: int | None = None, coloured: bool = False) -> str:
     """Return rows as a table with a head, whose lines fit into `width`, as far as that is possible.
 
-    In a narrow window cells get shorter, then columns are left out, and then cells are cut, which ends in `…`.
+    A window has no columns that can be spared and are empty. In a narrow one cells get shorter, then columns are left
+    out, and then cells are cut, which ends in `…`.
     """
     cells = {column: column.cells(rows) for column in shown}
+    if width is not None:
+        cells = _without_empty(cells)
     if width is not None and _total(cells) > width:
         cells = _narrowed(cells, rows, width)
     widths = {column: _width(texts) for column, texts in cells.items()}
@@ -113,7 +116,6 @@ def cut(text: str, most: int, side: Cut = Cut.END) -> str:
 
 
 def _narrowed(cells: dict[Column, list[str]], rows: Sequence[Any], width: int) -> dict[Column, list[str]]:
-    cells = _without_empty(cells)
     short = {column: column.cells(rows, short=True) for column in cells if column.short is not None}
     for column in sorted(short, key=lambda each: _width(short[each]) - _width(cells[each])):
         if _total(cells) > width:

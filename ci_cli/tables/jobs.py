@@ -109,7 +109,8 @@ def _details(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"attempt {attempt['attempt']}", _ended(attempt)
     yield "not before", local(job.get("not_before"))
     yield "exit code", "" if job.get("exit_code") is None else str(job["exit_code"])
-    yield "type", job.get("type") or ""
+    if job.get("type") != "container":  # Which is the usual one, also for jobs that run as processes.
+        yield "type", job.get("type") or ""
     yield from _surroundings(job)
     yield "project", job.get("project") or ""
     yield "labels", ", ".join(f"{key}={value}" for key, value in (job.get("labels") or {}).items())

@@ -12,6 +12,7 @@ from ci_client.logs.forms import (
     BELONGS_TO_ERROR,
     IN_ANY_CASE,
     MARKED,
+    PASSED,
     PLACE_BELOW,
     SUMMARY,
     SUMMARY_BEGINS,
@@ -29,7 +30,7 @@ _LONGEST_BLOCK = 12
 """Lines of a block. More errors in a row are another block."""
 _LONGEST_SUMMARY = 60
 _LAST_LINES = 5
-"""Of the end of the log, these are always shown."""
+"""Of the end of the log, these are shown, but for tests that passed before those that failed."""
 _ENDING_LINES = 50
 """... and these if nothing else was found."""
 _NUMBER_BYTES = 10
@@ -186,7 +187,6 @@ class _Finder:
         """Return the lines that tell most, within the limit."""
         chosen = _Chosen(max_bytes)
         ending = [line for line in self._ending if line.text]
-        chosen.take(ending[-_LAST_LINES:], backwards=True, share=0.3)
         by_rank: dict[Rank, list[_Block]] = {rank: [] for rank in Rank}
         told: set[str] = set()
         for block in self._blocks:
@@ -194,12 +194,15 @@ class _Finder:
             if text not in told:
                 told.add(text)
                 by_rank[block.rank].append(block)
+        is_told = bool(by_rank[Rank.SUMMARY] or by_rank[Rank.ERROR])
+        last = [line for line in ending[-_LAST_LINES:] if not (is_told and PASSED.search(line.text))]
+        chosen.take(last, backwards=True, share=0.3)
         for block in reversed(by_rank[Rank.SUMMARY]):
             chosen.take(block.lines[-1:], share=0.6)
             chosen.take(block.lines, share=0.6)
         for block in _from_both_ends(by_rank[Rank.ERROR]):
             chosen.take(block.lines)
-        if not by_rank[Rank.SUMMARY] and not by_rank[Rank.ERROR]:
+        if not is_told:
             for block in _from_both_ends(by_rank[Rank.PERHAPS]):
                 chosen.take(block.lines, share=0.8)
             chosen.take(ending, backwards=True)

@@ -21,6 +21,8 @@ _NOTHING_WRONG = _any(
     r".*\b(?:0|no) (?:errors?|failures?|failed|failing)\b",
     r".*(?:errors?|failures?|failed)[=:] ?0\b(?!.*(?:[=:] ?)[1-9])",
 )
+PASSED = re.compile(r"\bPASSED\b|^\s*(?:✓|✔|ok\b)|\.\.\. ok$")
+"""A test that passed, as pytest, Node.js, TAP and cargo say it."""
 SUMMARY_BEGINS = re.compile(r"=+ short test summary info =+$")
 SUMMARY = _any(
     r"=+ .*\b(?:failed|errors?)\b.* in [\d.]+s",  # pytest

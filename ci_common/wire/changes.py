@@ -1,8 +1,9 @@
 """The body of `POST /jobs/{id}/retry`: in what the new job differs from the one that it repeats."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema
 
 from ci_common.parsing.models import StrictModel, at_most
 from ci_common.parsing.values import Duration, StopGrace
@@ -32,6 +33,12 @@ class RetryChanges(StrictModel):
     project: Name | None = None
     labels: Labels = Field(default_factory=dict)
     fresh: bool | None = Field(None, description="true: run the setup again, although there is a prepared environment")
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        described = handler.resolve_ref_schema(handler(schema))
+        described["anyOf"] = [{"properties": {name: {"type": "null"}}} for name in ("command", "steps")]
+        return described
 
     @model_validator(mode="after")
     def _one_way_to_run(self) -> "RetryChanges":

@@ -17,6 +17,7 @@ LONGEST_OVERLAP = 30 * 86_400.0
 """The most seconds for which the secret before a rotation may be accepted."""
 _LONGEST_LIFE = 10 * 366 * 86_400.0
 _MOST_PROJECTS = 100
+_MOST_SCOPES = 32
 
 
 def _some(names: list[str]) -> list[str]:
@@ -30,7 +31,9 @@ class KeyRequest(StrictModel):
 
     name: Name = Field(description="what people call it")
     role: Role | None = None
-    scopes: Annotated[list[Scope], at_most(len(Scope))] = Field(default_factory=list, description="in place of a role")
+    scopes: Annotated[list[Scope], at_most(_MOST_SCOPES)] = Field(
+        default_factory=list, description="in place of a role", json_schema_extra={"maxItems": _MOST_SCOPES}
+    )
     projects: (
         Annotated[
             list[Name],

@@ -55,6 +55,23 @@ def test_a_failed_run_is_told_in_less_than_4_kib(run: Run) -> None:
     assert len((ended.stdout + ended.stderr).encode()) <= ANSWER_BYTES
 
 
+@pytest.mark.docker
+@pytest.mark.parametrize("runtime", ["docker"])
+def test_a_run_that_fails_in_a_container_is_told_and_run_again(run: Run, tmp_path: Path, service: Service) -> None:
+    test = "import unittest\nclass Shop(unittest.TestCase):\n    def test_it(self):\n        self.assertEqual(9, 8)\n"
+    tree(tmp_path / "project", {"test_it.py": test, "ci.yaml": "command: python3 -m unittest\n"})
+    ended = run("--agent")
+    assert ended.returncode == 1, ended.stderr
+    job_id = ended.stdout.splitlines()[0].split()[1]
+    assert get_job(job_id, server_url=service.url)["runtime"] == "docker"
+    assert "AssertionError: 9 != 8" in ended.stdout
+    assert len((ended.stdout + ended.stderr).encode()) <= ANSWER_BYTES
+    tree(tmp_path / "project", {"test_it.py": test.replace("8", "9")})
+    again = run("--agent")
+    assert again.returncode == 0, again.stdout
+    assert "succeeded" in again.stdout
+
+
 def test_a_run_that_succeeds_needs_two_lines(run: Run) -> None:
     ended = run("--agent", "--", "sh", "-c", NOISE)
     assert ended.returncode == 0

@@ -122,6 +122,44 @@ async def test_a_failing_project_is_found_explained_and_rerun_within_6_kb(
         assert "succeeded" in answer
 
 
+UNITTEST = {
+    "test_shop.py": "import unittest\n\n\nclass Shop(unittest.TestCase):\n"
+    "    def test_total(self):\n        self.assertEqual(sum([1]), 1)\n\n"
+    "    def test_discount(self):\n        self.assertEqual(sum([9]), 8)\n",
+    "ci.yaml": "steps: [{name: tests, run: python3 -m unittest -v}]\nproject: shop\n",
+}
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("runtime", ["docker"])
+async def test_a_failing_project_in_a_container_is_found_explained_and_rerun_within_6_kb(
+    agent: Connect, service: Service, tmp_path: Path
+) -> None:
+    project = tree(tmp_path / "shop", UNITTEST)
+    async with agent("--server", service.url) as client, CiClient(service.url) as direct:
+        arguments = {"path": str(project), "wait_seconds": PATIENCE}
+        steps = [
+            await client.call_tool("run_project", arguments),
+            await client.call_tool("list_jobs", {"conclusion": "failed"}),
+        ]
+        job_id = (steps[0].structured_content or {})["job_id"]
+        steps += [
+            await client.call_tool("failures", {"job_id": job_id}),
+            await client.call_tool("rerun", {"job_id": job_id, "wait_seconds": PATIENCE}),
+        ]
+        assert (await direct.get_job(job_id))["runtime"] == "docker"
+        assert job_id in text(steps[1])
+        assert "FAIL: test_discount" in text(steps[2])
+        assert "AssertionError: 9 != 8" in text(steps[2])
+        again = steps[3].structured_content or {}
+        assert (again["finished"], again["conclusion"]) == (True, "failed")
+        assert again["job_id"] != job_id
+        assert sum(map(size, steps)) <= 6 * 1024
+        tree(project, {"test_shop.py": UNITTEST["test_shop.py"].replace(", 8)", ", 9)")})
+        _, structure = await called(client, "run_project", **arguments)
+        assert structure["conclusion"] == "succeeded"
+
+
 async def test_logs_are_read_and_searched_by_lines(agent: Connect, service: Service) -> None:
     line = r"\033[31mred\033[0m\033]0;t\007 \342\200\256x\n"
     script = f"for i in $(seq 1 20000); do echo line $i of a long log; done; printf '{line}'"

@@ -4,6 +4,8 @@ A key holds for all projects or for one, and what a request names belongs to tha
 """
 
 import json
+import os
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,7 +17,7 @@ import httpx
 import pytest
 
 from ci_common.environments import Environment
-from ci_common.identity import SCOPES_OF, Role
+from ci_common.identity import SCOPES_OF, Role, Scope
 from ci_common.jobs import NewJob, new_job_id
 from ci_common.keys import new_secret
 from ci_common.manifests.packs import compressed_text
@@ -29,6 +31,8 @@ from ci_server.routes import ENDPOINTS
 from tests.helpers.keys import a_key, bearing
 from tests.helpers.played_api import Api, StartApi, zipped
 
+SEED = int(os.environ.get("ACCESS_SEED", "1"))
+REQUESTS = int(os.environ.get("ACCESS_REQUESTS", "400"))
 OWN, OTHER = "own", "other"
 PLACES = (OWN, OTHER, None)
 LIMITS = (None, frozenset({OWN}))
@@ -71,7 +75,7 @@ class Things:
 
 @dataclass(frozen=True)
 class Sender:
-    role: Role
+    scopes: frozenset[Scope]
     projects: frozenset[str] | None
     key: str
 
@@ -84,10 +88,15 @@ async def things(api: Api) -> Things:
     return Things(storage, lease)
 
 
-async def sender(api: Api, role: Role, projects: frozenset[str] | None) -> Sender:
-    key, text = a_key(role=role, projects=projects, owner="alice")
+async def sender(api: Api, role: Role | None, projects: frozenset[str] | None, **more: Any) -> Sender:
+    key, text = a_key(role=role, projects=projects, owner="alice", **more)
     await api.controller.storage.keys.add(key)
-    return Sender(role, projects, text)
+    return Sender(key.all_scopes, projects, text)
+
+
+def is_as_expected(response: httpx.Response, expected: set[str]) -> bool:
+    code = code_of(response)
+    return code in expected if expected else response.status_code not in (401, 403) and code not in NOT_FOUND
 
 
 def path_of(endpoint: AnyEndpoint, things: Things, place: str | None) -> str:
@@ -139,16 +148,21 @@ def code_of(response: httpx.Response) -> str:
 
 def refused(endpoint: AnyEndpoint, who: Sender, place: str | None) -> set[str]:
     """Return with which codes the table says that the request is refused; empty if it is allowed."""
-    if endpoint.scope not in SCOPES_OF[who.role]:
+    if endpoint.scope not in who.scopes:
         return {"scope_missing"}
     if who.projects is None:
         return set()
     if endpoint.reach is Reach.INSTALLATION:
         return {"scope_missing"}
-    if endpoint.reach is Reach.ONE and place != OWN:
+    if endpoint.reach is Reach.ONE and place not in who.projects:
         return NOT_FOUND
-    if endpoint.reach is Reach.NEW and place == OTHER:
-        return {"project_refused"} if endpoint.path != "/keys" else {"invalid_request"}
+    needs_name = place is None and len(who.projects) > 1
+    if endpoint.reach is Reach.NEW and endpoint.path != "/keys" and (needs_name or place not in {None, *who.projects}):
+        return {"project_refused"}
+    if endpoint.path == "/keys" and endpoint.method == "POST" and place not in {None, *who.projects}:
+        return {"invalid_request"}
+    if endpoint.path == "/jobs/cleanup" and endpoint.method == "POST" and needs_name:
+        return {"invalid_request"}
     return set()
 
 
@@ -170,10 +184,34 @@ async def test_every_route_answers_as_the_table_says(
             await things.add()  # The requests before may have removed them.
         path, content = path_of(endpoint, things, place), content_of(endpoint, place)
         got = await answer(api, endpoint, path, who.key, **content)
-        code, expected = code_of(got), refused(endpoint, who, place)
-        is_right = code in expected if expected else got.status_code not in (401, 403) and code not in NOT_FOUND
-        if not is_right:
-            wrong.append((endpoint.method, endpoint.path, place, got.status_code, code, expected))
+        expected = refused(endpoint, who, place)
+        if not is_as_expected(got, expected):
+            wrong.append((endpoint.method, endpoint.path, place, got.status_code, code_of(got), expected))
+    assert wrong == []
+
+
+async def test_random_requests_with_random_keys_are_answered_as_the_table_says(api: Api, things: Things) -> None:
+    """Ids, projects and keys change at random: scopes one by one or a role, for any of the projects, valid or not."""
+    chance = random.Random(SEED)
+    wrong = []
+    endpoint = GUARDED[0]
+    for number in range(REQUESTS):
+        if number % 20 == 0 or endpoint.method == "DELETE":
+            await things.add()
+        projects = chance.choice([None, *(frozenset(chance.sample([OWN, OTHER, "third"], n)) for n in (1, 2, 3))])
+        role = chance.choice([None, *Role])
+        scopes = frozenset(chance.sample(list(Scope), chance.randint(1, 6)))
+        more = {"scopes": scopes} if role is None else {}
+        ended = chance.choice([{}, {}, {}, {"expires": utc_now()}, {"revoked_time": utc_now()}])
+        who = await sender(api, role, projects, **more, **ended)
+        endpoint, place = chance.choice(GUARDED), chance.choice(PLACES)
+        got = await answer(api, endpoint, path_of(endpoint, things, place), who.key, **content_of(endpoint, place))
+        expected = {"key_invalid"} if ended else refused(endpoint, who, place)
+        governs = SCOPES_OF[Role.VIEWER] <= who.scopes  # All keys among the things are those of viewers.
+        if endpoint.scope is Scope.KEYS_ADMIN and not ended and Scope.KEYS_ADMIN in who.scopes and not governs:
+            expected = {Reach.ONE: NOT_FOUND, Reach.NEW: {"scope_missing"}}.get(endpoint.reach, expected)
+        if not is_as_expected(got, expected):
+            wrong.append((number, endpoint.method, endpoint.path, place, who, got.status_code, code_of(got), expected))
     assert wrong == []
 
 

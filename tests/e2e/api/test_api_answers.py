@@ -22,9 +22,11 @@ from ci_common.wire.answers import (
     UploadView,
 )
 from ci_common.wire.events import StreamEvent
+from ci_common.wire.keys import IdentityView, KeyView, NewKeyView
 from ci_common.wire.problems import ProblemView
 from ci_common.wire.record_answers import RecordView
 from tests.helpers.http import read_stream
+from tests.helpers.keys import bearing, stored_key
 from tests.helpers.played_api import Api, zipped
 
 
@@ -77,6 +79,20 @@ async def test_everything_else(api: Api) -> None:
     check(SubmittedView, (await api.client.post(f"{upload}/submit", json={})).json())
     check(CleanupView, (await api.client.post("/jobs/cleanup", json={"older_than": 0})).json())
     check(ProblemView, (await api.client.get("/jobs?colour=red")).json())
+
+
+async def test_keys(api: Api) -> None:
+    api.client.headers.update(bearing(await stored_key(api.controller.storage)))
+    made = (await api.client.post("/keys", json={"name": "bob", "scopes": ["jobs:read"], "expires_in": "1d"})).json()
+    check(NewKeyView, made)
+    check(NewKeyView, (await api.client.post(f"/keys/{made['id']}/rotate")).json())
+    check(IdentityView, (await api.client.get("/keys/own")).json())
+    assert (await api.client.delete(f"/keys/{made['id']}")).status_code == 204
+    check(KeyView, (await api.client.get(f"/keys/{made['id']}")).json())
+    for document in (await api.client.get("/keys")).json():
+        check(KeyView, document)
+    api.client.headers.pop("authorization")
+    check(ProblemView, (await api.client.get("/keys")).json())
 
 
 async def test_the_description_is_served(api: Api) -> None:

@@ -1,11 +1,14 @@
 """Submissions with an `Idempotency-Key`: sent again, they make no second job."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
+from pathlib import Path
 
 import httpx
 import pytest
 
+from ci_client.aio import CiClient
 from tests.helpers.played_api import Api, StartApi, zipped
 from tests.helpers.service import problem
 
@@ -103,6 +106,65 @@ async def test_a_refused_submission_leaves_its_key_free(start_api: StartApi) -> 
     problem(await create(api, "b", "p"), 429)
     await api.controller.cancel(job_id)
     assert (await create(api, "b", "p")).status_code == 202
+
+
+@asynccontextmanager
+async def losing_answers(api: Api, number: int) -> AsyncIterator[str]:
+    """Yield the URL of a way to the server on which the first answers are lost, although the requests arrive."""
+    left = number
+
+    async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter, *, may_lose: bool) -> None:
+        nonlocal left
+        with suppress(ConnectionError):  # The client goes when it has seen enough of a stream.
+            while data := await source.read(65_536):
+                if may_lose and left:
+                    left -= 1
+                    return
+                target.write(data)
+                await target.drain()
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        url = httpx.URL(api.url)
+        answers, requests = await asyncio.open_connection(url.host, url.port)
+        pumps = [
+            asyncio.create_task(pump(reader, requests, may_lose=False)),
+            asyncio.create_task(pump(answers, writer, may_lose=True)),
+        ]
+        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        for one in pumps:
+            one.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
+        for end in (requests, writer):
+            end.close()
+            with suppress(ConnectionError):
+                await end.wait_closed()
+
+    carried: set[asyncio.Task[None]] = set()
+    way = await asyncio.start_server(
+        lambda reader, writer: carried.add(asyncio.create_task(carry(reader, writer))), "127.0.0.1", 0
+    )
+    async with way:
+        yield f"http://127.0.0.1:{way.sockets[0].getsockname()[1]}"
+        await asyncio.gather(*carried)  # The client has closed its connections.
+    assert left == 0
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+async def test_the_client_gets_the_job_whose_answer_was_lost(api: Api, tmp_path: Path, lost: int) -> None:
+    archive = tmp_path / "p.zip"
+    archive.write_bytes(PROJECT)
+    spec = {"command": "true", "project": "p"}
+    async with losing_answers(api, lost) as url, CiClient(url) as client:
+        made = [await client.create_job({"type": "echo", "project": "p"})]
+    async with losing_answers(api, lost) as url, CiClient(url) as client:
+        made.append(await client.submit(archive, spec=spec))
+    async with (
+        losing_answers(api, lost) as url,
+        CiClient(url) as client,
+        aclosing(client.submit_and_stream(archive, spec=spec)) as events,
+    ):
+        made.append((await anext(events))["job_id"])
+    assert await jobs_of(api, "p") == sorted(made, reverse=True)
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a\tb"])

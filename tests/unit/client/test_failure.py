@@ -27,6 +27,16 @@ def test_the_lines_that_matter(log: str, expected: list[str]) -> None:
     assert set(expected) <= set(found)
 
 
+@pytest.mark.parametrize(
+    "passed", ["t.py::a PASSED", "t.py::a PASSED   [ 50%]", "ok 1 - a", "test a::c ... ok", "✓ adds numbers (2 ms)"]
+)
+def test_tests_that_passed_at_the_end_are_left_out_where_an_error_is_told(passed: str) -> None:
+    found = lines_that_matter(f"{passed}\n{passed}\nE   assert 1 == 2\n{passed}\n".encode())
+    assert [line.text for line in found] == ["E   assert 1 == 2"]
+    found = lines_that_matter(f"starting\n{passed}\n".encode())
+    assert [line.text for line in found] == ["starting", passed]
+
+
 async def test_failed_tests_come_with_place_and_message(monkeypatch: pytest.MonkeyPatch) -> None:
     async def tests(self: CiClient, job_id: str, **asked: Any) -> list[dict[str, Any]]:
         assert asked["status"] == "failed"

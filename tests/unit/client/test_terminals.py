@@ -120,6 +120,7 @@ def test_a_job_without_a_container(server: ScriptedServer, capsys: pytest.Captur
     assert ci(server, "status", job.job_id) == 0
     shown = capsys.readouterr().out
     assert "as a process, without a container" in shown
+    assert "type:" not in shown
     assert "python:3.12-slim" not in shown
     assert "cold" not in shown
     assert ci(server, "list") == 0

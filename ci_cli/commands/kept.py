@@ -1,4 +1,4 @@
-"""`ci env list`, `ci env show`, `ci env verify`, `ci env remove`: commands about prepared environments."""
+"""`ci env` and `ci cache`: commands about what is kept for later jobs, prepared environments and caches."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -124,3 +124,61 @@ async def _resolved(connection: "Connection", keys: tuple[str, ...]) -> list[dic
 
 for _each in (list_command, show_command, verify_command, remove_command):
     env.add_command(_each)
+
+
+@click.group("cache", cls=Group)
+def cache() -> None:
+    """List and remove caches."""
+
+
+@command("list")
+@server_option
+@json_option
+def list_caches_command(server: str | None, as_json: bool) -> int:
+    """List the caches, the one that was used last first."""
+    from ci_cli.listing import list_things
+    from ci_cli.tables.kept import cache_table
+
+    return list_things(
+        server, lambda connection: connection.client.caches(), cache_table, as_json=as_json, names="caches"
+    )
+
+
+@command("remove")
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True)
+@server_option
+@json_option
+def remove_caches_command(keys: tuple[str, ...], server: str | None, as_json: bool) -> int:
+    """Remove caches, so that no further job gets them.
+
+    KEY is a key, and stands for all caches that have it, or the id of one.
+    """
+    from ci_cli.listing import remove_things
+
+    async def choose(connection: "Connection") -> list[str]:
+        return _caches_having(keys, await connection.client.caches())
+
+    return remove_things(
+        server,
+        choose,
+        lambda connection, identity: connection.client.remove_cache(identity),
+        as_json=as_json,
+        name="cache",
+    )
+
+
+def _caches_having(keys: tuple[str, ...], caches: list[dict[str, Any]]) -> list[str]:
+    """Return the ids of the caches with these keys or ids. Raises click.UsageError for one that none has."""
+    from ci_client.escapes import visible
+
+    found: dict[str, None] = {}
+    for key in keys:
+        having = [cache["id"] for cache in caches if key in (cache["key"], cache["id"])]
+        if not having:
+            raise click.UsageError(f"no cache has the key {visible(repr(key))}")
+        found |= dict.fromkeys(having)
+    return list(found)
+
+
+for _each in (list_caches_command, remove_caches_command):
+    cache.add_command(_each)
