@@ -92,6 +92,17 @@ TARGETS = (
     Target("the share of warm, prepared starts", "rerun.share", bound=98, unit="%", better=Better.MORE),
     Target("the first run, with the project's downloads there", "first.downloads", ratio=3),
     Target("the first run, with nothing there", "first.nothing", ratio=1),
+    Target("the end of 50,000 tests to their summary", "reports.summary", bound=1000),
+    Target("the same, on PostgreSQL", "reports.summary.postgresql", bound=1000),
+    *(
+        Target(f"50,000 tests: {what}", f"reports.page.{key}", bound=100)
+        for key, what in (
+            ("failed", "those that failed"),
+            ("first", "the first page"),
+            ("slowest", "the slowest"),
+            ("search", "a search"),
+        )
+    ),
 )
 
 

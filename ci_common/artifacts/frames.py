@@ -7,6 +7,7 @@ https://github.com/facebook/zstd/blob/dev/contrib/seekable_format/zstd_seekable_
 
 import os
 import struct
+import threading
 from bisect import bisect_right
 from itertools import accumulate
 from typing import Final
@@ -15,6 +16,7 @@ import zstandard
 
 _LEVEL: Final = 3
 _SMALLEST: Final = 4096
+_SAMPLE: Final = 64 * 1024
 _WORTH_IT: Final = 0.8
 _SKIPPABLE: Final = 0x184D2A5E
 _SEEKABLE: Final = 0x8F92EAB1
@@ -22,17 +24,22 @@ _HEADER: Final = struct.Struct("<II")
 _ENTRY: Final = struct.Struct("<II")
 _FOOTER: Final = struct.Struct("<IBI")
 _MOST_FRAMES: Final = 16 * 1024**2
+_samplers: Final = threading.local()
 
 
 def pays(beginning: bytes) -> bool:
     """Return whether compressing a content that begins like this saves at least a fifth."""
-    return len(beginning) >= _SMALLEST and len(_compressed(beginning[: 64 * 1024], level=1)) < _WORTH_IT * min(
-        len(beginning), 64 * 1024
-    )
+    if len(beginning) < _SMALLEST:
+        return False
+    sample = beginning[:_SAMPLE]
+    return len(_sampler().compress(sample)) < _WORTH_IT * len(sample)
 
 
-def _compressed(content: bytes, *, level: int = _LEVEL) -> bytes:
-    return zstandard.ZstdCompressor(level=level).compress(content)
+def _sampler() -> zstandard.ZstdCompressor:
+    """Return a compressor that this thread alone uses, since making one takes longer than most samples do."""
+    if (compressor := getattr(_samplers, "compressor", None)) is None:
+        compressor = _samplers.compressor = zstandard.ZstdCompressor(level=1)
+    return compressor
 
 
 class FrameWriter:

@@ -109,12 +109,14 @@ class CaseColumns:
 def grouped(cases: Iterable[tuple[str, str, str | None]]) -> list[Group]:
     """Return tests, each by its suite, class and file, as groups."""
     groups: list[Group] = []
-    for suite, class_name, file in cases:
-        if groups and groups[-1][:3] == (suite, class_name, file):
-            groups[-1] = (suite, class_name, file, groups[-1][3] + 1)
-        else:
-            groups.append((suite, class_name, file, 1))
-    return groups
+    last, count = None, 0
+    for case in cases:
+        if case != last:
+            if last is not None:
+                groups.append((*last, count))
+            last, count = case, 0
+        count += 1
+    return groups if last is None else [*groups, (*last, count)]
 
 
 def of_part(part: dict[str, Any], first: int) -> CaseColumns:

@@ -35,12 +35,15 @@ class FileSource:
         self.found = found
         self.key = key
         self.content_type = content_type_of(found.path)
-        self.disposition = disposition_of(found.path, self.content_type, download=True)
         self.expected = most_bytes
         self.size = 0
         self.sha256 = ""
         self.root = root
         self._check = check
+
+    @property
+    def disposition(self) -> str:
+        return disposition_of(self.found.path, self.content_type, download=True)
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the content. Raises NotKept, and what `check` raises."""

@@ -5,7 +5,7 @@ import hashlib
 import logging
 import os
 from collections import Counter
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -125,19 +125,18 @@ class _Collection:
         self._seconds = 0.0
         self._position = 0
         self._comparison: asyncio.Task[Comparison] | None = None
-        self._writing: asyncio.Task[None] | None = None
+        self._storing: asyncio.Task[None] | None = None
 
     async def collect(self) -> CaseSummary | None:
         self._comparison = asyncio.create_task(self._compared_with(), name="earlier results of tests")
         try:
             found = await self._read()
-            await self._written()
             if self._position == 0:
                 if not found["files"] and not found["problems"]:
                     return None
                 await self._begin()
         finally:
-            await _ended(self._comparison, self._writing)
+            await _ended(self._comparison, self._storing)
         if found["coverage"]:
             found["coverage"] |= await self._coverage_before(found["coverage"])
         await self._store.finish(self._job.id, self._job.attempt, found, self._lease)
@@ -169,11 +168,14 @@ class _Collection:
         }
         try:
             task = Task("read_reports", argument, Path(self._prefixes[-1]))
-            result: dict[str, Any] = await readers.do(task, on_part=self._store_part)
+            result: dict[str, Any] = await readers.do(task, on_part=self._take_part)
+            await self._stored()
         except Unavailable:
             raise
         except (RequestError, ReaderLost, OSError) as exc:
             log.warning("job %s: its reports cannot be read whole: %s", self._job.id, exc)
+            with suppress(ReaderLost):
+                await self._stored()
             said = str(exc).removeprefix("the upload ")
             return {"files": [], "problems": [f"the reports cannot be read whole: {said}"], "coverage": None}
         return result
@@ -186,31 +188,30 @@ class _Collection:
         job = self._job
         await self._store.begin(job.id, job.attempt, scope=self._scope, content=self._content, lease=self._lease)
 
+    async def _take_part(self, part: Any) -> None:
+        """Have tests compared and written, while the reader goes on with those that follow."""
+        await self._stored()
+        self._storing = asyncio.create_task(self._store_part(part), name="results of tests")
+
     async def _store_part(self, part: Any) -> None:
-        """Compare tests and have them written, while the reader goes on with those that follow."""
         assert self._comparison is not None, "it is begun before the reader"
-        if part["number"] == 0:  # Also where another reader takes over.
-            await self._written()
-            await self._begin()
+        comparison = await self._comparison
         try:
+            if part["number"] == 0:  # Also where another reader takes over.
+                await self._begin()
             columns = await asyncio.to_thread(of_part, part, self._position)
         except (KeyError, TypeError, ValueError) as exc:
             raise ReaderLost(f"it handed over what are no tests: {exc}") from exc
-        comparison = await self._comparison
         await self._store.look_further(comparison, columns.keys)
         await asyncio.to_thread(comparison.known.compare, columns)
+        await self._store.add(self._job.id, self._job.attempt, columns, self._lease)
         self._count(columns)
-        await self._written()
-        job = self._job
-        self._writing = asyncio.create_task(
-            self._store.add(job.id, job.attempt, columns, self._lease), name="results of tests"
-        )
 
-    async def _written(self) -> None:
-        """Wait for the tests that are being written. Raises what that raises."""
-        writing, self._writing = self._writing, None
-        if writing is not None:
-            await writing
+    async def _stored(self) -> None:
+        """Wait for the tests that are being stored. Raises what that raises."""
+        storing, self._storing = self._storing, None
+        if storing is not None:
+            await storing
 
     def _count(self, columns: CaseColumns) -> None:
         self._position += len(columns)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ci_common.attempts.columns import LETTERS
+from ci_common.attempts.columns import LETTERS, grouped
 from ci_common.attempts.testing import CaseStatus
 from ci_common.sandbox.child import Caller, TaskFunction
 from ci_controller.reports.coverage import Coverage
@@ -32,7 +32,7 @@ _SNIFFED = 8192
 KEY_BYTES = 10
 _MOST_HASHES = 1000
 _CHARACTERS_EACH = 60
-"""What a test has besides its name and its texts, in the message to the other process."""
+"""What a test has besides its names and its texts, in the message to the other process."""
 
 
 class _Run:
@@ -135,9 +135,8 @@ class _Run:
         self._part.add(self._key(case), case, texts)
         self._cases += 1
         self._of_file += 1
-        self._characters += size + len(case.name) + _CHARACTERS_EACH
-        if self._part.begins_group:
-            self._characters += len(case.suite) + len(case.class_name) + len(case.file or "")
+        size += len(case.name) + len(case.suite) + len(case.class_name) + len(case.file or "")
+        self._characters += size + _CHARACTERS_EACH
         if len(self._part.keys) >= PART_CASES or self._characters >= PART_CHARACTERS:
             self._send()
 
@@ -183,49 +182,30 @@ class _Part:
 
     def __init__(self) -> None:
         self.keys: list[str] = []
-        self.begins_group = False
-        """Whether the last test has another suite, class or file than the one before."""
-        self._statuses: list[str] = []
-        self._flaky: list[int] = []
-        self._seconds: list[float | None] = []
-        self._names: list[str] = []
-        self._lines: list[int | None] = []
-        self._groups: list[list[Any]] = []
-        self._group: tuple[str, str, str | None] | None = None
+        self._cases: list[Case] = []
         self._texts: dict[int, list[str | None]] = {}
 
     def add(self, key: str, case: Case, texts: list[str | None] | None) -> None:
         """Add a test. `texts` are those in the order of TEXTS."""
-        group = case.suite, case.class_name, case.file
-        self.begins_group = group != self._group
-        if self.begins_group:
-            self._group = group
-            self._groups.append([*group, 0])
-        self._groups[-1][3] += 1
         if texts is not None:
             self._texts[len(self.keys)] = texts
-        if case.flaky:
-            self._flaky.append(len(self.keys))
         self.keys.append(key)
-        self._statuses.append(LETTERS[case.status])
-        self._seconds.append(case.seconds)
-        self._names.append(case.name)
-        self._lines.append(case.line)
+        self._cases.append(case)
 
     def handed_over(self, number: int) -> dict[str, Any]:
         """Return the part of this number."""
-        flaky = ["0"] * len(self.keys)
-        for place in self._flaky:
-            flaky[place] = "1"
+        cases, passed = self._cases, CaseStatus.PASSED
+        letter = LETTERS[passed]
+        lines = [case.line for case in cases]
         return {
             "number": number,
             "keys": self.keys,
-            "statuses": "".join(self._statuses),
-            "flaky": "".join(flaky),
-            "seconds": self._seconds,
-            "names": self._names,
-            "lines": self._lines if any(line is not None for line in self._lines) else [],
-            "groups": self._groups,
+            "statuses": "".join([letter if case.status is passed else LETTERS[case.status] for case in cases]),
+            "flaky": "".join(["1" if case.flaky else "0" for case in cases]),
+            "seconds": [case.seconds for case in cases],
+            "names": [case.name for case in cases],
+            "lines": lines if any(line is not None for line in lines) else [],
+            "groups": grouped((case.suite, case.class_name, case.file) for case in cases),
             "texts": self._texts,
         }
 

@@ -61,7 +61,10 @@ def _in_part(part: CaseColumns, where: CaseFilter, order: Order, after: After | 
             if place >= begin:
                 yield 0.0, part.first + place
         return
-    measures = [-measure(order, *times) for times in zip(part.seconds, part.seconds_before, strict=True)]
+    if order == "time":  # As below, in a fifth of the time.
+        measures = [1.0 if seconds is None else -seconds for seconds in part.seconds]
+    else:
+        measures = [-measure(order, *times) for times in zip(part.seconds, part.seconds_before, strict=True)]
     found: Iterable[tuple[float, int]] = zip(measures, count(part.first))
     if where != CaseFilter():
         found = ((measures[place], part.first + place) for place in _fitting(part, where))

@@ -8,8 +8,6 @@ from typing import Any
 from ci_common.attempts.columns import CaseColumns
 from ci_persistence.database import Row
 
-LIGHT = "first, statuses, flaky, changes"
-"""What tells which tests are of note."""
 COLUMNS = "first, tests, keys, statuses, flaky, changes, times, names, texts"
 _LEVEL = 1
 
@@ -23,7 +21,7 @@ def values_of(columns: CaseColumns) -> dict[str, Any]:
         "statuses": columns.statuses,
         "flaky": columns.flaky,
         "changes": columns.changes,
-        "times": _json([columns.seconds, columns.seconds_before]),
+        "times": _json([_micros(columns.seconds), _micros(columns.seconds_before)]),
         "names": _packed([columns.groups, columns.names, columns.lines]),
         "texts": _packed(columns.texts) if columns.texts else None,
     }
@@ -38,13 +36,22 @@ def columns_of(row: Row) -> CaseColumns:
     if "statuses" in asked:
         columns.statuses, columns.flaky, columns.changes = row["statuses"], row["flaky"], row["changes"]
     if "times" in asked:
-        columns.seconds, columns.seconds_before = json.loads(row["times"])
+        columns.seconds, columns.seconds_before = map(_seconds, json.loads(row["times"]))
     if "names" in asked:
         groups, columns.names, columns.lines = _unpacked(row["names"])
         columns.groups = [(suite, class_name, file, count) for suite, class_name, file, count in groups]
     if "texts" in asked and row["texts"] is not None:
         columns.texts = {int(place): texts for place, texts in _unpacked(row["texts"]).items()}
     return columns
+
+
+def _micros(seconds: list[float | None]) -> list[int | None]:
+    """Return seconds as whole microseconds, which are read in a third of the time, and which reports are read to."""
+    return [None if each is None else round(each * 1e6) for each in seconds]
+
+
+def _seconds(micros: list[int | None]) -> list[float | None]:
+    return [None if each is None else each / 1e6 for each in micros]
 
 
 def _json(value: Any) -> str:

@@ -6,18 +6,18 @@ attempt's own row has its summary. What was written for an attempt that is colle
 
 import asyncio
 import json
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ci_common.attempts.columns import STATUSES, CaseColumns
-from ci_common.attempts.testing import CaseResult, CaseStatus
+from ci_common.attempts.columns import CaseColumns
+from ci_common.attempts.testing import CaseResult
 from ci_persistence.database import Database, Row, Session
 from ci_persistence.dialects import Statement
-from ci_persistence.reports.choosing import After, CaseFilter, Order, chosen
+from ci_persistence.reports.choosing import After, CaseFilter, Order
 from ci_persistence.reports.earlier import Earlier
+from ci_persistence.reports.pages import Past, cases_at, chosen_in, firsts_of, with_history
 from ci_persistence.reports.rows import COLUMNS, columns_of, values_of
 from ci_persistence.rows import to_json
 from ci_persistence.stores.leases import Lease, check_leads, leads
@@ -83,14 +83,10 @@ AND NOT ({_ATTEMPT}) ORDER BY job_id DESC, attempt DESC LIMIT {_MOST_RUNS}
 _RESULTS = Statement(f"SELECT first, keys, statuses, flaky, changes, times FROM test_results WHERE {_ATTEMPT}")
 _VERDICTS = Statement(f"SELECT first, keys, statuses, flaky, changes FROM test_results WHERE {_ATTEMPT}")
 _LIST = {
-    columns: Statement(f"SELECT {columns} FROM test_results WHERE {_ATTEMPT} ORDER BY first")
-    for columns in (
-        "first, statuses, flaky, changes",
-        "first, statuses, flaky, changes, times",
-        "first, statuses, flaky, changes, names",
-        "first, statuses, flaky, changes, times, names",
-    )
+    more: Statement(f"SELECT first, statuses, flaky, changes{more} FROM test_results WHERE {_ATTEMPT} ORDER BY first")
+    for more in ("", ", times", ", names", ", times, names")
 }
+"""By the columns that filter or order need besides the letters."""
 _PAGE = Statement(
     lambda sql: (
         f"""
@@ -131,20 +127,6 @@ DELETE FROM test_results WHERE job_id = :job_id AND attempt = :attempt AND first
 )
 _RESULTS_OF = Statement("SELECT attempt, first FROM test_results WHERE job_id = :job_id ORDER BY attempt, first")
 _REMOVE_RUNS = Statement(lambda sql: f"DELETE FROM test_runs WHERE job_id = :job_id AND {leads(sql.share_lock)}")
-
-
-@dataclass(frozen=True, slots=True)
-class Past:
-    """One result of a test."""
-
-    job_id: str
-    attempt: int
-    submit_time: int
-    """Microseconds since 1970 UTC."""
-    status: CaseStatus
-    seconds: float | None
-    flaky: bool
-    message: str | None
 
 
 @dataclass(slots=True)
@@ -216,15 +198,13 @@ class ReportStore:
 
         `after` are the measure and the position of the test that they come after; the measure counts if there is one.
         """
-        wanted = ["first, statuses, flaky, changes"]
-        wanted += ["times"] if order != "position" or where.slower else []
-        wanted += ["names"] if where.text else []
+        more = (", times" if order != "position" or where.slower else "") + (", names" if where.text else "")
         run = job_id, attempt
-        rows = await self._database.search(partial(_results, statement=_LIST[", ".join(wanted)], run=run))
-        positions = await asyncio.to_thread(_choose, rows, where, order, limit, after)
-        firsts = _firsts_of(positions, [row["first"] for row in rows])
+        rows = await self._database.search(partial(_results, statement=_LIST[more], run=run))
+        positions = await asyncio.to_thread(chosen_in, rows, where, order, limit, after)
+        firsts = firsts_of(positions, [row["first"] for row in rows])
         page = await self._database.search(partial(_page, run=run, firsts=firsts))
-        return await asyncio.to_thread(_cases, page, positions)
+        return await asyncio.to_thread(cases_at, page, positions)
 
     async def history(self, job_id: str, attempt: int, key: str, *, limit: int) -> tuple[CaseResult, list[Past]] | None:
         """Return a test of that attempt and its last results, the newest first; None if there is no such test.
@@ -236,7 +216,7 @@ class ReportStore:
             return None
         row, scope = found
         rows = await self._database.search(partial(_history, key=key, scope=scope, limit=limit))
-        return await asyncio.to_thread(_with_history, row, rows, key)
+        return await asyncio.to_thread(with_history, row, rows, key)
 
     async def remove(self, job_id: str, lease: Lease) -> None:
         """Delete what the attempts of a deleted job have left, in short transactions. Raises LeadershipLost."""
@@ -294,27 +274,9 @@ async def _get(session: Session, *, job_id: str, attempt: int) -> dict[str, Any]
     return next((json.loads(row["reports"]) for row in rows), {})
 
 
-def _choose(rows: Sequence[Row], where: CaseFilter, order: Order, limit: int, after: After | None) -> list[int]:
-    return chosen([columns_of(row) for row in rows], where, order=order, limit=limit, after=after)
-
-
-def _firsts_of(positions: Iterable[int], firsts: Sequence[int]) -> list[int]:
-    """Return the first positions of the rows that these positions are in."""
-    return sorted({firsts[bisect_right(firsts, position) - 1] for position in positions})
-
-
 async def _page(session: Session, *, run: Run, firsts: Sequence[int]) -> list[Row]:
     values = {"job_id": run[0], "attempt": run[1], "firsts": to_json([str(first) for first in firsts])}
     return await session.rows(_PAGE, values) if firsts else []
-
-
-def _cases(page: Sequence[Row], positions: Sequence[int]) -> list[CaseResult]:
-    """Return the tests at these positions, in their order."""
-    ascending, found = sorted(positions), dict[int, CaseResult]()
-    for part in map(columns_of, page):
-        here = ascending[bisect_left(ascending, part.first) : bisect_left(ascending, part.first + len(part))]
-        found |= {case.position: case for case in part.cases(position - part.first for position in here)}
-    return [found[position] for position in positions if position in found]
 
 
 async def _with_key(session: Session, *, job_id: str, attempt: int, key: str) -> tuple[Row, str] | None:
@@ -326,29 +288,6 @@ async def _with_key(session: Session, *, job_id: str, attempt: int, key: str) ->
 
 async def _history(session: Session, *, key: str, scope: str, limit: int) -> list[Row]:
     return await session.rows(_HISTORY, {"key": key, "scope": scope, "limit": limit})
-
-
-def _with_history(row: Row, rows: Sequence[Row], key: str) -> tuple[CaseResult, list[Past]]:
-    return _case_of(columns_of(row), key), [_past(row, key) for row in rows]
-
-
-def _case_of(part: CaseColumns, key: str) -> CaseResult:
-    return next(part.cases([part.keys.index(key)]))
-
-
-def _past(row: Row, key: str) -> Past:
-    part = columns_of(row)
-    place = part.keys.index(key)
-    texts = part.texts.get(place)
-    return Past(
-        row["job_id"],
-        row["attempt"],
-        row["submit_time"],
-        STATUSES[part.statuses[place]],
-        part.seconds[place],
-        part.flaky[place] == "1",
-        None if texts is None else texts[0],
-    )
 
 
 async def _results_of(session: Session, *, job_id: str) -> list[tuple[int, int]]:

@@ -78,7 +78,7 @@ class Once:
             return None
         if found.digest != self.key.digest:
             raise KeyReused(
-                f"the {KEY_HEADER} {self.key.key!r} belongs to another submission, of job {found.job_id}; "
+                f"the {KEY_HEADER} {self.key.key!r} belongs to another submission; "
                 "give each submission a key of its own"
             )
         self.replayed = True

@@ -352,7 +352,7 @@ CREATE TABLE test_results (
     statuses TEXT NOT NULL,  -- a letter for each test, as in the next two
     flaky TEXT NOT NULL,
     changes TEXT NOT NULL,
-    times TEXT NOT NULL,  -- the seconds of each now and before, as JSON
+    times TEXT NOT NULL,  -- the microseconds of each now and before, as JSON
     names TEXT NOT NULL,  -- JSON, compressed
     texts TEXT,  -- what is known of those that are of note, as JSON, compressed
     PRIMARY KEY (job_id, attempt, first),

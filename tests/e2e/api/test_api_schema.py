@@ -18,7 +18,7 @@ from tests.helpers.installation import ROOT
 from tests.helpers.keys import stored_key
 from tests.helpers.played_api import Api, StartApi
 
-EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "25")
+EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "15")
 """Requests for each operation, and sequences of requests."""
 SEED = os.environ.get("SCHEMATHESIS_SEED", "1")
 """Fixed, so that a run says the same of the same code; another one finds other things."""
@@ -65,10 +65,12 @@ async def key(busy_api: Api, monkeypatch: pytest.MonkeyPatch) -> str:
     return text
 
 
+@pytest.mark.timeout(1200)
 async def test_schemathesis_finds_nothing_without_keys(busy_api: Api, tmp_path: Path) -> None:
     await _finds_nothing(busy_api, tmp_path)
 
 
+@pytest.mark.timeout(1200)
 async def test_schemathesis_finds_nothing_with_keys(busy_api: Api, key: str, tmp_path: Path) -> None:
     """Also that no operation that needs a key answers without a valid one."""
     await _finds_nothing(busy_api, tmp_path, f"[auth.openapi.key]\nbearer = {json.dumps(key)}\n")
