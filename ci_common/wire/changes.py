@@ -37,7 +37,8 @@ class RetryChanges(StrictModel):
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         described = handler.resolve_ref_schema(handler(schema))
-        described["anyOf"] = [{"properties": {name: {"type": "null"}}} for name in ("command", "steps")]
+        given = {"not": {"type": "null"}}
+        described["not"] = {"required": ["command", "steps"], "properties": {"command": given, "steps": given}}
         return described
 
     @model_validator(mode="after")
