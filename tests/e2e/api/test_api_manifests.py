@@ -512,7 +512,7 @@ async def test_another_identity_has_no_part_in_an_upload(api: Api, tree: Path, m
     (tree / "large").write_bytes(os.urandom(300_000))
     job_id, _ = await submitted(api, tree)
     upload_id = (await begin(api, f"f 5 {HELLO} a\n")).json()["upload_id"]
-    monkeypatch.setattr("ci_server.endpoints.LOCAL", Identity("another", frozenset(Scope)))
+    monkeypatch.setattr("ci_server.access.authentication.LOCAL", Identity("another", frozenset(Scope)))
     assert (await send(api, upload_id, compressed(b"hello"))).status_code == 404
     assert (await api.client.post(f"/uploads/{job_id}/submit", json={})).status_code == 404
     assert (await begin(api, "", base=job_id)).status_code == 409
