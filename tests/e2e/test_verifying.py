@@ -64,7 +64,7 @@ async def test_an_environment_is_verified(service: Service, project: Path) -> No
 @pytest.mark.usefixtures("images")
 def test_a_run_can_verify_its_setup(environment: dict[str, str], project: Path, shell_image: str) -> None:
     """Without a server, and with an environment that is only just being made."""
-    (project / "ci.yaml").write_text(ci_yaml(shell_image, f"date +%s%N >{MADE}; echo the setup"))
+    (project / "ci.yaml").write_text(ci_yaml(shell_image, f"cat /proc/sys/kernel/random/uuid >{MADE}; echo the setup"))
     told = ci("run", str(project), "--verify", **environment)
     assert told.returncode == 1, told.stderr
     assert "so it depends on more than its image and its inputs" in told.stderr

@@ -38,7 +38,7 @@ async def test_every_milestone_of_every_attempt_has_its_time(installation: Insta
         assert passed((await storage.jobs.get(job.id)).trace) == (*ALL, Milestone.COMPLETED, Milestone.CLEARED)
     assert tuple(ended.arrival) == (Milestone.PERSISTING,)
     first, last = ended.earlier_attempts[0].trace, ended.trace
-    assert passed(first) == passed(last) == ALL
+    assert passed(first) == passed(last)[: len(ALL)] == ALL, "the last one may have been cleared by then"
     assert max(ended.arrival.values()) <= min(first.values())
     assert max(first.values()) <= min(last.values())
 

@@ -263,8 +263,8 @@ async def test_a_setup_that_leads_its_workspace_elsewhere(installation: Installa
 
 async def test_the_data_of_a_service(installation: Installation) -> None:
     """Neither what it has in its own files nor what it has in a volume reaches the service of another job."""
-    serves = "nc -l -p 9 | tee -a /kept >>/data/kept; cat /data/kept /kept | nc -l -p 10"
-    adds = f"touch /data/kept /kept; while :; do {serves}; done"
+    serves = "cat /data/kept /kept | nc -l -p 10"  # Again, as a reader may go before it has read.
+    adds = f"touch /data/kept /kept; nc -l -p 9 | tee -a /kept >>/data/kept; while :; do {serves}; done"
     image = await asyncio.to_thread(volume_image, require_engine(), "/data")
     plan = {"services": {"db": {"image": image, "command": adds, "health": "netstat -ltn | grep :9"}}}
     step = """

@@ -44,6 +44,8 @@ class Conflict(Refusal):
 
 
 _REFUSALS: dict[int, type[Refusal]] = {404: Absent, 409: Conflict}
+_STOPPING = ("the client connection is closing", "transport is closing")
+"""What an engine that is being stopped answers with status 500: it has closed its connection to containerd."""
 _UNREACHABLE = 900  # aiodocker's own status for a connection that could not be made or broke.
 
 
@@ -146,6 +148,8 @@ class Engine:
         except aiodocker.DockerError as exc:
             if exc.status == _UNREACHABLE:
                 raise RuntimeUnavailable(f"no Docker engine answers at {self._address}: {_why(exc)}") from exc
+            if exc.status >= 500 and any(words in exc.message for words in _STOPPING):
+                raise RuntimeUnavailable(f"the Docker engine at {self._address} is stopping: {exc.message}") from exc
             raise _REFUSALS.get(exc.status, Refusal)(exc.message, exc.status) from exc
         except TimeoutError as exc:
             raise RuntimeUnavailable(f"the Docker engine did not answer within {limit} s") from exc
