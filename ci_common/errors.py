@@ -190,7 +190,7 @@ class ServiceNotFound(RequestError):
 
 
 class NotRetryable(RequestError):
-    """The job cannot be submitted again: it has not completed, or its upload is gone."""
+    """The job cannot be submitted again: it has not completed, its upload is gone, or it lacks what is to change."""
 
     status = 409
     code = "not_retryable"

@@ -189,8 +189,9 @@ ENDPOINTS: Final = (
             "202 a new job with the same upload and plan, `retry_of` set; `ci.yaml` and defaults are not read "
             "again. A JSON object, which may be left out, has what is to be different: `image`, `command`, `steps`, "
             "`env`, `timeout`, `no_output_timeout`, `stop_grace`, `limits`, `retry`, `network`, `priority`, `project`, "
-            "`labels`, `fresh`. 409 if the job has not completed, or if its upload has been deleted "
-            "(`CI_UPLOAD_RETENTION`): submit the project again"
+            "`labels`, `fresh`. 409 if the job has not completed, if it lacks what is to change, as a "
+            "computed job lacks an image, or if its upload has been deleted (`CI_UPLOAD_RETENTION`): submit the "
+            "project again"
         ),
         headers=(KEY_HEADER,),
         answers=submission_answers("The new job."),

@@ -10,6 +10,8 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _USER, _CHILDREN_SYSTEM, _THREADS, _RESIDENT = 11, 14, 17, 21
 """Places in /proc/PID/stat behind the program's name."""
 _MIB = 1024**2
+_DESCRIPTORS_OF_A_READER = 4
+"""Both pipes of a sandboxed reader, its memory, and what tells of its end."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,10 @@ class Usage:
     """Files and folders of uploads that are not jobs yet."""
 
     def grown(self, since: "Usage") -> list[str]:
-        """Return what grew since an earlier look, beyond what settles by itself and what pools may have.
-
-        The pools are those of threads, and of sandboxed readers, each of which has a few descriptors.
-        """
-        allowed = {"memory": 64 * _MIB, "threads": 16, "descriptors": 12, "children": 2, "incoming": 0}
+        """Return what grew since an earlier look, beyond what settles by itself and what pools of threads may have."""
+        readers = max(0, self.children - since.children)
+        descriptors = 4 + readers * _DESCRIPTORS_OF_A_READER
+        allowed = {"memory": 64 * _MIB, "threads": 16, "descriptors": descriptors, "children": 2, "incoming": 0}
         return [
             f"{name} grew from {before} to {now}"
             for name, most in allowed.items()

@@ -18,7 +18,7 @@ from tests.helpers.installation import ROOT
 from tests.helpers.keys import stored_key
 from tests.helpers.played_api import Api, StartApi
 
-EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "15")
+EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "25")
 """Requests for each operation, and sequences of requests."""
 SEED = os.environ.get("SCHEMATHESIS_SEED", "1")
 """Fixed, so that a run says the same of the same code; another one finds other things."""
