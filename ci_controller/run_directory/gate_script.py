@@ -299,12 +299,14 @@ __ci_watch_step() {
         __ci_fired=0
         __ci_started_before=$!
         __ci_on_signals ''
-        trap '[ "$!" = "$__ci_started_before" ] || __ci_terminate "$!"; exit "$__ci_fired"' TERM
+        # The signal comes many times, and bash crashes where a handler interrupts itself too often.
+        trap 'trap "" TERM; [ "$!" = "$__ci_started_before" ] || __ci_terminate "$!"; exit "$__ci_fired"' TERM
         # A signal that came before it was trapped may be lost.
         [ ! -e "$__ci_run/watched-$3" ] || exit 0
         sleep "$1" &
         wait "$!" || exit 0
         __ci_fired=3
+        : >"$__ci_run/timed-out-$3"
         __ci_signal_others TERM
         sleep "$2" &
         wait "$!"
@@ -323,7 +325,7 @@ __ci_terminate() {
     while __ci_lives "$1"; do kill "$1" 2>/dev/null; done
 }
 
-# A signal ends the waiting, which then begins again.
+# A signal ends the waiting, which then begins again. The step can kill the watcher, whose status then says nothing.
 __ci_has_timed_out() {
     : >"$__ci_run/watched-$1"
     __ci_terminate "$__ci_watcher"
@@ -333,7 +335,7 @@ __ci_has_timed_out() {
         __ci_is_there "$__ci_watcher" || break
     done
     __ci_watcher=
-    [ "$__ci_watched" = 3 ]
+    [ "$__ci_watched" = 3 ] || [ -e "$__ci_run/timed-out-$1" ]
 }
 
 # Until a word is written, or the gate has gone; the controller that opened it for the job may be about to close it.

@@ -17,6 +17,7 @@ from ci_controller.run_directory.preparation import mark_stopping
 from tests.helpers.scripts import SHELLS, ScriptRun, as_sh, end_of, plan_of
 
 MakeRun = Callable[..., ScriptRun]
+FOREVER = "while :; do sleep 0.1; done"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 AFTER_FAILURE = "a step before it failed"
 AFTER_SUCCESS = "no step before it failed"
@@ -104,7 +105,7 @@ def test_a_step_that_exceeds_its_timeout_is_ended_and_those_that_want_it_follow(
     one = of(
         plan_of(
             step("quick", "echo quick", timeout=30),
-            step("hang", "exec 2>/dev/null; trap 'echo told; exit 9' TERM; while :; do sleep 0.1; done", timeout=3),
+            step("hang", f"exec 2>/dev/null; trap 'echo told; exit 9' TERM; {FOREVER}", timeout=3),
             step("next", "echo next"),
             step("clean", "echo clean", condition="always"),
         )
@@ -119,9 +120,22 @@ def test_a_step_that_exceeds_its_timeout_is_ended_and_those_that_want_it_follow(
     assert one.log() == b"quick\ntold\nclean\n"
 
 
+def test_a_step_that_kills_its_watcher_has_still_exceeded_its_timeout(of: MakeRun) -> None:
+    kill_siblings = """
+        IFS=' ' read -r me _ _ parent _ </proc/self/stat
+        for each in /proc/[0-9]*/stat; do
+            IFS=' ' read -r pid _ _ its_parent _ <"$each" || continue
+            [ "$its_parent" != "$parent" ] || [ "$pid" = "$me" ] || kill -9 "$pid"
+        done
+        exit 9
+    """
+    one = of(plan_of(step("hang", f"trap '{kill_siblings.replace(chr(39), chr(34))}' TERM; {FOREVER}", timeout=1)))
+    assert one.execute() == 124
+
+
 def test_a_step_that_ignores_the_signal_is_killed_after_the_grace(of: MakeRun) -> None:
     steps = (
-        step("hang", "trap '' TERM; while :; do sleep 0.1; done", timeout=1),
+        step("hang", f"trap '' TERM; {FOREVER}", timeout=1),
         step("clean", "echo clean", condition="always"),
     )
     one = of(plan_of(*steps).model_copy(update={"stop_grace": 1.0}))
