@@ -34,9 +34,10 @@ def installation(tmp_path: Path, busybox_image: str) -> Installation:
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Garbage goes at once in controllers of this process."""
-    for collector in (ExpiredEnvironments, OrphanEnvironments, EnvironmentDirectories):
-        monkeypatch.setattr(collector, "grace_seconds", 0.0)
+    """Garbage goes soon in controllers of this process, but not between the making of an image and its row."""
+    for collector, grace in ((ExpiredEnvironments, 0.0), (OrphanEnvironments, 3.0), (EnvironmentDirectories, 0.0)):
+        monkeypatch.setattr(collector, "grace_seconds", grace)
+        monkeypatch.setattr(collector, "again_seconds", 0.2)
         monkeypatch.setattr(collector, "retry_seconds", 0.2)
         monkeypatch.setattr(collector, "seconds", 0.2)
 

@@ -35,9 +35,10 @@ def installation(tmp_path: Path) -> Installation:
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Garbage goes at once in controllers of this process."""
-    for collector in (ExpiredEnvironments, OrphanEnvironments, EnvironmentDirectories):
-        monkeypatch.setattr(collector, "grace_seconds", 0.0)
+    """Garbage goes soon in controllers of this process, but not between the making of a tree and its row."""
+    for collector, grace in ((ExpiredEnvironments, 0.0), (OrphanEnvironments, 3.0), (EnvironmentDirectories, 0.0)):
+        monkeypatch.setattr(collector, "grace_seconds", grace)
+        monkeypatch.setattr(collector, "again_seconds", 0.2)
         monkeypatch.setattr(collector, "retry_seconds", 0.2)
         monkeypatch.setattr(collector, "seconds", 0.2)
 
@@ -85,8 +86,9 @@ async def test_a_death_while_a_job_is_given_its_copy(installation: Installation,
         async with installation.controller():
             await completed(storage, (await submit(installation)).id)
             await eventually(lambda: storage.environments.list(limit=10), "an environment is there")
-            (tree,) = installation.data.trees.iterdir()
-            await eventually((tree / "spare").is_dir, "a spare copy is made")
+            (environment,) = await storage.environments.list(limit=10)
+            spare = installation.data.trees / environment.reference / "spare"
+            await eventually(spare.is_dir, "a spare copy is made")
         async with dying(installation, point) as controller:
             job = await submit(installation)
             assert await controller.end() == -9

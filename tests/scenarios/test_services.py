@@ -195,7 +195,8 @@ class TestControllersThatDie:
 @pytest.mark.docker
 class TestWarm:
     async def test_what_a_job_does_to_a_service_reaches_no_other_job(self, docker: Installation) -> None:
-        adds = "touch /tmp/kept; while :; do nc -l -p 9 >>/tmp/kept; nc -l -p 10 </tmp/kept; done"
+        shows = "while :; do nc -l -p 10 </tmp/kept; done"
+        adds = f"touch /tmp/kept; {shows} & while :; do nc -l -p 9 >>/tmp/kept; done"
         poisons = with_db(docker, adds, health="netstat -ltn | grep :9")
         warm = replace(docker, environment={**docker.environment, "CI_POOL_SIZE": "2"})
         step = "echo $RANDOM | nc db 9; until nc db 10 </dev/null >got && [ -s got ]; do sleep 0.1; done; wc -l <got"
