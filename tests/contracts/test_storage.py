@@ -19,6 +19,7 @@ pytest.register_assert_rewrite(
     "tests.contracts.key_suite",
     "tests.contracts.pool_suite",
     "tests.contracts.report_suite",
+    "tests.contracts.secret_suite",
 )
 
 from ci_persistence.open import sqlite_storage  # noqa: E402
@@ -36,6 +37,7 @@ from tests.contracts.leader_lease_suite import LeaderLeaseSuite  # noqa: E402
 from tests.contracts.outbox_suite import OutboxSuite  # noqa: E402
 from tests.contracts.pool_suite import PoolSuite  # noqa: E402
 from tests.contracts.report_suite import ReportSuite  # noqa: E402
+from tests.contracts.secret_suite import SecretSuite  # noqa: E402
 from tests.contracts.storage_concurrency_suite import ConcurrencySuite  # noqa: E402
 from tests.contracts.storage_place import Place  # noqa: E402
 
@@ -100,6 +102,10 @@ class TestKeysOnSQLite(OnSQLite, KeySuite):
     pass
 
 
+class TestSecretsOnSQLite(OnSQLite, SecretSuite):
+    pass
+
+
 class TestReportsOnSQLite(OnSQLite, ReportSuite):
     pass
 
@@ -149,6 +155,10 @@ class TestCachesOnPostgreSQL(OnPostgreSQL, CacheSuite):
 
 
 class TestKeysOnPostgreSQL(OnPostgreSQL, KeySuite):
+    pass
+
+
+class TestSecretsOnPostgreSQL(OnPostgreSQL, SecretSuite):
     pass
 
 
