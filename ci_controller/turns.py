@@ -15,7 +15,7 @@ from typing import Final
 from ci_common.jobs import Job
 
 Share = tuple[str | None, str]
-"""Who takes turns: a project, whoever its jobs are of, or else an owner."""
+"""Who takes turns: a project, with the jobs of all owners in it, or else an owner."""
 MOST_SHARES: Final = 10_000
 """How many last turns are remembered. Those that are forgotten come first, as those that never had a turn do."""
 
@@ -48,7 +48,7 @@ class Turns:
     def order(self, queued: Sequence[Job], active: Iterable[Job]) -> Iterator[Job]:
         """Yield the jobs in the order in which they may start; `queued` has higher priorities first, then older jobs.
 
-        `active` are the jobs that hold slots. Whoever iterates calls `took` for each job that starts, before the next
+        `active` are the jobs that hold slots. The caller calls `took` for a job that starts before it takes the next
         one: a job that cannot start yet costs its project no turn.
         """
         held = Counter(share_of(job.project, job.owner) for job in active)

@@ -31,7 +31,7 @@ def test_projects_take_turns() -> None:
 
 
 def test_one_slot_goes_round() -> None:
-    """Nobody holds a slot whenever it is given away, so it is the last turn that counts."""
+    """No job runs when the slot is given away, so it is the last turn that counts."""
     turns, queued = Turns(), jobs_of("a", 3) + jobs_of("b", 3) + jobs_of("c", 3)
     order: list[str] = []
     while queued:
