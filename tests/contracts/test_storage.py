@@ -18,6 +18,7 @@ pytest.register_assert_rewrite(
     "tests.contracts.environment_suite",
     "tests.contracts.key_suite",
     "tests.contracts.pool_suite",
+    "tests.contracts.queue_suite",
     "tests.contracts.report_suite",
     "tests.contracts.secret_suite",
 )
@@ -36,6 +37,7 @@ from tests.contracts.key_suite import KeySuite  # noqa: E402
 from tests.contracts.leader_lease_suite import LeaderLeaseSuite  # noqa: E402
 from tests.contracts.outbox_suite import OutboxSuite  # noqa: E402
 from tests.contracts.pool_suite import PoolSuite  # noqa: E402
+from tests.contracts.queue_suite import QueueSuite  # noqa: E402
 from tests.contracts.report_suite import ReportSuite  # noqa: E402
 from tests.contracts.secret_suite import SecretSuite  # noqa: E402
 from tests.contracts.storage_concurrency_suite import ConcurrencySuite  # noqa: E402
@@ -114,6 +116,10 @@ class TestPoolOnSQLite(OnSQLite, PoolSuite):
     pass
 
 
+class TestQueueOnSQLite(OnSQLite, QueueSuite):
+    pass
+
+
 class TestOutboxOnSQLite(OnSQLite, OutboxSuite):
     pass
 
@@ -167,6 +173,10 @@ class TestReportsOnPostgreSQL(OnPostgreSQL, ReportSuite):
 
 
 class TestPoolOnPostgreSQL(OnPostgreSQL, PoolSuite):
+    pass
+
+
+class TestQueueOnPostgreSQL(OnPostgreSQL, QueueSuite):
     pass
 
 
