@@ -10,9 +10,11 @@ from ci_common.archives.unpack import UnpackLimits
 from ci_common.artifacts import ArtifactStore, open_store
 from ci_common.errors import FilesElsewhere
 from ci_common.run_directory.layout import DataDirectory
+from ci_common.run_directory.masked_log import LiveLogs
 from ci_common.sandbox.channel import ReadingLimits
 from ci_common.sandbox.pool import Readers
 from ci_common.secrets.ring import KeyRing
+from ci_common.secrets.sealing import MaskKeeper
 from ci_common.settings import Settings
 from ci_common.system.disk import Disk
 from ci_common.system.watch import FileWatcher
@@ -50,6 +52,7 @@ class Services:
     contents: ArtifactStore
     authentication: Authentication
     key_ring: KeyRing
+    logs: LiveLogs
     submissions: set[tuple[str, str]] = field(default_factory=set)
     """The submissions that are being accepted: owners, and keys that the clients gave to them."""
 
@@ -80,7 +83,9 @@ async def open_services(
         try:
             admission = Admission(settings, storage.queue, disk, shutdown)
             recent = RecentBatches(_RECENT_BYTES)
-            tails = Tails(Sources(storage.jobs, watcher, rows, shutdown, data.run_of, recent))
+            ring = KeyRing(settings.keyring_path)
+            logs = LiveLogs(MaskKeeper(ring))
+            tails = Tails(Sources(storage.jobs, watcher, rows, shutdown, data.run_of, recent, logs))
             with tails.ending_with_the_server():
                 yield Services(
                     settings=settings,
@@ -95,7 +100,8 @@ async def open_services(
                     spares=spares,
                     contents=open_store(settings, data),
                     authentication=authentication,
-                    key_ring=KeyRing(settings.keyring_path),
+                    key_ring=ring,
+                    logs=logs,
                 )
         finally:
             await authentication.close()

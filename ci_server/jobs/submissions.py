@@ -24,6 +24,7 @@ from ci_common.wire.changes import RetryChanges
 from ci_common.wire.requests import ComputedJobRequest
 from ci_persistence.stores.submissions import SubmissionKey
 from ci_server.access.projects import owned, project_for
+from ci_server.access.secrets import with_secrets
 from ci_server.detection.projects import Resolved, resolve_command
 from ci_server.detection.tasks import read_with
 from ci_server.http.exchange import note_job
@@ -76,7 +77,7 @@ async def submit_upload(
         payload = {"upload": described, **masked}
         job = workload_job(CONTAINER, job_id, resolved, payload, has_upload=True, arrival=timeline.times())
         note_job(request.scope, job_id)
-        job = replace(owned(sender, job), client=client_of(request))
+        job = replace(await admitted(services, sender, job), client=client_of(request))
         return await staging.commit(services.storage.jobs, job, max_queued=services.settings.max_queued, key=once.key)
 
 
@@ -85,13 +86,22 @@ async def submit_new(
 ) -> Job:
     """Store a job without an upload for `sender`.
 
-    Raises ProjectRefused, Unavailable, DiskLow, QueueFull, AlreadySubmitted.
+    Raises ProjectRefused, ScopeMissing, SecretMissing, SecretInPayload, Unavailable, DiskLow, QueueFull,
+    AlreadySubmitted.
     """
-    job = owned(sender, job)
+    job = await admitted(services, sender, job)
     services.admission.check()
     note_job(request.scope, job.id)
     job = replace(job, client=client_of(request))
     return await services.storage.jobs.add(job, max_queued=services.settings.max_queued, key=key)
+
+
+async def admitted(services: Services, sender: Identity, job: NewJob) -> NewJob:
+    """Return a new job as one of `sender`, in a project that it has, with the secrets that it is given.
+
+    Raises ProjectRefused, ScopeMissing, SecretMissing, SecretInPayload, Unavailable.
+    """
+    return await with_secrets(owned(sender, job), sender, services.storage.secrets, services.settings)
 
 
 def client_of(request: Request) -> Client:
@@ -136,7 +146,7 @@ async def retry(
         client=client_of(request),
         arrival=timeline.times(),
     )
-    again = owned(sender, changed(again, changes, services.settings))
+    again = await admitted(services, sender, changed(again, changes, services.settings))
     note_job(request.scope, again.id)
     max_queued = services.settings.max_queued
     if not job.has_upload:

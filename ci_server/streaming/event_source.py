@@ -12,11 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
+from functools import partial
 from typing import NamedTuple
 
 from ci_common.jobs import Job, State
-from ci_common.run_directory.closing import shown_bytes
 from ci_common.run_directory.layout import RunDirectory, open_regular
+from ci_common.run_directory.masked_log import LiveLogs, MaskedLog, ShownLog
 from ci_common.run_directory.output import (
     CHUNK_BYTES,
     TIMES_SECONDS,
@@ -70,11 +71,17 @@ class Batch:
     """The log has less than the row says, perhaps because the job was deleted: check before sending this."""
 
 
+Shown = Callable[[int], ShownLog]
+"""Returns what is shown of the log that is open as a descriptor, and that grows."""
+
+
 class AttemptFiles:
     """One attempt's log, the times of its bytes, and its steps, which are read many times."""
 
-    def __init__(self, run: RunDirectory) -> None:
+    def __init__(self, run: RunDirectory, shown: Shown | None = None) -> None:
+        """`shown` is `LiveLogs.shown` of the attempt; without it, no secret is known that would have to be masked."""
         self.run = run
+        self._shown = shown or partial(ShownLog.of, MaskedLog(), run)
         self.steps: list[StepEvent] = []
         """The events of its steps, as far as they have been read."""
         self._steps_stamp: object = None
@@ -101,12 +108,13 @@ class AttemptFiles:
         except FileNotFoundError:
             return b""
         try:
-            data = os.pread(descriptor, size, offset)
+            if is_live:
+                data = self._shown(descriptor).read(offset, offset + size)
+            else:
+                data = os.pread(descriptor, size, offset)
             self.is_short = not data and os.fstat(descriptor).st_size < offset
         finally:
             os.close(descriptor)
-        if data and is_live:
-            data = data[: max(0, shown_bytes(self.run, offset + len(data)) - offset)]
         if len(data) < size:
             self._end, self._end_seen = offset + len(data), time.monotonic()
         return data
@@ -132,8 +140,8 @@ class AttemptFiles:
         except FileNotFoundError:
             return None
         try:
-            size = os.fstat(descriptor).st_size
-            return character_start(descriptor, shown_bytes(self.run, size) if is_live else size)
+            size = self._shown(descriptor).size if is_live else os.fstat(descriptor).st_size
+            return character_start(descriptor, size)
         finally:
             os.close(descriptor)
 
@@ -163,9 +171,12 @@ class AttemptFiles:
 class EventSource:
     """One job as this process knows it. `job` returns its row as last read, `run_of` an attempt's run directory."""
 
-    def __init__(self, job: Callable[[], Job], run_of: Callable[[Job], RunDirectory]) -> None:
+    def __init__(
+        self, job: Callable[[], Job], run_of: Callable[[Job], RunDirectory], logs: LiveLogs | None = None
+    ) -> None:
         self._job = job
         self._run_of = run_of
+        self._logs = logs
         self._attempts: dict[int, AttemptFiles] = {}
         """The attempts that were read."""
         self._status: tuple[Job | None, bytes] = None, b""
@@ -238,7 +249,7 @@ class EventSource:
         job = self._job().as_of(position.attempt)
         files = self._files_of(job)
         instant = _time_of(job, files, position.offset)
-        data = files.read(position.offset, size)
+        data = files.read(position.offset, size, is_live=True)
         if len(data) < size:
             return None
         framer = _framer(files, position)
@@ -255,7 +266,9 @@ class EventSource:
     def _files_of(self, job: Job) -> AttemptFiles:
         files = self._attempts.get(job.attempt)
         if files is None:
-            files = self._attempts[job.attempt] = AttemptFiles(self._run_of(job))
+            run = self._run_of(job)
+            shown = None if self._logs is None else partial(self._logs.shown, job, run)
+            files = self._attempts[job.attempt] = AttemptFiles(run, shown)
         return files
 
     def _status_of(self, job: Job) -> bytes:

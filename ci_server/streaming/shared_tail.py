@@ -16,6 +16,7 @@ from starlette.types import Message
 from ci_common.errors import JobNotFound, Unavailable
 from ci_common.jobs import Job
 from ci_common.run_directory.layout import RunDirectory
+from ci_common.run_directory.masked_log import LiveLogs
 from ci_common.system.watch import FileWatcher
 from ci_persistence.stores.jobs import JobStore
 from ci_server.http.exchange import Shutdown
@@ -44,6 +45,8 @@ class Sources:
     shutdown: Shutdown
     run_of: Callable[[Job], RunDirectory]
     recent: RecentBatches
+    logs: LiveLogs | None = None
+    """The logs of attempts that run, with secrets masked; None where there are none."""
 
 
 class SharedTail:
@@ -121,7 +124,7 @@ class SharedTail:
                 async with sources.rows.follow(self._latest, self.wake) as follower:
                     follower.on_row(self._latest)
                     self._follower = follower
-                    self._events = EventSource(lambda: follower.job, sources.run_of)
+                    self._events = EventSource(lambda: follower.job, sources.run_of, sources.logs)
                     self._head = self._events.end_of_log()
                     await self._lead(follower, self._events)
         except (JobNotFound, Unavailable) as exc:
