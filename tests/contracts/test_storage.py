@@ -21,6 +21,7 @@ pytest.register_assert_rewrite(
     "tests.contracts.pool_suite",
     "tests.contracts.queue_suite",
     "tests.contracts.report_suite",
+    "tests.contracts.secret_suite",
 )
 
 from ci_persistence.open import sqlite_storage  # noqa: E402
@@ -40,6 +41,7 @@ from tests.contracts.outbox_suite import OutboxSuite  # noqa: E402
 from tests.contracts.pool_suite import PoolSuite  # noqa: E402
 from tests.contracts.queue_suite import QueueSuite  # noqa: E402
 from tests.contracts.report_suite import ReportSuite  # noqa: E402
+from tests.contracts.secret_suite import SecretSuite  # noqa: E402
 from tests.contracts.storage_concurrency_suite import ConcurrencySuite  # noqa: E402
 from tests.contracts.storage_place import Place  # noqa: E402
 
@@ -104,6 +106,10 @@ class TestKeysOnSQLite(OnSQLite, KeySuite):
     pass
 
 
+class TestSecretsOnSQLite(OnSQLite, SecretSuite):
+    pass
+
+
 class TestReportsOnSQLite(OnSQLite, ReportSuite):
     pass
 
@@ -161,6 +167,10 @@ class TestCachesOnPostgreSQL(OnPostgreSQL, CacheSuite):
 
 
 class TestKeysOnPostgreSQL(OnPostgreSQL, KeySuite):
+    pass
+
+
+class TestSecretsOnPostgreSQL(OnPostgreSQL, SecretSuite):
     pass
 
 
