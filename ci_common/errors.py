@@ -116,6 +116,14 @@ class KeyConflict(RequestError):
     title = "The key cannot be changed in this way"
 
 
+class SecretNotFound(RequestError):
+    """There is no secret with this name."""
+
+    status = 404
+    code = "secret_not_found"
+    title = "No such secret"
+
+
 class EnvironmentNotFound(RequestError):
     """No prepared environment has this key."""
 

@@ -18,6 +18,12 @@ class Scope(StrEnum):
     """See and download the artifacts of jobs."""
     CACHES_WRITE = "caches:write"
     """Remove caches and prepared environments."""
+    SECRETS_READ = "secrets:read"
+    """See the names of secrets. No scope shows a value."""
+    SECRETS_WRITE = "secrets:write"
+    """Set and remove secrets."""
+    SECRETS_USE = "secrets:use"
+    """Submit jobs that are given secrets."""
     METRICS_READ = "metrics:read"
     """See the metrics and the pool of the installation."""
     KEYS_ADMIN = "keys:admin"
@@ -36,8 +42,8 @@ class Role(StrEnum):
 
 
 _VIEWER: Final = frozenset({Scope.JOBS_READ, Scope.ARTIFACTS_READ, Scope.METRICS_READ, Scope.KEYS_OWN})
-_DEVELOPER: Final = _VIEWER | {Scope.JOBS_WRITE}
-_OPERATOR: Final = _DEVELOPER | {Scope.JOBS_CLEANUP, Scope.CACHES_WRITE}
+_DEVELOPER: Final = _VIEWER | {Scope.JOBS_WRITE, Scope.SECRETS_READ, Scope.SECRETS_USE}
+_OPERATOR: Final = _DEVELOPER | {Scope.JOBS_CLEANUP, Scope.CACHES_WRITE, Scope.SECRETS_WRITE}
 
 SCOPES_OF: Final[dict[Role, frozenset[Scope]]] = {
     Role.VIEWER: _VIEWER,

@@ -5,6 +5,7 @@ installation, confinement and retention are in `ci_common.configuration`. The pa
 the whole `Settings`, so that nothing between has to pass a value on.
 """
 
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import SecretStr
@@ -15,6 +16,7 @@ from ci_common.configuration.installation import InstallationSettings
 from ci_common.configuration.retention import RetentionSettings
 from ci_common.parsing.hosts import Hosts
 from ci_common.parsing.values import ByteSize, Duration, NonNegativeByteSize, StopGrace
+from ci_common.secrets.stored import RING_FILE
 
 MIB, GIB = 1024**2, 1024**3
 
@@ -217,6 +219,14 @@ class Settings(RetentionSettings, ConfinementSettings, InstallationSettings):
         "s",
     )
 
+    # Secrets
+    secrets_keyring: Path | None = setting(
+        "CI_SECRETS_KEYRING",
+        None,
+        "the file with the keys of the secrets; by default secrets.keys in the data directory",
+        "path",
+    )
+
     # Caches
     cache_bytes: NonNegativeByteSize = setting(
         "CI_CACHE_BYTES",
@@ -262,3 +272,8 @@ class Settings(RetentionSettings, ConfinementSettings, InstallationSettings):
         "CI_TOKEN", None, "the key that the command line and the library send; by default the one of `ci login`"
     )
     api_key: SecretStr | None = setting("CI_API_KEY", None, "the same as CI_TOKEN, which wins")
+
+    @property
+    def keyring_path(self) -> Path:
+        """The file with the keys of the secrets, absolute."""
+        return (self.secrets_keyring or self.data_path / RING_FILE).absolute()

@@ -12,6 +12,7 @@ from ci_common.errors import FilesElsewhere
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.sandbox.channel import ReadingLimits
 from ci_common.sandbox.pool import Readers
+from ci_common.secrets.ring import KeyRing
 from ci_common.settings import Settings
 from ci_common.system.disk import Disk
 from ci_common.system.watch import FileWatcher
@@ -48,6 +49,7 @@ class Services:
     spares: Spares
     contents: ArtifactStore
     authentication: Authentication
+    key_ring: KeyRing
     submissions: set[tuple[str, str]] = field(default_factory=set)
     """The submissions that are being accepted: owners, and keys that the clients gave to them."""
 
@@ -93,6 +95,7 @@ async def open_services(
                     spares=spares,
                     contents=open_store(settings, data),
                     authentication=authentication,
+                    key_ring=KeyRing(settings.keyring_path),
                 )
         finally:
             await authentication.close()

@@ -31,7 +31,7 @@ from ci_controller.runtime.docker.engine import Absent, Engine, Refusal, Traits
 from ci_controller.runtime.docker.images import ImageFacts, Images
 from ci_controller.runtime.docker.sharing import Shared
 from ci_controller.runtime.protocol import PreparedEnvironment
-from ci_controller.runtime.setups import LOOK_SECONDS, check_ended, check_running, downloading
+from ci_controller.runtime.setups import LOOK_SECONDS, check_ended, check_running, downloading, keeping_compiled
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,8 @@ class EnvironmentImages:
         """As `EnvironmentMaker.make_environment`."""
         facts = await self._images.facts(plan.image, traits)
         run = RunDirectory(directory)
-        script = write_setup_script(plan, base=str(BASE), environment=self._shared.variables() | downloading(DOWNLOADS))
+        environment = self._shared.variables() | downloading(DOWNLOADS)
+        script = write_setup_script(plan, base=str(BASE), environment=environment, then=keeping_compiled(plan))
         await in_thread(_write_setup, run, script, downloads)
         if traits.remapped or traits.rootless or not facts.runs_as_root:
             await in_thread(open_to_everyone, run)

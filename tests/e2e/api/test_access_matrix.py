@@ -21,6 +21,7 @@ from ci_common.identity import SCOPES_OF, Role, Scope
 from ci_common.jobs import NewJob, new_job_id
 from ci_common.keys import new_secret
 from ci_common.manifests.packs import compressed_text
+from ci_common.secrets.stored import StoredSecret
 from ci_common.spec_parts.caches import StoredCache
 from ci_common.system.processes import this_process
 from ci_common.times import utc_now
@@ -36,7 +37,7 @@ REQUESTS = int(os.environ.get("ACCESS_REQUESTS", "400"))
 OWN, OTHER = "own", "other"
 PLACES = (OWN, OTHER, None)
 LIMITS = (None, frozenset({OWN}))
-NOT_FOUND = {"job_not_found", "key_not_found", "environment_not_found", "cache_not_found"}
+NOT_FOUND = {"job_not_found", "key_not_found", "environment_not_found", "cache_not_found", "secret_not_found"}
 GUARDED = [endpoint for endpoint in ENDPOINTS if endpoint.scope is not None]
 
 
@@ -69,6 +70,16 @@ class Things:
         await storage.environments.put(environment, self._lease)
         key, _ = a_key(role=Role.VIEWER, projects=None if place is None else frozenset({place}))
         await storage.keys.add(key)
+        secret = StoredSecret(
+            project=place,
+            name="x",
+            reference="env:X",
+            created_time=now,
+            created_by="a",
+            changed_time=now,
+            changed_by="a",
+        )
+        await storage.secrets.put(secret)
         for kind, identity in (("job_id", job.id), ("id", name), ("key", name), ("key_id", key.id)):
             self.ids[kind, place] = identity
 
@@ -128,6 +139,10 @@ def content_of(endpoint: AnyEndpoint, place: str | None) -> dict[str, Any]:
             return {"content": manifest, "params": project}
         case "POST", "/uploads/{upload_id}/submit":
             return {"json": {}}
+        case "PUT", "/secrets/{name}":
+            return {"json": {"reference": "env:X"}, "params": project}
+        case "DELETE", "/secrets/{name}":
+            return {"params": project}
         case "PATCH", _:
             return {"params": {"frame": 0}}
     return {}
@@ -238,10 +253,15 @@ async def test_what_is_not_visible_is_answered_like_what_is_not_there(api: Api, 
 
 async def test_lists_show_what_the_sender_may_see_and_nothing_else(api: Api, things: Things) -> None:
     await things.add()
-    for path, shown in (("/jobs", "project"), ("/caches", "project"), ("/environments", "project")):
-        everything = await api.client.get(path, headers=bearing((await sender(api, Role.VIEWER, None)).key))
+    for path, shown in (
+        ("/jobs", "project"),
+        ("/caches", "project"),
+        ("/environments", "project"),
+        ("/secrets", "project"),
+    ):
+        everything = await api.client.get(path, headers=bearing((await sender(api, Role.DEVELOPER, None)).key))
         assert {each[shown] for each in everything.json()} == set(PLACES)
-        own = await api.client.get(path, headers=bearing((await sender(api, Role.VIEWER, frozenset({OWN}))).key))
+        own = await api.client.get(path, headers=bearing((await sender(api, Role.DEVELOPER, frozenset({OWN}))).key))
         assert {each[shown] for each in own.json()} == {OWN}
         nothing = await api.client.get(path, headers=bearing((await sender(api, Role.ADMIN, frozenset({"x"}))).key))
         assert nothing.json() == []
