@@ -17,6 +17,7 @@ from ci_common.system.disk import Disk
 from ci_common.system.watch import FileWatcher
 from ci_persistence.storage import Storage
 from ci_server.access.authentication import Authentication
+from ci_server.access.projects import Projects
 from ci_server.detection.tasks import MODULE
 from ci_server.http.exchange import Shutdown
 from ci_server.streaming.event_source import RecentBatches
@@ -48,6 +49,7 @@ class Services:
     spares: Spares
     contents: ArtifactStore
     authentication: Authentication
+    projects: Projects
     submissions: set[tuple[str, str]] = field(default_factory=set)
     """The submissions that are being accepted: owners, and keys that the clients gave to them."""
 
@@ -93,6 +95,7 @@ async def open_services(
                     spares=spares,
                     contents=open_store(settings, data),
                     authentication=authentication,
+                    projects=Projects(settings, storage.projects),
                 )
         finally:
             await authentication.close()

@@ -18,6 +18,7 @@ pytest.register_assert_rewrite(
     "tests.contracts.environment_suite",
     "tests.contracts.key_suite",
     "tests.contracts.pool_suite",
+    "tests.contracts.project_suite",
     "tests.contracts.report_suite",
 )
 
@@ -35,6 +36,7 @@ from tests.contracts.key_suite import KeySuite  # noqa: E402
 from tests.contracts.leader_lease_suite import LeaderLeaseSuite  # noqa: E402
 from tests.contracts.outbox_suite import OutboxSuite  # noqa: E402
 from tests.contracts.pool_suite import PoolSuite  # noqa: E402
+from tests.contracts.project_suite import ProjectSuite  # noqa: E402
 from tests.contracts.report_suite import ReportSuite  # noqa: E402
 from tests.contracts.storage_concurrency_suite import ConcurrencySuite  # noqa: E402
 from tests.contracts.storage_place import Place  # noqa: E402
@@ -100,6 +102,10 @@ class TestKeysOnSQLite(OnSQLite, KeySuite):
     pass
 
 
+class TestProjectsOnSQLite(OnSQLite, ProjectSuite):
+    pass
+
+
 class TestReportsOnSQLite(OnSQLite, ReportSuite):
     pass
 
@@ -149,6 +155,10 @@ class TestCachesOnPostgreSQL(OnPostgreSQL, CacheSuite):
 
 
 class TestKeysOnPostgreSQL(OnPostgreSQL, KeySuite):
+    pass
+
+
+class TestProjectsOnPostgreSQL(OnPostgreSQL, ProjectSuite):
     pass
 
 

@@ -328,6 +328,16 @@ CREATE TABLE keys (
     CONSTRAINT overlap_is_whole CHECK ((previous_digest IS NULL) = (previous_until IS NULL))
 );
 
+-- Projects that were created. Jobs may name others, too. Written by the API.
+CREATE TABLE projects (
+    name TEXT NOT NULL PRIMARY KEY,
+    description TEXT NOT NULL,
+    created_time INTEGER NOT NULL CHECK (typeof(created_time) = 'integer'),
+    created_by TEXT NOT NULL,  -- the name of an identity
+    version INTEGER NOT NULL,  -- counts the changes
+    settings TEXT NOT NULL CHECK (json_valid(settings) AND json_type(settings) = 'object')
+);
+
 -- What the attempts with reports have left besides their tests. Written by the controller while it reads the reports, before
 -- the attempt's end, and to be read once `attempts.tests` is there. What deleted jobs leave goes with their removal.
 CREATE TABLE test_runs (

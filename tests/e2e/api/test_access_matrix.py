@@ -21,6 +21,7 @@ from ci_common.identity import SCOPES_OF, Role, Scope
 from ci_common.jobs import NewJob, new_job_id
 from ci_common.keys import new_secret
 from ci_common.manifests.packs import compressed_text
+from ci_common.projects import Project
 from ci_common.spec_parts.caches import StoredCache
 from ci_common.system.processes import this_process
 from ci_common.times import utc_now
@@ -36,7 +37,7 @@ REQUESTS = int(os.environ.get("ACCESS_REQUESTS", "400"))
 OWN, OTHER = "own", "other"
 PLACES = (OWN, OTHER, None)
 LIMITS = (None, frozenset({OWN}))
-NOT_FOUND = {"job_not_found", "key_not_found", "environment_not_found", "cache_not_found"}
+NOT_FOUND = {"project_not_found", "job_not_found", "key_not_found", "environment_not_found", "cache_not_found"}
 GUARDED = [endpoint for endpoint in ENDPOINTS if endpoint.scope is not None]
 
 
@@ -69,7 +70,10 @@ class Things:
         await storage.environments.put(environment, self._lease)
         key, _ = a_key(role=Role.VIEWER, projects=None if place is None else frozenset({place}))
         await storage.keys.add(key)
-        for kind, identity in (("job_id", job.id), ("id", name), ("key", name), ("key_id", key.id)):
+        project = Project(name=place or "in no project", created_time=now, created_by="alice")
+        await storage.projects.add(project)
+        kinds = {"job_id": job.id, "id": name, "key": name, "key_id": key.id, "name": project.name}
+        for kind, identity in kinds.items():
             self.ids[kind, place] = identity
 
 
@@ -121,6 +125,10 @@ def content_of(endpoint: AnyEndpoint, place: str | None) -> dict[str, Any]:
             return {"json": {"type": "echo", **project}}
         case "POST", "/jobs/cleanup":
             return {"json": {"older_than": "10d", **project}}
+        case "POST", "/projects":
+            return {"json": {"name": new_job_id()}}
+        case "PATCH", "/projects/{name}":
+            return {"json": {"description": "another"}}
         case "POST", "/keys":
             return {"json": {"name": "new", "role": "viewer", **({"projects": [place]} if place else {})}}
         case "POST", "/uploads":
@@ -218,7 +226,7 @@ async def test_random_requests_with_random_keys_are_answered_as_the_table_says(a
 async def test_what_is_not_visible_is_answered_like_what_is_not_there(api: Api, things: Things) -> None:
     await things.add()
     who = await sender(api, Role.ADMIN, frozenset({OWN}))
-    absent = {"job_id": new_job_id(), "id": "0" * 32, "key": "0" * 32, "key_id": new_secret().id}
+    absent = {"job_id": new_job_id(), "id": "0" * 32, "key": "0" * 32, "key_id": new_secret().id, "name": "absent"}
     for endpoint in GUARDED:
         if endpoint.reach is not Reach.ONE:
             continue
