@@ -93,6 +93,24 @@ class Administration:
         """Remove a project with its settings. Its jobs stay. Raises ServerError 404 if none was created."""
         await self._connection.ask("DELETE", _project(name))
 
+    async def secrets(self) -> list[dict[str, Any]]:
+        """Return the secrets without their values, as `GET /secrets` shows them."""
+        found = (await self._connection.ask("GET", "/secrets")).json()
+        if not isinstance(found, list) or not all(isinstance(each, dict) and "name" in each for each in found):
+            raise AnswerNotUnderstood(f"{self.server_url}/secrets answered without secrets")
+        return found
+
+    async def set_secret(self, name: str, *, project: str | None = None, **fields: Any) -> dict[str, Any]:
+        """Set a secret of a project, or of none, to these fields of `PUT /secrets/{name}`, and return what is kept."""
+        return object_answer(
+            await self._connection.ask("PUT", _secret(name, project), json=fields),
+            "name",
+        )
+
+    async def remove_secret(self, name: str, *, project: str | None = None) -> None:
+        """Remove a secret of a project, or of none. Raises ServerError 404 if there is none."""
+        await self._connection.ask("DELETE", _secret(name, project))
+
     async def clean_up(self, **conditions: Any) -> list[str]:
         """Delete the completed jobs for which all `conditions` hold, and return their ids.
 
@@ -123,3 +141,8 @@ class Administration:
 
 def _project(name: str) -> str:
     return f"/projects/{quote(name, safe='')}"
+
+
+def _secret(name: str, project: str | None) -> str:
+    query = "" if project is None else f"?project={quote(project, safe='')}"
+    return f"/secrets/{quote(name, safe='')}{query}"

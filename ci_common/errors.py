@@ -132,6 +132,14 @@ class ProjectConflict(RequestError):
     title = "The project cannot be changed in this way"
 
 
+class SecretNotFound(RequestError):
+    """There is no secret with this name."""
+
+    status = 404
+    code = "secret_not_found"
+    title = "No such secret"
+
+
 class EnvironmentNotFound(RequestError):
     """No prepared environment has this key."""
 

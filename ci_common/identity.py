@@ -22,6 +22,12 @@ class Scope(StrEnum):
     """See projects, their settings and members."""
     PROJECTS_ADMIN = "projects:admin"
     """Change projects and their members. Creating and removing projects needs it for all of them."""
+    SECRETS_READ = "secrets:read"
+    """See the names of secrets. No scope shows a value."""
+    SECRETS_WRITE = "secrets:write"
+    """Set and remove secrets."""
+    SECRETS_USE = "secrets:use"
+    """Submit jobs that are given secrets."""
     METRICS_READ = "metrics:read"
     """See the metrics and the pool of the installation."""
     KEYS_ADMIN = "keys:admin"
@@ -42,8 +48,8 @@ class Role(StrEnum):
 _VIEWER: Final = frozenset(
     {Scope.JOBS_READ, Scope.ARTIFACTS_READ, Scope.PROJECTS_READ, Scope.METRICS_READ, Scope.KEYS_OWN}
 )
-_DEVELOPER: Final = _VIEWER | {Scope.JOBS_WRITE}
-_OPERATOR: Final = _DEVELOPER | {Scope.JOBS_CLEANUP, Scope.CACHES_WRITE}
+_DEVELOPER: Final = _VIEWER | {Scope.JOBS_WRITE, Scope.SECRETS_READ, Scope.SECRETS_USE}
+_OPERATOR: Final = _DEVELOPER | {Scope.JOBS_CLEANUP, Scope.CACHES_WRITE, Scope.SECRETS_WRITE}
 
 SCOPES_OF: Final[dict[Role, frozenset[Scope]]] = {
     Role.VIEWER: _VIEWER,

@@ -109,13 +109,16 @@ class JobLimits:
     def why_killed(self) -> str:
         """Return why the kernel killed a process of the job for want of memory."""
         if self.memory is None:
-            return "the machine had no memory left for a process of the job"
+            return (
+                "a process of the job was killed for want of memory: it needed more than the jobs that set no "
+                "limits.memory may have (CI_DEFAULT_MEMORY), or the machine had none left"
+            )
         return f"a process of the job was killed because it needed more than limits.memory, {self.memory} bytes"
 
     def why_refused(self) -> str:
         """Return why a process of the job could not be started."""
         if self.pids is None:
-            return "the engine allowed no further process"
+            return "no further process was allowed; the job sets no limits.pids, so that CI_DEFAULT_PIDS holds"
         return f"limits.pids, {self.pids}, allowed no further process"
 
 

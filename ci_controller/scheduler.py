@@ -1,8 +1,8 @@
-"""The queue: which job starts now, and why the others wait. Jobs start in its order where their images are there."""
+"""The queue: which job starts now, and why the others wait. Higher priorities start first, then projects take turns."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from ci_controller.policy import Observation, Verdict, WorkloadPhase, limits_of
 from ci_controller.runtime.protocol import WorkloadKey
 from ci_controller.supervision.completion import complete
 from ci_controller.supervision.supervisors import Failures
+from ci_controller.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -50,21 +51,24 @@ class Scheduler:
     failures: Failures = field(default_factory=Failures)
     environment_of: Callable[[Job], Awaitable[JobEnvironment | Reason | None]] | None = None
     """Returns the prepared environment of a job that is to start, why it waits for one, or None if it has none."""
+    turns: Turns = field(default_factory=Turns)
 
-    async def turn(self, queued: list[Job], active: int) -> list[Job]:
-        """Take the next step of every job in `queued`, which is in starting order; return those that left the queue.
+    async def turn(self, queued: Sequence[Job], active: Sequence[Job]) -> list[Job]:
+        """Take the next step of every job in `queued`; return those that left the queue.
 
-        `active` is how many slots are taken.
+        `queued` has higher priorities first, then older jobs; `active` are the jobs that hold slots.
         """
         self.writer.timelines.saw(queued)
-        free = self.settings.max_concurrency - active
+        free = self.settings.max_concurrency - len(active)
         no_slot = self._no_slot
         decided: dict[str, Verdict | dict[str, Any]] = {}
-        for job in queued:
+        for job in self._in_turn(queued, active, free) if free > 0 else queued:
             if free <= 0 and _only_waits(job, no_slot):
                 continue  # Most of a long queue.
             decision = await self._decide_or_end(job, slot_is_free=free > 0)
-            free -= isinstance(decision, dict) and "state" in decision
+            if isinstance(decision, dict) and "state" in decision:
+                free -= 1
+                self.turns.took(job)
             if decision is not None:
                 decided[job.id] = decision
         self.images.end_turn()
@@ -75,6 +79,16 @@ class Scheduler:
         gone = {job.id for job in left}
         self.images.forget_all_but({image for job in queued if job.id not in gone for image in images_of(job)})
         return left
+
+    def _in_turn(self, queued: Sequence[Job], active: Sequence[Job], free: int) -> Iterator[Job]:
+        """Yield the jobs in the order in which they may start; once `free` of them have, the others in any order."""
+        seen, full = set(), self.turns.count + free
+        for job in self.turns.order(queued, active):
+            seen.add(job.id)
+            yield job
+            if self.turns.count == full:
+                break
+        yield from (job for job in queued if job.id not in seen)
 
     @property
     def _no_slot(self) -> Reason:

@@ -81,7 +81,7 @@ def _merged(before: ProjectRetention, changes: ProjectRetention | None) -> Proje
 
 async def _found(call: Call[Any, Any]) -> Project:
     """Return the project that the path names. Raises ProjectNotFound, also for one that its sender may not see."""
-    name = call.request.path_params["name"]
+    name = call.request.path_params["project"]
     project = await call.services.storage.projects.get(name) if call.identity.sees(name) else None
     if project is None:
         raise ProjectNotFound(f"no project {shown(name)} has been created")
@@ -124,7 +124,7 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
     ),
     Endpoint(
         method="GET",
-        path="/projects/{name}",
+        path="/projects/{project}",
         handler=get_project,
         summary="Get a project",
         description="one of them",
@@ -136,7 +136,7 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
     ),
     Endpoint(
         method="PATCH",
-        path="/projects/{name}",
+        path="/projects/{project}",
         handler=change_project,
         body=model_body(ProjectChanges, examples={"some settings": _EXAMPLE}),
         summary="Change a project",
@@ -151,7 +151,7 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
     ),
     Endpoint(
         method="DELETE",
-        path="/projects/{name}",
+        path="/projects/{project}",
         handler=remove_project,
         summary="Remove a project",
         description="204: its settings are gone; its jobs stay, and jobs may still name it",

@@ -12,6 +12,7 @@ from ci_common.errors import FilesElsewhere
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.sandbox.channel import ReadingLimits
 from ci_common.sandbox.pool import Readers
+from ci_common.secrets.ring import KeyRing
 from ci_common.settings import Settings
 from ci_common.system.disk import Disk
 from ci_common.system.watch import FileWatcher
@@ -50,6 +51,7 @@ class Services:
     contents: ArtifactStore
     authentication: Authentication
     projects: Projects
+    key_ring: KeyRing
     submissions: set[tuple[str, str]] = field(default_factory=set)
     """The submissions that are being accepted: owners, and keys that the clients gave to them."""
 
@@ -96,6 +98,7 @@ async def open_services(
                     contents=open_store(settings, data),
                     authentication=authentication,
                     projects=Projects(settings, storage.projects),
+                    key_ring=KeyRing(settings.keyring_path),
                 )
         finally:
             await authentication.close()

@@ -166,7 +166,7 @@ class JobView(Shown):
     max_attempts: int = Field(ge=1)
     attempts: list[AttemptView] = Field(description="the earlier attempts")
     not_before: Instant | None = Field(description="when the next attempt may begin, while the job backs off")
-    priority: int = Field(description="higher first, then first come first served")
+    priority: int = Field(description="higher first; projects of one priority take turns")
     project: str | None
     labels: dict[str, str]
     payload: dict[str, Any] = Field(description="what was asked for, with secrets masked")

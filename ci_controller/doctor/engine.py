@@ -16,6 +16,7 @@ from ci_controller.doctor.engine_leftovers import examine_room, examine_what_is_
 from ci_controller.doctor.leftovers import examine_containers
 from ci_controller.doctor.machine import examine_disk, nearest_existing
 from ci_controller.doctor.probe import NAMES, examine_probe
+from ci_controller.runtime.docker.confining.limits import Confinement
 from ci_controller.runtime.docker.containers import HELPER, INSTALLATION
 from ci_controller.runtime.docker.engine import Absent, Engine, Traits
 from ci_controller.runtime.docker.images import check_reference
@@ -126,7 +127,8 @@ async def _probe(
     ours = report.installation.id if report is not None and report.installation is not None else uuid.uuid4().hex
     try:
         labels = {INSTALLATION: ours, HELPER: this_process().to_json()}
-        return await probe(engine, settings.default_image, labels, nearest_existing(data.path), traits)
+        folder = nearest_existing(data.path)
+        return await probe(engine, settings.default_image, labels, folder, traits, Confinement(settings))
     except (RuntimeFault, OSError) as exc:
         return exc
 

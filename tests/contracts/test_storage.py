@@ -19,7 +19,9 @@ pytest.register_assert_rewrite(
     "tests.contracts.key_suite",
     "tests.contracts.pool_suite",
     "tests.contracts.project_suite",
+    "tests.contracts.queue_suite",
     "tests.contracts.report_suite",
+    "tests.contracts.secret_suite",
 )
 
 from ci_persistence.open import sqlite_storage  # noqa: E402
@@ -37,7 +39,9 @@ from tests.contracts.leader_lease_suite import LeaderLeaseSuite  # noqa: E402
 from tests.contracts.outbox_suite import OutboxSuite  # noqa: E402
 from tests.contracts.pool_suite import PoolSuite  # noqa: E402
 from tests.contracts.project_suite import ProjectSuite  # noqa: E402
+from tests.contracts.queue_suite import QueueSuite  # noqa: E402
 from tests.contracts.report_suite import ReportSuite  # noqa: E402
+from tests.contracts.secret_suite import SecretSuite  # noqa: E402
 from tests.contracts.storage_concurrency_suite import ConcurrencySuite  # noqa: E402
 from tests.contracts.storage_place import Place  # noqa: E402
 
@@ -106,11 +110,19 @@ class TestProjectsOnSQLite(OnSQLite, ProjectSuite):
     pass
 
 
+class TestSecretsOnSQLite(OnSQLite, SecretSuite):
+    pass
+
+
 class TestReportsOnSQLite(OnSQLite, ReportSuite):
     pass
 
 
 class TestPoolOnSQLite(OnSQLite, PoolSuite):
+    pass
+
+
+class TestQueueOnSQLite(OnSQLite, QueueSuite):
     pass
 
 
@@ -162,11 +174,19 @@ class TestProjectsOnPostgreSQL(OnPostgreSQL, ProjectSuite):
     pass
 
 
+class TestSecretsOnPostgreSQL(OnPostgreSQL, SecretSuite):
+    pass
+
+
 class TestReportsOnPostgreSQL(OnPostgreSQL, ReportSuite):
     pass
 
 
 class TestPoolOnPostgreSQL(OnPostgreSQL, PoolSuite):
+    pass
+
+
+class TestQueueOnPostgreSQL(OnPostgreSQL, QueueSuite):
     pass
 
 

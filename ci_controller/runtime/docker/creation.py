@@ -13,6 +13,7 @@ from ci_common.spec import ExecutionPlan
 from ci_common.system.tasks import in_thread
 from ci_controller.run_directory.gate_script import GATE_SCRIPT
 from ci_controller.run_directory.preparation import open_to_everyone
+from ci_controller.runtime.docker.confining.limits import Confinement
 from ci_controller.runtime.docker.containers import (
     BASE,
     CONSOLE_DEVICES,
@@ -49,8 +50,10 @@ class JobContainers:
         images: Images,
         services: ServiceContainers,
         shared: Shared,
+        confinement: Confinement,
     ) -> None:
         self._settings = settings
+        self._confinement = confinement
         self._installation_id = installation_id
         self._engine = engine
         self._images = images
@@ -80,7 +83,8 @@ class JobContainers:
             return None
         mounts = self._mounts(RunDirectory(BASE), facts, plan)
         network = "its own" if plan.services else None
-        config = job_config(plan, {}, mounts, traits, network=network, limit_layer=self._limits_layer_of(plan))
+        limit_layer = self._limits_layer_of(plan)
+        config = job_config(plan, {}, mounts, traits, self._confinement, network=network, limit_layer=limit_layer)
         services = [
             json.dumps([plan.services[name].model_dump(mode="json"), name, images.identity, plan.network])
             for name, images in their_facts.items()
@@ -143,7 +147,9 @@ class JobContainers:
             place = DOWNLOADS if spec.is_apart else DOWNLOADED
             mounts.append(Mount(spec.downloads, place, read_only=not spec.is_apart))
         limit_layer = self._limits_layer_of(spec.plan)
-        config = job_config(spec.plan, labels, mounts, traits, network=network, limit_layer=limit_layer)
+        config = job_config(
+            spec.plan, labels, mounts, traits, self._confinement, network=network, limit_layer=limit_layer
+        )
         try:
             async with self._engine.call() as docker:
                 container = await docker.containers.create(config, name=self.name_of(spec.key))

@@ -21,6 +21,7 @@ from ci_common.system.trees import delete_tree
 from ci_controller.policy import WorkloadPhase
 from ci_controller.run_directory.preparation import mark_stopping
 from ci_controller.runtime.docker.cleaning import Cleaner
+from ci_controller.runtime.docker.confining.limits import Confinement
 from ci_controller.runtime.docker.containers import (
     BASE,
     INSTALLATION,
@@ -73,10 +74,17 @@ class DockerRuntime:
         self._images = images = Images(engine, installation_id)
         self._cleaner = Cleaner(engine, installation_id)
         self._shared = shared = Shared(settings, data)
-        self._environments = EnvironmentImages(engine, installation_id, images, shared)
-        self._services = services = ServiceContainers(engine, installation_id, settings.container_prefix)
+        confinement = Confinement(settings)
+        self._environments = EnvironmentImages(engine, installation_id, images, shared, confinement)
+        self._services = services = ServiceContainers(engine, installation_id, settings.container_prefix, confinement)
         self._containers = JobContainers(
-            settings, installation_id, engine=engine, images=images, services=services, shared=shared
+            settings,
+            installation_id,
+            engine=engine,
+            images=images,
+            services=services,
+            shared=shared,
+            confinement=confinement,
         )
         self._patience = patience
         self._label_filter = [f"{INSTALLATION}={installation_id}", JOB]

@@ -15,6 +15,7 @@ from typing import Any
 from ci_common.runtime_faults import ImageNotFound, NoNetwork, RuntimeUnavailable, ServiceFault, StartFault
 from ci_common.spec import ExecutionPlan
 from ci_common.spec_parts.services import Service
+from ci_controller.runtime.docker.confining.limits import Confinement
 from ci_controller.runtime.docker.containers import (
     ATTEMPT,
     INSTALLATION,
@@ -43,10 +44,11 @@ _RUNS = "running"
 class ServiceContainers:
     """The services of one installation's workloads."""
 
-    def __init__(self, engine: Engine, installation_id: str, prefix: str) -> None:
+    def __init__(self, engine: Engine, installation_id: str, prefix: str, confinement: Confinement) -> None:
         self._engine = engine
         self._installation_id = installation_id
         self._prefix = prefix
+        self._confinement = confinement
         self._making: defaultdict[WorkloadKey, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def make_network(self, key: WorkloadKey, plan: ExecutionPlan) -> str:
@@ -97,7 +99,7 @@ class ServiceContainers:
     ) -> None:
         if there is None:
             labels = labels_of(self._installation_id, key) | {SERVICE: name}
-            config = service_config(name, service, labels, network, traits)
+            config = service_config(name, service, labels, network, traits, self._confinement)
             try:
                 async with self._engine.call() as docker:
                     await docker.containers.create(config, name=self._container(key, name))

@@ -295,6 +295,21 @@ CREATE TABLE projects (
     settings TEXT NOT NULL CHECK (json_typeof(CAST(settings AS json)) = 'object')
 );
 
+CREATE TABLE secrets (
+    project TEXT COLLATE "C" NOT NULL,
+    name TEXT COLLATE "C" NOT NULL,
+    sealed TEXT,
+    reference TEXT,
+    is_masked INTEGER NOT NULL CHECK (is_masked IN (0, 1)),
+    created_time BIGINT NOT NULL,
+    created_by TEXT NOT NULL,
+    changed_time BIGINT NOT NULL,
+    changed_by TEXT NOT NULL,
+    PRIMARY KEY (project, name),
+
+    CONSTRAINT value_is_in_one_place CHECK ((sealed IS NULL) <> (reference IS NULL))
+);
+
 CREATE TABLE test_runs (
     job_id TEXT COLLATE "C" NOT NULL,
     attempt INTEGER NOT NULL,

@@ -338,6 +338,23 @@ CREATE TABLE projects (
     settings TEXT NOT NULL CHECK (json_valid(settings) AND json_type(settings) = 'object')
 );
 
+-- Secrets of projects, and of the installation, which have the empty text as their project. The keys of the ciphertexts
+-- are in a file outside of the database.
+CREATE TABLE secrets (
+    project TEXT NOT NULL,
+    name TEXT NOT NULL,
+    sealed TEXT,  -- the value, encrypted for this row
+    reference TEXT,  -- where the value is kept instead
+    is_masked INTEGER NOT NULL CHECK (is_masked IN (0, 1)),
+    created_time INTEGER NOT NULL CHECK (typeof(created_time) = 'integer'),
+    created_by TEXT NOT NULL,
+    changed_time INTEGER NOT NULL CHECK (typeof(changed_time) = 'integer'),
+    changed_by TEXT NOT NULL,
+    PRIMARY KEY (project, name),
+
+    CONSTRAINT value_is_in_one_place CHECK ((sealed IS NULL) <> (reference IS NULL))
+) WITHOUT ROWID;
+
 -- What the attempts with reports have left besides their tests. Written by the controller while it reads the reports, before
 -- the attempt's end, and to be read once `attempts.tests` is there. What deleted jobs leave goes with their removal.
 CREATE TABLE test_runs (

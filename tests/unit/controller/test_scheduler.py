@@ -46,8 +46,11 @@ class Queue:
         await self.storage.jobs.add(job, max_queued=100)
         return job.id
 
-    async def turn(self, active: int = 0) -> list[str]:
-        left = await self.scheduler.turn(await self.storage.queue.queued(), active)
+    async def turn(self, active: int = 0, of: str | None = None) -> list[str]:
+        """Take a turn while so many jobs of a project, by default of one that has no others, hold slots."""
+        fields = {"type": "container", "submit_time": utc_now(), "project": of or "elsewhere"}
+        holding = [Job(id=new_job_id(), state=State.RUNNING, **fields) for _ in range(active)]  # type: ignore[arg-type]
+        left = await self.scheduler.turn(await self.storage.queue.queued(), holding)
         return [job.id for job in left if job.state is State.STARTING]
 
     async def job(self, job_id: str) -> Job:
@@ -182,3 +185,17 @@ async def test_an_answer_that_was_asked_ahead_is_used(queue: Queue) -> None:
     queue.images.expect("here")
     assert await queue.images.is_ready("here")
     assert queue.runtime.questions == 1
+
+
+async def test_a_long_queue_of_one_project_starves_no_other(queue: Queue) -> None:
+    many = [await queue.add(project="many") for _ in range(5)]
+    one = await queue.add(project="one")
+    assert await queue.turn() == [many[0], one]
+    assert await queue.turn(active=1, of="many") == [many[1]]
+
+
+async def test_a_job_that_waits_for_its_image_takes_no_turn(queue: Queue) -> None:
+    await queue.add("far", project="many")
+    near = await queue.add(project="many")
+    one = await queue.add(project="one")
+    assert await queue.turn() == [near, one]
