@@ -31,7 +31,7 @@ _DEFAULTS = {
     "installer",
 }
 """The settings that `resolve` uses."""
-_COLUMNS = {"labels", "priority", "project"}
+_COLUMNS = {"concurrency", "labels", "priority", "project"}
 """The fields of a spec that the server stores in columns; all others are in the plan."""
 
 

@@ -146,6 +146,8 @@ async def retry(
         labels=job.labels,
         max_attempts=job.max_attempts,
         retry_of=job.id,
+        concurrency_group=job.concurrency_group,
+        cancel_running=job.cancel_running,
         client=client_of(request),
         arrival=timeline.times(),
     )
@@ -244,6 +246,8 @@ def workload_job(
         project=spec.project,
         labels=spec.labels,
         max_attempts=plan.retry.max_attempts,
+        concurrency_group=None if spec.concurrency is None else spec.concurrency.group,
+        cancel_running=spec.concurrency is not None and spec.concurrency.cancel_running,
         arrival=arrival,
     )
 

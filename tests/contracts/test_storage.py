@@ -16,6 +16,7 @@ pytest.register_assert_rewrite(
     "tests.contracts.artifact_suite",
     "tests.contracts.cache_suite",
     "tests.contracts.environment_suite",
+    "tests.contracts.group_suite",
     "tests.contracts.key_suite",
     "tests.contracts.pool_suite",
     "tests.contracts.project_suite",
@@ -30,6 +31,7 @@ from ci_persistence.storage import Storage  # noqa: E402
 from tests.contracts.artifact_suite import ArtifactSuite  # noqa: E402
 from tests.contracts.cache_suite import CacheSuite  # noqa: E402
 from tests.contracts.environment_suite import EnvironmentSuite  # noqa: E402
+from tests.contracts.group_suite import GroupSuite  # noqa: E402
 from tests.contracts.job_listing_suite import ListingSuite  # noqa: E402
 from tests.contracts.job_metrics_suite import MetricsSuite  # noqa: E402
 from tests.contracts.job_retention_suite import RetentionSuite  # noqa: E402
@@ -126,6 +128,10 @@ class TestQueueOnSQLite(OnSQLite, QueueSuite):
     pass
 
 
+class TestGroupsOnSQLite(OnSQLite, GroupSuite):
+    pass
+
+
 class TestOutboxOnSQLite(OnSQLite, OutboxSuite):
     pass
 
@@ -187,6 +193,10 @@ class TestPoolOnPostgreSQL(OnPostgreSQL, PoolSuite):
 
 
 class TestQueueOnPostgreSQL(OnPostgreSQL, QueueSuite):
+    pass
+
+
+class TestGroupsOnPostgreSQL(OnPostgreSQL, GroupSuite):
     pass
 
 

@@ -16,13 +16,17 @@ CREATE TABLE jobs (
     has_upload INTEGER NOT NULL CHECK (has_upload IN (0, 1)),
     max_attempts INTEGER NOT NULL CHECK (max_attempts >= 1),
     retry_of TEXT,
+    concurrency_group TEXT,  -- of the job's project, or of its owner if it has none
+    cancel_running INTEGER NOT NULL DEFAULT 0 CHECK (cancel_running IN (0, 1)),
     client TEXT  -- where the submission came from, as JSON of a Client
         CHECK (client IS NULL OR json_valid(client) AND json_type(client) = 'object'),
     arrival TEXT NOT NULL DEFAULT '{}'  -- when the submission passed which milestone, as JSON of times
         CHECK (json_valid(arrival) AND json_type(arrival) = 'object'),
 
-    -- The API's one later write: a time stamp, set at most once.
+    -- The API's one later write: a time stamp, set at most once, and with it the job of the same concurrency group that
+    -- takes this one's place.
     cancel_requested_time INTEGER CHECK (typeof(cancel_requested_time) IN ('integer', 'null')),
+    replaced_by TEXT,
 
     -- The controller's columns: what became of the job. Written by one compare-and-set statement; INSERT
     -- gives the initial values.
@@ -46,7 +50,8 @@ CREATE TABLE jobs (
         stop_code IN ('cancelled', 'deadline_exceeded', 'no_output', 'log_limit', 'workspace_limit', 'service_failed')),
     CONSTRAINT no_stop_while_queued CHECK (stop_code IS NULL OR state <> 'queued'),
     CONSTRAINT attempt_in_range CHECK (attempt BETWEEN 1 AND max_attempts),
-    CONSTRAINT reason_is_whole CHECK ((reason_code IS NULL) = (reason_message IS NULL))
+    CONSTRAINT reason_is_whole CHECK ((reason_code IS NULL) = (reason_message IS NULL)),
+    CONSTRAINT replacing_cancels CHECK (replaced_by IS NULL OR cancel_requested_time IS NOT NULL)
 );
 
 -- For the controller's loop: the queued jobs in starting order, and the active ones. It holds only unfinished jobs, so it
@@ -54,6 +59,12 @@ CREATE TABLE jobs (
 -- the loop asks at every wake-up which of the queued jobs have changed.
 CREATE INDEX jobs_unfinished ON jobs (state, priority DESC, id, version, cancel_requested_time)
 WHERE state <> 'completed';
+
+-- The unfinished jobs of a concurrency group, and that one of them at a time holds a slot.
+CREATE INDEX jobs_of_group ON jobs (concurrency_group, (coalesce('project ' || project, 'owner ' || owner)))
+WHERE concurrency_group IS NOT NULL AND state <> 'completed';
+CREATE UNIQUE INDEX jobs_one_of_group ON jobs (concurrency_group, (coalesce('project ' || project, 'owner ' || owner)))
+WHERE concurrency_group IS NOT NULL AND state IN ('starting', 'running');
 
 -- The newest jobs of one project.
 CREATE INDEX jobs_of_project ON jobs (project, id) WHERE project IS NOT NULL;
@@ -180,7 +191,7 @@ END;
 
 CREATE TRIGGER jobs_asked_once BEFORE UPDATE OF
     id, type, submit_time, owner, priority, project, labels, payload, plan, image, has_upload, max_attempts, retry_of,
-    client, arrival
+    concurrency_group, cancel_running, client, arrival
 ON jobs
 BEGIN
     SELECT RAISE(ABORT, 'jobs_asked_once: what was asked for never changes');
