@@ -41,8 +41,8 @@ class RequestError(CiError):
     def __init__(self, message: str, *errors: FieldError) -> None:
         super().__init__(message)
         self.errors = errors
-        self.figures: dict[str, int] = {}
-        """Numbers for programs, by their names in the problem document."""
+        self.figures: dict[str, int | str] = {}
+        """Numbers and names for programs, by their names in the problem document."""
 
     @property
     def detail(self) -> str:

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from ci_common.configuration.confinement import ConfinementSettings
 from ci_common.configuration.declaration import setting
 from ci_common.configuration.installation import InstallationSettings
+from ci_common.configuration.quotas import QuotaSettings
 from ci_common.configuration.retention import RetentionSettings
 from ci_common.parsing.hosts import Hosts
 from ci_common.parsing.values import ByteSize, Duration, NonNegativeByteSize, StopGrace
@@ -21,7 +22,7 @@ from ci_common.secrets.stored import RING_FILE
 MIB, GIB = 1024**2, 1024**3
 
 
-class Settings(RetentionSettings, ConfinementSettings, InstallationSettings):
+class Settings(QuotaSettings, RetentionSettings, ConfinementSettings, InstallationSettings):
     """All settings. Build it with `Settings.from_env()`."""
 
     secret: ClassVar[frozenset[str]] = InstallationSettings.secret | {"token", "api_key"}
