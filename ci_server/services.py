@@ -22,6 +22,7 @@ from ci_server.http.exchange import Shutdown
 from ci_server.streaming.event_source import RecentBatches
 from ci_server.streaming.row_watcher import RowWatcher
 from ci_server.streaming.shared_tail import Sources
+from ci_server.streaming.stored_logs import StoredLogs
 from ci_server.streaming.streams import Tails
 from ci_server.uploads.spares import Spares
 from ci_server.uploads.staging import Admission
@@ -47,6 +48,7 @@ class Services:
     unpack_limits: UnpackLimits
     spares: Spares
     contents: ArtifactStore
+    logs: StoredLogs
     authentication: Authentication
     submissions: set[tuple[str, str]] = field(default_factory=set)
     """The submissions that are being accepted: owners, and keys that the clients gave to them."""
@@ -78,7 +80,9 @@ async def open_services(
         try:
             admission = Admission(settings, storage.queue, disk, shutdown)
             recent = RecentBatches(_RECENT_BYTES)
-            tails = Tails(Sources(storage.jobs, watcher, rows, shutdown, data.run_of, recent))
+            contents = open_store(settings, data)
+            logs = StoredLogs(storage.logs, contents, guesses=bool(settings.artifacts_url))
+            tails = Tails(Sources(storage.jobs, watcher, rows, shutdown, data.run_of, recent, logs.find))
             with tails.ending_with_the_server():
                 yield Services(
                     settings=settings,
@@ -91,7 +95,8 @@ async def open_services(
                     readers=readers,
                     unpack_limits=limits,
                     spares=spares,
-                    contents=open_store(settings, data),
+                    contents=contents,
+                    logs=logs,
                     authentication=authentication,
                 )
         finally:

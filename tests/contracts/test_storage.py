@@ -38,6 +38,7 @@ from tests.contracts.pool_suite import PoolSuite  # noqa: E402
 from tests.contracts.report_suite import ReportSuite  # noqa: E402
 from tests.contracts.storage_concurrency_suite import ConcurrencySuite  # noqa: E402
 from tests.contracts.storage_place import Place  # noqa: E402
+from tests.contracts.stored_log_suite import StoredLogSuite  # noqa: E402
 
 
 class OnSQLite:
@@ -92,6 +93,10 @@ class TestArtifactsOnSQLite(OnSQLite, ArtifactSuite):
     pass
 
 
+class TestStoredLogsOnSQLite(OnSQLite, StoredLogSuite):
+    pass
+
+
 class TestCachesOnSQLite(OnSQLite, CacheSuite):
     pass
 
@@ -141,6 +146,10 @@ class TestEnvironmentsOnPostgreSQL(OnPostgreSQL, EnvironmentSuite):
 
 
 class TestArtifactsOnPostgreSQL(OnPostgreSQL, ArtifactSuite):
+    pass
+
+
+class TestStoredLogsOnPostgreSQL(OnPostgreSQL, StoredLogSuite):
     pass
 
 
