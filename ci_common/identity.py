@@ -18,6 +18,16 @@ class Scope(StrEnum):
     """See and download the artifacts of jobs."""
     CACHES_WRITE = "caches:write"
     """Remove caches and prepared environments."""
+    PROJECTS_READ = "projects:read"
+    """See projects, their settings and members."""
+    PROJECTS_ADMIN = "projects:admin"
+    """Change projects and their members. Creating and removing projects needs it for all of them."""
+    SECRETS_READ = "secrets:read"
+    """See the names of secrets. No scope shows a value."""
+    SECRETS_WRITE = "secrets:write"
+    """Set and remove secrets."""
+    SECRETS_USE = "secrets:use"
+    """Submit jobs that are given secrets."""
     METRICS_READ = "metrics:read"
     """See the metrics and the pool of the installation."""
     KEYS_ADMIN = "keys:admin"
@@ -35,9 +45,11 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
-_VIEWER: Final = frozenset({Scope.JOBS_READ, Scope.ARTIFACTS_READ, Scope.METRICS_READ, Scope.KEYS_OWN})
-_DEVELOPER: Final = _VIEWER | {Scope.JOBS_WRITE}
-_OPERATOR: Final = _DEVELOPER | {Scope.JOBS_CLEANUP, Scope.CACHES_WRITE}
+_VIEWER: Final = frozenset(
+    {Scope.JOBS_READ, Scope.ARTIFACTS_READ, Scope.PROJECTS_READ, Scope.METRICS_READ, Scope.KEYS_OWN}
+)
+_DEVELOPER: Final = _VIEWER | {Scope.JOBS_WRITE, Scope.SECRETS_READ, Scope.SECRETS_USE}
+_OPERATOR: Final = _DEVELOPER | {Scope.JOBS_CLEANUP, Scope.CACHES_WRITE, Scope.SECRETS_WRITE}
 
 SCOPES_OF: Final[dict[Role, frozenset[Scope]]] = {
     Role.VIEWER: _VIEWER,

@@ -1,24 +1,27 @@
 """Settings: environment variables, each with its default, unit and meaning in one place.
 
 To add one: a line here, its use, and `make docs`, which writes the table of docs/settings.md. Those that describe the
-installation and retention are in `ci_common.configuration`. The parts of the server and the controller get the whole
-`Settings`, so that nothing between has to pass a value on.
+installation, confinement and retention are in `ci_common.configuration`. The parts of the server and the controller get
+the whole `Settings`, so that nothing between has to pass a value on.
 """
 
+from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from pydantic import SecretStr, model_validator
 
+from ci_common.configuration.confinement import ConfinementSettings
 from ci_common.configuration.declaration import setting
 from ci_common.configuration.installation import InstallationSettings
 from ci_common.configuration.retention import RetentionSettings
 from ci_common.parsing.hosts import Hosts
 from ci_common.parsing.values import ByteSize, Duration, NonNegativeByteSize, StopGrace
+from ci_common.secrets.stored import RING_FILE
 
 MIB, GIB = 1024**2, 1024**3
 
 
-class Settings(RetentionSettings, InstallationSettings):
+class Settings(RetentionSettings, ConfinementSettings, InstallationSettings):
     """All settings. Build it with `Settings.from_env()`."""
 
     secret: ClassVar[frozenset[str]] = InstallationSettings.secret | {"token", "api_key"}
@@ -38,6 +41,11 @@ class Settings(RetentionSettings, InstallationSettings):
         "auto",
         "who needs a key; auto: everyone once there is one, and until then only loopback addresses are served; "
         "required: everyone, also until then; insecure: as auto, but also other addresses are served without any key",
+    )
+    projects: Literal["open", "declared"] = setting(
+        "CI_PROJECTS",
+        "open",
+        "which projects jobs may name; open: any; declared: those that were created with `ci projects create`",
     )
     max_connections: int = setting(
         "CI_MAX_CONNECTIONS",
@@ -216,6 +224,14 @@ class Settings(RetentionSettings, InstallationSettings):
         "s",
     )
 
+    # Secrets
+    secrets_keyring: Path | None = setting(
+        "CI_SECRETS_KEYRING",
+        None,
+        "the file with the keys of the secrets; by default secrets.keys in the data directory",
+        "path",
+    )
+
     # Caches
     cache_bytes: NonNegativeByteSize = setting(
         "CI_CACHE_BYTES",
@@ -276,3 +292,8 @@ class Settings(RetentionSettings, InstallationSettings):
                 "set it to s3://BUCKET or s3://BUCKET/PREFIX, or leave logs here with CI_LOG_STORE=data"
             )
         return self
+
+    @property
+    def keyring_path(self) -> Path:
+        """The file with the keys of the secrets, absolute."""
+        return (self.secrets_keyring or self.data_path / RING_FILE).absolute()

@@ -109,13 +109,16 @@ class JobLimits:
     def why_killed(self) -> str:
         """Return why the kernel killed a process of the job for want of memory."""
         if self.memory is None:
-            return "the machine had no memory left for a process of the job"
+            return (
+                "a process of the job was killed for want of memory: it needed more than the jobs that set no "
+                "limits.memory may have (CI_DEFAULT_MEMORY), or the machine had none left"
+            )
         return f"a process of the job was killed because it needed more than limits.memory, {self.memory} bytes"
 
     def why_refused(self) -> str:
         """Return why a process of the job could not be started."""
         if self.pids is None:
-            return "the engine allowed no further process"
+            return "no further process was allowed; the job sets no limits.pids, so that CI_DEFAULT_PIDS holds"
         return f"limits.pids, {self.pids}, allowed no further process"
 
 
@@ -227,6 +230,8 @@ def judge(job: Job, seen: Observation, limits: JobLimits = NO_LIMITS) -> Verdict
     if job.stop_code is not None:
         own_code = ended.code if ended else seen.workload_exit_code if seen.started else None
         reason = Reason(job.stop_code, limits.why_stopped(job.stop_code, seen.usage, ended))
+        if job.stop_code is ReasonCode.CANCELLED:
+            reason = Reason(ReasonCode.CANCELLED, f"cancelled {job.cancelled_by}")
         if job.stop_code is ReasonCode.SERVICE_FAILED and seen.service_fault is not None:
             reason = seen.service_fault
         return Verdict(STOP_CONCLUSIONS[job.stop_code], reason, own_code)

@@ -40,6 +40,7 @@ from ci_controller.runtime.guarding import guarded
 from ci_controller.runtime.protocol import LocalRuntime, WorkloadKey
 from ci_controller.scheduler import Scheduler
 from ci_controller.supervision.supervisors import Scarcity, Supervisors
+from ci_controller.turns import MOST_SHARES, share_of
 
 log = logging.getLogger(__name__)
 
@@ -249,7 +250,10 @@ class Reconciler:
 
     async def _look_at_jobs(self) -> float:
         """Return in how many seconds at most to look again because of a job that backs off."""
-        active, queued = await self._writer.storage.queue.unfinished()
+        queue, turns = self._writer.storage.queue, self._scheduler.turns
+        if not turns.are_known:
+            turns.remember(share_of(*taken) for taken in await queue.latest_turns(limit=MOST_SHARES))
+        active, queued = await queue.unfinished()
         for job in active:
             self._supervisors.supervise(job)
             self._supervisors.wake_if_cancelled(job)
@@ -258,7 +262,7 @@ class Reconciler:
         else:
             self._busy.clear()
         self._some_wait = bool(queued)  # A slot that becomes free during the turn is seen by the next one.
-        started = await self._scheduler.turn(queued, len(active))
+        started = await self._scheduler.turn(queued, active)
         self._some_wait = len(queued) > len(started)
         for job in started:
             self._supervisors.supervise(job)

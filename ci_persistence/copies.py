@@ -69,6 +69,9 @@ class Copy(Protocol):
     async def leave_out(self, job_ids: Collection[str]) -> None:
         """Leave out jobs that were deleted since."""
 
+    async def secrets(self) -> int:
+        """Return how many secrets it has as ciphertext."""
+
 
 def copied(address: DatabaseAddress, target: Path, say: Say) -> AbstractAsyncContextManager[Copy]:
     """Copy a database to the file `target`, which is complete at the end of the block.
@@ -104,6 +107,9 @@ class _FileCopy:
     async def leave_out(self, job_ids: Collection[str]) -> None:
         await self._storage.database.write(partial(delete_jobs, job_ids=list(job_ids)))
 
+    async def secrets(self) -> int:
+        return await _sealed(self._storage)
+
 
 @asynccontextmanager
 async def _dumped(address: DatabaseAddress, target: Path, say: Say) -> AsyncIterator[Copy]:
@@ -135,6 +141,13 @@ class _DumpCopy:
 
     async def leave_out(self, job_ids: Collection[str]) -> None:
         self.left_out += job_ids
+
+    async def secrets(self) -> int:
+        return await _sealed(self._storage)
+
+
+async def _sealed(storage: Storage) -> int:
+    return sum(secret.sealed is not None for secret in await storage.secrets.list())
 
 
 async def jobs_of(jobs: JobStore) -> AsyncIterator[Job]:

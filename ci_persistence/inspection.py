@@ -44,6 +44,13 @@ async def cache_ids(address: DatabaseAddress) -> set[str]:
     return await postgresql.inspection_of(address).cache_ids()
 
 
+async def sealed_texts(address: DatabaseAddress) -> set[str]:
+    """Return the ciphertexts of all secrets. Raises DatabaseTrouble."""
+    if address.path is not None:
+        return await asyncio.to_thread(sqlite.sealed_texts, address.path)
+    return await postgresql.inspection_of(address).sealed_texts()
+
+
 def driver_versions(address: DatabaseAddress) -> str:
     """Return the versions of what the database is used with. Raises Unavailable where it cannot be used."""
     if address.path is None:

@@ -12,11 +12,13 @@ from ci_common.errors import FilesElsewhere
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.sandbox.channel import ReadingLimits
 from ci_common.sandbox.pool import Readers
+from ci_common.secrets.ring import KeyRing
 from ci_common.settings import Settings
 from ci_common.system.disk import Disk
 from ci_common.system.watch import FileWatcher
 from ci_persistence.storage import Storage
 from ci_server.access.authentication import Authentication
+from ci_server.access.projects import Projects
 from ci_server.detection.tasks import MODULE
 from ci_server.http.exchange import Shutdown
 from ci_server.streaming.event_source import RecentBatches
@@ -50,6 +52,8 @@ class Services:
     contents: ArtifactStore
     logs: StoredLogs
     authentication: Authentication
+    projects: Projects
+    key_ring: KeyRing
     submissions: set[tuple[str, str]] = field(default_factory=set)
     """The submissions that are being accepted: owners, and keys that the clients gave to them."""
 
@@ -98,6 +102,8 @@ async def open_services(
                     contents=contents,
                     logs=logs,
                     authentication=authentication,
+                    projects=Projects(settings, storage.projects),
+                    key_ring=KeyRing(settings.keyring_path),
                 )
         finally:
             await authentication.close()

@@ -74,7 +74,7 @@ async def measure(lab: Lab) -> list[Figure]:
     settings = {"CI_DEFAULT_IMAGE": lab.image, "CI_RUNTIME": "docker", "CI_POOL_SIZE": "0"}
     async with RawEngine.connected() as engine:
         with serving("first", **settings) as service:
-            first = First(make_project(lab, service.url))
+            first = First(make_project(lab, NAME, service.url))
 
             async def settle() -> None:
                 await first.is_prepared()

@@ -113,7 +113,7 @@ async def measure(lab: Lab) -> list[Figure]:
     settings = {"CI_DEFAULT_IMAGE": lab.image, "CI_RUNTIME": "docker"}
     async with RawEngine.connected() as engine:
         with serving("rerun", **settings) as service:
-            project = make_project(lab, service.url)
+            project = make_project(lab, NAME, service.url)
             await asyncio.to_thread(start_container, project)
             try:
                 return await compare(lab, project, Pool(service.url), engine)
@@ -172,9 +172,9 @@ async def compare(lab: Lab, project: Project, pool: Pool, engine: RawEngine) -> 
     ]
 
 
-def make_project(lab: Lab, url: str) -> Project:
+def make_project(lab: Lab, name: str, url: str) -> Project:
     """Write the project, and get its requirements for `docker build`. Raises LeftOut."""
-    directory = lab.directory / "rerun"
+    directory = lab.directory / name
     (directory / "tests").mkdir(parents=True)
     (directory / "requirements.txt").write_text(REQUIREMENTS)
     (directory / "tests" / "test_it.py").write_text(TEST)

@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 
 @command()
 @click.argument("target", type=FilePath())
+@click.option(
+    "--with-key-ring",
+    is_flag=True,
+    help="Copy the keys of the secrets, too, so that the backup alone shows them to everyone who has it.",
+)
 @json_option
-def backup(target: Path, as_json: bool) -> int:
+def backup(target: Path, with_key_ring: bool, as_json: bool) -> int:
     """Copy database, uploads and logs while jobs run.
 
     TARGET is a directory that must not exist yet. The backup is a copy of the installation that CI_DB_PATH and
@@ -33,13 +38,16 @@ def backup(target: Path, as_json: bool) -> int:
     async def command(interrupts: Interrupts) -> int:  # noqa: ARG001  # a signal ends the command
         settings = Settings.from_env()
         with Progress() as progress:
-            manifest = await root.backup(settings, target.absolute(), progress.show)
+            manifest = await root.backup(settings, target.absolute(), progress.show, with_key_ring=with_key_ring)
         if as_json:
             echo_json(manifest)
         say(
             f"{target}: {manifest['jobs']} jobs of {settings.database}, {manifest['files']} files, "
             f"{shown_size(manifest['bytes'])}"
         )
+        if manifest["secrets"]:
+            ring = "with its key ring: keep it closed" if manifest["key_ring"] else f"without {settings.keyring_path}"
+            say(f"{manifest['secrets']} secrets are in it as ciphertext, {ring}")
         return _report_damaged(manifest["damaged"], EX_SOFTWARE)
 
     return run_command(command)

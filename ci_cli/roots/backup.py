@@ -17,9 +17,11 @@ from ci_persistence.open import open_storage
 from ci_persistence.storage import Storage
 
 
-async def backup(settings: Settings, target: Path, say: Callable[[str], None]) -> dict[str, Any]:
+async def backup(
+    settings: Settings, target: Path, say: Callable[[str], None], *, with_key_ring: bool
+) -> dict[str, Any]:
     """Take a backup and return its manifest. Raises what `take_backup` raises."""
-    return (await take_backup(settings, target, say)).model_dump(mode="json")
+    return (await take_backup(settings, target, say, with_key_ring=with_key_ring)).model_dump(mode="json")
 
 
 async def restore(settings: Settings, source: Path, say: Callable[[str], None], *, keep_queue: bool) -> dict[str, Any]:

@@ -149,6 +149,13 @@ class AttemptView(Shown):
     outputs: dict[str, str]
 
 
+class ConcurrencyView(Shown):
+    """The concurrency group of a job."""
+
+    group: str
+    cancel_running: bool
+
+
 class JobView(Shown):
     """A job."""
 
@@ -166,7 +173,8 @@ class JobView(Shown):
     max_attempts: int = Field(ge=1)
     attempts: list[AttemptView] = Field(description="the earlier attempts")
     not_before: Instant | None = Field(description="when the next attempt may begin, while the job backs off")
-    priority: int = Field(description="higher first, then first come first served")
+    priority: int = Field(description="higher first; projects of one priority take turns")
+    concurrency: ConcurrencyView | None = Field(description="its concurrency group; null without one")
     project: str | None
     labels: dict[str, str]
     payload: dict[str, Any] = Field(description="what was asked for, with secrets masked")

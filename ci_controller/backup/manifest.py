@@ -2,6 +2,7 @@
 
 <backup>/
   manifest.json       written last
+  secrets.keys        the key ring, only where it was asked for
   ci_jobs.db          the database as it was at one moment, as one file; ci_jobs.dump, by pg_dump, for PostgreSQL
   data/jobs/<job_id>/
     upload.zip        what was uploaded
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ci_common.errors import CiError
 from ci_common.run_directory.layout import DataDirectory
+from ci_common.secrets.stored import RING_FILE
 from ci_persistence.copies import FILE_NAMES
 
 FORMAT = 1
@@ -56,6 +58,10 @@ class Manifest(BaseModel):
     """The number of jobs whose upload had been deleted before."""
     damaged: tuple[str, ...] = ()
     """Ids of jobs whose files differed from what their rows say when the backup was taken."""
+    secrets: int = 0
+    """The number of secrets in the database, as ciphertext; those that are kept elsewhere do not count."""
+    key_ring: bool = False
+    """Whether the keys are in the backup, too, with which everyone who has it can read the secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,10 @@ class Backup:
     @property
     def data(self) -> DataDirectory:
         return DataDirectory(self.path / "data")
+
+    @property
+    def key_ring(self) -> Path:
+        return self.path / RING_FILE
 
     @property
     def manifest(self) -> Path:

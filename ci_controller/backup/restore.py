@@ -80,6 +80,7 @@ async def restore_backup(
                     say("waiting for the disk")
                     await in_thread(os.sync)
                     installation = await _put_in_place(draft, data, storage)
+                    await in_thread(_restore_key_ring, backup, settings.keyring_path)
                 await in_thread(os.sync)
                 await database.put_in_place()
         except InTheWay as exc:
@@ -186,6 +187,17 @@ async def _unpack(job: Job, data: DataDirectory, limits: UnpackLimits) -> None:
             await fill_workspace(data.run(job.id, job.attempt), data.upload(job.id), limits)
         except StartFault as exc:
             log.warning("job %s will not run: %s", job.id, exc)
+
+
+def _restore_key_ring(backup: Backup, target: Path) -> None:
+    """Put the key ring in its place, if the backup has it and there is none."""
+    try:
+        with backup.key_ring.open("rb") as file:
+            copy_content(file.fileno(), target, os.fstat(file.fileno()).st_size)
+    except FileNotFoundError:
+        pass
+    except FileExistsError:
+        log.warning("the key ring %s is there already, and the one of the backup is left where it is", target)
 
 
 async def _put_in_place(draft: DataDirectory, data: DataDirectory, storage: Storage) -> Installation:

@@ -15,10 +15,11 @@ from pathlib import Path
 from ci_common.jobs import Job, State
 from ci_common.parsing.text import shown_size
 from ci_common.run_directory.layout import DataDirectory
+from ci_common.secrets.ring import KeyRing
 from ci_common.settings import Settings
 from ci_common.system.tasks import in_thread
 from ci_common.times import Clock, utc_now
-from ci_controller.backup.files import Copied, Packs, copy_job, locked, sha256_of
+from ci_controller.backup.files import Copied, Packs, copy_content, copy_job, locked, sha256_of
 from ci_controller.backup.manifest import FORMAT, Backup, BackupFault, Manifest
 from ci_persistence.copies import Copy, Say, copied, kind_of, newest_schema
 
@@ -44,10 +45,13 @@ class _Tally:
             self.incomplete[job.id] = copied
 
 
-async def take_backup(settings: Settings, target: Path, say: Say, *, clock: Clock = utc_now) -> Manifest:
+async def take_backup(
+    settings: Settings, target: Path, say: Say, *, with_key_ring: bool = False, clock: Clock = utc_now
+) -> Manifest:
     """Write a backup to the directory `target`, which must not exist, and return its manifest.
 
-    Until it is complete it is named `target.incomplete`. Raises BackupFault, Unavailable, OSError.
+    Until it is complete it is named `target.incomplete`. `with_key_ring` adds the keys of the secrets. Raises
+    BackupFault, Unavailable, OSError.
     """
     check_files(settings)
     source = DataDirectory(settings.data_path)
@@ -60,6 +64,10 @@ async def take_backup(settings: Settings, target: Path, say: Say, *, clock: Cloc
                 tally.count(job, await in_thread(copy_job, job, source, draft.data, packs))
                 say(f"{tally.jobs} jobs, {shown_size(tally.bytes)}")
             await _leave_out_deleted(copy, draft, tally)
+            secrets = await copy.secrets()
+        # After the database: no key is removed from the ring before what it sealed is sealed again.
+        if with_key_ring:
+            await in_thread(_copy_key_ring, settings.keyring_path, draft.key_ring)
         manifest = Manifest(
             format=FORMAT,
             created=created,
@@ -76,6 +84,8 @@ async def take_backup(settings: Settings, target: Path, say: Say, *, clock: Cloc
             bytes=tally.bytes,
             without_upload=tally.without_upload,
             damaged=tuple(tally.damaged),
+            secrets=secrets,
+            key_ring=with_key_ring,
         )
         draft.manifest.write_text(manifest.model_dump_json(indent=2) + "\n")
         say("waiting for the disk")
@@ -83,6 +93,12 @@ async def take_backup(settings: Settings, target: Path, say: Say, *, clock: Cloc
         draft.path.rename(target)
         await in_thread(os.sync)
     return manifest
+
+
+def _copy_key_ring(ring: Path, target: Path) -> None:
+    KeyRing(ring).read()
+    with ring.open("rb") as file:
+        copy_content(file.fileno(), target, os.fstat(file.fileno()).st_size)
 
 
 def check_files(settings: Settings) -> None:

@@ -12,10 +12,12 @@ from ci_common.run_directory.layout import DataDirectory
 from ci_common.runtime_faults import ImageInvalid, RuntimeFault, RuntimeUnavailable
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
+from ci_controller.doctor.confinement import examine_confinement
 from ci_controller.doctor.engine_leftovers import examine_room, examine_what_is_left
 from ci_controller.doctor.leftovers import examine_containers
 from ci_controller.doctor.machine import examine_disk, nearest_existing
 from ci_controller.doctor.probe import NAMES, examine_probe
+from ci_controller.runtime.docker.confining.limits import Confinement
 from ci_controller.runtime.docker.containers import HELPER, INSTALLATION
 from ci_controller.runtime.docker.engine import Absent, Engine, Traits
 from ci_controller.runtime.docker.images import check_reference
@@ -55,6 +57,7 @@ async def _ask(
     async with engine.call() as docker:
         info, version = await docker.system.info(), await docker.version()
     findings += [_what(engine, info, version, traits), _limits(info), examine_room(settings, info), *_disk(info)]
+    findings += examine_confinement(settings, info, traits)
     has_image, about_image = await _image(engine, settings.default_image, version)
     if has_image:
         findings += examine_probe(await _probe(engine, settings, data, report, traits), about_image, data)
@@ -126,7 +129,8 @@ async def _probe(
     ours = report.installation.id if report is not None and report.installation is not None else uuid.uuid4().hex
     try:
         labels = {INSTALLATION: ours, HELPER: this_process().to_json()}
-        return await probe(engine, settings.default_image, labels, nearest_existing(data.path), traits)
+        folder = nearest_existing(data.path)
+        return await probe(engine, settings.default_image, labels, folder, traits, Confinement(settings))
     except (RuntimeFault, OSError) as exc:
         return exc
 

@@ -9,6 +9,7 @@ from ci_controller.doctor.database import examine_database
 from ci_controller.doctor.engine import examine_engine
 from ci_controller.doctor.leftovers import examine_caches, examine_directories, examine_logs, examine_trees
 from ci_controller.doctor.machine import examine_machine, examine_versions
+from ci_controller.doctor.secrets import examine_key_ring
 from ci_persistence.inspection import inspect_database
 from ci_persistence.stores.inspection import DatabaseReport, DatabaseTrouble
 
@@ -32,7 +33,8 @@ async def examine(settings: Settings) -> list[Finding]:
         logs = await examine_logs(settings, data)
         caches = await examine_caches(database, data, report)
         trees = await examine_trees(database, data, report)
-        leftovers = [*directories, *logs, *caches, *trees]
+        ring = await examine_key_ring(database, settings.keyring_path, report)
+        leftovers = [*directories, *logs, *caches, *trees, *ring]
         return [examine_versions(database), *about_database, *machine, *leftovers, *await engine]
     finally:
         engine.cancel()

@@ -25,6 +25,7 @@ from ci_persistence.stores.inspection import (
     jobs_or_removals,
     leadership,
     newest_time,
+    sealed_secrets,
     unfinished_jobs,
 )
 from ci_persistence.stores.installations import get_installation
@@ -114,6 +115,14 @@ class Inspection:
         try:
             async with connected(self._server) as connection:
                 return await cache_rows(PostgreSQLSession(self._server, connection))
+        except Unavailable as exc:
+            raise self._trouble(Trouble.UNREACHABLE, str(exc), "try again: ci doctor") from exc
+
+    async def sealed_texts(self) -> set[str]:
+        """Return the ciphertexts of all secrets. Raises DatabaseTrouble."""
+        try:
+            async with connected(self._server) as connection:
+                return await sealed_secrets(PostgreSQLSession(self._server, connection))
         except Unavailable as exc:
             raise self._trouble(Trouble.UNREACHABLE, str(exc), "try again: ci doctor") from exc
 

@@ -24,6 +24,7 @@ from ci_persistence.stores.inspection import (
     jobs_or_removals,
     leadership,
     newest_time,
+    sealed_secrets,
     unfinished_jobs,
 )
 from ci_persistence.stores.installations import get_installation
@@ -120,6 +121,12 @@ def cache_ids(path: Path) -> set[str]:
     """Return the ids of all caches that have a row. Raises DatabaseTrouble."""
     with _opened(path) as database:
         return run_to_end(cache_rows, SQLiteSession(database))
+
+
+def sealed_texts(path: Path) -> set[str]:
+    """Return the ciphertexts of all secrets. Raises DatabaseTrouble."""
+    with _opened(path) as database:
+        return run_to_end(sealed_secrets, SQLiteSession(database))
 
 
 @contextmanager

@@ -35,6 +35,8 @@ SELECT max(instant) AS instant FROM (
 
 _CACHES = Statement("SELECT id FROM caches")
 
+_SEALED = Statement("SELECT sealed FROM secrets WHERE sealed IS NOT NULL")
+
 _KNOWN_JOBS = Statement(lambda sql: f"SELECT id FROM jobs WHERE id IN {sql.members('ids')}")
 
 # The same, and those of deleted jobs that still have a removal.
@@ -150,6 +152,11 @@ async def environment_rows(session: Session) -> set[str]:
 async def cache_rows(session: Session) -> set[str]:
     """Return the ids of all caches that have a row."""
     return {str(row["id"]) for row in await session.rows(_CACHES, {})}
+
+
+async def sealed_secrets(session: Session) -> set[str]:
+    """Return the ciphertexts of all secrets."""
+    return {str(row["sealed"]) for row in await session.rows(_SEALED, {})}
 
 
 def _instant(micros: int | None) -> datetime | None:

@@ -12,12 +12,13 @@ from ci_common.jobs import Job, NewJob, State
 from ci_common.parsing.large import is_large
 from ci_common.times import from_micros, to_micros
 from ci_persistence import rows
-from ci_persistence.database import Chain, Command, Database, Row, Session
+from ci_persistence.database import Chain, Command, Database, Operation, Row, Session
 from ci_persistence.decoding import select_jobs, to_job
 from ci_persistence.dialects import Statement
 from ci_persistence.job_lists import JobFilter, list_jobs
 from ci_persistence.rows import CONTROLLER_FIELDS, to_json
 from ci_persistence.stores.artifacts import write_artifacts
+from ci_persistence.stores.groups import replace_others
 from ci_persistence.stores.leases import Lease, check_leads, leads
 from ci_persistence.stores.metrics import count, count_stages, count_transition
 from ci_persistence.stores.outbox import EVENT_OF_STATE, Event, write_event
@@ -39,7 +40,8 @@ def _assignments(columns: Iterable[str]) -> str:
 
 _NEW_COLUMNS = (
     *("id", "type", "submit_time", "owner", "priority", "project", "labels", "payload", "plan", "image", "has_upload"),
-    *("max_attempts", "retry_of", "client", "arrival", "reason_code", "reason_message"),
+    *("max_attempts", "retry_of", "concurrency_group", "cancel_running", "client", "arrival"),
+    *("reason_code", "reason_message"),
 )
 _CONTROLLER_COLUMNS = (
     *("state", "attempt", "reason_code", "reason_message", "not_before", "end_time", "stop_code", "conclusion"),
@@ -74,7 +76,7 @@ _UPDATE = Statement(
         f"""
 UPDATE jobs SET version = version + 1, {_assignments(_CONTROLLER_COLUMNS)}
 WHERE id = :id AND version = :version AND {leads(sql.share_lock)}
-RETURNING cancel_requested_time
+RETURNING cancel_requested_time, replaced_by
 """
     )
 )
@@ -143,6 +145,8 @@ class JobStore:
 
         Its `arrival` gets the milestone `persisting`.
 
+        If it has `cancel_running`, the others of its concurrency group get a cancel request in the same transaction.
+
         Durable once it returns, together with `key`. Raises QueueFull where `max_queued` jobs are queued already, and
         AlreadySubmitted where the key has a job. A cancelled caller learns the outcome: CancelledError means that the
         job is not stored and never will be.
@@ -153,7 +157,9 @@ class JobStore:
             adding = await asyncio.to_thread(_adding, first, max_queued)
         else:
             adding = _adding(first, max_queued)
-        operation = adding if key is None else partial(_add_once, adding=adding, job_id=job.id, key=key)
+        operation: Operation[Job] = adding
+        if key is not None or job.cancel_running:
+            operation = partial(_add_after, adding=adding, job=first, key=key)
         return await self._database.write(operation, certain=True, vital=False)
 
     async def request_cancel(self, job_id: str, now: datetime) -> Job:
@@ -205,8 +211,12 @@ def _adding(job: Job, max_queued: int) -> Chain[Job]:
     return Chain(commands, added)
 
 
-async def _add_once(session: Session, *, adding: Chain[Job], job_id: str, key: SubmissionKey) -> Job:
-    await keep_key(session, key, job_id)
+async def _add_after(session: Session, *, adding: Chain[Job], job: Job, key: SubmissionKey | None) -> Job:
+    """Do first what goes with the submission, and then store its job."""
+    if key is not None:
+        await keep_key(session, key, job.id)
+    if job.cancel_running:
+        await replace_others(session, job)
     return await adding(session)
 
 
@@ -234,7 +244,9 @@ def _updating(seen: Job, lease: Lease, changes: dict[str, Any]) -> Chain[Job]:
             session.notify()
         cancelled = found[0]["cancel_requested_time"]
         return changed.with_changes(
-            version=seen.version + 1, cancel_requested_time=None if cancelled is None else from_micros(cancelled)
+            version=seen.version + 1,
+            cancel_requested_time=None if cancelled is None else from_micros(cancelled),
+            replaced_by=found[0]["replaced_by"],
         )
 
     update = _UPDATE, rows.controller_columns(changed) | key

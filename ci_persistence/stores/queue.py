@@ -14,7 +14,7 @@ _LENGTH = Statement("SELECT length FROM queue")
 _KEYS = """SELECT id || ' ' || version || ' ' || coalesce(CAST(cancel_requested_time AS text), '') AS key FROM jobs
     WHERE state <> 'completed' AND """
 
-# A line for each queued job, in starting order: its id, and what changes with every change of the job.
+# A line for each queued job, by priority and then age: its id, and what changes with every change of the job.
 # One text, because there may be ten thousand lines and usually none has changed. All of it is in the index.
 _QUEUED = _KEYS + "state = 'queued' ORDER BY priority DESC, id"
 _QUEUED_KEYS = Statement(lambda sql: f"SELECT {sql.lines('key', _QUEUED)} AS keys")
@@ -22,6 +22,18 @@ _QUEUED_KEYS = Statement(lambda sql: f"SELECT {sql.lines('key', _QUEUED)} AS key
 # The same for the jobs that hold a slot.
 _ACTIVE = _KEYS + "state IN ('starting', 'running')"
 _ACTIVE_KEYS = Statement(lambda sql: f"SELECT {sql.lines('key', _ACTIVE)} AS keys")
+
+# Who got the latest slots: the events of starts among the newest, once for each project and owner.
+_LATEST_TURNS = Statement(
+    lambda sql: (
+        f"""
+SELECT project, owner FROM (
+    SELECT position, event, project, owner FROM outbox
+    ORDER BY {", ".join(f"{column} DESC" for column in sql.commit_order)} LIMIT :limit) AS newest
+WHERE event = 'starting' GROUP BY project, owner ORDER BY max(position)
+"""
+    )
+)
 
 
 class QueueStore:
@@ -37,7 +49,7 @@ class QueueStore:
         return await self._database.read(_length)
 
     async def queued(self) -> list[Job]:
-        """Return all QUEUED jobs in the order in which they are to start: higher priority first, then older first."""
+        """Return all QUEUED jobs: higher priority first, then older first."""
         return await self._database.read(self._queued, snapshot=True)
 
     async def active(self) -> list[Job]:
@@ -47,6 +59,13 @@ class QueueStore:
     async def unfinished(self) -> tuple[list[Job], list[Job]]:
         """Return what `active` and `queued` return, at one moment."""
         return await self._database.read(self._unfinished, snapshot=True)
+
+    async def latest_turns(self, *, limit: int) -> list[tuple[str | None, str]]:
+        """Return of which project and owner the jobs are that the latest `limit` events say were started.
+
+        Each pair comes once, in the order of their last starts, the oldest first.
+        """
+        return await self._database.read(partial(_latest_turns, limit=limit))
 
     async def _unfinished(self, session: Session) -> tuple[list[Job], list[Job]]:
         return await self._active(session), await self._queued(session)
@@ -78,6 +97,10 @@ class _CachedQuery:
 
 async def _length(session: Session) -> int:
     return int((await session.row(_LENGTH))["length"])
+
+
+async def _latest_turns(session: Session, *, limit: int) -> list[tuple[str | None, str]]:
+    return [(row["project"], row["owner"]) for row in await session.rows(_LATEST_TURNS, {"limit": limit})]
 
 
 _GET_POOL = Statement("SELECT state FROM pool")

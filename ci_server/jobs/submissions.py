@@ -1,8 +1,8 @@
 """Turns requests into stored jobs: uploads, bodies of `POST /jobs`, and retries."""
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.requests import Request
@@ -23,8 +23,7 @@ from ci_common.times import Milestone, Timeline, utc_now
 from ci_common.wire.changes import RetryChanges
 from ci_common.wire.requests import ComputedJobRequest
 from ci_persistence.stores.submissions import SubmissionKey
-from ci_server.access.projects import owned, project_for
-from ci_server.detection.projects import Resolved, resolve_command
+from ci_server.detection.projects import ProjectDefaults, Resolved, resolve_command
 from ci_server.detection.tasks import read_with
 from ci_server.http.exchange import note_job
 from ci_server.http.requests import as_written, parse_json_object, run_apart
@@ -58,7 +57,8 @@ async def submit_upload(
             return earlier
         spec, masked = await run_apart(len(raw), read_spec, raw, source="the field spec")
         if spec.project is not None:
-            project_for(sender, spec.project)  # Refused before the archive is unpacked.
+            await services.projects.project_for(sender, spec.project)  # Refused before the archive is unpacked.
+        defaults = await services.projects.defaults(sender, spec.project, has_file=True)
         async with while_connected(request):
             resolved = await staging.fill(
                 lambda upload, workspace: read_with(
@@ -68,6 +68,7 @@ async def submit_upload(
                     spec,
                     services.settings,
                     services.unpack_limits,
+                    defaults=defaults,
                     check_room=place.check_room,
                 )
             )
@@ -76,18 +77,30 @@ async def submit_upload(
         payload = {"upload": described, **masked}
         job = workload_job(CONTAINER, job_id, resolved, payload, has_upload=True, arrival=timeline.times())
         note_job(request.scope, job_id)
-        job = replace(owned(sender, job), client=client_of(request))
+        job = replace(await services.projects.admitted(sender, job), client=client_of(request))
         return await staging.commit(services.storage.jobs, job, max_queued=services.settings.max_queued, key=once.key)
 
 
+@dataclass(frozen=True, slots=True)
+class RequestedJob:
+    """What the body of `POST /jobs` asks for."""
+
+    project: str | None
+    resolved: Callable[[ProjectDefaults], NewJob]
+    """Returns the job, with the defaults of its project. Raises InvalidRequest."""
+    body_bytes: int
+
+
 async def submit_new(
-    services: Services, request: Request, sender: Identity, job: NewJob, key: SubmissionKey | None
+    services: Services, request: Request, sender: Identity, wanted: RequestedJob, key: SubmissionKey | None
 ) -> Job:
     """Store a job without an upload for `sender`.
 
-    Raises ProjectRefused, Unavailable, DiskLow, QueueFull, AlreadySubmitted.
+    Raises InvalidRequest, ProjectRefused, ImageRefused, Unavailable, DiskLow, QueueFull, AlreadySubmitted.
     """
-    job = owned(sender, job)
+    defaults = await services.projects.defaults(sender, wanted.project, has_file=False)
+    job = await run_apart(wanted.body_bytes, wanted.resolved, defaults)
+    job = await services.projects.admitted(sender, job)
     services.admission.check()
     note_job(request.scope, job.id)
     job = replace(job, client=client_of(request))
@@ -133,10 +146,12 @@ async def retry(
         labels=job.labels,
         max_attempts=job.max_attempts,
         retry_of=job.id,
+        concurrency_group=job.concurrency_group,
+        cancel_running=job.cancel_running,
         client=client_of(request),
         arrival=timeline.times(),
     )
-    again = owned(sender, changed(again, changes, services.settings))
+    again = await services.projects.admitted(sender, changed(again, changes, services.settings))
     note_job(request.scope, again.id)
     max_queued = services.settings.max_queued
     if not job.has_upload:
@@ -173,19 +188,24 @@ def read_spec(raw: bytes, *, source: str) -> tuple[Spec, dict[str, Any]]:
     return validated(Spec, as_written(wanted, raw), source=source), masked_spec(wanted)
 
 
-def requested_job(raw: bytes, settings: Settings, accepted: Mapping[str, int]) -> NewJob:
-    """Return the job that the body of `POST /jobs` asks for. Raises InvalidRequest."""
+def requested_job(raw: bytes, settings: Settings, accepted: Mapping[str, int]) -> RequestedJob:
+    """Return what the body of `POST /jobs` asks for. Raises InvalidRequest."""
     body = parse_json_object(raw, source="the body")
     job_type = requested_type(body.get("type", CONTAINER.name), source="the body")
-    if isinstance(job_type.carried_out_by, Workload):
-        return _from_spec(job_type, body, raw, settings, dict(accepted))
-    return _computed_job(job_type, body, dict(accepted))
+    if not isinstance(job_type.carried_out_by, Workload):
+        job = _computed_job(job_type, body, dict(accepted))
+        return RequestedJob(job.project, lambda _defaults: job, len(raw))
+    spec, masked = _requested_spec(job_type, body, raw)
+
+    def resolved(defaults: ProjectDefaults) -> NewJob:
+        found = resolve_command(spec, settings, defaults)
+        return workload_job(job_type, new_job_id(), found, masked, arrival=dict(accepted))
+
+    return RequestedJob(spec.project, resolved, len(raw))
 
 
-def _from_spec(
-    job_type: JobType[Spec, Any], body: dict[str, Any], raw: bytes, settings: Settings, arrival: dict[str, int]
-) -> NewJob:
-    """Return the job for a body with the fields of a spec beside `type`, below `payload`, or in both places."""
+def _requested_spec(job_type: JobType[Spec, Any], body: dict[str, Any], raw: bytes) -> tuple[Spec, dict[str, Any]]:
+    """Return the spec of a body with its fields beside `type`, below `payload`, or in both places; and it masked."""
     outer = {name: value for name, value in body.items() if name not in ("type", "payload")}
     inner = body.get("payload", {})
     if not isinstance(inner, dict):
@@ -200,8 +220,7 @@ def _from_spec(
             *(FieldError(f"payload.{e.path}" if e.path.partition(".")[0] in inner else e.path, e.message)
               for e in exc.errors),
         ) from exc  # fmt: skip
-    resolved = resolve_command(spec, settings)
-    return workload_job(job_type, new_job_id(), resolved, masked_spec(outer | inner), arrival=arrival)
+    return spec, masked_spec(outer | inner)
 
 
 def workload_job(
@@ -227,6 +246,8 @@ def workload_job(
         project=spec.project,
         labels=spec.labels,
         max_attempts=plan.retry.max_attempts,
+        concurrency_group=None if spec.concurrency is None else spec.concurrency.group,
+        cancel_running=spec.concurrency is not None and spec.concurrency.cancel_running,
         arrival=arrival,
     )
 

@@ -9,10 +9,10 @@ import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 
@@ -213,16 +213,21 @@ Start = Callable[..., Terminal]
 def terminals(environment: Mapping[str, str]) -> Iterator[Start]:
     """Give a function that starts `ci`: `start(*arguments, **settings)`, in the directory `cwd` if that is given.
 
+    `stdin` is a file that it reads as its standard input.
     What still runs at the end is ended.
     """
     started: list[Terminal] = []
 
-    def start(*args: str | Path, cwd: Path | None = None, **settings: str) -> Terminal:
+    def start(*args: str | Path, cwd: Path | None = None, stdin: Path | None = None, **settings: str) -> Terminal:
+        with open(stdin or os.devnull, "rb") as given:
+            return begun(args, cwd, given, settings)
+
+    def begun(args: Sequence[str | Path], cwd: Path | None, given: IO[bytes], settings: Mapping[str, str]) -> Terminal:
         process = subprocess.Popen(
             [sys.executable, "-m", "ci_cli", *map(str, args)],
             env={**os.environ, **environment, **settings, "PYTHONPATH": str(ROOT)},
             cwd=cwd,
-            stdin=subprocess.DEVNULL,
+            stdin=given,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,  # What has been read ahead would be lost to communicate().

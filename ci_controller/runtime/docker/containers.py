@@ -11,9 +11,9 @@ from typing import Any
 from ci_common.attempts.outcomes import Sample
 from ci_common.spec import ExecutionPlan, Limits
 from ci_common.spec_parts.services import Service
-from ci_common.spec_parts.values import KernelLimits
 from ci_common.system.processes import this_process
 from ci_controller.policy import WorkloadPhase
+from ci_controller.runtime.docker.confining.limits import Confinement
 from ci_controller.runtime.docker.engine import Traits
 from ci_controller.runtime.protocol import EngineStatus, ListedWorkload, WorkloadKey, WorkloadSpec
 
@@ -26,6 +26,8 @@ SERVICE = "ci-server.service"
 """On containers that run beside a job: which of its services it is."""
 SERVICES = "ci-server.services"
 """On the network of a job and its services: their names, with commas between."""
+NETWORK = "ci-server.network"
+"""On the network of all jobs without services: the process that made it."""
 HELPER = "ci-server.helper"
 """On containers that are ours but no job's, which probe an image or delete files: the process that made them."""
 SETUP = "ci-server.setup"
@@ -42,7 +44,6 @@ OWN_PROCESSES = 3
 """The script, and what carries its console and passes a stop on: a limit on processes is on the job's own."""
 SERVICE_LOG_BYTES = 2 * 1024**2
 """The engine keeps the last one to two times so many bytes of what a service writes, in its own form."""
-_LEAST_CPUS = 0.01  # The engine refuses less.
 _PHASES = {
     "created": WorkloadPhase.CREATED,
     "exited": WorkloadPhase.EXITED,
@@ -80,15 +81,18 @@ def job_config(
     labels: Mapping[str, str],
     mounts: list[Mount],
     traits: Traits,
+    confinement: Confinement,
     *,
     network: str | None = None,
     limit_layer: bool = False,
 ) -> dict[str, Any]:
-    """Return the body of the request that creates a job's container, on `network` if it has services.
+    """Return the body of the request that creates a job's container, on `network`, None for the engine's own.
+
+    A job without network has none, but the one with its services.
 
     With `limit_layer`, what it writes outside of its mounts is limited as its workspace is.
     """
-    mode = network or (None if plan.network else "none")
+    mode = network if plan.network or plan.services else "none"
     return {
         "Image": plan.image,
         "Labels": dict(labels),
@@ -106,14 +110,14 @@ def job_config(
             "RestartPolicy": {"Name": "no"},
             **({} if mode is None else {"NetworkMode": mode}),
             **mount_options(mounts, selinux=traits.selinux),
-            **_limit_options(plan.limits, traits, own_processes=OWN_PROCESSES),
+            **confinement.options(plan.limits, traits, own_processes=OWN_PROCESSES),
             **({"StorageOpt": {"size": str(plan.limits.workspace)}} if limit_layer else {}),
         },
     }
 
 
 def service_config(
-    name: str, service: Service, labels: Mapping[str, str], network: str, traits: Traits
+    name: str, service: Service, labels: Mapping[str, str], network: str, traits: Traits, confinement: Confinement
 ) -> dict[str, Any]:
     """Return the body of the request that creates the container of a service, which has no mount of ours.
 
@@ -134,35 +138,25 @@ def service_config(
             },
             "RestartPolicy": {"Name": "no"},
             "NetworkMode": network,
-            **_limit_options(service.limits, traits),
+            **confinement.options(service.limits, traits),
         },
         "NetworkingConfig": {"EndpointsConfig": {network: {"Aliases": [name]}}},
     }
 
 
-def network_config(name: str, plan: ExecutionPlan, labels: Mapping[str, str]) -> dict[str, Any]:
+def network_config(
+    name: str, plan: ExecutionPlan, labels: Mapping[str, str], options: Mapping[str, str]
+) -> dict[str, Any]:
     """Return the body of the request that creates the network of a job and its services."""
     return {
         "Name": name,
         "CheckDuplicate": True,
         "Driver": "bridge",
         "Internal": not plan.network,
+        "EnableIPv6": False,
+        "Options": dict(options),
         "Labels": {**labels, SERVICES: ",".join(plan.services)},
     }
-
-
-def _limit_options(limits: KernelLimits, traits: Traits, *, own_processes: int = 0) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    if limits.cpus is not None:
-        # The engine refuses more processors than it has, though such a limit is kept without doing anything.
-        options["NanoCpus"] = round(max(_LEAST_CPUS, min(limits.cpus, traits.processors)) * 1e9)
-    if limits.memory is not None:
-        options |= {"Memory": limits.memory, "MemorySwap": limits.memory}
-        if not traits.counts_swap:
-            options["MemorySwappiness"] = 0  # What is swapped would not count, so nothing may be.
-    if limits.pids is not None:
-        options["PidsLimit"] = limits.pids + own_processes
-    return options
 
 
 def helper_config(image: str, installation_id: str, command: list[str], mounts: list[Mount], traits: Traits) -> Any:
@@ -187,9 +181,15 @@ def helper_config(image: str, installation_id: str, command: list[str], mounts: 
 
 
 def probe_config(
-    image: str, labels: Mapping[str, str], arguments: list[str], mount: Mount, limits: Limits, traits: Traits
+    image: str,
+    labels: Mapping[str, str],
+    arguments: list[str],
+    mount: Mount,
+    limits: Limits,
+    traits: Traits,
+    confinement: Confinement,
 ) -> dict[str, Any]:
-    """Return the body of the request for a container that is given what jobs are: shell, mount and limits."""
+    """Return the body of the request for a container that is given what jobs are: shell, mount, rights and limits."""
     return {
         "Image": image,
         "Labels": dict(labels),
@@ -201,7 +201,7 @@ def probe_config(
             "LogConfig": {"Type": "none"},
             "NetworkMode": "none",
             **mount_options([mount], selinux=traits.selinux),
-            **_limit_options(limits, traits, own_processes=OWN_PROCESSES),
+            **confinement.options(limits, traits, own_processes=OWN_PROCESSES),
         },
     }
 

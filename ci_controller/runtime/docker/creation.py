@@ -13,6 +13,8 @@ from ci_common.spec import ExecutionPlan
 from ci_common.system.tasks import in_thread
 from ci_controller.run_directory.gate_script import GATE_SCRIPT
 from ci_controller.run_directory.preparation import open_to_everyone
+from ci_controller.runtime.docker.confining.limits import Confinement
+from ci_controller.runtime.docker.confining.network import JobNetworks
 from ci_controller.runtime.docker.containers import (
     BASE,
     CONSOLE_DEVICES,
@@ -49,8 +51,12 @@ class JobContainers:
         images: Images,
         services: ServiceContainers,
         shared: Shared,
+        confinement: Confinement,
+        networks: JobNetworks,
     ) -> None:
         self._settings = settings
+        self._confinement = confinement
+        self._networks = networks
         self._installation_id = installation_id
         self._engine = engine
         self._images = images
@@ -79,8 +85,9 @@ class JobContainers:
         if facts.hidden:
             return None
         mounts = self._mounts(RunDirectory(BASE), facts, plan)
-        network = "its own" if plan.services else None
-        config = job_config(plan, {}, mounts, traits, network=network, limit_layer=self._limits_layer_of(plan))
+        network = "its own" if plan.services else self._networks.name
+        limit_layer = self._limits_layer_of(plan)
+        config = job_config(plan, {}, mounts, traits, self._confinement, network=network, limit_layer=limit_layer)
         services = [
             json.dumps([plan.services[name].model_dump(mode="json"), name, images.identity, plan.network])
             for name, images in their_facts.items()
@@ -118,7 +125,9 @@ class JobContainers:
 
     async def _create_all(self, spec: WorkloadSpec, facts: ImageFacts, traits: Traits) -> None:
         if not spec.plan.services:
-            await self._create(spec, facts, traits)
+            if spec.plan.network:
+                await self._networks.make()
+            await self._create(spec, facts, traits, self._networks.name)
             return
         self.served.add(spec.key)
         network = await self._services.make_network(spec.key, spec.plan)
@@ -143,7 +152,9 @@ class JobContainers:
             place = DOWNLOADS if spec.is_apart else DOWNLOADED
             mounts.append(Mount(spec.downloads, place, read_only=not spec.is_apart))
         limit_layer = self._limits_layer_of(spec.plan)
-        config = job_config(spec.plan, labels, mounts, traits, network=network, limit_layer=limit_layer)
+        config = job_config(
+            spec.plan, labels, mounts, traits, self._confinement, network=network, limit_layer=limit_layer
+        )
         try:
             async with self._engine.call() as docker:
                 container = await docker.containers.create(config, name=self.name_of(spec.key))

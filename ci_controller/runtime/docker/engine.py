@@ -73,6 +73,8 @@ class Traits:
     """The limits that the kernel below the engine does not know: the engine drops them with a warning."""
     counts_swap: bool = True
     """A limit on memory and swap together is possible."""
+    memory: int = 0
+    """The bytes of memory that the engine's machine has; 0 where it does not say."""
     may_limit_layers: bool = False
     """The engine's storage is of a kind that can limit what a container writes outside of its mounts."""
 
@@ -82,6 +84,7 @@ class Traits:
         security = ",".join(info.get("SecurityOptions") or ())
         return cls(
             processors=int(info.get("NCPU") or os.cpu_count() or 1),
+            memory=int(info.get("MemTotal") or 0),
             remapped="name=userns" in security,
             rootless="name=rootless" in security,
             selinux="name=selinux" in security,

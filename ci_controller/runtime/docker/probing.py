@@ -15,6 +15,7 @@ from ci_common.run_directory.layout import read_capped
 from ci_common.spec import Limits
 from ci_common.system.trees import delete_tree
 from ci_common.system.watch import FileWatcher, Watched
+from ci_controller.runtime.docker.confining.limits import Confinement
 from ci_controller.runtime.docker.containers import Mount, probe_config
 from ci_controller.runtime.docker.engine import Engine, Traits
 
@@ -63,14 +64,16 @@ class Probe:
     cpus: float | None
 
 
-async def probe(engine: Engine, image: str, labels: Mapping[str, str], folder: Path, traits: Traits) -> Probe:
+async def probe(
+    engine: Engine, image: str, labels: Mapping[str, str], folder: Path, traits: Traits, confinement: Confinement
+) -> Probe:
     """Run a container of `image` with a new directory in `folder`, and return its answer; both are removed again.
 
     Raises Refusal where the engine cannot create or start it, RuntimeUnavailable, OSError.
     """
     token = secrets.token_hex(8)
     with _directory(folder, token) as directory:
-        config = probe_config(image, labels, ["-c", _SCRIPT], Mount(directory, _MOUNTED), LIMITS, traits)
+        config = probe_config(image, labels, ["-c", _SCRIPT], Mount(directory, _MOUNTED), LIMITS, traits, confinement)
         async with FileWatcher() as watcher, _started(engine, f"ci-doctor-{token}", config) as begin:
             with watcher.subscribe((directory, Watched.ENTRIES)) as changes, _opened_gate(directory / "gate"):
                 await begin()

@@ -16,13 +16,17 @@ CREATE TABLE jobs (
     has_upload INTEGER NOT NULL CHECK (has_upload IN (0, 1)),
     max_attempts INTEGER NOT NULL CHECK (max_attempts >= 1),
     retry_of TEXT,
+    concurrency_group TEXT,  -- of the job's project, or of its owner if it has none
+    cancel_running INTEGER NOT NULL DEFAULT 0 CHECK (cancel_running IN (0, 1)),
     client TEXT  -- where the submission came from, as JSON of a Client
         CHECK (client IS NULL OR json_valid(client) AND json_type(client) = 'object'),
     arrival TEXT NOT NULL DEFAULT '{}'  -- when the submission passed which milestone, as JSON of times
         CHECK (json_valid(arrival) AND json_type(arrival) = 'object'),
 
-    -- The API's one later write: a time stamp, set at most once.
+    -- The API's one later write: a time stamp, set at most once, and with it the job of the same concurrency group that
+    -- takes this one's place.
     cancel_requested_time INTEGER CHECK (typeof(cancel_requested_time) IN ('integer', 'null')),
+    replaced_by TEXT,
 
     -- The controller's columns: what became of the job. Written by one compare-and-set statement; INSERT
     -- gives the initial values.
@@ -46,7 +50,8 @@ CREATE TABLE jobs (
         stop_code IN ('cancelled', 'deadline_exceeded', 'no_output', 'log_limit', 'workspace_limit', 'service_failed')),
     CONSTRAINT no_stop_while_queued CHECK (stop_code IS NULL OR state <> 'queued'),
     CONSTRAINT attempt_in_range CHECK (attempt BETWEEN 1 AND max_attempts),
-    CONSTRAINT reason_is_whole CHECK ((reason_code IS NULL) = (reason_message IS NULL))
+    CONSTRAINT reason_is_whole CHECK ((reason_code IS NULL) = (reason_message IS NULL)),
+    CONSTRAINT replacing_cancels CHECK (replaced_by IS NULL OR cancel_requested_time IS NOT NULL)
 );
 
 -- For the controller's loop: the queued jobs in starting order, and the active ones. It holds only unfinished jobs, so it
@@ -54,6 +59,12 @@ CREATE TABLE jobs (
 -- the loop asks at every wake-up which of the queued jobs have changed.
 CREATE INDEX jobs_unfinished ON jobs (state, priority DESC, id, version, cancel_requested_time)
 WHERE state <> 'completed';
+
+-- The unfinished jobs of a concurrency group, and that one of them at a time holds a slot.
+CREATE INDEX jobs_of_group ON jobs (concurrency_group, (coalesce('project ' || project, 'owner ' || owner)))
+WHERE concurrency_group IS NOT NULL AND state <> 'completed';
+CREATE UNIQUE INDEX jobs_one_of_group ON jobs (concurrency_group, (coalesce('project ' || project, 'owner ' || owner)))
+WHERE concurrency_group IS NOT NULL AND state IN ('starting', 'running');
 
 -- The newest jobs of one project.
 CREATE INDEX jobs_of_project ON jobs (project, id) WHERE project IS NOT NULL;
@@ -191,7 +202,7 @@ END;
 
 CREATE TRIGGER jobs_asked_once BEFORE UPDATE OF
     id, type, submit_time, owner, priority, project, labels, payload, plan, image, has_upload, max_attempts, retry_of,
-    client, arrival
+    concurrency_group, cancel_running, client, arrival
 ON jobs
 BEGIN
     SELECT RAISE(ABORT, 'jobs_asked_once: what was asked for never changes');
@@ -338,6 +349,33 @@ CREATE TABLE keys (
     CONSTRAINT role_is_known CHECK (role IN ('viewer', 'developer', 'operator', 'admin')),
     CONSTRAINT overlap_is_whole CHECK ((previous_digest IS NULL) = (previous_until IS NULL))
 );
+
+-- Projects that were created. Jobs may name others, too. Written by the API.
+CREATE TABLE projects (
+    name TEXT NOT NULL PRIMARY KEY,
+    description TEXT NOT NULL,
+    created_time INTEGER NOT NULL CHECK (typeof(created_time) = 'integer'),
+    created_by TEXT NOT NULL,  -- the name of an identity
+    version INTEGER NOT NULL,  -- counts the changes
+    settings TEXT NOT NULL CHECK (json_valid(settings) AND json_type(settings) = 'object')
+);
+
+-- Secrets of projects, and of the installation, which have the empty text as their project. The keys of the ciphertexts
+-- are in a file outside of the database.
+CREATE TABLE secrets (
+    project TEXT NOT NULL,
+    name TEXT NOT NULL,
+    sealed TEXT,  -- the value, encrypted for this row
+    reference TEXT,  -- where the value is kept instead
+    is_masked INTEGER NOT NULL CHECK (is_masked IN (0, 1)),
+    created_time INTEGER NOT NULL CHECK (typeof(created_time) = 'integer'),
+    created_by TEXT NOT NULL,
+    changed_time INTEGER NOT NULL CHECK (typeof(changed_time) = 'integer'),
+    changed_by TEXT NOT NULL,
+    PRIMARY KEY (project, name),
+
+    CONSTRAINT value_is_in_one_place CHECK ((sealed IS NULL) <> (reference IS NULL))
+) WITHOUT ROWID;
 
 -- What the attempts with reports have left besides their tests. Written by the controller while it reads the reports, before
 -- the attempt's end, and to be read once `attempts.tests` is there. What deleted jobs leave goes with their removal.

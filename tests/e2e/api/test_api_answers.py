@@ -25,6 +25,7 @@ from ci_common.wire.events import StreamEvent
 from ci_common.wire.keys import IdentityView, KeyView, NewKeyView
 from ci_common.wire.problems import ProblemView
 from ci_common.wire.record_answers import RecordView
+from ci_common.wire.secrets import SecretView
 from tests.helpers.http import read_stream
 from tests.helpers.keys import bearing, stored_key
 from tests.helpers.played_api import Api, zipped
@@ -93,6 +94,13 @@ async def test_keys(api: Api) -> None:
         check(KeyView, document)
     api.client.headers.pop("authorization")
     check(ProblemView, (await api.client.get("/keys")).json())
+
+
+async def test_secrets(api: Api) -> None:
+    check(SecretView, (await api.client.put("/secrets/TOKEN", json={"reference": "env:TOKEN"})).json())
+    for document in (await api.client.get("/secrets")).json():
+        check(SecretView, document)
+    assert (await api.client.delete("/secrets/TOKEN")).status_code == 204
 
 
 async def test_the_description_is_served(api: Api) -> None:

@@ -14,16 +14,19 @@ from typing import Any, cast
 import pytest
 
 from ci_common.errors import SettingsError
+from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan, Limits
 from ci_controller.policy import WorkloadPhase
 from ci_controller.runtime.docker.certificates import Certificates, copy_bundle, find_bundle
 from ci_controller.runtime.docker.cleaning import Cleaner
+from ci_controller.runtime.docker.confining.limits import Confinement
 from ci_controller.runtime.docker.containers import HELPER, Mount, job_config, key_of, status_of
 from ci_controller.runtime.docker.engine import Engine, Refusal, Traits
 from ci_controller.runtime.docker.pulls import Transfer, registry_header
 from ci_controller.runtime.protocol import EngineStatus, WorkloadKey
 
 PLAIN = Traits(processors=2, remapped=False, rootless=False, selinux=False)
+CONFINED = Confinement(Settings.from_env({}))
 
 
 def layer_event(identity: str, status: str, current: int = 0, total: int = 0) -> dict[str, Any]:
@@ -159,29 +162,66 @@ class TestContainers:
     def test_mounts(self) -> None:
         plan = ExecutionPlan(image="some:image", steps=(), timeout=1)
         mounts = [Mount(Path("/a"), "/ci"), Mount(Path("/b"), "/c", read_only=True)]
-        plain = job_config(plan, {}, mounts, PLAIN)["HostConfig"]
+        plain = job_config(plan, {}, mounts, PLAIN, CONFINED)["HostConfig"]
         assert "Binds" not in plain
         assert plain["Mounts"][1] == {"Type": "bind", "Source": "/b", "Target": "/c", "ReadOnly": True}
         labelled = Traits(processors=2, remapped=False, rootless=False, selinux=True)
-        with_selinux = job_config(plan, {}, mounts, labelled)["HostConfig"]
+        with_selinux = job_config(plan, {}, mounts, labelled, CONFINED)["HostConfig"]
         assert "Mounts" not in with_selinux
         assert with_selinux["Binds"] == ["/a:/ci:z", "/b:/c:z,ro"]
 
     def test_no_limits(self) -> None:
         plan = ExecutionPlan(image="some:image", steps=(), timeout=1, limits=Limits())
-        host = job_config(plan, {}, [], PLAIN)["HostConfig"]
+        host = job_config(plan, {}, [], PLAIN, CONFINED.without_limits())["HostConfig"]
         assert not host.keys() & {"NanoCpus", "Memory", "MemorySwap", "PidsLimit", "NetworkMode"}
 
     def test_swap_that_does_not_count_is_not_to_be_had(self) -> None:
         plan = ExecutionPlan(image="some:image", steps=(), timeout=1, limits=Limits(memory=10**7))
         blind = Traits(processors=2, remapped=False, rootless=False, selinux=False, counts_swap=False)
-        assert job_config(plan, {}, [], blind)["HostConfig"]["MemorySwappiness"] == 0
-        assert "MemorySwappiness" not in job_config(plan, {}, [], PLAIN)["HostConfig"]
+        assert job_config(plan, {}, [], blind, CONFINED)["HostConfig"]["MemorySwappiness"] == 0
+        assert "MemorySwappiness" not in job_config(plan, {}, [], PLAIN, CONFINED)["HostConfig"]
 
     def test_the_own_layer_is_limited_as_the_workspace(self) -> None:
         plan = ExecutionPlan(image="some:image", steps=(), timeout=1, limits=Limits(workspace=10**9))
-        assert job_config(plan, {}, [], PLAIN, limit_layer=True)["HostConfig"]["StorageOpt"] == {"size": "1000000000"}
-        assert "StorageOpt" not in job_config(plan, {}, [], PLAIN)["HostConfig"]
+        assert job_config(plan, {}, [], PLAIN, CONFINED, limit_layer=True)["HostConfig"]["StorageOpt"] == {
+            "size": "1000000000"
+        }
+        assert "StorageOpt" not in job_config(plan, {}, [], PLAIN, CONFINED)["HostConfig"]
+
+
+class TestConfinement:
+    """What containers are held to, on a machine with two processors and 1000 bytes."""
+
+    MACHINE = Traits(processors=2, memory=1000, remapped=False, rootless=False, selinux=False)
+
+    def test_limits_that_a_spec_leaves_out(self) -> None:
+        options = CONFINED.options(Limits(), self.MACHINE, own_processes=3)
+        assert (options["NanoCpus"], options["Memory"], options["PidsLimit"]) == (2 * 10**9, 750, 4096 + 3)
+
+    def test_limits_of_a_spec_up_to_the_most(self) -> None:
+        low = CONFINED.options(Limits(cpus=0.5, memory=10, pids=20), self.MACHINE)
+        assert (low["NanoCpus"], low["Memory"], low["PidsLimit"]) == (5 * 10**8, 10, 20)
+        high = CONFINED.options(Limits(cpus=100, memory=10**6, pids=10**6), self.MACHINE)
+        assert (high["NanoCpus"], high["Memory"], high["PidsLimit"]) == (2 * 10**9, 900, 16_384)
+
+    def test_amounts_in_settings(self) -> None:
+        settings = Settings.from_env({"CI_DEFAULT_MEMORY": "400", "CI_MAX_CPUS": "50%", "CI_MAX_PIDS": "7"})
+        options = Confinement(settings).options(Limits(), self.MACHINE)
+        assert (options["NanoCpus"], options["Memory"], options["PidsLimit"]) == (10**9, 400, 7)
+
+    def test_a_default_that_the_engine_does_not_know_is_not_given(self) -> None:
+        weak = Traits(2, remapped=False, rootless=True, selinux=False, unenforced=frozenset({"memory", "cpus", "pids"}))
+        assert not CONFINED.options(Limits(), weak).keys() & {"NanoCpus", "Memory", "MemorySwap", "PidsLimit"}
+
+    def test_rights(self) -> None:
+        options = CONFINED.options(Limits(), PLAIN)
+        assert (options["CapDrop"], options["SecurityOpt"]) == (["ALL"], ["no-new-privileges"])
+        assert "CHOWN" in options["CapAdd"]
+        assert not {"NET_RAW", "MKNOD", "SYS_ADMIN", "SYS_PTRACE", "SYS_CHROOT"} & set(options["CapAdd"])
+        loose = Settings.from_env({"CI_CAPABILITIES": "cap_net_raw, chown", "CI_NEW_PRIVILEGES": "allow"})
+        options = Confinement(loose).options(Limits(), PLAIN)
+        assert (options["CapAdd"], options["SecurityOpt"]) == (["CHOWN", "NET_RAW"], [])
+        assert Confinement(Settings.from_env({"CI_CAPABILITIES": "none"})).options(Limits(), PLAIN)["CapAdd"] == []
 
 
 class TestEngine:

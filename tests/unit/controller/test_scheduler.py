@@ -46,8 +46,11 @@ class Queue:
         await self.storage.jobs.add(job, max_queued=100)
         return job.id
 
-    async def turn(self, active: int = 0) -> list[str]:
-        left = await self.scheduler.turn(await self.storage.queue.queued(), active)
+    async def turn(self, active: int = 0, of: str | None = None) -> list[str]:
+        """Take a turn while so many jobs of a project, by default of one that has no others, hold slots."""
+        fields = {"type": "container", "submit_time": utc_now(), "project": of or "elsewhere"}
+        holding = [Job(id=new_job_id(), state=State.RUNNING, **fields) for _ in range(active)]  # type: ignore[arg-type]
+        left = await self.scheduler.turn(await self.storage.queue.queued(), holding)
         return [job.id for job in left if job.state is State.STARTING]
 
     async def job(self, job_id: str) -> Job:
@@ -182,3 +185,62 @@ async def test_an_answer_that_was_asked_ahead_is_used(queue: Queue) -> None:
     queue.images.expect("here")
     assert await queue.images.is_ready("here")
     assert queue.runtime.questions == 1
+
+
+async def test_a_long_queue_of_one_project_starves_no_other(queue: Queue) -> None:
+    many = [await queue.add(project="many") for _ in range(5)]
+    one = await queue.add(project="one")
+    assert await queue.turn() == [many[0], one]
+    assert await queue.turn(active=1, of="many") == [many[1]]
+
+
+async def test_a_job_that_waits_for_its_image_takes_no_turn(queue: Queue) -> None:
+    await queue.add("far", project="many")
+    near = await queue.add(project="many")
+    one = await queue.add(project="one")
+    assert await queue.turn() == [near, one]
+
+
+async def test_of_a_group_one_job_starts(queue: Queue) -> None:
+    first, second = [await queue.add(concurrency_group="deploy") for _ in range(2)]
+    other = await queue.add(concurrency_group="test")
+    assert await queue.turn() == [first, other]
+    waiting = (await queue.job(second)).reason
+    assert waiting is not None
+    assert (waiting.code, "'deploy'" in waiting.message) == (ReasonCode.WAITING_FOR_GROUP, True)
+
+
+async def test_jobs_without_a_group_wait_for_no_other(queue: Queue) -> None:
+    jobs = [await queue.add() for _ in range(2)]
+    assert await queue.turn() == jobs
+
+
+async def test_a_job_waits_for_the_one_of_its_group_that_runs(queue: Queue) -> None:
+    of_group = {"concurrency_group": "deploy", "project": "p"}
+    waiting = await queue.add(**of_group)
+    elsewhere = await queue.add(concurrency_group="deploy")
+    fields = {"type": "container", "submit_time": utc_now(), **of_group}
+    running = Job(id=new_job_id(), state=State.RUNNING, **fields)  # type: ignore[arg-type]
+    for started in ([elsewhere], []):
+        left = await queue.scheduler.turn(await queue.storage.queue.queued(), [running])
+        assert [job.id for job in left] == started
+    job = await queue.job(waiting)
+    assert job.reason is not None
+    assert (job.reason.code, job.version) == (ReasonCode.WAITING_FOR_GROUP, 1), "which is written once"
+    assert await queue.turn() == [waiting]
+
+
+async def test_an_image_is_pulled_while_the_group_is_busy(queue: Queue) -> None:
+    await queue.add(concurrency_group="deploy")
+    await queue.add("far", concurrency_group="deploy")
+    await queue.turn()
+    await queue.runtime.pulling("far")
+
+
+async def test_who_replaces_a_job_is_in_its_reason(queue: Queue) -> None:
+    replaced = await queue.add(concurrency_group="deploy")
+    newest = await queue.add(concurrency_group="deploy", cancel_running=True)
+    assert await queue.turn() == [newest]
+    job = await queue.job(replaced)
+    assert (job.conclusion, job.reason.code) == (Conclusion.CANCELLED, ReasonCode.CANCELLED)  # type: ignore[union-attr]
+    assert newest in job.reason.message  # type: ignore[union-attr]
