@@ -26,6 +26,7 @@ from ci_persistence.stores.submissions import SubmissionKey
 from ci_server.access.projects import owned, project_for
 from ci_server.detection.projects import Resolved, resolve_command
 from ci_server.detection.tasks import read_with
+from ci_server.endpoints import RateClass
 from ci_server.http.exchange import note_job
 from ci_server.http.requests import as_written, parse_json_object, run_apart
 from ci_server.jobs.changes import changed
@@ -76,7 +77,7 @@ async def submit_upload(
         payload = {"upload": described, **masked}
         job = workload_job(CONTAINER, job_id, resolved, payload, has_upload=True, arrival=timeline.times())
         note_job(request.scope, job_id)
-        job = replace(owned(sender, job), client=client_of(request))
+        job = replace(owned_by(sender, job, services, request), client=client_of(request))
         return await staging.commit(services.storage.jobs, job, max_queued=services.settings.max_queued, key=once.key)
 
 
@@ -87,11 +88,18 @@ async def submit_new(
 
     Raises ProjectRefused, Unavailable, DiskLow, QueueFull, AlreadySubmitted.
     """
-    job = owned(sender, job)
+    job = owned_by(sender, job, services, request)
     services.admission.check()
     note_job(request.scope, job.id)
     job = replace(job, client=client_of(request))
     return await services.storage.jobs.add(job, max_queued=services.settings.max_queued, key=key)
+
+
+def owned_by(sender: Identity, job: NewJob, services: Services, request: Request) -> NewJob:
+    """Return a new job as one of `sender`, counted in its project. Raises ProjectRefused, RateLimited."""
+    job = owned(sender, job)
+    services.rates.count_project(request, sender, job.project, RateClass.SUBMIT)
+    return job
 
 
 def client_of(request: Request) -> Client:
@@ -138,7 +146,7 @@ async def retry(
         client=client_of(request),
         arrival=timeline.times(),
     )
-    again = owned(sender, changed(again, changes, services.settings))
+    again = owned_by(sender, changed(again, changes, services.settings), services, request)
     note_job(request.scope, again.id)
     max_queued = services.settings.max_queued
     if not job.has_upload:

@@ -38,7 +38,7 @@ from ci_common.times import Milestone, Timeline
 from ci_common.wire.answers import BegunUploadView, SubmittedView, UploadView
 from ci_persistence.job_lists import JobFilter
 from ci_persistence.stores.submissions import SubmissionKey
-from ci_server.access.projects import owned, project_for
+from ci_server.access.projects import project_for
 from ci_server.detection.tasks import complete_with
 from ci_server.endpoints import (
     KEY_HEADER,
@@ -58,7 +58,7 @@ from ci_server.http.responses import Document
 from ci_server.jobs.connected import while_connected
 from ci_server.jobs.idempotency import KEY_ERRORS, Once, submitted_once
 from ci_server.jobs.job_view import submission_answers
-from ci_server.jobs.submissions import client_of, read_spec, workload_job
+from ci_server.jobs.submissions import client_of, owned_by, read_spec, workload_job
 from ci_server.services import Services
 from ci_server.uploads.manifests import (
     check_received,
@@ -216,7 +216,7 @@ async def _submit(call: Call[NoQuery, ReceivedSpec], job_id: str, key: Submissio
             timeline.note(Milestone.UNPACKED)
             payload = {"upload": {"size": plan.size, "sha256": plan.tree_id}, **masked}
             job = workload_job(CONTAINER, job_id, resolved, payload, has_upload=True, arrival=timeline.times())
-            job = replace(owned(call.identity, job), client=client_of(call.request))
+            job = replace(owned_by(call.identity, job, services, call.request), client=client_of(call.request))
             stored = await _stored(services, Staging(services.data, job_id), session, job, key)
             services.spares.want(job_id, plan)
             return stored
