@@ -34,7 +34,7 @@ class RateSettings(DeclaredSettings):
     )
     rate_failed_keys: RateLimit = setting(
         "CI_RATE_FAILED_KEYS",
-        "120/m",
+        "1200/m",
         "requests with a wrong key from one address that a server process answers; then it also refuses keys that it "
         "has not seen lately, without looking for them",
         _RATES,
