@@ -118,6 +118,22 @@ class KeyConflict(RequestError):
     title = "The key cannot be changed in this way"
 
 
+class ProjectNotFound(RequestError):
+    """No project of this name has been created, or none that the sender may see."""
+
+    status = 404
+    code = "project_not_found"
+    title = "No such project"
+
+
+class ProjectConflict(RequestError):
+    """There is a project of this name already, or other requests change it at the same time."""
+
+    status = 409
+    code = "project_conflict"
+    title = "The project cannot be changed in this way"
+
+
 class SecretNotFound(RequestError):
     """There is no secret with this name."""
 

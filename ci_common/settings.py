@@ -43,6 +43,11 @@ class Settings(RateSettings, RetentionSettings, ConfinementSettings, Installatio
         "who needs a key; auto: everyone once there is one, and until then only loopback addresses are served; "
         "required: everyone, also until then; insecure: as auto, but also other addresses are served without any key",
     )
+    projects: Literal["open", "declared"] = setting(
+        "CI_PROJECTS",
+        "open",
+        "which projects jobs may name; open: any; declared: those that were created with `ci projects create`",
+    )
     max_connections: int = setting(
         "CI_MAX_CONNECTIONS",
         10_000,

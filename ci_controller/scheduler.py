@@ -10,6 +10,7 @@ from ci_common.attempts.parts import JobEnvironment, StartWay
 from ci_common.errors import CiError, DiskLow, StaleWrite
 from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, State
 from ci_common.parsing.text import shown_size
+from ci_common.projects import images_in
 from ci_common.runtime_faults import ImageFault, RuntimeUnavailable
 from ci_common.settings import Settings
 from ci_common.system.disk import Disk
@@ -189,10 +190,7 @@ class Scheduler:
 
 def images_of(job: Job) -> list[str]:
     """Return the images that the job needs: its own, and those of its services."""
-    services = (job.plan or {}).get("services")
-    described = services.values() if isinstance(services, dict) else ()
-    images = (job.image, *(service.get("image") for service in described if isinstance(service, dict)))
-    return [image for image in images if isinstance(image, str)]  # A plan that is not valid fails elsewhere.
+    return images_in(job.image, job.plan)
 
 
 def group_of(job: Job) -> tuple[Share, str] | None:

@@ -29,6 +29,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "environments": ("key",),
     "caches": ("id",),
     "keys": ("id",),
+    "projects": ("name",),
     "secrets": ("project", "name"),
     "test_runs": ("job_id", "attempt"),
     "test_results": ("job_id", "attempt", "first"),

@@ -18,6 +18,7 @@ from ci_common.system.disk import Disk
 from ci_common.system.watch import FileWatcher
 from ci_persistence.storage import Storage
 from ci_server.access.authentication import Authentication
+from ci_server.access.projects import Projects
 from ci_server.access.rates import Rates
 from ci_server.detection.tasks import MODULE
 from ci_server.http.exchange import Shutdown
@@ -51,6 +52,7 @@ class Services:
     contents: ArtifactStore
     authentication: Authentication
     rates: Rates
+    projects: Projects
     key_ring: KeyRing
     submissions: set[tuple[str, str]] = field(default_factory=set)
     """The submissions that are being accepted: owners, and keys that the clients gave to them."""
@@ -98,6 +100,7 @@ async def open_services(
                     contents=open_store(settings, data),
                     authentication=authentication,
                     rates=Rates(settings),
+                    projects=Projects(settings, storage.projects),
                     key_ring=KeyRing(settings.keyring_path),
                 )
         finally:

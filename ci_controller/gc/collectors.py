@@ -139,7 +139,7 @@ class Garbage:
         """`check` is called before files are deleted, and may forbid it by raising; `runtimes` do so themselves."""
         jobs, retention, clock = writer.storage.jobs, writer.storage.retention, writer.clock
         able = max(runtimes.values(), key=lambda runtime: runtime.isolated)
-        ages = Ages(settings, retention, clock)
+        ages = Ages(settings, retention, clock, writer.storage.projects)
         self._deleted_jobs = DeletedJobs(
             data=data,
             contents=contents,

@@ -6,8 +6,7 @@ that time at most, a key that is revoked elsewhere is not accepted any more.
 
 import asyncio
 import logging
-from collections import OrderedDict
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 from starlette.requests import Request
 
@@ -19,6 +18,7 @@ from ci_common.settings import Settings
 from ci_common.times import utc_now
 from ci_persistence.stores.access.keys import KeyStore
 from ci_server.access.rates import FailedKeys
+from ci_server.access.remembering import Memory, Remembered
 from ci_server.http.application import is_loopback
 from ci_server.http.refusals import KeyInvalid, KeyMissing
 
@@ -34,28 +34,6 @@ _FIRST_KEY: Final = "; the first one is made where the server runs, with: ci key
 _NOT_VALID: Final = "the key is not one of this server, or has been replaced"
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
-
-
-class _Remembered(Generic[T]):
-    """What the database has answered, and until when it is believed."""
-
-    __slots__ = ("answer", "until")
-
-    def __init__(self, answer: "asyncio.Task[T]", until: float) -> None:
-        self.answer = answer
-        self.until = until
-
-    def holds(self, now: float) -> bool:
-        """Return whether it is recent, and not an error."""
-        if self.until <= now:
-            return False
-        answer = self.answer
-        return not answer.done() or (not answer.cancelled() and answer.exception() is None)
-
-    async def result(self) -> T:
-        """Return the answer, or raise its error. Several requests may wait for it."""
-        return self.answer.result() if self.answer.done() else await asyncio.shield(self.answer)
 
 
 class Authentication:
@@ -65,8 +43,8 @@ class Authentication:
         self._mode = settings.auth
         self._keys = keys
         self._failed = FailedKeys(settings)
-        self._known: OrderedDict[str, _Remembered[Key | None]] = OrderedDict()
-        self._any: _Remembered[bool] | None = None
+        self._known: Memory[Key | None] = Memory(_MOST_KNOWN)
+        self._any: Remembered[bool] | None = None
         self._noted: dict[str, float] = {}
         self._notes: set[asyncio.Task[None]] = set()
 
@@ -100,7 +78,7 @@ class Authentication:
 
     def forget(self, key_id: str) -> None:
         """Ask the database about a key at its next use, since it has just been changed."""
-        self._known.pop(key_id, None)
+        self._known.forget(key_id)
         self._any = None
 
     async def close(self) -> None:
@@ -116,7 +94,7 @@ class Authentication:
     async def _has_keys(self) -> bool:
         now = asyncio.get_running_loop().time()
         if self._any is None or not self._any.holds(now):
-            self._any = _Remembered(asyncio.ensure_future(self._keys.any()), now + KNOWN_SECONDS)
+            self._any = Remembered(asyncio.ensure_future(self._keys.any()), now + KNOWN_SECONDS)
         has_keys = await self._any.result()
         if has_keys:
             self._any.until = float("inf")  # Rows of keys are never deleted.
@@ -135,22 +113,11 @@ class Authentication:
 
     def _is_familiar(self, text: str) -> bool:
         """Return whether this was a key of the server when the database was last asked, however long ago."""
-        remembered = self._known.get(id_in(text) or "")
-        if remembered is None or not remembered.answer.done() or remembered.answer.cancelled():
-            return False
-        key = None if remembered.answer.exception() is not None else remembered.answer.result()
+        key = self._known.latest(id_in(text) or "")
         return key is not None and key.accepts(digest_of(text), utc_now())
 
     async def _get(self, key_id: str) -> Key | None:
-        now = asyncio.get_running_loop().time()
-        remembered = self._known.get(key_id)
-        if remembered is None or not remembered.holds(now):
-            remembered = _Remembered(asyncio.ensure_future(self._keys.get(key_id)), now + KNOWN_SECONDS)
-            self._known[key_id] = remembered
-            self._known.move_to_end(key_id)
-            if len(self._known) > _MOST_KNOWN:
-                self._known.popitem(last=False)
-        return await remembered.result()
+        return await self._known.get(key_id, lambda: self._keys.get(key_id), KNOWN_SECONDS)
 
     def _note_use(self, key: Key) -> None:
         """Have the use of a key written down, which the request does not wait for."""

@@ -79,6 +79,14 @@ class ProjectRefused(RequestError):
     title = "The key does not hold for this project"
 
 
+class ImageRefused(RequestError):
+    """The project of the job does not allow one of the images that the job names."""
+
+    status = 403
+    code = "image_refused"
+    title = "The project does not allow this image"
+
+
 class ScopeMissing(RequestError):
     """The sender of the request does not have the scope that the endpoint needs, or not for all projects."""
 

@@ -38,7 +38,6 @@ from ci_common.times import Milestone, Timeline
 from ci_common.wire.answers import BegunUploadView, SubmittedView, UploadView
 from ci_persistence.job_lists import JobFilter
 from ci_persistence.stores.submissions import SubmissionKey
-from ci_server.access.projects import project_for
 from ci_server.detection.tasks import complete_with
 from ci_server.endpoints import (
     KEY_HEADER,
@@ -52,13 +51,13 @@ from ci_server.endpoints import (
     json_answer,
 )
 from ci_server.http.exchange import note_job
-from ci_server.http.refusals import ProjectRefused
+from ci_server.http.refusals import ImageRefused, ProjectRefused
 from ci_server.http.requests import NoQuery, QueryModel
 from ci_server.http.responses import Document
 from ci_server.jobs.connected import while_connected
 from ci_server.jobs.idempotency import KEY_ERRORS, Once, submitted_once
 from ci_server.jobs.job_view import submission_answers
-from ci_server.jobs.submissions import client_of, owned_by, read_spec, workload_job
+from ci_server.jobs.submissions import admitted, client_of, read_spec, workload_job
 from ci_server.services import Services
 from ci_server.uploads.manifests import (
     check_received,
@@ -96,7 +95,7 @@ class FramesQuery(QueryModel):
 
 async def begin_upload(call: Call[BeginQuery, None]) -> Response:
     services, query = call.services, call.query
-    project = project_for(call.identity, query.project) or ""
+    project = await services.projects.project_for(call.identity, query.project) or ""
     announced = announced_bytes(call.request, services.settings.max_upload_bytes)
     session = Session(services.data.incoming / new_job_id())
     async with services.admission.upload(announced):
@@ -211,12 +210,14 @@ async def _submit(call: Call[NoQuery, ReceivedSpec], job_id: str, key: Submissio
                     spec,
                     services.settings,
                     services.unpack_limits,
+                    defaults=await services.projects.defaults(call.identity, spec.project, has_file=True),
                     check_room=place.check_room,
                 )
             timeline.note(Milestone.UNPACKED)
             payload = {"upload": {"size": plan.size, "sha256": plan.tree_id}, **masked}
             job = workload_job(CONTAINER, job_id, resolved, payload, has_upload=True, arrival=timeline.times())
-            job = replace(owned_by(call.identity, job, services, call.request), client=client_of(call.request))
+            job = await admitted(services, call.request, call.identity, job)
+            job = replace(job, client=client_of(call.request))
             stored = await _stored(services, Staging(services.data, job_id), session, job, key)
             services.spares.want(job_id, plan)
             return stored
@@ -320,6 +321,7 @@ ENDPOINTS: Final = (
             TooManyUploads,
             DiskLow,
             ProjectRefused,
+            ImageRefused,
         ),
         scope=Scope.JOBS_WRITE,
         limits=Reach.OWN,

@@ -44,6 +44,7 @@ async def verify(services: Services, request: Request, job: Job, key: Submission
     if plan is None or plan.setup is None:
         raise NotVerifiable(f"job {job.id} has no setup, so there is nothing of it that could be made once more")
     again = _verifying(job, plan, plan.setup)
+    await services.projects.check_images(again)
     note_job(request.scope, again.id)
     max_queued = services.settings.max_queued
     async with services.admission.upload(0) as place, staged(services.data, again.id) as staging:

@@ -19,6 +19,7 @@ pytest.register_assert_rewrite(
     "tests.contracts.group_suite",
     "tests.contracts.key_suite",
     "tests.contracts.pool_suite",
+    "tests.contracts.project_suite",
     "tests.contracts.queue_suite",
     "tests.contracts.report_suite",
     "tests.contracts.secret_suite",
@@ -39,6 +40,7 @@ from tests.contracts.key_suite import KeySuite  # noqa: E402
 from tests.contracts.leader_lease_suite import LeaderLeaseSuite  # noqa: E402
 from tests.contracts.outbox_suite import OutboxSuite  # noqa: E402
 from tests.contracts.pool_suite import PoolSuite  # noqa: E402
+from tests.contracts.project_suite import ProjectSuite  # noqa: E402
 from tests.contracts.queue_suite import QueueSuite  # noqa: E402
 from tests.contracts.report_suite import ReportSuite  # noqa: E402
 from tests.contracts.secret_suite import SecretSuite  # noqa: E402
@@ -106,6 +108,10 @@ class TestKeysOnSQLite(OnSQLite, KeySuite):
     pass
 
 
+class TestProjectsOnSQLite(OnSQLite, ProjectSuite):
+    pass
+
+
 class TestSecretsOnSQLite(OnSQLite, SecretSuite):
     pass
 
@@ -167,6 +173,10 @@ class TestCachesOnPostgreSQL(OnPostgreSQL, CacheSuite):
 
 
 class TestKeysOnPostgreSQL(OnPostgreSQL, KeySuite):
+    pass
+
+
+class TestProjectsOnPostgreSQL(OnPostgreSQL, ProjectSuite):
     pass
 
 

@@ -294,6 +294,15 @@ CREATE TABLE keys (
     CONSTRAINT overlap_is_whole CHECK ((previous_digest IS NULL) = (previous_until IS NULL))
 );
 
+CREATE TABLE projects (
+    name TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    description TEXT NOT NULL,
+    created_time BIGINT NOT NULL,
+    created_by TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    settings TEXT NOT NULL CHECK (json_typeof(CAST(settings AS json)) = 'object')
+);
+
 CREATE TABLE secrets (
     project TEXT COLLATE "C" NOT NULL,
     name TEXT COLLATE "C" NOT NULL,

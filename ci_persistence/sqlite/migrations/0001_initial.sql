@@ -339,6 +339,16 @@ CREATE TABLE keys (
     CONSTRAINT overlap_is_whole CHECK ((previous_digest IS NULL) = (previous_until IS NULL))
 );
 
+-- Projects that were created. Jobs may name others, too. Written by the API.
+CREATE TABLE projects (
+    name TEXT NOT NULL PRIMARY KEY,
+    description TEXT NOT NULL,
+    created_time INTEGER NOT NULL CHECK (typeof(created_time) = 'integer'),
+    created_by TEXT NOT NULL,  -- the name of an identity
+    version INTEGER NOT NULL,  -- counts the changes
+    settings TEXT NOT NULL CHECK (json_valid(settings) AND json_type(settings) = 'object')
+);
+
 -- Secrets of projects, and of the installation, which have the empty text as their project. The keys of the ciphertexts
 -- are in a file outside of the database.
 CREATE TABLE secrets (
