@@ -1,8 +1,8 @@
 """Settings: environment variables, each with its default, unit and meaning in one place.
 
 To add one: a line here, its use, and `make docs`, which writes the table of docs/settings.md. Those that describe the
-installation, confinement and retention are in `ci_common.configuration`. The parts of the server and the controller get
-the whole `Settings`, so that nothing between has to pass a value on.
+installation, confinement, retention and rates are in `ci_common.configuration`. The parts of the server and the
+controller get the whole `Settings`, so that nothing between has to pass a value on.
 """
 
 from pathlib import Path
@@ -13,6 +13,7 @@ from pydantic import SecretStr, model_validator
 from ci_common.configuration.confinement import ConfinementSettings
 from ci_common.configuration.declaration import setting
 from ci_common.configuration.installation import InstallationSettings
+from ci_common.configuration.rates import RateSettings
 from ci_common.configuration.retention import RetentionSettings
 from ci_common.parsing.hosts import Hosts
 from ci_common.parsing.values import ByteSize, Duration, NonNegativeByteSize, StopGrace
@@ -21,7 +22,7 @@ from ci_common.secrets.stored import RING_FILE
 MIB, GIB = 1024**2, 1024**3
 
 
-class Settings(RetentionSettings, ConfinementSettings, InstallationSettings):
+class Settings(RateSettings, RetentionSettings, ConfinementSettings, InstallationSettings):
     """All settings. Build it with `Settings.from_env()`."""
 
     secret: ClassVar[frozenset[str]] = InstallationSettings.secret | {"token", "api_key"}

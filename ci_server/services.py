@@ -19,6 +19,7 @@ from ci_common.system.watch import FileWatcher
 from ci_persistence.storage import Storage
 from ci_server.access.authentication import Authentication
 from ci_server.access.projects import Projects
+from ci_server.access.rates import Rates
 from ci_server.detection.tasks import MODULE
 from ci_server.http.exchange import Shutdown
 from ci_server.streaming.event_source import RecentBatches
@@ -52,6 +53,7 @@ class Services:
     contents: ArtifactStore
     logs: StoredLogs
     authentication: Authentication
+    rates: Rates
     projects: Projects
     key_ring: KeyRing
     submissions: set[tuple[str, str]] = field(default_factory=set)
@@ -102,6 +104,7 @@ async def open_services(
                     contents=contents,
                     logs=logs,
                     authentication=authentication,
+                    rates=Rates(settings),
                     projects=Projects(settings, storage.projects),
                     key_ring=KeyRing(settings.keyring_path),
                 )
