@@ -41,6 +41,8 @@ class RequestError(CiError):
     def __init__(self, message: str, *errors: FieldError) -> None:
         super().__init__(message)
         self.errors = errors
+        self.more_headers: dict[str, str] = {}
+        """Headers of the answer that this very error has; they win over the others."""
         self.figures: dict[str, int | str] = {}
         """Numbers and names for programs, by their names in the problem document."""
 

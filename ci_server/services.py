@@ -22,11 +22,13 @@ from ci_persistence.storage import Storage
 from ci_persistence.stores.submissions import SubmissionKey
 from ci_server.access.authentication import Authentication
 from ci_server.access.projects import Projects
+from ci_server.access.rates import Rates
 from ci_server.detection.tasks import MODULE
 from ci_server.http.exchange import Shutdown
 from ci_server.streaming.event_source import RecentBatches
 from ci_server.streaming.row_watcher import RowWatcher
 from ci_server.streaming.shared_tail import Sources
+from ci_server.streaming.stored_logs import StoredLogs
 from ci_server.streaming.streams import Tails
 from ci_server.uploads.spares import Spares
 from ci_server.uploads.staging import Admission
@@ -52,7 +54,9 @@ class Services:
     unpack_limits: UnpackLimits
     spares: Spares
     contents: ArtifactStore
+    logs: StoredLogs
     authentication: Authentication
+    rates: Rates
     projects: Projects
     key_ring: KeyRing
     submissions: set[tuple[str, str]] = field(default_factory=set)
@@ -98,7 +102,9 @@ async def open_services(
         try:
             admission = Admission(settings, storage.queue, disk, shutdown)
             recent = RecentBatches(_RECENT_BYTES)
-            tails = Tails(Sources(storage.jobs, watcher, rows, shutdown, data.run_of, recent))
+            contents = open_store(settings, data)
+            logs = StoredLogs(storage.logs, contents, guesses=bool(settings.artifacts_url))
+            tails = Tails(Sources(storage.jobs, watcher, rows, shutdown, data.run_of, recent, logs.find))
             with tails.ending_with_the_server():
                 yield Services(
                     settings=settings,
@@ -111,8 +117,10 @@ async def open_services(
                     readers=readers,
                     unpack_limits=limits,
                     spares=spares,
-                    contents=open_store(settings, data),
+                    contents=contents,
+                    logs=logs,
                     authentication=authentication,
+                    rates=Rates(settings),
                     projects=Projects(settings, storage.projects),
                     key_ring=KeyRing(settings.keyring_path),
                 )

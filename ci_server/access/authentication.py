@@ -17,6 +17,7 @@ from ci_common.parsing.hosts import canonical_host
 from ci_common.settings import Settings
 from ci_common.times import utc_now
 from ci_persistence.stores.access.keys import KeyStore
+from ci_server.access.rates import FailedKeys
 from ci_server.access.remembering import Memory, Remembered
 from ci_server.http.application import is_loopback
 from ci_server.http.refusals import KeyInvalid, KeyMissing
@@ -41,22 +42,31 @@ class Authentication:
     def __init__(self, settings: Settings, keys: KeyStore) -> None:
         self._mode = settings.auth
         self._keys = keys
+        self._failed = FailedKeys(settings)
         self._known: Memory[Key | None] = Memory(_MOST_KNOWN)
         self._any: Remembered[bool] | None = None
         self._noted: dict[str, float] = {}
         self._notes: set[asyncio.Task[None]] = set()
 
     async def identify(self, request: Request) -> Identity:
-        """Return the identity of a request's sender. Raises KeyMissing, KeyInvalid, Unavailable."""
+        """Return the identity of a request's sender. Raises KeyMissing, KeyInvalid, RateLimited, Unavailable."""
         given = [value for name, value in request.scope["headers"] if name == b"authorization"]
         if not await self.needs_keys(request):
             return LOCAL
         if not given:
             raise KeyMissing(_NO_KEY + ("" if await self._has_keys() else _FIRST_KEY))
         text = str(given[0], "latin-1")
-        if len(given) > 1 or text[: len(_BEARER)].lower() != _BEARER:
-            raise KeyInvalid("send one header Authorization, as in Authorization: Bearer KEY")
-        return await self._of_key(text[len(_BEARER) :].strip(" "))
+        is_bearer = len(given) == 1 and text[: len(_BEARER)].lower() == _BEARER
+        key = text[len(_BEARER) :].strip(" ") if is_bearer else ""
+        if not self._is_familiar(key):
+            self._failed.check(request)
+        try:
+            if not is_bearer:
+                raise KeyInvalid("send one header Authorization, as in Authorization: Bearer KEY")
+            return await self._of_key(key)
+        except KeyInvalid:
+            self._failed.note(request)
+            raise
 
     async def needs_keys(self, request: Request) -> bool:
         """Return whether requests like this one have to be sent with keys. Raises Unavailable."""
@@ -100,6 +110,11 @@ class Authentication:
             raise KeyInvalid(f"the key {key.name!r} {end}")
         self._note_use(key)
         return key.identity()
+
+    def _is_familiar(self, text: str) -> bool:
+        """Return whether this was a key of the server when the database was last asked, however long ago."""
+        key = self._known.latest(id_in(text) or "")
+        return key is not None and key.accepts(digest_of(text), utc_now())
 
     async def _get(self, key_id: str) -> Key | None:
         return await self._known.get(key_id, lambda: self._keys.get(key_id), KNOWN_SECONDS)

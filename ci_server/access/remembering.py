@@ -48,6 +48,13 @@ class Memory(Generic[T]):
                 self._known.popitem(last=False)
         return await remembered.result()
 
+    def latest(self, name: str) -> T | None:
+        """Return what was answered last, however long ago; None where that is not known, or was an error."""
+        remembered = self._known.get(name)
+        if remembered is None or not remembered.answer.done() or remembered.answer.cancelled():
+            return None
+        return None if remembered.answer.exception() is not None else remembered.answer.result()
+
     def forget(self, name: str) -> None:
         """Ask again at the next use."""
         self._known.pop(name, None)

@@ -95,6 +95,15 @@ class ScopeMissing(RequestError):
     title = "The request needs a permission that its sender does not have"
 
 
+class RateLimited(RequestError):
+    """More requests came from this sender, for this project, or with wrong keys from this address, than may come."""
+
+    status = 429
+    code = "rate_limited"
+    title = "Too many requests"
+    retry_after = 1
+
+
 class TooManyConnections(RequestError):
     """The server has as many open connections as it accepts at once."""
 

@@ -26,6 +26,7 @@ from ci_persistence.stores.submissions import SubmissionKey
 from ci_server.access.projects import only_project
 from ci_server.detection.projects import ProjectDefaults, Resolved, resolve_command
 from ci_server.detection.tasks import read_with
+from ci_server.endpoints import RateClass
 from ci_server.http.exchange import note_job
 from ci_server.http.requests import as_written, parse_json_object, run_apart
 from ci_server.jobs.changes import changed
@@ -81,7 +82,7 @@ async def submit_upload(
         payload = {"upload": described, **masked}
         job = workload_job(CONTAINER, job_id, resolved, payload, upload_bytes=upload.size, arrival=timeline.times())
         note_job(request.scope, job_id)
-        job = replace(await services.projects.admitted(sender, job), client=client_of(request))
+        job = replace(await admitted(services, request, sender, job), client=client_of(request))
         return await staging.commit(services.store_job, job, once.key)
 
 
@@ -104,11 +105,21 @@ async def submit_new(
     """
     defaults = await services.projects.defaults(sender, wanted.project, has_file=False)
     job = await run_apart(wanted.body_bytes, wanted.resolved, defaults)
-    job = await services.projects.admitted(sender, job)
+    job = await admitted(services, request, sender, job)
     services.admission.check()
     note_job(request.scope, job.id)
     job = replace(job, client=client_of(request))
     return await services.store_job(job, key)
+
+
+async def admitted(services: Services, request: Request, sender: Identity, job: NewJob) -> NewJob:
+    """Return a new job as one of `sender`, counted in its project.
+
+    Raises ProjectRefused, ImageRefused, RateLimited, Unavailable.
+    """
+    job = await services.projects.admitted(sender, job)
+    services.rates.count_project(request, sender, job.project, RateClass.SUBMIT)
+    return job
 
 
 def client_of(request: Request) -> Client:
@@ -156,7 +167,7 @@ async def retry(
         client=client_of(request),
         arrival=timeline.times(),
     )
-    again = await services.projects.admitted(sender, changed(again, changes, services.settings))
+    again = await admitted(services, request, sender, changed(again, changes, services.settings))
     note_job(request.scope, again.id)
     if not job.has_upload:
         services.admission.check()

@@ -58,7 +58,7 @@ from ci_server.http.responses import Document
 from ci_server.jobs.connected import while_connected
 from ci_server.jobs.idempotency import KEY_ERRORS, Once, submitted_once
 from ci_server.jobs.job_view import submission_answers
-from ci_server.jobs.submissions import client_of, read_spec, workload_job
+from ci_server.jobs.submissions import admitted, client_of, read_spec, workload_job
 from ci_server.services import Services
 from ci_server.uploads.manifests import (
     check_received,
@@ -218,7 +218,8 @@ async def _submit(call: Call[NoQuery, ReceivedSpec], job_id: str, key: Submissio
             timeline.note(Milestone.UNPACKED)
             payload = {"upload": {"size": plan.size, "sha256": plan.tree_id}, **masked}
             job = workload_job(CONTAINER, job_id, resolved, payload, upload_bytes=plan.size, arrival=timeline.times())
-            job = replace(await services.projects.admitted(call.identity, job), client=client_of(call.request))
+            job = await admitted(services, call.request, call.identity, job)
+            job = replace(job, client=client_of(call.request))
             stored = await _stored(services, Staging(services.data, job_id), session, job, key)
             services.spares.want(job_id, plan)
             return stored
