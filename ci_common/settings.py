@@ -44,6 +44,13 @@ class Settings(QuotaSettings, RateSettings, RetentionSettings, ConfinementSettin
         "who needs a key; auto: everyone once there is one, and until then only loopback addresses are served; "
         "required: everyone, also until then; insecure: as auto, but also other addresses are served without any key",
     )
+    oidc_config: Path | None = setting(
+        "CI_OIDC_CONFIG",
+        None,
+        "a TOML file with the OpenID Connect issuers whose tokens are accepted; with it, every request needs a token "
+        "or a key. docs/sign-in.md describes it",
+        "path",
+    )
     projects: Literal["open", "declared"] = setting(
         "CI_PROJECTS",
         "open",
