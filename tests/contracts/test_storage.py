@@ -19,7 +19,9 @@ pytest.register_assert_rewrite(
     "tests.contracts.group_suite",
     "tests.contracts.key_suite",
     "tests.contracts.pool_suite",
+    "tests.contracts.project_suite",
     "tests.contracts.queue_suite",
+    "tests.contracts.quota_suite",
     "tests.contracts.report_suite",
     "tests.contracts.secret_suite",
 )
@@ -39,11 +41,14 @@ from tests.contracts.key_suite import KeySuite  # noqa: E402
 from tests.contracts.leader_lease_suite import LeaderLeaseSuite  # noqa: E402
 from tests.contracts.outbox_suite import OutboxSuite  # noqa: E402
 from tests.contracts.pool_suite import PoolSuite  # noqa: E402
+from tests.contracts.project_suite import ProjectSuite  # noqa: E402
 from tests.contracts.queue_suite import QueueSuite  # noqa: E402
+from tests.contracts.quota_suite import QuotaSuite  # noqa: E402
 from tests.contracts.report_suite import ReportSuite  # noqa: E402
 from tests.contracts.secret_suite import SecretSuite  # noqa: E402
 from tests.contracts.storage_concurrency_suite import ConcurrencySuite  # noqa: E402
 from tests.contracts.storage_place import Place  # noqa: E402
+from tests.contracts.stored_log_suite import StoredLogSuite  # noqa: E402
 
 
 class OnSQLite:
@@ -98,6 +103,10 @@ class TestArtifactsOnSQLite(OnSQLite, ArtifactSuite):
     pass
 
 
+class TestStoredLogsOnSQLite(OnSQLite, StoredLogSuite):
+    pass
+
+
 class TestCachesOnSQLite(OnSQLite, CacheSuite):
     pass
 
@@ -106,7 +115,15 @@ class TestKeysOnSQLite(OnSQLite, KeySuite):
     pass
 
 
+class TestProjectsOnSQLite(OnSQLite, ProjectSuite):
+    pass
+
+
 class TestSecretsOnSQLite(OnSQLite, SecretSuite):
+    pass
+
+
+class TestQuotasOnSQLite(OnSQLite, QuotaSuite):
     pass
 
 
@@ -162,6 +179,10 @@ class TestArtifactsOnPostgreSQL(OnPostgreSQL, ArtifactSuite):
     pass
 
 
+class TestStoredLogsOnPostgreSQL(OnPostgreSQL, StoredLogSuite):
+    pass
+
+
 class TestCachesOnPostgreSQL(OnPostgreSQL, CacheSuite):
     pass
 
@@ -170,7 +191,15 @@ class TestKeysOnPostgreSQL(OnPostgreSQL, KeySuite):
     pass
 
 
+class TestProjectsOnPostgreSQL(OnPostgreSQL, ProjectSuite):
+    pass
+
+
 class TestSecretsOnPostgreSQL(OnPostgreSQL, SecretSuite):
+    pass
+
+
+class TestQuotasOnPostgreSQL(OnPostgreSQL, QuotaSuite):
     pass
 
 

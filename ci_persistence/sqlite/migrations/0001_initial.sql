@@ -14,6 +14,7 @@ CREATE TABLE jobs (
     plan TEXT CHECK (plan IS NULL OR json_valid(plan) AND json_type(plan) = 'object'),
     image TEXT,
     has_upload INTEGER NOT NULL CHECK (has_upload IN (0, 1)),
+    upload_bytes INTEGER NOT NULL DEFAULT 0 CHECK (upload_bytes >= 0),
     max_attempts INTEGER NOT NULL CHECK (max_attempts >= 1),
     retry_of TEXT,
     concurrency_group TEXT,  -- of the job's project, or of its owner if it has none
@@ -68,6 +69,10 @@ WHERE concurrency_group IS NOT NULL AND state IN ('starting', 'running');
 
 -- The newest jobs of one project.
 CREATE INDEX jobs_of_project ON jobs (project, id) WHERE project IS NOT NULL;
+
+-- For quotas: how many unfinished jobs of a project or an owner are in which state.
+CREATE INDEX jobs_unfinished_of_project ON jobs (project, state) WHERE state <> 'completed' AND project IS NOT NULL;
+CREATE INDEX jobs_unfinished_of_owner ON jobs (owner, state) WHERE state <> 'completed';
 
 -- For retention: the jobs that ended longest ago, of all projects or of one. Covering indexes, so that no row has to be
 -- read; `state` is among the columns because SQLite does not conclude it from the index's condition.
@@ -172,6 +177,17 @@ CREATE TABLE records (
     FOREIGN KEY (job_id, attempt) REFERENCES attempts (job_id, number) ON DELETE CASCADE
 ) WITHOUT ROWID;
 
+-- Logs of attempts that have ended, which the artifact store has as a whole. Written before the log is removed from the
+-- data directory.
+CREATE TABLE stored_logs (
+    job_id TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    bytes INTEGER NOT NULL CHECK (bytes >= 0),
+    times_bytes INTEGER NOT NULL CHECK (times_bytes >= 0),  -- of the index of its times; 0 if there is none
+    PRIMARY KEY (job_id, attempt),
+    FOREIGN KEY (job_id, attempt) REFERENCES attempts (job_id, number) ON DELETE CASCADE
+) WITHOUT ROWID;
+
 -- The same as ci_common.jobs.TRANSITIONS; a test compares the two.
 CREATE TRIGGER jobs_transitions BEFORE UPDATE OF state ON jobs
 WHEN OLD.state <> NEW.state AND (OLD.state, NEW.state) NOT IN (VALUES
@@ -190,7 +206,8 @@ BEGIN
 END;
 
 CREATE TRIGGER jobs_asked_once BEFORE UPDATE OF
-    id, type, submit_time, owner, priority, project, labels, payload, plan, image, has_upload, max_attempts, retry_of,
+    id, type, submit_time, owner, priority, project, labels, payload, plan, image, has_upload, upload_bytes,
+    max_attempts, retry_of,
     concurrency_group, cancel_running, client, arrival
 ON jobs
 BEGIN
@@ -339,6 +356,16 @@ CREATE TABLE keys (
     CONSTRAINT overlap_is_whole CHECK ((previous_digest IS NULL) = (previous_until IS NULL))
 );
 
+-- Projects that were created. Jobs may name others, too. Written by the API.
+CREATE TABLE projects (
+    name TEXT NOT NULL PRIMARY KEY,
+    description TEXT NOT NULL,
+    created_time INTEGER NOT NULL CHECK (typeof(created_time) = 'integer'),
+    created_by TEXT NOT NULL,  -- the name of an identity
+    version INTEGER NOT NULL,  -- counts the changes
+    settings TEXT NOT NULL CHECK (json_valid(settings) AND json_type(settings) = 'object')
+);
+
 -- Secrets of projects, and of the installation, which have the empty text as their project. The keys of the ciphertexts
 -- are in a file outside of the database.
 CREATE TABLE secrets (
@@ -354,6 +381,15 @@ CREATE TABLE secrets (
     PRIMARY KEY (project, name),
 
     CONSTRAINT value_is_in_one_place CHECK ((sealed IS NULL) <> (reference IS NULL))
+) WITHOUT ROWID;
+
+-- How many bytes of uploads, logs and artifacts each project and each owner has, counted in the transactions that change jobs,
+-- so that a quota costs the same however many jobs there are.
+CREATE TABLE stored_bytes (
+    kind TEXT NOT NULL CHECK (kind IN ('project', 'owner')),
+    name TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    PRIMARY KEY (kind, name)
 ) WITHOUT ROWID;
 
 -- What the attempts with reports have left besides their tests. Written by the controller while it reads the reports, before
