@@ -70,6 +70,29 @@ class Administration:
         """Return who sends these requests, as `GET /keys/own` shows it. Raises ServerError 401 without a valid key."""
         return object_answer(await self._connection.ask("GET", "/keys/own"), "name")
 
+    async def projects(self) -> list[dict[str, Any]]:
+        """Return the projects that were created, as `GET /projects` shows them."""
+        found = (await self._connection.ask("GET", "/projects")).json()
+        if not isinstance(found, list) or not all(isinstance(each, dict) and "name" in each for each in found):
+            raise AnswerNotUnderstood(f"{self.server_url}/projects answered without projects")
+        return found
+
+    async def project(self, name: str) -> dict[str, Any]:
+        """Return a project, as `GET /projects/{name}` shows it. Raises ServerError 404 if none was created."""
+        return object_answer(await self._connection.ask("GET", _project(name)), "name")
+
+    async def create_project(self, **fields: Any) -> dict[str, Any]:
+        """Create a project of these fields of `POST /projects`, and return it."""
+        return object_answer(await self._connection.ask("POST", "/projects", json=fields), "name")
+
+    async def change_project(self, name: str, **fields: Any) -> dict[str, Any]:
+        """Change these fields of a project, None for a setting as if it was never set, and return it."""
+        return object_answer(await self._connection.ask("PATCH", _project(name), json=fields), "name")
+
+    async def remove_project(self, name: str) -> None:
+        """Remove a project with its settings. Its jobs stay. Raises ServerError 404 if none was created."""
+        await self._connection.ask("DELETE", _project(name))
+
     async def secrets(self) -> list[dict[str, Any]]:
         """Return the secrets without their values, as `GET /secrets` shows them."""
         found = (await self._connection.ask("GET", "/secrets")).json()
@@ -114,6 +137,10 @@ class Administration:
     async def health(self) -> dict[str, Any]:
         """Return `{"status": "ok"}`, the answer of a server that is up."""
         return object_answer(await self._connection.ask("GET", "/health"), "status")
+
+
+def _project(name: str) -> str:
+    return f"/projects/{quote(name, safe='')}"
 
 
 def _secret(name: str, project: str | None) -> str:

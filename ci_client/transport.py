@@ -1,7 +1,9 @@
 """HTTP to a server: its URL, connections, answers, and httpx's errors translated into the client's."""
 
+import asyncio
 import json
 import os
+import random
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
@@ -26,6 +28,8 @@ DEFAULT_URL = "http://localhost:8000"
 _CONNECT_SECONDS = 10.0
 _ACCEPT_SECONDS = 600.0
 """How long a server may take to check and unpack an upload, or to delete many jobs."""
+_LIMITED_SECONDS = 60.0
+"""How long a request is sent again where too many have come."""
 _OF_A_JOB = ("job_id", "status")
 _NEVER_SENT = (
     httpx.ConnectError,
@@ -106,11 +110,24 @@ class Connection:
         await self.http.__aexit__(kind, error, trace)
 
     async def ask(self, method: str, path: str, **content: Any) -> httpx.Response:
-        """Return the answer to a request. Raises what `translated` and `checked` raise."""
-        with translated(self.server_url):
-            response = await checked(await self.http.request(method, path, **content))
-        self.has_answered = True
-        return response
+        """Return the answer to a request. Raises what `translated` and `checked` raise.
+
+        What the server refuses because too many requests came is sent again when it says so, for a minute at most.
+        """
+        left = _LIMITED_SECONDS
+        while True:
+            try:
+                with translated(self.server_url):
+                    response = await checked(await self.http.request(method, path, **content))
+            except ServerError as refusal:
+                pause = _pause_after(refusal)
+                if pause is None or pause > left or not _can_be_repeated(content):
+                    raise
+                left -= pause
+                await asyncio.sleep(pause)
+            else:
+                self.has_answered = True
+                return response
 
     @property
     def patient(self) -> httpx.Timeout:
@@ -233,6 +250,18 @@ async def checked(response: httpx.Response) -> httpx.Response:
         *errors,
         retry_after=response.headers.get("Retry-After"),
     )
+
+
+def _pause_after(refusal: ServerError) -> float | None:
+    """Return the seconds after which a request that was not carried out may be sent again, or None."""
+    if refusal.code != "rate_limited" or not (refusal.retry_after or "").isdecimal():
+        return None
+    return int(refusal.retry_after or 0) * random.uniform(1.0, 1.5)  # noqa: S311  # spreads retries; no secret
+
+
+def _can_be_repeated(content: dict[str, Any]) -> bool:
+    """Return whether the body of a request can be sent a second time."""
+    return isinstance(content.get("content", b""), bytes | str) and "files" not in content
 
 
 def _json_object(content: bytes) -> dict[str, Any]:

@@ -41,8 +41,10 @@ class RequestError(CiError):
     def __init__(self, message: str, *errors: FieldError) -> None:
         super().__init__(message)
         self.errors = errors
-        self.figures: dict[str, int] = {}
-        """Numbers for programs, by their names in the problem document."""
+        self.more_headers: dict[str, str] = {}
+        """Headers of the answer that this very error has; they win over the others."""
+        self.figures: dict[str, int | str] = {}
+        """Numbers and names for programs, by their names in the problem document."""
 
     @property
     def detail(self) -> str:
@@ -114,6 +116,22 @@ class KeyConflict(RequestError):
     status = 409
     code = "key_conflict"
     title = "The key cannot be changed in this way"
+
+
+class ProjectNotFound(RequestError):
+    """No project of this name has been created, or none that the sender may see."""
+
+    status = 404
+    code = "project_not_found"
+    title = "No such project"
+
+
+class ProjectConflict(RequestError):
+    """There is a project of this name already, or other requests change it at the same time."""
+
+    status = 409
+    code = "project_conflict"
+    title = "The project cannot be changed in this way"
 
 
 class SecretNotFound(RequestError):

@@ -18,6 +18,10 @@ class Scope(StrEnum):
     """See and download the artifacts of jobs."""
     CACHES_WRITE = "caches:write"
     """Remove caches and prepared environments."""
+    PROJECTS_READ = "projects:read"
+    """See projects, their settings and members."""
+    PROJECTS_ADMIN = "projects:admin"
+    """Change projects and their members. Creating and removing projects needs it for all of them."""
     SECRETS_READ = "secrets:read"
     """See the names of secrets. No scope shows a value."""
     SECRETS_WRITE = "secrets:write"
@@ -41,7 +45,9 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
-_VIEWER: Final = frozenset({Scope.JOBS_READ, Scope.ARTIFACTS_READ, Scope.METRICS_READ, Scope.KEYS_OWN})
+_VIEWER: Final = frozenset(
+    {Scope.JOBS_READ, Scope.ARTIFACTS_READ, Scope.PROJECTS_READ, Scope.METRICS_READ, Scope.KEYS_OWN}
+)
 _DEVELOPER: Final = _VIEWER | {Scope.JOBS_WRITE, Scope.SECRETS_READ, Scope.SECRETS_USE}
 _OPERATOR: Final = _DEVELOPER | {Scope.JOBS_CLEANUP, Scope.CACHES_WRITE, Scope.SECRETS_WRITE}
 

@@ -67,6 +67,8 @@ class ReasonCode(StrEnum):
 
     WAITING_FOR_CONTROLLER = "waiting_for_controller"
     WAITING_FOR_SLOT = "waiting_for_slot"
+    WAITING_FOR_GROUP = "waiting_for_group"
+    WAITING_FOR_QUOTA = "waiting_for_quota"
     WAITING_FOR_DISK = "waiting_for_disk"
     PULLING_IMAGE = "pulling_image"
     PREPARING_ENVIRONMENT = "preparing_environment"
@@ -161,6 +163,8 @@ class NewJob:
     image: str | None = None
     """The image in the plan; None for types without a workload."""
     has_upload: bool = False
+    upload_bytes: int = 0
+    """The size of the upload; 0 without one."""
     owner: str = "local"
     """The name of the identity that submitted the job."""
     priority: int = 0
@@ -168,6 +172,10 @@ class NewJob:
     labels: dict[str, str] = field(default_factory=dict)
     max_attempts: int = 1
     retry_of: str | None = None
+    concurrency_group: str | None = None
+    """One job at a time runs of all with this group in the same project, or without a project of the same owner."""
+    cancel_running: bool = False
+    """The job cancels the others of its group when it is stored."""
     client: Client | None = None
     """Where the submission came from; None for jobs whose submission did not say."""
     arrival: dict[str, int] = field(default_factory=dict)
@@ -176,7 +184,8 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job(NewJob):
-    """The row of a job. The controller writes all fields that `NewJob` does not have, except `cancel_requested_time`.
+    """The row of a job. The controller writes all fields that `NewJob` does not have, but for `cancel_requested_time`
+    and `replaced_by`.
 
     `start_time` to `trace`, and `exit_code` to `log_sha256`, are those of the current attempt.
     """
@@ -190,6 +199,8 @@ class Job(NewJob):
     """Why the job waits, or why it ended; None while it runs."""
     cancel_requested_time: datetime | None = None
     """When the API received a cancel request; None if it has received none."""
+    replaced_by: str | None = None
+    """The job of the same concurrency group whose submission was the cancel request; None for any other request."""
     not_before: datetime | None = None
     """A queued job that backs off is not started before this time."""
     start_time: datetime | None = None
@@ -244,6 +255,13 @@ class Job(NewJob):
         if changes.get("attempt", self.attempt) != self.attempt + is_retried:
             raise ValueError(f"job {self.id}: the attempt has to grow by 1 when the job is queued again, and only then")
         return replace(self, **changes)
+
+    @property
+    def cancelled_by(self) -> str:
+        """Return who asked for the job's end, as a message says it."""
+        if self.replaced_by is None:
+            return "on request"
+        return f"by job {self.replaced_by}, which takes its place in the concurrency group {self.concurrency_group!r}"
 
     def as_of(self, attempt: int) -> "Job":
         """Return the job as if it had completed with `attempt`; the job itself for the current attempt.

@@ -1,18 +1,21 @@
 """Settings: environment variables, each with its default, unit and meaning in one place.
 
 To add one: a line here, its use, and `make docs`, which writes the table of docs/settings.md. Those that describe the
-installation, confinement and retention are in `ci_common.configuration`. The parts of the server and the controller get
-the whole `Settings`, so that nothing between has to pass a value on.
+installation, confinement, retention and rates are in `ci_common.configuration`. The parts of the server and the
+controller get the whole `Settings`, so that nothing between has to pass a value on.
 """
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import SecretStr
+from pydantic import SecretStr, model_validator
 
 from ci_common.configuration.confinement import ConfinementSettings
 from ci_common.configuration.declaration import setting
+from ci_common.configuration.face import FaceSettings
 from ci_common.configuration.installation import InstallationSettings
+from ci_common.configuration.quotas import QuotaSettings
+from ci_common.configuration.rates import RateSettings
 from ci_common.configuration.retention import RetentionSettings
 from ci_common.parsing.hosts import Hosts
 from ci_common.parsing.values import ByteSize, Duration, NonNegativeByteSize, StopGrace
@@ -21,7 +24,7 @@ from ci_common.secrets.stored import RING_FILE
 MIB, GIB = 1024**2, 1024**3
 
 
-class Settings(RetentionSettings, ConfinementSettings, InstallationSettings):
+class Settings(QuotaSettings, RateSettings, RetentionSettings, FaceSettings, ConfinementSettings, InstallationSettings):
     """All settings. Build it with `Settings.from_env()`."""
 
     secret: ClassVar[frozenset[str]] = InstallationSettings.secret | {"token", "api_key"}
@@ -41,6 +44,18 @@ class Settings(RetentionSettings, ConfinementSettings, InstallationSettings):
         "auto",
         "who needs a key; auto: everyone once there is one, and until then only loopback addresses are served; "
         "required: everyone, also until then; insecure: as auto, but also other addresses are served without any key",
+    )
+    oidc_config: Path | None = setting(
+        "CI_OIDC_CONFIG",
+        None,
+        "a TOML file with the OpenID Connect issuers whose tokens are accepted; with it, every request needs a token "
+        "or a key. docs/sign-in.md describes it",
+        "path",
+    )
+    projects: Literal["open", "declared"] = setting(
+        "CI_PROJECTS",
+        "open",
+        "which projects jobs may name; open: any; declared: those that were created with `ci projects create`",
     )
     max_connections: int = setting(
         "CI_MAX_CONNECTIONS",
@@ -293,6 +308,12 @@ class Settings(RetentionSettings, ConfinementSettings, InstallationSettings):
         "s",
     )
 
+    log_store: Literal["data", "artifacts"] = setting(
+        "CI_LOG_STORE",
+        "data",
+        "where the logs of attempts that have ended are kept; artifacts: where CI_ARTIFACTS_URL says",
+    )
+
     # The client, which reads it in `ci_client.transport`, without loading this module.
     server_url: str | None = setting(
         "CI_SERVER_URL", None, "the server that the command line and the library use", "URL"
@@ -301,6 +322,15 @@ class Settings(RetentionSettings, ConfinementSettings, InstallationSettings):
         "CI_TOKEN", None, "the key that the command line and the library send; by default the one of `ci login`"
     )
     api_key: SecretStr | None = setting("CI_API_KEY", None, "the same as CI_TOKEN, which wins")
+
+    @model_validator(mode="after")
+    def _check_stores(self) -> Self:
+        if self.log_store == "artifacts" and not self.artifacts_url:
+            raise ValueError(
+                "CI_LOG_STORE=artifacts keeps logs where CI_ARTIFACTS_URL says, and it is not set: "
+                "set it to s3://BUCKET or s3://BUCKET/PREFIX, or leave logs here with CI_LOG_STORE=data"
+            )
+        return self
 
     @property
     def keyring_path(self) -> Path:

@@ -27,6 +27,7 @@ from ci_common.parsing.text import shown
 from ci_common.parsing.values import ByteSize, Duration, Integer, Line, StopGrace, Text
 from ci_common.spec_parts.artifacts import ArtifactGroups, PlannedArtifacts
 from ci_common.spec_parts.caches import Caches, PlannedCache
+from ci_common.spec_parts.concurrency import Concurrency
 from ci_common.spec_parts.reports import PlannedReports, Reports
 from ci_common.spec_parts.secrets import PlannedSecret, Secrets
 from ci_common.spec_parts.services import Service, Services
@@ -168,6 +169,7 @@ class Spec(StrictModel):
     retry: Retry = Field(Retry(), description="whether another attempt follows one that did not succeed")
     network: bool | None = Field(None, description="false: no network at all, but for its services")
     priority: Priority | None = Field(None, description="higher ones start first; 0 without it")
+    concurrency: Concurrency | None = Field(None, description="a group of jobs of which one runs at a time")
     project: Name | None = Field(None, description="a name to group jobs by")
     labels: Labels = Field(default_factory=dict, description="pairs of texts to find the job by")
 

@@ -184,7 +184,9 @@ def _plan_queued(job: Job, now: datetime, retry: Retry | None) -> Action:
 
 def _cancelled(job: Job) -> Verdict:
     what = "it" if job.attempt == 1 else f"attempt {job.attempt} of {job.max_attempts}"
-    return Verdict(Conclusion.CANCELLED, Reason(ReasonCode.CANCELLED, f"cancelled on request before {what} started"))
+    return Verdict(
+        Conclusion.CANCELLED, Reason(ReasonCode.CANCELLED, f"cancelled {job.cancelled_by} before {what} started")
+    )
 
 
 def _plan_starting(job: Job, seen: Observation, now: datetime) -> Action:

@@ -230,6 +230,8 @@ def judge(job: Job, seen: Observation, limits: JobLimits = NO_LIMITS) -> Verdict
     if job.stop_code is not None:
         own_code = ended.code if ended else seen.workload_exit_code if seen.started else None
         reason = Reason(job.stop_code, limits.why_stopped(job.stop_code, seen.usage, ended))
+        if job.stop_code is ReasonCode.CANCELLED:
+            reason = Reason(ReasonCode.CANCELLED, f"cancelled {job.cancelled_by}")
         if job.stop_code is ReasonCode.SERVICE_FAILED and seen.service_fault is not None:
             reason = seen.service_fault
         return Verdict(STOP_CONCLUSIONS[job.stop_code], reason, own_code)

@@ -10,6 +10,8 @@ from ci_common.attempts.parts import JobEnvironment, StartWay
 from ci_common.errors import CiError, DiskLow, StaleWrite
 from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, State
 from ci_common.parsing.text import shown_size
+from ci_common.projects import images_in
+from ci_common.quotas import QuotaExceeded
 from ci_common.runtime_faults import ImageFault, RuntimeUnavailable
 from ci_common.settings import Settings
 from ci_common.system.disk import Disk
@@ -18,10 +20,11 @@ from ci_controller.images import Images
 from ci_controller.job_writer import JobWriter
 from ci_controller.plan import Complete, MarkStarting, plan, retry_of
 from ci_controller.policy import Observation, Verdict, WorkloadPhase, limits_of
+from ci_controller.quotas import RunningQuotas
 from ci_controller.runtime.protocol import WorkloadKey
 from ci_controller.supervision.completion import complete
 from ci_controller.supervision.supervisors import Failures
-from ci_controller.turns import Turns
+from ci_controller.turns import Share, Turns, share_of
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +54,11 @@ class Scheduler:
     environment_of: Callable[[Job], Awaitable[JobEnvironment | Reason | None]] | None = None
     """Returns the prepared environment of a job that is to start, why it waits for one, or None if it has none."""
     turns: Turns = field(default_factory=Turns)
+    quotas: RunningQuotas = field(init=False)
+
+    def __post_init__(self) -> None:
+        quotas = RunningQuotas(self.settings, self.writer.storage.projects.list, self.writer.uptime)
+        object.__setattr__(self, "quotas", quotas)
 
     async def turn(self, queued: Sequence[Job], active: Sequence[Job]) -> list[Job]:
         """Take the next step of every job in `queued`; return those that left the queue.
@@ -60,14 +68,19 @@ class Scheduler:
         self.writer.timelines.saw(queued)
         free = self.settings.max_concurrency - len(active)
         no_slot = self._no_slot
+        groups = {group_of(job) for job in active} - {None}
+        await self.quotas.begin_turn(active)
         decided: dict[str, Verdict | dict[str, Any]] = {}
         for job in self._in_turn(queued, active, free) if free > 0 else queued:
             if free <= 0 and _only_waits(job, no_slot):
                 continue  # Most of a long queue.
-            decision = await self._decide_or_end(job, slot_is_free=free > 0)
+            group = group_of(job)
+            decision = await self._decide_or_end(job, slot_is_free=free > 0, group_is_free=group not in groups)
             if isinstance(decision, dict) and "state" in decision:
                 free -= 1
                 self.turns.took(job)
+                self.quotas.took(job)
+                groups |= {group} - {None}
             if decision is not None:
                 decided[job.id] = decision
         self.images.end_turn()
@@ -93,10 +106,10 @@ class Scheduler:
     def _no_slot(self) -> Reason:
         return Reason(ReasonCode.WAITING_FOR_SLOT, f"all {self.settings.max_concurrency} slots are taken")
 
-    async def _decide_or_end(self, job: Job, *, slot_is_free: bool) -> Decision:
+    async def _decide_or_end(self, job: Job, **free: bool) -> Decision:
         """Decide, and end a job for which that fails again and again: it must not hold up the queue."""
         try:
-            decision = await self._decide(job, slot_is_free=slot_is_free)
+            decision = await self._decide(job, **free)
         except (CiError, OSError):
             raise
         except Exception:
@@ -105,20 +118,20 @@ class Scheduler:
             self.failures.forget(WorkloadKey.of(job))
         return decision
 
-    async def _decide(self, job: Job, *, slot_is_free: bool) -> Decision:
+    async def _decide(self, job: Job, **free: bool) -> Decision:
         retry = None if job.not_before is None else retry_of(job)
         match plan(job, _NOTHING_SEEN, self.writer.clock(), retry=retry):
             case Complete(verdict):
                 return verdict
             case MarkStarting():
-                return await self._admit(job, slot_is_free=slot_is_free)
+                return await self._admit(job, **free)
         return None
 
-    async def _admit(self, job: Job, *, slot_is_free: bool) -> Decision:
+    async def _admit(self, job: Job, *, slot_is_free: bool, group_is_free: bool) -> Decision:
         if slot_is_free:
             limits_of(job)  # An invalid plan fails here, where it takes no slot.
         try:
-            reason = await self._why_it_waits(job, slot_is_free=slot_is_free)
+            reason = await self._why_it_waits(job, slot_is_free=slot_is_free, group_is_free=group_is_free)
         except ImageFault as fault:
             return Verdict(Conclusion.ERRORED, Reason(fault.reason_code, str(fault)))
         environment = None if reason is not None else await self._environment(job)
@@ -138,7 +151,7 @@ class Scheduler:
             "not_before": None,
         }
 
-    async def _why_it_waits(self, job: Job, *, slot_is_free: bool) -> Reason | None:
+    async def _why_it_waits(self, job: Job, *, slot_is_free: bool, group_is_free: bool) -> Reason | None:
         """Return why the job cannot start now, or None. Raises ImageFault where it never can."""
         if job.image is not None:
             try:
@@ -153,9 +166,11 @@ class Scheduler:
                         return self.images.reason(image)
             except RuntimeUnavailable as exc:
                 return Reason(ReasonCode.ENGINE_UNAVAILABLE, f"the engine does not answer: {exc}")
-        if not slot_is_free:
-            return self._no_slot
-        return None
+        if not group_is_free:
+            # Without the job that runs: it changes from turn to turn.
+            message = f"another job of the concurrency group {job.concurrency_group!r} is running"
+            return Reason(ReasonCode.WAITING_FOR_GROUP, message)
+        return self.quotas.why_waiting(job) if slot_is_free else self._no_slot
 
     async def _environment(self, job: Job) -> JobEnvironment | Reason | None:
         if self.environment_of is None:
@@ -171,9 +186,11 @@ class Scheduler:
             match decision:
                 case Verdict():
                     return await complete(job, decision, writer=self.writer, execution=self.execution_of(job))
+                case {"state": State.STARTING}:
+                    return await self.writer.write(job, ceilings=self.quotas.ceilings(job), **decision)
                 case _:
                     return await self.writer.write(job, **decision)
-        except StaleWrite:
+        except (StaleWrite, QuotaExceeded):
             return job
         except (CiError, OSError):
             raise
@@ -184,10 +201,12 @@ class Scheduler:
 
 def images_of(job: Job) -> list[str]:
     """Return the images that the job needs: its own, and those of its services."""
-    services = (job.plan or {}).get("services")
-    described = services.values() if isinstance(services, dict) else ()
-    images = (job.image, *(service.get("image") for service in described if isinstance(service, dict)))
-    return [image for image in images if isinstance(image, str)]  # A plan that is not valid fails elsewhere.
+    return images_in(job.image, job.plan)
+
+
+def group_of(job: Job) -> tuple[Share, str] | None:
+    """Return the concurrency group of a job, by whom it is shared, or None for a job without one."""
+    return None if job.concurrency_group is None else (share_of(job.project, job.owner), job.concurrency_group)
 
 
 def _expected_way(job: Job) -> StartWay | None:

@@ -29,7 +29,17 @@ log = logging.getLogger(__name__)
 
 _OF_JOB = (
     *("id", "type", "submit_time", "owner", "priority", "project", "labels", "payload", "plan", "image", "has_upload"),
-    *("max_attempts", "retry_of", "client", "arrival", "cancel_requested_time", "state", "version", "attempt"),
+    *(
+        "upload_bytes",
+        "max_attempts",
+        "retry_of",
+        "concurrency_group",
+        "cancel_running",
+        "client",
+        "arrival",
+        "cancel_requested_time",
+    ),
+    *("replaced_by", "state", "version", "attempt"),
     *("reason_code", "reason_message", "not_before", "end_time", "stop_code", "conclusion", "result", "error"),
 )
 _OF_ATTEMPT = (
@@ -228,6 +238,7 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
     "payload": json.loads,
     "plan": json.loads,
     "has_upload": bool,
+    "cancel_running": bool,
     "cancel_requested_time": from_micros,
     "state": State,
     "not_before": from_micros,

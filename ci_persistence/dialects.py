@@ -40,6 +40,12 @@ class Dialect(Protocol):
     def has_labels(self, column: str, name: str) -> str:
         """Return a condition: the JSON object `column` has all members of the one in the parameter `name`."""
 
+    def lock_text(self, name: str) -> str:
+        """Return a statement that waits until no other transaction has locked the text in the parameter `name`.
+
+        The text is locked until the transaction ends.
+        """
+
     share_lock: str
     """What ends a SELECT whose rows no other transaction may change until this one ends."""
     update_lock: str
@@ -104,6 +110,9 @@ class SQLite:
             SELECT 1 FROM json_each(:{name}) AS wanted WHERE NOT EXISTS (
                 SELECT 1 FROM json_each({column}) AS own WHERE own.key = wanted.key AND own.value = wanted.value))"""
 
+    def lock_text(self, name: str) -> str:
+        return f"SELECT :{name} AS locked"  # A writer is alone.
+
 
 class PostgreSQL:
     """The dialect of PostgreSQL 13 and newer."""
@@ -144,6 +153,9 @@ class PostgreSQL:
 
     def has_labels(self, column: str, name: str) -> str:
         return f"CAST({column} AS jsonb) @> CAST(CAST(:{name} AS text) AS jsonb)"
+
+    def lock_text(self, name: str) -> str:
+        return f"SELECT pg_advisory_xact_lock(hashtextextended(CAST(:{name} AS text), 0))"
 
 
 class _ChainedPostgreSQL(PostgreSQL):

@@ -13,7 +13,9 @@ from ci_common.times import Milestone, to_micros, with_milestone
 _NEW_FIELDS = tuple(field.name for field in fields(NewJob))
 _new_values = attrgetter(*_NEW_FIELDS)
 CONTROLLER_FIELDS = (
-    frozenset(field.name for field in fields(Job)) - {*_NEW_FIELDS} - {"cancel_requested_time", "version"}
+    frozenset(field.name for field in fields(Job))
+    - {*_NEW_FIELDS}
+    - {"cancel_requested_time", "replaced_by", "version"}
 )
 """The fields of `Job` that only the controller writes, through `update`, which counts `version` itself."""
 
@@ -53,8 +55,11 @@ def api_columns(job: NewJob) -> dict[str, Any]:
         "plan": None if job.plan is None else to_json(job.plan),
         "image": job.image,
         "has_upload": int(job.has_upload),
+        "upload_bytes": job.upload_bytes,
         "max_attempts": job.max_attempts,
         "retry_of": job.retry_of,
+        "concurrency_group": job.concurrency_group,
+        "cancel_running": int(job.cancel_running),
         "client": None if job.client is None else to_json(_storable_values(asdict(job.client))),
         "arrival": to_json(job.arrival),
     }

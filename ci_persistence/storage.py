@@ -3,6 +3,8 @@
 from ci_persistence.database import Database, Session
 from ci_persistence.dialects import Statement
 from ci_persistence.stores.access.keys import KeyStore
+from ci_persistence.stores.access.projects import ProjectStore
+from ci_persistence.stores.access.quotas import QuotaStore
 from ci_persistence.stores.access.secrets import SecretStore
 from ci_persistence.stores.artifacts import ArtifactStore
 from ci_persistence.stores.caches import CacheStore
@@ -10,6 +12,7 @@ from ci_persistence.stores.environments import EnvironmentStore
 from ci_persistence.stores.installations import InstallationStore
 from ci_persistence.stores.jobs import JobStore
 from ci_persistence.stores.leases import LeaseStore
+from ci_persistence.stores.logs import LogStore
 from ci_persistence.stores.metrics import MetricsStore
 from ci_persistence.stores.outbox import OutboxStore
 from ci_persistence.stores.queue import PoolStore, QueueStore
@@ -34,10 +37,13 @@ class Storage:
         self.jobs = JobStore(database)
         self.keys = KeyStore(database)
         self.leases = LeaseStore(database)
+        self.logs = LogStore(database)
         self.metrics = MetricsStore(database)
         self.outbox = OutboxStore(database)
         self.pool = PoolStore(database)
+        self.projects = ProjectStore(database)
         self.queue = QueueStore(database)
+        self.quotas = QuotaStore(database)
         self.reports = ReportStore(database)
         self.records = RecordStore(database)
         self.retention = RetentionStore(database)

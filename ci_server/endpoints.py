@@ -39,7 +39,7 @@ KEY_HEADER: Final = "Idempotency-Key"
 
 
 class RateClass(StrEnum):
-    """Which requests are counted together once there are rate limits."""
+    """Which requests are counted together (`ci_server.access.rates`)."""
 
     PROBE = "probe"
     READ = "read"
@@ -207,9 +207,13 @@ class Endpoint(Generic[QueryT, BodyT]):
     async def answer(self, request: Request, identify: Identify) -> Response:
         """Authorise, read and validate the request, and return the handler's answer. Raises RequestError, OSError."""
         identity = ANYONE if self.scope is None else await identify(request)
+        services: Services = request.app.state.services
+        left = services.rates.count(request, identity, self.rate_class)
         self._authorise(identity)
         try:
-            return await self._answer(request, identity)
+            response = await self._answer(request, identity)
+            response.headers.update(left)
+            return response
         except FilesElsewhere:
             home = request.app.state.services.settings.files
             if "://" not in home:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from ci_common.archives.unpack import UnpackLimits
 from ci_common.artifacts import ArtifactStore, open_store
 from ci_common.errors import FilesElsewhere
+from ci_common.jobs import Job, NewJob
+from ci_common.quotas import Quota
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.run_directory.masked_log import LiveLogs
 from ci_common.sandbox.channel import ReadingLimits
@@ -19,12 +21,16 @@ from ci_common.settings import Settings
 from ci_common.system.disk import Disk
 from ci_common.system.watch import FileWatcher
 from ci_persistence.storage import Storage
+from ci_persistence.stores.submissions import SubmissionKey
 from ci_server.access.authentication import Authentication
+from ci_server.access.projects import Projects
+from ci_server.access.rates import Rates
 from ci_server.detection.tasks import MODULE
 from ci_server.http.exchange import Shutdown
 from ci_server.streaming.event_source import RecentBatches
 from ci_server.streaming.row_watcher import RowWatcher
 from ci_server.streaming.shared_tail import Sources
+from ci_server.streaming.stored_logs import StoredLogs
 from ci_server.streaming.streams import Tails
 from ci_server.uploads.spares import Spares
 from ci_server.uploads.staging import Admission
@@ -50,11 +56,27 @@ class Services:
     unpack_limits: UnpackLimits
     spares: Spares
     contents: ArtifactStore
+    logs: StoredLogs
     authentication: Authentication
+    rates: Rates
+    projects: Projects
     key_ring: KeyRing
-    logs: LiveLogs
+    live_logs: LiveLogs
     submissions: set[tuple[str, str]] = field(default_factory=set)
     """The submissions that are being accepted: owners, and keys that the clients gave to them."""
+
+    async def check_quotas(self, project: str | None, owner: str, upload_bytes: int = 0) -> None:
+        """Raise QuotaExceeded where a submission of at least so many bytes would be refused in the end, as it seems."""
+        ceilings = await self.projects.ceilings(project, owner)
+        await self.storage.quotas.check(ceilings, {Quota.QUEUED: 1, Quota.STORED: upload_bytes})
+
+    async def store_job(self, job: NewJob, key: SubmissionKey | None) -> Job:
+        """Store a new job, within the limit of the queue and the quotas of its project and its owner.
+
+        Raises QueueFull, QuotaExceeded, AlreadySubmitted, Unavailable; see `JobStore.add`.
+        """
+        ceilings = await self.projects.ceilings(job.project, job.owner)
+        return await self.storage.jobs.add(job, max_queued=self.settings.max_queued, key=key, ceilings=ceilings)
 
     def require_files(self) -> None:
         """Raise FilesElsewhere where the data directory is on another host."""
@@ -84,8 +106,10 @@ async def open_services(
             admission = Admission(settings, storage.queue, disk, shutdown)
             recent = RecentBatches(_RECENT_BYTES)
             ring = KeyRing(settings.keyring_path)
-            logs = LiveLogs(MaskKeeper(ring))
-            tails = Tails(Sources(storage.jobs, watcher, rows, shutdown, data.run_of, recent, logs))
+            live_logs = LiveLogs(MaskKeeper(ring))
+            contents = open_store(settings, data)
+            logs = StoredLogs(storage.logs, contents, guesses=bool(settings.artifacts_url))
+            tails = Tails(Sources(storage.jobs, watcher, rows, shutdown, data.run_of, recent, logs.find, live_logs))
             with tails.ending_with_the_server():
                 yield Services(
                     settings=settings,
@@ -98,10 +122,13 @@ async def open_services(
                     readers=readers,
                     unpack_limits=limits,
                     spares=spares,
-                    contents=open_store(settings, data),
-                    authentication=authentication,
-                    key_ring=ring,
+                    contents=contents,
                     logs=logs,
+                    authentication=authentication,
+                    rates=Rates(settings),
+                    projects=Projects(settings, storage.projects),
+                    key_ring=ring,
+                    live_logs=live_logs,
                 )
         finally:
             await authentication.close()

@@ -79,6 +79,16 @@ def validate(path: Path) -> Validation:
         return found if found.findings else _held_against_files(found, workspace)
 
 
+def spec_in(path: Path) -> dict[str, Any]:
+    """Return the spec in a file like a `ci.yaml`, in its JSON form. Raises PackingError with all that is wrong."""
+    raw = _read(path)
+    found = _validated_text(str(path), raw)
+    if found.findings:
+        raise PackingError("\n".join(found.lines()))
+    spec = read_text(decoded(raw)).spec or Spec()
+    return spec.model_dump(mode="json", exclude_unset=True)
+
+
 def _validated_text(name: str, raw: bytes) -> Validation:
     try:
         text = decoded(raw)

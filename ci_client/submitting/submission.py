@@ -34,7 +34,7 @@ BusyNotice = Callable[[ServerError, float], None]
 
 _IN_PROGRESS = "submission_in_progress"
 """The refusal of a submission that the server is still accepting, since it has come before."""
-_NOT_TAKEN = frozenset({"queue_full", "too_many_uploads", "disk_low", _IN_PROGRESS})
+_NOT_TAKEN = frozenset({"queue_full", "too_many_uploads", "disk_low", "rate_limited", _IN_PROGRESS})
 """Refusals that do not last, and that come before anything is stored."""
 _PAUSES = 0.2, 1.0
 """After which a submission whose connection broke is sent again."""

@@ -4,6 +4,7 @@ from typing import Literal
 
 from ci_common.configuration.declaration import DeclaredSettings, setting
 from ci_common.parsing.capabilities import Capabilities
+from ci_common.parsing.networks import AllowedDestinations
 from ci_common.parsing.portions import NumberPortion, SizePortion
 
 
@@ -43,4 +44,18 @@ class ConfinementSettings(DeclaredSettings):
         "the most processes and threads of a container; a higher limits.pids is lowered to it",
         "processes",
         gt=0,
+    )
+    network: Literal["auto", "confined", "open"] = setting(
+        "CI_NETWORK",
+        "auto",
+        "what containers reach; confined: the internet, but neither this machine nor private networks nor other jobs, "
+        "and no job runs where that cannot be made sure; auto: the same, but jobs run with a warning where it cannot; "
+        "open: all that the engine's own network reaches",
+    )
+    network_allow: AllowedDestinations = setting(
+        "CI_NETWORK_ALLOW",
+        "",
+        "addresses that confined containers reach all the same, as in 10.1.2.3:443 or 10.1.0.0/16; servers of names, "
+        "and the proxies that jobs get by CI_PASS_ENV, need not be named",
+        "addresses",
     )

@@ -3,14 +3,12 @@
 `30d`, `forever`, `30d,nightly=7d,release=forever`; for numbers of jobs `500`, `unlimited`, `500,nightly=50`.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated
 
 from pydantic import PlainValidator
 
 from ci_common.configuration.declaration import DeclaredSettings, setting
+from ci_common.configuration.limits import Limit, parse_limit
 from ci_common.jobs import Conclusion
 from ci_common.parsing.values import decimal_number, parse_duration
 
@@ -23,42 +21,6 @@ LONGEST_AGE = 100 * 365 * 86_400
 _FOREVER = "forever"
 _UNLIMITED = "unlimited"
 _MOST_JOBS = 2**31
-
-T = TypeVar("T", int, float)
-
-
-@dataclass(frozen=True, slots=True)
-class Limit(Generic[T]):
-    """A limit on what is kept. None is no limit."""
-
-    text: str
-    """The text of the setting."""
-    general: T | None
-    projects: Mapping[str, T | None] = field(default_factory=lambda: MappingProxyType({}))
-    """The limits of projects that have their own."""
-
-    def of(self, project: str | None) -> T | None:
-        """Return the limit for the jobs of a project, or for jobs without a project."""
-        return self.general if project is None else self.projects.get(project, self.general)
-
-    def __str__(self) -> str:
-        return self.text
-
-
-def _parse(value: object, parse_one: Callable[[str], T | None]) -> Limit[T]:
-    if isinstance(value, Limit):
-        return value
-    text = str(value).strip()
-    general, *rest = text.split(",")
-    projects: dict[str, T | None] = {}
-    for entry in rest:
-        name, equals, limit = entry.rpartition("=")
-        if not equals or not name.strip():
-            raise ValueError(f"{entry.strip()!r} is not PROJECT=LIMIT; the first entry is for all projects")
-        if name.strip() in projects:
-            raise ValueError(f"the project {name.strip()!r} is named twice")
-        projects[name.strip()] = parse_one(limit.strip())
-    return Limit(text, parse_one(general.strip()), MappingProxyType(projects))
 
 
 def _age(text: str) -> float | None:
@@ -83,15 +45,15 @@ def _number(text: str) -> int | None:
 
 
 def _one_number(value: object) -> Limit[int]:
-    limit = _parse(value, _number)
+    limit = parse_limit(value, _number)
     if limit.projects:
         raise ValueError(f"{limit.text!r} names projects; CI_MAX_JOBS_PER_PROJECT is for that")
     return limit
 
 
-Ages = Annotated[Limit[float], PlainValidator(lambda value: _parse(value, _age))]
+Ages = Annotated[Limit[float], PlainValidator(lambda value: parse_limit(value, _age))]
 """Retention periods in seconds, for all projects and for some."""
-Numbers = Annotated[Limit[int], PlainValidator(lambda value: _parse(value, _number))]
+Numbers = Annotated[Limit[int], PlainValidator(lambda value: parse_limit(value, _number))]
 """How many jobs of each project to keep, for all projects and for some."""
 Number = Annotated[Limit[int], PlainValidator(_one_number)]
 """How many jobs to keep in all."""

@@ -149,6 +149,13 @@ class AttemptView(Shown):
     outputs: dict[str, str]
 
 
+class ConcurrencyView(Shown):
+    """The concurrency group of a job."""
+
+    group: str
+    cancel_running: bool
+
+
 class JobView(Shown):
     """A job."""
 
@@ -167,6 +174,7 @@ class JobView(Shown):
     attempts: list[AttemptView] = Field(description="the earlier attempts")
     not_before: Instant | None = Field(description="when the next attempt may begin, while the job backs off")
     priority: int = Field(description="higher first; projects of one priority take turns")
+    concurrency: ConcurrencyView | None = Field(description="its concurrency group; null without one")
     project: str | None
     labels: dict[str, str]
     payload: dict[str, Any] = Field(description="what was asked for, with secrets masked")

@@ -134,6 +134,13 @@ def attempt_on_wire(attempt: Attempt) -> dict[str, Any]:
     }
 
 
+def concurrency_on_wire(job: Job) -> dict[str, Any] | None:
+    """Return the concurrency group of a job, or None for a job without one."""
+    if job.concurrency_group is None:
+        return None
+    return {"group": job.concurrency_group, "cancel_running": job.cancel_running}
+
+
 def job_on_wire(
     job: Job,
     *,
@@ -161,6 +168,7 @@ def job_on_wire(
         "attempts": [attempt_on_wire(attempt) for attempt in job.earlier_attempts],
         "not_before": _instant(job.not_before),
         "priority": job.priority,
+        "concurrency": concurrency_on_wire(job),
         "project": job.project,
         "labels": job.labels,
         "payload": job.payload,

@@ -14,6 +14,7 @@ from ci_common.jobs import Job, State
 from ci_common.manifests.stored import TREE, link_file, read_tree
 from ci_common.run_directory.layout import KEPT, LOG, DataDirectory, RunDirectory, open_regular
 from ci_common.run_directory.masked_log import LiveLogs
+from ci_common.run_directory.stored import read_mark
 from ci_common.secrets.sealing import MaskKeeper
 from ci_controller.backup.manifest import BackupFault
 
@@ -114,8 +115,7 @@ def _copy_log(
     if log.size is None and keeper is not None:
         _copy_shown(job, run, there, keeper, copied)
     else:
-        found = _copy(run.log, there, copied) or (0, hashlib.sha256().hexdigest())
-        _check_log(log, found, copied)
+        _copy_whole(log, run, target.run(job.id, log.attempt), copied)
     for name in sorted(KEPT - {LOG}):
         _copy(run.path / name, target.run(job.id, log.attempt).path / name, copied)
     if run.services.is_dir():
@@ -125,7 +125,13 @@ def _copy_log(
             _copy(path, kept / path.name, copied)
 
 
-def _check_log(log: _Log, found: tuple[int, str], copied: Copied) -> None:
+def _copy_whole(log: _Log, run: RunDirectory, target: RunDirectory, copied: Copied) -> None:
+    found = _copy(run.log, target.log, copied)
+    # The mark of a log that is in the artifact store comes after the log, which is removed after that was written.
+    _copy(run.stored, target.stored, copied)
+    if found is None:
+        stored = read_mark(run.stored)
+        found = (0, hashlib.sha256().hexdigest()) if stored is None else (stored.bytes, stored.sha256)
     if log.size is not None and (found[0] != log.size or log.sha256 not in (None, "", found[1])):
         copied.problems.append(
             f"the log of attempt {log.attempt} has {found[0]} bytes that are not the {log.size} it ended with"

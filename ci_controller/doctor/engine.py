@@ -12,6 +12,7 @@ from ci_common.run_directory.layout import DataDirectory
 from ci_common.runtime_faults import ImageInvalid, RuntimeFault, RuntimeUnavailable
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
+from ci_controller.doctor.confinement import examine_confinement
 from ci_controller.doctor.engine_leftovers import examine_room, examine_what_is_left
 from ci_controller.doctor.leftovers import examine_containers
 from ci_controller.doctor.machine import examine_disk, nearest_existing
@@ -56,6 +57,7 @@ async def _ask(
     async with engine.call() as docker:
         info, version = await docker.system.info(), await docker.version()
     findings += [_what(engine, info, version, traits), _limits(info), examine_room(settings, info), *_disk(info)]
+    findings += examine_confinement(settings, info, traits)
     has_image, about_image = await _image(engine, settings.default_image, version)
     if has_image:
         findings += examine_probe(await _probe(engine, settings, data, report, traits), about_image, data)

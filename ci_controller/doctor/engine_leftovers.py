@@ -72,7 +72,7 @@ async def _networks(networks: list[dict[str, Any]], database: DatabaseAddress, d
     if left:
         message = f"{len(left)} of ours have no job; a controller that leads removes them"
         return [Finding("networks", None, message, f"docker network rm {' '.join(left[:_SHOWN])}")]
-    return [Finding("networks", True, f"{len(networks)} of ours, each with its job")]
+    return [Finding("networks", True, f"{len(jobs)} of ours, each with its job")]
 
 
 async def _environments(images: Mapping[str, float], database: DatabaseAddress) -> list[Finding]:

@@ -11,15 +11,18 @@ from collections.abc import AsyncGenerator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from ci_common.configuration.retention import FAILURES, Limit
+from ci_common.configuration.limits import Limit
+from ci_common.configuration.retention import FAILURES
 from ci_common.jobs import Conclusion
 from ci_common.manifests.session import spare_workspace
+from ci_common.projects import with_projects
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.trees import delete_tree
 from ci_common.times import Clock
 from ci_controller.gc.runner import Collector
 from ci_controller.runtime.protocol import Check
+from ci_persistence.stores.access.projects import ProjectStore
 from ci_persistence.stores.leases import Lease
 from ci_persistence.stores.outbox import OutboxStore
 from ci_persistence.stores.retention import Ended, RetentionStore
@@ -46,17 +49,23 @@ class Ages:
     settings: Settings
     retention: RetentionStore
     clock: Clock
+    projects: ProjectStore | None = None
+    """The projects whose own retention counts; None if only the settings do."""
+
+    async def present(self) -> Settings:
+        """Return the settings with the retention of the projects as it is now."""
+        return self.settings if self.projects is None else with_projects(self.settings, await self.projects.list())
 
     async def trusted_now(self) -> datetime | None:
         """Return the time, None where the clock may be wrong."""
         now = self.clock()
-        settled = min(JUST_NOW, shortest_age(self.settings))
+        settled = min(JUST_NOW, shortest_age(await self.present()))
         ended = await self.retention.ended(Ended(since=now - MONTH, before=now - settled), limit=1)
         return now if ended else None
 
     async def oldest_job(self) -> datetime | None:
         """Return when the oldest job that is kept may have ended; None where some are kept for ever."""
-        now, age = await self.trusted_now(), longest_age(self.settings)
+        now, age = await self.trusted_now(), longest_age(await self.present())
         return None if now is None or age is None else now - max(age, JUST_NOW)
 
 
@@ -69,7 +78,7 @@ class ExpiredJobs(Collector[str]):
     lease: Lease
 
     async def find(self) -> AsyncGenerator[list[str], None]:
-        settings, retention, now = self.ages.settings, self.ages.retention, await self.ages.trusted_now()
+        settings, retention, now = await self.ages.present(), self.ages.retention, await self.ages.trusted_now()
         by_age = list(jobs_due(settings, now or self.ages.clock()))
         if now is None:
             if any([await retention.ended(where, limit=1) for where in by_age]):
@@ -102,11 +111,17 @@ class ExpiredUploads(Collector[str]):
     """Called before files are deleted; may forbid it by raising."""
     deleted: dict[str | None, datetime] = field(default_factory=dict)
     """By project, until when the uploads of jobs that ended before are gone."""
+    limit: Limit[float] | None = None
+    """The retention of uploads in the last round."""
 
     async def find(self) -> AsyncGenerator[list[str], None]:
         if (now := await self.ages.trusted_now()) is None:
             return
-        for where in uploads_due(self.ages.settings, now):
+        settings = await self.ages.present()
+        if self.limit != settings.upload_retention:
+            self.limit = settings.upload_retention  # Another one may count for what was looked at before.
+            self.deleted.clear()
+        for where in uploads_due(settings, now):
             where = replace(where, since=self.deleted.get(where.project))
             job_ids = await self.ages.retention.ended(where, limit=MOST_UPLOADS)
             for start in range(0, len(job_ids), BATCH):

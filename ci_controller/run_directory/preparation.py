@@ -103,9 +103,12 @@ def write_script(
 
 
 def write_setup_script(
-    plan: ExecutionPlan, *, base: str, environment: Mapping[str, str], setup: Setup | None = None
+    plan: ExecutionPlan, *, base: str, environment: Mapping[str, str], setup: Setup | None = None, then: bytes = b""
 ) -> bytes:
-    """Return the script that runs the setup of `plan` apart from its job, as the job would run it."""
+    """Return the script that runs the setup of `plan` apart from its job, as the job would run it, and `then` after it.
+
+    `then` is shell text. Its exit code does not matter.
+    """
     assert plan.setup is not None, "the caller has checked that there is one"
     lines = [b"exec </dev/null >>%s 2>&1\n" % quote(f"{base}/log")]
     lines += _exports({**environment, **plan.env})
@@ -113,6 +116,7 @@ def write_setup_script(
     lines.append(_TRUST)
     lines += _before_steps(setup, failing=b"exit")
     lines += [b'( %s ) || exit "$?"\n' % _body(step) for step in plan.steps[: plan.setup.steps]]
+    lines.append(b"( %s\n) >/dev/null 2>&1 || :\n" % (then or b":"))
     return b"".join(lines)
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import shlex
 import stat
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from ci_common.run_directory.layout import read_capped
 from ci_common.runtime_faults import SetupFailed
 from ci_common.spec import ExecutionPlan
 from ci_common.times import uptime
+from ci_controller.runtime import compiled_modules
 
 LOOK_SECONDS = 1.0
 """How often to check a setup that runs: its time, and the length of its log."""
@@ -27,6 +29,14 @@ def downloading(place: str) -> dict[str, str]:
         "PIP_CACHE_DIR": f"{place}/pip",
         "npm_config_cache": f"{place}/npm",
     }
+
+
+def keeping_compiled(plan: ExecutionPlan) -> bytes:
+    """Return shell text after a setup that has later installations from the downloads compile nothing."""
+    if not plan.python_environment:
+        return b""
+    program = shlex.quote(Path(compiled_modules.__file__).read_text(encoding="utf-8"))
+    return f'$(command -v python || command -v python3) -I -c {program} "$UV_CACHE_DIR"'.encode()
 
 
 def find_uv() -> Path | None:

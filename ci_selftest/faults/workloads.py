@@ -11,7 +11,7 @@ from ci_common.run_directory import tickets
 from ci_common.run_directory.layout import DataDirectory, read_capped
 from ci_common.runtime_faults import RuntimeUnavailable
 from ci_common.system.processes import ProcessIdentity
-from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, JOB, PROFILE, SERVICE, SETUP
+from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, JOB, NETWORK, PROFILE, SERVICE, SETUP
 from ci_controller.runtime.docker.engine import Absent, Conflict, Engine
 
 _RECORD_BYTES = 4096
@@ -125,7 +125,9 @@ class Containers:
         names = [
             name.lstrip("/") for each in containers if each["Labels"].get(JOB) not in waiting for name in each["Names"]
         ]
-        names += [f"network {each['Name']}" for each in networks if each["Labels"].get(JOB) not in waiting]
+        # The network of all jobs goes when the controller ends.
+        of_jobs = [each for each in networks if NETWORK not in each["Labels"]]
+        names += [f"network {each['Name']}" for each in of_jobs if each["Labels"].get(JOB) not in waiting]
         used = {name for container in containers for name in _volumes_of(container)}
         listed = json.loads(await self._engine.read("volumes", params={}))
         volumes = {each["Name"] for each in listed["Volumes"] or ()}

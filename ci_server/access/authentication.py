@@ -1,4 +1,4 @@
-"""From a request to the identity of its sender: by its key, or without one while there are no keys.
+"""From a request to the identity of its sender: by its key or token, or without one while none are needed.
 
 What the database says of a key is believed for KNOWN_SECONDS, so that a request costs no read of the database. After
 that time at most, a key that is revoked elsewhere is not accepted any more.
@@ -6,8 +6,7 @@ that time at most, a key that is revoked elsewhere is not accepted any more.
 
 import asyncio
 import logging
-from collections import OrderedDict
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 from starlette.requests import Request
 
@@ -18,7 +17,11 @@ from ci_common.parsing.hosts import canonical_host
 from ci_common.settings import Settings
 from ci_common.times import utc_now
 from ci_persistence.stores.access.keys import KeyStore
+from ci_server.access.oidc.tokens import OidcTokens, is_token
+from ci_server.access.rates import FailedKeys
+from ci_server.access.remembering import Memory, Remembered
 from ci_server.http.application import is_loopback
+from ci_server.http.forwarding import FORWARDED
 from ci_server.http.refusals import KeyInvalid, KeyMissing
 
 KNOWN_SECONDS: Final = 2.0
@@ -30,59 +33,51 @@ _NO_KEY: Final = (
     "the key, or with CI_TOKEN"
 )
 _FIRST_KEY: Final = "; the first one is made where the server runs, with: ci keys create --admin"
+_NO_ISSUERS: Final = "the request has a token of an OpenID Connect issuer, and this server trusts none (CI_OIDC_CONFIG)"
 _NOT_VALID: Final = "the key is not one of this server, or has been replaced"
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
-
-
-class _Remembered(Generic[T]):
-    """What the database has answered, and until when it is believed."""
-
-    __slots__ = ("answer", "until")
-
-    def __init__(self, answer: "asyncio.Task[T]", until: float) -> None:
-        self.answer = answer
-        self.until = until
-
-    def holds(self, now: float) -> bool:
-        """Return whether it is recent, and not an error."""
-        if self.until <= now:
-            return False
-        answer = self.answer
-        return not answer.done() or (not answer.cancelled() and answer.exception() is None)
-
-    async def result(self) -> T:
-        """Return the answer, or raise its error. Several requests may wait for it."""
-        return self.answer.result() if self.answer.done() else await asyncio.shield(self.answer)
 
 
 class Authentication:
     """Knows the senders of requests. For one event loop."""
 
     def __init__(self, settings: Settings, keys: KeyStore) -> None:
+        """Raises SettingsError."""
         self._mode = settings.auth
+        self._tokens = OidcTokens.of(settings)
         self._keys = keys
-        self._known: OrderedDict[str, _Remembered[Key | None]] = OrderedDict()
-        self._any: _Remembered[bool] | None = None
+        self._failed = FailedKeys(settings)
+        self._known: Memory[Key | None] = Memory(_MOST_KNOWN)
+        self._any: Remembered[bool] | None = None
         self._noted: dict[str, float] = {}
         self._notes: set[asyncio.Task[None]] = set()
 
     async def identify(self, request: Request) -> Identity:
-        """Return the identity of a request's sender. Raises KeyMissing, KeyInvalid, Unavailable."""
+        """Return the identity of a request's sender. Raises KeyMissing, KeyInvalid, RateLimited, Unavailable."""
         given = [value for name, value in request.scope["headers"] if name == b"authorization"]
         if not await self.needs_keys(request):
             return LOCAL
         if not given:
             raise KeyMissing(_NO_KEY + ("" if await self._has_keys() else _FIRST_KEY))
         text = str(given[0], "latin-1")
-        if len(given) > 1 or text[: len(_BEARER)].lower() != _BEARER:
-            raise KeyInvalid("send one header Authorization, as in Authorization: Bearer KEY")
-        return await self._of_key(text[len(_BEARER) :].strip(" "))
+        is_bearer = len(given) == 1 and text[: len(_BEARER)].lower() == _BEARER
+        key = text[len(_BEARER) :].strip(" ") if is_bearer else ""
+        if not self._is_familiar(key):
+            self._failed.check(request)
+        try:
+            if not is_bearer:
+                raise KeyInvalid("send one header Authorization, as in Authorization: Bearer KEY")
+            if is_token(key):
+                return await self._of_token(key)
+            return await self._of_key(key)
+        except KeyInvalid:
+            self._failed.note(request)
+            raise
 
     async def needs_keys(self, request: Request) -> bool:
         """Return whether requests like this one have to be sent with keys. Raises Unavailable."""
-        return self._needs_key(request) or await self._has_keys()
+        return self._tokens is not None or self._needs_key(request) or await self._has_keys()
 
     async def find(self, identity: Identity) -> Key | None:
         """Return the key that the identity's request was sent with, as it is stored now; None for one without."""
@@ -90,11 +85,13 @@ class Authentication:
 
     def forget(self, key_id: str) -> None:
         """Ask the database about a key at its next use, since it has just been changed."""
-        self._known.pop(key_id, None)
+        self._known.forget(key_id)
         self._any = None
 
     async def close(self) -> None:
-        """Wait for what is still being written."""
+        """Wait for what is still being written, and end what issuers are asked."""
+        if self._tokens is not None:
+            await self._tokens.close()
         await asyncio.gather(*self._notes, return_exceptions=True)
 
     def _needs_key(self, request: Request) -> bool:
@@ -106,7 +103,7 @@ class Authentication:
     async def _has_keys(self) -> bool:
         now = asyncio.get_running_loop().time()
         if self._any is None or not self._any.holds(now):
-            self._any = _Remembered(asyncio.ensure_future(self._keys.any()), now + KNOWN_SECONDS)
+            self._any = Remembered(asyncio.ensure_future(self._keys.any()), now + KNOWN_SECONDS)
         has_keys = await self._any.result()
         if has_keys:
             self._any.until = float("inf")  # Rows of keys are never deleted.
@@ -123,16 +120,18 @@ class Authentication:
         self._note_use(key)
         return key.identity()
 
+    async def _of_token(self, text: str) -> Identity:
+        if self._tokens is None:
+            raise KeyInvalid(_NO_ISSUERS)
+        return await self._tokens.identify(text)
+
+    def _is_familiar(self, text: str) -> bool:
+        """Return whether this was a key of the server when the database was last asked, however long ago."""
+        key = self._known.latest(id_in(text) or "")
+        return key is not None and key.accepts(digest_of(text), utc_now())
+
     async def _get(self, key_id: str) -> Key | None:
-        now = asyncio.get_running_loop().time()
-        remembered = self._known.get(key_id)
-        if remembered is None or not remembered.holds(now):
-            remembered = _Remembered(asyncio.ensure_future(self._keys.get(key_id)), now + KNOWN_SECONDS)
-            self._known[key_id] = remembered
-            self._known.move_to_end(key_id)
-            if len(self._known) > _MOST_KNOWN:
-                self._known.popitem(last=False)
-        return await remembered.result()
+        return await self._known.get(key_id, lambda: self._keys.get(key_id), KNOWN_SECONDS)
 
     def _note_use(self, key: Key) -> None:
         """Have the use of a key written down, which the request does not wait for."""
@@ -152,6 +151,12 @@ class Authentication:
 
 
 def _is_from_here(request: Request) -> bool:
-    """Return whether the request came to a loopback address or a Unix socket, which only this machine reaches."""
+    """Return whether the request came to a loopback address or a Unix socket, which only this machine reaches.
+
+    One that a proxy has passed on is from here if its first sender is.
+    """
+    if FORWARDED in request.scope:
+        client = request.scope.get("client")
+        return client is not None and is_loopback(canonical_host(client[0]) or "")
     server = request.scope.get("server")
     return server is None or server[1] is None or is_loopback(canonical_host(server[0]) or "")

@@ -1,14 +1,15 @@
 """From an unpacked project and a request to the plan of its job."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from ci_common.environments import PlannedSetup
 from ci_common.errors import FieldError, InvalidRequest, UnrecognisedProject
 from ci_common.parsing.models import validated
-from ci_common.parsing.text import check_line, check_text
+from ci_common.parsing.text import check_line, check_text, shown
 from ci_common.parsing.values import MOST_BYTES, check_argument, check_variable, size_of
 from ci_common.run_directory.inputs import digest_of, find_inputs
 from ci_common.settings import Settings
@@ -35,13 +36,36 @@ class Resolved:
     plan: ExecutionPlan
 
 
-def resolve(workspace: Path, requested: Spec, settings: Settings) -> Resolved:
-    """Return how to run the project in `workspace`. The request wins over its `ci.yaml`, which wins over the defaults.
+@dataclass(frozen=True, slots=True)
+class ProjectDefaults:
+    """The defaults that projects give to their jobs."""
+
+    specs: Mapping[str, Spec] = field(default_factory=dict)
+    """By the name of the project."""
+    otherwise: str | None = None
+    """The project of a job that names none."""
+
+    def below(self, spec: Spec) -> Spec:
+        """Return the spec with the defaults of its project. Raises InvalidRequest if they do not go together."""
+        project = spec.project or self.otherwise
+        defaults = None if project is None else self.specs.get(project)
+        if defaults is None:
+            return spec
+        return merged(spec, defaults, source=f"the request together with the defaults of the project {shown(project)}")
+
+
+NO_DEFAULTS: Final = ProjectDefaults()
+
+
+def resolve(workspace: Path, requested: Spec, settings: Settings, defaults: ProjectDefaults = NO_DEFAULTS) -> Resolved:
+    """Return how to run the project in `workspace`.
+
+    The request wins over its `ci.yaml`, which wins over the defaults of its project, and these over the settings.
 
     Raises UnrecognisedProject if nothing says what to run, and InvalidRequest if a file of the project is not valid.
     """
     directory = find_project(workspace)
-    spec = merged(requested, read_ci_yaml(directory, root=workspace) or Spec())
+    spec = defaults.below(merged(requested, read_ci_yaml(directory, root=workspace) or Spec()))
     installer = _installer(spec, settings)
     steps = plan_steps(spec, installer)
     detected: Detected | None = None
@@ -85,8 +109,9 @@ def _installer(spec: Spec, settings: Settings) -> Installer:
     return "pip" if meant else settings.installer
 
 
-def resolve_command(spec: Spec, settings: Settings) -> Resolved:
-    """Return how to run a job without a project. Raises InvalidRequest if it has no command and no steps."""
+def resolve_command(spec: Spec, settings: Settings, defaults: ProjectDefaults = NO_DEFAULTS) -> Resolved:
+    """Return how to run a job without files. Raises InvalidRequest if it has no command and no steps."""
+    spec = defaults.below(spec)
     installer = _installer(spec, settings)
     steps = plan_steps(spec, installer)
     if steps is None:
@@ -153,7 +178,7 @@ def find_project(workspace: Path) -> Path:
     return workspace
 
 
-def merged(requested: Spec, file: Spec) -> Spec:
+def merged(requested: Spec, file: Spec, *, source: str = f"the request together with {NAME}") -> Spec:
     """Return both in one; `requested` wins.
 
     Variables, labels, secrets, services and fields of `limits` and `retry` are merged one by one.
@@ -174,7 +199,7 @@ def merged(requested: Spec, file: Spec) -> Spec:
         "secrets": file.secrets | requested.secrets,
         "services": file.services | requested.services,
     }
-    return validated(Spec, fields | wanted | combined, source=f"the request together with {NAME}")
+    return validated(Spec, fields | wanted | combined, source=source)
 
 
 def _is_project(directory: Path) -> bool:

@@ -10,11 +10,12 @@ from ci_common.archives.unpack import UnpackLimits
 from ci_common.manifests.session import Session
 from ci_common.manifests.tasks import TASKS as MANIFEST_TASKS
 from ci_common.manifests.tasks import complete_task
+from ci_common.projects import stored_defaults
 from ci_common.sandbox.channel import Task
 from ci_common.sandbox.child import Caller, TaskFunction
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan, Spec
-from ci_server.detection.projects import Resolved, resolve
+from ci_server.detection.projects import ProjectDefaults, Resolved, resolve
 
 if TYPE_CHECKING:
     from ci_common.sandbox.pool import Readers  # Importing it would slow the start of readers, which do not use it.
@@ -30,7 +31,7 @@ _DEFAULTS = {
     "installer",
 }
 """The settings that `resolve` uses."""
-_COLUMNS = {"labels", "priority", "project"}
+_COLUMNS = {"concurrency", "labels", "priority", "project"}
 """The fields of a spec that the server stores in columns; all others are in the plan."""
 
 
@@ -50,7 +51,10 @@ def _resolved(workspace: Path, argument: dict[str, Any], caller: Caller) -> dict
     requested = Spec.model_validate(argument["requested"])
     settings = _settings(*argument["settings"].items())
     caller.only_read(workspace)
-    resolved = resolve(workspace, requested, settings)
+    defaults = ProjectDefaults(
+        {name: Spec.model_validate(spec) for name, spec in argument["defaults"].items()}, argument["otherwise"]
+    )
+    resolved = resolve(workspace, requested, settings, defaults)
     return {
         "spec": resolved.spec.model_dump(mode="json", include=_COLUMNS),
         "plan": resolved.plan.model_dump(mode="json"),
@@ -73,6 +77,7 @@ async def read_with(
     settings: Settings,
     limits: UnpackLimits,
     *,
+    defaults: ProjectDefaults,
     check_room: Callable[[], None],
 ) -> Resolved:
     """Have `archive` unpacked into the empty directory `workspace`, and return how to run the project in it.
@@ -80,7 +85,7 @@ async def read_with(
     The `spec` in the result only has the fields for the job's own columns. Raises what `unpack_with` and `resolve`
     raise, and InvalidRequest if the project's files cannot be read, or reading them exceeds the limits.
     """
-    argument = unpack_argument(archive, workspace, limits) | _requested(requested, settings)
+    argument = unpack_argument(archive, workspace, limits) | _requested(requested, settings, defaults)
     return _answer(await readers.do(Task("read", argument, workspace), on_advance=check_room))
 
 
@@ -91,15 +96,22 @@ async def complete_with(
     settings: Settings,
     limits: UnpackLimits,
     *,
+    defaults: ProjectDefaults,
     check_room: Callable[[], None],
 ) -> Resolved:
     """Have an upload by manifest completed, and return how to run the project in it, as `read_with` does."""
-    argument = {"session": str(session.path), "limits": limits_argument(limits)} | _requested(requested, settings)
+    argument = {
+        "session": str(session.path),
+        "limits": limits_argument(limits),
+        **_requested(requested, settings, defaults),
+    }
     return _answer(await readers.do(Task("complete and read", argument, session.workspace), on_advance=check_room))
 
 
-def _requested(requested: Spec, settings: Settings) -> dict[str, Any]:
+def _requested(requested: Spec, settings: Settings, defaults: ProjectDefaults) -> dict[str, Any]:
     return {
+        "defaults": {name: stored_defaults(spec) for name, spec in defaults.specs.items()},
+        "otherwise": defaults.otherwise,
         "requested": requested.model_dump(mode="json", exclude_unset=True),
         "settings": {name: getattr(settings, name) for name in _DEFAULTS},
     }

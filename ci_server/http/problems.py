@@ -49,6 +49,7 @@ def problem_of(error: RequestError) -> Response:
     headers = dict(error.headers)
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
+    headers |= error.more_headers
     detail = error.detail
     if isinstance(error, DatabaseUnavailable):
         logger.warning("a request cannot be taken: %s", error)

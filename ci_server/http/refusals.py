@@ -79,12 +79,29 @@ class ProjectRefused(RequestError):
     title = "The key does not hold for this project"
 
 
+class ImageRefused(RequestError):
+    """The project of the job does not allow one of the images that the job names."""
+
+    status = 403
+    code = "image_refused"
+    title = "The project does not allow this image"
+
+
 class ScopeMissing(RequestError):
     """The sender of the request does not have the scope that the endpoint needs, or not for all projects."""
 
     status = 403
     code = "scope_missing"
     title = "The request needs a permission that its sender does not have"
+
+
+class RateLimited(RequestError):
+    """More requests came from this sender, for this project, or with wrong keys from this address, than may come."""
+
+    status = 429
+    code = "rate_limited"
+    title = "Too many requests"
+    retry_after = 1
 
 
 class TooManyConnections(RequestError):

@@ -30,12 +30,12 @@ _BATCH = 1000
 
 
 async def cancel_job(call: Call[NoQuery, None]) -> Response:
-    job = await find_job(call)
+    job = await _find_counted(call)
     return accepted(call.services, await call.services.storage.jobs.request_cancel(job.id, utc_now()))
 
 
 async def delete_job(call: Call[NoQuery, None]) -> Response:
-    cancelled = await _delete_or_cancel(call.services, await find_job(call))
+    cancelled = await _delete_or_cancel(call.services, await _find_counted(call))
     return Response(status_code=204) if cancelled is None else accepted(call.services, cancelled)
 
 
@@ -51,6 +51,13 @@ async def clean_up_jobs(call: Call[NoQuery, CleanupRequest]) -> Response:
 
 async def get_cleanup(call: Call[NoQuery, None]) -> Response:
     return Document({"pending": await call.services.storage.retention.count_removals()})
+
+
+async def _find_counted(call: Call[NoQuery, None]) -> Job:
+    """Return the job, and count the change in its project. Raises JobNotFound, RateLimited."""
+    job = await find_job(call)
+    call.services.rates.count_project(call.request, call.identity, job.project, RateClass.WRITE)
+    return job
 
 
 async def _delete_or_cancel(services: Services, job: Job) -> Job | None:

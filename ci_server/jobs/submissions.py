@@ -1,8 +1,8 @@
 """Turns requests into stored jobs: uploads, bodies of `POST /jobs`, and retries."""
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.requests import Request
@@ -23,10 +23,11 @@ from ci_common.times import Milestone, Timeline, utc_now
 from ci_common.wire.changes import RetryChanges
 from ci_common.wire.requests import ComputedJobRequest
 from ci_persistence.stores.submissions import SubmissionKey
-from ci_server.access.projects import owned, project_for
+from ci_server.access.projects import only_project
 from ci_server.access.secrets import with_secrets
-from ci_server.detection.projects import Resolved, resolve_command
+from ci_server.detection.projects import ProjectDefaults, Resolved, resolve_command
 from ci_server.detection.tasks import read_with
+from ci_server.endpoints import RateClass
 from ci_server.http.exchange import note_job
 from ci_server.http.requests import as_written, parse_json_object, run_apart
 from ci_server.jobs.changes import changed
@@ -34,7 +35,7 @@ from ci_server.jobs.connected import while_connected
 from ci_server.jobs.idempotency import Once
 from ci_server.jobs.verifications import is_verification
 from ci_server.services import Services
-from ci_server.uploads.receiving import announced_bytes, receive_upload
+from ci_server.uploads.receiving import announced_bytes, least_bytes, receive_upload
 from ci_server.uploads.staging import staged
 
 _LONGEST_AGENT = 300
@@ -50,6 +51,7 @@ async def submit_upload(
     timeline = Timeline(accepted)
     max_bytes, job_id = services.settings.max_upload_bytes, new_job_id()
     announced = announced_bytes(request, max_bytes)
+    await services.check_quotas(only_project(sender), sender.name, least_bytes(announced))
     async with services.admission.upload(announced) as place, staged(services.data, job_id) as staging:
         services.readers.expect()
         upload = await receive_upload(request, staging.upload, max_bytes, on_written=place.count)
@@ -59,7 +61,10 @@ async def submit_upload(
             return earlier
         spec, masked = await run_apart(len(raw), read_spec, raw, source="the field spec")
         if spec.project is not None:
-            project_for(sender, spec.project)  # Refused before the archive is unpacked.
+            # Refused before the archive is unpacked.
+            await services.projects.project_for(sender, spec.project)
+            await services.check_quotas(spec.project, sender.name, upload.size)
+        defaults = await services.projects.defaults(sender, spec.project, has_file=True)
         async with while_connected(request):
             resolved = await staging.fill(
                 lambda upload, workspace: read_with(
@@ -69,39 +74,54 @@ async def submit_upload(
                     spec,
                     services.settings,
                     services.unpack_limits,
+                    defaults=defaults,
                     check_room=place.check_room,
                 )
             )
         described = {"filename": upload.filename, "size": upload.size, "sha256": upload.sha256}
         timeline.note(Milestone.UNPACKED)
         payload = {"upload": described, **masked}
-        job = workload_job(CONTAINER, job_id, resolved, payload, has_upload=True, arrival=timeline.times())
+        job = workload_job(CONTAINER, job_id, resolved, payload, upload_bytes=upload.size, arrival=timeline.times())
         note_job(request.scope, job_id)
-        job = replace(await admitted(services, sender, job), client=client_of(request))
-        return await staging.commit(services.storage.jobs, job, max_queued=services.settings.max_queued, key=once.key)
+        job = replace(await admitted(services, request, sender, job), client=client_of(request))
+        return await staging.commit(services.store_job, job, once.key)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedJob:
+    """What the body of `POST /jobs` asks for."""
+
+    project: str | None
+    resolved: Callable[[ProjectDefaults], NewJob]
+    """Returns the job, with the defaults of its project. Raises InvalidRequest."""
+    body_bytes: int
 
 
 async def submit_new(
-    services: Services, request: Request, sender: Identity, job: NewJob, key: SubmissionKey | None
+    services: Services, request: Request, sender: Identity, wanted: RequestedJob, key: SubmissionKey | None
 ) -> Job:
     """Store a job without an upload for `sender`.
 
-    Raises ProjectRefused, ScopeMissing, SecretMissing, SecretInPayload, Unavailable, DiskLow, QueueFull,
-    AlreadySubmitted.
+    Raises RequestError, AlreadySubmitted.
     """
-    job = await admitted(services, sender, job)
+    defaults = await services.projects.defaults(sender, wanted.project, has_file=False)
+    job = await run_apart(wanted.body_bytes, wanted.resolved, defaults)
+    job = await admitted(services, request, sender, job)
     services.admission.check()
     note_job(request.scope, job.id)
     job = replace(job, client=client_of(request))
-    return await services.storage.jobs.add(job, max_queued=services.settings.max_queued, key=key)
+    return await services.store_job(job, key)
 
 
-async def admitted(services: Services, sender: Identity, job: NewJob) -> NewJob:
-    """Return a new job as one of `sender`, in a project that it has, with the secrets that it is given.
+async def admitted(services: Services, request: Request, sender: Identity, job: NewJob) -> NewJob:
+    """Return a new job as one of `sender`, counted in its project, with the secrets that it is given.
 
-    Raises ProjectRefused, ScopeMissing, SecretMissing, SecretInPayload, Unavailable.
+    Raises ProjectRefused, ImageRefused, ScopeMissing, SecretMissing, SecretInPayload, RateLimited, Unavailable.
     """
-    return await with_secrets(owned(sender, job), sender, services.storage.secrets, services.settings)
+    job = await services.projects.admitted(sender, job)
+    job = await with_secrets(job, sender, services.storage.secrets, services.settings)
+    services.rates.count_project(request, sender, job.project, RateClass.SUBMIT)
+    return job
 
 
 def client_of(request: Request) -> Client:
@@ -138,20 +158,22 @@ async def retry(
         plan=job.plan,
         image=job.image,
         has_upload=job.has_upload,
+        upload_bytes=job.upload_bytes,
         priority=job.priority,
         project=job.project,
         labels=job.labels,
         max_attempts=job.max_attempts,
         retry_of=job.id,
+        concurrency_group=job.concurrency_group,
+        cancel_running=job.cancel_running,
         client=client_of(request),
         arrival=timeline.times(),
     )
-    again = await admitted(services, sender, changed(again, changes, services.settings))
+    again = await admitted(services, request, sender, changed(again, changes, services.settings))
     note_job(request.scope, again.id)
-    max_queued = services.settings.max_queued
     if not job.has_upload:
         services.admission.check()
-        return await services.storage.jobs.add(again, max_queued=max_queued, key=key)
+        return await services.store_job(again, key)
     services.require_files()
     async with services.admission.upload(0) as place, staged(services.data, again.id) as staging:
         try:
@@ -174,7 +196,7 @@ async def retry(
                 )
         timeline.note(Milestone.UNPACKED)
         again = replace(again, arrival=timeline.times())
-        return await staging.commit(services.storage.jobs, again, max_queued=max_queued, key=key)
+        return await staging.commit(services.store_job, again, key)
 
 
 def read_spec(raw: bytes, *, source: str) -> tuple[Spec, dict[str, Any]]:
@@ -183,19 +205,24 @@ def read_spec(raw: bytes, *, source: str) -> tuple[Spec, dict[str, Any]]:
     return validated(Spec, as_written(wanted, raw), source=source), masked_spec(wanted)
 
 
-def requested_job(raw: bytes, settings: Settings, accepted: Mapping[str, int]) -> NewJob:
-    """Return the job that the body of `POST /jobs` asks for. Raises InvalidRequest."""
+def requested_job(raw: bytes, settings: Settings, accepted: Mapping[str, int]) -> RequestedJob:
+    """Return what the body of `POST /jobs` asks for. Raises InvalidRequest."""
     body = parse_json_object(raw, source="the body")
     job_type = requested_type(body.get("type", CONTAINER.name), source="the body")
-    if isinstance(job_type.carried_out_by, Workload):
-        return _from_spec(job_type, body, raw, settings, dict(accepted))
-    return _computed_job(job_type, body, dict(accepted))
+    if not isinstance(job_type.carried_out_by, Workload):
+        job = _computed_job(job_type, body, dict(accepted))
+        return RequestedJob(job.project, lambda _defaults: job, len(raw))
+    spec, masked = _requested_spec(job_type, body, raw)
+
+    def resolved(defaults: ProjectDefaults) -> NewJob:
+        found = resolve_command(spec, settings, defaults)
+        return workload_job(job_type, new_job_id(), found, masked, arrival=dict(accepted))
+
+    return RequestedJob(spec.project, resolved, len(raw))
 
 
-def _from_spec(
-    job_type: JobType[Spec, Any], body: dict[str, Any], raw: bytes, settings: Settings, arrival: dict[str, int]
-) -> NewJob:
-    """Return the job for a body with the fields of a spec beside `type`, below `payload`, or in both places."""
+def _requested_spec(job_type: JobType[Spec, Any], body: dict[str, Any], raw: bytes) -> tuple[Spec, dict[str, Any]]:
+    """Return the spec of a body with its fields beside `type`, below `payload`, or in both places; and it masked."""
     outer = {name: value for name, value in body.items() if name not in ("type", "payload")}
     inner = body.get("payload", {})
     if not isinstance(inner, dict):
@@ -210,8 +237,7 @@ def _from_spec(
             *(FieldError(f"payload.{e.path}" if e.path.partition(".")[0] in inner else e.path, e.message)
               for e in exc.errors),
         ) from exc  # fmt: skip
-    resolved = resolve_command(spec, settings)
-    return workload_job(job_type, new_job_id(), resolved, masked_spec(outer | inner), arrival=arrival)
+    return spec, masked_spec(outer | inner)
 
 
 def workload_job(
@@ -220,7 +246,7 @@ def workload_job(
     resolved: Resolved,
     payload: dict[str, Any],
     *,
-    has_upload: bool = False,
+    upload_bytes: int | None = None,
     arrival: dict[str, int],
 ) -> NewJob:
     """Return the new job for a resolved request."""
@@ -232,11 +258,14 @@ def workload_job(
         payload=payload,
         plan=plan.model_dump(mode="json"),
         image=plan.image,
-        has_upload=has_upload,
+        has_upload=upload_bytes is not None,
+        upload_bytes=upload_bytes or 0,
         priority=spec.priority or 0,
         project=spec.project,
         labels=spec.labels,
         max_attempts=plan.retry.max_attempts,
+        concurrency_group=None if spec.concurrency is None else spec.concurrency.group,
+        cancel_running=spec.concurrency is not None and spec.concurrency.cancel_running,
         arrival=arrival,
     )
 

@@ -19,8 +19,9 @@ from ci_common.errors import (
     UnrecognisedProject,
 )
 from ci_common.identity import Scope
-from ci_common.jobs import Job, NewJob
+from ci_common.jobs import Job
 from ci_common.parsing.models import validated
+from ci_common.quotas import QuotaExceeded
 from ci_common.settings import Settings
 from ci_common.wire.answers import SubmittedView
 from ci_common.wire.changes import RetryChanges
@@ -28,12 +29,12 @@ from ci_common.wire.events import StreamEvent
 from ci_common.wire.stream import BEGINNING
 from ci_server.access.secrets import SECRET_ERRORS
 from ci_server.endpoints import KEY_HEADER, Answer, Call, Endpoint, Files, JsonBody, RateClass, Reach, UploadBody
-from ci_server.http.refusals import ProjectRefused
+from ci_server.http.refusals import ImageRefused, ProjectRefused
 from ci_server.http.requests import NoQuery, as_written, parse_json_object, run_apart
 from ci_server.http.responses import Document
 from ci_server.jobs.idempotency import KEY_ERRORS, REPLAYED_HEADER, Once, Submitted, submitted_once
 from ci_server.jobs.job_view import JOB_HEADERS, find_job, submission_answers, submitted_job
-from ci_server.jobs.submissions import requested_job, retry, submit_new, submit_upload
+from ci_server.jobs.submissions import RequestedJob, requested_job, retry, submit_new, submit_upload
 from ci_server.jobs.verifications import verify
 from ci_server.openapi.requests import UploadForm, job_request_type
 from ci_server.streaming.streams import JobStream
@@ -66,7 +67,7 @@ async def _submitted(call: Call[NoQuery, None]) -> Submitted:
     return await submitted_once(call, make)
 
 
-async def submit_job(call: Call[NoQuery, NewJob]) -> Response:
+async def submit_job(call: Call[NoQuery, RequestedJob]) -> Response:
     async def make(once: Once) -> Job:
         earlier = await once.earlier(call.body_sha256)
         return earlier or await submit_new(call.services, call.request, call.identity, call.body, once.key)
@@ -100,7 +101,7 @@ async def verify_job(call: Call[NoQuery, None]) -> Response:
 
 _UPLOAD_ERRORS = (
     *(InvalidUpload, UnrecognisedProject, InputMissing, CacheConflict, *SECRET_ERRORS),
-    *(TooLarge, QueueFull, TooManyUploads, DiskLow, ProjectRefused, *KEY_ERRORS),
+    *(TooLarge, QueueFull, QuotaExceeded, TooManyUploads, DiskLow, ProjectRefused, ImageRefused, *KEY_ERRORS),
 )
 _STREAM = Answer(
     "The stream of the new job, or of the one that the same submission made before.",
@@ -170,7 +171,10 @@ ENDPOINTS: Final = (
         ),
         headers=(KEY_HEADER,),
         answers=submission_answers("The job is queued."),
-        errors=(CacheConflict, *SECRET_ERRORS, TooLarge, QueueFull, DiskLow, ProjectRefused, *KEY_ERRORS),
+        errors=(
+            *(CacheConflict, *SECRET_ERRORS, TooLarge, QueueFull, QuotaExceeded, DiskLow),
+            *(ProjectRefused, ImageRefused, *KEY_ERRORS),
+        ),
         scope=Scope.JOBS_WRITE,
         limits=Reach.NEW,
         rate_class=RateClass.SUBMIT,
@@ -197,8 +201,17 @@ ENDPOINTS: Final = (
         headers=(KEY_HEADER,),
         answers=submission_answers("The new job."),
         errors=(
-            *(JobNotFound, NotRetryable, *SECRET_ERRORS),
-            *(TooLarge, QueueFull, TooManyUploads, DiskLow, ProjectRefused, *KEY_ERRORS),
+            JobNotFound,
+            NotRetryable,
+            *SECRET_ERRORS,
+            TooLarge,
+            QueueFull,
+            QuotaExceeded,
+            TooManyUploads,
+            DiskLow,
+            ProjectRefused,
+            ImageRefused,
+            *KEY_ERRORS,
         ),
         scope=Scope.JOBS_WRITE,
         rate_class=RateClass.SUBMIT,
@@ -216,7 +229,17 @@ ENDPOINTS: Final = (
         ),
         headers=(KEY_HEADER,),
         answers=submission_answers("The new job."),
-        errors=(JobNotFound, NotVerifiable, InvalidUpload, TooLarge, QueueFull, TooManyUploads, DiskLow, *KEY_ERRORS),
+        errors=(
+            JobNotFound,
+            NotVerifiable,
+            InvalidUpload,
+            TooLarge,
+            QueueFull,
+            TooManyUploads,
+            DiskLow,
+            ImageRefused,
+            *KEY_ERRORS,
+        ),
         scope=Scope.JOBS_WRITE,
         rate_class=RateClass.SUBMIT,
         files=Files.ALWAYS,

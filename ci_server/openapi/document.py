@@ -22,6 +22,7 @@ from ci_server.http.refusals import (
     KeyInvalid,
     KeyMissing,
     MisdirectedRequest,
+    RateLimited,
     RequestStalled,
     ScopeMissing,
     TooManyConnections,
@@ -60,6 +61,7 @@ _EVERYWHERE: Final[tuple[type[RequestError], ...]] = (
     MisdirectedRequest,
     HeadersTooLarge,
     TooManyConnections,
+    RateLimited,
     Unavailable,
 )
 """The errors that every endpoint may answer with."""

@@ -4,11 +4,8 @@ Nothing here waits or remembers readers: a position goes in, and bytes with the 
 readers at the same position get the same bytes.
 """
 
-import math
-import os
-import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
@@ -16,19 +13,16 @@ from functools import partial
 from typing import NamedTuple
 
 from ci_common.jobs import Job, State
-from ci_common.run_directory.layout import RunDirectory, open_regular
-from ci_common.run_directory.masked_log import LiveLogs, MaskedLog, ShownLog
+from ci_common.run_directory.layout import RunDirectory
+from ci_common.run_directory.masked_log import LiveLogs
 from ci_common.run_directory.output import (
     CHUNK_BYTES,
-    TIMES_SECONDS,
-    LogTimes,
-    Span,
-    character_start,
-    live_steps,
 )
 from ci_common.times import utc_now
 from ci_common.wire.stream import Cursor, attempt_event, complete_event, status_event
-from ci_server.streaming.framing import LogFramer, StepEvent, frame, step_events
+from ci_server.streaming.attempt_files import AttemptFiles
+from ci_server.streaming.framing import LogFramer, frame
+from ci_server.streaming.stored_logs import StoredLog
 
 
 class Position(NamedTuple):
@@ -71,112 +65,25 @@ class Batch:
     """The log has less than the row says, perhaps because the job was deleted: check before sending this."""
 
 
-Shown = Callable[[int], ShownLog]
-"""Returns what is shown of the log that is open as a descriptor, and that grows."""
-
-
-class AttemptFiles:
-    """One attempt's log, the times of its bytes, and its steps, which are read many times."""
-
-    def __init__(self, run: RunDirectory, shown: Shown | None = None) -> None:
-        """`shown` is `LiveLogs.shown` of the attempt; without it, no secret is known that would have to be masked."""
-        self.run = run
-        self._shown = shown or partial(ShownLog.of, MaskedLog(), run)
-        self.steps: list[StepEvent] = []
-        """The events of its steps, as far as they have been read."""
-        self._steps_stamp: object = None
-        self._times = LogTimes(run.times)
-        self._span: Span | None = None
-        """The span of the byte whose time was asked for last."""
-        self._end = 0
-        """The length of the log when its end was last seen."""
-        self._end_seen = -math.inf
-        self.is_short = False
-        """Whether the last read began behind the log's end."""
-
-    def read(self, offset: int, size: int, *, is_live: bool = False) -> bytes:
-        """Return so many bytes of the log, and at most one chunk; less or nothing where there is no more (yet).
-
-        With `is_live`, for an attempt of which the row does not say that it has ended, no more than may be shown.
-        """
-        size = min(size, CHUNK_BYTES)
-        self.is_short = False
-        if size <= 0:
-            return b""
-        try:
-            descriptor = open_regular(self.run.log)
-        except FileNotFoundError:
-            return b""
-        try:
-            if is_live:
-                data = self._shown(descriptor).read(offset, offset + size)
-            else:
-                data = os.pread(descriptor, size, offset)
-            self.is_short = not data and os.fstat(descriptor).st_size < offset
-        finally:
-            os.close(descriptor)
-        if len(data) < size:
-            self._end, self._end_seen = offset + len(data), time.monotonic()
-        return data
-
-    def time_of(self, offset: int) -> datetime | None:
-        """Return when the byte at `offset`, which is to be read next, was first seen; None where that is just now.
-
-        None too while the time is not recorded.
-        """
-        if self._span is None or not self._span.start <= offset < self._span.end:
-            if offset >= self._end and time.monotonic() - self._end_seen < TIMES_SECONDS:
-                return None  # It has come since, and the index is not more precise.
-            self._span = self._times.span_of(offset)
-        return None if self._span is None else self._span.instant
-
-    def end(self, *, is_live: bool = False) -> int | None:
-        """Return the length of the log without an incomplete last character, or None where there is no log.
-
-        `is_live` as `read` has it.
-        """
-        try:
-            descriptor = open_regular(self.run.log)
-        except FileNotFoundError:
-            return None
-        try:
-            size = self._shown(descriptor).size if is_live else os.fstat(descriptor).st_size
-            return character_start(descriptor, size)
-        finally:
-            os.close(descriptor)
-
-    def take_steps(self, job: Job) -> bool:
-        """Read the steps of the job in this attempt if they may have changed; return whether they may have.
-
-        Fewer steps than before are ignored: they are read from a run directory that has been cleaned already, with a
-        row from before the attempt's end.
-        """
-        stamp = job.state, job.start_time, self._stamp() if job.state is State.RUNNING else None
-        if stamp == self._steps_stamp:
-            return False
-        self._steps_stamp = stamp
-        found = step_events(live_steps(job, self.run))
-        if len(found) >= len(self.steps):
-            self.steps = found
-        return True
-
-    def _stamp(self) -> tuple[int, int] | None:
-        try:
-            status = os.lstat(self.run.steps)
-        except OSError:
-            return None
-        return status.st_size, status.st_mtime_ns
+async def _not_stored(job: Job) -> StoredLog | None:  # noqa: ARG001  # as all of its kind
+    return None
 
 
 class EventSource:
-    """One job as this process knows it. `job` returns its row as last read, `run_of` an attempt's run directory."""
+    """One job as this process knows it."""
 
     def __init__(
-        self, job: Callable[[], Job], run_of: Callable[[Job], RunDirectory], logs: LiveLogs | None = None
+        self,
+        job: Callable[[], Job],
+        run_of: Callable[[Job], RunDirectory],
+        stored_of: Callable[[Job], Awaitable[StoredLog | None]] = _not_stored,
+        live_logs: LiveLogs | None = None,
     ) -> None:
+        """`job` returns its row as last read, `run_of` an attempt's run directory, `stored_of` its log in the store."""
         self._job = job
         self._run_of = run_of
-        self._logs = logs
+        self._stored_of = stored_of
+        self._live_logs = live_logs
         self._attempts: dict[int, AttemptFiles] = {}
         """The attempts that were read."""
         self._status: tuple[Job | None, bytes] = None, b""
@@ -186,10 +93,47 @@ class EventSource:
         job = self._job().as_of(attempt)
         return self._files_of(job).run if job.state is State.RUNNING else None
 
-    def end_of_log(self) -> Position:
-        """Return the position behind what the present attempt has written, without an incomplete last character."""
+    async def prepare(self, position: Position) -> None:
+        """Read what `next` needs for a reader at `position`, of a log that is not here; to be called right before.
+
+        Raises StoreUnavailable, LogLost.
+        """
+        files = self._attempts.get(position.attempt)
+        if files is not None:
+            await files.prepare(position.offset)
+
+    async def find_stored(self, attempt: int) -> bool:
+        """Return whether the log of an attempt, which is not here, has just been found in the artifact store.
+
+        Raises StoreUnavailable, LogLost.
+        """
+        job = self._job().as_of(attempt)
+        files = self._files_of(job)
+        if job.state is not State.COMPLETED or files.stored is not None:
+            return False
+        found = await self._stored_of(job)
+        if files.stored is not None:  # For another reader, in between.
+            if found is not None:
+                found.close()
+            return True
+        files.stored = found
+        return found is not None
+
+    def close(self) -> None:
+        """Close the logs that were read from the artifact store."""
+        for files in self._attempts.values():
+            if files.stored is not None:
+                files.stored.close()
+
+    async def end_of_log(self) -> Position:
+        """Return the position behind what the present attempt has written, without an incomplete last character.
+
+        Raises StoreUnavailable, LogLost.
+        """
         job = self._job()
         if job.state is State.COMPLETED:
+            if (self._files_of(job).end() or 0) < (job.log_bytes or 0):
+                await self.find_stored(job.attempt)
             return Position(job.attempt, min(self._files_of(job).end() or 0, job.log_bytes or 0))
         return Position(job.attempt, self._files_of(job).end(is_live=True) or 0)
 
@@ -267,7 +211,7 @@ class EventSource:
         files = self._attempts.get(job.attempt)
         if files is None:
             run = self._run_of(job)
-            shown = None if self._logs is None else partial(self._logs.shown, job, run)
+            shown = None if self._live_logs is None else partial(self._live_logs.shown, job, run)
             files = self._attempts[job.attempt] = AttemptFiles(run, shown)
         return files
 

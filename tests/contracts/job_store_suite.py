@@ -31,6 +31,8 @@ EVERYTHING = {
     "labels": {"branch": "main", "with.dot and $": "x"},
     "max_attempts": 3,
     "retry_of": "01900000-0000-7000-8000-000000000000",
+    "concurrency_group": "Größe",
+    "cancel_running": True,
     "client": Client("127.0.0.1", "ü"),
     "arrival": {"accepted": 2**50},
 }

@@ -16,9 +16,12 @@ pytest.register_assert_rewrite(
     "tests.contracts.artifact_suite",
     "tests.contracts.cache_suite",
     "tests.contracts.environment_suite",
+    "tests.contracts.group_suite",
     "tests.contracts.key_suite",
     "tests.contracts.pool_suite",
+    "tests.contracts.project_suite",
     "tests.contracts.queue_suite",
+    "tests.contracts.quota_suite",
     "tests.contracts.report_suite",
     "tests.contracts.secret_suite",
 )
@@ -29,6 +32,7 @@ from ci_persistence.storage import Storage  # noqa: E402
 from tests.contracts.artifact_suite import ArtifactSuite  # noqa: E402
 from tests.contracts.cache_suite import CacheSuite  # noqa: E402
 from tests.contracts.environment_suite import EnvironmentSuite  # noqa: E402
+from tests.contracts.group_suite import GroupSuite  # noqa: E402
 from tests.contracts.job_listing_suite import ListingSuite  # noqa: E402
 from tests.contracts.job_metrics_suite import MetricsSuite  # noqa: E402
 from tests.contracts.job_retention_suite import RetentionSuite  # noqa: E402
@@ -37,11 +41,14 @@ from tests.contracts.key_suite import KeySuite  # noqa: E402
 from tests.contracts.leader_lease_suite import LeaderLeaseSuite  # noqa: E402
 from tests.contracts.outbox_suite import OutboxSuite  # noqa: E402
 from tests.contracts.pool_suite import PoolSuite  # noqa: E402
+from tests.contracts.project_suite import ProjectSuite  # noqa: E402
 from tests.contracts.queue_suite import QueueSuite  # noqa: E402
+from tests.contracts.quota_suite import QuotaSuite  # noqa: E402
 from tests.contracts.report_suite import ReportSuite  # noqa: E402
 from tests.contracts.secret_suite import SecretSuite  # noqa: E402
 from tests.contracts.storage_concurrency_suite import ConcurrencySuite  # noqa: E402
 from tests.contracts.storage_place import Place  # noqa: E402
+from tests.contracts.stored_log_suite import StoredLogSuite  # noqa: E402
 
 
 class OnSQLite:
@@ -96,6 +103,10 @@ class TestArtifactsOnSQLite(OnSQLite, ArtifactSuite):
     pass
 
 
+class TestStoredLogsOnSQLite(OnSQLite, StoredLogSuite):
+    pass
+
+
 class TestCachesOnSQLite(OnSQLite, CacheSuite):
     pass
 
@@ -104,7 +115,15 @@ class TestKeysOnSQLite(OnSQLite, KeySuite):
     pass
 
 
+class TestProjectsOnSQLite(OnSQLite, ProjectSuite):
+    pass
+
+
 class TestSecretsOnSQLite(OnSQLite, SecretSuite):
+    pass
+
+
+class TestQuotasOnSQLite(OnSQLite, QuotaSuite):
     pass
 
 
@@ -117,6 +136,10 @@ class TestPoolOnSQLite(OnSQLite, PoolSuite):
 
 
 class TestQueueOnSQLite(OnSQLite, QueueSuite):
+    pass
+
+
+class TestGroupsOnSQLite(OnSQLite, GroupSuite):
     pass
 
 
@@ -156,6 +179,10 @@ class TestArtifactsOnPostgreSQL(OnPostgreSQL, ArtifactSuite):
     pass
 
 
+class TestStoredLogsOnPostgreSQL(OnPostgreSQL, StoredLogSuite):
+    pass
+
+
 class TestCachesOnPostgreSQL(OnPostgreSQL, CacheSuite):
     pass
 
@@ -164,7 +191,15 @@ class TestKeysOnPostgreSQL(OnPostgreSQL, KeySuite):
     pass
 
 
+class TestProjectsOnPostgreSQL(OnPostgreSQL, ProjectSuite):
+    pass
+
+
 class TestSecretsOnPostgreSQL(OnPostgreSQL, SecretSuite):
+    pass
+
+
+class TestQuotasOnPostgreSQL(OnPostgreSQL, QuotaSuite):
     pass
 
 
@@ -177,6 +212,10 @@ class TestPoolOnPostgreSQL(OnPostgreSQL, PoolSuite):
 
 
 class TestQueueOnPostgreSQL(OnPostgreSQL, QueueSuite):
+    pass
+
+
+class TestGroupsOnPostgreSQL(OnPostgreSQL, GroupSuite):
     pass
 
 

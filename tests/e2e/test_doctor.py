@@ -23,8 +23,9 @@ from ci_common.times import utc_now
 from ci_controller.doctor import leftovers
 from ci_controller.doctor.engine_leftovers import examine_room
 from ci_controller.doctor.examine import examine
-from ci_controller.runtime.docker import containers as bodies
 from ci_controller.runtime.docker import probing
+from ci_controller.runtime.docker.confining.limits import Confinement
+from ci_controller.runtime.docker.confining.packet_filter import CannotFilter, PacketFilter
 from ci_controller.runtime.docker.containers import ATTEMPT, INSTALLATION, JOB, SETUP
 from ci_persistence.open import sqlite_storage
 from tests.engine.api import EngineAPI
@@ -122,7 +123,7 @@ async def test_a_directory_that_the_engine_does_not_see(settings: Settings, tmp_
 
 
 async def test_limits_that_do_not_hold(settings: Settings, monkeypatch: Any) -> None:
-    monkeypatch.setattr(bodies, "_limit_options", lambda *_, **__: {"Memory": 32 * 1024**2})
+    monkeypatch.setattr(Confinement, "options", lambda *_, **__: {"Memory": 32 * 1024**2})
     ok, message, _ = (await found(settings))["limits in a container"]
     assert ok is None
     assert "memory: 33554432, not 67108864" in message
@@ -239,3 +240,20 @@ def test_the_command(settings: Settings) -> None:
         "ok       limits in a container  memory"
         in subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False).stdout
     )
+
+
+async def test_how_containers_are_held_back(settings: Settings, monkeypatch: Any) -> None:
+    findings = await found(settings)
+    assert findings["system calls"] == (True, "limited by the engine's seccomp profile", "")
+    open_network = settings.model_copy(update={"network": "open"})
+    assert "CI_NETWORK=open" in (await found(open_network))["network of jobs"][1]
+
+    def refuse() -> None:
+        raise CannotFilter("it may not")
+
+    monkeypatch.setattr(PacketFilter, "check", staticmethod(refuse))
+    is_fine, message, remedy = (await found(settings))["network of jobs"]
+    assert (is_fine, message) == (None, "it may not; jobs reach this machine and private networks")
+    assert "CAP_NET_ADMIN" in remedy
+    demanded = settings.model_copy(update={"network": "confined"})
+    assert (await found(demanded))["network of jobs"][0] is False

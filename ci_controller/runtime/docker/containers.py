@@ -26,6 +26,8 @@ SERVICE = "ci-server.service"
 """On containers that run beside a job: which of its services it is."""
 SERVICES = "ci-server.services"
 """On the network of a job and its services: their names, with commas between."""
+NETWORK = "ci-server.network"
+"""On the network of all jobs without services: the process that made it."""
 HELPER = "ci-server.helper"
 """On containers that are ours but no job's, which probe an image or delete files: the process that made them."""
 SETUP = "ci-server.setup"
@@ -84,11 +86,13 @@ def job_config(
     network: str | None = None,
     limit_layer: bool = False,
 ) -> dict[str, Any]:
-    """Return the body of the request that creates a job's container, on `network` if it has services.
+    """Return the body of the request that creates a job's container, on `network`, None for the engine's own.
+
+    A job without network has none, but the one with its services.
 
     With `limit_layer`, what it writes outside of its mounts is limited as its workspace is.
     """
-    mode = network or (None if plan.network else "none")
+    mode = network if plan.network or plan.services else "none"
     return {
         "Image": plan.image,
         "Labels": dict(labels),
@@ -140,13 +144,17 @@ def service_config(
     }
 
 
-def network_config(name: str, plan: ExecutionPlan, labels: Mapping[str, str]) -> dict[str, Any]:
+def network_config(
+    name: str, plan: ExecutionPlan, labels: Mapping[str, str], options: Mapping[str, str]
+) -> dict[str, Any]:
     """Return the body of the request that creates the network of a job and its services."""
     return {
         "Name": name,
         "CheckDuplicate": True,
         "Driver": "bridge",
         "Internal": not plan.network,
+        "EnableIPv6": False,
+        "Options": dict(options),
         "Labels": {**labels, SERVICES: ",".join(plan.services)},
     }
 

@@ -14,6 +14,7 @@ from ci_common.system.tasks import in_thread
 from ci_controller.run_directory.gate_script import GATE_SCRIPT
 from ci_controller.run_directory.preparation import open_to_everyone
 from ci_controller.runtime.docker.confining.limits import Confinement
+from ci_controller.runtime.docker.confining.network import JobNetworks
 from ci_controller.runtime.docker.containers import (
     BASE,
     CONSOLE_DEVICES,
@@ -51,9 +52,11 @@ class JobContainers:
         services: ServiceContainers,
         shared: Shared,
         confinement: Confinement,
+        networks: JobNetworks,
     ) -> None:
         self._settings = settings
         self._confinement = confinement
+        self._networks = networks
         self._installation_id = installation_id
         self._engine = engine
         self._images = images
@@ -82,7 +85,7 @@ class JobContainers:
         if facts.hidden:
             return None
         mounts = self._mounts(RunDirectory(BASE), facts, plan)
-        network = "its own" if plan.services else None
+        network = "its own" if plan.services else self._networks.name
         limit_layer = self._limits_layer_of(plan)
         config = job_config(plan, {}, mounts, traits, self._confinement, network=network, limit_layer=limit_layer)
         services = [
@@ -122,7 +125,9 @@ class JobContainers:
 
     async def _create_all(self, spec: WorkloadSpec, facts: ImageFacts, traits: Traits) -> None:
         if not spec.plan.services:
-            await self._create(spec, facts, traits)
+            if spec.plan.network:
+                await self._networks.make()
+            await self._create(spec, facts, traits, self._networks.name)
             return
         self.served.add(spec.key)
         network = await self._services.make_network(spec.key, spec.plan)

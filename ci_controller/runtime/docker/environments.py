@@ -25,12 +25,13 @@ from ci_common.times import uptime
 from ci_controller.run_directory.preparation import open_to_everyone, write_setup_script
 from ci_controller.runtime.comparing.process import compare_archives
 from ci_controller.runtime.docker.confining.limits import Confinement
+from ci_controller.runtime.docker.confining.network import JobNetworks
 from ci_controller.runtime.docker.containers import BASE, INSTALLATION, SETUP, Mount, helper_config, job_config
 from ci_controller.runtime.docker.engine import Absent, Engine, Refusal, Traits
 from ci_controller.runtime.docker.images import ImageFacts, Images
 from ci_controller.runtime.docker.sharing import Shared
 from ci_controller.runtime.protocol import PreparedEnvironment
-from ci_controller.runtime.setups import LOOK_SECONDS, check_ended, check_running, downloading
+from ci_controller.runtime.setups import LOOK_SECONDS, check_ended, check_running, downloading, keeping_compiled
 
 log = logging.getLogger(__name__)
 
@@ -47,13 +48,21 @@ class EnvironmentImages:
     """The images of one installation's prepared environments."""
 
     def __init__(
-        self, engine: Engine, installation_id: str, images: Images, shared: Shared, confinement: Confinement
+        self,
+        engine: Engine,
+        installation_id: str,
+        images: Images,
+        shared: Shared,
+        *,
+        confinement: Confinement,
+        networks: JobNetworks,
     ) -> None:
         self._engine = engine
         self._installation_id = installation_id
         self._images = images
         self._shared = shared
         self._confinement = confinement
+        self._networks = networks
         self._repository = f"ci-environment-{installation_id[:12].lower()}"
 
     async def basis_of(self, plan: ExecutionPlan, traits: Traits) -> str | None:
@@ -76,7 +85,8 @@ class EnvironmentImages:
         """As `EnvironmentMaker.make_environment`."""
         facts = await self._images.facts(plan.image, traits)
         run = RunDirectory(directory)
-        script = write_setup_script(plan, base=str(BASE), environment=self._shared.variables() | downloading(DOWNLOADS))
+        environment = self._shared.variables() | downloading(DOWNLOADS)
+        script = write_setup_script(plan, base=str(BASE), environment=environment, then=keeping_compiled(plan))
         await in_thread(_write_setup, run, script, downloads)
         if traits.remapped or traits.rootless or not facts.runs_as_root:
             await in_thread(open_to_everyone, run)
@@ -99,7 +109,9 @@ class EnvironmentImages:
         Raises SetupFailed, Refusal, RuntimeUnavailable.
         """
         labels = {INSTALLATION: self._installation_id, SETUP: this_process().to_json()}
-        config = job_config(plan, labels, mounts, traits, self._confinement)
+        if plan.network:
+            await self._networks.make()
+        config = job_config(plan, labels, mounts, traits, self._confinement, network=self._networks.name)
         config["HostConfig"]["CpuShares"] = CPU_SHARES
         name = f"ci-setup-{new_job_id()}"
         try:

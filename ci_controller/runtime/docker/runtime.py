@@ -22,6 +22,7 @@ from ci_controller.policy import WorkloadPhase
 from ci_controller.run_directory.preparation import mark_stopping
 from ci_controller.runtime.docker.cleaning import Cleaner
 from ci_controller.runtime.docker.confining.limits import Confinement
+from ci_controller.runtime.docker.confining.network import NO_NETWORK, JobNetworks
 from ci_controller.runtime.docker.containers import (
     BASE,
     INSTALLATION,
@@ -75,8 +76,13 @@ class DockerRuntime:
         self._cleaner = Cleaner(engine, installation_id)
         self._shared = shared = Shared(settings, data)
         confinement = Confinement(settings)
-        self._environments = EnvironmentImages(engine, installation_id, images, shared, confinement)
-        self._services = services = ServiceContainers(engine, installation_id, settings.container_prefix, confinement)
+        self._networks = networks = JobNetworks(engine, installation_id, settings)
+        self._environments = EnvironmentImages(
+            engine, installation_id, images, shared, confinement=confinement, networks=networks
+        )
+        self._services = services = ServiceContainers(
+            engine, installation_id, settings.container_prefix, confinement, networks
+        )
         self._containers = JobContainers(
             settings,
             installation_id,
@@ -85,6 +91,7 @@ class DockerRuntime:
             services=services,
             shared=shared,
             confinement=confinement,
+            networks=networks,
         )
         self._patience = patience
         self._label_filter = [f"{INSTALLATION}={installation_id}", JOB]
@@ -96,6 +103,7 @@ class DockerRuntime:
             return
         self._known_traits = await self._engine.open()
         self._containers.limits_layers = self._known_traits.may_limit_layers
+        self._networks.note_engine(self._known_traits)
         try:
             self._shared.copy()
         except OSError as exc:  # As on a full disk. The engine is there all the same, and jobs may find the copy yet.
@@ -110,6 +118,8 @@ class DockerRuntime:
         return True
 
     async def close(self) -> None:
+        if self._known_traits is not None:
+            await self._networks.close()
         self._known_traits = None
         await self._engine.close()
 
@@ -157,13 +167,20 @@ class DockerRuntime:
             return
         self._containers.unstarted.discard(key)
         try:
-            async with self._engine.call() as docker:
-                await docker.containers.container(self._containers.name_of(key)).start()
-        except Absent:
-            if (await self.look(key)).phase is not WorkloadPhase.ABSENT:
+            await self._start(key)
+        except Absent as exc:
+            if (await self.look(key)).phase is WorkloadPhase.ABSENT:
+                return
+            if not NO_NETWORK.search(str(exc)):
                 raise
+            await self._networks.make_again()
+            await self._start(key)
         except Refusal as exc:
             raise StartFault(str(exc)) from exc
+
+    async def _start(self, key: WorkloadKey) -> None:
+        async with self._engine.call() as docker:
+            await docker.containers.container(self._containers.name_of(key)).start()
 
     async def look(self, key: WorkloadKey) -> EngineStatus:
         if key in self._containers.unstarted:
@@ -219,8 +236,10 @@ class DockerRuntime:
     async def begin_term(self) -> None:
         self._containers.forget_all()
         await self._cleaner.remove_leftovers()
+        await self._networks.remove_left()
 
     async def list_workloads(self) -> list[ListedWorkload]:
+        await self._networks.look()
         async with self._engine.call() as docker:
             found = await docker.containers.list(all=True, filters=json.dumps({"label": self._label_filter}))
         listed: dict[WorkloadKey, ListedWorkload] = {}

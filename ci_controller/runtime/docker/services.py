@@ -7,7 +7,6 @@ not see.
 
 import asyncio
 import json
-import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -16,6 +15,7 @@ from ci_common.runtime_faults import ImageNotFound, NoNetwork, RuntimeUnavailabl
 from ci_common.spec import ExecutionPlan
 from ci_common.spec_parts.services import Service
 from ci_controller.runtime.docker.confining.limits import Confinement
+from ci_controller.runtime.docker.confining.network import NO_ADDRESSES, JobNetworks
 from ci_controller.runtime.docker.containers import (
     ATTEMPT,
     INSTALLATION,
@@ -34,7 +34,6 @@ from ci_controller.runtime.protocol import WorkloadKey
 MOST_LOG_LINES = 5000
 MOST_LOG_BYTES = 1024**2
 """How much of the end of a service's log is kept."""
-_NO_ADDRESSES = re.compile(r"address pool|fully subnetted")
 _SHOWN_LINES = 12
 _SHOWN_CHARACTERS = 2000
 _NOT_STARTED = "created"
@@ -44,25 +43,31 @@ _RUNS = "running"
 class ServiceContainers:
     """The services of one installation's workloads."""
 
-    def __init__(self, engine: Engine, installation_id: str, prefix: str, confinement: Confinement) -> None:
+    def __init__(
+        self, engine: Engine, installation_id: str, prefix: str, confinement: Confinement, networks: JobNetworks
+    ) -> None:
         self._engine = engine
         self._installation_id = installation_id
         self._prefix = prefix
         self._confinement = confinement
+        self._networks_of_jobs = networks
         self._making: defaultdict[WorkloadKey, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def make_network(self, key: WorkloadKey, plan: ExecutionPlan) -> str:
         """Return the id of the workload's network, after making it where there is none. Raises RuntimeUnavailable."""
         async with self._making[key]:
             if (network := await self._network(key)) is None:
+                await self._networks_of_jobs.make_rules()
+                options = self._networks_of_jobs.bridge(key.job_id, key.attempt)
                 try:
                     async with self._engine.call() as docker:
                         name = f"{self._prefix}ci-{key.job_id}-{key.attempt}"
-                        await docker.networks.create(network_config(name, plan, labels_of(self._installation_id, key)))
+                        labels = labels_of(self._installation_id, key)
+                        await docker.networks.create(network_config(name, plan, labels, options))
                 except Conflict:
                     pass
                 except Refusal as exc:
-                    if not _NO_ADDRESSES.search(str(exc)):
+                    if not NO_ADDRESSES.search(str(exc)):
                         raise RuntimeUnavailable(f"no network can be made for the job's services: {exc}") from exc
                     raise NoNetwork(
                         "the engine has no addresses left for the network of its services, until another job with "

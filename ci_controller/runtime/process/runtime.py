@@ -42,7 +42,7 @@ from ci_controller.runtime.protocol import (
     WorkloadKey,
     WorkloadSpec,
 )
-from ci_controller.runtime.setups import check_ended, check_running, downloading
+from ci_controller.runtime.setups import check_ended, check_running, downloading, keeping_compiled
 
 KILL_SECONDS = 30.0
 """How long killed processes may take to be gone."""
@@ -120,8 +120,9 @@ class ProcessRuntime:
         place, record = self._trees.place(name), ProcessRecord(self._directory / f"{SETUP_RECORD}{name}")
         environment = self._job_environment()
         setup = environment_setup(place, plan, environment)
+        environment |= downloading(str(downloads.absolute()))
         script = write_setup_script(
-            plan, base=str(run.path), environment=environment | downloading(str(downloads.absolute())), setup=setup
+            plan, base=str(run.path), environment=environment, setup=setup, then=keeping_compiled(plan)
         )
         self._making.add(name)
         try:

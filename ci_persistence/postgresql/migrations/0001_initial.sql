@@ -14,12 +14,16 @@ CREATE TABLE jobs (
     plan TEXT CHECK (json_typeof(CAST(plan AS json)) = 'object'),
     image TEXT,
     has_upload INTEGER NOT NULL CHECK (has_upload IN (0, 1)),
+    upload_bytes BIGINT NOT NULL DEFAULT 0 CHECK (upload_bytes >= 0),
     max_attempts INTEGER NOT NULL CHECK (max_attempts >= 1),
     retry_of TEXT,
+    concurrency_group TEXT,
+    cancel_running INTEGER NOT NULL DEFAULT 0 CHECK (cancel_running IN (0, 1)),
     client TEXT CHECK (json_typeof(CAST(client AS json)) = 'object'),
     arrival TEXT NOT NULL DEFAULT '{}' CHECK (json_typeof(CAST(arrival AS json)) = 'object'),
 
     cancel_requested_time BIGINT,
+    replaced_by TEXT,
 
     state TEXT NOT NULL DEFAULT 'queued',
     version INTEGER NOT NULL DEFAULT 0,
@@ -41,12 +45,19 @@ CREATE TABLE jobs (
         stop_code IN ('cancelled', 'deadline_exceeded', 'no_output', 'log_limit', 'workspace_limit', 'service_failed')),
     CONSTRAINT no_stop_while_queued CHECK (stop_code IS NULL OR state <> 'queued'),
     CONSTRAINT attempt_in_range CHECK (attempt BETWEEN 1 AND max_attempts),
-    CONSTRAINT reason_is_whole CHECK ((reason_code IS NULL) = (reason_message IS NULL))
+    CONSTRAINT reason_is_whole CHECK ((reason_code IS NULL) = (reason_message IS NULL)),
+    CONSTRAINT replacing_cancels CHECK (replaced_by IS NULL OR cancel_requested_time IS NOT NULL)
 ) WITH (fillfactor = 75, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 200);
 
 CREATE INDEX jobs_unfinished ON jobs (state, priority DESC, id, version, cancel_requested_time)
 WHERE state <> 'completed';
+CREATE INDEX jobs_of_group ON jobs (concurrency_group, (coalesce('project ' || project, 'owner ' || owner)))
+WHERE concurrency_group IS NOT NULL AND state <> 'completed';
+CREATE UNIQUE INDEX jobs_one_of_group ON jobs (concurrency_group, (coalesce('project ' || project, 'owner ' || owner)))
+WHERE concurrency_group IS NOT NULL AND state IN ('starting', 'running');
 CREATE INDEX jobs_of_project ON jobs (project, id) WHERE project IS NOT NULL;
+CREATE INDEX jobs_unfinished_of_project ON jobs (project, state) WHERE state <> 'completed' AND project IS NOT NULL;
+CREATE INDEX jobs_unfinished_of_owner ON jobs (owner, state) WHERE state <> 'completed';
 CREATE INDEX jobs_ended ON jobs (end_time, id, state, conclusion, project) WHERE state = 'completed';
 CREATE INDEX jobs_ended_of_project ON jobs (project, end_time, id, state, conclusion)
 WHERE state = 'completed' AND project IS NOT NULL;
@@ -133,6 +144,15 @@ CREATE TABLE records (
     FOREIGN KEY (job_id, attempt) REFERENCES attempts (job_id, number) ON DELETE CASCADE
 );
 
+CREATE TABLE stored_logs (
+    job_id TEXT COLLATE "C" NOT NULL,
+    attempt INTEGER NOT NULL,
+    bytes BIGINT NOT NULL CHECK (bytes >= 0),
+    times_bytes BIGINT NOT NULL CHECK (times_bytes >= 0),
+    PRIMARY KEY (job_id, attempt),
+    FOREIGN KEY (job_id, attempt) REFERENCES attempts (job_id, number) ON DELETE CASCADE
+);
+
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION '%', TG_ARGV[0] USING ERRCODE = 'check_violation';
@@ -151,8 +171,9 @@ WHEN (NEW.attempt <> OLD.attempt + CAST(OLD.state IN ('starting', 'running') AND
 EXECUTE FUNCTION refuse('jobs_attempts: a new attempt begins when a job is queued again, and only then');
 
 CREATE TRIGGER jobs_asked_once BEFORE UPDATE OF
-    id, type, submit_time, owner, priority, project, labels, payload, plan, image, has_upload, max_attempts, retry_of,
-    client, arrival
+    id, type, submit_time, owner, priority, project, labels, payload, plan, image, has_upload, upload_bytes,
+    max_attempts, retry_of,
+    concurrency_group, cancel_running, client, arrival
 ON jobs FOR EACH ROW
 EXECUTE FUNCTION refuse('jobs_asked_once: what was asked for never changes');
 
@@ -286,6 +307,15 @@ CREATE TABLE keys (
     CONSTRAINT overlap_is_whole CHECK ((previous_digest IS NULL) = (previous_until IS NULL))
 );
 
+CREATE TABLE projects (
+    name TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    description TEXT NOT NULL,
+    created_time BIGINT NOT NULL,
+    created_by TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    settings TEXT NOT NULL CHECK (json_typeof(CAST(settings AS json)) = 'object')
+);
+
 CREATE TABLE secrets (
     project TEXT COLLATE "C" NOT NULL,
     name TEXT COLLATE "C" NOT NULL,
@@ -299,6 +329,13 @@ CREATE TABLE secrets (
     PRIMARY KEY (project, name),
 
     CONSTRAINT value_is_in_one_place CHECK ((sealed IS NULL) <> (reference IS NULL))
+);
+
+CREATE TABLE stored_bytes (
+    kind TEXT COLLATE "C" NOT NULL CHECK (kind IN ('project', 'owner')),
+    name TEXT COLLATE "C" NOT NULL,
+    bytes BIGINT NOT NULL,
+    PRIMARY KEY (kind, name)
 );
 
 CREATE TABLE test_runs (

@@ -14,15 +14,20 @@ CREATE TABLE jobs (
     plan TEXT CHECK (plan IS NULL OR json_valid(plan) AND json_type(plan) = 'object'),
     image TEXT,
     has_upload INTEGER NOT NULL CHECK (has_upload IN (0, 1)),
+    upload_bytes INTEGER NOT NULL DEFAULT 0 CHECK (upload_bytes >= 0),
     max_attempts INTEGER NOT NULL CHECK (max_attempts >= 1),
     retry_of TEXT,
+    concurrency_group TEXT,  -- of the job's project, or of its owner if it has none
+    cancel_running INTEGER NOT NULL DEFAULT 0 CHECK (cancel_running IN (0, 1)),
     client TEXT  -- where the submission came from, as JSON of a Client
         CHECK (client IS NULL OR json_valid(client) AND json_type(client) = 'object'),
     arrival TEXT NOT NULL DEFAULT '{}'  -- when the submission passed which milestone, as JSON of times
         CHECK (json_valid(arrival) AND json_type(arrival) = 'object'),
 
-    -- The API's one later write: a time stamp, set at most once.
+    -- The API's one later write: a time stamp, set at most once, and with it the job of the same concurrency group that
+    -- takes this one's place.
     cancel_requested_time INTEGER CHECK (typeof(cancel_requested_time) IN ('integer', 'null')),
+    replaced_by TEXT,
 
     -- The controller's columns: what became of the job. Written by one compare-and-set statement; INSERT
     -- gives the initial values.
@@ -46,7 +51,8 @@ CREATE TABLE jobs (
         stop_code IN ('cancelled', 'deadline_exceeded', 'no_output', 'log_limit', 'workspace_limit', 'service_failed')),
     CONSTRAINT no_stop_while_queued CHECK (stop_code IS NULL OR state <> 'queued'),
     CONSTRAINT attempt_in_range CHECK (attempt BETWEEN 1 AND max_attempts),
-    CONSTRAINT reason_is_whole CHECK ((reason_code IS NULL) = (reason_message IS NULL))
+    CONSTRAINT reason_is_whole CHECK ((reason_code IS NULL) = (reason_message IS NULL)),
+    CONSTRAINT replacing_cancels CHECK (replaced_by IS NULL OR cancel_requested_time IS NOT NULL)
 );
 
 -- For the controller's loop: the queued jobs in starting order, and the active ones. It holds only unfinished jobs, so it
@@ -55,8 +61,18 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_unfinished ON jobs (state, priority DESC, id, version, cancel_requested_time)
 WHERE state <> 'completed';
 
+-- The unfinished jobs of a concurrency group, and that one of them at a time holds a slot.
+CREATE INDEX jobs_of_group ON jobs (concurrency_group, (coalesce('project ' || project, 'owner ' || owner)))
+WHERE concurrency_group IS NOT NULL AND state <> 'completed';
+CREATE UNIQUE INDEX jobs_one_of_group ON jobs (concurrency_group, (coalesce('project ' || project, 'owner ' || owner)))
+WHERE concurrency_group IS NOT NULL AND state IN ('starting', 'running');
+
 -- The newest jobs of one project.
 CREATE INDEX jobs_of_project ON jobs (project, id) WHERE project IS NOT NULL;
+
+-- For quotas: how many unfinished jobs of a project or an owner are in which state.
+CREATE INDEX jobs_unfinished_of_project ON jobs (project, state) WHERE state <> 'completed' AND project IS NOT NULL;
+CREATE INDEX jobs_unfinished_of_owner ON jobs (owner, state) WHERE state <> 'completed';
 
 -- For retention: the jobs that ended longest ago, of all projects or of one. Covering indexes, so that no row has to be
 -- read; `state` is among the columns because SQLite does not conclude it from the index's condition.
@@ -161,6 +177,17 @@ CREATE TABLE records (
     FOREIGN KEY (job_id, attempt) REFERENCES attempts (job_id, number) ON DELETE CASCADE
 ) WITHOUT ROWID;
 
+-- Logs of attempts that have ended, which the artifact store has as a whole. Written before the log is removed from the
+-- data directory.
+CREATE TABLE stored_logs (
+    job_id TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    bytes INTEGER NOT NULL CHECK (bytes >= 0),
+    times_bytes INTEGER NOT NULL CHECK (times_bytes >= 0),  -- of the index of its times; 0 if there is none
+    PRIMARY KEY (job_id, attempt),
+    FOREIGN KEY (job_id, attempt) REFERENCES attempts (job_id, number) ON DELETE CASCADE
+) WITHOUT ROWID;
+
 -- The same as ci_common.jobs.TRANSITIONS; a test compares the two.
 CREATE TRIGGER jobs_transitions BEFORE UPDATE OF state ON jobs
 WHEN OLD.state <> NEW.state AND (OLD.state, NEW.state) NOT IN (VALUES
@@ -179,8 +206,9 @@ BEGIN
 END;
 
 CREATE TRIGGER jobs_asked_once BEFORE UPDATE OF
-    id, type, submit_time, owner, priority, project, labels, payload, plan, image, has_upload, max_attempts, retry_of,
-    client, arrival
+    id, type, submit_time, owner, priority, project, labels, payload, plan, image, has_upload, upload_bytes,
+    max_attempts, retry_of,
+    concurrency_group, cancel_running, client, arrival
 ON jobs
 BEGIN
     SELECT RAISE(ABORT, 'jobs_asked_once: what was asked for never changes');
@@ -328,6 +356,16 @@ CREATE TABLE keys (
     CONSTRAINT overlap_is_whole CHECK ((previous_digest IS NULL) = (previous_until IS NULL))
 );
 
+-- Projects that were created. Jobs may name others, too. Written by the API.
+CREATE TABLE projects (
+    name TEXT NOT NULL PRIMARY KEY,
+    description TEXT NOT NULL,
+    created_time INTEGER NOT NULL CHECK (typeof(created_time) = 'integer'),
+    created_by TEXT NOT NULL,  -- the name of an identity
+    version INTEGER NOT NULL,  -- counts the changes
+    settings TEXT NOT NULL CHECK (json_valid(settings) AND json_type(settings) = 'object')
+);
+
 -- Secrets of projects, and of the installation, which have the empty text as their project. The keys of the ciphertexts
 -- are in a file outside of the database.
 CREATE TABLE secrets (
@@ -343,6 +381,15 @@ CREATE TABLE secrets (
     PRIMARY KEY (project, name),
 
     CONSTRAINT value_is_in_one_place CHECK ((sealed IS NULL) <> (reference IS NULL))
+) WITHOUT ROWID;
+
+-- How many bytes of uploads, logs and artifacts each project and each owner has, counted in the transactions that change jobs,
+-- so that a quota costs the same however many jobs there are.
+CREATE TABLE stored_bytes (
+    kind TEXT NOT NULL CHECK (kind IN ('project', 'owner')),
+    name TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    PRIMARY KEY (kind, name)
 ) WITHOUT ROWID;
 
 -- What the attempts with reports have left besides their tests. Written by the controller while it reads the reports, before

@@ -21,6 +21,7 @@ from ci_common.identity import SCOPES_OF, Role, Scope
 from ci_common.jobs import NewJob, new_job_id
 from ci_common.keys import new_secret
 from ci_common.manifests.packs import compressed_text
+from ci_common.projects import Project
 from ci_common.secrets.stored import StoredSecret
 from ci_common.spec_parts.caches import StoredCache
 from ci_common.system.processes import this_process
@@ -37,7 +38,10 @@ REQUESTS = int(os.environ.get("ACCESS_REQUESTS", "400"))
 OWN, OTHER = "own", "other"
 PLACES = (OWN, OTHER, None)
 LIMITS = (None, frozenset({OWN}))
-NOT_FOUND = {"job_not_found", "key_not_found", "environment_not_found", "cache_not_found", "secret_not_found"}
+NOT_FOUND = {
+    *("project_not_found", "job_not_found", "key_not_found", "environment_not_found", "cache_not_found"),
+    "secret_not_found",
+}
 GUARDED = [endpoint for endpoint in ENDPOINTS if endpoint.scope is not None]
 
 
@@ -70,6 +74,8 @@ class Things:
         await storage.environments.put(environment, self._lease)
         key, _ = a_key(role=Role.VIEWER, projects=None if place is None else frozenset({place}))
         await storage.keys.add(key)
+        project = Project(name=place or "in no project", created_time=now, created_by="alice")
+        await storage.projects.add(project)
         secret = StoredSecret(
             project=place,
             name="x",
@@ -80,7 +86,8 @@ class Things:
             changed_by="a",
         )
         await storage.secrets.put(secret)
-        for kind, identity in (("job_id", job.id), ("id", name), ("key", name), ("key_id", key.id)):
+        kinds = {"job_id": job.id, "id": name, "key": name, "key_id": key.id, "project": project.name}
+        for kind, identity in kinds.items():
             self.ids[kind, place] = identity
 
 
@@ -120,6 +127,15 @@ def path_of(endpoint: AnyEndpoint, things: Things, place: str | None) -> str:
     return path.replace("{upload_id}", new_job_id())
 
 
+CONTENTS: dict[tuple[str, str], dict[str, Any]] = {
+    ("POST", "/projects"): {"json": {"name": "new"}},
+    ("PATCH", "/projects/{project}"): {"json": {"description": "another"}},
+    ("POST", "/uploads/{upload_id}/submit"): {"json": {}},
+    ("PATCH", "/uploads/{upload_id}"): {"params": {"frame": 0}},
+}
+"""What requests send that is the same for all projects."""
+
+
 def content_of(endpoint: AnyEndpoint, place: str | None) -> dict[str, Any]:
     """Return what a request sends for something in a project, or for no project in particular."""
     project = {} if place is None else {"project": place}
@@ -137,15 +153,11 @@ def content_of(endpoint: AnyEndpoint, place: str | None) -> dict[str, Any]:
         case "POST", "/uploads":
             manifest = compressed_text(f"f 0 {sha256().hexdigest()} test_it.py\n")
             return {"content": manifest, "params": project}
-        case "POST", "/uploads/{upload_id}/submit":
-            return {"json": {}}
         case "PUT", "/secrets/{name}":
             return {"json": {"reference": "env:X"}, "params": project}
         case "DELETE", "/secrets/{name}":
             return {"params": project}
-        case "PATCH", _:
-            return {"params": {"frame": 0}}
-    return {}
+    return CONTENTS.get((endpoint.method, endpoint.path), {})
 
 
 async def answer(api: Api, endpoint: AnyEndpoint, path: str, key: str, **content: Any) -> httpx.Response:
@@ -234,12 +246,14 @@ async def test_what_is_not_visible_is_answered_like_what_is_not_there(api: Api, 
     await things.add()
     who = await sender(api, Role.ADMIN, frozenset({OWN}))
     absent = {"job_id": new_job_id(), "id": "0" * 32, "key": "0" * 32, "key_id": new_secret().id}
+    absent["project"] = "absent"
     for endpoint in GUARDED:
         if endpoint.reach is not Reach.ONE:
             continue
         for place in (OTHER, None):
             texts = []
-            for ids in ({kind: things.ids[kind, place] for kind in absent}, absent):
+            kinds = [kind for kind in absent if f"{{{kind}}}" in endpoint.shown_path]
+            for ids in ({kind: things.ids[kind, place] for kind in kinds}, {kind: absent[kind] for kind in kinds}):
                 path = endpoint.shown_path
                 for kind, identity in ids.items():
                     path = path.replace(f"{{{kind}}}", identity)

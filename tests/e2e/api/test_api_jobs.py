@@ -302,3 +302,31 @@ async def test_readiness_names_the_part_that_fails(start_api: StartApi, tmp_path
     document = problem(await api.client.get("/ready"), 503)
     assert paths(document) == ["disk"]
     assert "only 9 bytes are free" in document["errors"][0]["message"]
+
+
+async def test_a_newer_job_takes_the_place_of_others_of_its_group(api: Api) -> None:
+    older = await api.submit(concurrency={"group": "deploy"})
+    other = await api.submit(concurrency={"group": "deploy"}, project="other")
+    spec = '{"concurrency": {"group": "deploy", "cancel_running": true}}'
+    newer = (await api.upload(PYTHON, data={"spec": spec})).json()["job_id"]
+    shown = {job_id: (await api.client.get(f"/jobs/{job_id}")).json() for job_id in (older, other, newer)}
+    assert shown[newer]["concurrency"] == {"group": "deploy", "cancel_running": True}
+    assert [shown[job_id]["cancel_requested_time"] is None for job_id in (older, other, newer)] == [False, True, True]
+    await api.controller.cancel(newer)
+    again = (await api.client.post(f"/jobs/{newer}/retry")).json()
+    assert again["concurrency"] == shown[newer]["concurrency"]
+
+
+async def test_ci_yaml_names_a_group(api: Api) -> None:
+    files = {"ci.yaml": "command: 'true'\nconcurrency: {group: 1.0}\n"}
+    job_id = (await api.upload(zipped(**files))).json()["job_id"]
+    assert (await api.client.get(f"/jobs/{job_id}")).json()["concurrency"] == {"group": "1.0", "cancel_running": False}
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "path"),
+    [("deploy", "concurrency"), ({}, "concurrency.group"), ({"group": ""}, "concurrency.group")],
+)
+async def test_a_group_that_is_not_valid_is_refused(api: Api, concurrency: object, path: str) -> None:
+    refused = await api.client.post("/jobs", json={"command": "true", "concurrency": concurrency})
+    assert [error["path"] for error in problem(refused, 400)["errors"]] == [path]

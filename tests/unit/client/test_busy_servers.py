@@ -16,7 +16,7 @@ def refusal(code: str = "queue_full", retry_after: str | None = "0", status: int
     return status, {"code": code, "detail": "busy"}, {} if retry_after is None else {"Retry-After": retry_after}
 
 
-@pytest.mark.parametrize("code", ["queue_full", "too_many_uploads", "disk_low"])
+@pytest.mark.parametrize("code", ["queue_full", "too_many_uploads", "disk_low", "rate_limited"])
 async def test_what_was_not_taken_is_sent_again(server: ScriptedServer, project: Path, code: str) -> None:
     server.refusals = [refusal(code), refusal(code)]
     told: list[tuple[str, float]] = []

@@ -9,6 +9,7 @@ import pytest
 
 from ci_common.attempts.parts import StartWay
 from ci_common.jobs import Attempt, Conclusion, Job, NewJob, ReasonCode, State, new_job_id
+from ci_common.projects import Project, ProjectSettings
 from ci_common.runtime_faults import ImageNotFound
 from ci_common.settings import Settings
 from ci_common.spec import Retry
@@ -199,3 +200,82 @@ async def test_a_job_that_waits_for_its_image_takes_no_turn(queue: Queue) -> Non
     near = await queue.add(project="many")
     one = await queue.add(project="one")
     assert await queue.turn() == [near, one]
+
+
+async def test_of_a_group_one_job_starts(queue: Queue) -> None:
+    first, second = [await queue.add(concurrency_group="deploy") for _ in range(2)]
+    other = await queue.add(concurrency_group="test")
+    assert await queue.turn() == [first, other]
+    waiting = (await queue.job(second)).reason
+    assert waiting is not None
+    assert (waiting.code, "'deploy'" in waiting.message) == (ReasonCode.WAITING_FOR_GROUP, True)
+
+
+async def test_jobs_without_a_group_wait_for_no_other(queue: Queue) -> None:
+    jobs = [await queue.add() for _ in range(2)]
+    assert await queue.turn() == jobs
+
+
+async def test_a_job_waits_for_the_one_of_its_group_that_runs(queue: Queue) -> None:
+    of_group = {"concurrency_group": "deploy", "project": "p"}
+    waiting = await queue.add(**of_group)
+    elsewhere = await queue.add(concurrency_group="deploy")
+    fields = {"type": "container", "submit_time": utc_now(), **of_group}
+    running = Job(id=new_job_id(), state=State.RUNNING, **fields)  # type: ignore[arg-type]
+    for started in ([elsewhere], []):
+        left = await queue.scheduler.turn(await queue.storage.queue.queued(), [running])
+        assert [job.id for job in left] == started
+    job = await queue.job(waiting)
+    assert job.reason is not None
+    assert (job.reason.code, job.version) == (ReasonCode.WAITING_FOR_GROUP, 1), "which is written once"
+    assert await queue.turn() == [waiting]
+
+
+async def test_an_image_is_pulled_while_the_group_is_busy(queue: Queue) -> None:
+    await queue.add(concurrency_group="deploy")
+    await queue.add("far", concurrency_group="deploy")
+    await queue.turn()
+    await queue.runtime.pulling("far")
+
+
+async def test_who_replaces_a_job_is_in_its_reason(queue: Queue) -> None:
+    replaced = await queue.add(concurrency_group="deploy")
+    newest = await queue.add(concurrency_group="deploy", cancel_running=True)
+    assert await queue.turn() == [newest]
+    job = await queue.job(replaced)
+    assert (job.conclusion, job.reason.code) == (Conclusion.CANCELLED, ReasonCode.CANCELLED)  # type: ignore[union-attr]
+    assert newest in job.reason.message  # type: ignore[union-attr]
+
+
+async def test_a_job_waits_for_the_quota_of_its_project_and_others_pass_it(queue: Queue) -> None:
+    settings = ProjectSettings.model_validate({"quotas": {"running": 1}})
+    await queue.storage.projects.add(
+        Project(name="website", created_time=utc_now(), created_by="alice", settings=settings)
+    )
+    first, second = [await queue.add(project="website", priority=1) for _ in range(2)]
+    other = await queue.add(project="other")
+    assert await queue.turn() == [first, other]
+    reason = (await queue.job(second)).reason
+    assert reason is not None
+    assert reason.code is ReasonCode.WAITING_FOR_QUOTA
+    assert reason.message == "the project 'website' may run one job at a time (its quota running)"
+    assert await queue.turn(active=1, of="website") == []
+    job = await queue.job(first)
+    await queue.writer.write(job, state=State.COMPLETED, conclusion=Conclusion.SUCCEEDED, end_time=utc_now())
+    assert await queue.turn() == [second]
+
+
+async def test_the_start_is_decided_in_the_database(queue: Queue) -> None:
+    """What the turn does not see, the transaction does."""
+    await queue.storage.projects.add(
+        Project(
+            name="website",
+            created_time=utc_now(),
+            created_by="alice",
+            settings=ProjectSettings.model_validate({"quotas": {"running": 1}}),
+        )
+    )
+    first, second = [await queue.add(project="website") for _ in range(2)]
+    assert await queue.turn() == [first]
+    assert await queue.turn() == [], "the caller says that no job runs, but one does"
+    assert (await queue.job(second)).state is State.QUEUED

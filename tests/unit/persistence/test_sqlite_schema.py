@@ -97,6 +97,8 @@ def test_every_conclusion_is_known(connection: sqlite3.Connection, conclusion: C
         ("attempt_in_range", State.QUEUED, {"attempt": 2}),
         ("attempt_in_range", State.QUEUED, {"attempt": 0}),
         ("reason_is_whole", State.QUEUED, {"reason_code": None}),
+        ("replacing_cancels", State.QUEUED, {"replaced_by": "another"}),
+        ("cancel_running", State.QUEUED, {"cancel_running": 2}),
         ("submit_time", State.QUEUED, {"submit_time": "2025-01-31"}),
         ("submit_time", State.QUEUED, {"submit_time": 1.5}),
         ("payload", State.QUEUED, {"payload": "[]"}),
@@ -172,7 +174,7 @@ def test_each_column_has_one_writer(connection: sqlite3.Connection) -> None:
     table = {row["name"] for row in connection.execute("PRAGMA table_info(jobs)")}
     job = first_version(new_job())
     ours, theirs = set(api_columns(job)), set(controller_columns(job))
-    assert ours | theirs | {"cancel_requested_time", "version"} == table
+    assert ours | theirs | {"cancel_requested_time", "replaced_by", "version"} == table
     assert not ours & theirs
     of_attempts = set(attempt_columns(job)) - {"job_id", "number"} | {"steps", "earlier_attempts"}
     assert (theirs | of_attempts) - {"reason_code", "reason_message"} | {"reason"} == CONTROLLER_FIELDS

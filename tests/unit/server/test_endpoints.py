@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from ci_common.identity import Identity, Scope
 from ci_common.settings import Settings
+from ci_server.access.rates import Rates
 from ci_server.app import create_api
 from ci_server.endpoints import Answer, AnyEndpoint, Call, Endpoint, PathRoute, RateClass, model_body, routes_of
 from ci_server.http.application import Application, HostCheck
@@ -47,7 +48,7 @@ async def answered(table: list[AnyEndpoint], method: str, path: str, *scopes: Sc
         return Identity("a tester", frozenset(scopes))
 
     app = Application(hosts=HostCheck.of(Settings()), routes=routes_of(table, identify))
-    app.state.shutdown, app.state.services = Shutdown(), SimpleNamespace(settings=Settings())
+    app.state.shutdown, app.state.services = Shutdown(), SimpleNamespace(settings=Settings(), rates=Rates(Settings()))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         return await client.request(method, path, **more)

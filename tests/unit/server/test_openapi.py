@@ -35,7 +35,18 @@ def test_it_has_every_endpoint_with_its_answers() -> None:
     assert set(OPERATIONS) == {f"{one.method} {one.shown_path}" for one in ENDPOINTS}
     for endpoint in ENDPOINTS:
         responses = OPERATIONS[f"{endpoint.method} {endpoint.shown_path}"]["responses"]
-        expected = {*endpoint.answers, *(error.status for error in endpoint.errors), 400, 408, 414, 421, 431, 500, 503}
+        expected = {
+            *endpoint.answers,
+            *(error.status for error in endpoint.errors),
+            400,
+            408,
+            414,
+            421,
+            429,
+            431,
+            500,
+            503,
+        }
         expected |= {403} if endpoint.scope or endpoint.method != "GET" else set()
         expected |= {401} if endpoint.scope else set()
         expected |= {307} if endpoint.files is not Files.NEVER else set()

@@ -11,6 +11,7 @@ import pytest
 
 from ci_common.errors import StaleWrite
 from ci_common.jobs import Conclusion, State, new_job_id
+from ci_common.projects import Project, ProjectSettings
 from ci_common.run_directory.layout import UNCOMMITTED, DataDirectory
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
@@ -44,7 +45,7 @@ class Bench:
 
     def ages(self, **environment: str) -> Ages:
         settings = Settings.from_env(environment, db_path=self.path / "jobs.db", data_dir=self.data.path)
-        return Ages(settings, self.storage.retention, lambda: self.now)
+        return Ages(settings, self.storage.retention, lambda: self.now, self.storage.projects)
 
     async def expire(self, **environment: str) -> None:
         """Delete the jobs that these settings do not keep."""
@@ -272,3 +273,35 @@ async def test_directories_without_a_record_stay(
     for _ in range(3):
         await collect()
     assert path.exists()
+
+
+async def project(bench: Bench, name: str, **retention: str | int) -> None:
+    settings = ProjectSettings.model_validate({"retention": retention})
+    await bench.storage.projects.add(Project(name=name, created_time=NOON, created_by="alice", settings=settings))
+
+
+async def test_the_retention_of_a_project_wins_over_the_settings(bench: Bench) -> None:
+    await project(bench, "nightly", completed="7d", failed="7d")
+    await project(bench, "release", completed="forever")
+    await project(bench, "few", jobs=1)
+    await project(bench, "plain")
+    jobs = {
+        (name, age): await bench.ended(age, F if name == "nightly" and age == 31 else S, project=name)
+        for name in ("nightly", "release", "few", "plain", "other")
+        for age in AGES
+    }
+    await bench.expire(CI_RETENTION="30d,nightly=60d")
+    left = await bench.left()
+    kept = {name: [age for age in AGES if jobs[name, age] in left] for name in ("nightly", "release", "few", "plain")}
+    assert kept == {"nightly": [2], "release": AGES, "few": [2], "plain": [2, 8]}
+
+
+async def test_a_project_that_gets_a_retention_for_uploads_loses_those_that_were_looked_at_before(bench: Bench) -> None:
+    job_id = await bench.ended(8, project="nightly", has_upload=True)
+    uploads = ExpiredUploads(bench.ages(CI_UPLOAD_RETENTION="10d"), bench.data, lambda: None)
+    await bench.ended(2)
+    await one_round(uploads)
+    assert bench.data.upload(job_id).exists()
+    await project(bench, "nightly", uploads="3d")
+    await one_round(uploads)
+    assert not bench.data.upload(job_id).exists()

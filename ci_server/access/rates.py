@@ -1,0 +1,155 @@
+"""How many requests of which kind a sender and a project may send. Each server process counts for itself.
+
+A request is counted before its body is read. A sender is a key, or without one an address; on a server without keys,
+the requests of this machine are not counted.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
+from math import ceil
+from typing import Final
+
+from starlette.requests import Request
+
+from ci_common.identity import Identity
+from ci_common.parsing.rates import Rate
+from ci_common.settings import Settings
+from ci_server.access.buckets import Buckets, Level
+from ci_server.http.application import is_loopback
+from ci_server.http.refusals import RateLimited
+
+_PREFIX: Final = 64
+"""How many bits of an IPv6 address count: one network usually has all addresses that begin alike."""
+_SUBMIT: Final = "submit"
+_WRITE: Final = "write"
+_Limits = dict[str, tuple[str, Buckets]]
+"""The names and buckets of limits by the rate class that they hold for; the one of "" holds for all."""
+_Counted = tuple[str, Buckets, str]
+"""The name of a limit, its buckets, and whose bucket it is."""
+
+
+class Rates:
+    """The limits of one server process."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` counts seconds, and is never set back."""
+        self._clock = clock
+        self._of_senders = _limits(settings.rate_requests, settings.rate_submissions, settings.rate_changes, prefix="")
+        self._of_projects = _limits(
+            settings.rate_project_requests,
+            settings.rate_project_submissions,
+            settings.rate_project_changes,
+            prefix="project-",
+        )
+
+    def count(self, request: Request, identity: Identity, rate_class: str) -> Mapping[str, str]:
+        """Count a request of a rate class, and return what is left as headers of its answer. Raises RateLimited."""
+        sender = _sender(request, identity)
+        if sender is None:
+            return {}
+        counted = [(name, buckets, sender) for name, buckets in self._limits_of(self._of_senders, rate_class)]
+        if identity.projects is not None and len(identity.projects) == 1:
+            (project,) = identity.projects
+            counted += [(name, buckets, project) for name, buckets in self._limits_of(self._of_projects, rate_class)]
+        return self._take(counted)
+
+    def count_project(self, request: Request, identity: Identity, project: str | None, rate_class: str) -> None:
+        """Count what a request does in a project that only its body or its job names. Raises RateLimited."""
+        is_counted = identity.projects is not None and len(identity.projects) == 1
+        if project is None or is_counted or _sender(request, identity) is None:
+            return
+        self._take([(name, buckets, project) for name, buckets in self._limits_of(self._of_projects, rate_class)])
+
+    def _limits_of(self, limits: _Limits, rate_class: str) -> Iterator[tuple[str, Buckets]]:
+        for kind in ("", rate_class):
+            if kind in limits:
+                yield limits[kind]
+
+    def _take(self, counted: list[_Counted]) -> Mapping[str, str]:
+        """Take a token of each bucket, or of none where one is empty."""
+        now = self._clock()
+        levels = [buckets.level(whose, now) for _, buckets, whose in counted]
+        for (name, buckets, _), level in zip(counted, levels, strict=True):
+            if not level.left:
+                raise _limited(name, buckets.rate, level.wait, _headers(counted, levels, taken=0))
+        for _, buckets, whose in counted:
+            buckets.take(whose, now)
+        return _headers(counted, levels, taken=1)
+
+
+class FailedKeys:
+    """Counts the requests with wrong keys by address, so that they cost the database nothing any more."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        rate = settings.rate_failed_keys
+        self._buckets = Buckets(rate) if rate.is_limit else None
+
+    def check(self, request: Request) -> None:
+        """Raise RateLimited where too many requests with wrong keys have come from the request's address."""
+        if self._buckets is None:
+            return
+        level = self._buckets.level(_address(request), self._clock())
+        if not level.left:
+            counted = [("failed-keys", self._buckets, "")]
+            raise _limited("failed-keys", self._buckets.rate, level.wait, _headers(counted, [level], taken=0))
+
+    def note(self, request: Request) -> None:
+        """Count a request with a wrong key."""
+        if self._buckets is not None:
+            self._buckets.take(_address(request), self._clock())
+
+
+def _limits(requests: Rate, submissions: Rate, changes: Rate, *, prefix: str) -> _Limits:
+    named = {"": ("requests", requests), _SUBMIT: ("submissions", submissions), _WRITE: ("changes", changes)}
+    return {kind: (prefix + name, Buckets(rate)) for kind, (name, rate) in named.items() if rate.is_limit}
+
+
+def _limited(name: str, rate: Rate, wait: float, headers: Mapping[str, str]) -> RateLimited:
+    seconds = max(1, ceil(wait))
+    unit = {1: "second", 60: "minute", 3600: "hour"}[rate.seconds]
+    error = RateLimited(
+        f"more than {rate.amount} {name.replace('-', ' ')} in a {unit}: send the request again in {seconds} s"
+    )
+    error.more_headers = {**headers, "Retry-After": str(seconds)}
+    return error
+
+
+def _headers(counted: list[_Counted], levels: list[Level], *, taken: int) -> Mapping[str, str]:
+    """Return the fields of draft-ietf-httpapi-ratelimit-headers: the limits, and what is left of them."""
+    if not counted:
+        return {}
+    policies = (f'"{name}";q={buckets.rate.amount};w={buckets.rate.seconds}' for name, buckets, _ in counted)
+    lefts = (
+        f'"{name}";r={level.left - taken};t={ceil(level.refilled_in)}'
+        for (name, _, _), level in zip(counted, levels, strict=True)
+    )
+    return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(lefts)}
+
+
+def _sender(request: Request, identity: Identity) -> str | None:
+    """Return whose bucket a request is counted in; None for one of this machine without a key."""
+    if identity.key_id is not None:
+        return f"key {identity.key_id}"
+    host = None if request.client is None else request.client.host
+    return None if host is None or is_loopback(host) else _network(host)
+
+
+def _address(request: Request) -> str:
+    return "socket" if request.client is None else _network(request.client.host)
+
+
+@lru_cache(4096)
+def _network(host: str) -> str:
+    """Return what counts of an address."""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if not isinstance(address, IPv6Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return f"{IPv6Address(int(address) >> (128 - _PREFIX) << (128 - _PREFIX))}/{_PREFIX}"
