@@ -114,6 +114,7 @@ def _copy_log(
     there = target.run(job.id, log.attempt).log
     if log.size is None and keeper is not None:
         _copy_shown(job, run, there, keeper, copied)
+        _copy(run.stored, target.run(job.id, log.attempt).stored, copied)
     else:
         _copy_whole(log, run, target.run(job.id, log.attempt), copied)
     for name in sorted(KEPT - {LOG}):
