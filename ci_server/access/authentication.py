@@ -6,6 +6,7 @@ that time at most, a key that is revoked elsewhere is not accepted any more.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from starlette.requests import Request
@@ -17,6 +18,7 @@ from ci_common.parsing.hosts import canonical_host
 from ci_common.settings import Settings
 from ci_common.times import utc_now
 from ci_persistence.stores.access.keys import KeyStore
+from ci_server.access.open_keys import End, OpenKeys
 from ci_server.access.rates import FailedKeys
 from ci_server.access.remembering import Memory, Remembered
 from ci_server.http.application import is_loopback
@@ -43,6 +45,7 @@ class Authentication:
         self._mode = settings.auth
         self._keys = keys
         self._failed = FailedKeys(settings)
+        self._open = OpenKeys(keys)
         self._known: Memory[Key | None] = Memory(_MOST_KNOWN)
         self._any: Remembered[bool] | None = None
         self._noted: dict[str, float] = {}
@@ -76,13 +79,25 @@ class Authentication:
         """Return the key that the identity's request was sent with, as it is stored now; None for one without."""
         return None if identity.key_id is None else await self._keys.get(identity.key_id)
 
+    def while_accepted(self, request: Request, identity: Identity, end: End) -> Callable[[], None]:
+        """Call `end` once the key of a request is not accepted any more; return what stops that.
+
+        For what goes on after the request was let in. Requests without a key end by no key.
+        """
+        given = request.headers.get("authorization", "")
+        if identity.key_id is None:
+            return lambda: None
+        return self._open.watch(identity.key_id, digest_of(given[len(_BEARER) :].strip(" ")), end)
+
     def forget(self, key_id: str) -> None:
         """Ask the database about a key at its next use, since it has just been changed."""
         self._known.forget(key_id)
+        self._open.look()
         self._any = None
 
     async def close(self) -> None:
         """Wait for what is still being written."""
+        await self._open.close()
         await asyncio.gather(*self._notes, return_exceptions=True)
 
     def _needs_key(self, request: Request) -> bool:

@@ -23,9 +23,8 @@ from ci_server.endpoints import Answer, Call, Endpoint, Files, RateClass, json_a
 from ci_server.http.ranges import ranged_response
 from ci_server.http.requests import QueryModel
 from ci_server.http.responses import Document
-from ci_server.jobs.job_view import attempt_of, find_job, job_document, log_excerpt
+from ci_server.jobs.job_view import attempt_of, find_job, job_document, log_excerpt, stream_of
 from ci_server.jobs.list_endpoints import Instant
-from ci_server.streaming.streams import JobStream
 
 _LAST_EVENT_ID = "last-event-id"
 _LOG_TYPE = "text/plain; charset=utf-8"
@@ -101,7 +100,7 @@ async def stream_job(call: Call[StreamQuery, None]) -> Response:
     job = await find_job(call)
     seen = call.request.headers.get(_LAST_EVENT_ID, "")
     start = stream_start(call.query, seen, job, call.services.data.run_of(job))
-    return Response(status_code=204) if start is None else JobStream(call.services.tails, job, start)
+    return Response(status_code=204) if start is None else stream_of(call, job, start)
 
 
 def stream_start(query: StreamQuery, seen: str, job: Job, run: RunDirectory) -> Cursor | None:
