@@ -6,9 +6,9 @@ controller get the whole `Settings`, so that nothing between has to pass a value
 """
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import SecretStr
+from pydantic import SecretStr, model_validator
 
 from ci_common.configuration.confinement import ConfinementSettings
 from ci_common.configuration.declaration import setting
@@ -270,6 +270,12 @@ class Settings(RateSettings, RetentionSettings, ConfinementSettings, Installatio
         "s",
     )
 
+    log_store: Literal["data", "artifacts"] = setting(
+        "CI_LOG_STORE",
+        "data",
+        "where the logs of attempts that have ended are kept; artifacts: where CI_ARTIFACTS_URL says",
+    )
+
     # The client, which reads it in `ci_client.transport`, without loading this module.
     server_url: str | None = setting(
         "CI_SERVER_URL", None, "the server that the command line and the library use", "URL"
@@ -278,6 +284,15 @@ class Settings(RateSettings, RetentionSettings, ConfinementSettings, Installatio
         "CI_TOKEN", None, "the key that the command line and the library send; by default the one of `ci login`"
     )
     api_key: SecretStr | None = setting("CI_API_KEY", None, "the same as CI_TOKEN, which wins")
+
+    @model_validator(mode="after")
+    def _check_stores(self) -> Self:
+        if self.log_store == "artifacts" and not self.artifacts_url:
+            raise ValueError(
+                "CI_LOG_STORE=artifacts keeps logs where CI_ARTIFACTS_URL says, and it is not set: "
+                "set it to s3://BUCKET or s3://BUCKET/PREFIX, or leave logs here with CI_LOG_STORE=data"
+            )
+        return self
 
     @property
     def keyring_path(self) -> Path:

@@ -37,7 +37,7 @@ from ci_controller.pool import Pool
 from ci_controller.reports import Reports
 from ci_controller.results.sarif import SarifReports
 from ci_controller.runtime.guarding import guarded
-from ci_controller.runtime.protocol import LocalRuntime
+from ci_controller.runtime.protocol import LocalRuntime, WorkloadKey
 from ci_controller.scheduler import Scheduler
 from ci_controller.supervision.supervisors import Scarcity, Supervisors
 from ci_controller.turns import MOST_SHARES, share_of
@@ -169,8 +169,8 @@ class Reconciler:
         self.wake()
         self._garbage.wake()
 
-    def _note_supervisor_ended(self, is_over: bool) -> None:
-        self._garbage.note_supervisor_ended()
+    def _note_supervisor_ended(self, key: WorkloadKey, is_over: bool) -> None:
+        self._garbage.note_supervisor_ended(key)
         if not is_over or not self._supervisors:
             self.wake()
 

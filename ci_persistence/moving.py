@@ -23,6 +23,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "steps": ("job_id", "attempt", "position"),
     "artifacts": ("job_id", "attempt", "position"),
     "records": ("job_id", "attempt"),
+    "stored_logs": ("job_id", "attempt"),
     "removals": ("job_id",),
     "submissions": ("owner", "key"),
     "outbox": ("position",),

@@ -11,6 +11,7 @@ from ci_persistence.stores.environments import EnvironmentStore
 from ci_persistence.stores.installations import InstallationStore
 from ci_persistence.stores.jobs import JobStore
 from ci_persistence.stores.leases import LeaseStore
+from ci_persistence.stores.logs import LogStore
 from ci_persistence.stores.metrics import MetricsStore
 from ci_persistence.stores.outbox import OutboxStore
 from ci_persistence.stores.queue import PoolStore, QueueStore
@@ -35,6 +36,7 @@ class Storage:
         self.jobs = JobStore(database)
         self.keys = KeyStore(database)
         self.leases = LeaseStore(database)
+        self.logs = LogStore(database)
         self.metrics = MetricsStore(database)
         self.outbox = OutboxStore(database)
         self.pool = PoolStore(database)

@@ -18,7 +18,7 @@ COLLECTED_WITHIN_SECONDS = 240.0
 """How long a controller may take to remove what it must first have seen for a while."""
 _LOOK_SECONDS = 0.1
 SERVICES = ".services"
-_BESIDE = re.compile(r"\.(times|artifacts|closed)$")
+_BESIDE = re.compile(r"\.(times|artifacts|closed|stored)$")
 _AGE_SECONDS = 48 * 3600.0
 """Longer than the product keeps unfinished submissions."""
 

@@ -25,6 +25,7 @@ from ci_server.http.exchange import Shutdown
 from ci_server.streaming.event_source import RecentBatches
 from ci_server.streaming.row_watcher import RowWatcher
 from ci_server.streaming.shared_tail import Sources
+from ci_server.streaming.stored_logs import StoredLogs
 from ci_server.streaming.streams import Tails
 from ci_server.uploads.spares import Spares
 from ci_server.uploads.staging import Admission
@@ -50,6 +51,7 @@ class Services:
     unpack_limits: UnpackLimits
     spares: Spares
     contents: ArtifactStore
+    logs: StoredLogs
     authentication: Authentication
     rates: Rates
     projects: Projects
@@ -84,7 +86,9 @@ async def open_services(
         try:
             admission = Admission(settings, storage.queue, disk, shutdown)
             recent = RecentBatches(_RECENT_BYTES)
-            tails = Tails(Sources(storage.jobs, watcher, rows, shutdown, data.run_of, recent))
+            contents = open_store(settings, data)
+            logs = StoredLogs(storage.logs, contents, guesses=bool(settings.artifacts_url))
+            tails = Tails(Sources(storage.jobs, watcher, rows, shutdown, data.run_of, recent, logs.find))
             with tails.ending_with_the_server():
                 yield Services(
                     settings=settings,
@@ -97,7 +101,8 @@ async def open_services(
                     readers=readers,
                     unpack_limits=limits,
                     spares=spares,
-                    contents=open_store(settings, data),
+                    contents=contents,
+                    logs=logs,
                     authentication=authentication,
                     rates=Rates(settings),
                     projects=Projects(settings, storage.projects),

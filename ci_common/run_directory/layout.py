@@ -29,6 +29,7 @@
       workspace/             the unpacked project; workspace.new while an attempt after the first unpacks it
     <attempt>.times          an index of the times of the log's bytes, written by the controller
     <attempt>.closed         a mark: the length of the log is about to be written; ci_common.run_directory.closing
+    <attempt>.stored           a mark: the log is in the artifact store; ci_common.run_directory.stored
     <attempt>.caches         which caches the attempt has, written by the controller
     <attempt>.artifacts      which files of the attempt are kept, written by the controller
     <attempt>.services/      what the job's services wrote, NAME.log each, copied by the controller
@@ -176,6 +177,10 @@ class RunDirectory:
         return self.path.with_name(self.path.name + ".closed")
 
     @cached_property
+    def stored(self) -> Path:
+        return self.path.with_name(self.path.name + ".stored")
+
+    @cached_property
     def services(self) -> Path:
         """The directory of the services' logs. It lies beside the run directory, so the job cannot change it."""
         return self.path.with_name(self.path.name + ".services")
@@ -225,9 +230,10 @@ class RunDirectory:
     def is_spent(self) -> bool:
         """Return whether the directory was cleared, which happens only after the attempt has completed.
 
-        The gate is made before the log, and is removed first when a completed attempt is cleared; the log stays.
+        The gate is made before the log, and is removed first when a completed attempt is cleared; the log stays, or has
+        gone to the artifact store and left a mark.
         """
-        return os.path.lexists(self.log) and not os.path.lexists(self.gate)
+        return (os.path.lexists(self.log) or os.path.lexists(self.stored)) and not os.path.lexists(self.gate)
 
     def started_at(self) -> datetime | None:
         """Return when the gate was opened, by its mark, or None if there is no mark."""

@@ -25,7 +25,8 @@ CHUNK_BYTES = 64 * 1024
 TIMES_SECONDS = 0.1
 """The shortest time between two entries in the index of a log's times."""
 
-_ENTRY = struct.Struct("<QQ")
+TIME_ENTRY = struct.Struct("<QQ")
+"""An entry of the index of a log's times: an instant in microseconds since 1970 UTC, and the length of the log then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,8 @@ class LogTimes:
         with self._entries() as entries:
             whole, last = len(entries), entries[-1][0] if entries else 0
         with self._path.open("ab") as file:
-            file.truncate(whole * _ENTRY.size)  # A full disk may have truncated the last entry.
-            file.write(_ENTRY.pack(max(last, to_micros(instant)), length))
+            file.truncate(whole * TIME_ENTRY.size)  # A full disk may have truncated the last entry.
+            file.write(TIME_ENTRY.pack(max(last, to_micros(instant)), length))
 
     def last_length(self) -> int:
         """Return the length noted last; 0 if none was."""
@@ -131,14 +132,14 @@ class _Entries(Sequence[tuple[int, int]]):
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._length = os.fstat(descriptor).st_size // _ENTRY.size
+        self._length = os.fstat(descriptor).st_size // TIME_ENTRY.size
 
     def __len__(self) -> int:
         return self._length
 
     def __getitem__(self, index: Any) -> Any:
         position = range(self._length)[index]
-        instant, length = _ENTRY.unpack(os.pread(self._descriptor, _ENTRY.size, position * _ENTRY.size))
+        instant, length = TIME_ENTRY.unpack(os.pread(self._descriptor, TIME_ENTRY.size, position * TIME_ENTRY.size))
         return instant, length
 
 
@@ -260,7 +261,11 @@ def last_lines(descriptor: int, end: int, lines: int) -> int:
 def character_start(descriptor: int, offset: int) -> int:
     """Return `offset`, or where the UTF-8 sequence begins whose middle it is, be it one that is not complete yet."""
     before = os.pread(descriptor, min(3, offset), max(0, offset - 3))
-    following = os.pread(descriptor, 1, offset)
+    return sequence_start(before, os.pread(descriptor, 1, offset), offset)
+
+
+def sequence_start(before: bytes, following: bytes, offset: int) -> int:
+    """Return the same, from the three bytes before `offset` and the one behind it, as far as there are any."""
     if following and following[0] & 0xC0 != 0x80:
         return offset
     for back in range(1, len(before) + 1):

@@ -119,6 +119,7 @@ CommandEvent = Annotated[
     | StepEvent
     | WrittenAttemptEvent
     | CompleteEvent
+    | RefusedEvent
     | RunEvent
     | BeginEvent
     | HeartbeatEvent

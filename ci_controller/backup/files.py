@@ -13,6 +13,7 @@ from ci_common.errors import InvalidUpload
 from ci_common.jobs import Job, State
 from ci_common.manifests.stored import TREE, link_file, read_tree
 from ci_common.run_directory.layout import KEPT, LOG, DataDirectory, open_regular
+from ci_common.run_directory.stored import read_mark
 from ci_controller.backup.manifest import BackupFault
 
 _CHUNK = 1024 * 1024
@@ -103,7 +104,12 @@ def _copy_log(job: Job, log: _Log, source: DataDirectory, target: DataDirectory,
         target.run(job.id, log.attempt).path.mkdir(mode=0o700)
     # The times come first, so that none of them is later than the end of the log.
     _copy(run.times, target.run(job.id, log.attempt).times, copied)
-    found = _copy(run.log, target.run(job.id, log.attempt).log, copied) or (0, hashlib.sha256().hexdigest())
+    found = _copy(run.log, target.run(job.id, log.attempt).log, copied)
+    # The mark of a log that is in the artifact store comes after the log, which is removed after that was written.
+    _copy(run.stored, target.run(job.id, log.attempt).stored, copied)
+    if found is None:
+        stored = read_mark(run.stored)
+        found = (0, hashlib.sha256().hexdigest()) if stored is None else (stored.bytes, stored.sha256)
     if log.size is not None and (found[0] != log.size or log.sha256 not in (None, "", found[1])):
         copied.problems.append(
             f"the log of attempt {log.attempt} has {found[0]} bytes that are not the {log.size} it ended with"

@@ -7,7 +7,7 @@ from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_controller.doctor.database import examine_database
 from ci_controller.doctor.engine import examine_engine
-from ci_controller.doctor.leftovers import examine_caches, examine_directories, examine_trees
+from ci_controller.doctor.leftovers import examine_caches, examine_directories, examine_logs, examine_trees
 from ci_controller.doctor.machine import examine_machine, examine_versions
 from ci_controller.doctor.secrets import examine_key_ring
 from ci_persistence.inspection import inspect_database
@@ -30,19 +30,12 @@ async def examine(settings: Settings) -> list[Finding]:
         about_database = examine_database(database, data, seen)
         machine = await asyncio.to_thread(examine_machine, database, data, report)
         directories = await examine_directories(database, data, report)
+        logs = await examine_logs(settings, data)
         caches = await examine_caches(database, data, report)
         trees = await examine_trees(database, data, report)
         ring = await examine_key_ring(database, settings.keyring_path, report)
-        return [
-            examine_versions(database),
-            *about_database,
-            *machine,
-            *directories,
-            *caches,
-            *trees,
-            *ring,
-            *await engine,
-        ]
+        leftovers = [*directories, *logs, *caches, *trees, *ring]
+        return [examine_versions(database), *about_database, *machine, *leftovers, *await engine]
     finally:
         engine.cancel()
 

@@ -16,6 +16,7 @@ from ci_common.jobs import is_job_id
 from ci_common.owner_file import place_of
 from ci_common.run_directory import tickets
 from ci_common.run_directory.layout import DataDirectory
+from ci_common.settings import Settings
 from ci_controller.runtime.docker.cleaning import is_in_use
 from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, SETUP, key_of
 from ci_controller.runtime.docker.engine import Engine
@@ -28,6 +29,8 @@ SETTLED = timedelta(minutes=3)
 """Containers that are younger may be about to go or to be used: a controller removes orphans after a minute."""
 _OLD_DIRECTORY = timedelta(hours=2)
 """Interrupted submissions that are younger may still be removed by a controller."""
+_OLD_LOG = timedelta(hours=12)
+"""Logs that ended later may still be about to move: a controller looks for what others have left every six hours."""
 _AT_ONCE = 1000
 _SHOWN = 5
 
@@ -49,6 +52,46 @@ async def examine_directories(
         return [Finding(name, True, "each belongs to a job")]
     message = f"{len(orphans)} in {data.jobs} belong to no job, such as {orphans[0].name}"
     return [Finding(name, None, message, f"look at them, then: rm -r {' '.join(map(str, orphans[:_SHOWN]))}")]
+
+
+async def examine_logs(settings: Settings, data: DataDirectory) -> list[Finding]:
+    """Count the logs that are in the artifact store and here as well, and those that are still to move there."""
+    name = "logs"
+    if not settings.artifacts_url or not data.jobs.is_dir():
+        return []
+    try:
+        twice, waiting = await asyncio.to_thread(_old_logs, data)
+    except OSError as exc:
+        return [Finding(name, None, f"could not be looked at: {exc}", "try again: ci doctor")]
+    moves = settings.log_store == "artifacts"
+    findings = []
+    if twice:
+        message = f"{twice} in {data.jobs} are in the artifact store as well"
+        remedy = "let a controller run, which removes them here: ci serve" if moves else "rm the logs beside *.stored"
+        findings.append(Finding(name, None, message, remedy))
+    if waiting and moves:
+        message = f"{waiting} in {data.jobs} have ended for hours and are not in the artifact store"
+        findings.append(Finding(name, None, message, "see in the controller's log why they cannot be moved: ci serve"))
+    return findings or [Finding(name, True, "those that have ended are where CI_LOG_STORE says")]
+
+
+def _old_logs(data: DataDirectory) -> tuple[int, int]:
+    """Return how many logs are here though the store has them, and how many old ones of cleared attempts are here."""
+    before = time.time() - _OLD_LOG.total_seconds()
+    twice = waiting = 0
+    with os.scandir(data.jobs) as jobs:
+        for job in jobs:
+            if not is_job_id(job.name):
+                continue
+            for name in os.listdir(job.path):
+                run = data.run(job.name, int(name)) if name.isdecimal() else None
+                if run is None or not run.is_spent() or not os.path.lexists(run.log):
+                    continue
+                if os.path.lexists(run.stored):
+                    twice += 1
+                elif run.log.lstat().st_mtime < before and run.log_size():
+                    waiting += 1
+    return twice, waiting
 
 
 async def examine_caches(

@@ -15,6 +15,7 @@ from ci_common.jobs import Job, State, new_job_id
 from ci_common.run_directory.closing import close_log
 from ci_common.run_directory.layout import DataDirectory, ExitRecord, RunDirectory, open_regular, read_capped
 from ci_common.run_directory.output import LogTimes, milestones_in_files, most_bytes, read_steps
+from ci_common.run_directory.stored import StoredMark, read_mark
 from ci_common.spec import ExecutionPlan
 from ci_common.system.disk import Ballast, is_full
 from ci_common.system.trees import Folder, make_append_only
@@ -222,12 +223,19 @@ async def collect_files(job: Job, data: DataDirectory) -> Collected:
     run = data.run(job.id, job.attempt)
     if job.state is State.RUNNING:
         _close_log(job, run)
-    if run.log_size() <= SHORT_LOG:
+    if (stored := _stored_elsewhere(run)) is not None:
+        size, digest = stored.bytes, stored.sha256
+    elif run.log_size() <= SHORT_LOG:
         size, digest = _hash_log(run.log)
     else:
         size, digest = await asyncio.to_thread(_hash_log, run.log)
     steps = read_steps(run, _step_names(job), job.start_time)
     return Collected(size, digest, steps, milestones=milestones_in_files(run))
+
+
+def _stored_elsewhere(run: RunDirectory) -> StoredMark | None:
+    """Return what the artifact store has of a log that is not here any more: the row is older than the files."""
+    return None if os.path.lexists(run.log) else read_mark(run.stored)
 
 
 def _close_log(job: Job, run: RunDirectory) -> None:
@@ -247,9 +255,10 @@ def _step_names(job: Job) -> tuple[str, ...]:
 
 def note_end_of_log(job: Job, data: DataDirectory) -> None:
     """Note when the end of the attempt's log was there, unless that is noted. For one that has ended."""
-    times, size = LogTimes(data.run(job.id, job.attempt).times), job.log_bytes or 0
+    run = data.run(job.id, job.attempt)
+    times, size = LogTimes(run.times), job.log_bytes or 0
     try:
-        if job.end_time is not None and size > times.last_length():
+        if job.end_time is not None and not run.stored.exists() and size > times.last_length():
             times.append(job.end_time, size)
     except OSError as exc:  # As on a full disk, which must keep nothing else from its end.
         log.warning("when the end of the log of job %s was written cannot be noted: %s", job.id, exc)

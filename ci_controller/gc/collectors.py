@@ -15,6 +15,7 @@ from ci_common.run_directory.layout import DataDirectory
 from ci_common.runtime_faults import RuntimeUnavailable
 from ci_common.settings import Settings
 from ci_common.system.disk import Disk, sync
+from ci_controller.artifacts.ended_logs import EndedLogs
 from ci_controller.environments import Environments
 from ci_controller.execution.protocol import Execution, Scope, without_row
 from ci_controller.gc.artifacts import ExpiredArtifacts, OrphanArtifacts
@@ -22,6 +23,7 @@ from ci_controller.gc.caches import ExpiredCaches, OrphanArchives
 from ci_controller.gc.directories import InterruptedSubmissions, OrphanDirectories, UncleanAttempts
 from ci_controller.gc.environments import EnvironmentDirectories, ExpiredEnvironments, OldDownloads, OrphanEnvironments
 from ci_controller.gc.expired_jobs import Ages, ExpiredJobs, ExpiredUploads, OldEvents, OldKeys
+from ci_controller.gc.logs import LogsLeftHere, LogsOfEnded
 from ci_controller.gc.runner import Collector, GarbageCollector
 from ci_controller.gc.spare_workspaces import SpareWorkspaces
 from ci_controller.job_writer import JobWriter
@@ -170,6 +172,11 @@ class Garbage:
             OrphanArtifacts(contents, jobs, ages.oldest_job, check),
             SpareWorkspaces(data, Disk.of(settings), clock, able, check),
         ]
+        logs = EndedLogs(data, contents, writer.storage.logs, writer.lease, check)
+        self._ended_logs = LogsOfEnded(jobs, logs)
+        self._moves_logs = settings.log_store == "artifacts"
+        if self._moves_logs:
+            collectors += [self._ended_logs, LogsLeftHere(data, jobs, logs)]
         self._workloads = {name: OrphanWorkloads(execution) for name, execution in executions.items()}
         self._runner = GarbageCollector(collectors, writer.uptime)
 
@@ -181,8 +188,10 @@ class Garbage:
         """Look for what deleted jobs have left soon."""
         self._runner.wake(self._deleted_jobs)
 
-    def note_supervisor_ended(self) -> None:
-        """Look for what deleted jobs have left soon, if something waits for the end of a supervisor."""
+    def note_supervisor_ended(self, key: WorkloadKey) -> None:
+        """Look soon for what deleted jobs have left, if something waits for the end of a supervisor; move its log."""
+        if self._moves_logs and self._ended_logs.note(key):
+            self._runner.wake(self._ended_logs)
         if self._deleted_jobs.awaits_supervisor:
             self.wake()
 

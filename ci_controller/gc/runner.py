@@ -35,6 +35,8 @@ class Collector(Generic[Item]):
 
     name: ClassVar[str]
     """What is removed, for the log: as in `orphan directories`."""
+    verb: ClassVar[str] = "removed"
+    """What is done with it, for the log."""
     seconds: float = 3600.0
     """How long after a round the next one begins, unless the collector is woken."""
     retry_seconds: float = 3600.0
@@ -104,7 +106,7 @@ class GarbageCollector:
         except (CiError, OSError) as exc:
             state.not_before = before | state.not_before
             state.due = min(state.due, self._uptime() + collector.retry_seconds)
-            log.warning("%s cannot be removed at present: %s", collector.name, exc)
+            log.warning("%s cannot be %s at present: %s", collector.name, collector.verb, exc)
 
     async def _remove(
         self, collector: Collector[Item], state: _State, batch: list[Item], before: dict[Item, float], now: float
@@ -113,7 +115,7 @@ class GarbageCollector:
         state.not_before |= {item: time for item, time in times.items() if time > now}
         if ready := [item for item, time in times.items() if time <= now]:
             for item, exc in (await collector.remove(ready)).items():
-                log.warning("%s: %s cannot be removed at present: %s", collector.name, item, exc)
+                log.warning("%s: %s cannot be %s at present: %s", collector.name, item, collector.verb, exc)
                 state.not_before[item] = self._uptime() + collector.retry_seconds
         if not collector.grace_seconds:  # Else the next round is early enough.
             state.due = min([state.due, *state.not_before.values()])

@@ -78,11 +78,11 @@ class Supervisors:
         jitter: Jitter,
         execution_of: Callable[[Job], Execution],
         lost_leadership: Callable[[], None],
-        one_ended: Callable[[bool], None],
+        one_ended: Callable[[WorkloadKey, bool], None],
     ) -> None:
         """`lost_leadership` is called once a supervisor has met another leader.
 
-        `one_ended` is called after each supervisor's end, with whether its attempt is over and nothing is left to do.
+        `one_ended` is called after each supervisor's end, with its attempt, and whether that is over and done with.
         """
         self._settings = settings
         self._writer = writer
@@ -153,7 +153,7 @@ class Supervisors:
             self._failures.forget(key)
         finally:
             self._forget(key)
-            self._one_ended(is_over)
+            self._one_ended(key, is_over)
 
     async def _failed(self, key: WorkloadKey) -> None:
         """Leave the attempt alone for a while, and end it once it has failed too often."""

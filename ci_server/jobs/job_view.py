@@ -3,13 +3,14 @@
 import logging
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from functools import partial
 from typing import Any
 
 from starlette.responses import Response
 
 from ci_common.errors import AttemptNotFound, JobNotFound
-from ci_common.jobs import ACTIVE_STATES, Job, is_job_id
+from ci_common.jobs import ACTIVE_STATES, Job, State, is_job_id
 from ci_common.parsing.text import shown
 from ci_common.run_directory.closing import shown_bytes
 from ci_common.run_directory.layout import RunDirectory, open_regular
@@ -22,6 +23,7 @@ from ci_server.endpoints import Answer, Call, json_answer
 from ci_server.http.responses import Document
 from ci_server.jobs.idempotency import REPLAYED_HEADER, Submitted
 from ci_server.services import Services
+from ci_server.streaming.stored_logs import StoredLog
 from ci_server.streaming.streams import JobStream
 
 EXCERPT_BYTES = 64 * 1024
@@ -106,8 +108,25 @@ def _live_milestones(job: Job, run: RunDirectory) -> dict[str, int]:
     return timeline.times()
 
 
-def log_excerpt(services: Services, job: Job) -> str:
-    """Return the end of the job's log as text."""
+async def stored_log_of(services: Services, job: Job) -> StoredLog | None:
+    """Return the log of the attempt that `job` is at where only the artifact store has it; the caller closes it.
+
+    None where it is to be read here, which is checked. Raises FilesElsewhere, StoreUnavailable, LogLost.
+    """
+    stored = None
+    if job.state is State.COMPLETED and services.data.run_of(job).log_size() < (job.log_bytes or 0):
+        stored = await services.logs.find(job)
+    if stored is None and (job.state is not State.COMPLETED or job.log_bytes):
+        services.require_files()
+    return stored
+
+
+async def log_excerpt(services: Services, job: Job) -> str:
+    """Return the end of the job's log as text. Raises FilesElsewhere, StoreUnavailable, LogLost."""
+    if (stored := await stored_log_of(services, job)) is not None:
+        with closing(stored):
+            start = await stored.character_start(max(0, stored.size - EXCERPT_BYTES))
+            return (await stored.read(start, stored.size)).decode(errors="replace")
     run = services.data.run_of(job)
     try:
         descriptor = open_regular(run.log)

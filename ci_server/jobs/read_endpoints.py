@@ -1,6 +1,7 @@
 """What may be read of one job: the job, its log and its stream."""
 
 import os
+from contextlib import closing
 from datetime import datetime
 from typing import Final, Literal
 
@@ -20,11 +21,13 @@ from ci_common.wire.events import StreamEvent
 from ci_common.wire.problems import PROBLEM_MEDIA_TYPE, ProblemView
 from ci_common.wire.stream import BEGINNING, Cursor
 from ci_server.endpoints import Answer, Call, Endpoint, Files, RateClass, json_answer
-from ci_server.http.ranges import ranged_response
+from ci_server.http.ranges import ranged_content, ranged_response
 from ci_server.http.requests import QueryModel
 from ci_server.http.responses import Document
-from ci_server.jobs.job_view import attempt_of, find_job, job_document, log_excerpt, stream_of
+from ci_server.jobs.job_view import attempt_of, find_job, job_document, log_excerpt, stored_log_of, stream_of
 from ci_server.jobs.list_endpoints import Instant
+from ci_server.services import Services
+from ci_server.streaming.stored_logs import StoredLog
 
 _LAST_EVENT_ID = "last-event-id"
 _LOG_TYPE = "text/plain; charset=utf-8"
@@ -54,8 +57,7 @@ async def get_job(call: Call[JobQuery, None]) -> Response:
     job = await find_job(call)
     document = job_document(call.services, job)
     if call.query.include == "log":
-        call.services.require_files()
-        document["log"] = log_excerpt(call.services, job)
+        document["log"] = await log_excerpt(call.services, job)
         if job.state is State.COMPLETED:
             await call.services.storage.jobs.get(job.id)  # The log goes when the job is deleted: then it is not found.
     return Document(document)
@@ -69,6 +71,8 @@ async def get_job_log(call: Call[LogQuery, None]) -> Response:
     headers = {"Cache-Control": "no-cache"}
     if completed and job.log_sha256:
         headers["ETag"] = f'"{job.log_sha256}"'
+    if (stored := await stored_log_of(call.services, job)) is not None:
+        return ranged_content(call.request, stored.content(), media_type=_LOG_TYPE, headers=headers)
     run = call.services.data.run_of(job)
     try:
         descriptor = open_regular(run.log)
@@ -99,15 +103,25 @@ async def get_service_log(call: Call[LogQuery, None]) -> Response:
 async def stream_job(call: Call[StreamQuery, None]) -> Response:
     job = await find_job(call)
     seen = call.request.headers.get(_LAST_EVENT_ID, "")
-    start = stream_start(call.query, seen, job, call.services.data.run_of(job))
+    start = await stream_start(call.query, seen, job, call.services)
+    if start is not None:
+        await _check_logs(call.services, job, start)
     return Response(status_code=204) if start is None else stream_of(call, job, start)
 
 
-def stream_start(query: StreamQuery, seen: str, job: Job, run: RunDirectory) -> Cursor | None:
-    """Return where the stream begins, or None if the reader has seen all there will be. Raises InvalidRequest.
+async def _check_logs(services: Services, job: Job, start: Cursor) -> None:
+    """Raise FilesElsewhere, StoreUnavailable or LogLost where a log that the stream needs cannot be read."""
+    for number in range(start.attempt, job.attempt + 1):
+        if (stored := await stored_log_of(services, job.as_of(number))) is not None:
+            stored.close()
 
-    `seen` is the reader's Last-Event-ID, or nothing. `run` is the run directory of the job's present attempt.
+
+async def stream_start(query: StreamQuery, seen: str, job: Job, services: Services) -> Cursor | None:
+    """Return where the stream begins, or None if the reader has seen all there will be.
+
+    `seen` is the reader's Last-Event-ID, or nothing. Raises InvalidRequest, FilesElsewhere, StoreUnavailable, LogLost.
     """
+    run = services.data.run_of(job)
     given = [name for name in ("from_beginning", "tail", "since") if getattr(query, name) not in (None, False)]
     if len(given) > 1:
         message = f"it cannot be given together with {given[0]}"
@@ -116,6 +130,9 @@ def stream_start(query: StreamQuery, seen: str, job: Job, run: RunDirectory) -> 
         return _resumed(seen, job, run)
     if query.from_beginning:
         return BEGINNING
+    if (stored := await stored_log_of(services, job)) is not None:
+        with closing(stored):
+            return Cursor(job.attempt, await _stored_offset(query.tail, query.since, stored))
     return Cursor(job.attempt, _offset(query.tail, query.since, job, run))
 
 
@@ -135,6 +152,13 @@ def _resumed(seen: str, job: Job, run: RunDirectory) -> Cursor | None:
 
 def _not_an_id(message: str) -> InvalidRequest:
     return InvalidRequest(f"the header Last-Event-ID is not valid: {message}", FieldError(_LAST_EVENT_ID, message))
+
+
+async def _stored_offset(tail: int | None, since: datetime | None, stored: StoredLog) -> int:
+    if tail is not None:
+        return await stored.last_lines(tail)
+    start = stored.size if since is None else await stored.offset_at(since)
+    return start if start == stored.size else await stored.character_start(start)
 
 
 def _offset(tail: int | None, since: datetime | None, job: Job, run: RunDirectory) -> int:
@@ -186,7 +210,7 @@ ENDPOINTS: Final = (
         errors=(JobNotFound,),
         scope=Scope.JOBS_READ,
         rate_class=RateClass.STREAM,
-        files=Files.ALWAYS,
+        files=Files.SOMETIMES,
     ),
     Endpoint(
         method="GET",
@@ -212,7 +236,7 @@ ENDPOINTS: Final = (
         errors=(JobNotFound, AttemptNotFound),
         scope=Scope.JOBS_READ,
         rate_class=RateClass.READ,
-        files=Files.ALWAYS,
+        files=Files.SOMETIMES,
     ),
     Endpoint(
         method="GET",

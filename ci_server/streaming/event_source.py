@@ -4,30 +4,23 @@ Nothing here waits or remembers readers: a position goes in, and bytes with the 
 readers at the same position get the same bytes.
 """
 
-import math
-import os
-import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
 from typing import NamedTuple
 
 from ci_common.jobs import Job, State
-from ci_common.run_directory.closing import shown_bytes
-from ci_common.run_directory.layout import RunDirectory, open_regular
+from ci_common.run_directory.layout import RunDirectory
 from ci_common.run_directory.output import (
     CHUNK_BYTES,
-    TIMES_SECONDS,
-    LogTimes,
-    Span,
-    character_start,
-    live_steps,
 )
 from ci_common.times import utc_now
 from ci_common.wire.stream import Cursor, attempt_event, complete_event, status_event
-from ci_server.streaming.framing import LogFramer, StepEvent, frame, step_events
+from ci_server.streaming.attempt_files import AttemptFiles
+from ci_server.streaming.framing import LogFramer, frame
+from ci_server.streaming.stored_logs import StoredLog
 
 
 class Position(NamedTuple):
@@ -70,102 +63,23 @@ class Batch:
     """The log has less than the row says, perhaps because the job was deleted: check before sending this."""
 
 
-class AttemptFiles:
-    """One attempt's log, the times of its bytes, and its steps, which are read many times."""
-
-    def __init__(self, run: RunDirectory) -> None:
-        self.run = run
-        self.steps: list[StepEvent] = []
-        """The events of its steps, as far as they have been read."""
-        self._steps_stamp: object = None
-        self._times = LogTimes(run.times)
-        self._span: Span | None = None
-        """The span of the byte whose time was asked for last."""
-        self._end = 0
-        """The length of the log when its end was last seen."""
-        self._end_seen = -math.inf
-        self.is_short = False
-        """Whether the last read began behind the log's end."""
-
-    def read(self, offset: int, size: int, *, is_live: bool = False) -> bytes:
-        """Return so many bytes of the log, and at most one chunk; less or nothing where there is no more (yet).
-
-        With `is_live`, for an attempt of which the row does not say that it has ended, no more than may be shown.
-        """
-        size = min(size, CHUNK_BYTES)
-        self.is_short = False
-        if size <= 0:
-            return b""
-        try:
-            descriptor = open_regular(self.run.log)
-        except FileNotFoundError:
-            return b""
-        try:
-            data = os.pread(descriptor, size, offset)
-            self.is_short = not data and os.fstat(descriptor).st_size < offset
-        finally:
-            os.close(descriptor)
-        if data and is_live:
-            data = data[: max(0, shown_bytes(self.run, offset + len(data)) - offset)]
-        if len(data) < size:
-            self._end, self._end_seen = offset + len(data), time.monotonic()
-        return data
-
-    def time_of(self, offset: int) -> datetime | None:
-        """Return when the byte at `offset`, which is to be read next, was first seen; None where that is just now.
-
-        None too while the time is not recorded.
-        """
-        if self._span is None or not self._span.start <= offset < self._span.end:
-            if offset >= self._end and time.monotonic() - self._end_seen < TIMES_SECONDS:
-                return None  # It has come since, and the index is not more precise.
-            self._span = self._times.span_of(offset)
-        return None if self._span is None else self._span.instant
-
-    def end(self, *, is_live: bool = False) -> int | None:
-        """Return the length of the log without an incomplete last character, or None where there is no log.
-
-        `is_live` as `read` has it.
-        """
-        try:
-            descriptor = open_regular(self.run.log)
-        except FileNotFoundError:
-            return None
-        try:
-            size = os.fstat(descriptor).st_size
-            return character_start(descriptor, shown_bytes(self.run, size) if is_live else size)
-        finally:
-            os.close(descriptor)
-
-    def take_steps(self, job: Job) -> bool:
-        """Read the steps of the job in this attempt if they may have changed; return whether they may have.
-
-        Fewer steps than before are ignored: they are read from a run directory that has been cleaned already, with a
-        row from before the attempt's end.
-        """
-        stamp = job.state, job.start_time, self._stamp() if job.state is State.RUNNING else None
-        if stamp == self._steps_stamp:
-            return False
-        self._steps_stamp = stamp
-        found = step_events(live_steps(job, self.run))
-        if len(found) >= len(self.steps):
-            self.steps = found
-        return True
-
-    def _stamp(self) -> tuple[int, int] | None:
-        try:
-            status = os.lstat(self.run.steps)
-        except OSError:
-            return None
-        return status.st_size, status.st_mtime_ns
+async def _not_stored(job: Job) -> StoredLog | None:  # noqa: ARG001  # as all of its kind
+    return None
 
 
 class EventSource:
-    """One job as this process knows it. `job` returns its row as last read, `run_of` an attempt's run directory."""
+    """One job as this process knows it."""
 
-    def __init__(self, job: Callable[[], Job], run_of: Callable[[Job], RunDirectory]) -> None:
+    def __init__(
+        self,
+        job: Callable[[], Job],
+        run_of: Callable[[Job], RunDirectory],
+        stored_of: Callable[[Job], Awaitable[StoredLog | None]] = _not_stored,
+    ) -> None:
+        """`job` returns its row as last read, `run_of` an attempt's run directory, `stored_of` its log in the store."""
         self._job = job
         self._run_of = run_of
+        self._stored_of = stored_of
         self._attempts: dict[int, AttemptFiles] = {}
         """The attempts that were read."""
         self._status: tuple[Job | None, bytes] = None, b""
@@ -175,10 +89,47 @@ class EventSource:
         job = self._job().as_of(attempt)
         return self._files_of(job).run if job.state is State.RUNNING else None
 
-    def end_of_log(self) -> Position:
-        """Return the position behind what the present attempt has written, without an incomplete last character."""
+    async def prepare(self, position: Position) -> None:
+        """Read what `next` needs for a reader at `position`, of a log that is not here; to be called right before.
+
+        Raises StoreUnavailable, LogLost.
+        """
+        files = self._attempts.get(position.attempt)
+        if files is not None:
+            await files.prepare(position.offset)
+
+    async def find_stored(self, attempt: int) -> bool:
+        """Return whether the log of an attempt, which is not here, has just been found in the artifact store.
+
+        Raises StoreUnavailable, LogLost.
+        """
+        job = self._job().as_of(attempt)
+        files = self._files_of(job)
+        if job.state is not State.COMPLETED or files.stored is not None:
+            return False
+        found = await self._stored_of(job)
+        if files.stored is not None:  # For another reader, in between.
+            if found is not None:
+                found.close()
+            return True
+        files.stored = found
+        return found is not None
+
+    def close(self) -> None:
+        """Close the logs that were read from the artifact store."""
+        for files in self._attempts.values():
+            if files.stored is not None:
+                files.stored.close()
+
+    async def end_of_log(self) -> Position:
+        """Return the position behind what the present attempt has written, without an incomplete last character.
+
+        Raises StoreUnavailable, LogLost.
+        """
         job = self._job()
         if job.state is State.COMPLETED:
+            if (self._files_of(job).end() or 0) < (job.log_bytes or 0):
+                await self.find_stored(job.attempt)
             return Position(job.attempt, min(self._files_of(job).end() or 0, job.log_bytes or 0))
         return Position(job.attempt, self._files_of(job).end(is_live=True) or 0)
 

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 from starlette.types import Message
@@ -22,6 +23,7 @@ from ci_server.http.exchange import Shutdown
 from ci_server.streaming.event_source import Batch, EventSource, Next, Position, RecentBatches
 from ci_server.streaming.framing import END, FLUSH, PING, Reader, body, send_nowait
 from ci_server.streaming.row_watcher import Follower, RowWatcher, Wakeups
+from ci_server.streaming.stored_logs import StoredLog
 
 _PAUSE_PER_WORK = 4
 _LONGEST_PAUSE = 0.02
@@ -44,6 +46,8 @@ class Sources:
     shutdown: Shutdown
     run_of: Callable[[Job], RunDirectory]
     recent: RecentBatches
+    stored_of: Callable[[Job], Awaitable[StoredLog | None]]
+    """Returns the log of an attempt that has ended, where the artifact store has it."""
 
 
 class SharedTail:
@@ -128,9 +132,11 @@ class SharedTail:
                 async with sources.rows.follow(self._latest, self.wake) as follower:
                     follower.on_row(self._latest)
                     self._follower = follower
-                    self._events = EventSource(lambda: follower.job, sources.run_of)
-                    self._head = self._events.end_of_log()
-                    await self._lead(follower, self._events)
+                    events = EventSource(lambda: follower.job, sources.run_of, sources.stored_of)
+                    with closing(events):
+                        self._head = await events.end_of_log()
+                        self._events = events
+                        await self._lead(follower, events)
         except (JobNotFound, Unavailable) as exc:
             logger.info("the streams of job %s end early: %s", self.job_id, exc)
         finally:
@@ -170,8 +176,15 @@ class SharedTail:
     async def _advance(self, events: EventSource) -> None:
         """Send the next batch to the readers at the head."""
         position = self._head
+        await events.prepare(position)
+        if position != self._head:  # A reader has just moved it.
+            self._next = Next.AGAIN
+            return
         self._wakeups.watch(events.running_in(position.attempt))
         batch = events.next(position)
+        if batch.short and await events.find_stored(position.attempt):
+            self._next = Next.AGAIN
+            return
         await self._check(batch)
         self._remember(position, batch)
         self._head, self._next = batch.after, batch.next
@@ -240,9 +253,14 @@ class SharedTail:
             await reader.send(END)
             return None
         moved = self._moved
-        batch = self._sources.recent.find(self.job_id, position) or self._next_behind(position)
+        batch = self._sources.recent.find(self.job_id, position)
+        if batch is None and self._events is not None:
+            await self._events.prepare(position)
+            batch = self._next_behind(position)
         if batch is None:
             await moved.wait()
+            return position
+        if batch.short and self._events is not None and await self._events.find_stored(position.attempt):
             return position
         await self._check(batch)
         self._remember(position, batch)

@@ -15,6 +15,7 @@ from ci_common.system.processes import ProcessIdentity, identity_of, this_proces
 from ci_persistence.storage import Storage
 from ci_persistence.stores.installations import Installation
 from ci_persistence.stores.leases import Lease, LeaseState
+from ci_persistence.stores.logs import StoredLog
 from tests.contracts.cache_suite import KEPT
 from tests.contracts.environment_suite import ONE
 from tests.contracts.report_suite import case
@@ -104,6 +105,7 @@ class LeaderLeaseSuite(Base):
             "keep": lambda lease: storage.caches.keep(KEPT, lease),
             "note_use": lambda lease: storage.caches.note_use(KEPT.id, KEPT.created_time, lease),
             "drop": lambda lease: storage.caches.drop([KEPT.id], lease=lease),
+            "note": lambda lease: storage.logs.note(job.id, 1, StoredLog(1, 0), lease),
             "note_removed": lambda lease: storage.artifacts.note_removed(["key"], KEPT.created_time, lease),
             "begin": lambda lease: storage.reports.begin(job.id, 1, scope="s", content=None, lease=lease),
             "add": lambda lease: storage.reports.add(job.id, 1, CaseColumns.of([case(0)]), lease),

@@ -46,6 +46,7 @@ from tests.contracts.report_suite import ReportSuite  # noqa: E402
 from tests.contracts.secret_suite import SecretSuite  # noqa: E402
 from tests.contracts.storage_concurrency_suite import ConcurrencySuite  # noqa: E402
 from tests.contracts.storage_place import Place  # noqa: E402
+from tests.contracts.stored_log_suite import StoredLogSuite  # noqa: E402
 
 
 class OnSQLite:
@@ -97,6 +98,10 @@ class TestEnvironmentsOnSQLite(OnSQLite, EnvironmentSuite):
 
 
 class TestArtifactsOnSQLite(OnSQLite, ArtifactSuite):
+    pass
+
+
+class TestStoredLogsOnSQLite(OnSQLite, StoredLogSuite):
     pass
 
 
@@ -165,6 +170,10 @@ class TestEnvironmentsOnPostgreSQL(OnPostgreSQL, EnvironmentSuite):
 
 
 class TestArtifactsOnPostgreSQL(OnPostgreSQL, ArtifactSuite):
+    pass
+
+
+class TestStoredLogsOnPostgreSQL(OnPostgreSQL, StoredLogSuite):
     pass
 
 

@@ -17,6 +17,8 @@ from ci_common.run_directory.layout import DataDirectory, RunDirectory
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
 from ci_common.times import utc_now
+from ci_persistence.database import Session
+from ci_persistence.dialects import Statement
 from ci_persistence.storage import Storage
 from ci_persistence.stores.leases import Lease
 
@@ -53,6 +55,20 @@ class PlayedController:
             self._lease = await self.storage.leases.acquire(this_process(), 3600)
             assert self._lease is not None
         return await self.storage.jobs.update(await self.storage.jobs.get(job_id), self._lease, **changes)
+
+    @property
+    def lease(self) -> Lease:
+        """What it leads by, once it has changed something."""
+        assert self._lease is not None
+        return self._lease
+
+    async def forget_stored_logs(self) -> None:
+        """Have the database not know of any log in the artifact store."""
+
+        async def operation(session: Session) -> None:
+            await session.execute(Statement("DELETE FROM stored_logs"), {})
+
+        await self.storage.database.write(operation)
 
     async def start(self, job_id: str) -> RunDirectory:
         run = self.run_of(job_id)

@@ -141,6 +141,15 @@ CREATE TABLE records (
     FOREIGN KEY (job_id, attempt) REFERENCES attempts (job_id, number) ON DELETE CASCADE
 );
 
+CREATE TABLE stored_logs (
+    job_id TEXT COLLATE "C" NOT NULL,
+    attempt INTEGER NOT NULL,
+    bytes BIGINT NOT NULL CHECK (bytes >= 0),
+    times_bytes BIGINT NOT NULL CHECK (times_bytes >= 0),
+    PRIMARY KEY (job_id, attempt),
+    FOREIGN KEY (job_id, attempt) REFERENCES attempts (job_id, number) ON DELETE CASCADE
+);
+
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION '%', TG_ARGV[0] USING ERRCODE = 'check_violation';

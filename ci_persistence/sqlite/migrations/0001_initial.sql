@@ -172,6 +172,17 @@ CREATE TABLE records (
     FOREIGN KEY (job_id, attempt) REFERENCES attempts (job_id, number) ON DELETE CASCADE
 ) WITHOUT ROWID;
 
+-- Logs of attempts that have ended, which the artifact store has as a whole. Written before the log is removed from the
+-- data directory.
+CREATE TABLE stored_logs (
+    job_id TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    bytes INTEGER NOT NULL CHECK (bytes >= 0),
+    times_bytes INTEGER NOT NULL CHECK (times_bytes >= 0),  -- of the index of its times; 0 if there is none
+    PRIMARY KEY (job_id, attempt),
+    FOREIGN KEY (job_id, attempt) REFERENCES attempts (job_id, number) ON DELETE CASCADE
+) WITHOUT ROWID;
+
 -- The same as ci_common.jobs.TRANSITIONS; a test compares the two.
 CREATE TRIGGER jobs_transitions BEFORE UPDATE OF state ON jobs
 WHEN OLD.state <> NEW.state AND (OLD.state, NEW.state) NOT IN (VALUES

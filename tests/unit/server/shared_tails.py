@@ -89,6 +89,10 @@ class Connection:
         return b"".join(event["data"].encode() for event in self.events if event["type"] == "log")
 
 
+async def not_stored(_: Job) -> None:
+    """Say of a log that the artifact store does not have it."""
+
+
 class World:
     """A running job and its tails."""
 
@@ -97,7 +101,7 @@ class World:
         self.database = OneJob()
         self.shutdown = Shutdown()
         self.recent = RecentBatches(RECENT)
-        sources: Any = (self.database, watcher, self.database, self.shutdown, lambda _: run, self.recent)
+        sources: Any = (self.database, watcher, self.database, self.shutdown, lambda _: run, self.recent, not_stored)
         self.tails = Tails(Sources(*sources))
 
     def join(self, position: int = 0) -> tuple[Connection, SharedTail]:

@@ -6,8 +6,8 @@ import pytest
 
 from ci_common.run_directory.layout import RunDirectory
 from ci_common.run_directory.output import CHUNK_BYTES, TIMES_SECONDS, LogTimes
-from ci_server.streaming import event_source
-from ci_server.streaming.event_source import AttemptFiles
+from ci_server.streaming import attempt_files
+from ci_server.streaming.attempt_files import AttemptFiles
 from tests.helpers.jobs import NOON
 
 
@@ -24,7 +24,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(event_source, "time", clock)
+    monkeypatch.setattr(attempt_files, "time", clock)
     return clock
 
 

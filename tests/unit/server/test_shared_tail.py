@@ -10,7 +10,7 @@ import pytest
 from ci_common.run_directory.layout import RunDirectory
 from ci_common.system.watch import FileWatcher
 from ci_server.streaming import shared_tail
-from ci_server.streaming.event_source import AttemptFiles
+from ci_server.streaming.attempt_files import AttemptFiles
 from tests.helpers.waiting import eventually
 from tests.unit.server.shared_tails import RECENT, Connection, World, all_at_head
 
@@ -104,7 +104,8 @@ async def test_every_reader_gets_everything_whenever_it_comes_and_has_room(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared_tail, "PROBED_BYTES", 300)
-    monkeypatch.setattr("ci_server.streaming.event_source.CHUNK_BYTES", 4096)
+    for module in ("attempt_files", "event_source"):
+        monkeypatch.setattr(f"ci_server.streaming.{module}.CHUNK_BYTES", 4096)
     chance = random.Random(7)
     readers: list[tuple[Connection, int]] = []
     for _ in range(60):

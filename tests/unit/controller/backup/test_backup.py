@@ -12,6 +12,7 @@ from ci_common.errors import Unavailable
 from ci_common.jobs import Conclusion, Job, ReasonCode, State
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.run_directory.output import LogTimes
+from ci_common.run_directory.stored import StoredMark, read_mark, write_mark
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
 from ci_common.times import utc_now
@@ -179,3 +180,29 @@ async def test_a_spoilt_backup_is_not_restored(
         await restore_backup(Settings(db_path=there / "ci_jobs.db"), target, quiet, keep_queue=False)
     left = [path for path in there.rglob("*") if path.is_file()] if there.exists() else []
     assert left == []
+
+
+async def test_a_log_in_the_artifact_store_is_not_missed(place: Place, target: Path, tmp_path: Path) -> None:
+    """Also where the database was copied before the attempt had ended, and its log moved before it could be copied."""
+    moved = await place.job(State.COMPLETED, b"second", earlier=b"first")
+    running = await place.job(State.RUNNING, b"what it wrote")
+    lost = await place.job(State.COMPLETED, b"lost")
+    logs = {(moved.id, 1): b"first", (moved.id, 2): b"second", (running.id, 1): b"what it wrote"}
+    for (job_id, attempt), log in logs.items():
+        run = place.data.run(job_id, attempt)
+        write_mark(run, StoredMark(len(log), sha(log)))
+        run.log.unlink()
+        run.times.unlink(missing_ok=True)
+    place.data.run_of(lost).log.unlink()
+    manifest = await take_backup(place.settings, target, quiet)
+    assert manifest.damaged == (lost.id,)
+    async with restored(tmp_path, target) as (_, settings, storage):
+        data = DataDirectory(settings.data_path)
+        for (job_id, attempt), log in logs.items():
+            run = data.run(job_id, attempt)
+            assert not run.log.exists()
+            assert read_mark(run.stored) == StoredMark(len(log), sha(log))
+        ended = await storage.jobs.get(running.id)
+        assert (ended.state, ended.log_bytes, ended.log_sha256) == (
+            State.COMPLETED, len(b"what it wrote"), sha(b"what it wrote"),
+        )  # fmt: skip
