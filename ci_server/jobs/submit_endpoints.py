@@ -21,6 +21,7 @@ from ci_common.errors import (
 from ci_common.identity import Scope
 from ci_common.jobs import Job
 from ci_common.parsing.models import validated
+from ci_common.quotas import QuotaExceeded
 from ci_common.settings import Settings
 from ci_common.wire.answers import SubmittedView
 from ci_common.wire.changes import RetryChanges
@@ -98,7 +99,7 @@ async def verify_job(call: Call[NoQuery, None]) -> Response:
 
 _UPLOAD_ERRORS = (
     *(InvalidUpload, UnrecognisedProject, InputMissing, CacheConflict),
-    *(TooLarge, QueueFull, TooManyUploads, DiskLow, ProjectRefused, ImageRefused, *KEY_ERRORS),
+    *(TooLarge, QueueFull, QuotaExceeded, TooManyUploads, DiskLow, ProjectRefused, ImageRefused, *KEY_ERRORS),
 )
 _STREAM = Answer(
     "The stream of the new job, or of the one that the same submission made before.",
@@ -168,7 +169,7 @@ ENDPOINTS: Final = (
         ),
         headers=(KEY_HEADER,),
         answers=submission_answers("The job is queued."),
-        errors=(CacheConflict, TooLarge, QueueFull, DiskLow, ProjectRefused, ImageRefused, *KEY_ERRORS),
+        errors=(CacheConflict, TooLarge, QueueFull, QuotaExceeded, DiskLow, ProjectRefused, ImageRefused, *KEY_ERRORS),
         scope=Scope.JOBS_WRITE,
         limits=Reach.NEW,
         rate_class=RateClass.SUBMIT,
@@ -199,6 +200,7 @@ ENDPOINTS: Final = (
             NotRetryable,
             TooLarge,
             QueueFull,
+            QuotaExceeded,
             TooManyUploads,
             DiskLow,
             ProjectRefused,
