@@ -23,6 +23,7 @@ from ci_server.access.open_keys import End, OpenKeys
 from ci_server.access.rates import FailedKeys
 from ci_server.access.remembering import Memory, Remembered
 from ci_server.http.application import is_loopback
+from ci_server.http.forwarding import FORWARDED
 from ci_server.http.refusals import KeyInvalid, KeyMissing
 
 KNOWN_SECONDS: Final = 2.0
@@ -166,6 +167,12 @@ class Authentication:
 
 
 def _is_from_here(request: Request) -> bool:
-    """Return whether the request came to a loopback address or a Unix socket, which only this machine reaches."""
+    """Return whether the request came to a loopback address or a Unix socket, which only this machine reaches.
+
+    One that a proxy has passed on is from here if its first sender is.
+    """
+    if FORWARDED in request.scope:
+        client = request.scope.get("client")
+        return client is not None and is_loopback(canonical_host(client[0]) or "")
     server = request.scope.get("server")
     return server is None or server[1] is None or is_loopback(canonical_host(server[0]) or "")

@@ -9,7 +9,8 @@ from starlette.types import Receive, Scope, Send
 
 from ci_common.jobs import Job
 from ci_common.wire.stream import JOB_ID, Cursor, refused_event
-from ci_server.http.exchange import GRACE_SECONDS, NO_SNIFFING, OpenStream, detach
+from ci_server.http.exchange import GRACE_SECONDS, OpenStream, detach
+from ci_server.http.protections import added_headers, protect
 from ci_server.streaming.event_source import Position
 from ci_server.streaming.framing import Reader, frame
 from ci_server.streaming.shared_tail import SharedTail, Sources
@@ -107,13 +108,12 @@ class JobStream(Response):
         if scope["method"] == "HEAD":
             await super().__call__(scope, receive, send)
         else:
+            protect(self.raw_headers, added_headers(scope))
             detach(scope, self)
 
     async def begin(self, send: Send) -> OpenStream:
         """Begin to stream. Past events are sent at once, further ones as they come, up to the result."""
-        await send(
-            {"type": "http.response.start", "status": self.status_code, "headers": [*self.raw_headers, NO_SNIFFING]}
-        )
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         reader = Reader(send)
         tail = self._tails.join(self._job, reader, self._position, self._first)
         stop = self._while_accepted(lambda why: tail.expel(reader, frame(refused_event(why))))
