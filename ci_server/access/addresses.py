@@ -13,7 +13,12 @@ class OpenAddress(SettingsError):
 
 async def check_address(settings: Settings, keys: KeyStore) -> None:
     """Raise OpenAddress where the settings would let everyone in the network do everything. Raises Unavailable."""
-    if settings.auth != "auto" or is_loopback(canonical_host(settings.host) or "") or await keys.any():
+    if (
+        settings.auth != "auto"
+        or settings.oidc_config is not None
+        or is_loopback(canonical_host(settings.host) or "")
+        or await keys.any()
+    ):
         return
     raise OpenAddress(
         f"everyone who reaches the address {settings.host} could run code here, since the database has no keys: make "

@@ -1,4 +1,4 @@
-"""From a request to the identity of its sender: by its key, or without one while there are no keys.
+"""From a request to the identity of its sender: by its key or token, or without one while none are needed.
 
 What the database says of a key is believed for KNOWN_SECONDS, so that a request costs no read of the database. After
 that time at most, a key that is revoked elsewhere is not accepted any more.
@@ -6,6 +6,7 @@ that time at most, a key that is revoked elsewhere is not accepted any more.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from starlette.requests import Request
@@ -17,9 +18,12 @@ from ci_common.parsing.hosts import canonical_host
 from ci_common.settings import Settings
 from ci_common.times import utc_now
 from ci_persistence.stores.access.keys import KeyStore
+from ci_server.access.oidc.tokens import OidcTokens, is_token
+from ci_server.access.open_keys import End, OpenKeys
 from ci_server.access.rates import FailedKeys
 from ci_server.access.remembering import Memory, Remembered
 from ci_server.http.application import is_loopback
+from ci_server.http.forwarding import FORWARDED
 from ci_server.http.refusals import KeyInvalid, KeyMissing
 
 KNOWN_SECONDS: Final = 2.0
@@ -31,6 +35,7 @@ _NO_KEY: Final = (
     "the key, or with CI_TOKEN"
 )
 _FIRST_KEY: Final = "; the first one is made where the server runs, with: ci keys create --admin"
+_NO_ISSUERS: Final = "the request has a token of an OpenID Connect issuer, and this server trusts none (CI_OIDC_CONFIG)"
 _NOT_VALID: Final = "the key is not one of this server, or has been replaced"
 
 logger = logging.getLogger(__name__)
@@ -40,9 +45,12 @@ class Authentication:
     """Knows the senders of requests. For one event loop."""
 
     def __init__(self, settings: Settings, keys: KeyStore) -> None:
+        """Raises SettingsError."""
         self._mode = settings.auth
+        self._tokens = OidcTokens.of(settings)
         self._keys = keys
         self._failed = FailedKeys(settings)
+        self._open = OpenKeys(keys)
         self._known: Memory[Key | None] = Memory(_MOST_KNOWN)
         self._any: Remembered[bool] | None = None
         self._noted: dict[str, float] = {}
@@ -58,31 +66,48 @@ class Authentication:
         text = str(given[0], "latin-1")
         is_bearer = len(given) == 1 and text[: len(_BEARER)].lower() == _BEARER
         key = text[len(_BEARER) :].strip(" ") if is_bearer else ""
-        if not self._is_familiar(key):
+        if not is_token(key) and not self._is_familiar(key):
             self._failed.check(request)
         try:
             if not is_bearer:
                 raise KeyInvalid("send one header Authorization, as in Authorization: Bearer KEY")
+            if is_token(key):
+                return await self._of_token(key)
             return await self._of_key(key)
         except KeyInvalid:
+            self._failed.check(request)
             self._failed.note(request)
             raise
 
     async def needs_keys(self, request: Request) -> bool:
         """Return whether requests like this one have to be sent with keys. Raises Unavailable."""
-        return self._needs_key(request) or await self._has_keys()
+        return self._tokens is not None or self._needs_key(request) or await self._has_keys()
 
     async def find(self, identity: Identity) -> Key | None:
         """Return the key that the identity's request was sent with, as it is stored now; None for one without."""
         return None if identity.key_id is None else await self._keys.get(identity.key_id)
 
+    def while_accepted(self, request: Request, identity: Identity, end: End) -> Callable[[], None]:
+        """Call `end` once the key of a request is not accepted any more; return what stops that.
+
+        For what goes on after the request was let in. Requests without a key end by no key.
+        """
+        given = request.headers.get("authorization", "")
+        if identity.key_id is None:
+            return lambda: None
+        return self._open.watch(identity.key_id, digest_of(given[len(_BEARER) :].strip(" ")), end)
+
     def forget(self, key_id: str) -> None:
         """Ask the database about a key at its next use, since it has just been changed."""
         self._known.forget(key_id)
+        self._open.look()
         self._any = None
 
     async def close(self) -> None:
-        """Wait for what is still being written."""
+        """Wait for what is still being written, and end what issuers are asked."""
+        await self._open.close()
+        if self._tokens is not None:
+            await self._tokens.close()
         await asyncio.gather(*self._notes, return_exceptions=True)
 
     def _needs_key(self, request: Request) -> bool:
@@ -111,6 +136,11 @@ class Authentication:
         self._note_use(key)
         return key.identity()
 
+    async def _of_token(self, text: str) -> Identity:
+        if self._tokens is None:
+            raise KeyInvalid(_NO_ISSUERS)
+        return await self._tokens.identify(text)
+
     def _is_familiar(self, text: str) -> bool:
         """Return whether this was a key of the server when the database was last asked, however long ago."""
         key = self._known.latest(id_in(text) or "")
@@ -137,6 +167,12 @@ class Authentication:
 
 
 def _is_from_here(request: Request) -> bool:
-    """Return whether the request came to a loopback address or a Unix socket, which only this machine reaches."""
+    """Return whether the request came to a loopback address or a Unix socket, which only this machine reaches.
+
+    One that a proxy has passed on is from here if its first sender is.
+    """
+    if FORWARDED in request.scope:
+        client = request.scope.get("client")
+        return client is not None and is_loopback(canonical_host(client[0]) or "")
     server = request.scope.get("server")
     return server is None or server[1] is None or is_loopback(canonical_host(server[0]) or "")

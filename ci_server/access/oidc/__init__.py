@@ -1,0 +1,1 @@
+"""Sign-in with tokens of OpenID Connect issuers: of people, and of workloads such as CI jobs and pods."""

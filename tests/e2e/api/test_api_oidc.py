@@ -1,0 +1,195 @@
+"""Tokens of OpenID Connect issuers: who is let in as what, and what is tried against it."""
+
+import asyncio
+import base64
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from joserfc.jwk import RSAKey
+
+from ci_server.access.oidc import key_sets
+from tests.helpers.keys import bearing, stored_key
+from tests.helpers.oidc_issuer import OidcIssuer, oidc_issuer
+from tests.helpers.played_api import Api, StartApi
+from tests.helpers.service import problem
+
+DEVELOPER = {"role": "developer"}
+Start = Callable[..., Awaitable[Api]]
+
+
+@pytest.fixture
+async def issuer() -> AsyncIterator[OidcIssuer]:
+    async with oidc_issuer() as running:
+        yield running
+
+
+@pytest.fixture
+def start(start_api: StartApi, issuer: OidcIssuer, tmp_path: Path) -> Start:
+    """Start a server that trusts the issuer with these grants."""
+
+    async def started(*grants: dict[str, Any], **fields: Any) -> Api:
+        path = tmp_path / "oidc.toml"
+        path.write_text(issuer.config(*(grants or (DEVELOPER,)), **fields))
+        return await start_api(oidc_config=path)
+
+    return started
+
+
+async def get(api: Api, token: str, path: str = "/jobs") -> httpx.Response:
+    return await api.client.get(path, headers=bearing(token))
+
+
+async def refused(api: Api, token: str) -> str:
+    answer = problem(await get(api, token), 401)
+    assert answer["code"] == "key_invalid"
+    return str(answer["detail"])
+
+
+async def test_a_token_lets_its_sender_in_as_the_grant_says(start: Start, issuer: OidcIssuer) -> None:
+    api = await start(DEVELOPER, owner="{email}")
+    token = issuer.token(email="alice@example.org")
+    job = await api.client.post("/jobs", json={"type": "echo"}, headers=bearing(token))
+    assert job.status_code == 202
+    stored = await api.controller.storage.jobs.get(job.json()["job_id"])
+    assert stored.owner == "alice@example.org"
+    problem(await api.client.post("/jobs/cleanup", json={"older_than": "1d"}, headers=bearing(token)), 403)
+
+
+async def test_every_request_needs_a_token_or_a_key(start: Start) -> None:
+    api = await start()
+    assert problem(await api.client.get("/jobs"), 401)["code"] == "key_missing"
+    key = await stored_key(api.controller.storage)
+    assert (await api.client.get("/jobs", headers=bearing(key))).status_code == 200
+
+
+async def test_workloads_get_what_the_first_grant_with_their_claims_says(start: Start, issuer: OidcIssuer) -> None:
+    main = {"repository": "acme/web", "ref": ["refs/heads/main", "refs/tags/*"]}
+    api = await start(
+        {"role": "operator", "projects": ["web"], "claims": main},
+        {"scopes": ["jobs:read"], "projects": ["{repository}"], "claims": {"repository": "acme/*"}},
+        {"role": "viewer", "claims": {"groups": "staff"}},
+        owner="repo:{repository}",
+    )
+
+    async def submits(project: str, **claims: Any) -> int:
+        token = issuer.token(**claims)
+        answer = await api.client.post("/jobs", json={"type": "echo", "project": project}, headers=bearing(token))
+        return answer.status_code
+
+    assert await submits("web", repository="acme/web", ref="refs/tags/v1") == 202
+    assert await submits("other", repository="acme/web", ref="refs/heads/main") == 403
+    assert await submits("web", repository="acme/web", ref="refs/heads/feature") == 403
+    assert (await get(api, issuer.token(repository="acme/web", ref="x"))).json() == [], "its own project, without jobs"
+    staff = issuer.token(groups=["staff", "others"], repository="elsewhere/x")
+    assert len((await get(api, staff)).json()) == 1
+    assert "none of the grants" in await refused(api, issuer.token(repository="elsewhere/x"))
+    assert "no claim 'repository'" in await refused(api, issuer.token(groups="staff"))
+
+
+async def test_claims_are_checked(start: Start, issuer: OidcIssuer) -> None:
+    api = await start()
+    now = int(time.time())
+    assert "has expired" in await refused(api, issuer.token(exp=now - 61))
+    assert (await get(api, issuer.token(exp=now - 30))).status_code == 200, "clocks may differ by a minute"
+    assert "aud" in await refused(api, issuer.token(aud="https://other.example.org"))
+    assert (await get(api, issuer.token(aud=["x", "https://ci.example.org"]))).status_code == 200
+    assert "iss" in await refused(api, issuer.token(iss="https://other.example.org"))
+    for claim in ("aud", "exp", "sub"):
+        assert claim in await refused(api, issuer.token(**{claim: None}))
+    await refused(api, issuer.token(nbf=now + 120))
+    await refused(api, issuer.token(exp="tomorrow"))
+
+
+def unsigned(issuer: OidcIssuer, algorithm: str) -> str:
+    _, claims, _ = issuer.token().split(".")
+    header = base64.urlsafe_b64encode(json.dumps({"alg": algorithm, "kid": "first"}).encode()).decode().rstrip("=")
+    return f"{header}.{claims}."
+
+
+async def test_no_algorithm_makes_a_token_without_the_private_key(start: Start, issuer: OidcIssuer) -> None:
+    api = await start()
+    for name in ("none", "None", "HS256"):
+        assert "is accepted" in await refused(api, unsigned(issuer, name))
+    signed = unsigned(issuer, "HS256").rstrip(".")
+    digest = hmac.digest(issuer.keys[0].as_pem(private=False), signed.encode(), "sha256")
+    confused = f"{signed}.{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
+    assert "is accepted" in await refused(api, confused)
+    head, body, signature = issuer.token().split(".")
+    other = issuer.token(sub="root").split(".")[1]
+    assert "not valid" in await refused(api, f"{head}.{other}.{signature}")
+    assert "not valid" in await refused(api, f"{head}.{body}.{signature[:-8]}AAAAAAAA")
+
+
+async def test_a_token_cannot_bring_its_key_along(start: Start, issuer: OidcIssuer) -> None:
+    api = await start()
+    own = RSAKey.generate_key(2048, {"kid": "first"})
+    for header in ({"jwk": own.as_dict(private=False)}, {"jku": f"{issuer.url}/evil"}):
+        assert "not valid" in await refused(api, issuer.token(key=own, header=header))
+    for kid in ("../../etc/passwd", "' OR 1=1 --", "x" * 501, "first\0"):
+        await refused(api, issuer.token(key=own, header={"kid": kid}))
+    assert issuer.asked["/evil"] == 0
+
+
+@pytest.mark.parametrize("text", ["ey..", "eyJ.x.y", "ey" + "J" * 16_000 + ".a.b", "eyJhbGciOiJSUzI1NiJ9.W10.x"])
+async def test_what_is_no_token_is_refused(start: Start, text: str) -> None:
+    await refused(await start(), text)
+
+
+async def test_a_key_that_the_issuer_has_changed_to_is_asked_for(
+    start: Start, issuer: OidcIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = await start()
+    before = issuer.token()
+    assert (await get(api, before)).status_code == 200
+    issuer.rotate("second", "EC")
+    assert "does not have" in await refused(api, issuer.token()), "it has just been asked"
+    assert issuer.asked["/keys"] == 1
+    monkeypatch.setattr(key_sets, "UNKNOWN_SECONDS", 0.0)
+    assert (await get(api, issuer.token())).status_code == 200
+    assert (await get(api, before)).status_code == 200
+    del issuer.keys[0]
+    monkeypatch.setattr(key_sets, "FRESH_SECONDS", 0.0)
+    assert "does not have" in await refused(api, before)
+
+
+async def test_keys_outlive_an_issuer_that_is_down_for_a_day(
+    start: Start, issuer: OidcIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = await start()
+    issuer.is_down = True
+    answer = await get(api, issuer.token())
+    assert problem(answer, 503)["code"] == "unavailable"
+    issuer.is_down = False
+    monkeypatch.setattr(key_sets, "UNKNOWN_SECONDS", 0.0)
+    assert (await get(api, issuer.token())).status_code == 200
+    issuer.is_down = True
+    monkeypatch.setattr(key_sets, "FRESH_SECONDS", 0.0)
+    assert (await get(api, issuer.token())).status_code == 200
+    monkeypatch.setattr(key_sets, "STALE_SECONDS", 0.0)
+    assert (await get(api, issuer.token())).status_code == 503
+
+
+async def test_a_discovery_document_of_another_issuer_is_not_believed(start: Start, issuer: OidcIssuer) -> None:
+    api = await start()
+    issuer.named = "https://other.example.org"
+    assert (await get(api, issuer.token())).status_code == 503
+
+
+async def test_many_requests_ask_the_issuer_once(start: Start, issuer: OidcIssuer) -> None:
+    api = await start()
+    token = issuer.token()
+    async with httpx.AsyncClient(base_url=api.url, headers=bearing(token), trust_env=False) as client:
+        answers = await asyncio.gather(*(client.get("/jobs") for _ in range(20)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert issuer.asked["/keys"] == 1
+
+
+async def test_without_issuers_a_token_is_refused_as_one(api: Api, issuer: OidcIssuer) -> None:
+    await stored_key(api.controller.storage)
+    assert "CI_OIDC_CONFIG" in await refused(api, issuer.token())

@@ -1,0 +1,84 @@
+"""An issuer of OpenID Connect tokens on this machine, as the specification has it: discovery, keys, rotation."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+from joserfc import jwt
+from joserfc.jwk import ECKey, KeySet, RSAKey
+
+AUDIENCE = "https://ci.example.org"
+
+
+@dataclass
+class OidcIssuer:
+    """A running issuer. What it answers can be changed."""
+
+    url: str = ""
+    keys: list[RSAKey | ECKey] = field(default_factory=list)
+    """Those in its key set; the last one signs."""
+    asked: Counter[str] = field(default_factory=Counter)
+    is_down: bool = False
+    named: str | None = None
+    """Which issuer the discovery document names, if not itself."""
+
+    def rotate(self, name: str, kind: str = "RSA") -> None:
+        """Sign with another key from now on."""
+        key = RSAKey.generate_key(2048, {"kid": name}) if kind == "RSA" else ECKey.generate_key("P-256", {"kid": name})
+        self.keys.append(key)
+
+    def token(self, *, header: dict[str, Any] | None = None, key: Any = None, **claims: Any) -> str:
+        """Return a token that holds for five minutes; a claim that is None is left out."""
+        now = int(time.time())
+        whole = {"iss": self.url, "aud": AUDIENCE, "sub": "alice", "iat": now, "exp": now + 300, **claims}
+        signing = key or self.keys[-1]
+        algorithm = "ES256" if isinstance(signing, ECKey) else "RS256"
+        head = {"alg": algorithm, "kid": signing.kid, **(header or {})}
+        return jwt.encode(
+            head,
+            {name: value for name, value in whole.items() if value is not None},
+            signing,
+            algorithms=[*{"RS256", "ES256", "HS256", head["alg"]}],
+        )
+
+    def config(self, *grants: dict[str, Any], **fields: Any) -> str:
+        """Return a file for CI_OIDC_CONFIG."""
+        lines = ["[[issuers]]", f"issuer = {json.dumps(self.url)}", f"audience = {json.dumps(AUDIENCE)}"]
+        lines += [f"{name} = {json.dumps(value)}" for name, value in fields.items()]
+        for grant in grants:
+            lines.append("[[issuers.grants]]")
+            claims = grant.pop("claims", {})
+            lines += [f"{name} = {json.dumps(value)}" for name, value in grant.items()]
+            lines += [f"claims.{name} = {json.dumps(value)}" for name, value in claims.items()]
+        return "\n".join(lines) + "\n"
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        self.asked[request.path] += 1
+        if self.is_down:
+            return web.json_response({"error": "down"}, status=503)
+        if request.path.endswith("openid-configuration"):
+            return web.json_response({"issuer": self.named or self.url, "jwks_uri": f"{self.url}/keys"})
+        return web.json_response(KeySet(self.keys).as_dict(private=False))
+
+
+@asynccontextmanager
+async def oidc_issuer() -> AsyncIterator[OidcIssuer]:
+    """Run an issuer."""
+    issuer = OidcIssuer()
+    issuer.rotate("first")
+    app = web.Application()
+    app.router.add_get("/{path:.*}", issuer._answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    issuer.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield issuer
+    finally:
+        await runner.cleanup()
