@@ -25,6 +25,7 @@ from ci_persistence.stores.submissions import SubmissionKey
 from ci_server.access.authentication import Authentication
 from ci_server.access.projects import Projects
 from ci_server.access.rates import Rates
+from ci_server.access.stream_tickets import StreamTickets
 from ci_server.detection.tasks import MODULE
 from ci_server.http.exchange import Shutdown
 from ci_server.streaming.event_source import RecentBatches
@@ -62,6 +63,7 @@ class Services:
     projects: Projects
     key_ring: KeyRing
     live_logs: LiveLogs
+    stream_tickets: StreamTickets
     submissions: set[tuple[str, str]] = field(default_factory=set)
     """The submissions that are being accepted: owners, and keys that the clients gave to them."""
 
@@ -101,12 +103,13 @@ async def open_services(
         rows = RowWatcher(storage.jobs)
         watching = asyncio.create_task(rows.run(), name="row watcher")
         watching.add_done_callback(_report_end)
-        authentication = Authentication(settings, storage.keys)
+        key_ring = KeyRing(settings.keyring_path)
+        stream_tickets = StreamTickets(key_ring)
+        authentication = Authentication(settings, storage.keys, stream_tickets)
         try:
             admission = Admission(settings, storage.queue, disk, shutdown)
             recent = RecentBatches(_RECENT_BYTES)
-            ring = KeyRing(settings.keyring_path)
-            live_logs = LiveLogs(MaskKeeper(ring))
+            live_logs = LiveLogs(MaskKeeper(key_ring))
             contents = open_store(settings, data)
             logs = StoredLogs(storage.logs, contents, guesses=bool(settings.artifacts_url))
             tails = Tails(Sources(storage.jobs, watcher, rows, shutdown, data.run_of, recent, logs.find, live_logs))
@@ -127,7 +130,8 @@ async def open_services(
                     authentication=authentication,
                     rates=Rates(settings),
                     projects=Projects(settings, storage.projects),
-                    key_ring=ring,
+                    key_ring=key_ring,
+                    stream_tickets=stream_tickets,
                     live_logs=live_logs,
                 )
         finally:
