@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+import pytest
 
 from ci_client.aio import CiClient
 from ci_common.run_directory.layout import RunDirectory
@@ -25,6 +26,7 @@ from tests.helpers.waiting import eventually
 VALUE = "correct/horse+battery-staple"
 PEM = "-----BEGIN KEY-----\nQ0lQSEVSVEVYVC1PTkUtMTIzNA==\nQ0lQSEVSVEVYVC1UV08tNTY3OA==\n-----END KEY-----\n"
 FORMS = [VALUE, base64.b64encode(VALUE.encode()).decode()[:-3], quote(VALUE, safe=""), "Q0lQSEVSVEVYVC1PTkUtMTIzNA=="]
+WANTED = {"TOKEN": None, "KEY": {"file": "key.pem"}}
 SHELL = """
 printf 'env %s\\n' "$TOKEN"
 printf %s "$TOKEN" | base64
@@ -54,8 +56,7 @@ async def _set(client: httpx.AsyncClient) -> None:
 
 
 def job_for(image: str, **more: Any) -> dict[str, Any]:
-    wanted = {"TOKEN": None, "KEY": {"file": "key.pem"}}
-    return {"image": image, "command": SHELL, "secrets": wanted, "artifacts": ["out-*"], **more}
+    return {"image": image, "command": SHELL, "secrets": WANTED, "artifacts": ["out-*"], **more}
 
 
 def nothing_in(text: str) -> None:
@@ -192,3 +193,28 @@ async def test_a_secret_that_has_gone_ends_the_job_with_the_reason(
             assert "no field other" in conclusions["GONE"][2]
             assert conclusions["SHORT"][:2] == ("errored", "secret_unavailable")
             assert "--unmasked" in conclusions["SHORT"][2]
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("runtime", ["docker"])
+async def test_a_waiting_container_has_no_secret_and_its_job_has(
+    start: Starter, environment: dict[str, str], shell_image: str
+) -> None:
+    service = start(CI_POOL_SIZE="1")
+    async with secrets_of(service) as web, CiClient(service.url) as client:
+        body = {"image": shell_image, "command": '[ "$TOKEN" ] && cat "$CI_SECRETS/key.pem"', "secrets": WANTED}
+        await finished(client, await client.create_job(body))
+
+        async def waiting() -> bool:
+            return any(kind["waiting"] for kind in (await web.get("/pool")).json()["kinds"])
+
+        async with asyncio.timeout(60):
+            while not await waiting():
+                await asyncio.sleep(0.1)
+        pool = Path(environment["CI_DB_PATH"]).with_suffix(".data") / "pool"
+        for path in pool.rglob("*"):
+            assert not path.is_file() or VALUE.encode() not in path.read_bytes(), path
+        job = await finished(client, await client.create_job(body))
+        assert (job["conclusion"], job["start_way"]) == ("succeeded", "warm"), job
+        log = (await web.get(f"/jobs/{job['job_id']}/log")).text
+        assert log == "".join("*" * len(line) + "\n" for line in PEM.splitlines())
