@@ -98,7 +98,7 @@ async def open_services(
         rows = RowWatcher(storage.jobs)
         watching = asyncio.create_task(rows.run(), name="row watcher")
         watching.add_done_callback(_report_end)
-        authentication = Authentication(settings, storage.keys)
+        authentication = Authentication(settings, storage.keys, storage.projects)
         try:
             admission = Admission(settings, storage.queue, disk, shutdown)
             recent = RecentBatches(_RECENT_BYTES)

@@ -57,7 +57,8 @@ class Rates:
 
     def count_project(self, request: Request, identity: Identity, project: str | None, rate_class: str) -> None:
         """Count what a request does in a project that only its body or its job names. Raises RateLimited."""
-        is_counted = identity.projects is not None and len(identity.projects) == 1
+        projects = (identity.whole or identity).projects
+        is_counted = projects is not None and len(projects) == 1
         if project is None or is_counted or _sender(request, identity) is None:
             return
         self._take([(name, buckets, project) for name, buckets in self._limits_of(self._of_projects, rate_class)])

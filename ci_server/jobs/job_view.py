@@ -9,6 +9,7 @@ from typing import Any
 from starlette.responses import Response
 
 from ci_common.errors import AttemptNotFound, JobNotFound
+from ci_common.identity import Scope
 from ci_common.jobs import ACTIVE_STATES, Job, State, is_job_id
 from ci_common.parsing.text import shown
 from ci_common.run_directory.closing import shown_bytes
@@ -18,6 +19,7 @@ from ci_common.times import Timeline
 from ci_common.wire.answers import JobView
 from ci_common.wire.writing import job_on_wire
 from ci_server.endpoints import Answer, Call, json_answer
+from ci_server.http.refusals import ScopeMissing
 from ci_server.http.responses import Document
 from ci_server.jobs.idempotency import REPLAYED_HEADER, Submitted
 from ci_server.services import Services
@@ -37,6 +39,10 @@ async def find_job(call: Call[Any, Any]) -> Job:
         raise JobNotFound(f"there is no job {shown(job_id)}")
     job = await call.services.storage.jobs.get(job_id)
     if not call.identity.sees(job.project):
+        if Scope.JOBS_READ in call.identity.scopes_in(job.project):
+            raise ScopeMissing(
+                f"{call.identity.name} may see job {job_id}, and lacks the scope for this in its project"
+            )
         raise JobNotFound(f"there is no job {job_id}")
     return job
 
