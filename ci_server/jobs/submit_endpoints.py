@@ -32,11 +32,10 @@ from ci_server.http.refusals import ImageRefused, ProjectRefused
 from ci_server.http.requests import NoQuery, as_written, parse_json_object, run_apart
 from ci_server.http.responses import Document
 from ci_server.jobs.idempotency import KEY_ERRORS, REPLAYED_HEADER, Once, Submitted, submitted_once
-from ci_server.jobs.job_view import JOB_HEADERS, find_job, submission_answers, submitted_job
+from ci_server.jobs.job_view import JOB_HEADERS, find_job, stream_of, submission_answers, submitted_job
 from ci_server.jobs.submissions import RequestedJob, requested_job, retry, submit_new, submit_upload
 from ci_server.jobs.verifications import verify
 from ci_server.openapi.requests import UploadForm, job_request_type
-from ci_server.streaming.streams import JobStream
 
 
 async def submit(call: Call[NoQuery, None]) -> Response:
@@ -49,7 +48,7 @@ async def submit_stream(call: Call[NoQuery, None]) -> Response:
 
 async def _submit_and_stream(call: Call[NoQuery, None], *, announce: bool) -> Response:
     submitted = await _submitted(call)
-    stream = JobStream(call.services.tails, submitted.job, BEGINNING, announce=announce)
+    stream = stream_of(call, submitted.job, BEGINNING, announce=announce)
     stream.headers.update(submitted.headers)
     return stream
 
