@@ -23,6 +23,7 @@ from ci_persistence.stores.submissions import SubmissionKey
 from ci_server.access.authentication import Authentication
 from ci_server.access.projects import Projects
 from ci_server.access.rates import Rates
+from ci_server.access.stream_tickets import StreamTickets
 from ci_server.detection.tasks import MODULE
 from ci_server.http.exchange import Shutdown
 from ci_server.streaming.event_source import RecentBatches
@@ -59,6 +60,7 @@ class Services:
     rates: Rates
     projects: Projects
     key_ring: KeyRing
+    stream_tickets: StreamTickets
     submissions: set[tuple[str, str]] = field(default_factory=set)
     """The submissions that are being accepted: owners, and keys that the clients gave to them."""
 
@@ -98,7 +100,9 @@ async def open_services(
         rows = RowWatcher(storage.jobs)
         watching = asyncio.create_task(rows.run(), name="row watcher")
         watching.add_done_callback(_report_end)
-        authentication = Authentication(settings, storage.keys, storage.projects)
+        key_ring = KeyRing(settings.keyring_path)
+        stream_tickets = StreamTickets(key_ring)
+        authentication = Authentication(settings, storage.keys, storage.projects, stream_tickets)
         try:
             admission = Admission(settings, storage.queue, disk, shutdown)
             recent = RecentBatches(_RECENT_BYTES)
@@ -122,7 +126,8 @@ async def open_services(
                     authentication=authentication,
                     rates=Rates(settings),
                     projects=Projects(settings, storage.projects),
-                    key_ring=KeyRing(settings.keyring_path),
+                    key_ring=key_ring,
+                    stream_tickets=stream_tickets,
                 )
         finally:
             await authentication.close()
