@@ -26,6 +26,7 @@ from ci_common.identity import ANYONE, LOCAL, Identity, Scope
 from ci_common.parsing.models import validated
 from ci_common.settings import Settings
 from ci_common.times import Milestone, with_milestone
+from ci_server.access.stream_tickets import PARAMETER
 from ci_server.http.refusals import ScopeMissing
 from ci_server.http.requests import NoQuery, parse_json_object, read_json_body, read_query, repeatable, run_apart
 from ci_server.services import Services
@@ -180,6 +181,8 @@ class Endpoint(Generic[QueryT, BodyT]):
     """The scope that a request needs; None if everyone may call the endpoint."""
     rate_class: RateClass
     files: Files = Files.NEVER
+    takes_ticket: bool = False
+    """Whether a ticket in the query stands for a key."""
     limits: Reach | None = None
     """By default ONE below a job's path, and INSTALLATION elsewhere."""
 
@@ -206,7 +209,7 @@ class Endpoint(Generic[QueryT, BodyT]):
 
     async def answer(self, request: Request, identify: Identify) -> Response:
         """Authorise, read and validate the request, and return the handler's answer. Raises RequestError, OSError."""
-        identity = ANYONE if self.scope is None else await identify(request)
+        identity = ANYONE if self.scope is None else await self._identify(request, identify)
         services: Services = request.app.state.services
         left = services.rates.count(request, identity, self.rate_class)
         self._authorise(identity)
@@ -219,6 +222,14 @@ class Endpoint(Generic[QueryT, BodyT]):
             if "://" not in home:
                 raise
             return _redirect(request, home)
+
+    async def _identify(self, request: Request, identify: Identify) -> Identity:
+        """Return who sends the request: by a ticket only where that is taken, and where there is no key."""
+        ticket = request.query_params.get(PARAMETER) if self.takes_ticket else None
+        if ticket is None or "authorization" in request.headers or identify is not identify_sender:
+            return await identify(request)
+        services: Services = request.app.state.services
+        return await services.authentication.identify_ticket(request, ticket)
 
     def _authorise(self, identity: Identity) -> None:
         """Raise ScopeMissing where the identity may not call the endpoint at all."""

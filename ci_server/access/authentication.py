@@ -22,6 +22,7 @@ from ci_server.access.oidc.tokens import OidcTokens, is_token
 from ci_server.access.open_keys import End, OpenKeys
 from ci_server.access.rates import FailedKeys
 from ci_server.access.remembering import Memory, Remembered
+from ci_server.access.stream_tickets import StreamTickets
 from ci_server.http.application import is_loopback
 from ci_server.http.forwarding import FORWARDED
 from ci_server.http.refusals import KeyInvalid, KeyMissing
@@ -44,8 +45,9 @@ logger = logging.getLogger(__name__)
 class Authentication:
     """Knows the senders of requests. For one event loop."""
 
-    def __init__(self, settings: Settings, keys: KeyStore) -> None:
+    def __init__(self, settings: Settings, keys: KeyStore, tickets: StreamTickets) -> None:
         """Raises SettingsError."""
+        self._tickets = tickets
         self._mode = settings.auth
         self._tokens = OidcTokens.of(settings)
         self._keys = keys
@@ -78,6 +80,19 @@ class Authentication:
             self._failed.check(request)
             self._failed.note(request)
             raise
+
+    async def identify_ticket(self, request: Request, text: str) -> Identity:
+        """Return the identity that a ticket for the stream of the request's job stands for. Raises as `identify`."""
+        self._failed.check(request)
+        try:
+            identity = self._tickets.open(text, request.path_params["job_id"])
+            key = None if identity.key_id is None else await self._get(identity.key_id)
+            if identity.key_id is not None and (key is None or key.ended(utc_now()) is not None):
+                raise KeyInvalid("the key with which the ticket was made is not valid any more")
+        except KeyInvalid:
+            self._failed.note(request)
+            raise
+        return identity
 
     async def needs_keys(self, request: Request) -> bool:
         """Return whether requests like this one have to be sent with keys. Raises Unavailable."""
