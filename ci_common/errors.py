@@ -150,6 +150,21 @@ class SecretNotFound(RequestError):
     title = "No such secret"
 
 
+class SecretMissing(RequestError):
+    """A job names a secret that there is none of for it."""
+
+    status = 409
+    code = "secret_missing"
+    title = "The job names a secret that is not there"
+
+
+class SecretInPayload(RequestError):
+    """A job has in clear what seems to be a secret."""
+
+    code = "secret_in_payload"
+    title = "The job has a secret in clear"
+
+
 class EnvironmentNotFound(RequestError):
     """No prepared environment has this key."""
 

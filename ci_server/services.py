@@ -12,9 +12,11 @@ from ci_common.errors import FilesElsewhere
 from ci_common.jobs import Job, NewJob
 from ci_common.quotas import Quota
 from ci_common.run_directory.layout import DataDirectory
+from ci_common.run_directory.masked_log import LiveLogs
 from ci_common.sandbox.channel import ReadingLimits
 from ci_common.sandbox.pool import Readers
 from ci_common.secrets.ring import KeyRing
+from ci_common.secrets.sealing import MaskKeeper
 from ci_common.settings import Settings
 from ci_common.system.disk import Disk
 from ci_common.system.watch import FileWatcher
@@ -60,6 +62,7 @@ class Services:
     rates: Rates
     projects: Projects
     key_ring: KeyRing
+    live_logs: LiveLogs
     stream_tickets: StreamTickets
     submissions: set[tuple[str, str]] = field(default_factory=set)
     """The submissions that are being accepted: owners, and keys that the clients gave to them."""
@@ -106,9 +109,10 @@ async def open_services(
         try:
             admission = Admission(settings, storage.queue, disk, shutdown)
             recent = RecentBatches(_RECENT_BYTES)
+            live_logs = LiveLogs(MaskKeeper(key_ring))
             contents = open_store(settings, data)
             logs = StoredLogs(storage.logs, contents, guesses=bool(settings.artifacts_url))
-            tails = Tails(Sources(storage.jobs, watcher, rows, shutdown, data.run_of, recent, logs.find))
+            tails = Tails(Sources(storage.jobs, watcher, rows, shutdown, data.run_of, recent, logs.find, live_logs))
             with tails.ending_with_the_server():
                 yield Services(
                     settings=settings,
@@ -128,6 +132,7 @@ async def open_services(
                     projects=Projects(settings, storage.projects),
                     key_ring=key_ring,
                     stream_tickets=stream_tickets,
+                    live_logs=live_logs,
                 )
         finally:
             await authentication.close()

@@ -139,8 +139,11 @@ async def log_excerpt(services: Services, job: Job) -> str:
     except FileNotFoundError:
         return ""
     try:
-        end = shown_bytes(run, os.fstat(descriptor).st_size) if job.log_bytes is None else job.log_bytes
-        start = character_start(descriptor, max(0, end - EXCERPT_BYTES))
-        return os.pread(descriptor, end - start, start).decode(errors="replace")
+        if job.log_bytes is not None:
+            start = character_start(descriptor, max(0, job.log_bytes - EXCERPT_BYTES))
+            return os.pread(descriptor, job.log_bytes - start, start).decode(errors="replace")
+        log = services.live_logs.shown(job, run, descriptor)
+        start = character_start(descriptor, max(0, log.size - EXCERPT_BYTES))
+        return log.read(start, log.size).decode(errors="replace")
     finally:
         os.close(descriptor)

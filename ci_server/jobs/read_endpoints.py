@@ -1,7 +1,9 @@
 """What may be read of one job: the job, its log and its stream."""
 
 import os
+from collections.abc import AsyncGenerator
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
@@ -15,6 +17,7 @@ from ci_common.parsing.text import printable
 from ci_common.parsing.values import Integer, Line
 from ci_common.run_directory.closing import shown_bytes
 from ci_common.run_directory.layout import RunDirectory, open_regular
+from ci_common.run_directory.masked_log import ShownLog
 from ci_common.run_directory.output import LogTimes, character_start, last_lines
 from ci_common.system.tasks import in_thread
 from ci_common.wire.answers import JobWithLog, StreamTicketView
@@ -23,7 +26,7 @@ from ci_common.wire.problems import PROBLEM_MEDIA_TYPE, ProblemView
 from ci_common.wire.stream import BEGINNING, Cursor
 from ci_server.access.stream_tickets import LONGEST
 from ci_server.endpoints import Answer, Call, Endpoint, Files, RateClass, json_answer
-from ci_server.http.ranges import ranged_content, ranged_response
+from ci_server.http.ranges import CHUNK_BYTES, ranged_content, ranged_response
 from ci_server.http.requests import NoQuery, QueryModel
 from ci_server.http.responses import Document
 from ci_server.jobs.job_view import attempt_of, find_job, job_document, log_excerpt, stored_log_of, stream_of
@@ -58,6 +61,25 @@ class StreamQuery(QueryModel):
     )
 
 
+@dataclass(slots=True)
+class GrowingLog:
+    """What is shown of an open log that grows, with secrets masked."""
+
+    log: ShownLog
+    size: int
+
+    async def chunks(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        while start < end:
+            chunk = self.log.read(start, min(start + CHUNK_BYTES, end))
+            if not chunk:
+                raise OSError("the log has become shorter while it was being sent")
+            start += len(chunk)
+            yield chunk
+
+    def close(self) -> None:
+        os.close(self.log.descriptor)
+
+
 async def get_job(call: Call[JobQuery, None]) -> Response:
     job = await find_job(call)
     document = job_document(call.services, job)
@@ -86,8 +108,12 @@ async def get_job_log(call: Call[LogQuery, None]) -> Response:
     size = os.fstat(descriptor).st_size
     if completed and size < (job.log_bytes or 0):
         await call.services.storage.jobs.get(job.id)  # The log goes when the job is deleted: then it is not found.
-    size = min(size, job.log_bytes or 0) if completed else shown_bytes(run, size)
-    return ranged_response(call.request, descriptor, size, media_type=_LOG_TYPE, headers=headers, growing=not completed)
+    if completed:
+        size = min(size, job.log_bytes or 0)
+        return ranged_response(call.request, descriptor, size, media_type=_LOG_TYPE, headers=headers)
+    log = call.services.live_logs.shown(job, run, descriptor)
+    content = GrowingLog(log, log.size)
+    return ranged_content(call.request, content, media_type=_LOG_TYPE, headers=headers, growing=True)
 
 
 async def get_service_log(call: Call[LogQuery, None]) -> Response:
