@@ -126,6 +126,14 @@ class ProjectNotFound(RequestError):
     title = "No such project"
 
 
+class MemberNotFound(RequestError):
+    """The project has no such member."""
+
+    status = 404
+    code = "member_not_found"
+    title = "No such member"
+
+
 class ProjectConflict(RequestError):
     """There is a project of this name already, or other requests change it at the same time."""
 

@@ -212,9 +212,9 @@ class Endpoint(Generic[QueryT, BodyT]):
         identity = ANYONE if self.scope is None else await self._identify(request, identify)
         services: Services = request.app.state.services
         left = services.rates.count(request, identity, self.rate_class)
-        self._authorise(identity)
+        allowed = self._authorised(identity)
         try:
-            response = await self._answer(request, identity)
+            response = await self._answer(request, allowed)
             response.headers.update(left)
             return response
         except FilesElsewhere:
@@ -231,16 +231,18 @@ class Endpoint(Generic[QueryT, BodyT]):
         services: Services = request.app.state.services
         return await services.authentication.identify_ticket(request, ticket)
 
-    def _authorise(self, identity: Identity) -> None:
-        """Raise ScopeMissing where the identity may not call the endpoint at all."""
+    def _authorised(self, sender: Identity) -> Identity:
+        """Return the sender with the projects in which it may call the endpoint. Raises ScopeMissing if it may not."""
         if self.scope is None:
-            return
+            return sender
         needed = f"{self.method} {self.shown_path} needs the scope {self.scope}"
-        if self.scope not in identity.scopes:
+        identity = sender.within(self.scope)
+        if identity is None:
             more = "; the first key is made where the server runs, with: ci keys create --admin"
-            raise ScopeMissing(f"{needed}, which {identity.name} lacks{more if identity is LOCAL else ''}")
+            raise ScopeMissing(f"{needed}, which {sender.name} lacks{more if sender is LOCAL else ''}")
         if self.reach is Reach.INSTALLATION and identity.projects is not None:
-            raise ScopeMissing(f"{needed} for all projects, and the key of {identity.name} holds for some only")
+            raise ScopeMissing(f"{needed} for all projects, and {sender.name} has it for some only")
+        return identity
 
     async def _answer(self, request: Request, identity: Identity) -> Response:
         if self.files is Files.ALWAYS:

@@ -105,7 +105,7 @@ async def open_services(
         watching.add_done_callback(_report_end)
         key_ring = KeyRing(settings.keyring_path)
         stream_tickets = StreamTickets(key_ring)
-        authentication = Authentication(settings, storage.keys, stream_tickets)
+        authentication = Authentication(settings, storage.keys, storage.projects, stream_tickets)
         try:
             admission = Admission(settings, storage.queue, disk, shutdown)
             recent = RecentBatches(_RECENT_BYTES)
