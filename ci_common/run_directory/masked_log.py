@@ -165,6 +165,11 @@ class ShownLog:
         """Return the bytes from `start` to `end`, or to the last one that is shown."""
         return self._log.read(self.descriptor, start, min(end, self.size), self._whole)
 
+    def again(self, start: int, end: int) -> bytes:
+        """Return bytes that were shown before, also where the mark of a log that was closed has fewer of them."""
+        whole = max(self._whole, os.fstat(self.descriptor).st_size)
+        return self._log.read(self.descriptor, start, min(end, whole), whole)
+
     @classmethod
     def of(cls, log: MaskedLog, run: RunDirectory, descriptor: int) -> "ShownLog":
         """Return what is shown of the log of `run`, which is open as `descriptor`."""

@@ -61,10 +61,11 @@ class AttemptFiles:
         data = await self.stored.read(offset, offset + CHUNK_BYTES)
         self._span, self._window = span, (offset, data)
 
-    def read(self, offset: int, size: int, *, is_live: bool = False) -> bytes:
+    def read(self, offset: int, size: int, *, is_live: bool = False, again: bool = False) -> bytes:
         """Return so many bytes of the log, and at most one chunk; less or nothing where there is no more (yet).
 
-        With `is_live`, for an attempt of which the row does not say that it has ended, no more than may be shown.
+        With `is_live`, for an attempt of which the row does not say that it has ended, no more than may be shown; with
+        `again`, what another reader was shown.
         """
         size = min(size, CHUNK_BYTES)
         self.is_short = False
@@ -77,7 +78,9 @@ class AttemptFiles:
         except FileNotFoundError:
             return b""
         try:
-            if is_live:
+            if again:
+                data = self._shown(descriptor).again(offset, offset + size)
+            elif is_live:
                 data = self._shown(descriptor).read(offset, offset + size)
             else:
                 data = os.pread(descriptor, size, offset)

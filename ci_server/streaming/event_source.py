@@ -193,7 +193,7 @@ class EventSource:
         job = self._job().as_of(position.attempt)
         files = self._files_of(job)
         instant = _time_of(job, files, position.offset)
-        data = files.read(position.offset, size, is_live=True)
+        data = files.read(position.offset, size, again=True)
         if len(data) < size:
             return None
         framer = _framer(files, position)

@@ -34,8 +34,8 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
     seen: list[tuple[int, int]] = []
     read = AttemptFiles.read
 
-    def noted(files: AttemptFiles, position: int, size: int, *, is_live: bool = False) -> bytes:
-        data = read(files, position, size, is_live=is_live)
+    def noted(files: AttemptFiles, position: int, size: int, **more: bool) -> bytes:
+        data = read(files, position, size, **more)
         if data:
             seen.append((position, len(data)))
         return data
@@ -86,10 +86,10 @@ async def test_a_reader_without_room_holds_nothing_loses_nothing_and_holds_up_no
 async def test_readers_that_wait_cost_no_task_and_no_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     reads, read = [], AttemptFiles.read
 
-    def noted(files: AttemptFiles, offset: int, size: int, *, is_live: bool = False) -> bytes:
+    def noted(files: AttemptFiles, offset: int, size: int, **more: bool) -> bytes:
         if size > 0:
             reads.append(offset)
-        return read(files, offset, size, is_live=is_live)
+        return read(files, offset, size, **more)
 
     monkeypatch.setattr(AttemptFiles, "read", noted)
     first, _ = world.join()
