@@ -50,6 +50,14 @@ class Settings(RateSettings, RetentionSettings, ConfinementSettings, Installatio
         "or a key. docs/sign-in.md describes it",
         "path",
     )
+    sign_in_lifetime: Duration = setting(
+        "CI_SIGN_IN_LIFETIME",
+        86_400.0,
+        "how long the key is accepted that somebody gets who signs in with `ci login --oidc`; 5m to 30d",
+        "s",
+        ge=300,
+        le=30 * 86_400,
+    )
     projects: Literal["open", "declared"] = setting(
         "CI_PROJECTS",
         "open",
