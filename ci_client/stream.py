@@ -27,8 +27,9 @@ from ci_client.errors import (
 from ci_client.events import complete_event_of, lines_of, log_bytes_of, log_event_with, parse, step_events_of
 from ci_client.transport import checked, job_path, translated
 from ci_common.jobs import ReasonCode
-from ci_common.wire.stream import ATTEMPT, BEGINNING, COMPLETE, JOB_ID, LOG, STATUS, STEP, Cursor, Event
+from ci_common.wire.stream import ATTEMPT, BEGINNING, COMPLETE, JOB_ID, LOG, REFUSED, STATUS, STEP, Cursor, Event
 
+_UNAUTHORIZED = 401
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
 _STEADY_SECONDS = 5.0
@@ -173,6 +174,8 @@ class JobStream:
             is_new = event != self._status
             self._status = event
             return event if is_new else None
+        if kind == REFUSED:
+            raise ServerError(_UNAUTHORIZED, str(event.get("code")), str(event.get("message")))
         if kind == JOB_ID:
             is_new, self._received_job_id = not self._received_job_id, True
             return event if is_new else None

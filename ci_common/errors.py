@@ -43,8 +43,8 @@ class RequestError(CiError):
         self.errors = errors
         self.more_headers: dict[str, str] = {}
         """Headers of the answer that this very error has; they win over the others."""
-        self.figures: dict[str, int] = {}
-        """Numbers for programs, by their names in the problem document."""
+        self.figures: dict[str, int | str] = {}
+        """Numbers and names for programs, by their names in the problem document."""
 
     @property
     def detail(self) -> str:

@@ -68,6 +68,7 @@ class ReasonCode(StrEnum):
     WAITING_FOR_CONTROLLER = "waiting_for_controller"
     WAITING_FOR_SLOT = "waiting_for_slot"
     WAITING_FOR_GROUP = "waiting_for_group"
+    WAITING_FOR_QUOTA = "waiting_for_quota"
     WAITING_FOR_DISK = "waiting_for_disk"
     PULLING_IMAGE = "pulling_image"
     PREPARING_ENVIRONMENT = "preparing_environment"
@@ -161,6 +162,8 @@ class NewJob:
     image: str | None = None
     """The image in the plan; None for types without a workload."""
     has_upload: bool = False
+    upload_bytes: int = 0
+    """The size of the upload; 0 without one."""
     owner: str = "local"
     """The name of the identity that submitted the job."""
     priority: int = 0

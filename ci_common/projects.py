@@ -4,23 +4,25 @@ A job may name any project. One that was created has settings, which win over th
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from ci_common.configuration.limits import Limit
+from ci_common.configuration.quotas import MOST, UNLIMITED, parse_bytes, parse_count
 from ci_common.configuration.retention import LONGEST_AGE
 from ci_common.parsing.images import PATTERN_TEXT, check_image_pattern, matches_image
 from ci_common.parsing.models import StrictModel, at_most
 from ci_common.parsing.text import shown
 from ci_common.parsing.values import decimal_number, parse_duration
+from ci_common.quotas import Ceiling, Quota
 from ci_common.settings import Settings
 from ci_common.spec import Spec
 
 FOREVER: Final = "forever"
-UNLIMITED: Final = "unlimited"
 MOST_IMAGES: Final = 100
 _MOST_JOBS: Final = 2**31
 _LONGEST_DEFAULTS: Final = 16 * 1024
@@ -128,12 +130,47 @@ Defaults = Annotated[
 ]
 
 
+def _quota(parse_one: Callable[[str], int | None]) -> BeforeValidator:
+    def parse(value: object) -> object:
+        if value is None or value == UNLIMITED:
+            return value
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError(f"{shown(value)} is not a quota; write a number or {UNLIMITED}")
+        whole = isinstance(value, float) and value.is_integer()
+        return parse_one(str(int(value) if whole else value))
+
+    return BeforeValidator(parse)
+
+
+_COUNT: Final = {"anyOf": [{"type": "integer", "minimum": 0, "maximum": MOST}, {"const": UNLIMITED}, {"type": "null"}]}
+_SIZE: Final = {
+    "anyOf": [
+        {"type": "integer", "minimum": 0, "maximum": MOST},
+        {"type": "string", "pattern": "^(?:[1-9][0-9]{0,2}[kmgtKMGT]|unlimited)$"},
+        {"type": "null"},
+    ]
+}
+Count = Annotated[int | Literal["unlimited"] | None, _quota(parse_count), WithJsonSchema(_COUNT)]
+Size = Annotated[int | Literal["unlimited"] | None, _quota(parse_bytes), WithJsonSchema(_SIZE)]
+
+
+class ProjectQuotas(StrictModel):
+    """What a project may use at most. What is left out is as the settings of the installation say."""
+
+    queued: Count = Field(None, description="queued jobs; by default `CI_QUOTA_QUEUED`")
+    running: Count = Field(None, description="jobs that run at a time; by default `CI_QUOTA_RUNNING`")
+    stored: Size = Field(
+        None, description="bytes of uploads, logs, artifacts and caches, as in 10g; by default `CI_QUOTA_STORED`"
+    )
+
+
 class ProjectSettings(StrictModel):
     """The settings of one project, as they are stored."""
 
     images: Images = None
     defaults: Defaults = None
     retention: ProjectRetention = ProjectRetention()
+    quotas: ProjectQuotas = ProjectQuotas()
 
     def stored(self) -> dict[str, Any]:
         """Return their JSON form."""
@@ -185,3 +222,26 @@ def with_projects(settings: Settings, projects: Iterable[Project]) -> Settings:
                 changed.setdefault(name, {})[project.name] = None if isinstance(value, str) else value
     limits = {name: getattr(settings, name).with_others(others) for name, others in changed.items()}
     return settings.model_copy(update=limits) if limits else settings
+
+
+def limit_of(settings: Settings, quota: Quota, project: Project | None, name: str) -> int | None:
+    """Return the limit of a quota of the project `name`, which is `project` if it was created; None for no limit."""
+    own = None if project is None else getattr(project.settings.quotas, quota)
+    if own is not None:
+        return None if isinstance(own, str) else int(own)
+    general: Limit[int] = getattr(settings, f"quota_{quota}")
+    return general.of(name)
+
+
+def ceilings_of(
+    settings: Settings, quotas: Iterable[Quota], *, name: str | None, project: Project | None, owner: str
+) -> tuple[Ceiling, ...]:
+    """Return the limits of these quotas for a job of `owner` in the project `name`, or in none. Most have no limit."""
+    found: list[Ceiling] = []
+    for quota in quotas:
+        if name is not None and (limit := limit_of(settings, quota, project, name)) is not None:
+            found.append(Ceiling("project", name, quota, limit))
+        of_owners: Limit[int] = getattr(settings, f"quota_owner_{quota}")
+        if (limit := of_owners.of(owner)) is not None:
+            found.append(Ceiling("owner", owner, quota, limit))
+    return tuple(found)

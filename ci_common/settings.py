@@ -12,7 +12,9 @@ from pydantic import SecretStr, model_validator
 
 from ci_common.configuration.confinement import ConfinementSettings
 from ci_common.configuration.declaration import setting
+from ci_common.configuration.face import FaceSettings
 from ci_common.configuration.installation import InstallationSettings
+from ci_common.configuration.quotas import QuotaSettings
 from ci_common.configuration.rates import RateSettings
 from ci_common.configuration.retention import RetentionSettings
 from ci_common.parsing.hosts import Hosts
@@ -22,7 +24,7 @@ from ci_common.secrets.stored import RING_FILE
 MIB, GIB = 1024**2, 1024**3
 
 
-class Settings(RateSettings, RetentionSettings, ConfinementSettings, InstallationSettings):
+class Settings(QuotaSettings, RateSettings, RetentionSettings, FaceSettings, ConfinementSettings, InstallationSettings):
     """All settings. Build it with `Settings.from_env()`."""
 
     secret: ClassVar[frozenset[str]] = InstallationSettings.secret | {"token", "api_key"}

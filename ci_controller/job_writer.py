@@ -4,7 +4,7 @@ Milestones are kept in memory until the next write to the row. Those that a cont
 missing then, except for the ones that files show (`ci_common.run_directory.output.milestones_in_files`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache
@@ -12,6 +12,7 @@ from typing import Any
 
 from ci_common.attempts.parts import StartWay
 from ci_common.jobs import Job, State
+from ci_common.quotas import Ceiling
 from ci_common.system.processes import boot_id
 from ci_common.times import Clock, Milestone, Timeline, Uptime, to_micros, uptime, utc_now
 from ci_controller.policy import Observation, WorkloadPhase, has_ended
@@ -95,10 +96,12 @@ class JobWriter:
         """Return the present instant as the job's deadlines see it; see the function `now_of`."""
         return now_of(job, self.clock, self.uptime)
 
-    async def write(self, job: Job, **changes: object) -> Job:
+    async def write(self, job: Job, *, ceilings: Sequence[Ceiling] = (), **changes: object) -> Job:
         """Write `changes` and the job's milestones; see `JobStore.update`."""
         timeline = self.timelines.of(job)
-        written = await self.storage.jobs.update(job, self.lease, **{"trace": timeline.times()} | changes)
+        written = await self.storage.jobs.update(
+            job, self.lease, ceilings=ceilings, **{"trace": timeline.times()} | changes
+        )
         if written.state is not job.state and written.state in COMMITTED:
             timeline.note(COMMITTED[written.state])
         return written

@@ -11,6 +11,7 @@ from ci_common.errors import CiError, DiskLow, StaleWrite
 from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, State
 from ci_common.parsing.text import shown_size
 from ci_common.projects import images_in
+from ci_common.quotas import QuotaExceeded
 from ci_common.runtime_faults import ImageFault, RuntimeUnavailable
 from ci_common.settings import Settings
 from ci_common.system.disk import Disk
@@ -19,6 +20,7 @@ from ci_controller.images import Images
 from ci_controller.job_writer import JobWriter
 from ci_controller.plan import Complete, MarkStarting, plan, retry_of
 from ci_controller.policy import Observation, Verdict, WorkloadPhase, limits_of
+from ci_controller.quotas import RunningQuotas
 from ci_controller.runtime.protocol import WorkloadKey
 from ci_controller.supervision.completion import complete
 from ci_controller.supervision.supervisors import Failures
@@ -52,6 +54,11 @@ class Scheduler:
     environment_of: Callable[[Job], Awaitable[JobEnvironment | Reason | None]] | None = None
     """Returns the prepared environment of a job that is to start, why it waits for one, or None if it has none."""
     turns: Turns = field(default_factory=Turns)
+    quotas: RunningQuotas = field(init=False)
+
+    def __post_init__(self) -> None:
+        quotas = RunningQuotas(self.settings, self.writer.storage.projects.list, self.writer.uptime)
+        object.__setattr__(self, "quotas", quotas)
 
     async def turn(self, queued: Sequence[Job], active: Sequence[Job]) -> list[Job]:
         """Take the next step of every job in `queued`; return those that left the queue.
@@ -62,6 +69,7 @@ class Scheduler:
         free = self.settings.max_concurrency - len(active)
         no_slot = self._no_slot
         groups = {group_of(job) for job in active} - {None}
+        await self.quotas.begin_turn(active)
         decided: dict[str, Verdict | dict[str, Any]] = {}
         for job in self._in_turn(queued, active, free) if free > 0 else queued:
             if free <= 0 and _only_waits(job, no_slot):
@@ -71,6 +79,7 @@ class Scheduler:
             if isinstance(decision, dict) and "state" in decision:
                 free -= 1
                 self.turns.took(job)
+                self.quotas.took(job)
                 groups |= {group} - {None}
             if decision is not None:
                 decided[job.id] = decision
@@ -161,7 +170,7 @@ class Scheduler:
             # Without the job that runs: it changes from turn to turn.
             message = f"another job of the concurrency group {job.concurrency_group!r} is running"
             return Reason(ReasonCode.WAITING_FOR_GROUP, message)
-        return None if slot_is_free else self._no_slot
+        return self.quotas.why_waiting(job) if slot_is_free else self._no_slot
 
     async def _environment(self, job: Job) -> JobEnvironment | Reason | None:
         if self.environment_of is None:
@@ -177,9 +186,11 @@ class Scheduler:
             match decision:
                 case Verdict():
                     return await complete(job, decision, writer=self.writer, execution=self.execution_of(job))
+                case {"state": State.STARTING}:
+                    return await self.writer.write(job, ceilings=self.quotas.ceilings(job), **decision)
                 case _:
                     return await self.writer.write(job, **decision)
-        except StaleWrite:
+        except (StaleWrite, QuotaExceeded):
             return job
         except (CiError, OSError):
             raise

@@ -29,7 +29,16 @@ log = logging.getLogger(__name__)
 
 _OF_JOB = (
     *("id", "type", "submit_time", "owner", "priority", "project", "labels", "payload", "plan", "image", "has_upload"),
-    *("max_attempts", "retry_of", "concurrency_group", "cancel_running", "client", "arrival", "cancel_requested_time"),
+    *(
+        "upload_bytes",
+        "max_attempts",
+        "retry_of",
+        "concurrency_group",
+        "cancel_running",
+        "client",
+        "arrival",
+        "cancel_requested_time",
+    ),
     *("replaced_by", "state", "version", "attempt"),
     *("reason_code", "reason_message", "not_before", "end_time", "stop_code", "conclusion", "result", "error"),
 )

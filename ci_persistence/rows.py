@@ -55,6 +55,7 @@ def api_columns(job: NewJob) -> dict[str, Any]:
         "plan": None if job.plan is None else to_json(job.plan),
         "image": job.image,
         "has_upload": int(job.has_upload),
+        "upload_bytes": job.upload_bytes,
         "max_attempts": job.max_attempts,
         "retry_of": job.retry_of,
         "concurrency_group": job.concurrency_group,

@@ -4,6 +4,7 @@ from ci_persistence.database import Database, Session
 from ci_persistence.dialects import Statement
 from ci_persistence.stores.access.keys import KeyStore
 from ci_persistence.stores.access.projects import ProjectStore
+from ci_persistence.stores.access.quotas import QuotaStore
 from ci_persistence.stores.access.secrets import SecretStore
 from ci_persistence.stores.artifacts import ArtifactStore
 from ci_persistence.stores.caches import CacheStore
@@ -42,6 +43,7 @@ class Storage:
         self.pool = PoolStore(database)
         self.projects = ProjectStore(database)
         self.queue = QueueStore(database)
+        self.quotas = QuotaStore(database)
         self.reports = ReportStore(database)
         self.records = RecordStore(database)
         self.retention = RetentionStore(database)

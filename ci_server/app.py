@@ -16,7 +16,7 @@ from ci_persistence.open import open_installation
 from ci_persistence.storage import Storage
 from ci_server.access.addresses import check_address
 from ci_server.endpoints import everyone_is_local, identify_sender, routes_of
-from ci_server.http.application import Application, HostCheck
+from ci_server.http.application import Application
 from ci_server.http.exchange import Shutdown
 from ci_server.routes import ENDPOINTS
 from ci_server.services import open_services
@@ -60,7 +60,7 @@ def create_api(
                 shutdown.start()
 
     routes = routes_of(ENDPOINTS, everyone_is_local if private else identify_sender)
-    app = Application(hosts=HostCheck.of(settings), routes=routes, lifespan=lifespan)
+    app = Application(settings=settings, routes=routes, lifespan=lifespan)
     app.router.redirect_slashes = False
     return app
 

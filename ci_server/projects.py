@@ -1,15 +1,17 @@
 """The endpoints of projects that were created. A job may name others, too."""
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from starlette.responses import Response
 
 from ci_common.errors import ProjectConflict, ProjectNotFound
 from ci_common.identity import Scope
+from ci_common.parsing.models import StrictModel
 from ci_common.parsing.text import shown
-from ci_common.projects import Project, ProjectRetention
+from ci_common.projects import Project
 from ci_common.times import utc_now
 from ci_common.wire.projects import ProjectChanges, ProjectRequest, ProjectView, project_on_wire
 from ci_server.endpoints import Answer, AnyEndpoint, Call, Endpoint, RateClass, Reach, json_answer, model_body
@@ -18,13 +20,16 @@ from ci_server.http.requests import NoQuery
 from ci_server.http.responses import Document, list_document
 
 _TRIES: Final = 5
-_OF_THE_INSTALLATION: Final = ("images",)
+PartT = TypeVar("PartT", bound=StrictModel)
+_OF_THE_INSTALLATION: Final = ("images", "quotas")
 """Settings that restrict a project, so that its own administrators cannot change them."""
 
 
 async def list_projects(call: Call[NoQuery, None]) -> Response:
     projects = await call.services.storage.projects.list()
-    return await list_document([project_on_wire(each) for each in projects if call.identity.sees(each.name)], {})
+    settings = call.services.settings
+    seen = [project_on_wire(each, settings) for each in projects if call.identity.sees(each.name)]
+    return await list_document(seen, {})
 
 
 async def create_project(call: Call[NoQuery, ProjectRequest]) -> Response:
@@ -33,11 +38,11 @@ async def create_project(call: Call[NoQuery, ProjectRequest]) -> Response:
     if not await call.services.storage.projects.add(project):
         raise ProjectConflict(f"there is a project {shown(project.name)} already; change it with PATCH")
     call.services.projects.forget(project.name)
-    return Document(project_on_wire(project), 201, {"Location": f"/projects/{quote(project.name, safe='')}"})
+    return await _shown(call, project, 201, {"Location": f"/projects/{quote(project.name, safe='')}"})
 
 
 async def get_project(call: Call[NoQuery, None]) -> Response:
-    return Document(project_on_wire(await _found(call)))
+    return await _shown(call, await _found(call))
 
 
 async def change_project(call: Call[NoQuery, ProjectChanges]) -> Response:
@@ -52,7 +57,7 @@ async def change_project(call: Call[NoQuery, ProjectChanges]) -> Response:
                 )
         if await call.services.storage.projects.change(after):
             call.services.projects.forget(after.name)
-            return Document(project_on_wire(after))
+            return await _shown(call, after)
     raise ProjectConflict("other requests change the project at the same time; send the request again")
 
 
@@ -63,19 +68,29 @@ async def remove_project(call: Call[NoQuery, None]) -> Response:
     return Response(status_code=204)
 
 
+async def _shown(
+    call: Call[Any, Any], project: Project, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    used = await call.services.storage.quotas.used("project", project.name)
+    return Document(project_on_wire(project, call.services.settings, used), status, headers)
+
+
 def _changed(project: Project, changes: ProjectChanges) -> Project:
     given = changes.model_fields_set
     settings = project.settings
     updates: dict[str, Any] = {name: getattr(changes, name) for name in ("images", "defaults") if name in given}
     if "retention" in given:
         updates["retention"] = _merged(settings.retention, changes.retention)
+    if "quotas" in given:
+        updates["quotas"] = _merged(settings.quotas, changes.quotas)
     description = project.description if "description" not in given else changes.description or ""
     return replace(project, description=description, settings=settings.model_copy(update=updates))
 
 
-def _merged(before: ProjectRetention, changes: ProjectRetention | None) -> ProjectRetention:
+def _merged(before: PartT, changes: PartT | None) -> PartT:
+    """Return a part of the settings with the fields that are given; without any if it is null."""
     if changes is None:
-        return ProjectRetention()
+        return type(before)()
     return before.model_copy(update={name: getattr(changes, name) for name in changes.model_fields_set})
 
 
@@ -93,6 +108,7 @@ _EXAMPLE: Final = {
     "images": ["python:3.*", "ghcr.io/team/*"],
     "defaults": {"timeout": "20m", "limits": {"memory": "2g"}},
     "retention": {"completed": "7d", "failed": "30d"},
+    "quotas": {"queued": 100, "running": 4, "stored": "20g"},
 }
 
 ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
@@ -114,7 +130,8 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
         body=model_body(ProjectRequest, examples={"a project": {"name": "website", **_EXAMPLE}}),
         summary="Create a project",
         description=(
-            "`name`, and optionally `description`, `images`, `defaults` and `retention` "
+            "`name`, and optionally `description`, `images`, `defaults`, "
+            "`retention` and `quotas` "
             "([what they mean](project-settings.md#settings)); 201 the project. 409 if there is one"
         ),
         answers={201: json_answer(ProjectView, "The new project.", headers=("Location",))},
@@ -127,7 +144,7 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
         path="/projects/{project}",
         handler=get_project,
         summary="Get a project",
-        description="one of them",
+        description="one of them, with what is used of its [quotas](project-settings.md#quotas)",
         answers={200: json_answer(ProjectView, "The project.")},
         errors=(ProjectNotFound,),
         scope=Scope.PROJECTS_READ,
@@ -141,7 +158,8 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
         body=model_body(ProjectChanges, examples={"some settings": _EXAMPLE}),
         summary="Change a project",
         description=(
-            "the fields that are to be different; null removes a setting. `images` needs the scope for all projects"
+            "the fields that are to be different; null removes a setting. `images` and `quotas` need the scope for all "
+            "projects"
         ),
         answers={200: json_answer(ProjectView, "The project as it is now.")},
         errors=(ProjectNotFound, ProjectConflict),

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from ci_common.archives.unpack import UnpackLimits
 from ci_common.artifacts import ArtifactStore, open_store
 from ci_common.errors import FilesElsewhere
+from ci_common.jobs import Job, NewJob
+from ci_common.quotas import Quota
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.sandbox.channel import ReadingLimits
 from ci_common.sandbox.pool import Readers
@@ -17,6 +19,7 @@ from ci_common.settings import Settings
 from ci_common.system.disk import Disk
 from ci_common.system.watch import FileWatcher
 from ci_persistence.storage import Storage
+from ci_persistence.stores.submissions import SubmissionKey
 from ci_server.access.authentication import Authentication
 from ci_server.access.projects import Projects
 from ci_server.access.rates import Rates
@@ -58,6 +61,19 @@ class Services:
     key_ring: KeyRing
     submissions: set[tuple[str, str]] = field(default_factory=set)
     """The submissions that are being accepted: owners, and keys that the clients gave to them."""
+
+    async def check_quotas(self, project: str | None, owner: str, upload_bytes: int = 0) -> None:
+        """Raise QuotaExceeded where a submission of at least so many bytes would be refused in the end, as it seems."""
+        ceilings = await self.projects.ceilings(project, owner)
+        await self.storage.quotas.check(ceilings, {Quota.QUEUED: 1, Quota.STORED: upload_bytes})
+
+    async def store_job(self, job: NewJob, key: SubmissionKey | None) -> Job:
+        """Store a new job, within the limit of the queue and the quotas of its project and its owner.
+
+        Raises QueueFull, QuotaExceeded, AlreadySubmitted, Unavailable; see `JobStore.add`.
+        """
+        ceilings = await self.projects.ceilings(job.project, job.owner)
+        return await self.storage.jobs.add(job, max_queued=self.settings.max_queued, key=key, ceilings=ceilings)
 
     def require_files(self) -> None:
         """Raise FilesElsewhere where the data directory is on another host."""

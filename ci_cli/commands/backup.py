@@ -70,13 +70,19 @@ def _report_damaged(damaged: list[str], status: int) -> int:
     is_flag=True,
     help="Keep queued jobs in the queue. By default they end as errored, since they may have run since the backup.",
 )
+@click.option(
+    "--keep-keys",
+    is_flag=True,
+    help="Keep API keys valid. By default all are revoked, since some may have been revoked since the backup.",
+)
 @json_option
-def restore(source: Path, keep_queue: bool, as_json: bool) -> int:
+def restore(source: Path, keep_queue: bool, keep_keys: bool, as_json: bool) -> int:
     """Make an installation from a backup.
 
     CI_DB_PATH and CI_DATA_DIR name its place, as for `ci serve`; existing files are not replaced. It gets a new id, so
     it never touches containers of the original. Jobs that had not completed end as errored, with the reason `restored`:
-    their outcome since the backup is unknown, and they are not run again automatically.
+    their outcome since the backup is unknown, and they are not run again automatically. All API keys are revoked: the
+    backup does not know which of them were, since.
     """
     from ci_cli.console import Progress, say
     from ci_cli.interrupts import Interrupts, run_command
@@ -86,7 +92,7 @@ def restore(source: Path, keep_queue: bool, as_json: bool) -> int:
     async def command(interrupts: Interrupts) -> int:  # noqa: ARG001  # a signal ends the command
         with Progress() as progress:
             done: dict[str, Any] = await root.restore(
-                Settings.from_env(), source.absolute(), progress.show, keep_queue=keep_queue
+                Settings.from_env(), source.absolute(), progress.show, keep_queue=keep_queue, keep_keys=keep_keys
             )
         if as_json:
             echo_json(done)
@@ -95,6 +101,10 @@ def restore(source: Path, keep_queue: bool, as_json: bool) -> int:
             say(f"{done['ended']} of them had not completed and are now errored: ci list --conclusion errored")
         if done["queued"]:
             say(f"{done['queued']} wait in the queue until a controller runs")
+        if done["revoked_keys"]:
+            say(
+                f"{done['revoked_keys']} API keys are revoked now: make new ones, the first with ci keys create --admin"
+            )
         return 0
 
     return run_command(command)

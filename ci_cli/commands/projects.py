@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ci_cli.connection import Connection
 
 _RETENTION = ("completed", "failed", "uploads", "jobs")
+_QUOTAS = ("queued", "running", "stored")
 _DEFAULT = "default"
 
 
@@ -23,6 +24,14 @@ def projects() -> None:
 
 def _settings_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
+        click.option(
+            "--quota",
+            "quotas",
+            metavar="NAME=VALUE",
+            multiple=True,
+            help="What it may use at most: queued or running (jobs), stored (bytes, as in 10g), or unlimited; "
+            "`default`: as the server's settings say. Repeatable.",
+        ),
         click.option(
             "--retention",
             metavar="NAME=VALUE",
@@ -136,6 +145,7 @@ def _fields(
     defaults: Path | None,
     no_defaults: bool,
     retention: tuple[str, ...],
+    quotas: tuple[str, ...],
 ) -> dict[str, Any]:
     """Return the fields of a request that the options say. Raises click.UsageError."""
     from ci_cli.roots.project import spec_in
@@ -153,6 +163,8 @@ def _fields(
         fields["defaults"] = None if defaults is None else spec_in(defaults)
     if retention:
         fields["retention"] = _pairs(retention, _RETENTION, "--retention")
+    if quotas:
+        fields["quotas"] = _pairs(quotas, _QUOTAS, "--quota")
     return fields
 
 

@@ -24,10 +24,12 @@ async def backup(
     return (await take_backup(settings, target, say, with_key_ring=with_key_ring)).model_dump(mode="json")
 
 
-async def restore(settings: Settings, source: Path, say: Callable[[str], None], *, keep_queue: bool) -> dict[str, Any]:
+async def restore(
+    settings: Settings, source: Path, say: Callable[[str], None], *, keep_queue: bool, keep_keys: bool
+) -> dict[str, Any]:
     """Restore a backup and return what was done. Raises what `restore_backup` raises."""
     log_to_stderr("warning", form="ci: %(message)s")
-    done = await restore_backup(settings, source, say, keep_queue=keep_queue)
+    done = await restore_backup(settings, source, say, keep_queue=keep_queue, keep_keys=keep_keys)
     return {
         "database": str(settings.database),
         "data_path": str(settings.data_path),
@@ -36,6 +38,7 @@ async def restore(settings: Settings, source: Path, say: Callable[[str], None], 
         "jobs": done.jobs,
         "ended": done.abandoned.ended,
         "queued": done.abandoned.queued,
+        "revoked_keys": done.revoked_keys,
         "damaged": list(done.manifest.damaged),
     }
 

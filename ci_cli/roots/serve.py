@@ -16,6 +16,7 @@ from ci_controller.environments.builds import staged
 from ci_controller.main import run_controller as control
 from ci_server.app import create_app
 from ci_server.connections.serving import serve
+from ci_server.connections.tls import Certificate
 
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # recognised, not bound
 
@@ -39,6 +40,9 @@ async def run_server(settings: Settings) -> None:
     Raises CannotListen, and what keeps the application from starting.
     """
     _prepare_process(settings)
+    certificate = None
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        certificate = Certificate(settings.tls_cert, settings.tls_key)
     with ExitStack() as stack:
 
         def announce(url: str) -> None:
@@ -46,6 +50,11 @@ async def run_server(settings: Settings) -> None:
             gc.set_threshold(*_GC_THRESHOLDS)
             url = _reachable(url)
             say(f"serving at {url}")
+            if certificate is not None:
+                # The certificate has another name than the address, so that they could not make sure of it.
+                name = f"NAME:{urlsplit(url).port}"
+                say(f"give other commands the name in the certificate: export CI_SERVER_URL=https://{name}")
+                return
             try:
                 stack.enter_context(announced(url))
             except (OSError, StateUnavailable) as exc:
@@ -58,6 +67,7 @@ async def run_server(settings: Settings) -> None:
             port=settings.port,
             on_ready=announce,
             max_connections=settings.max_connections,
+            certificate=certificate,
         )
 
 

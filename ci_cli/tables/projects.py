@@ -7,6 +7,7 @@ from typing import Any
 from ci_cli.tables.fitting import Column, Cut, details, table
 from ci_cli.tables.times import local
 from ci_client.formatting import span
+from ci_common.parsing.text import shown_size
 
 
 def project_table(projects: Sequence[dict[str, Any]], *, width: int | None = None) -> str:
@@ -30,6 +31,7 @@ def project_details(project: dict[str, Any], *, width: int | None = None) -> str
         ("images:", _images(project) or "any"),
         ("defaults:", json.dumps(project["defaults"], ensure_ascii=False) if project["defaults"] else "none"),
         ("retention:", _retention(project)),
+        *((f"{name}:", _quota(name, quota)) for name, quota in project["quotas"].items()),
     ]
     return details([row for row in rows if row[1]], width=width)
 
@@ -48,3 +50,11 @@ def _retention(project: dict[str, Any]) -> str:
 
 def _kept(name: str, value: Any) -> str:
     return str(value) if isinstance(value, str) or name == "jobs" else span(value)
+
+
+def _quota(name: str, quota: dict[str, Any]) -> str:
+    def amount(value: int) -> str:
+        return shown_size(value) if name == "stored" else str(value)
+
+    used = "" if quota["used"] is None else amount(quota["used"])
+    return used if quota["limit"] is None else f"{used} of at most {amount(quota['limit'])}"

@@ -76,8 +76,17 @@ class CompleteEvent(Shown):
     log_sha256: str
 
 
+class RefusedEvent(Shown):
+    """The key of the request is not accepted any more. The server closes the stream after it; the job goes on."""
+
+    type: Literal["refused"]
+    code: str
+    message: str
+
+
 StreamEvent = Annotated[
-    JobIdEvent | StatusEvent | LogEvent | StepEvent | AttemptEvent | CompleteEvent, Field(discriminator="type")
+    JobIdEvent | StatusEvent | LogEvent | StepEvent | AttemptEvent | CompleteEvent | RefusedEvent,
+    Field(discriminator="type"),
 ]
 """What the `data:` of an event in a job's stream holds."""
 
@@ -110,6 +119,7 @@ CommandEvent = Annotated[
     | StepEvent
     | WrittenAttemptEvent
     | CompleteEvent
+    | RefusedEvent
     | RunEvent
     | BeginEvent
     | HeartbeatEvent

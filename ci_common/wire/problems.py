@@ -27,3 +27,7 @@ class ProblemView(Shown):
     free_bytes: int = Field(0, description="with `disk_low`, as the next two")
     min_free_bytes: int = 0
     wanted_bytes: int = 0
+    quota: str = Field("", description="with `quota_exceeded`, as the next three: the name of the quota")
+    quota_of: str = Field("", description="whose it is: `project` or `owner`")
+    limit: int = 0
+    used: int = 0

@@ -7,8 +7,10 @@ from pydantic import AfterValidator, Field
 from ci_common.parsing.models import StrictModel
 from ci_common.parsing.text import shown
 from ci_common.parsing.values import Text
-from ci_common.projects import Defaults, Images, Project, ProjectRetention, stored_defaults
+from ci_common.projects import Defaults, Images, Project, ProjectQuotas, ProjectRetention, limit_of, stored_defaults
+from ci_common.quotas import Quota, Usage
 from ci_common.redaction import masked_spec
+from ci_common.settings import Settings
 from ci_common.spec import Name
 from ci_common.times import to_rfc3339
 from ci_common.wire.parts import Instant, Shown
@@ -35,6 +37,7 @@ class ProjectChanges(StrictModel):
     retention: ProjectRetention | None = Field(
         None, description="how long and how many of its jobs are kept; its fields are changed one by one"
     )
+    quotas: ProjectQuotas | None = Field(None, description="what it may use at most; its fields are changed one by one")
 
 
 class ProjectRequest(ProjectChanges):
@@ -52,6 +55,14 @@ class RetentionView(Shown):
     jobs: int | str | None = Field(description="how many, or `unlimited`")
 
 
+class QuotaView(Shown):
+    """A quota of a project."""
+
+    own: int | str | None = Field(description="what the project says: a number or `unlimited`; null for nothing")
+    limit: int | None = Field(description="what counts: its own, else that of the settings; null for no limit")
+    used: int | None = Field(description="what is used of it; null in a list")
+
+
 class ProjectView(Shown):
     """A project."""
 
@@ -62,10 +73,11 @@ class ProjectView(Shown):
     images: list[str] | None = Field(description="the patterns of images that its jobs may use; null for any")
     defaults: dict[str, Any] | None = Field(description="the spec below those of its jobs, secrets masked")
     retention: RetentionView
+    quotas: dict[str, QuotaView] = Field(description="by name: `queued`, `running`, `stored` (bytes)")
 
 
-def project_on_wire(project: Project) -> dict[str, Any]:
-    """Return a project as the API shows it."""
+def project_on_wire(project: Project, installation: Settings, used: Usage | None = None) -> dict[str, Any]:
+    """Return a project as the API shows it; `installation` are the settings that count where it says nothing."""
     settings = project.settings
     return {
         "name": project.name,
@@ -75,4 +87,12 @@ def project_on_wire(project: Project) -> dict[str, Any]:
         "images": settings.images,
         "defaults": None if settings.defaults is None else masked_spec(stored_defaults(settings.defaults)),
         "retention": settings.retention.model_dump(mode="json"),
+        "quotas": {
+            quota.value: {
+                "own": getattr(settings.quotas, quota),
+                "limit": limit_of(installation, quota, project, project.name),
+                "used": None if used is None else used[quota],
+            }
+            for quota in Quota
+        },
     }

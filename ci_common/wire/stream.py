@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 from ci_common.jobs import Job, Reason, State
 
 JOB_ID, STATUS, LOG, STEP, ATTEMPT, COMPLETE = "job_id", "status", "log", "step", "attempt", "complete"
+REFUSED = "refused"
 """The values of `type` in a stream's events."""
 
 WIRE_STATUS = {
@@ -26,8 +27,8 @@ class Event(TypedDict, total=False):
     `job_id`: job_id. `status`: status, reason. `log`: data, time, and `base64` with the exact bytes if not UTF-8.
     `step`: name, status, exit_code. `attempt`: attempt, max_attempts, and `previous` with attempt, conclusion, reason,
     exit_code, log_bytes and log_sha256 of the previous attempt. `complete`: success, conclusion, reason, exit_code,
-    log_bytes, log_sha256. The client library adds `offset` to log events, the byte offset in the attempt's log after
-    the event, and `id` to log and attempt events: the place to resume at, as `last_id`.
+    log_bytes, log_sha256. `refused`: code, message. The client library adds `offset` to log events, the byte offset in
+    the attempt's log after the event, and `id` to log and attempt events: the place to resume at, as `last_id`.
     """
 
     type: str
@@ -46,6 +47,8 @@ class Event(TypedDict, total=False):
     attempt: int
     max_attempts: int
     previous: dict[str, Any]
+    code: str
+    message: str
     offset: int
     id: str
 
@@ -115,3 +118,8 @@ def complete_event(job: Job) -> Event:
         "log_bytes": job.log_bytes or 0,
         "log_sha256": job.log_sha256 or "",
     }
+
+
+def refused_event(message: str) -> Event:
+    """Return the last event of a stream whose reader may not go on, since its key is not accepted any more."""
+    return {"type": REFUSED, "code": "key_invalid", "message": message}

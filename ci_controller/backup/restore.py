@@ -50,15 +50,24 @@ class Restored:
     installation_id: str
     jobs: int
     abandoned: Abandoned
+    revoked_keys: int
+    """How many API keys were valid when the backup was taken, and are not any more."""
 
 
 async def restore_backup(
-    settings: Settings, source: Path, say: Say, *, keep_queue: bool, clock: Clock = utc_now
+    settings: Settings,
+    source: Path,
+    say: Say,
+    *,
+    keep_queue: bool,
+    keep_keys: bool = False,
+    clock: Clock = utc_now,
 ) -> Restored:
     """Make an installation from the backup at `source`, in the places that `settings` name.
 
     It has an id of its own, which no container carries. Unfinished jobs are ended, since it is not known what became of
-    them; with `keep_queue` those that were queued stay in the queue. Raises BackupFault, OSError.
+    them; with `keep_queue` those that were queued stay in the queue. API keys are revoked, since it is not known which
+    of them were; with `keep_keys` they stay valid. Raises BackupFault, OSError.
     """
     check_files(settings)
     backup = Backup(source)
@@ -77,6 +86,7 @@ async def restore_backup(
                     if keep_queue:
                         for job in await storage.queue.queued():
                             await _unpack(job, draft, UnpackLimits.of(settings))
+                    revoked_keys = 0 if keep_keys else await storage.keys.revoke_all(clock())
                     say("waiting for the disk")
                     await in_thread(os.sync)
                     installation = await _put_in_place(draft, data, storage)
@@ -88,7 +98,7 @@ async def restore_backup(
         except Unavailable as exc:
             raise BackupFault(f"the backup {source} cannot be restored: {exc}") from exc
         await in_thread(os.sync)
-    return Restored(manifest, installation.id, jobs, abandoned)
+    return Restored(manifest, installation.id, jobs, abandoned, revoked_keys)
 
 
 def _check_kind(settings: Settings, manifest: Manifest) -> None:

@@ -171,4 +171,5 @@ async def note_cleaned(
     row = row or await writer.storage.jobs.get(job.id)
     if row.attempt == job.attempt and row.state is State.COMPLETED:
         writer.timelines.of(row).note(Milestone.CLEARED)
-        await writer.write(row, **({} if caches is None else {"caches": caches}))
+        changes: dict[str, Any] = {} if caches is None else {"caches": caches}
+        await writer.write(row, **changes)

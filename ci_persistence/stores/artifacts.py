@@ -10,6 +10,7 @@ from ci_persistence.database import Command, Database, Session
 from ci_persistence.decoding import OF_ARTIFACTS, to_artifact
 from ci_persistence.dialects import Statement
 from ci_persistence.rows import artifact_row, to_json
+from ci_persistence.stores.access.quotas import subtract_bytes
 from ci_persistence.stores.leases import Lease, check_leads, leads
 
 _COLUMNS = {
@@ -37,7 +38,13 @@ _EXPIRED = Statement(
 _NOTE_REMOVED = Statement(
     lambda sql: (
         "UPDATE artifacts SET removed = 1 WHERE removed = 0 AND expires IS NOT NULL AND expires <= :now"
-        f" AND key IN {sql.members('keys')} AND {leads(sql.share_lock)}"
+        f" AND key IN {sql.members('keys')} AND {leads(sql.share_lock)} RETURNING job_id, size"
+    )
+)
+_JOBS_OF = Statement(
+    lambda sql: (
+        "SELECT id, project, owner FROM jobs"
+        f" WHERE id IN (SELECT job_id FROM artifacts WHERE key IN {sql.members('keys')}) ORDER BY id{sql.share_lock}"
     )
 )
 _WRITE = Statement(
@@ -98,5 +105,10 @@ async def _expired(session: Session, *, now: datetime, limit: int) -> list[str]:
 
 async def _note_removed(session: Session, *, keys: list[str], now: datetime, lease: Lease) -> None:
     values = lease.values() | {"keys": to_json(keys), "now": to_micros(now)}
-    if await session.execute(_NOTE_REMOVED, values) == 0:
+    # A deletion of such a job waits, since it counts the artifacts that are left.
+    jobs = {row["id"]: row for row in await session.rows(_JOBS_OF, {"keys": to_json(keys)})}
+    removed = await session.rows(_NOTE_REMOVED, values)
+    if not removed:
         await check_leads(session, lease)
+    known = [(jobs[row["job_id"]], int(row["size"])) for row in removed if row["job_id"] in jobs]
+    await subtract_bytes(session, [(job["project"], job["owner"], size) for job, size in known])

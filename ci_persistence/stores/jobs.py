@@ -1,7 +1,7 @@
 """Jobs: submitted and cancelled by the API, moved on by the controller, read by both."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -10,6 +10,7 @@ from ci_common.attempts.parts import StepResult
 from ci_common.errors import JobAlreadyCompleted, JobNotFound, QueueFull, StaleWrite
 from ci_common.jobs import Job, NewJob, State
 from ci_common.parsing.large import is_large
+from ci_common.quotas import Ceiling, Quota
 from ci_common.times import from_micros, to_micros
 from ci_persistence import rows
 from ci_persistence.database import Chain, Command, Database, Operation, Row, Session
@@ -17,6 +18,7 @@ from ci_persistence.decoding import select_jobs, to_job
 from ci_persistence.dialects import Statement
 from ci_persistence.job_lists import JobFilter, list_jobs
 from ci_persistence.rows import CONTROLLER_FIELDS, to_json
+from ci_persistence.stores.access.quotas import bytes_of, check_quotas, count_bytes
 from ci_persistence.stores.artifacts import write_artifacts
 from ci_persistence.stores.groups import replace_others
 from ci_persistence.stores.leases import Lease, check_leads, leads
@@ -40,7 +42,7 @@ def _assignments(columns: Iterable[str]) -> str:
 
 _NEW_COLUMNS = (
     *("id", "type", "submit_time", "owner", "priority", "project", "labels", "payload", "plan", "image", "has_upload"),
-    *("max_attempts", "retry_of", "concurrency_group", "cancel_running", "client", "arrival"),
+    *("upload_bytes", "max_attempts", "retry_of", "concurrency_group", "cancel_running", "client", "arrival"),
     *("reason_code", "reason_message"),
 )
 _CONTROLLER_COLUMNS = (
@@ -140,16 +142,18 @@ class JobStore:
         """Yield soon after every commit, as `Database.changes`; `on_row` gets the jobs that were written here."""
         return self._database.changes(on_row)
 
-    async def add(self, job: NewJob, *, max_queued: int, key: SubmissionKey | None = None) -> Job:
+    async def add(
+        self, job: NewJob, *, max_queued: int, key: SubmissionKey | None = None, ceilings: Sequence[Ceiling] = ()
+    ) -> Job:
         """Store a new job in state QUEUED with reason `waiting_for_controller`, and return it.
 
         Its `arrival` gets the milestone `persisting`.
 
         If it has `cancel_running`, the others of its concurrency group get a cancel request in the same transaction.
 
-        Durable once it returns, together with `key`. Raises QueueFull where `max_queued` jobs are queued already, and
-        AlreadySubmitted where the key has a job. A cancelled caller learns the outcome: CancelledError means that the
-        job is not stored and never will be.
+        Durable once it returns, together with `key`. Raises QueueFull where `max_queued` jobs are queued already,
+        QuotaExceeded where the job is too much for one of the ceilings, and AlreadySubmitted where the key has a job. A
+        cancelled caller learns the outcome: CancelledError means that the job is not stored and never will be.
         """
         first = rows.first_version(job)
         # To write the JSON of a large job takes milliseconds.
@@ -158,8 +162,8 @@ class JobStore:
         else:
             adding = _adding(first, max_queued)
         operation: Operation[Job] = adding
-        if key is not None or job.cancel_running:
-            operation = partial(_add_after, adding=adding, job=first, key=key)
+        if key is not None or job.cancel_running or ceilings:
+            operation = partial(_add_after, adding=adding, job=first, key=key, ceilings=ceilings)
         return await self._database.write(operation, certain=True, vital=False)
 
     async def request_cancel(self, job_id: str, now: datetime) -> Job:
@@ -169,17 +173,20 @@ class JobStore:
         """
         return await self._database.write(partial(_request_cancel, job_id=job_id, now=now))
 
-    async def update(self, job: Job, lease: Lease, **changes: Any) -> Job:
+    async def update(self, job: Job, lease: Lease, *, ceilings: Sequence[Ceiling] = (), **changes: Any) -> Job:
         """Write `changes` (fields of `Job`) if the row still has `job.version` and `lease` still leads.
 
         The one compare-and-set function. Returns the job as it now is, with a higher version and with a cancel request
         that was made since `job` was read. Raises StaleWrite where the row has another version, LeadershipLost where
         `lease` does not lead, JobNotFound, and ValueError for a transition that `TRANSITIONS` does not have or a field
-        the controller does not own.
+        the controller does not own. With `ceilings`, raises QuotaExceeded where the change uses more than one of them.
         """
         if foreign := changes.keys() - CONTROLLER_FIELDS:
             raise ValueError(f"the controller may not write these fields: {', '.join(sorted(foreign))}")
-        return await self._database.write(_updating(job, lease, changes))
+        updating = _updating(job, lease, changes)
+        return await self._database.write(
+            partial(_within, change=updating, ceilings=ceilings) if ceilings else updating
+        )
 
 
 async def read_jobs(session: Session, job_ids: list[str]) -> dict[str, Job]:
@@ -205,19 +212,31 @@ def _adding(job: Job, max_queued: int) -> Chain[Job]:
     commands = (
         (_JOIN_QUEUE, {"max_queued": max_queued}),
         (_INSERT, rows.new_row(job)),
+        *count_bytes(job.project, job.owner, job.upload_bytes),
         count({"submitted": 1}),
         write_event(Event.QUEUED, job),
     )
     return Chain(commands, added)
 
 
-async def _add_after(session: Session, *, adding: Chain[Job], job: Job, key: SubmissionKey | None) -> Job:
+async def _add_after(
+    session: Session, *, adding: Chain[Job], job: Job, key: SubmissionKey | None, ceilings: Sequence[Ceiling]
+) -> Job:
     """Do first what goes with the submission, and then store its job."""
+    # Most refusals are found here, where nothing is to be rolled back.
+    await check_quotas(session, ceilings, {Quota.QUEUED: 1, Quota.STORED: job.upload_bytes})
     if key is not None:
         await keep_key(session, key, job.id)
     if job.cancel_running:
         await replace_others(session, job)
-    return await adding(session)
+    return await _within(session, change=adding, ceilings=ceilings)
+
+
+async def _within(session: Session, *, change: Chain[Job], ceilings: Sequence[Ceiling]) -> Job:
+    """Make the change. Raises QuotaExceeded, to have it undone, if more is used then than the ceilings allow."""
+    job = await change(session)
+    await check_quotas(session, ceilings)
+    return job
 
 
 async def _request_cancel(session: Session, *, job_id: str, now: datetime) -> Job:
@@ -250,7 +269,8 @@ def _updating(seen: Job, lease: Lease, changes: dict[str, Any]) -> Chain[Job]:
         )
 
     update = _UPDATE, rows.controller_columns(changed) | key
-    return Chain((update, *_write_attempts(seen, changed), *_write_transition(seen, changed)), updated)
+    stored = count_bytes(changed.project, changed.owner, bytes_of(changed) - bytes_of(seen))
+    return Chain((update, *_write_attempts(seen, changed), *_write_transition(seen, changed), *stored), updated)
 
 
 def _write_transition(seen: Job, changed: Job) -> Iterator[Command]:

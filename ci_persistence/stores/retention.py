@@ -17,6 +17,7 @@ from ci_common.times import to_micros, utc_now
 from ci_persistence.database import Database, Session
 from ci_persistence.dialects import Dialect, Statement
 from ci_persistence.rows import to_json
+from ci_persistence.stores.access.quotas import forget_bytes
 from ci_persistence.stores.leases import Lease, check_leads, leads
 from ci_persistence.stores.outbox import Event
 
@@ -191,6 +192,7 @@ async def delete_jobs(session: Session, *, job_ids: list[str], lease: Lease | No
         values = {"ids": to_json(deleted)}
         await session.execute(_LEAVE_REMOVALS, values)
         await session.execute(_WRITE_EVENTS, values | {"time": to_micros(utc_now())})
+        await forget_bytes(session, deleted)
         await session.execute(_DELETE, values)
         session.notify()
     return deleted

@@ -6,6 +6,7 @@ that time at most, a key that is revoked elsewhere is not accepted any more.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from starlette.requests import Request
@@ -19,9 +20,11 @@ from ci_common.times import utc_now
 from ci_persistence.stores.access.keys import KeyStore
 from ci_server.access.oidc.configuration import Issuer
 from ci_server.access.oidc.tokens import OidcTokens, is_token
+from ci_server.access.open_keys import End, OpenKeys
 from ci_server.access.rates import FailedKeys
 from ci_server.access.remembering import Memory, Remembered
 from ci_server.http.application import is_loopback
+from ci_server.http.forwarding import FORWARDED
 from ci_server.http.refusals import KeyInvalid, KeyMissing
 
 KNOWN_SECONDS: Final = 2.0
@@ -48,6 +51,7 @@ class Authentication:
         self._tokens = OidcTokens.of(settings)
         self._keys = keys
         self._failed = FailedKeys(settings)
+        self._open = OpenKeys(keys)
         self._known: Memory[Key | None] = Memory(_MOST_KNOWN)
         self._any: Remembered[bool] | None = None
         self._noted: dict[str, float] = {}
@@ -63,7 +67,7 @@ class Authentication:
         text = str(given[0], "latin-1")
         is_bearer = len(given) == 1 and text[: len(_BEARER)].lower() == _BEARER
         key = text[len(_BEARER) :].strip(" ") if is_bearer else ""
-        if not self._is_familiar(key):
+        if not is_token(key) and not self._is_familiar(key):
             self._failed.check(request)
         try:
             if not is_bearer:
@@ -72,6 +76,7 @@ class Authentication:
                 return await self._of_token(key)
             return await self._of_key(key)
         except KeyInvalid:
+            self._failed.check(request)
             self._failed.note(request)
             raise
 
@@ -88,13 +93,25 @@ class Authentication:
         """Return the key that the identity's request was sent with, as it is stored now; None for one without."""
         return None if identity.key_id is None else await self._keys.get(identity.key_id)
 
+    def while_accepted(self, request: Request, identity: Identity, end: End) -> Callable[[], None]:
+        """Call `end` once the key of a request is not accepted any more; return what stops that.
+
+        For what goes on after the request was let in. Requests without a key end by no key.
+        """
+        given = request.headers.get("authorization", "")
+        if identity.key_id is None:
+            return lambda: None
+        return self._open.watch(identity.key_id, digest_of(given[len(_BEARER) :].strip(" ")), end)
+
     def forget(self, key_id: str) -> None:
         """Ask the database about a key at its next use, since it has just been changed."""
         self._known.forget(key_id)
+        self._open.look()
         self._any = None
 
     async def close(self) -> None:
         """Wait for what is still being written, and end what issuers are asked."""
+        await self._open.close()
         if self._tokens is not None:
             await self._tokens.close()
         await asyncio.gather(*self._notes, return_exceptions=True)
@@ -156,6 +173,12 @@ class Authentication:
 
 
 def _is_from_here(request: Request) -> bool:
-    """Return whether the request came to a loopback address or a Unix socket, which only this machine reaches."""
+    """Return whether the request came to a loopback address or a Unix socket, which only this machine reaches.
+
+    One that a proxy has passed on is from here if its first sender is.
+    """
+    if FORWARDED in request.scope:
+        client = request.scope.get("client")
+        return client is not None and is_loopback(canonical_host(client[0]) or "")
     server = request.scope.get("server")
     return server is None or server[1] is None or is_loopback(canonical_host(server[0]) or "")

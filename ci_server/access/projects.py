@@ -6,7 +6,8 @@ from typing import Final
 from ci_common.identity import Identity
 from ci_common.jobs import NewJob
 from ci_common.parsing.text import shown
-from ci_common.projects import Project, images_in
+from ci_common.projects import Project, ceilings_of, images_in
+from ci_common.quotas import Ceiling, Quota
 from ci_common.settings import Settings
 from ci_common.spec import Spec
 from ci_persistence.stores.access.projects import ProjectStore
@@ -17,6 +18,12 @@ from ci_server.http.refusals import ImageRefused, ProjectRefused
 KNOWN_SECONDS: Final = 2.0
 _MOST_KNOWN: Final = 1024
 _MOST_NAMED: Final = 10
+_OF_SUBMISSIONS: Final = (Quota.QUEUED, Quota.STORED)
+
+
+def only_project(identity: Identity) -> str | None:
+    """Return the project of what `identity` makes and names no project for; None if that may be none, or any."""
+    return next(iter(identity.projects)) if identity.projects is not None and len(identity.projects) == 1 else None
 
 
 def project_for(identity: Identity, wanted: str | None) -> str | None:
@@ -43,7 +50,7 @@ class Projects:
     """
 
     def __init__(self, settings: Settings, store: ProjectStore) -> None:
-        self._only_created = settings.projects == "declared"
+        self._settings = settings
         self._store = store
         self._known: Memory[Project | None] = Memory(_MOST_KNOWN)
         self._all: Memory[list[Project]] = Memory(1)
@@ -60,12 +67,17 @@ class Projects:
     async def project_for(self, identity: Identity, wanted: str | None) -> str | None:
         """Return the project of what `identity` makes. Raises ProjectRefused, also for one that is not created."""
         name = project_for(identity, wanted)
-        if self._only_created and name is not None and await self.get(name) is None:
+        if self._settings.projects == "declared" and name is not None and await self.get(name) is None:
             raise ProjectRefused(
                 f"there is no project {shown(name)}, and jobs may only name projects that were created "
                 f"(CI_PROJECTS=declared): create it with `ci projects create {name}`"
             )
         return name
+
+    async def ceilings(self, name: str | None, owner: str) -> tuple[Ceiling, ...]:
+        """Return the limits that a submission of `owner` to a project, or to none, has to keep. Raises Unavailable."""
+        project = None if name is None else await self.get(name)
+        return ceilings_of(self._settings, _OF_SUBMISSIONS, name=name, project=project, owner=owner)
 
     async def admitted(self, identity: Identity, job: NewJob) -> NewJob:
         """Return a new job as one of `identity`, in a project that allows it. Raises ProjectRefused, ImageRefused."""
@@ -90,7 +102,7 @@ class Projects:
         `wanted` is the project that the request names; with `has_file`, the project's `ci.yaml` may name one if the
         request does not.
         """
-        only = next(iter(identity.projects)) if identity.projects is not None and len(identity.projects) == 1 else None
+        only = only_project(identity)
         if wanted is not None or not has_file:
             project = None if (name := wanted or only) is None else await self.get(name)
             candidates = [] if project is None else [project]

@@ -1,7 +1,7 @@
 """How many requests of which kind a sender and a project may send. Each server process counts for itself.
 
-A request is counted before its body is read. A sender is a key, or without one an address; on a server without keys,
-the requests of this machine are not counted.
+A request is counted before its body is read. A sender is a key, a user who signs in elsewhere, or else an address; on a
+server without keys, the requests of this machine are not counted.
 """
 
 import time
@@ -13,7 +13,7 @@ from typing import Final
 
 from starlette.requests import Request
 
-from ci_common.identity import Identity
+from ci_common.identity import ANYONE, LOCAL, Identity
 from ci_common.parsing.rates import Rate
 from ci_common.settings import Settings
 from ci_server.access.buckets import Buckets, Level
@@ -130,9 +130,11 @@ def _headers(counted: list[_Counted], levels: list[Level], *, taken: int) -> Map
 
 
 def _sender(request: Request, identity: Identity) -> str | None:
-    """Return whose bucket a request is counted in; None for one of this machine without a key."""
+    """Return whose bucket a request is counted in; None for one of this machine whose sender is not known."""
     if identity.key_id is not None:
         return f"key {identity.key_id}"
+    if identity not in (LOCAL, ANYONE):
+        return f"user {identity.name}"
     host = None if request.client is None else request.client.host
     return None if host is None or is_loopback(host) else _network(host)
 

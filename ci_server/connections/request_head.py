@@ -9,8 +9,8 @@ from http import HTTPStatus
 import httptools
 
 from ci_common.errors import RequestError
-from ci_server.http.exchange import NO_SNIFFING
 from ci_server.http.problems import problem_of
+from ci_server.http.protections import protect
 from ci_server.http.refusals import HeadersTooLarge, InvalidHttp, RequestStalled, TooManyConnections, UrlTooLong
 
 HEAD_BYTES = 32 * 1024
@@ -148,6 +148,8 @@ def refusal(error: RequestError, default_headers: list[tuple[bytes, bytes]]) -> 
     answer = problem_of(error)
     status = HTTPStatus(error.status)
     lines = [f"HTTP/1.1 {status.value} {status.phrase}".encode()]
-    lines += [name + b": " + value for name, value in [*default_headers, *answer.raw_headers, NO_SNIFFING]]
+    headers = [*default_headers, *answer.raw_headers]
+    protect(headers)
+    lines += [name + b": " + value for name, value in headers]
     lines += [b"connection: close", b"", b""]
     return b"\r\n".join(lines) + bytes(answer.body)

@@ -6,7 +6,7 @@ import errno
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import uvicorn
@@ -14,7 +14,8 @@ from starlette.applications import Starlette
 
 from ci_common.errors import CiError
 from ci_server.connections import Protocol
-from ci_server.connections.request_head import MOST_CONNECTIONS
+from ci_server.connections.request_head import HEAD_SECONDS, MOST_CONNECTIONS
+from ci_server.connections.tls import Certificate
 from ci_server.connections.tracker import spare_descriptors, track_connections
 from ci_server.http.exchange import GRACE_SECONDS
 
@@ -36,19 +37,37 @@ async def serve(
     on_ready: Callable[[str], None],
     install_signal_handlers: bool = True,
     max_connections: int = MOST_CONNECTIONS,
+    certificate: Certificate | None = None,
 ) -> None:
     """Serve `app` on `host` and `port` (default 127.0.0.1, any free port) or on the Unix socket `uds`.
 
-    At most `max_connections` are open at once.
+    At most `max_connections` are open at once. With a `certificate`, it speaks TLS alone.
     Calls `on_ready` with the URL once requests are answered. Runs until SIGINT or SIGTERM, or until it is cancelled:
     then streams end at once, and other requests have a second. Raises CannotListen, and whatever the application's
     lifespan raises.
     """
     with contextlib.ExitStack() as stack:
         listener, url = stack.enter_context(_listening(host or "127.0.0.1", port or 0, uds))
-        server = _Server(_config(app), lambda: on_ready(url), lambda: app.state.shutdown.start())
+        if certificate is not None:
+            url = url.replace("http:", "https:", 1)
+        server = _Server(_config(app), lambda: on_ready(url), lambda: app.state.shutdown.start(), certificate)
         track_connections(server.server_state, max_connections)
-        await _run(app, listener, server, install_signal_handlers)
+        async with _watched(certificate):
+            await _run(app, listener, server, install_signal_handlers)
+
+
+@contextlib.asynccontextmanager
+async def _watched(certificate: Certificate | None) -> AsyncIterator[None]:
+    """Read a certificate again when it changes, while the context is open."""
+    if certificate is None:
+        yield
+        return
+    watching = asyncio.create_task(certificate.watch(), name="certificate")
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
 
 
 async def _run(app: Starlette, listener: socket.socket, server: "_Server", signals: bool) -> None:
@@ -72,7 +91,7 @@ def _config(app: Starlette) -> uvicorn.Config:
         log_config=None,
         log_level="warning",
         access_log=False,
-        proxy_headers=False,  # The client's address is not used, and a layer costs memory for every waiting request.
+        proxy_headers=False,  # `ci_server.http.forwarding` does it; a layer costs memory for every waiting request.
         server_header=False,
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
@@ -81,16 +100,47 @@ def _config(app: Starlette) -> uvicorn.Config:
 class _Server(uvicorn.Server):
     """uvicorn, with the process's signals left alone, and with `on_leave` called when it begins to stop."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], on_leave: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        on_ready: Callable[[], None],
+        on_leave: Callable[[], None],
+        certificate: Certificate | None,
+    ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
         self._on_leave = on_leave
+        self._certificate = certificate
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         # Connections that arrive together are accepted together, and a refused one keeps its descriptor for a moment.
         self.config.backlog = min(_BACKLOG, max(1, spare_descriptors() // 2))
-        await super().startup(sockets)
+        if self._certificate is None:
+            await super().startup(sockets)
+        else:
+            await super().startup([])
+            await self._listen_with_tls(sockets or [], self._certificate)
         self._on_ready()
+
+    async def _listen_with_tls(self, sockets: list[socket.socket], certificate: Certificate) -> None:
+        """As uvicorn does, but with a limit for handshakes, which come before all that is tracked."""
+
+        def protocol() -> asyncio.Protocol:
+            made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+                config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+            return made
+
+        for listener in sockets:
+            server = await asyncio.get_running_loop().create_server(
+                protocol,
+                sock=listener,
+                ssl=certificate.context,
+                ssl_handshake_timeout=HEAD_SECONDS,
+                ssl_shutdown_timeout=_STOP_SECONDS,
+                backlog=self.config.backlog,
+            )
+            self.servers.append(server)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -24,7 +24,9 @@ from ci_common.errors import RequestError, Unavailable
 from ci_common.parsing.hosts import HostNames, canonical_host, host_of
 from ci_common.settings import Settings
 from ci_server.http.exchange import Exchange, GracePeriod, Shutdown, detached_response, header_of, log_request, path_of
+from ci_server.http.forwarding import Forwarding
 from ci_server.http.problems import internal_problem, problem_of, routing_problem, system_problem
+from ci_server.http.protections import CrossOrigin
 from ci_server.http.refusals import CrossSite, InvalidHttp, MisdirectedRequest
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -93,16 +95,19 @@ class HostCheck:
 class Application(Starlette):
     """An application whose routes may detach responses, with one layer of its own between the server and them."""
 
-    def __init__(self, *, hosts: HostCheck, **starlette: Any) -> None:
+    def __init__(self, *, settings: Settings, **starlette: Any) -> None:
         super().__init__(**starlette)
-        self._hosts = hosts
+        self._hosts = HostCheck.of(settings)
+        self._origins = CrossOrigin(settings.cors_origins)
+        self._forwarding = Forwarding(settings.trusted_proxies)
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return `EveryRequest` alone, which does all that Starlette's own layers would do."""
-        return EveryRequest(self.router, self._hosts)
+        return EveryRequest(self.router, self._hosts, self._origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = time.monotonic()
+        self._forwarding.apply(scope)
         inner = dict(scope)  # What the layers add to it goes with them.
         await super().__call__(inner, receive, send)
         response = detached_response(inner)
@@ -129,9 +134,10 @@ class Application(Starlette):
 class EveryRequest:
     """The one layer between the server and the router. No exception leaves it but cancellation."""
 
-    def __init__(self, app: ASGIApp, hosts: HostCheck) -> None:
+    def __init__(self, app: ASGIApp, hosts: HostCheck, origins: CrossOrigin) -> None:
         self._app = app
         self._hosts = hosts
+        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -158,7 +164,10 @@ class EveryRequest:
         grace = GracePeriod(shutdown)
         try:
             with grace:
-                self._check_origin(scope)
+                is_named = self._origins.note(scope)
+                self._check_origin(scope, is_named)
+                if is_named and (answer := self._origins.preflight(scope)) is not None:
+                    return answer
                 await self._app(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
             return None
@@ -179,12 +188,15 @@ class EveryRequest:
             return _internal(scope, exc)
         return None
 
-    def _check_origin(self, scope: Scope) -> None:
-        """Raise RequestError for a request to a host that is not this server's, or from a page of another site."""
+    def _check_origin(self, scope: Scope, is_named: bool) -> None:
+        """Raise RequestError for a request to a host that is not this server's, or from a page of another site.
+
+        `is_named` is for pages of an origin that the settings name.
+        """
         refused = self._hosts.refusal(scope)
         if refused is not None:
             raise refused
-        if _is_cross_site(scope):
+        if not is_named and _is_cross_site(scope):
             raise CrossSite("a page of another web site sent this request; it was not carried out")
 
 

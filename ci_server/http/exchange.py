@@ -10,6 +10,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Receive, Scope, Send
 
 from ci_common.keys import without_keys
+from ci_server.http.protections import added_headers, protect
 
 GRACE_SECONDS = 1.0
 """How long a request may go on after the server's shutdown has started."""
@@ -17,9 +18,6 @@ _LINGER_SECONDS = 30.0
 _REQUEST_TIMEOUT = 408
 _JOB_ID = "ci_server.job_id"
 _DETACHED = "ci_server.detached_response"
-
-NO_SNIFFING = (b"x-content-type-options", b"nosniff")
-"""The header that keeps browsers from taking text that a job wrote for a page."""
 
 logger = logging.getLogger("ci_server.requests")
 
@@ -47,7 +45,10 @@ def log_request(scope: Scope, status: int, seconds: float, job_id: str | None = 
     """Write the request's log line."""
     job_id = job_id or scope.get(_JOB_ID) or scope.get("path_params", {}).get("job_id", "-")
     job = without_keys(ascii(job_id)[1:-1])
-    logger.info("%s %s %s %.1f ms job=%s", scope["method"], path_of(scope), status, seconds * 1000, job)
+    client = scope.get("client")
+    address = client[0] if client else "-"
+    shown = "%s %s %s %.1f ms job=%s from=%s"
+    logger.info(shown, scope["method"], path_of(scope), status, seconds * 1000, job, address)
 
 
 class GracePeriod:
@@ -127,6 +128,7 @@ class Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send, shutdown: Shutdown) -> None:
         length = header_of(scope, b"content-length")
         self._body_is_coming = length not in (None, "0") or header_of(scope, b"transfer-encoding") is not None
+        self._scope = scope
         self._receive = receive
         self._send = send
         self._shutdown = shutdown
@@ -142,7 +144,7 @@ class Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"].append(NO_SNIFFING)
+            protect(message["headers"], added_headers(self._scope))
             if self._body_is_coming and self.status >= 400:
                 MutableHeaders(raw=message["headers"])["Connection"] = "close"
                 self._lingers = self.status != _REQUEST_TIMEOUT  # The server has waited long enough for that client.

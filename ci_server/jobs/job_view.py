@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 from starlette.responses import Response
@@ -16,12 +17,14 @@ from ci_common.run_directory.layout import RunDirectory, open_regular
 from ci_common.run_directory.output import character_start, live_steps, milestones_in_files
 from ci_common.times import Timeline
 from ci_common.wire.answers import JobView
+from ci_common.wire.stream import Cursor
 from ci_common.wire.writing import job_on_wire
 from ci_server.endpoints import Answer, Call, json_answer
 from ci_server.http.responses import Document
 from ci_server.jobs.idempotency import REPLAYED_HEADER, Submitted
 from ci_server.services import Services
 from ci_server.streaming.stored_logs import StoredLog
+from ci_server.streaming.streams import JobStream
 
 EXCERPT_BYTES = 64 * 1024
 JOB_HEADERS = ("Location",)
@@ -39,6 +42,12 @@ async def find_job(call: Call[Any, Any]) -> Job:
     if not call.identity.sees(job.project):
         raise JobNotFound(f"there is no job {job_id}")
     return job
+
+
+def stream_of(call: Call[Any, Any], job: Job, start: Cursor, *, announce: bool = False) -> JobStream:
+    """Return the job's stream for as long as the key of the request is accepted."""
+    while_accepted = partial(call.services.authentication.while_accepted, call.request, call.identity)
+    return JobStream(call.services.tails, job, start, announce=announce, while_accepted=while_accepted)
 
 
 def attempt_of(job: Job, number: int) -> Job:

@@ -24,11 +24,10 @@ from ci_server.endpoints import Answer, Call, Endpoint, Files, RateClass, json_a
 from ci_server.http.ranges import ranged_content, ranged_response
 from ci_server.http.requests import QueryModel
 from ci_server.http.responses import Document
-from ci_server.jobs.job_view import attempt_of, find_job, job_document, log_excerpt, stored_log_of
+from ci_server.jobs.job_view import attempt_of, find_job, job_document, log_excerpt, stored_log_of, stream_of
 from ci_server.jobs.list_endpoints import Instant
 from ci_server.services import Services
 from ci_server.streaming.stored_logs import StoredLog
-from ci_server.streaming.streams import JobStream
 
 _LAST_EVENT_ID = "last-event-id"
 _LOG_TYPE = "text/plain; charset=utf-8"
@@ -107,7 +106,7 @@ async def stream_job(call: Call[StreamQuery, None]) -> Response:
     start = await stream_start(call.query, seen, job, call.services)
     if start is not None:
         await _check_logs(call.services, job, start)
-    return Response(status_code=204) if start is None else JobStream(call.services.tails, job, start)
+    return Response(status_code=204) if start is None else stream_of(call, job, start)
 
 
 async def _check_logs(services: Services, job: Job, start: Cursor) -> None:

@@ -23,6 +23,7 @@ from ci_common.times import Milestone, Timeline, utc_now
 from ci_common.wire.changes import RetryChanges
 from ci_common.wire.requests import ComputedJobRequest
 from ci_persistence.stores.submissions import SubmissionKey
+from ci_server.access.projects import only_project
 from ci_server.detection.projects import ProjectDefaults, Resolved, resolve_command
 from ci_server.detection.tasks import read_with
 from ci_server.endpoints import RateClass
@@ -33,7 +34,7 @@ from ci_server.jobs.connected import while_connected
 from ci_server.jobs.idempotency import Once
 from ci_server.jobs.verifications import is_verification
 from ci_server.services import Services
-from ci_server.uploads.receiving import announced_bytes, receive_upload
+from ci_server.uploads.receiving import announced_bytes, least_bytes, receive_upload
 from ci_server.uploads.staging import staged
 
 _LONGEST_AGENT = 300
@@ -49,6 +50,7 @@ async def submit_upload(
     timeline = Timeline(accepted)
     max_bytes, job_id = services.settings.max_upload_bytes, new_job_id()
     announced = announced_bytes(request, max_bytes)
+    await services.check_quotas(only_project(sender), sender.name, least_bytes(announced))
     async with services.admission.upload(announced) as place, staged(services.data, job_id) as staging:
         services.readers.expect()
         upload = await receive_upload(request, staging.upload, max_bytes, on_written=place.count)
@@ -58,7 +60,9 @@ async def submit_upload(
             return earlier
         spec, masked = await run_apart(len(raw), read_spec, raw, source="the field spec")
         if spec.project is not None:
-            await services.projects.project_for(sender, spec.project)  # Refused before the archive is unpacked.
+            # Refused before the archive is unpacked.
+            await services.projects.project_for(sender, spec.project)
+            await services.check_quotas(spec.project, sender.name, upload.size)
         defaults = await services.projects.defaults(sender, spec.project, has_file=True)
         async with while_connected(request):
             resolved = await staging.fill(
@@ -76,10 +80,10 @@ async def submit_upload(
         described = {"filename": upload.filename, "size": upload.size, "sha256": upload.sha256}
         timeline.note(Milestone.UNPACKED)
         payload = {"upload": described, **masked}
-        job = workload_job(CONTAINER, job_id, resolved, payload, has_upload=True, arrival=timeline.times())
+        job = workload_job(CONTAINER, job_id, resolved, payload, upload_bytes=upload.size, arrival=timeline.times())
         note_job(request.scope, job_id)
         job = replace(await admitted(services, request, sender, job), client=client_of(request))
-        return await staging.commit(services.storage.jobs, job, max_queued=services.settings.max_queued, key=once.key)
+        return await staging.commit(services.store_job, job, once.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,7 @@ async def submit_new(
     services.admission.check()
     note_job(request.scope, job.id)
     job = replace(job, client=client_of(request))
-    return await services.storage.jobs.add(job, max_queued=services.settings.max_queued, key=key)
+    return await services.store_job(job, key)
 
 
 async def admitted(services: Services, request: Request, sender: Identity, job: NewJob) -> NewJob:
@@ -152,6 +156,7 @@ async def retry(
         plan=job.plan,
         image=job.image,
         has_upload=job.has_upload,
+        upload_bytes=job.upload_bytes,
         priority=job.priority,
         project=job.project,
         labels=job.labels,
@@ -164,10 +169,9 @@ async def retry(
     )
     again = await admitted(services, request, sender, changed(again, changes, services.settings))
     note_job(request.scope, again.id)
-    max_queued = services.settings.max_queued
     if not job.has_upload:
         services.admission.check()
-        return await services.storage.jobs.add(again, max_queued=max_queued, key=key)
+        return await services.store_job(again, key)
     services.require_files()
     async with services.admission.upload(0) as place, staged(services.data, again.id) as staging:
         try:
@@ -190,7 +194,7 @@ async def retry(
                 )
         timeline.note(Milestone.UNPACKED)
         again = replace(again, arrival=timeline.times())
-        return await staging.commit(services.storage.jobs, again, max_queued=max_queued, key=key)
+        return await staging.commit(services.store_job, again, key)
 
 
 def read_spec(raw: bytes, *, source: str) -> tuple[Spec, dict[str, Any]]:
@@ -240,7 +244,7 @@ def workload_job(
     resolved: Resolved,
     payload: dict[str, Any],
     *,
-    has_upload: bool = False,
+    upload_bytes: int | None = None,
     arrival: dict[str, int],
 ) -> NewJob:
     """Return the new job for a resolved request."""
@@ -252,7 +256,8 @@ def workload_job(
         payload=payload,
         plan=plan.model_dump(mode="json"),
         image=plan.image,
-        has_upload=has_upload,
+        has_upload=upload_bytes is not None,
+        upload_bytes=upload_bytes or 0,
         priority=spec.priority or 0,
         project=spec.project,
         labels=spec.labels,

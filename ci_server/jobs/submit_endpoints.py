@@ -21,6 +21,7 @@ from ci_common.errors import (
 from ci_common.identity import Scope
 from ci_common.jobs import Job
 from ci_common.parsing.models import validated
+from ci_common.quotas import QuotaExceeded
 from ci_common.settings import Settings
 from ci_common.wire.answers import SubmittedView
 from ci_common.wire.changes import RetryChanges
@@ -31,11 +32,10 @@ from ci_server.http.refusals import ImageRefused, ProjectRefused
 from ci_server.http.requests import NoQuery, as_written, parse_json_object, run_apart
 from ci_server.http.responses import Document
 from ci_server.jobs.idempotency import KEY_ERRORS, REPLAYED_HEADER, Once, Submitted, submitted_once
-from ci_server.jobs.job_view import JOB_HEADERS, find_job, submission_answers, submitted_job
+from ci_server.jobs.job_view import JOB_HEADERS, find_job, stream_of, submission_answers, submitted_job
 from ci_server.jobs.submissions import RequestedJob, requested_job, retry, submit_new, submit_upload
 from ci_server.jobs.verifications import verify
 from ci_server.openapi.requests import UploadForm, job_request_type
-from ci_server.streaming.streams import JobStream
 
 
 async def submit(call: Call[NoQuery, None]) -> Response:
@@ -48,7 +48,7 @@ async def submit_stream(call: Call[NoQuery, None]) -> Response:
 
 async def _submit_and_stream(call: Call[NoQuery, None], *, announce: bool) -> Response:
     submitted = await _submitted(call)
-    stream = JobStream(call.services.tails, submitted.job, BEGINNING, announce=announce)
+    stream = stream_of(call, submitted.job, BEGINNING, announce=announce)
     stream.headers.update(submitted.headers)
     return stream
 
@@ -99,7 +99,7 @@ async def verify_job(call: Call[NoQuery, None]) -> Response:
 
 _UPLOAD_ERRORS = (
     *(InvalidUpload, UnrecognisedProject, InputMissing, CacheConflict),
-    *(TooLarge, QueueFull, TooManyUploads, DiskLow, ProjectRefused, ImageRefused, *KEY_ERRORS),
+    *(TooLarge, QueueFull, QuotaExceeded, TooManyUploads, DiskLow, ProjectRefused, ImageRefused, *KEY_ERRORS),
 )
 _STREAM = Answer(
     "The stream of the new job, or of the one that the same submission made before.",
@@ -169,7 +169,7 @@ ENDPOINTS: Final = (
         ),
         headers=(KEY_HEADER,),
         answers=submission_answers("The job is queued."),
-        errors=(CacheConflict, TooLarge, QueueFull, DiskLow, ProjectRefused, ImageRefused, *KEY_ERRORS),
+        errors=(CacheConflict, TooLarge, QueueFull, QuotaExceeded, DiskLow, ProjectRefused, ImageRefused, *KEY_ERRORS),
         scope=Scope.JOBS_WRITE,
         limits=Reach.NEW,
         rate_class=RateClass.SUBMIT,
@@ -200,6 +200,7 @@ ENDPOINTS: Final = (
             NotRetryable,
             TooLarge,
             QueueFull,
+            QuotaExceeded,
             TooManyUploads,
             DiskLow,
             ProjectRefused,

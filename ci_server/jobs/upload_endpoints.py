@@ -30,6 +30,7 @@ from ci_common.jobs import Job, NewJob, is_job_id, new_job_id
 from ci_common.manifests.session import Session, spare_workspace
 from ci_common.manifests.stored import read_head
 from ci_common.parsing.values import Integer
+from ci_common.quotas import QuotaExceeded
 from ci_common.settings import Settings
 from ci_common.spec import Name, Spec
 from ci_common.system.tasks import in_thread
@@ -96,6 +97,7 @@ class FramesQuery(QueryModel):
 async def begin_upload(call: Call[BeginQuery, None]) -> Response:
     services, query = call.services, call.query
     project = await services.projects.project_for(call.identity, query.project) or ""
+    await services.check_quotas(project or None, call.identity.name)
     announced = announced_bytes(call.request, services.settings.max_upload_bytes)
     session = Session(services.data.incoming / new_job_id())
     async with services.admission.upload(announced):
@@ -215,7 +217,7 @@ async def _submit(call: Call[NoQuery, ReceivedSpec], job_id: str, key: Submissio
                 )
             timeline.note(Milestone.UNPACKED)
             payload = {"upload": {"size": plan.size, "sha256": plan.tree_id}, **masked}
-            job = workload_job(CONTAINER, job_id, resolved, payload, has_upload=True, arrival=timeline.times())
+            job = workload_job(CONTAINER, job_id, resolved, payload, upload_bytes=plan.size, arrival=timeline.times())
             job = await admitted(services, call.request, call.identity, job)
             job = replace(job, client=client_of(call.request))
             stored = await _stored(services, Staging(services.data, job_id), session, job, key)
@@ -229,7 +231,7 @@ async def _stored(
     """Move the upload to its job's directory, and store the job. If that fails, the upload is gone."""
     try:
         await in_thread(session.finish)
-        stored = await staging.commit(services.storage.jobs, job, max_queued=services.settings.max_queued, key=key)
+        stored = await staging.commit(services.store_job, job, key)
     finally:
         if staging.committed:
             staging.confirm()
@@ -259,7 +261,16 @@ ENDPOINTS: Final = (
             "`upload_id`, and in `missing` which of its files have to be sent, as ranges of places in the manifest"
         ),
         answers={201: json_answer(BegunUploadView, "The upload has begun.")},
-        errors=(InvalidUpload, UploadBaseGone, TooLarge, QueueFull, TooManyUploads, DiskLow, ProjectRefused),
+        errors=(
+            InvalidUpload,
+            UploadBaseGone,
+            TooLarge,
+            QueueFull,
+            QuotaExceeded,
+            TooManyUploads,
+            DiskLow,
+            ProjectRefused,
+        ),
         scope=Scope.JOBS_WRITE,
         limits=Reach.NEW,
         rate_class=RateClass.SUBMIT,
@@ -290,7 +301,16 @@ ENDPOINTS: Final = (
             "connection breaks. 409 if that is not the next one"
         ),
         answers={200: json_answer(UploadView, "They have been received and checked.")},
-        errors=(InvalidUpload, UploadNotFound, UploadConflict, TooLarge, QueueFull, TooManyUploads, DiskLow),
+        errors=(
+            InvalidUpload,
+            UploadNotFound,
+            UploadConflict,
+            TooLarge,
+            QueueFull,
+            QuotaExceeded,
+            TooManyUploads,
+            DiskLow,
+        ),
         scope=Scope.JOBS_WRITE,
         limits=Reach.OWN,
         rate_class=RateClass.SUBMIT,
@@ -318,6 +338,7 @@ ENDPOINTS: Final = (
             *KEY_ERRORS,
             TooLarge,
             QueueFull,
+            QuotaExceeded,
             TooManyUploads,
             DiskLow,
             ProjectRefused,

@@ -46,7 +46,6 @@ async def verify(services: Services, request: Request, job: Job, key: Submission
     again = _verifying(job, plan, plan.setup)
     await services.projects.check_images(again)
     note_job(request.scope, again.id)
-    max_queued = services.settings.max_queued
     async with services.admission.upload(0) as place, staged(services.data, again.id) as staging:
         staging.workspace.mkdir(parents=True)
         if plan.setup.inputs:
@@ -54,7 +53,7 @@ async def verify(services: Services, request: Request, job: Job, key: Submission
                 await _copy_inputs(services, job, plan, plan.setup, staging, place)
         timeline.note(Milestone.UNPACKED)
         again = replace(again, arrival=timeline.times())
-        return await staging.commit(services.storage.jobs, again, max_queued=max_queued, key=key)
+        return await staging.commit(services.store_job, again, key)
 
 
 def _verifying(job: Job, plan: ExecutionPlan, setup: PlannedSetup) -> NewJob:

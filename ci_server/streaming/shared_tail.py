@@ -98,6 +98,13 @@ class SharedTail:
         if not self._readers:
             self.end()
 
+    def expel(self, reader: Reader, last: bytes) -> None:
+        """Send `last` and nothing more to a reader. Where something is being sent to it, end its connection instead."""
+        if reader in self._at_head:
+            self._push(reader, body(last, more=False), self._head, None)
+        elif reader in self._readers:
+            reader.abandon()
+
     def end(self) -> None:
         """Send nothing more to any reader."""
         self._close()

@@ -1,21 +1,30 @@
 """A job's stream as an answer, and the tails of all jobs that have readers: they share a timer for pings and an end."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ci_common.jobs import Job
-from ci_common.wire.stream import JOB_ID, Cursor
-from ci_server.http.exchange import GRACE_SECONDS, NO_SNIFFING, OpenStream, detach
+from ci_common.wire.stream import JOB_ID, Cursor, refused_event
+from ci_server.http.exchange import GRACE_SECONDS, OpenStream, detach
+from ci_server.http.protections import added_headers, protect
 from ci_server.streaming.event_source import Position
 from ci_server.streaming.framing import Reader, frame
 from ci_server.streaming.shared_tail import SharedTail, Sources
 
 PING_SECONDS = 15.0
 _HEADERS = {"Cache-Control": "no-cache", "Connection": "keep-alive", "X-Accel-Buffering": "no"}
+
+WhileAccepted = Callable[[Callable[[str], None]], Callable[[], None]]
+"""Takes what ends a stream, given the reason, and calls it once the reader may not go on. Returns what stops that."""
+
+
+def for_ever(_end: Callable[[str], None]) -> Callable[[], None]:
+    """Let a reader go on to the end of the stream."""
+    return lambda: None
 
 
 class Tails:
@@ -83,42 +92,48 @@ class JobStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, tails: Tails, job: Job, start: Cursor, *, announce: bool = False) -> None:
+    def __init__(
+        self, tails: Tails, job: Job, start: Cursor, *, announce: bool = False, while_accepted: WhileAccepted = for_ever
+    ) -> None:
         super().__init__(headers=_HEADERS | {"Location": f"/jobs/{job.id}"})
         del self.headers["Content-Length"]
         self.job_id = job.id
         self._tails = tails
         self._job = job
         self._position = Position(start.attempt, start.offset)
+        self._while_accepted = while_accepted
         self._first = frame({"type": JOB_ID, "job_id": job.id}) if announce else b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] == "HEAD":
             await super().__call__(scope, receive, send)
         else:
+            protect(self.raw_headers, added_headers(scope))
             detach(scope, self)
 
     async def begin(self, send: Send) -> OpenStream:
         """Begin to stream. Past events are sent at once, further ones as they come, up to the result."""
-        await send(
-            {"type": "http.response.start", "status": self.status_code, "headers": [*self.raw_headers, NO_SNIFFING]}
-        )
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         reader = Reader(send)
-        return _JoinedReader(reader, self._tails.join(self._job, reader, self._position, self._first))
+        tail = self._tails.join(self._job, reader, self._position, self._first)
+        stop = self._while_accepted(lambda why: tail.expel(reader, frame(refused_event(why))))
+        return _JoinedReader(reader, tail, stop)
 
 
 class _JoinedReader:
     """One reader and its tail: all that a waiting connection holds."""
 
-    __slots__ = ("_reader", "_tail")
+    __slots__ = ("_reader", "_stop", "_tail")
 
-    def __init__(self, reader: Reader, tail: SharedTail) -> None:
+    def __init__(self, reader: Reader, tail: SharedTail, stop: Callable[[], None]) -> None:
         self._reader = reader
         self._tail = tail
+        self._stop = stop
 
     @property
     def abandoned(self) -> bool:
         return self._reader.abandoned
 
     def leave(self) -> None:
+        self._stop()
         self._tail.leave(self._reader)

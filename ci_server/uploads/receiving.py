@@ -170,6 +170,11 @@ def announced_bytes(request: Request, max_bytes: int) -> int:
     return announced
 
 
+def least_bytes(announced: int) -> int:
+    """Return how many bytes the file of a form has at least, whose length was announced."""
+    return max(0, announced - _FORM_BYTES)
+
+
 async def receive_upload(
     request: Request, destination: Path, max_bytes: int, on_written: Callable[[int], None]
 ) -> ReceivedForm:

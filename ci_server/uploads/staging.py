@@ -19,7 +19,6 @@ from ci_common.settings import Settings
 from ci_common.system.disk import Disk, sync
 from ci_common.system.tasks import in_thread
 from ci_common.system.trees import delete_tree
-from ci_persistence.stores.jobs import JobStore
 from ci_persistence.stores.queue import QueueStore
 from ci_persistence.stores.submissions import SubmissionKey
 from ci_server.http.exchange import Shutdown
@@ -206,15 +205,20 @@ class Staging:
         syncing.result()
         return result
 
-    async def commit(self, jobs: JobStore, job: NewJob, *, max_queued: int, key: SubmissionKey | None = None) -> Job:
-        """Make this the job's directory, durably, and then store its row, with `key`.
+    async def commit(
+        self,
+        store: Callable[[NewJob, SubmissionKey | None], Awaitable[Job]],
+        job: NewJob,
+        key: SubmissionKey | None = None,
+    ) -> Job:
+        """Make this the job's directory, durably, and then have its row stored, with `key`.
 
-        Raises QueueFull, AlreadySubmitted, Unavailable, OSError.
+        Raises OSError, and what `store` raises.
 
         If the caller is cancelled, either both directory and row exist afterwards, or neither.
         """
         await in_thread(self._move)
-        stored = await jobs.add(job, max_queued=max_queued, key=key)
+        stored = await store(job, key)
         self.committed = True
         return stored
 

@@ -47,6 +47,20 @@ class KeySuite(Base):
         assert await storage.keys.get(FULL.id) == FULL
         assert await storage.keys.list() == [FULL, PLAIN]
 
+    async def test_several_are_read_at_once(self, storage: Storage) -> None:
+        for key in (PLAIN, FULL):
+            await storage.keys.add(key)
+        assert await storage.keys.get_many([PLAIN.id, "none", FULL.id]) == {PLAIN.id: PLAIN, FULL.id: FULL}
+        assert await storage.keys.get_many([]) == {}
+
+    async def test_all_are_revoked_at_once(self, storage: Storage) -> None:
+        for key in (PLAIN, FULL):
+            await storage.keys.add(key)
+        assert await storage.keys.revoke_all(T0 + 9 * HOUR) == 1
+        assert await storage.keys.get(PLAIN.id) == replace(PLAIN, revoked_time=T0 + 9 * HOUR)
+        assert await storage.keys.get(FULL.id) == FULL, "the first time stands"
+        assert await storage.keys.revoke_all(T0 + 10 * HOUR) == 0
+
     async def test_an_id_is_given_once(self, storage: Storage) -> None:
         await storage.keys.add(PLAIN)
         with pytest.raises(ValueError, match=r".+"):

@@ -21,6 +21,7 @@ pytest.register_assert_rewrite(
     "tests.contracts.pool_suite",
     "tests.contracts.project_suite",
     "tests.contracts.queue_suite",
+    "tests.contracts.quota_suite",
     "tests.contracts.report_suite",
     "tests.contracts.secret_suite",
 )
@@ -42,6 +43,7 @@ from tests.contracts.outbox_suite import OutboxSuite  # noqa: E402
 from tests.contracts.pool_suite import PoolSuite  # noqa: E402
 from tests.contracts.project_suite import ProjectSuite  # noqa: E402
 from tests.contracts.queue_suite import QueueSuite  # noqa: E402
+from tests.contracts.quota_suite import QuotaSuite  # noqa: E402
 from tests.contracts.report_suite import ReportSuite  # noqa: E402
 from tests.contracts.secret_suite import SecretSuite  # noqa: E402
 from tests.contracts.storage_concurrency_suite import ConcurrencySuite  # noqa: E402
@@ -121,6 +123,10 @@ class TestSecretsOnSQLite(OnSQLite, SecretSuite):
     pass
 
 
+class TestQuotasOnSQLite(OnSQLite, QuotaSuite):
+    pass
+
+
 class TestReportsOnSQLite(OnSQLite, ReportSuite):
     pass
 
@@ -190,6 +196,10 @@ class TestProjectsOnPostgreSQL(OnPostgreSQL, ProjectSuite):
 
 
 class TestSecretsOnPostgreSQL(OnPostgreSQL, SecretSuite):
+    pass
+
+
+class TestQuotasOnPostgreSQL(OnPostgreSQL, QuotaSuite):
     pass
 
 

@@ -15,6 +15,7 @@ import pytest
 from ci_client.aio import CiClient
 from ci_client.events import complete_event_of
 from ci_selftest.faults.held_ports import held_port
+from tests.e2e.conftest import Starter
 from tests.e2e.nginx import Nginx
 from tests.helpers.http import Seen, events_of
 from tests.helpers.markdown import Page
@@ -51,7 +52,7 @@ def documented() -> str:
     """The directives that the documentation gives, but the address."""
     (block,) = (block for block in Page("docs/operations.md").blocks() if block.language == "nginx")
     lines = [line for line in block.text.splitlines() if line.startswith(" ") and "proxy_pass" not in line]
-    assert len(lines) == 5
+    assert len(lines) == 8
     return "\n".join(lines)
 
 
@@ -185,3 +186,19 @@ async def test_quiet_streams_that_it_cuts_are_taken_up_again(proxy, tmp_path: Pa
         events = await reading
     assert "".join(event["data"] for event in events if event["type"] == "log") == "one\ntwo\n"
     assert (await browser).exact == b"one\ntwo\n"
+
+
+async def test_the_clients_address_arrives(start: Starter, tmp_path: Path) -> None:
+    service = start(CI_TRUSTED_PROXIES="127.0.0.1")
+    with ExitStack() as stack:
+        nginx = Nginx(tmp_path / "nginx", stack.enter_context(held_port()), service.url, documented())
+        stack.callback(nginx.kill)
+        await nginx.start()
+        async with httpx.AsyncClient(base_url=nginx.url, trust_env=False) as http:
+            page = await http.get("/", headers={"accept": "text/html"})
+            assert nginx.url in page.text, "the host that the client used"
+            assert (await http.post("/jobs", json=job_of("true"))).status_code == 202
+            # Here the client has the address of a proxy, so that the one before it counts.
+            elsewhere = {"x-forwarded-for": "192.0.2.7", "x-forwarded-host": "evil.example"}
+            refused = await http.post("/jobs", json=job_of("true"), headers=elsewhere)
+            assert (refused.status_code, refused.json()["code"]) == (401, "key_missing")

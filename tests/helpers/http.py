@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -154,10 +154,12 @@ async def events_of(response: httpx.Response, seen: Seen) -> AsyncIterator[dict[
             yield event
 
 
-async def read_stream(client: httpx.AsyncClient, path: str, seen: Seen | None = None) -> Seen:
+async def read_stream(
+    client: httpx.AsyncClient, path: str, seen: Seen | None = None, *, headers: Mapping[str, str] | None = None
+) -> Seen:
     """Read a stream to its end, going on where `seen` ends."""
     seen = seen or Seen()
-    headers = {"Last-Event-ID": seen.last_id} if seen.last_id else {}
+    headers = {**(headers or {}), **({"Last-Event-ID": seen.last_id} if seen.last_id else {})}
     async with client.stream("GET", path, headers=headers) as response:
         async for _ in events_of(response, seen):
             pass

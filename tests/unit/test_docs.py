@@ -19,7 +19,7 @@ from ci_common.settings import Settings
 from ci_common.spec import Limits, Retry, Spec, Step
 from ci_common.times import Milestone, utc_now
 from ci_common.wire.requests import CleanupRequest
-from ci_common.wire.stream import ATTEMPT, COMPLETE, JOB_ID, LOG, STATUS, STEP, WIRE_STATUS
+from ci_common.wire.stream import ATTEMPT, COMPLETE, JOB_ID, LOG, REFUSED, STATUS, STEP, WIRE_STATUS
 from ci_common.wire.writing import job_on_wire
 from ci_selftest.jobs.evidence import Promise
 from ci_selftest.schedule import Fault
@@ -169,7 +169,7 @@ def test_every_condition_of_a_cleanup_is_described() -> None:
 
 def test_every_event_is_shown() -> None:
     section = Page("docs/http.md").section("The stream")
-    assert set(re.findall(r'"type":"(\w+)"', section)) == {JOB_ID, STATUS, LOG, STEP, ATTEMPT, COMPLETE}
+    assert set(re.findall(r'"type":"(\w+)"', section)) == {*(JOB_ID, STATUS, LOG, STEP, ATTEMPT, COMPLETE, REFUSED)}
 
 
 def test_every_problem_has_its_row() -> None:

@@ -14,6 +14,7 @@ CREATE TABLE jobs (
     plan TEXT CHECK (json_typeof(CAST(plan AS json)) = 'object'),
     image TEXT,
     has_upload INTEGER NOT NULL CHECK (has_upload IN (0, 1)),
+    upload_bytes BIGINT NOT NULL DEFAULT 0 CHECK (upload_bytes >= 0),
     max_attempts INTEGER NOT NULL CHECK (max_attempts >= 1),
     retry_of TEXT,
     concurrency_group TEXT,
@@ -55,6 +56,8 @@ WHERE concurrency_group IS NOT NULL AND state <> 'completed';
 CREATE UNIQUE INDEX jobs_one_of_group ON jobs (concurrency_group, (coalesce('project ' || project, 'owner ' || owner)))
 WHERE concurrency_group IS NOT NULL AND state IN ('starting', 'running');
 CREATE INDEX jobs_of_project ON jobs (project, id) WHERE project IS NOT NULL;
+CREATE INDEX jobs_unfinished_of_project ON jobs (project, state) WHERE state <> 'completed' AND project IS NOT NULL;
+CREATE INDEX jobs_unfinished_of_owner ON jobs (owner, state) WHERE state <> 'completed';
 CREATE INDEX jobs_ended ON jobs (end_time, id, state, conclusion, project) WHERE state = 'completed';
 CREATE INDEX jobs_ended_of_project ON jobs (project, end_time, id, state, conclusion)
 WHERE state = 'completed' AND project IS NOT NULL;
@@ -168,7 +171,8 @@ WHEN (NEW.attempt <> OLD.attempt + CAST(OLD.state IN ('starting', 'running') AND
 EXECUTE FUNCTION refuse('jobs_attempts: a new attempt begins when a job is queued again, and only then');
 
 CREATE TRIGGER jobs_asked_once BEFORE UPDATE OF
-    id, type, submit_time, owner, priority, project, labels, payload, plan, image, has_upload, max_attempts, retry_of,
+    id, type, submit_time, owner, priority, project, labels, payload, plan, image, has_upload, upload_bytes,
+    max_attempts, retry_of,
     concurrency_group, cancel_running, client, arrival
 ON jobs FOR EACH ROW
 EXECUTE FUNCTION refuse('jobs_asked_once: what was asked for never changes');
@@ -325,6 +329,13 @@ CREATE TABLE secrets (
     PRIMARY KEY (project, name),
 
     CONSTRAINT value_is_in_one_place CHECK ((sealed IS NULL) <> (reference IS NULL))
+);
+
+CREATE TABLE stored_bytes (
+    kind TEXT COLLATE "C" NOT NULL CHECK (kind IN ('project', 'owner')),
+    name TEXT COLLATE "C" NOT NULL,
+    bytes BIGINT NOT NULL,
+    PRIMARY KEY (kind, name)
 );
 
 CREATE TABLE test_runs (

@@ -14,6 +14,7 @@ CREATE TABLE jobs (
     plan TEXT CHECK (plan IS NULL OR json_valid(plan) AND json_type(plan) = 'object'),
     image TEXT,
     has_upload INTEGER NOT NULL CHECK (has_upload IN (0, 1)),
+    upload_bytes INTEGER NOT NULL DEFAULT 0 CHECK (upload_bytes >= 0),
     max_attempts INTEGER NOT NULL CHECK (max_attempts >= 1),
     retry_of TEXT,
     concurrency_group TEXT,  -- of the job's project, or of its owner if it has none
@@ -68,6 +69,10 @@ WHERE concurrency_group IS NOT NULL AND state IN ('starting', 'running');
 
 -- The newest jobs of one project.
 CREATE INDEX jobs_of_project ON jobs (project, id) WHERE project IS NOT NULL;
+
+-- For quotas: how many unfinished jobs of a project or an owner are in which state.
+CREATE INDEX jobs_unfinished_of_project ON jobs (project, state) WHERE state <> 'completed' AND project IS NOT NULL;
+CREATE INDEX jobs_unfinished_of_owner ON jobs (owner, state) WHERE state <> 'completed';
 
 -- For retention: the jobs that ended longest ago, of all projects or of one. Covering indexes, so that no row has to be
 -- read; `state` is among the columns because SQLite does not conclude it from the index's condition.
@@ -201,7 +206,8 @@ BEGIN
 END;
 
 CREATE TRIGGER jobs_asked_once BEFORE UPDATE OF
-    id, type, submit_time, owner, priority, project, labels, payload, plan, image, has_upload, max_attempts, retry_of,
+    id, type, submit_time, owner, priority, project, labels, payload, plan, image, has_upload, upload_bytes,
+    max_attempts, retry_of,
     concurrency_group, cancel_running, client, arrival
 ON jobs
 BEGIN
@@ -375,6 +381,15 @@ CREATE TABLE secrets (
     PRIMARY KEY (project, name),
 
     CONSTRAINT value_is_in_one_place CHECK ((sealed IS NULL) <> (reference IS NULL))
+) WITHOUT ROWID;
+
+-- How many bytes of uploads, logs and artifacts each project and each owner has, counted in the transactions that change jobs,
+-- so that a quota costs the same however many jobs there are.
+CREATE TABLE stored_bytes (
+    kind TEXT NOT NULL CHECK (kind IN ('project', 'owner')),
+    name TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    PRIMARY KEY (kind, name)
 ) WITHOUT ROWID;
 
 -- What the attempts with reports have left besides their tests. Written by the controller while it reads the reports, before

@@ -1,7 +1,7 @@
 """API keys. A row stays after its key has been revoked: a server that once had keys lets no one in without."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -23,10 +23,12 @@ _NAMES = ", ".join(_COLUMNS)
 _NOTED_AFTER: Final = timedelta(minutes=1)
 
 _GET = Statement(f"SELECT {_NAMES} FROM keys WHERE id = :id")
+_GET_MANY = Statement(lambda sql: f"SELECT {_NAMES} FROM keys WHERE id IN {sql.members('ids')}")
 _ANY = Statement("SELECT EXISTS (SELECT 1 FROM keys) AS found")
 _LIST = Statement(f"SELECT {_NAMES} FROM keys ORDER BY created_time DESC, id")
 _ADD = Statement(f"INSERT INTO keys ({_NAMES}) VALUES ({', '.join(f':{name}' for name in _COLUMNS)})")
 _REVOKE = Statement("UPDATE keys SET revoked_time = :now WHERE id = :id AND revoked_time IS NULL")
+_REVOKE_ALL = Statement("UPDATE keys SET revoked_time = :now WHERE revoked_time IS NULL")
 # With no overlap, the secret before ends now, whatever was said of it.
 _ROTATE = Statement("""
 UPDATE keys SET previous_digest = digest, previous_until = :until, digest = :digest
@@ -56,6 +58,10 @@ class KeyStore:
         """Return the key with this id, also one that is revoked; None if there is none."""
         return await self._database.read(partial(_get, key_id=key_id))
 
+    async def get_many(self, key_ids: Iterable[str]) -> dict[str, Key]:
+        """Return those of the keys that there are, by id, as `get` does."""
+        return await self._database.read(partial(_get_many, key_ids=list(key_ids)))
+
     async def any(self) -> bool:
         """Return whether a key has ever been made."""
         return await self._database.read(_any)
@@ -71,6 +77,10 @@ class KeyStore:
     async def revoke(self, key_id: str, now: datetime) -> bool:
         """Accept the key no more from now on. Return whether it has been revoked by this call."""
         return await self._database.write(partial(_revoke, key_id=key_id, now=now))
+
+    async def revoke_all(self, now: datetime) -> int:
+        """Accept no key any more from now on. Return how many this call has revoked."""
+        return await self._database.write(partial(_revoke_all, now=now))
 
     async def rotate(self, key_id: str, rotation: Rotation) -> bool:
         """Give a key another secret. The present one is accepted until the overlap is over, and no other.
@@ -112,6 +122,10 @@ async def _get(session: Session, *, key_id: str) -> Key | None:
     return next((_key(row) for row in await session.rows(_GET, {"id": key_id})), None)
 
 
+async def _get_many(session: Session, *, key_ids: Sequence[str]) -> dict[str, Key]:
+    return {row["id"]: _key(row) for row in await session.rows(_GET_MANY, {"ids": to_json(key_ids)})}
+
+
 async def _any(session: Session) -> bool:
     return bool((await session.row(_ANY))["found"])
 
@@ -126,6 +140,10 @@ async def _add(session: Session, *, key: Key) -> None:
 
 async def _revoke(session: Session, *, key_id: str, now: datetime) -> bool:
     return await session.execute(_REVOKE, {"id": key_id, "now": to_micros(now)}) > 0
+
+
+async def _revoke_all(session: Session, *, now: datetime) -> int:
+    return await session.execute(_REVOKE_ALL, {"now": to_micros(now)})
 
 
 async def _rotate(session: Session, *, key_id: str, rotation: Rotation) -> bool:

@@ -1,5 +1,6 @@
 """Projects over HTTP: created, changed, removed; and what their settings do to jobs."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -39,7 +40,8 @@ async def plan_of(api: Api, answer: httpx.Response) -> dict[str, Any]:
 async def test_a_project_is_created_changed_and_removed(api: Api) -> None:
     project = await created(api, description="The web site.", images=["python:3.*"], retention={"completed": "7d"})
     assert project["retention"] == {"completed": 604_800.0, "failed": None, "uploads": None, "jobs": None}
-    assert (await api.client.get("/projects")).json() == [project]
+    assert (await api.client.get("/projects/website")).json() == project
+    assert [each["name"] for each in (await api.client.get("/projects")).json()] == ["website"]
     assert problem(await api.client.post("/projects", json={"name": "website"}), 409)["code"] == "project_conflict"
 
     answer = await changed(api, images=None, retention={"failed": "forever", "jobs": 5}, defaults={"timeout": "20m"})
@@ -165,3 +167,52 @@ async def test_an_administrator_of_a_project_does_not_change_what_restricts_it(a
     allowed = await api.client.patch("/projects/website", json={"defaults": {"timeout": "1m"}}, headers=key)
     assert allowed.json()["defaults"] == {"timeout": 60.0}
     assert problem(await api.client.delete("/projects/website", headers=key), 403)["code"] == "scope_missing"
+
+
+async def test_quotas_are_shown_with_what_is_used(start_api: StartApi) -> None:
+    api: Api = await start_api(quota_running="7", quota_stored="1g,website=2g")
+    project = await created(api, quotas={"queued": 3, "stored": "10m"})
+    assert project["quotas"] == {
+        "queued": {"own": 3, "limit": 3, "used": 0},
+        "running": {"own": None, "limit": 7, "used": 0},
+        "stored": {"own": 10 * 1024**2, "limit": 10 * 1024**2, "used": 0},
+    }
+    await api.submit(project="website")
+    started = await api.submit(project="website")
+    await api.controller.start(started)
+    archive = zipped(ci__yaml="command: 'true'\nproject: website")
+    assert (await api.upload(archive)).status_code == 202
+    after = (await changed(api, quotas={"stored": None, "queued": "unlimited"})).json()["quotas"]
+    assert (after["queued"], after["running"]["used"]) == ({"own": "unlimited", "limit": None, "used": 2}, 1)
+    assert after["stored"] == {"own": None, "limit": 2 * 1024**3, "used": len(archive)}
+    listed = (await api.client.get("/projects")).json()[0]["quotas"]
+    assert listed["queued"] == {"own": "unlimited", "limit": None, "used": None}
+
+
+async def test_a_submission_beyond_a_quota_is_refused_with_what_is_used(api: Api) -> None:
+    await created(api, quotas={"queued": 2})
+    body = {"type": "echo", "project": "website"}
+    answers = await asyncio.gather(*(api.client.post("/jobs", json=body) for _ in range(16)))
+    assert sorted(answer.status_code for answer in answers) == [202] * 2 + [429] * 14
+    refused = next(answer for answer in answers if answer.status_code == 429)
+    told = problem(refused, 429)
+    assert (told["code"], told["quota"], told["quota_of"], told["limit"], told["used"]) == (
+        "quota_exceeded", "queued", "project", 2, 2,
+    )  # fmt: skip
+    assert int(refused.headers["retry-after"]) > 0
+    upload = await api.upload(zipped(ci__yaml="command: 'true'\nproject: website"))
+    assert problem(upload, 429)["quota"] == "queued"
+    assert api.left_over() == []
+    assert problem(await api.client.post("/uploads", params={"project": "website"}, content=b""), 429)
+
+
+async def test_an_owner_has_quotas_by_the_settings_and_is_refused_before_the_body_is_read(start_api: StartApi) -> None:
+    api: Api = await start_api(quota_owner_queued="1")
+    await api.submit()
+    head = "POST /submit-async HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(api.url.rpartition(":")[2]))
+    writer.write(f"{head}Content-Length: 1000\r\n\r\n".encode())
+    assert (await reader.readline()).split()[1] == b"429"
+    writer.close()
+    told = problem(await api.upload(zipped(README="x")), 429)
+    assert (told["quota"], told["quota_of"]) == ("queued", "owner")

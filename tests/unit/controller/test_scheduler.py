@@ -9,6 +9,7 @@ import pytest
 
 from ci_common.attempts.parts import StartWay
 from ci_common.jobs import Attempt, Conclusion, Job, NewJob, ReasonCode, State, new_job_id
+from ci_common.projects import Project, ProjectSettings
 from ci_common.runtime_faults import ImageNotFound
 from ci_common.settings import Settings
 from ci_common.spec import Retry
@@ -244,3 +245,37 @@ async def test_who_replaces_a_job_is_in_its_reason(queue: Queue) -> None:
     job = await queue.job(replaced)
     assert (job.conclusion, job.reason.code) == (Conclusion.CANCELLED, ReasonCode.CANCELLED)  # type: ignore[union-attr]
     assert newest in job.reason.message  # type: ignore[union-attr]
+
+
+async def test_a_job_waits_for_the_quota_of_its_project_and_others_pass_it(queue: Queue) -> None:
+    settings = ProjectSettings.model_validate({"quotas": {"running": 1}})
+    await queue.storage.projects.add(
+        Project(name="website", created_time=utc_now(), created_by="alice", settings=settings)
+    )
+    first, second = [await queue.add(project="website", priority=1) for _ in range(2)]
+    other = await queue.add(project="other")
+    assert await queue.turn() == [first, other]
+    reason = (await queue.job(second)).reason
+    assert reason is not None
+    assert reason.code is ReasonCode.WAITING_FOR_QUOTA
+    assert reason.message == "the project 'website' may run one job at a time (its quota running)"
+    assert await queue.turn(active=1, of="website") == []
+    job = await queue.job(first)
+    await queue.writer.write(job, state=State.COMPLETED, conclusion=Conclusion.SUCCEEDED, end_time=utc_now())
+    assert await queue.turn() == [second]
+
+
+async def test_the_start_is_decided_in_the_database(queue: Queue) -> None:
+    """What the turn does not see, the transaction does."""
+    await queue.storage.projects.add(
+        Project(
+            name="website",
+            created_time=utc_now(),
+            created_by="alice",
+            settings=ProjectSettings.model_validate({"quotas": {"running": 1}}),
+        )
+    )
+    first, second = [await queue.add(project="website") for _ in range(2)]
+    assert await queue.turn() == [first]
+    assert await queue.turn() == [], "the caller says that no job runs, but one does"
+    assert (await queue.job(second)).state is State.QUEUED

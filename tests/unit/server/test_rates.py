@@ -103,6 +103,13 @@ def test_the_addresses_of_a_network_of_ipv6_are_one() -> None:
     assert taken(limits, sent_from("2001:db8:0:1::1"), ANYONE) == 3
 
 
+def test_a_user_who_signs_in_elsewhere_is_one_sender() -> None:
+    limits, alice = rates(Clock(), requests="3/m"), Identity("alice", ANYONE.scopes)
+    assert taken(limits, sent_from("127.0.0.1"), alice) == 3
+    assert taken(limits, sent_from("10.0.0.2"), alice) == 0
+    assert taken(limits, sent_from("10.0.0.2"), Identity("bob", ANYONE.scopes)) == 3
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", None])
 def test_without_a_key_this_machine_has_no_limit(host: str | None) -> None:
     limits = rates(Clock(), requests="3/m")

@@ -114,10 +114,10 @@ async def placed(directory: Path, url: str | None = None) -> AsyncIterator[Place
 
 @asynccontextmanager
 async def restored(
-    tmp_path: Path, source: Path, *, keep_queue: bool = False, url: str | None = None
+    tmp_path: Path, source: Path, *, keep_queue: bool = False, keep_keys: bool = False, url: str | None = None
 ) -> AsyncIterator[tuple[Restored, Settings, Storage]]:
     settings = settings_in(tmp_path / "there", url)
-    done = await restore_backup(settings, source, quiet, keep_queue=keep_queue)
+    done = await restore_backup(settings, source, quiet, keep_queue=keep_queue, keep_keys=keep_keys)
     storage = storage_at(settings.database)
     await storage.open()
     try:

@@ -15,10 +15,12 @@ from ci_common.run_directory.output import LogTimes
 from ci_common.run_directory.stored import StoredMark, read_mark, write_mark
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
+from ci_common.times import utc_now
 from ci_controller.backup.manifest import Backup, BackupFault
 from ci_controller.backup.restore import restore_backup
 from ci_controller.backup.take import take_backup
 from tests.helpers.jobs import NOON
+from tests.helpers.keys import a_key
 from tests.helpers.service import zipped
 from tests.unit.controller.backup.backups import Place, quiet, restored, sha
 
@@ -97,6 +99,24 @@ async def test_the_queue_is_kept_where_that_is_asked_for(place: Place, target: P
         assert [queued.id for queued in await storage.queue.queued()] == [job.id]
         workspace = DataDirectory(settings.data_path).run(job.id, 1).workspace
         assert (workspace / "src" / "a.txt").read_text() == "hello"
+
+
+@pytest.mark.parametrize("keep", [False, True])
+async def test_keys_are_revoked_unless_they_are_to_be_kept(
+    place: Place, target: Path, tmp_path: Path, *, keep: bool
+) -> None:
+    """The backup does not know which of them were revoked after it was taken."""
+    valid, revoked = a_key()[0], a_key(revoked_time=utc_now())[0]
+    for key in (valid, revoked):
+        await place.storage.keys.add(key)
+    await take_backup(place.settings, target, quiet)
+    async with restored(tmp_path, target, keep_keys=keep) as (done, _, storage):
+        assert done.revoked_keys == (0 if keep else 1)
+        known = await storage.keys.get_many([valid.id, revoked.id])
+        assert known[revoked.id].revoked_time == revoked.revoked_time
+        assert (known[valid.id].ended(utc_now()) is None) == keep
+        assert await storage.keys.any(), "so the server lets no one in without a key"
+    assert (await place.storage.keys.get(valid.id)) == valid
 
 
 async def test_what_is_there_is_never_replaced(place: Place, target: Path) -> None:
