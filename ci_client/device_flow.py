@@ -17,12 +17,12 @@ _USUAL_INTERVAL: Final = 5.0
 _SLOWER: Final = 5.0
 _LONGEST_WAIT: Final = 1800.0
 _MOST_FAILURES: Final = 5
-"""How often in a row the issuer may not answer while it is asked whether somebody has signed in."""
+"""How often in a row the issuer may not answer while it is asked whether the person has signed in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What somebody has to do to sign in."""
+    """What a person has to do to sign in."""
 
     url: str
     """The page to open."""
@@ -85,7 +85,7 @@ async def _wait(client: httpx.AsyncClient, url: str, client_id: str, begun: dict
 
 _REFUSALS: Final = {
     "access_denied": "the sign-in was refused on the issuer's page",
-    "expired_token": "nobody has signed in within the time that the issuer gives; try again",
+    "expired_token": "no one has signed in within the time that the issuer gives; try again",
 }
 
 

@@ -138,7 +138,7 @@ class OutputClosed(ClientError):
 
 
 class SignInFailed(ClientError):
-    """Somebody could not sign in with an issuer, or did not."""
+    """A person could not sign in with an issuer, or did not."""
 
 
 class NoSuchJob(ClientError):

@@ -55,7 +55,7 @@ class Settings(QuotaSettings, RateSettings, RetentionSettings, FaceSettings, Con
     sign_in_lifetime: Duration = setting(
         "CI_SIGN_IN_LIFETIME",
         86_400.0,
-        "how long the key is accepted that somebody gets who signs in with `ci login --oidc`; 5m to 30d",
+        "how long the key is accepted that a person gets by `ci login --oidc`; 5m to 30d",
         "s",
         ge=300,
         le=30 * 86_400,

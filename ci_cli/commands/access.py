@@ -241,7 +241,7 @@ def _url(server: str | None) -> str:
 
 
 def _signed_in(url: str, issuer: str | None) -> str:
-    """Return a key of somebody who signs in now. Raises click.UsageError, SignInFailed, what the client raises."""
+    """Return a key of the person who signs in now. Raises click.UsageError, SignInFailed, what the client raises."""
     import asyncio
 
     from ci_cli.console import say
@@ -267,7 +267,7 @@ def _chosen(issuers: list[dict[str, Any]], named: str | None) -> dict[str, Any]:
     from ci_client.escapes import visible
 
     if not issuers:
-        raise click.UsageError("nobody signs in at this server with an issuer: use a key, with `ci login`")
+        raise click.UsageError("no one signs in at this server with an issuer: use a key, with `ci login`")
     found = [each for each in issuers if named is None or each["issuer"] == named]
     if len(found) == 1:
         return found[0]

@@ -242,7 +242,7 @@ async def test_a_person_signs_in_and_gets_a_key_for_a_day(start: Start, issuer: 
 
 @pytest.mark.parametrize(
     ("error", "said"),
-    [("access_denied", "was refused on"), ("expired_token", "nobody has signed in"), ("server_error", "server_error")],
+    [("access_denied", "was refused on"), ("expired_token", "no one has signed in"), ("server_error", "server_error")],
 )
 async def test_a_person_who_does_not_sign_in(start: Start, issuer: OidcIssuer, error: str, said: str) -> None:
     api = await start(**PEOPLE)
@@ -256,7 +256,7 @@ async def test_nothing_is_sent_to_an_issuer_without_tls() -> None:
         await device_flow.sign_in("http://issuer.example.org", "ci", ["openid"], lambda _: None)
 
 
-async def test_where_nobody_signs_in(start: Start) -> None:
+async def test_where_no_one_signs_in(start: Start) -> None:
     api = await start()
     assert (await api.client.get("/sign-in")).json() == []
 
