@@ -32,7 +32,11 @@ class Connection:
 
     def advice(self, command: str, job_id: str, *rest: str) -> str:
         """Return a command line that the user can run next."""
-        return " ".join(["ci", command, *([self.option] if self.option else []), job_id, *rest])
+        return self.command(command, job_id, *rest)
+
+    def command(self, command: str, *rest: str) -> str:
+        """Return a command line for this server."""
+        return " ".join(["ci", command, *([self.option] if self.option else []), *rest])
 
     async def resolve(self, text: str) -> str:
         """Return the id of the job that `text` names: a full id, or the beginning of exactly one. Raises NoSuchJob."""

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from ci_cli.connection import Connection
@@ -196,11 +197,26 @@ class JobFollower:
         self.say(f"job {self._job_id} {verdict}", problem=event["conclusion"] != Conclusion.SUCCEEDED)
         for line in more:
             self.say(f"  {line}")
+        self._say_what_next(event, job)
+
+    def _say_what_next(self, event: Event, job: dict[str, Any]) -> None:
         if event.get("log_bytes") != 0:
             self.say(f"its log again: {self._connection.advice('logs', self._job_id)}")
         self.say(f"more about it: {self._connection.advice('status', self._job_id)}")
         if event["conclusion"] != Conclusion.SUCCEEDED:
             self.say(f"run it again: {self._connection.advice('retry', self._job_id)}")
+        if (hint := self._what_failed_again(job)) is not None:
+            self.say(f"run what failed again, on the files as they are then: {hint}")
+
+    def _what_failed_again(self, job: dict[str, Any]) -> str | None:
+        """Return the command that runs the failed tests of a directory again; None if it has none."""
+        tests = job.get("tests") or {}
+        if self._directory is None or not tests.get("failed", 0) + tests.get("errors", 0):
+            return None
+        here = self._directory.resolve() == Path.cwd()
+        return self._connection.command(
+            "run", *([] if here else [quote(str(self._directory))]), "--only-failed", self._job_id
+        )
 
     async def _tell_failure(self, job: dict[str, Any]) -> None:
         from ci_cli.display.failure import failure_lines

@@ -100,6 +100,23 @@ class Administration:
         """Change these fields of a project, None for a setting as if it was never set, and return it."""
         return object_answer(await self._connection.ask("PATCH", _project(name), json=fields), "name")
 
+    async def members(self, project: str) -> list[dict[str, Any]]:
+        """Return the members of a project, as `GET /projects/{project}/members` shows them."""
+        path = f"{_project(project)}/members"
+        found = (await self._connection.ask("GET", path)).json()
+        if not isinstance(found, list) or not all(isinstance(each, dict) and "owner" in each for each in found):
+            raise AnswerNotUnderstood(f"{self.server_url}{path} answered without members")
+        return found
+
+    async def set_member(self, project: str, owner: str, role: str) -> dict[str, Any]:
+        """Make someone a member of a project with this role, and return the member."""
+        path = f"{_project(project)}/members/{quote(owner, safe='')}"
+        return object_answer(await self._connection.ask("PUT", path, json={"role": role}), "owner")
+
+    async def remove_member(self, project: str, owner: str) -> None:
+        """Remove a member of a project. Raises ServerError 404 if there is none."""
+        await self._connection.ask("DELETE", f"{_project(project)}/members/{quote(owner, safe='')}")
+
     async def remove_project(self, name: str) -> None:
         """Remove a project with its settings. Its jobs stay. Raises ServerError 404 if none was created."""
         await self._connection.ask("DELETE", _project(name))

@@ -30,6 +30,10 @@ _ACCEPT_SECONDS = 600.0
 """How long a server may take to check and unpack an upload, or to delete many jobs."""
 _LIMITED_SECONDS = 60.0
 """How long a request is sent again where too many have come."""
+_UNAVAILABLE_SECONDS = 10.0
+"""How long one is sent again that the server could not carry out, or perhaps not to its end."""
+_SHORTEST_PAUSE = 0.2
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _OF_A_JOB = ("job_id", "status")
 _NEVER_SENT = (
     httpx.ConnectError,
@@ -112,18 +116,21 @@ class Connection:
     async def ask(self, method: str, path: str, **content: Any) -> httpx.Response:
         """Return the answer to a request. Raises what `translated` and `checked` raise.
 
-        What the server refuses because too many requests came is sent again when it says so, for a minute at most.
+        What the server refuses because too many requests came is sent again when it says so, for a minute at most. What
+        it cannot do at present is sent again for ten seconds, if it does no more when it is done twice.
         """
-        left = _LIMITED_SECONDS
+        left = {"rate_limited": _LIMITED_SECONDS}
+        if method in _IDEMPOTENT or "Idempotency-Key" in (content.get("headers") or {}):
+            left["unavailable"] = _UNAVAILABLE_SECONDS
         while True:
             try:
                 with translated(self.server_url):
                     response = await checked(await self.http.request(method, path, **content))
             except ServerError as refusal:
                 pause = _pause_after(refusal)
-                if pause is None or pause > left or not _can_be_repeated(content):
+                if pause is None or pause > left.get(refusal.code, -1.0) or not _can_be_repeated(content):
                     raise
-                left -= pause
+                left[refusal.code] -= pause
                 await asyncio.sleep(pause)
             else:
                 self.has_answered = True
@@ -253,10 +260,10 @@ async def checked(response: httpx.Response) -> httpx.Response:
 
 
 def _pause_after(refusal: ServerError) -> float | None:
-    """Return the seconds after which a request that was not carried out may be sent again, or None."""
-    if refusal.code != "rate_limited" or not (refusal.retry_after or "").isdecimal():
+    """Return the seconds after which the server wants to be asked again, or None if it does not say."""
+    if not (refusal.retry_after or "").isdecimal():
         return None
-    return int(refusal.retry_after or 0) * random.uniform(1.0, 1.5)  # noqa: S311  # spreads retries; no secret
+    return max(_SHORTEST_PAUSE, int(refusal.retry_after or 0)) * random.uniform(1.0, 1.5)  # noqa: S311  # spreads retries; no secret
 
 
 def _can_be_repeated(content: dict[str, Any]) -> bool:

@@ -126,6 +126,14 @@ class ProjectNotFound(RequestError):
     title = "No such project"
 
 
+class MemberNotFound(RequestError):
+    """The project has no such member."""
+
+    status = 404
+    code = "member_not_found"
+    title = "No such member"
+
+
 class ProjectConflict(RequestError):
     """There is a project of this name already, or other requests change it at the same time."""
 
@@ -140,6 +148,21 @@ class SecretNotFound(RequestError):
     status = 404
     code = "secret_not_found"
     title = "No such secret"
+
+
+class SecretMissing(RequestError):
+    """A job names a secret that there is none of for it."""
+
+    status = 409
+    code = "secret_missing"
+    title = "The job names a secret that is not there"
+
+
+class SecretInPayload(RequestError):
+    """A job has in clear what seems to be a secret."""
+
+    code = "secret_in_payload"
+    title = "The job has a secret in clear"
 
 
 class EnvironmentNotFound(RequestError):

@@ -1,6 +1,6 @@
 """Who sends a request, and what they may do. `SCOPES_OF` says it for each role, and each endpoint names its scope."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -39,6 +39,8 @@ class Scope(StrEnum):
 class Role(StrEnum):
     """A set of scopes for people."""
 
+    MEMBER = "member"
+    """Nothing of its own: what memberships of projects give."""
     VIEWER = "viewer"
     DEVELOPER = "developer"
     OPERATOR = "operator"
@@ -52,6 +54,7 @@ _DEVELOPER: Final = _VIEWER | {Scope.JOBS_WRITE, Scope.SECRETS_READ, Scope.SECRE
 _OPERATOR: Final = _DEVELOPER | {Scope.JOBS_CLEANUP, Scope.CACHES_WRITE, Scope.SECRETS_WRITE}
 
 SCOPES_OF: Final[dict[Role, frozenset[Scope]]] = {
+    Role.MEMBER: frozenset({Scope.KEYS_OWN}),
     Role.VIEWER: _VIEWER,
     Role.DEVELOPER: _DEVELOPER,
     Role.OPERATOR: _OPERATOR,
@@ -71,10 +74,50 @@ class Identity:
     """The projects in which the scopes hold; None for all, and for jobs that belong to no project."""
     key_id: str | None = None
     """The key that the request was sent with."""
+    takes_memberships: bool = False
+    """Whether the memberships of its name count."""
+    memberships: tuple[tuple[str, Role], ...] = ()
+    """The projects in which it has a role by membership, and these roles; its scopes there are those of both."""
+    whole: "Identity | None" = None
+    """Of one that `within` returned: the sender with all that it may do."""
 
     def sees(self, project: str | None) -> bool:
         """Return whether what belongs to `project`, or to none, is there for this sender."""
         return self.projects is None or project in self.projects
+
+    def with_memberships(self, memberships: tuple[tuple[str, Role], ...]) -> "Identity":
+        """Return the sender with the memberships of its name, as far as they count."""
+        if not self.takes_memberships:
+            return self
+        found = tuple((project, role) for project, role in memberships if self.sees(project))
+        return replace(self, memberships=found) if found else self
+
+    def within(self, scope: Scope) -> "Identity | None":
+        """Return the sender with the projects in which it has a scope; None if it has it in none.
+
+        `projects` is None if it has the scope in all projects and for what belongs to none.
+        """
+        has_scope = scope in self.scopes
+        if scope is Scope.KEYS_OWN or (has_scope and self.projects is None):
+            return self if has_scope else None
+        own = (self.projects or frozenset()) if has_scope else frozenset()
+        projects = own | {project for project, role in self.memberships if scope in SCOPES_OF[role]}
+        return replace(self, projects=projects, whole=self) if projects else None
+
+    def scopes_in(self, project: str | None) -> frozenset[Scope]:
+        """Return all scopes that the sender has in a project, or for what belongs to none."""
+        sender = self.whole or self
+        own = sender.scopes if sender.sees(project) else frozenset()
+        return own.union(*(SCOPES_OF[role] for name, role in sender.memberships if name == project))
+
+    def scopes_throughout(self, projects: frozenset[str] | None) -> frozenset[Scope]:
+        """Return the scopes that the sender has in each of these projects; None: in all, and for what is in none."""
+        if projects is None:
+            sender = self.whole or self
+            return sender.scopes if sender.projects is None else frozenset()
+        if not projects:
+            return frozenset()
+        return frozenset(Scope).intersection(*(self.scopes_in(project) for project in projects))
 
 
 LOCAL = Identity("local", frozenset(Scope) - {Scope.KEYS_ADMIN, Scope.KEYS_OWN})

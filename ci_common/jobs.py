@@ -91,6 +91,7 @@ class ReasonCode(StrEnum):
     CONTAINER_LOST = "container_lost"
     START_FAILED = "start_failed"
     SERVICE_FAILED = "service_failed"
+    SECRET_UNAVAILABLE = "secret_unavailable"  # noqa: S105  # a code, and no secret
     LIMIT_UNENFORCEABLE = "limit_unenforceable"
     OUT_OF_MEMORY = "out_of_memory"
     DISK_FULL = "disk_full"

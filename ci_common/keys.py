@@ -73,7 +73,9 @@ class Key:
 
     def identity(self) -> Identity:
         """Return the identity of requests with this key."""
-        return Identity(self.owner, self.all_scopes, self.projects, self.id)
+        # A key that is limited to projects has its role there and no more, unless memberships are all that it has.
+        takes = self.role is Role.MEMBER or (self.role is not None and self.projects is None)
+        return Identity(self.owner, self.all_scopes, self.projects, self.id, takes_memberships=takes)
 
     def ended(self, now: datetime) -> str | None:
         """Return why it is not accepted any more, as the end of a sentence; None if it is."""

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from ci_common.configuration.limits import Limit
 from ci_common.configuration.quotas import MOST, UNLIMITED, parse_bytes, parse_count
 from ci_common.configuration.retention import LONGEST_AGE
+from ci_common.identity import Role
 from ci_common.parsing.images import PATTERN_TEXT, check_image_pattern, matches_image
 from ci_common.parsing.models import StrictModel, at_most
 from ci_common.parsing.text import shown
@@ -197,6 +198,17 @@ class Project:
         if allowed is None:
             return None
         return next((each for each in images if not any(matches_image(one, each) for one in allowed)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Someone who has a role in a project: an owner of keys, or a person who has signed in."""
+
+    owner: str
+    role: Role
+    created_time: datetime
+    created_by: str
+    """The name of the identity that made it a member."""
 
 
 def images_in(image: str | None, plan: Mapping[str, Any] | None) -> list[str]:

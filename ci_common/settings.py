@@ -250,6 +250,35 @@ class Settings(QuotaSettings, RateSettings, RetentionSettings, FaceSettings, Con
         "path",
     )
 
+    payload_secrets: Literal["refuse", "allow"] = setting(
+        "CI_PAYLOAD_SECRETS",
+        "refuse",
+        "what to do with jobs whose variables, labels or commands seem to have tokens or private keys in clear",
+    )
+    secrets_env: str = setting(
+        "CI_SECRETS_ENV",
+        "",
+        "the controller's variables that secrets may refer to (env:NAME), with * for any end: DEPLOY_TOKEN, TEAM_*",
+        "names",
+    )
+    secrets_files: str = setting(
+        "CI_SECRETS_FILES",
+        "",
+        "the directories and files on the controller's machine that secrets may refer to (file:/path), with a comma "
+        "between",
+        "paths",
+    )
+    vault_addr: str | None = setting(
+        "VAULT_ADDR", None, "the HashiCorp Vault that secrets refer to (vault:MOUNT/PATH#FIELD)", "URL"
+    )
+    vault_namespace: str | None = setting("VAULT_NAMESPACE", None, "the namespace in it, for Vault Enterprise")
+    vault_token_file: Path | None = setting(
+        "CI_VAULT_TOKEN_FILE",
+        None,
+        "the file with the token for it, read at each use; Vault's agent can keep it fresh",
+        "path",
+    )
+
     # Caches
     cache_bytes: NonNegativeByteSize = setting(
         "CI_CACHE_BYTES",

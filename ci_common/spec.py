@@ -29,6 +29,7 @@ from ci_common.spec_parts.artifacts import ArtifactGroups, PlannedArtifacts
 from ci_common.spec_parts.caches import Caches, PlannedCache
 from ci_common.spec_parts.concurrency import Concurrency
 from ci_common.spec_parts.reports import PlannedReports, Reports
+from ci_common.spec_parts.secrets import PlannedSecret, Secrets
 from ci_common.spec_parts.services import Service, Services
 from ci_common.spec_parts.values import FILLED_TEXT, Command, ImageReference, KernelLimits, Variables
 
@@ -152,6 +153,9 @@ class Spec(StrictModel):
         "uses uv where it gives what pip would, and else pip",
     )
     env: Variables = Field(default_factory=dict, description="variables of the job, by name")
+    secrets: Secrets = Field(
+        default_factory=dict, description="secrets that the steps are given: names, or names with `env` or `file`"
+    )
     timeout: Duration | None = Field(None, description="seconds from the start of the job's own code")
     no_output_timeout: Duration | None = Field(None, description="seconds without any output")
     stop_grace: StopGrace | None = Field(None, description="seconds from SIGTERM to SIGKILL where the job is stopped")
@@ -224,6 +228,8 @@ class ExecutionPlan(_Stored):
     limits: Limits = Limits()
     retry: Retry = Retry()
     network: bool = True
+    secrets: tuple[PlannedSecret, ...] = ()
+    """What the steps are given, but not the setup. Their values are in no plan."""
     services: dict[str, Service] = Field(default_factory=dict)
     """Containers beside the job's, by the names under which it reaches them."""
     caches: tuple[PlannedCache, ...] = ()

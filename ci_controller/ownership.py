@@ -17,6 +17,8 @@ from ci_common.job_types import is_computed
 from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, State
 from ci_common.owner_file import Mismatch, WrongDataDirectory, mismatch, place_of, write_owner
 from ci_common.run_directory.layout import DataDirectory
+from ci_common.secrets.ring import KeyRing
+from ci_common.secrets.sealing import MaskKeeper
 from ci_common.settings import Settings
 from ci_common.system.processes import this_process
 from ci_common.times import uptime, utc_now
@@ -64,6 +66,8 @@ class Adoption:
     unfinished: int
     keeps_jobs: bool
     """Whether the installation was moved, and keeps its id and its jobs."""
+    keeper: MaskKeeper | None = None
+    """What has the secrets that are to be masked in the logs of its jobs."""
 
 
 def another_id() -> str:
@@ -88,7 +92,8 @@ async def plan_adoption(settings: Settings, storage: Storage, *, as_copy: bool) 
         raise AdoptionRefused(f"{found.problem}; {found.repair}")
     active, queued = await storage.queue.unfinished()
     is_moved = found is not None and bool(found.moved_from) and not as_copy
-    return Adoption(settings.database, data, installation, found, len(active) + len(queued), is_moved)
+    keeper = MaskKeeper(KeyRing(settings.keyring_path))
+    return Adoption(settings.database, data, installation, found, len(active) + len(queued), is_moved, keeper)
 
 
 async def adopt(adoption: Adoption, storage: Storage, say: Callable[[str], None]) -> Abandoned:
@@ -104,7 +109,7 @@ async def adopt(adoption: Adoption, storage: Storage, say: Callable[[str], None]
             abandoned, installation_id = Abandoned(0, adoption.unfinished), adoption.installation.id
         else:
             forget_copied_records(data)
-            abandoned = await abandon_unfinished(JobWriter(storage, lease, utc_now), data)
+            abandoned = await abandon_unfinished(JobWriter(storage, lease, utc_now), data, keeper=adoption.keeper)
             installation_id = another_id()
         # After a crash in between, the next `ci adopt` goes on. No container has the new id before it is bound.
         await storage.installations.bind(lease, Installation(installation_id, place_of(data)))
@@ -134,25 +139,28 @@ async def lease_of_none(storage: Storage, say: Callable[[str], None]) -> Lease:
         await asyncio.sleep(_RETRY_SECONDS)
 
 
-async def abandon_unfinished(writer: JobWriter, data: DataDirectory, *, keep_queued: bool = False) -> Abandoned:
+async def abandon_unfinished(
+    writer: JobWriter, data: DataDirectory, *, keep_queued: bool = False, keeper: MaskKeeper | None = None
+) -> Abandoned:
     """End the unfinished jobs of a copied database; with `keep_queued` only those that had left the queue.
 
-    A job whose run directory holds its result gets that result. May be repeated.
+    A job whose run directory holds its result gets that result. `keeper` has the secrets that are to be masked in logs,
+    which those of a backup are already. May be repeated.
     """
     queue = writer.storage.queue
     queued = await queue.queued()
     jobs = await queue.active() + ([] if keep_queued else queued)
     for start in range(0, len(jobs), _AT_ONCE):
-        await asyncio.gather(*(_end(job, writer, data) for job in jobs[start : start + _AT_ONCE]))
+        await asyncio.gather(*(_end(job, writer, data, keeper) for job in jobs[start : start + _AT_ONCE]))
     return Abandoned(ended=len(jobs), queued=len(queued) if keep_queued else 0)
 
 
-async def _end(job: Job, writer: JobWriter, data: DataDirectory) -> None:
+async def _end(job: Job, writer: JobWriter, data: DataDirectory, keeper: MaskKeeper | None) -> None:
     if is_computed(job.type):
         left = Collected(0, hashlib.sha256().hexdigest())
         await write_end(job, _unknown(job), left, writer)
         return
-    left = await collect_files(job, data)
+    left, _ = await collect_files(job, data, keeper)
     ended = data.run(job.id, job.attempt).read_exit()
     verdict = (
         _unknown(job) if ended is None else judge(job, Observation(WorkloadPhase.ABSENT, exit=ended, started=True))

@@ -18,6 +18,8 @@ from ci_common.job_types import is_computed
 from ci_common.jobs import Job, Reason, State
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.runtime_faults import RuntimeUnavailable
+from ci_common.secrets.ring import KeyRing
+from ci_common.secrets.sealing import MaskKeeper
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
 from ci_common.system.disk import Ballast, Disk
@@ -39,6 +41,7 @@ from ci_controller.results.sarif import SarifReports
 from ci_controller.runtime.guarding import guarded
 from ci_controller.runtime.protocol import LocalRuntime, WorkloadKey
 from ci_controller.scheduler import Scheduler
+from ci_controller.secrets.resolving import Secrets
 from ci_controller.supervision.supervisors import Scarcity, Supervisors
 from ci_controller.turns import MOST_SHARES, share_of
 
@@ -104,6 +107,7 @@ class Reconciler:
         self._sarif = SarifReports(settings)
         contents = open_store(settings, data)
         artifacts = Artifacts(settings, store=contents, clock=writer.clock, check=check)
+        secrets = Secrets(settings, writer.storage.secrets, MaskKeeper(KeyRing(settings.keyring_path)))
         self._executions = {
             name: WorkloadExecution(
                 settings,
@@ -120,6 +124,7 @@ class Reconciler:
                 sarif=self._sarif,
                 artifacts=artifacts,
                 records=writer.storage.records,
+                secrets=secrets,
             )
             for name, runtime in self._runtimes.items()
         }

@@ -31,6 +31,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "caches": ("id",),
     "keys": ("id",),
     "projects": ("name",),
+    "members": ("project", "owner"),
     "stored_bytes": ("kind", "name"),
     "secrets": ("project", "name"),
     "test_runs": ("job_id", "attempt"),

@@ -26,6 +26,7 @@ from ci_common.identity import ANYONE, LOCAL, Identity, Scope
 from ci_common.parsing.models import validated
 from ci_common.settings import Settings
 from ci_common.times import Milestone, with_milestone
+from ci_server.access.stream_tickets import PARAMETER
 from ci_server.http.refusals import ScopeMissing
 from ci_server.http.requests import NoQuery, parse_json_object, read_json_body, read_query, repeatable, run_apart
 from ci_server.services import Services
@@ -180,6 +181,8 @@ class Endpoint(Generic[QueryT, BodyT]):
     """The scope that a request needs; None if everyone may call the endpoint."""
     rate_class: RateClass
     files: Files = Files.NEVER
+    takes_ticket: bool = False
+    """Whether a ticket in the query stands for a key."""
     limits: Reach | None = None
     """By default ONE below a job's path, and INSTALLATION elsewhere."""
 
@@ -206,12 +209,12 @@ class Endpoint(Generic[QueryT, BodyT]):
 
     async def answer(self, request: Request, identify: Identify) -> Response:
         """Authorise, read and validate the request, and return the handler's answer. Raises RequestError, OSError."""
-        identity = ANYONE if self.scope is None else await identify(request)
+        identity = ANYONE if self.scope is None else await self._identify(request, identify)
         services: Services = request.app.state.services
         left = services.rates.count(request, identity, self.rate_class)
-        self._authorise(identity)
+        allowed = self._authorised(identity)
         try:
-            response = await self._answer(request, identity)
+            response = await self._answer(request, allowed)
             response.headers.update(left)
             return response
         except FilesElsewhere:
@@ -220,16 +223,26 @@ class Endpoint(Generic[QueryT, BodyT]):
                 raise
             return _redirect(request, home)
 
-    def _authorise(self, identity: Identity) -> None:
-        """Raise ScopeMissing where the identity may not call the endpoint at all."""
+    async def _identify(self, request: Request, identify: Identify) -> Identity:
+        """Return who sends the request: by a ticket only where that is taken, and where there is no key."""
+        ticket = request.query_params.get(PARAMETER) if self.takes_ticket else None
+        if ticket is None or "authorization" in request.headers or identify is not identify_sender:
+            return await identify(request)
+        services: Services = request.app.state.services
+        return await services.authentication.identify_ticket(request, ticket)
+
+    def _authorised(self, sender: Identity) -> Identity:
+        """Return the sender with the projects in which it may call the endpoint. Raises ScopeMissing if it may not."""
         if self.scope is None:
-            return
+            return sender
         needed = f"{self.method} {self.shown_path} needs the scope {self.scope}"
-        if self.scope not in identity.scopes:
+        identity = sender.within(self.scope)
+        if identity is None:
             more = "; the first key is made where the server runs, with: ci keys create --admin"
-            raise ScopeMissing(f"{needed}, which {identity.name} lacks{more if identity is LOCAL else ''}")
+            raise ScopeMissing(f"{needed}, which {sender.name} lacks{more if sender is LOCAL else ''}")
         if self.reach is Reach.INSTALLATION and identity.projects is not None:
-            raise ScopeMissing(f"{needed} for all projects, and the key of {identity.name} holds for some only")
+            raise ScopeMissing(f"{needed} for all projects, and {sender.name} has it for some only")
+        return identity
 
     async def _answer(self, request: Request, identity: Identity) -> Response:
         if self.files is Files.ALWAYS:

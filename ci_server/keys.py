@@ -1,5 +1,6 @@
 """The endpoints of keys. No key makes or changes one that may do more than itself."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
@@ -7,7 +8,7 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from ci_common.errors import FieldError, KeyConflict, KeyNotFound
-from ci_common.identity import SCOPES_OF, Identity, Scope
+from ci_common.identity import SCOPES_OF, Identity, Role, Scope
 from ci_common.keys import Key, new_secret
 from ci_common.parsing.models import invalid
 from ci_common.parsing.text import shown
@@ -28,18 +29,28 @@ from ci_server.http.refusals import ScopeMissing
 from ci_server.http.requests import NoQuery
 from ci_server.http.responses import Document, list_document
 
+Memberships = Mapping[str, tuple[tuple[str, Role], ...]]
+"""The memberships of owners."""
 _LONGEST_NAME: Final = 200
 _NOT_STORED: Final = {"Cache-Control": "no-store"}
 
 
 async def list_keys(call: Call[NoQuery, None]) -> Response:
-    keys = [key for key in await call.services.storage.keys.list() if _governs(call.identity, key)]
+    storage = call.services.storage
+    memberships = await storage.projects.memberships()
+    keys = [key for key in await storage.keys.list() if _governs(call.identity, key, memberships)]
     return await list_document([key_on_wire(key) for key in keys], _NOT_STORED)
 
 
 async def create_key(call: Call[NoQuery, KeyRequest]) -> Response:
     secret = new_secret()
     key = _requested(call.identity, call.body, secret.id, secret.digest)
+    owners = {key.owner: await call.services.storage.projects.memberships_of(key.owner)}
+    if not _governs(call.identity, key, owners):
+        raise ScopeMissing(
+            f"{key.owner} is a member of projects with more scopes than {call.identity.name} has there, and the key "
+            "would have them too: name projects or scopes for it"
+        )
     await call.services.storage.keys.add(key)
     call.services.authentication.forget(key.id)
     return Document({**key_on_wire(key), "key": secret.key}, 201, _NOT_STORED)
@@ -73,12 +84,14 @@ async def create_own_key(call: Call[NoQuery, None]) -> Response:
     if call.identity.key_id is not None:
         raise KeyConflict("the request was sent with a key; only the token of an issuer is changed for one")
     secret, now, identity = new_secret(), utc_now(), call.identity
+    roles = (role for role, scopes in SCOPES_OF.items() if scopes | {Scope.KEYS_OWN} == identity.scopes)
+    role = next(roles, None) if identity.takes_memberships else None
     key = Key(
         id=secret.id,
         name=f"sign-in of {identity.name}"[:_LONGEST_NAME],
         owner=identity.name,
-        role=None,
-        scopes=identity.scopes,
+        role=role,
+        scopes=identity.scopes if role is None else frozenset(),
         projects=identity.projects,
         digest=secret.digest,
         created_time=now,
@@ -101,9 +114,6 @@ async def list_issuers(call: Call[NoQuery, None]) -> Response:
 def _requested(sender: Identity, request: KeyRequest, key_id: str, digest: str) -> Key:
     """Return the key to be made. Raises InvalidRequest, and ScopeMissing for one that may do more than the sender."""
     role, scopes, now = request.role, frozenset(request.scopes), utc_now()
-    beyond = (scopes if role is None else SCOPES_OF[role]) - sender.scopes
-    if beyond:
-        raise ScopeMissing(f"{sender.name} cannot give scopes that it does not have: {', '.join(sorted(beyond))}")
     projects = sender.projects if request.projects is None else frozenset(request.projects)
     if sender.projects is not None and (foreign := (projects or frozenset()) - sender.projects):
         raise invalid(
@@ -113,6 +123,9 @@ def _requested(sender: Identity, request: KeyRequest, key_id: str, digest: str) 
     if sender.projects is not None and request.owner not in (None, sender.name):
         raise invalid("the body", FieldError("owner", "a key that holds for some projects makes keys of its own owner"))
     owner = request.owner or (request.name if sender.projects is None else sender.name)
+    given = (scopes if role is None else SCOPES_OF[role]) - {Scope.KEYS_OWN}
+    if beyond := given - sender.scopes_throughout(projects):
+        raise ScopeMissing(f"{sender.name} cannot give scopes that it does not have: {', '.join(sorted(beyond))}")
     return Key(
         id=key_id,
         name=request.name,
@@ -127,18 +140,23 @@ def _requested(sender: Identity, request: KeyRequest, key_id: str, digest: str) 
     )
 
 
-def _governs(sender: Identity, key: Key) -> bool:
+def _governs(sender: Identity, key: Key, memberships: Memberships) -> bool:
     """Return whether the sender may see and change a key: one that may do no more than its own."""
-    if not key.all_scopes <= sender.scopes:
+    if not key.all_scopes - {Scope.KEYS_OWN} <= sender.scopes_throughout(key.projects):
         return False
-    return sender.projects is None or (key.projects is not None and key.projects <= sender.projects)
+    if sender.projects is not None and (key.projects is None or not key.projects <= sender.projects):
+        return False
+    of_owner = key.identity().with_memberships(memberships.get(key.owner, ())).memberships
+    return all(SCOPES_OF[role] <= sender.scopes_in(project) | {Scope.KEYS_OWN} for project, role in of_owner)
 
 
 async def _found(call: Call[Any, Any]) -> Key:
     """Return the key that the path names. Raises KeyNotFound, also for one that its sender may not see."""
     key_id = call.request.path_params["key_id"]
-    key = await call.services.storage.keys.get(key_id)
-    if key is None or not _governs(call.identity, key):
+    storage = call.services.storage
+    key = await storage.keys.get(key_id)
+    memberships = {} if key is None else {key.owner: await storage.projects.memberships_of(key.owner)}
+    if key is None or not _governs(call.identity, key, memberships):
         raise KeyNotFound(f"there is no key {shown(key_id)}")
     return key
 

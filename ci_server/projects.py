@@ -42,12 +42,12 @@ async def create_project(call: Call[NoQuery, ProjectRequest]) -> Response:
 
 
 async def get_project(call: Call[NoQuery, None]) -> Response:
-    return await _shown(call, await _found(call))
+    return await _shown(call, await find_project(call))
 
 
 async def change_project(call: Call[NoQuery, ProjectChanges]) -> Response:
     for _ in range(_TRIES):
-        before = await _found(call)
+        before = await find_project(call)
         after = _changed(before, call.body)
         for name in _OF_THE_INSTALLATION if call.identity.projects is not None else ():
             if getattr(before.settings, name) != getattr(after.settings, name):
@@ -62,7 +62,7 @@ async def change_project(call: Call[NoQuery, ProjectChanges]) -> Response:
 
 
 async def remove_project(call: Call[NoQuery, None]) -> Response:
-    project = await _found(call)
+    project = await find_project(call)
     await call.services.storage.projects.remove(project.name)
     call.services.projects.forget(project.name)
     return Response(status_code=204)
@@ -94,9 +94,11 @@ def _merged(before: PartT, changes: PartT | None) -> PartT:
     return before.model_copy(update={name: getattr(changes, name) for name in changes.model_fields_set})
 
 
-async def _found(call: Call[Any, Any]) -> Project:
+async def find_project(call: Call[Any, Any]) -> Project:
     """Return the project that the path names. Raises ProjectNotFound, also for one that its sender may not see."""
     name = call.request.path_params["project"]
+    if not call.identity.sees(name) and Scope.PROJECTS_READ in call.identity.scopes_in(name):
+        raise ScopeMissing(f"{call.identity.name} may see the project {shown(name)}, and not change it")
     project = await call.services.storage.projects.get(name) if call.identity.sees(name) else None
     if project is None:
         raise ProjectNotFound(f"no project {shown(name)} has been created")

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from ci_common.identity import Scope
 from ci_common.wire.answers import AboutView, MetricsView, PoolView, StatusView
 from ci_common.wire.writing import pool_on_wire
-from ci_server import caches, environments, keys, projects, secrets
+from ci_server import caches, environments, keys, members, projects, secrets
 from ci_server.artifacts import endpoints as artifacts
 from ci_server.endpoints import Answer, AnyEndpoint, Call, Endpoint, RateClass, json_answer
 from ci_server.http.front_page import front_page
@@ -100,6 +100,7 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
     *caches.ENDPOINTS,
     *artifacts.ENDPOINTS,
     *projects.ENDPOINTS,
+    *members.ENDPOINTS,
     *keys.ENDPOINTS,
     *secrets.ENDPOINTS,
     Endpoint(

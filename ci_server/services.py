@@ -12,9 +12,11 @@ from ci_common.errors import FilesElsewhere
 from ci_common.jobs import Job, NewJob
 from ci_common.quotas import Quota
 from ci_common.run_directory.layout import DataDirectory
+from ci_common.run_directory.masked_log import LiveLogs
 from ci_common.sandbox.channel import ReadingLimits
 from ci_common.sandbox.pool import Readers
 from ci_common.secrets.ring import KeyRing
+from ci_common.secrets.sealing import MaskKeeper
 from ci_common.settings import Settings
 from ci_common.system.disk import Disk
 from ci_common.system.watch import FileWatcher
@@ -23,6 +25,7 @@ from ci_persistence.stores.submissions import SubmissionKey
 from ci_server.access.authentication import Authentication
 from ci_server.access.projects import Projects
 from ci_server.access.rates import Rates
+from ci_server.access.stream_tickets import StreamTickets
 from ci_server.detection.tasks import MODULE
 from ci_server.http.exchange import Shutdown
 from ci_server.streaming.event_source import RecentBatches
@@ -59,6 +62,8 @@ class Services:
     rates: Rates
     projects: Projects
     key_ring: KeyRing
+    live_logs: LiveLogs
+    stream_tickets: StreamTickets
     submissions: set[tuple[str, str]] = field(default_factory=set)
     """The submissions that are being accepted: owners, and keys that the clients gave to them."""
 
@@ -98,13 +103,16 @@ async def open_services(
         rows = RowWatcher(storage.jobs)
         watching = asyncio.create_task(rows.run(), name="row watcher")
         watching.add_done_callback(_report_end)
-        authentication = Authentication(settings, storage.keys)
+        key_ring = KeyRing(settings.keyring_path)
+        stream_tickets = StreamTickets(key_ring)
+        authentication = Authentication(settings, storage.keys, storage.projects, stream_tickets)
         try:
             admission = Admission(settings, storage.queue, disk, shutdown)
             recent = RecentBatches(_RECENT_BYTES)
+            live_logs = LiveLogs(MaskKeeper(key_ring))
             contents = open_store(settings, data)
             logs = StoredLogs(storage.logs, contents, guesses=bool(settings.artifacts_url))
-            tails = Tails(Sources(storage.jobs, watcher, rows, shutdown, data.run_of, recent, logs.find))
+            tails = Tails(Sources(storage.jobs, watcher, rows, shutdown, data.run_of, recent, logs.find, live_logs))
             with tails.ending_with_the_server():
                 yield Services(
                     settings=settings,
@@ -122,7 +130,9 @@ async def open_services(
                     authentication=authentication,
                     rates=Rates(settings),
                     projects=Projects(settings, storage.projects),
-                    key_ring=KeyRing(settings.keyring_path),
+                    key_ring=key_ring,
+                    stream_tickets=stream_tickets,
+                    live_logs=live_logs,
                 )
         finally:
             await authentication.close()

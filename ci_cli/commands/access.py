@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ci_client.aio import CiClient
 
 _LONGEST = 1000
-_ROLES = ("viewer", "developer", "operator", "admin")
+_ROLES = ("member", "viewer", "developer", "operator", "admin")
 
 
 @click.group("keys", cls=Group)

@@ -134,7 +134,47 @@ def remove_command(name: str, server: str | None, as_json: bool) -> int:
     return with_connection(server, work)
 
 
-for _each in (list_command, show_command, create_command, set_command, remove_command):
+@command("members")
+@click.argument("name")
+@click.option(
+    "--add",
+    "added",
+    metavar="OWNER=ROLE",
+    multiple=True,
+    help="Make an owner of keys a member: viewer, developer, operator or admin. Repeatable.",
+)
+@click.option("--remove", "removed", metavar="OWNER", multiple=True, help="Remove a member. Repeatable.")
+@server_option
+@json_option
+def members_command(
+    name: str, added: tuple[str, ...], removed: tuple[str, ...], server: str | None, as_json: bool
+) -> int:
+    """List the members of a project, after adding and removing some."""
+    from ci_cli.console import say, show, window_width
+    from ci_cli.tables.projects import member_table
+
+    pairs = [each.rpartition("=") for each in added]
+    if wrong := [each for each, pair in zip(added, pairs, strict=True) if not (pair[0] and pair[2])]:
+        raise click.BadParameter(f"{wrong[0]!r} is not OWNER=ROLE", param_hint="--add")
+
+    async def work(connection: "Connection") -> int:
+        for owner, _, role in pairs:
+            await connection.client.set_member(name, owner, role)
+        for owner in removed:
+            await connection.client.remove_member(name, owner)
+        found = await connection.client.members(name)
+        if as_json:
+            echo_json(found)
+        elif found:
+            show(member_table(found, width=window_width()))
+        else:
+            say("the project has no members")
+        return 0
+
+    return with_connection(server, work)
+
+
+for _each in (list_command, show_command, create_command, set_command, members_command, remove_command):
     projects.add_command(_each)
 
 

@@ -63,8 +63,9 @@ def diff(before: str, after: str, server: str | None, as_json: bool) -> int:
     Compared are request, image, environment, uploaded files, steps, tests, artifacts, times and use. JOB is a job's
     id, or the beginning of one.
     """
-    from ci_cli.console import say, show
-    from ci_cli.records.showing import difference_table, file_lines
+    from ci_cli.console import say, show, window_width
+    from ci_cli.records.showing import file_lines
+    from ci_cli.tables.differences import difference_table
     from ci_client.records import changed_files, differences
 
     async def work(connection: "Connection") -> int:
@@ -82,7 +83,7 @@ def diff(before: str, after: str, server: str | None, as_json: bool) -> int:
             return 0
         say("the fingerprints are the same" if is_same else "the fingerprints differ")
         if found:
-            show(difference_table(found))
+            show(difference_table(found, width=window_width()))
         uploads = [each["run"]["upload"] for each in (old, new)]
         for line in file_lines(files, are_same=uploads[0] == uploads[1]):
             show(line)

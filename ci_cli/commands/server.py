@@ -84,8 +84,8 @@ def mcp(server: str | None) -> int:
 @json_option
 def settings(as_json: bool) -> int:
     """Show every setting: its value, default, unit and meaning."""
-    from ci_cli.console import show
-    from ci_client.formatting import columns
+    from ci_cli.console import show, window_width
+    from ci_cli.tables.settings import settings_table
     from ci_common.settings import Settings
 
     values = Settings.from_env()
@@ -95,8 +95,7 @@ def settings(as_json: bool) -> int:
         return 0
     if values.database_url is not None:
         next(row for row in rows if row["setting"] == "CI_DB_PATH")["value"] = "not used"
-    head = ("SETTING", "VALUE", "DEFAULT", "UNIT", "MEANING")
-    show(columns([head, *(tuple(_shown(row[name.lower()]) for name in head) for row in rows)]))
+    show(settings_table(rows, _shown, width=window_width()))
     return 0
 
 

@@ -1,16 +1,13 @@
-"""Records of runs for people: their parts as lines, their differences and their checks as tables."""
+"""Records of runs for people: their parts as lines, and their checks as a table."""
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ci_client.formatting import columns
-from ci_client.records import Check, Difference
+from ci_client.records import Check
 from ci_common.parsing.text import shown_size
 
-_LONGEST_CELL = 60
 _MOST_FILES = 50
-_SIZES = ("peak_memory", "read_bytes", "written_bytes", "received_bytes", "sent_bytes", "upload.size", "log.bytes")
 
 
 def record_details(record: dict[str, Any]) -> str:
@@ -51,24 +48,6 @@ def _transferred(used: dict[str, Any], one: str, other: str, *names: str) -> str
     sizes = [used.get(one), used.get(other)]
     known = [f"{shown_size(size)} {name}" for size, name in zip(sizes, names, strict=True) if size is not None]
     return ", ".join(known)
-
-
-def difference_table(found: Sequence[Difference]) -> str:
-    """Return differences as a table with a head."""
-    rows = [(each.part, each.name, _cell(each.name, each.before), _cell(each.name, each.after)) for each in found]
-    return columns([("PART", "WHAT", "BEFORE", "AFTER"), *rows])
-
-
-def _cell(name: str, value: Any) -> str:
-    if value is None:
-        return "-"
-    if name in _SIZES and isinstance(value, int):
-        return shown_size(value)
-    if isinstance(value, float):
-        return f"{value:.3f}".rstrip("0").rstrip(".")
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST_CELL else f"{text[:_LONGEST_CELL]}…"
 
 
 def file_lines(files: list[tuple[str, str]] | None, *, are_same: bool) -> Iterator[str]:

@@ -22,6 +22,17 @@ def project_table(projects: Sequence[dict[str, Any]], *, width: int | None = Non
     return table(shown, projects, width=width)
 
 
+def member_table(members: Sequence[dict[str, Any]], *, width: int | None = None) -> str:
+    """Return the members of a project as a table with a head."""
+    shown = (
+        Column("MEMBER", lambda member: member["owner"], cut=Cut.END),
+        Column("ROLE", lambda member: member["role"]),
+        Column("SINCE", lambda member: local(member["created"]), spare=1),
+        Column("BY", lambda member: member["created_by"], cut=Cut.END, spare=2),
+    )
+    return table(shown, members, width=width)
+
+
 def project_details(project: dict[str, Any], *, width: int | None = None) -> str:
     """Return a project in detail."""
     rows = [

@@ -1,9 +1,11 @@
 """The settings that hold containers back: their rights, their limits, their network and their images."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 from ci_common.configuration.declaration import DeclaredSettings, setting
 from ci_common.parsing.capabilities import Capabilities
+from ci_common.parsing.images import AllowedImages
 from ci_common.parsing.networks import AllowedDestinations
 from ci_common.parsing.portions import NumberPortion, SizePortion
 
@@ -59,3 +61,31 @@ class ConfinementSettings(DeclaredSettings):
         "and the proxies that jobs get by CI_PASS_ENV, need not be named",
         "addresses",
     )
+    allowed_images: AllowedImages = setting(
+        "CI_ALLOWED_IMAGES",
+        "",
+        "the images that jobs and their services may use, besides what their project allows: python:3.*, "
+        "ghcr.io/team/*; by default all",
+        "patterns",
+    )
+    require_digest: Literal["no", "yes"] = setting(
+        "CI_REQUIRE_DIGEST",
+        "no",
+        "whether images have to be named with their digest, as in python@sha256:…, which no registry can change; "
+        "CI_DEFAULT_IMAGE then needs one, too",
+    )
+
+    def why_refused(self, images: Iterable[str]) -> str | None:
+        """Return why a job may not use one of these images; None if it may use all."""
+        images = tuple(images)
+        if (image := self.allowed_images.first_refused(images)) is not None:
+            return f"this server does not allow the image {image}; it allows {self.allowed_images} (CI_ALLOWED_IMAGES)"
+        if self.require_digest == "no":
+            return None
+        unpinned = next((each for each in images if "@sha256:" not in each), None)
+        if unpinned is None:
+            return None
+        return (
+            f"the image {unpinned} has no digest, which this server demands (CI_REQUIRE_DIGEST): write it as "
+            f"{unpinned}@sha256:<64 hexadecimal digits>; `docker image inspect` shows it as RepoDigests"
+        )

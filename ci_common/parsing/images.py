@@ -1,9 +1,13 @@
 """Patterns for references of images, such as `python:3.*` and `ghcr.io/team/*`, and whether a reference matches one."""
 
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import PlainValidator
 
 from ci_common.parsing.text import shown
 
@@ -70,3 +74,33 @@ def _with_registry(repository: str, *, is_pattern: bool) -> str:
 @lru_cache(1000)
 def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(translate(pattern))
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePatterns:
+    """A list of patterns in a setting. An empty one allows all images."""
+
+    text: str
+    """The text of the setting."""
+    listed: tuple[str, ...] = ()
+
+    def first_refused(self, images: Iterable[str]) -> str | None:
+        """Return the first of the images that no pattern matches; None if there is none."""
+        if not self.listed:
+            return None
+        return next((each for each in images if not any(matches_image(one, each) for one in self.listed)), None)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def parse_image_patterns(value: object) -> ImagePatterns:
+    """Parse patterns separated by commas."""
+    if isinstance(value, ImagePatterns):
+        return value
+    text = str(value).strip()
+    return ImagePatterns(text, tuple(check_image_pattern(each.strip()) for each in text.split(",") if each.strip()))
+
+
+AllowedImages = Annotated[ImagePatterns, PlainValidator(parse_image_patterns)]
+"""Patterns of images."""

@@ -24,11 +24,14 @@
       run.json               the record of the attempt, written by the controller once nothing of it runs any more
       env/                   the job's own copy of its environment, where jobs run as processes
       reports/               what the job leaves as reports outside of the project, which $CI_REPORTS names in the job
+      secrets.sh             what gives the job its secrets, until its code begins
+      secrets/               the secrets that are files, which $CI_SECRETS names in the job
       caches/                archives of caches: N.in is put in place, N.out was packed; N.*.done: as a whole
       home/                  the job's home, where it runs without a container and has caches below ~
       workspace/             the unpacked project; workspace.new while an attempt after the first unpacks it
     <attempt>.times          an index of the times of the log's bytes, written by the controller
     <attempt>.closed         a mark: the length of the log is about to be written; ci_common.run_directory.closing
+    <attempt>.masks          the values of secrets that are masked in the log while the attempt runs, sealed
     <attempt>.stored           a mark: the log is in the artifact store; ci_common.run_directory.stored
     <attempt>.caches         which caches the attempt has, written by the controller
     <attempt>.artifacts      which files of the attempt are kept, written by the controller
@@ -163,6 +166,10 @@ class RunDirectory:
     home = _entry("home")
     reports = _entry("reports")
     outputs = _entry("outputs")
+    secrets = _entry("secrets.sh")
+    """What gives the job its secrets. Empty once its code has begun."""
+    secret_files = _entry("secrets")
+    """The directory with the secrets that are files."""
     summary = _entry("summary.md")
     record = _entry(RECORD)
     waiting = _entry("waiting")
@@ -175,6 +182,11 @@ class RunDirectory:
     @cached_property
     def closed(self) -> Path:
         return self.path.with_name(self.path.name + ".closed")
+
+    @cached_property
+    def masks(self) -> Path:
+        """What is masked in the log while the attempt runs. Out of the job's reach, like `times`."""
+        return self.path.with_name(self.path.name + ".masks")
 
     @cached_property
     def stored(self) -> Path:

@@ -115,11 +115,11 @@ class Folder:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         return os.open(name, flags, mode, dir_fd=self.descriptor)
 
-    def write(self, name: str, content: bytes, *, for_everyone: bool = False) -> None:
+    def write(self, name: str, content: bytes, *, mode: int = 0o666, for_everyone: bool = False) -> None:
         """Write a file with this content, replacing what has the name. It is replaced as a whole or not at all."""
         # A unique name: a controller that was stopped in here may continue beside its successor.
         draft = f"{name}.{new_job_id()}"
-        with open(self.create(draft, 0o666), "wb") as file:
+        with open(self.create(draft, mode), "wb") as file:
             file.write(content)
             if for_everyone:
                 os.fchmod(file.fileno(), 0o666)

@@ -26,6 +26,13 @@ class ReasonView(Shown):
     message: str
 
 
+class StreamTicketView(Shown):
+    """A ticket for the stream of one job."""
+
+    ticket: str = Field(description="to be sent as the parameter `ticket`")
+    expires: Instant = Field(description="until when it opens streams")
+
+
 class StepView(Shown):
     """A step that has begun or was left out."""
 

@@ -104,6 +104,7 @@ class IdentityView(Shown):
     name: str
     scopes: list[Annotated[Scope, Field(strict=False)]]
     projects: list[str] | None = Field(description="where the scopes hold; null for everywhere")
+    memberships: dict[str, Role] = Field(description="the roles by membership of projects, which count besides")
     key: KeyView
 
 
@@ -139,6 +140,7 @@ def identity_on_wire(identity: Identity, key: Key) -> dict[str, Any]:
         "name": identity.name,
         "scopes": sorted(identity.scopes),
         "projects": _names(identity.projects),
+        "memberships": dict(identity.memberships),
         "key": key_on_wire(key),
     }
 

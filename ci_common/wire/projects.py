@@ -1,13 +1,23 @@
 """Projects over HTTP: the bodies of requests, and what answers show."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field
 
+from ci_common.identity import Role
 from ci_common.parsing.models import StrictModel
 from ci_common.parsing.text import shown
 from ci_common.parsing.values import Text
-from ci_common.projects import Defaults, Images, Project, ProjectQuotas, ProjectRetention, limit_of, stored_defaults
+from ci_common.projects import (
+    Defaults,
+    Images,
+    Member,
+    Project,
+    ProjectQuotas,
+    ProjectRetention,
+    limit_of,
+    stored_defaults,
+)
 from ci_common.quotas import Quota, Usage
 from ci_common.redaction import masked_spec
 from ci_common.settings import Settings
@@ -95,4 +105,32 @@ def project_on_wire(project: Project, installation: Settings, used: Usage | None
             }
             for quota in Quota
         },
+    }
+
+
+MemberRole = Literal[Role.VIEWER, Role.DEVELOPER, Role.OPERATOR, Role.ADMIN]
+
+
+class MemberRequest(StrictModel):
+    """The role of a member."""
+
+    role: MemberRole
+
+
+class MemberView(Shown):
+    """A member of a project."""
+
+    owner: str = Field(description="the name of an identity: the owner of keys, or a person who has signed in")
+    role: Role = Field(strict=False)
+    created: Instant
+    created_by: str
+
+
+def member_on_wire(member: Member) -> dict[str, Any]:
+    """Return a member as the API shows it."""
+    return {
+        "owner": member.owner,
+        "role": member.role,
+        "created": to_rfc3339(member.created_time),
+        "created_by": member.created_by,
     }

@@ -4,8 +4,8 @@ import asyncio
 import logging
 import posixpath
 import threading
-from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
@@ -61,10 +61,13 @@ class Artifacts:
         self._check = check
         self._uptime = uptime
 
-    async def collect(self, job: Job, run: RunDirectory, conclusion: Conclusion) -> JobArtifacts | None:
+    async def collect(
+        self, job: Job, run: RunDirectory, conclusion: Conclusion, masked: Callable[[str], str] = str
+    ) -> JobArtifacts | None:
         """Keep the artifacts of an attempt whose code has ended, and return them; None for a job that keeps none.
 
-        May be repeated: what is kept once is returned again. Raises LeadershipLost.
+        `masked` returns a text with secrets masked: a file whose path has one in it is left out. May be repeated: what
+        is kept once is returned again. Raises LeadershipLost.
         """
         plans = _plans_of(job)
         if not plans or not run.is_started():
@@ -76,7 +79,7 @@ class Artifacts:
         if not wanted:
             return JobArtifacts()
         try:
-            return await self._collect(job, run, wanted, collections)
+            return await self._collect(job, run, wanted, collections, masked)
         except OSError as exc:
             log.warning("job %s: its artifacts cannot be kept: %s", job.id, exc)
             omissions = Omissions()
@@ -84,7 +87,12 @@ class Artifacts:
             return _totals([], omissions)
 
     async def _collect(
-        self, job: Job, run: RunDirectory, plans: list[PlannedArtifacts], collections: Collections
+        self,
+        job: Job,
+        run: RunDirectory,
+        plans: list[PlannedArtifacts],
+        collections: Collections,
+        masked: Callable[[str], str],
     ) -> JobArtifacts:
         identity = new_job_id()
         collections.begun.append(identity)
@@ -97,6 +105,7 @@ class Artifacts:
             until=self._uptime() + self._settings.artifacts_timeout,
             uptime=self._uptime,
             most_seconds=self._settings.artifacts_timeout,
+            masked=masked,
         )
         try:
             with Folder.opened(run.path) as base, base.folder(run.workspace.name, *names) as root:
@@ -165,7 +174,7 @@ class Artifacts:
             selection = Selection()
             selection.omissions.add(".", str(exc))
         collection.omissions = selection.omissions
-        return selection
+        return _without_secrets(selection, collection.masked)
 
     async def _keep(self, sources: list[FileSource], collection: "_Collection") -> list[Kept | Exception]:
         """Keep files, and try again where the store does not answer. Raises LeadershipLost."""
@@ -237,6 +246,8 @@ class _Collection:
     """The uptime at which nothing more is kept."""
     uptime: Uptime
     most_seconds: float
+    masked: Callable[[str], str] = str
+    """Returns a path with secrets masked."""
     stopped: threading.Event = field(default_factory=threading.Event)
     """Set once this process is leaving."""
     omissions: Omissions = field(default_factory=Omissions)
@@ -266,6 +277,15 @@ def _plans_of(job: Job) -> tuple[PlannedArtifacts, ...]:
         return ExecutionPlan.model_validate(job.plan).artifacts
     except ValidationError:
         return ()
+
+
+def _without_secrets(selection: Selection, masked: Callable[[str], str]) -> Selection:
+    """Return the selection without files whose paths would show a secret."""
+    shown = [found for found in selection.files if masked(found.path) == found.path]
+    for found in selection.files:
+        if (path := masked(found.path)) != found.path:
+            selection.omissions.add(path, "its path has a secret in it")
+    return replace(selection, files=shown)
 
 
 def _sources(root: Folder, selection: Selection, collection: _Collection) -> Iterator[FileSource]:

@@ -12,8 +12,10 @@ from pathlib import Path
 from ci_common.errors import InvalidUpload
 from ci_common.jobs import Job, State
 from ci_common.manifests.stored import TREE, link_file, read_tree
-from ci_common.run_directory.layout import KEPT, LOG, DataDirectory, open_regular
+from ci_common.run_directory.layout import KEPT, LOG, DataDirectory, RunDirectory, open_regular
+from ci_common.run_directory.masked_log import LiveLogs
 from ci_common.run_directory.stored import read_mark
+from ci_common.secrets.sealing import MaskKeeper
 from ci_controller.backup.manifest import BackupFault
 
 _CHUNK = 1024 * 1024
@@ -44,17 +46,20 @@ class _Log:
     sha256: str | None
 
 
-def copy_job(job: Job, source: DataDirectory, target: DataDirectory, packs: Packs) -> Copied:
+def copy_job(
+    job: Job, source: DataDirectory, target: DataDirectory, packs: Packs, keeper: MaskKeeper | None = None
+) -> Copied:
     """Copy upload, logs and their times, as far as they exist. Raises OSError where the target cannot be written.
 
-    A pack that has been copied for another job gets a further link.
+    A pack that has been copied for another job gets a further link. The log of an attempt that has not ended is
+    copied as it is shown, with secrets masked by what `keeper` has of them; those of others are masked already.
     """
     copied = Copied()
     target.job(job.id).mkdir(mode=0o700, parents=True)
     if job.has_upload:
         _copy_upload(job, source, target, packs, copied)
     for log in _logs(job):
-        _copy_log(job, log, source, target, copied)
+        _copy_log(job, log, source, target, copied, keeper)
     return copied
 
 
@@ -98,22 +103,20 @@ def _logs(job: Job) -> Iterator[_Log]:
     yield _Log(job.attempt, (job.log_bytes or 0) if ended else None, job.log_sha256)
 
 
-def _copy_log(job: Job, log: _Log, source: DataDirectory, target: DataDirectory, copied: Copied) -> None:
+def _copy_log(
+    job: Job, log: _Log, source: DataDirectory, target: DataDirectory, copied: Copied, keeper: MaskKeeper | None
+) -> None:
     run = source.run(job.id, log.attempt)
     if run.path.is_dir():
         target.run(job.id, log.attempt).path.mkdir(mode=0o700)
     # The times come first, so that none of them is later than the end of the log.
     _copy(run.times, target.run(job.id, log.attempt).times, copied)
-    found = _copy(run.log, target.run(job.id, log.attempt).log, copied)
-    # The mark of a log that is in the artifact store comes after the log, which is removed after that was written.
-    _copy(run.stored, target.run(job.id, log.attempt).stored, copied)
-    if found is None:
-        stored = read_mark(run.stored)
-        found = (0, hashlib.sha256().hexdigest()) if stored is None else (stored.bytes, stored.sha256)
-    if log.size is not None and (found[0] != log.size or log.sha256 not in (None, "", found[1])):
-        copied.problems.append(
-            f"the log of attempt {log.attempt} has {found[0]} bytes that are not the {log.size} it ended with"
-        )
+    there = target.run(job.id, log.attempt).log
+    if log.size is None and keeper is not None:
+        _copy_shown(job, run, there, keeper, copied)
+        _copy(run.stored, target.run(job.id, log.attempt).stored, copied)
+    else:
+        _copy_whole(log, run, target.run(job.id, log.attempt), copied)
     for name in sorted(KEPT - {LOG}):
         _copy(run.path / name, target.run(job.id, log.attempt).path / name, copied)
     if run.services.is_dir():
@@ -121,6 +124,36 @@ def _copy_log(job: Job, log: _Log, source: DataDirectory, target: DataDirectory,
         kept.mkdir(mode=0o700)
         for path in run.services.glob("*.log"):
             _copy(path, kept / path.name, copied)
+
+
+def _copy_whole(log: _Log, run: RunDirectory, target: RunDirectory, copied: Copied) -> None:
+    found = _copy(run.log, target.log, copied)
+    # The mark of a log that is in the artifact store comes after the log, which is removed after that was written.
+    _copy(run.stored, target.stored, copied)
+    if found is None:
+        stored = read_mark(run.stored)
+        found = (0, hashlib.sha256().hexdigest()) if stored is None else (stored.bytes, stored.sha256)
+    if log.size is not None and (found[0] != log.size or log.sha256 not in (None, "", found[1])):
+        copied.problems.append(
+            f"the log of attempt {log.attempt} has {found[0]} bytes that are not the {log.size} it ended with"
+        )
+
+
+def _copy_shown(job: Job, run: RunDirectory, target: Path, keeper: MaskKeeper, copied: Copied) -> None:
+    """Copy what readers are shown at present of a log that grows."""
+    try:
+        reading = open_regular(run.log)
+    except FileNotFoundError:
+        return
+    try:
+        log = LiveLogs(keeper).shown(job, run, reading)
+        with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            for start in range(0, log.size, _CHUNK):
+                file.write(log.read(start, start + _CHUNK))
+    finally:
+        os.close(reading)
+    copied.files += 1
+    copied.bytes += log.size
 
 
 def _copy(source: Path, target: Path, copied: Copied) -> tuple[int, str] | None:

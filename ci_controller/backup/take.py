@@ -16,6 +16,7 @@ from ci_common.jobs import Job, State
 from ci_common.parsing.text import shown_size
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.secrets.ring import KeyRing
+from ci_common.secrets.sealing import MaskKeeper
 from ci_common.settings import Settings
 from ci_common.system.tasks import in_thread
 from ci_common.times import Clock, utc_now
@@ -58,10 +59,10 @@ async def take_backup(
     _check_target(target, source)
     with _draft(target) as draft:
         created, kind = clock(), kind_of(settings.database)
-        tally, packs = _Tally(), Packs()
+        tally, packs, keeper = _Tally(), Packs(), MaskKeeper(KeyRing(settings.keyring_path))
         async with copied(settings.database, draft.database(kind), say) as copy:
             async for job in copy.jobs():
-                tally.count(job, await in_thread(copy_job, job, source, draft.data, packs))
+                tally.count(job, await in_thread(copy_job, job, source, draft.data, packs, keeper))
                 say(f"{tally.jobs} jobs, {shown_size(tally.bytes)}")
             await _leave_out_deleted(copy, draft, tally)
             secrets = await copy.secrets()

@@ -1,7 +1,6 @@
 """The files of an attempt: its log is kept whole, its marks are observed beside the engine, its end is collected."""
 
 import asyncio
-import hashlib
 import logging
 import os
 import re
@@ -14,8 +13,10 @@ from ci_common.attempts.parts import StartWay
 from ci_common.jobs import Job, State, new_job_id
 from ci_common.run_directory.closing import close_log
 from ci_common.run_directory.layout import DataDirectory, ExitRecord, RunDirectory, open_regular, read_capped
+from ci_common.run_directory.masked_log import MaskedLog
 from ci_common.run_directory.output import LogTimes, milestones_in_files, most_bytes, read_steps
 from ci_common.run_directory.stored import StoredMark, read_mark
+from ci_common.secrets.sealing import MaskKeeper
 from ci_common.spec import ExecutionPlan
 from ci_common.system.disk import Ballast, is_full
 from ci_common.system.trees import Folder, make_append_only
@@ -23,10 +24,10 @@ from ci_controller.execution.protocol import Collected
 from ci_controller.policy import Observation, WorkloadPhase, tells_all
 from ci_controller.run_directory import preparation
 from ci_controller.runtime.protocol import WAITING, EngineStatus, Runtime, WorkloadKey
+from ci_controller.secrets.masking import finished_log
 
 log = logging.getLogger(__name__)
 
-_HASH_CHUNK = 1024 * 1024
 SHORT_LOG = 64 * 1024
 """A log of fewer bytes takes less time to hash than a thread takes to start."""
 _COMPARED_BYTES = 4096
@@ -218,19 +219,22 @@ def _phase(phase: WorkloadPhase, *, waiting: bool, started: bool) -> WorkloadPha
     return WorkloadPhase.AT_GATE if waiting else WorkloadPhase.BOOTING
 
 
-async def collect_files(job: Job, data: DataDirectory) -> Collected:
-    """Return what is in the job's run directory, with the length that its log has from now on."""
+async def collect_files(job: Job, data: DataDirectory, keeper: MaskKeeper | None = None) -> tuple[Collected, MaskedLog]:
+    """Return what is in the job's run directory, with the length that its log has from now on, and its log.
+
+    The secrets in it are masked for good, by what `keeper` has of them. Raises NoRoom, OSError.
+    """
     run = data.run(job.id, job.attempt)
     if job.state is State.RUNNING:
         _close_log(job, run)
     if (stored := _stored_elsewhere(run)) is not None:
-        size, digest = stored.bytes, stored.sha256
+        log, size, digest = MaskedLog(), stored.bytes, stored.sha256
     elif run.log_size() <= SHORT_LOG:
-        size, digest = _hash_log(run.log)
+        log, size, digest = finished_log(job, run, keeper)
     else:
-        size, digest = await asyncio.to_thread(_hash_log, run.log)
+        log, size, digest = await asyncio.to_thread(finished_log, job, run, keeper)
     steps = read_steps(run, _step_names(job), job.start_time)
-    return Collected(size, digest, steps, milestones=milestones_in_files(run))
+    return Collected(size, digest, steps, milestones=milestones_in_files(run)), log
 
 
 def _stored_elsewhere(run: RunDirectory) -> StoredMark | None:
@@ -275,17 +279,3 @@ def write_record(run: RunDirectory, record: str, steps: str) -> bool:
         log.warning("the record of a run cannot be written into %s: %s", run.path, exc)
         return False
     return True
-
-
-def _hash_log(path: Path) -> tuple[int, str]:
-    digest, size = hashlib.sha256(), 0
-    try:
-        descriptor = open_regular(path)
-    except FileNotFoundError:
-        return 0, digest.hexdigest()
-    with open(descriptor, "rb", buffering=0) as file:
-        whole = os.fstat(descriptor).st_size  # It may grow faster than it can be read.
-        while chunk := file.read(min(_HASH_CHUNK, whole - size)):
-            digest.update(chunk)
-            size += len(chunk)
-    return size, digest.hexdigest()

@@ -1,7 +1,7 @@
 """Prepares attempts in run directories of this machine: their files, and the workloads that they run in."""
 
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ci_common.archives.unpack import UnpackLimits
@@ -20,8 +20,17 @@ from ci_controller.run_directory import preparation, workspace
 from ci_controller.run_directory.preparation import write_script
 from ci_controller.run_directory.workspace import fill_workspace
 from ci_controller.runtime.protocol import Check, LocalRuntime, WorkloadKey, WorkloadSpec
+from ci_controller.secrets.resolving import ResolvedSecrets, Secrets, place_masks
 
 GONE = (WorkloadPhase.EXITED, WorkloadPhase.ABSENT)
+
+
+@dataclass(frozen=True, slots=True)
+class _Begin:
+    """What the job's code begins with."""
+
+    script: bytes
+    secrets: bytes | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,7 @@ class Preparer:
     pool: Pool | None
     environments: Environments | None = None
     caches: Caches | None = None
+    secrets: Secrets | None = None
 
     async def prepare(self, job: Job, run: RunDirectory, workload: WorkloadKey) -> None:
         """Prepare the attempt in `run`, as `Execution.prepare` promises. `workload` is what it may have had before.
@@ -76,24 +86,35 @@ class Preparer:
             )
         except ValueError as exc:  # In plans that were stored before their texts were checked.
             raise StartFault(f"the job's script cannot be written, since one of its texts is not valid: {exc}") from exc
+        resolved = await self._secrets_of(job, plan, surroundings.base)
+        if resolved is not None:
+            self.check()
+            await in_thread(place_masks, run, resolved.masks)
+        begin = _Begin(script, None if resolved is None else resolved.script)
         try:
-            if not await self._take_waiting(job, run, start, script, choice):
-                await self._make(job, run, start, script, choice)
+            if not await self._take_waiting(job, run, start, begin, choice):
+                await self._make(job, run, start, begin, choice)
         except NoNetwork:
             if self.pool is not None:
                 await self.pool.give_network()
             raise
 
+    async def _secrets_of(self, job: Job, plan: ExecutionPlan, base: Path) -> ResolvedSecrets | None:
+        if self.secrets is None:
+            return None
+        return await self.secrets.resolve(job, plan, base)
+
     async def _place(self, choice: Choice, directory: Path, run: RunDirectory) -> None:
         has_home = not self.runtime.isolated and any(cache.plan.is_in_home for cache in choice.caches)
         await in_thread(choice.place, directory, run, has_home=has_home)
 
-    async def _make(self, job: Job, run: RunDirectory, start: Start, script: bytes, choice: Choice) -> None:
+    async def _make(self, job: Job, run: RunDirectory, start: Start, begin: "_Begin", choice: Choice) -> None:
         """Make a workload for the attempt."""
         if job.has_upload and not preparation.has_workspace(run):
             await self._fill_workspace(job, run)
         self.check()
-        await in_thread(preparation.prepare, run, script, has_console=self.runtime.has_console)
+        has_console = self.runtime.has_console
+        await in_thread(preparation.prepare, run, begin.script, has_console=has_console, secrets=begin.secrets)
         await self._place(choice, run.path, run)
         spec = WorkloadSpec(
             WorkloadKey.of(job),
@@ -118,7 +139,7 @@ class Preparer:
         if mark is not None and run.waiting_mark() == mark:
             run.waiting.unlink(missing_ok=True)
 
-    async def _take_waiting(self, job: Job, run: RunDirectory, start: Start, script: bytes, choice: Choice) -> bool:
+    async def _take_waiting(self, job: Job, run: RunDirectory, start: Start, begin: "_Begin", choice: Choice) -> bool:
         """Give the attempt a workload that waits for a job of its profile; return whether it has one.
 
         None that waits sees the downloads of a project, and without these a setup takes longer than a cold start.
@@ -136,7 +157,7 @@ class Preparer:
             await self._fill_workspace(job, run)
         self.check()
         await self._place(choice, waiting.path, run)
-        if await in_thread(workspace.move_in, run, waiting, script):
+        if await in_thread(workspace.move_in, run, waiting, begin.script, begin.secrets):
             return True
         await self.pool.release(key)
         return False

@@ -9,6 +9,7 @@ from ci_common.errors import CiError, LeadershipLost
 from ci_common.jobs import Job
 from ci_common.run_directory.layout import RunDirectory
 from ci_common.runtime_faults import ImageFault, RuntimeUnavailable, StartFault
+from ci_common.secrets.masks import Masked, stars
 from ci_common.spec import ExecutionPlan
 from ci_common.system.tasks import in_thread
 from ci_controller.runtime.protocol import Check, ServiceHost, WorkloadKey
@@ -30,14 +31,25 @@ class ServiceWatch:
     """The services of one attempt, followed by a task from `begin` to `close`."""
 
     def __init__(
-        self, host: ServiceHost, job: Job, run: RunDirectory, *, wake: Callable[[], None], check: Check
+        self,
+        host: ServiceHost,
+        job: Job,
+        run: RunDirectory,
+        *,
+        wake: Callable[[], None],
+        check: Check,
+        masks: Callable[[], Masked | None] = lambda: None,
     ) -> None:
-        """`wake` is called once the services are ready, or one has failed; `check` before files are written."""
+        """`wake` is called once the services are ready, or one has failed; `check` before files are written.
+
+        `masks` returns what is to be masked in what they write.
+        """
         self._host = host
         self._job = job
         self._run = run
         self._wake = wake
         self._check = check
+        self._masks = masks
         self._task: asyncio.Task[None] | None = None
         self.are_ready = False
         self.fault: StartFault | ImageFault | None = None
@@ -66,7 +78,7 @@ class ServiceWatch:
         while self.fault is None:
             await asyncio.sleep(LOG_SECONDS)
             try:
-                await keep_logs(self._host, workload, services_of(self._job), self._run, self._check)
+                await keep_logs(self._host, workload, services_of(self._job), self._run, self._check, self._masks())
             except LeadershipLost:
                 return
             except CiError as exc:
@@ -80,9 +92,16 @@ class ServiceWatch:
 
 
 async def keep_logs(
-    host: ServiceHost, workload: WorkloadKey, names: Collection[str], run: RunDirectory, check: Check
+    host: ServiceHost,
+    workload: WorkloadKey,
+    names: Collection[str],
+    run: RunDirectory,
+    check: Check,
+    masks: Masked | None = None,
 ) -> None:
     """Copy what the services have written to beside the run directory. What is gone keeps its last copy.
+
+    The secrets that the job was given are masked, by `masks`.
 
     A disk that does not take it keeps no job from its end. Raises RuntimeUnavailable, LeadershipLost.
     """
@@ -90,17 +109,17 @@ async def keep_logs(
         return
     check()
     try:
-        await in_thread(_write, run, logs)
+        await in_thread(_write, run, logs, masks)
     except OSError as exc:
         log.warning("the logs of the services of %s cannot be copied: %s", run.path, exc)
 
 
-def _write(run: RunDirectory, logs: Mapping[str, bytes]) -> None:
+def _write(run: RunDirectory, logs: Mapping[str, bytes], masks: Masked | None) -> None:
     run.services.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, content in logs.items():
         path = run.service_log(name)
         draft = path.with_suffix(".new")
-        draft.write_bytes(content)
+        draft.write_bytes(content if masks is None else stars(content, masks.covered(content)))
         os.replace(draft, path)
 
 

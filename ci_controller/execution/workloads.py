@@ -16,7 +16,9 @@ from ci_common.attempts.parts import JobCache
 from ci_common.jobs import ACTIVE_STATES, Conclusion, Job, Reason, ReasonCode, State
 from ci_common.run_directory.closing import forget_closing
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
+from ci_common.run_directory.masked_log import MaskedLog, masks_of
 from ci_common.runtime_faults import ImageFault, RuntimeFault, RuntimeUnavailable, StartFault
+from ci_common.secrets.masks import Masked
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
 from ci_common.system.disk import Ballast, measure_tree
@@ -43,6 +45,8 @@ from ci_controller.results.sarif import SarifReports
 from ci_controller.run_directory import preparation
 from ci_controller.runtime.guarding import guarded
 from ci_controller.runtime.protocol import Check, LocalRuntime, WorkloadKey
+from ci_controller.secrets.masking import masked_results
+from ci_controller.secrets.resolving import Secrets
 from ci_persistence.stores.records import RecordStore
 
 log = logging.getLogger(__name__)
@@ -80,12 +84,14 @@ class WorkloadExecution:
         sarif: SarifReports | None = None,
         artifacts: Artifacts | None = None,
         records: RecordStore | None = None,
+        secrets: Secrets | None = None,
     ) -> None:
         """`check` is called before every change to a workload or a run directory, and may forbid it by raising.
 
         `ballast` is the disk space that is reserved for the database. `pool` has the workloads that wait for jobs,
         `environments` what they start from, `caches` what earlier ones have left for them, and `artifacts` keeps what
-        these leave, `reports` and `sarif` what they report. `records` has the records of those that have ended.
+        these leave, `reports` and `sarif` what they report. `records` has the records of those that have ended,
+        `secrets` the values of their secrets.
         """
         self._runtime = guarded(runtime, check)
         self._check = check
@@ -96,13 +102,16 @@ class WorkloadExecution:
         self._observer = Observer(self._runtime, data.path, ballast)
         self._exits = Exits(self._runtime, self._observer, check)
         self._pool = pool
-        self._preparer = Preparer(self._runtime, data, UnpackLimits.of(settings), check, pool, environments, caches)
+        self._preparer = Preparer(
+            self._runtime, data, UnpackLimits.of(settings), check, pool, environments, caches, secrets
+        )
         self._environments = environments
         self._caches = caches
         self._reports = reports
         self._sarif = sarif
         self._artifacts = artifacts
         self._records = records
+        self._keeper = None if secrets is None else secrets.keeper
         self._measuring = asyncio.Lock()
         self._watches: dict[WorkloadKey, AttemptWatch] = {}
         self.runtime_name = runtime.name
@@ -208,7 +217,14 @@ class WorkloadExecution:
         watch, had_waited = self._watches.get(key), workload != key
         if watch is not None and run.is_prepared() and seen.phase is not WorkloadPhase.ABSENT:
             if watch.services is None:
-                watch.services = ServiceWatch(self._runtime, job, run, wake=watch.wake, check=self._check)
+                watch.services = ServiceWatch(
+                    self._runtime,
+                    job,
+                    run,
+                    wake=watch.wake,
+                    check=self._check,
+                    masks=partial(self._masks_of, job, run),
+                )
             watch.services.begin(workload, are_ready=had_waited or job.state is State.RUNNING)
         if job.state is State.STARTING:
             fault = watch and watch.services and watch.services.fault
@@ -221,7 +237,14 @@ class WorkloadExecution:
         if seen.exit is not None and seen.exit.code == 0:
             return seen
         failed = await self._runtime.failed_service(workload)
-        return seen if failed is None else replace(seen, service_fault=Reason(ReasonCode.SERVICE_FAILED, failed))
+        if failed is None:
+            return seen
+        masks = self._masks_of(job, run)
+        message = failed if masks is None else masks.text(failed)
+        return replace(seen, service_fault=Reason(ReasonCode.SERVICE_FAILED, message))
+
+    def _masks_of(self, job: Job, run: RunDirectory) -> Masked | None:
+        return None if self._keeper is None else masks_of(job, run, self._keeper)
 
     # Its end.
 
@@ -253,23 +276,26 @@ class WorkloadExecution:
                 log.warning("job %s: the log that it removed cannot be put back: %s", job.id, exc)
             watch.stop_following()
         if services_of(job) and job.state in ACTIVE_STATES:
-            await keep_logs(self._runtime, self._workload(job), services_of(job), self._run(job), self._check)
+            run = self._run(job)
+            masks = self._masks_of(job, run)
+            await keep_logs(self._runtime, self._workload(job), services_of(job), run, self._check, masks)
         self._note_started(WorkloadKey.of(job))
-        left = await collect_files(job, self._data)
+        left, log_read = await collect_files(job, self._data, self._keeper)
         await asyncio.sleep(0)  # Each part takes a millisecond or two, between which the event loop does other work.
         base = self._base_of(job, self._run(job))
-        left = await self._with_results(job, left, base)
+        left = await self._with_results(job, left, base, log_read)
         await asyncio.sleep(0)
         if self._artifacts is not None and conclusion is not None and job.state in ACTIVE_STATES:
-            left = replace(left, artifacts=await self._artifacts.collect(job, self._run(job), conclusion))
+            kept = await self._artifacts.collect(job, self._run(job), conclusion, log_read.text)
+            left = replace(left, artifacts=kept)
         if self._environments is not None and job.state is State.RUNNING:
             verified = await self._environments.verify(job, _plan(job), self._workload(job), self._run(job))
             left = replace(left, result=verified)
         if self._reports is not None and job.state is State.RUNNING:
-            left = replace(left, tests=await self._reports.collect(job, self._run(job), base))
+            left = replace(left, tests=await self._reports.collect(job, self._run(job), base, log_read))
         return left if self._caches is None else replace(left, caches=self._caches.collect(self._run(job)))
 
-    async def _with_results(self, job: Job, left: Collected, base: Path) -> Collected:
+    async def _with_results(self, job: Job, left: Collected, base: Path, log_read: MaskedLog) -> Collected:
         """Add what the attempt said, used and ran in. The engine is asked only where it answers within a moment."""
         if job.start_time is None:
             return left
@@ -283,7 +309,7 @@ class WorkloadExecution:
                 final, image = await self._runtime.final_use(workload), await self._runtime.image_of(workload)
         ended, resources = run.read_exit(), None if watch is None else watch.resources
         use = use_of({} if ended is None else ended.use, final, () if resources is None else resources.samples)
-        return replace(left, results=results, resources=use, used_image=image)
+        return replace(left, results=masked_results(results, log_read), resources=use, used_image=image)
 
     def _base_of(self, job: Job, run: RunDirectory) -> Path:
         """Return the run directory as the job sees it. A job whose plan cannot be read ends, too."""
@@ -338,6 +364,7 @@ class WorkloadExecution:
         note_end_of_log(job, self._data)
         allow_changes(run.log)
         forget_closing(run, job.log_bytes or 0)
+        run.masks.unlink(missing_ok=True)  # The log is masked in its file.
         return write_record(run, record, steps), preparation.clear(run)
 
     async def _remove_workspace(self, job: Job, run: RunDirectory) -> None:

@@ -20,6 +20,7 @@ from ci_common.run_directory.layout import DataDirectory, RunDirectory
 from ci_common.sandbox.channel import ReadingLimits, Task
 from ci_common.sandbox.pool import Pace, Readers
 from ci_common.sandbox.process import ReaderLost
+from ci_common.secrets.masks import Maskable, everywhere
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
 from ci_controller.environments.keys import scope_of
@@ -30,6 +31,8 @@ from ci_persistence.stores.reports import Comparison
 log = logging.getLogger(__name__)
 
 MOST_LOST = 20
+_TEXTS = ("names", "groups", "texts")
+"""What of a part a job has written."""
 _LONG = 10 * 365 * 86_400.0
 _PACE = Pace(unasked=_LONG, slow=5.0)
 """No reader is started before there is a report. One gives way late, since the end of its job waits for it."""
@@ -51,18 +54,20 @@ class Reports:
         self._readers = None
         await self._stack.aclose()
 
-    async def collect(self, job: Job, run: RunDirectory, base: Path) -> CaseSummary | None:
+    async def collect(
+        self, job: Job, run: RunDirectory, base: Path, masks: Maskable | None = None
+    ) -> CaseSummary | None:
         """Have the reports of an attempt stored, and return what its tests came to; None if it has no test report.
 
-        `base` is the run directory as the job saw it. What is wrong with a report is stored with it and keeps no job
-        from its end. May be repeated: what was stored for the attempt before is replaced. Raises LeadershipLost,
-        Unavailable.
+        `base` is the run directory as the job saw it. In texts, what `masks` masks is masked. What is wrong with a
+        report is stored with it and keeps no job from its end. May be repeated: what was stored for the attempt before
+        is replaced. Raises LeadershipLost, Unavailable.
         """
         places = await asyncio.to_thread(_places, job, run)
         if not places:
             return None
         try:
-            return await _Collection(self, job, run, base, places).collect()
+            return await _Collection(self, job, run, base, places, masks).collect()
         except NoRoom as exc:
             log.error("job %s: %s; its reports are not kept", job.id, exc)
             return None
@@ -109,12 +114,21 @@ def _places(job: Job, run: RunDirectory) -> list[Place]:
 class _Collection:
     """The reports of one attempt on their way."""
 
-    def __init__(self, reports: Reports, job: Job, run: RunDirectory, base: Path, places: list[Place]) -> None:
+    def __init__(
+        self,
+        reports: Reports,
+        job: Job,
+        run: RunDirectory,
+        base: Path,
+        places: list[Place],
+        masks: Maskable | None,
+    ) -> None:
         self._reports = reports
         self._store = reports._writer.storage.reports
         self._lease = reports._writer.lease
         self._data = reports._data
         self._job, self._run, self._places = job, run, places
+        self._masks = None if masks is None or masks.masks_nothing else masks
         directory = (job.plan or {}).get("directory", ".")
         tops = [os.path.normpath(top / "workspace" / directory) for top in (base, run.path)]
         self._prefixes = sorted(dict.fromkeys(tops), key=len, reverse=True)
@@ -170,6 +184,8 @@ class _Collection:
             task = Task("read_reports", argument, Path(self._prefixes[-1]))
             result: dict[str, Any] = await readers.do(task, on_part=self._take_part)
             await self._stored()
+            if self._masks is not None:
+                result = await asyncio.to_thread(everywhere, self._masks, result)
         except Unavailable:
             raise
         except (RequestError, ReaderLost, OSError) as exc:
@@ -199,6 +215,8 @@ class _Collection:
         try:
             if part["number"] == 0:  # Also where another reader takes over.
                 await self._begin()
+            if self._masks is not None:
+                part |= await asyncio.to_thread(everywhere, self._masks, {name: part[name] for name in _TEXTS})
             columns = await asyncio.to_thread(of_part, part, self._position)
         except (KeyError, TypeError, ValueError) as exc:
             raise ReaderLost(f"it handed over what are no tests: {exc}") from exc

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from ci_common.attempts.testing import BROKEN, CaseStatus
 from ci_controller.reports.places import LONGEST_PLACE, place_in, pytest_selector, relative
-from ci_controller.reports.texts import CutText, cut, storable
+from ci_controller.reports.texts import CutText, cut, go_message, storable
 from ci_controller.reports.xml_stream import read_xml
 
 LONGEST_NAME = 2000
@@ -88,7 +88,7 @@ class _Reader:
         self._sink: CutText | None = None
         self._sink_name = ""
         self._own_file: str | None = None
-        self._is_pytest = False
+        self._is_pytest = self._is_go = False
         self._suite_error: Case | None = None
         self._held: dict[tuple[str, str, str], Case] = {}
         """Failures that a rerun which passes may still follow."""
@@ -103,6 +103,7 @@ class _Reader:
             self._suites.append((suite, attributes.get("file")))
             self._is_pytest = self._is_pytest or attributes.get("name") == "pytest"
         elif self._case is None:
+            self._is_go = self._is_go or (name == "property" and attributes.get("name") == "go.version")
             if name == "error" and self._suites:  # A suite that could not be run at all, and so has no tests.
                 self._begin_case({"name": "", "classname": ""})
                 self._suite_error = self._case
@@ -187,12 +188,13 @@ class _Reader:
     def _add_texts(self, case: Case, texts: _Texts) -> None:
         if case.status is CaseStatus.SKIPPED:
             said = texts.message or texts.skipped.text().strip()
-            case.message = cut(_plain(said), LONGEST_MESSAGE) or None
+            case.message = cut(go_message(_plain(said)) if self._is_go else _plain(said), LONGEST_MESSAGE) or None
             return
         details = _plain(texts.details.text()).strip("\n")
         title = f"{case.class_name}::{case.name}"  # PHPUnit begins with it.
         lines = (line.strip() for line in details.splitlines() if line.strip() and not line.startswith(title))
-        message = _plain(texts.message or "").strip() or next(lines, "") or texts.kind or ""
+        said = go_message(details) if self._is_go else ""  # gotestsum says that it has failed, and no more.
+        message = said or _plain(texts.message or "").strip() or next(lines, "") or texts.kind or ""
         case.message = cut(storable(message), LONGEST_MESSAGE) or None
         case.details = details or None
         case.output = _plain(texts.output.text()).strip("\n") or None
@@ -203,12 +205,15 @@ class _Reader:
     def _pass_on(self, case: Case) -> None:
         """Pass a test on, unless it is a failure that a rerun which passes may follow.
 
-        pytest has no reruns of this kind, and names a test twice for other reasons.
+        pytest has no reruns of this kind, and names a test twice for other reasons. Go's tests have unique
+        names, so a failure that comes again is a rerun, too.
         """
         if self._is_pytest or (case.status is CaseStatus.PASSED and not self._held):
             self._on_case(case)
         elif case.status in BROKEN and case.identity not in self._held and len(self._held) < MOST_HELD:
             self._held[case.identity] = case
+        elif case.status in BROKEN and self._is_go and case.identity in self._held:
+            pass
         elif case.status is CaseStatus.PASSED and (failed := self._held.pop(case.identity, None)) is not None:
             case.flaky = True
             case.message, case.details, case.output = failed.message, failed.details, failed.output

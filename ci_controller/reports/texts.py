@@ -1,5 +1,7 @@
 """Texts of reports, of which only a bounded part is kept."""
 
+import re
+
 
 class CutText:
     """The beginning and the end of a text that arrives in pieces. Uses little more memory than it keeps."""
@@ -51,3 +53,28 @@ def storable(text: str) -> str:
     if text.isascii():
         return text.replace("\0", "\ufffd") if "\0" in text else text
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+_OF_GO = re.compile(r"\s*(=== [A-Z]+ |--- [A-Z]+: )")
+_PLACE_IN_GO = re.compile(r"\s+\S+\.go:\d+: ")
+_MORE_INDENT = " " * 8
+"""What stands before further lines of a message."""
+
+
+def go_message(output: str) -> str:
+    """Return what a test of Go said of itself: its output without the frame of `go test -v` and without a stack trace.
+
+    Of a panic that was passed on only the first is told.
+    """
+    lines: list[str] = []
+    has_panicked = False
+    for line in output.splitlines():
+        if line.startswith("goroutine "):
+            break
+        if line.lstrip().startswith("panic: "):
+            if not has_panicked:
+                lines.append(line.strip().removesuffix(" [recovered]"))
+            has_panicked = True
+        elif not _OF_GO.match(line):
+            lines.append(_PLACE_IN_GO.sub("", line, count=1).removeprefix(_MORE_INDENT))
+    return "\n".join(lines).strip()

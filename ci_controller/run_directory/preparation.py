@@ -35,6 +35,7 @@ from ci_common.system.trees import Folder
 from ci_controller.run_directory.cache_script import PlacedCache, write_beginning
 from ci_controller.run_directory.gate_script import GATE_SCRIPT
 from ci_controller.run_directory.quoting import encode, quote
+from ci_controller.run_directory.secret_script import READ
 
 SHELL = "/bin/sh"
 """What runs the steps. The script itself is run by whatever the runtime runs it with, which is the same."""
@@ -138,7 +139,10 @@ def _before_steps(setup: Setup | None, *, failing: bytes) -> Iterator[bytes]:
 def _steps(plan: ExecutionPlan, skipped: int, note: str) -> Iterator[bytes]:
     grace = _seconds(_STEP_GRACE if plan.stop_grace is None else plan.stop_grace)
     said = b"printf '%%s\\n' %s" % quote(note)
+    before = 0 if plan.setup is None else plan.setup.steps
     for number, step in enumerate(plan.steps):
+        if number == before and plan.secrets:  # The setup may be kept, so it gets none.
+            yield READ
         body = b":" if number < skipped else _setting(step) + _body(step)
         if number == 0 and note:
             body = said if skipped else b"%s; %s" % (said, body)
@@ -183,7 +187,7 @@ def _words(words: tuple[str, ...]) -> bytes:
     return b" ".join(quote(word) for word in words)
 
 
-def prepare(run: RunDirectory, script: bytes, *, has_console: bool) -> None:
+def prepare(run: RunDirectory, script: bytes, *, has_console: bool, secrets: bytes | None = None) -> None:
     """Put all that the job of `script` needs into the run directory. May be repeated until the workload is started.
 
     `has_console` as the runtime says it. A workload that ended before its gate may have left anything in the place of
@@ -193,7 +197,15 @@ def prepare(run: RunDirectory, script: bytes, *, has_console: bool) -> None:
     with Folder.opened(run.path) as folder:
         folder.make_folder(run.workspace.name)
         folder.make_folder(run.reports.name)
+        if secrets is not None:
+            give_secrets(folder, run, secrets)
         folder.write(run.job.name, script)
+
+
+def give_secrets(folder: Folder, run: RunDirectory, secrets: bytes, *, for_everyone: bool = False) -> None:
+    """Put the secrets into the run directory that is open as `folder`, before its gate opens."""
+    folder.make_folder(run.secret_files.name)
+    folder.write(run.secrets.name, secrets, mode=0o600, for_everyone=for_everyone)
 
 
 def prepare_gate(run: RunDirectory, *, has_console: bool) -> None:

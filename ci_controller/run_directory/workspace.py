@@ -17,7 +17,7 @@ from ci_common.manifests.tasks import fill_apart
 from ci_common.run_directory.layout import UPLOAD, RunDirectory
 from ci_common.runtime_faults import StartFault
 from ci_common.system.trees import Folder
-from ci_controller.run_directory.preparation import has_workspace
+from ci_controller.run_directory.preparation import give_secrets, has_workspace
 
 
 async def fill_workspace(run: RunDirectory, upload: Path, limits: UnpackLimits) -> None:
@@ -44,7 +44,7 @@ async def fill_workspace(run: RunDirectory, upload: Path, limits: UnpackLimits) 
         folder.move(draft.name, folder, run.workspace.name)
 
 
-def move_in(run: RunDirectory, waiting: RunDirectory, script: bytes) -> bool:
+def move_in(run: RunDirectory, waiting: RunDirectory, script: bytes, secrets: bytes | None = None) -> bool:
     """Make `waiting`, where a workload waits at its gate, the run directory `run` of the job of `script`.
 
     The workspace that the job has already goes along. May be repeated, wherever it broke off. Returns False, with
@@ -58,10 +58,13 @@ def move_in(run: RunDirectory, waiting: RunDirectory, script: bytes) -> bool:
         folder.make_folder(workspace)
         folder.make_folder(run.reports.name)
         is_open = bool(os.fstat(folder.descriptor).st_mode & stat.S_IWOTH)
+        if secrets is not None:
+            give_secrets(folder, waiting, secrets, for_everyone=is_open)
         # What the script has made there may be another user's, who has it open already.
         folder.write(waiting.job.name, script, for_everyone=is_open)
         if is_open:
-            for name in (workspace, run.reports.name):
+            given = (run.secret_files.name,) if secrets is not None else ()
+            for name in (workspace, run.reports.name, *given):
                 with folder.folder(name) as opened:
                     opened.open_to_everyone()
     run.path.parent.mkdir(exist_ok=True)

@@ -12,17 +12,19 @@ from typing import Final
 from starlette.requests import Request
 
 from ci_common.errors import Unavailable
-from ci_common.identity import LOCAL, Identity
+from ci_common.identity import LOCAL, Identity, Role
 from ci_common.keys import Key, digest_of, id_in
 from ci_common.parsing.hosts import canonical_host
 from ci_common.settings import Settings
 from ci_common.times import utc_now
 from ci_persistence.stores.access.keys import KeyStore
+from ci_persistence.stores.access.projects import ProjectStore
 from ci_server.access.oidc.configuration import Issuer
 from ci_server.access.oidc.tokens import OidcTokens, is_token
 from ci_server.access.open_keys import End, OpenKeys
 from ci_server.access.rates import FailedKeys
 from ci_server.access.remembering import Memory, Remembered
+from ci_server.access.stream_tickets import StreamTickets
 from ci_server.http.application import is_loopback
 from ci_server.http.forwarding import FORWARDED
 from ci_server.http.refusals import KeyInvalid, KeyMissing
@@ -45,11 +47,14 @@ logger = logging.getLogger(__name__)
 class Authentication:
     """Knows the senders of requests. For one event loop."""
 
-    def __init__(self, settings: Settings, keys: KeyStore) -> None:
+    def __init__(self, settings: Settings, keys: KeyStore, projects: ProjectStore, tickets: StreamTickets) -> None:
         """Raises SettingsError."""
+        self._tickets = tickets
         self._mode = settings.auth
         self._tokens = OidcTokens.of(settings)
         self._keys = keys
+        self._projects = projects
+        self._memberships: Memory[tuple[tuple[str, Role], ...]] = Memory(_MOST_KNOWN)
         self._failed = FailedKeys(settings)
         self._open = OpenKeys(keys)
         self._known: Memory[Key | None] = Memory(_MOST_KNOWN)
@@ -80,6 +85,19 @@ class Authentication:
             self._failed.note(request)
             raise
 
+    async def identify_ticket(self, request: Request, text: str) -> Identity:
+        """Return the identity that a ticket for the stream of the request's job stands for. Raises as `identify`."""
+        self._failed.check(request)
+        try:
+            identity = self._tickets.open(text, request.path_params["job_id"])
+            key = None if identity.key_id is None else await self._get(identity.key_id)
+            if identity.key_id is not None and (key is None or key.ended(utc_now()) is not None):
+                raise KeyInvalid("the key with which the ticket was made is not valid any more")
+        except KeyInvalid:
+            self._failed.note(request)
+            raise
+        return identity
+
     async def needs_keys(self, request: Request) -> bool:
         """Return whether requests like this one have to be sent with keys. Raises Unavailable."""
         return self._tokens is not None or self._needs_key(request) or await self._has_keys()
@@ -108,6 +126,10 @@ class Authentication:
         self._known.forget(key_id)
         self._open.look()
         self._any = None
+
+    def forget_memberships(self, owner: str) -> None:
+        """Ask the database about the memberships of an owner at the next use, since one has just been changed."""
+        self._memberships.forget(owner)
 
     async def close(self) -> None:
         """Wait for what is still being written, and end what issuers are asked."""
@@ -140,12 +162,19 @@ class Authentication:
         if (end := key.ended(now)) is not None:
             raise KeyInvalid(f"the key {key.name!r} {end}")
         self._note_use(key)
-        return key.identity()
+        return await self._with_memberships(key.identity())
 
     async def _of_token(self, text: str) -> Identity:
         if self._tokens is None:
             raise KeyInvalid(_NO_ISSUERS)
-        return await self._tokens.identify(text)
+        return await self._with_memberships(await self._tokens.identify(text))
+
+    async def _with_memberships(self, identity: Identity) -> Identity:
+        if not identity.takes_memberships:
+            return identity
+        name = identity.name
+        memberships = await self._memberships.get(name, lambda: self._projects.memberships_of(name), KNOWN_SECONDS)
+        return identity.with_memberships(memberships)
 
     def _is_familiar(self, text: str) -> bool:
         """Return whether this was a key of the server when the database was last asked, however long ago."""

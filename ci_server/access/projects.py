@@ -86,7 +86,9 @@ class Projects:
         return job
 
     async def check_images(self, job: NewJob) -> None:
-        """Raise ImageRefused if the job's project does not allow an image that it needs."""
+        """Raise ImageRefused if the server, or the job's project, does not allow an image that it needs."""
+        if (why := self._settings.why_refused(images_in(job.image, job.plan))) is not None:
+            raise ImageRefused(why)
         project = None if job.project is None else await self.get(job.project)
         if project is None or (image := project.refused_image(images_in(job.image, job.plan))) is None:
             return

@@ -22,6 +22,8 @@ from ci_server.http.refusals import RateLimited
 
 _PREFIX: Final = 64
 """How many bits of an IPv6 address count: one network usually has all addresses that begin alike."""
+_UNKNOWN: Final = "unknown"
+"""The one sender of all requests whose address a proxy does not tell."""
 _SUBMIT: Final = "submit"
 _WRITE: Final = "write"
 _Limits = dict[str, tuple[str, Buckets]]
@@ -57,7 +59,8 @@ class Rates:
 
     def count_project(self, request: Request, identity: Identity, project: str | None, rate_class: str) -> None:
         """Count what a request does in a project that only its body or its job names. Raises RateLimited."""
-        is_counted = identity.projects is not None and len(identity.projects) == 1
+        projects = (identity.whole or identity).projects
+        is_counted = projects is not None and len(projects) == 1
         if project is None or is_counted or _sender(request, identity) is None:
             return
         self._take([(name, buckets, project) for name, buckets in self._limits_of(self._of_projects, rate_class)])
@@ -135,12 +138,15 @@ def _sender(request: Request, identity: Identity) -> str | None:
         return f"key {identity.key_id}"
     if identity not in (LOCAL, ANYONE):
         return f"user {identity.name}"
-    host = None if request.client is None else request.client.host
-    return None if host is None or is_loopback(host) else _network(host)
+    server = request.scope.get("server")
+    if request.client is None:
+        return None if server is None or server[1] is None else _UNKNOWN  # A Unix socket, or a proxy that says nothing.
+    host = request.client.host
+    return None if is_loopback(host) else _network(host)
 
 
 def _address(request: Request) -> str:
-    return "socket" if request.client is None else _network(request.client.host)
+    return _UNKNOWN if request.client is None else _network(request.client.host)
 
 
 @lru_cache(4096)

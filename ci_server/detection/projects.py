@@ -16,6 +16,7 @@ from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan, PlannedStep, Spec
 from ci_common.spec_parts.artifacts import planned_artifacts
 from ci_common.spec_parts.reports import PlannedReports
+from ci_common.spec_parts.secrets import PlannedSecret
 from ci_server.detection.caches import planned_caches
 from ci_server.detection.choice import detect, looks_like_project
 from ci_server.detection.ci_yaml import NAME, read_ci_yaml
@@ -180,7 +181,7 @@ def find_project(workspace: Path) -> Path:
 def merged(requested: Spec, file: Spec, *, source: str = f"the request together with {NAME}") -> Spec:
     """Return both in one; `requested` wins.
 
-    Variables, labels, services and fields of `limits` and `retry` are merged one by one.
+    Variables, labels, secrets, services and fields of `limits` and `retry` are merged one by one.
 
     Raises InvalidRequest if both together exceed the limits of a spec.
     """
@@ -195,6 +196,7 @@ def merged(requested: Spec, file: Spec, *, source: str = f"the request together 
         "labels": file.labels | requested.labels,
         "limits": limits,
         "retry": retry,
+        "secrets": file.secrets | requested.secrets,
         "services": file.services | requested.services,
     }
     return validated(Spec, fields | wanted | combined, source=source)
@@ -227,10 +229,22 @@ def _plan(
         limits=spec.limits.model_copy(update={"log": spec.limits.log or longest}),
         retry=spec.retry,
         network=True if spec.network is None else spec.network,
+        secrets=_planned_secrets(spec),
         services=spec.services,
         reports=None if spec.reports is None else PlannedReports(**dict(spec.reports)),
         artifacts=planned_artifacts(spec.artifacts or []),
         python_environment=detected.is_python or spec.installer is not None,
+    )
+
+
+def _planned_secrets(spec: Spec) -> tuple[PlannedSecret, ...]:
+    """Return what the job is to be given. Whose secrets these are is decided when it is known whose the job is."""
+    for name, use in spec.secrets.items():
+        if use.file is None and (use.env or name) in spec.env:
+            raise _refused(f"secrets.{name}", f"`env` has a variable {use.env or name}, too; name it once")
+    return tuple(
+        PlannedSecret(name=name, env=None if use.file else use.env or name, file=use.file)
+        for name, use in spec.secrets.items()
     )
 
 

@@ -35,7 +35,7 @@ class Forwarding:
         hops = _hops_of(scope)
         if not hops:
             return
-        hop = next((each for each in reversed(hops) if not self._is_proxy(each)), hops[0])
+        hop = self._sender(hops)
         address = _address(hop.get("for"))
         scope[FORWARDED] = True
         scope["client"] = None if address is None else (address, 0)
@@ -45,15 +45,27 @@ class Forwarding:
             others = [each for each in scope["headers"] if each[0] != b"host"]
             scope["headers"] = [*others, (b"host", host.encode("latin-1"))]
 
+    def _sender(self, kinds: list[list[_Hop]]) -> _Hop:
+        """Return what is said of the first sender; nothing if two kinds of headers differ.
+
+        Proxies set one kind, and pass the other one on as a client has sent it.
+        """
+        senders = [next((hop for hop in reversed(hops) if not self._is_proxy(hop)), hops[0]) for hops in kinds]
+        alike = len({_address(sender.get("for")) for sender in senders}) == 1
+        return senders[-1] if alike else {}
+
     def _is_proxy(self, hop: _Hop) -> bool:
         address = _address(hop.get("for"))
         return address is not None and address in self._trusted
 
 
-def _hops_of(scope: Scope) -> list[_Hop]:
-    """Return what the proxies on the way have noted, the last of them last."""
-    if noted := _values(scope, b"forwarded"):
-        return [_hop_of(element) for element in _split(noted)]
+def _hops_of(scope: Scope) -> list[list[_Hop]]:
+    """Return what the proxies on the way have noted, the last of them last, by each kind of headers that there is."""
+    standard = [_hop_of(element) for element in _split(_values(scope, b"forwarded"))]
+    return [hops for hops in (standard, _usual_hops_of(scope)) if hops]
+
+
+def _usual_hops_of(scope: Scope) -> list[_Hop]:
     addresses = [part.strip() for part in _values(scope, b"x-forwarded-for").split(",") if part.strip()]
     if not addresses:
         return []

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from ci_server.http.problems import problem
 
-_CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 256 * 1024
 _SINGLE_RANGE = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE)
 
 
@@ -104,7 +104,7 @@ class _OpenFile:
 
     async def chunks(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
         while start < end:
-            chunk = os.pread(self.descriptor, min(_CHUNK_BYTES, end - start), start)
+            chunk = os.pread(self.descriptor, min(CHUNK_BYTES, end - start), start)
             if not chunk:
                 raise OSError("the file has become shorter while it was being sent")
             start += len(chunk)

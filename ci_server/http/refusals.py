@@ -80,11 +80,11 @@ class ProjectRefused(RequestError):
 
 
 class ImageRefused(RequestError):
-    """The project of the job does not allow one of the images that the job names."""
+    """The server, or the project of the job, does not allow one of the images that the job needs."""
 
     status = 403
     code = "image_refused"
-    title = "The project does not allow this image"
+    title = "This image is not allowed"
 
 
 class ScopeMissing(RequestError):

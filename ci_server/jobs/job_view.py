@@ -10,6 +10,7 @@ from typing import Any
 from starlette.responses import Response
 
 from ci_common.errors import AttemptNotFound, JobNotFound
+from ci_common.identity import Scope
 from ci_common.jobs import ACTIVE_STATES, Job, State, is_job_id
 from ci_common.parsing.text import shown
 from ci_common.run_directory.closing import shown_bytes
@@ -20,6 +21,7 @@ from ci_common.wire.answers import JobView
 from ci_common.wire.stream import Cursor
 from ci_common.wire.writing import job_on_wire
 from ci_server.endpoints import Answer, Call, json_answer
+from ci_server.http.refusals import ScopeMissing
 from ci_server.http.responses import Document
 from ci_server.jobs.idempotency import REPLAYED_HEADER, Submitted
 from ci_server.services import Services
@@ -40,6 +42,10 @@ async def find_job(call: Call[Any, Any]) -> Job:
         raise JobNotFound(f"there is no job {shown(job_id)}")
     job = await call.services.storage.jobs.get(job_id)
     if not call.identity.sees(job.project):
+        if Scope.JOBS_READ in call.identity.scopes_in(job.project):
+            raise ScopeMissing(
+                f"{call.identity.name} may see job {job_id}, and lacks the scope for this in its project"
+            )
         raise JobNotFound(f"there is no job {job_id}")
     return job
 
@@ -116,7 +122,8 @@ async def stored_log_of(services: Services, job: Job) -> StoredLog | None:
     stored = None
     if job.state is State.COMPLETED and services.data.run_of(job).log_size() < (job.log_bytes or 0):
         stored = await services.logs.find(job)
-    if stored is None and (job.state is not State.COMPLETED or job.log_bytes):
+    is_empty = job.state is State.COMPLETED and not job.log_bytes
+    if stored is None and not (is_empty and services.settings.artifacts_url):
         services.require_files()
     return stored
 
@@ -133,8 +140,11 @@ async def log_excerpt(services: Services, job: Job) -> str:
     except FileNotFoundError:
         return ""
     try:
-        end = shown_bytes(run, os.fstat(descriptor).st_size) if job.log_bytes is None else job.log_bytes
-        start = character_start(descriptor, max(0, end - EXCERPT_BYTES))
-        return os.pread(descriptor, end - start, start).decode(errors="replace")
+        if job.log_bytes is not None:
+            start = character_start(descriptor, max(0, job.log_bytes - EXCERPT_BYTES))
+            return os.pread(descriptor, job.log_bytes - start, start).decode(errors="replace")
+        log = services.live_logs.shown(job, run, descriptor)
+        start = character_start(descriptor, max(0, log.size - EXCERPT_BYTES))
+        return log.read(start, log.size).decode(errors="replace")
     finally:
         os.close(descriptor)

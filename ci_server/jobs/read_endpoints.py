@@ -1,7 +1,9 @@
 """What may be read of one job: the job, its log and its stream."""
 
 import os
+from collections.abc import AsyncGenerator
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
@@ -12,17 +14,20 @@ from ci_common.errors import AttemptNotFound, FieldError, InvalidRequest, JobNot
 from ci_common.identity import Scope
 from ci_common.jobs import Job, State
 from ci_common.parsing.text import printable
-from ci_common.parsing.values import Integer
+from ci_common.parsing.values import Integer, Line
 from ci_common.run_directory.closing import shown_bytes
 from ci_common.run_directory.layout import RunDirectory, open_regular
+from ci_common.run_directory.masked_log import ShownLog
 from ci_common.run_directory.output import LogTimes, character_start, last_lines
-from ci_common.wire.answers import JobWithLog
+from ci_common.system.tasks import in_thread
+from ci_common.wire.answers import JobWithLog, StreamTicketView
 from ci_common.wire.events import StreamEvent
 from ci_common.wire.problems import PROBLEM_MEDIA_TYPE, ProblemView
 from ci_common.wire.stream import BEGINNING, Cursor
+from ci_server.access.stream_tickets import LONGEST
 from ci_server.endpoints import Answer, Call, Endpoint, Files, RateClass, json_answer
-from ci_server.http.ranges import ranged_content, ranged_response
-from ci_server.http.requests import QueryModel
+from ci_server.http.ranges import CHUNK_BYTES, ranged_content, ranged_response
+from ci_server.http.requests import NoQuery, QueryModel
 from ci_server.http.responses import Document
 from ci_server.jobs.job_view import attempt_of, find_job, job_document, log_excerpt, stored_log_of, stream_of
 from ci_server.jobs.list_endpoints import Instant
@@ -51,6 +56,28 @@ class StreamQuery(QueryModel):
     from_beginning: bool = Field(False, description="the logs of all attempts")
     tail: Integer | None = Field(None, ge=0, le=1_000_000, description="the last lines of the log, and what is new")
     since: Instant = Field(None, description="what was written at this time or later")
+    ticket: Line | None = Field(
+        None, max_length=LONGEST, description="instead of a key, as `POST /jobs/{id}/ticket` has given it"
+    )
+
+
+@dataclass(slots=True)
+class GrowingLog:
+    """What is shown of an open log that grows, with secrets masked."""
+
+    log: ShownLog
+    size: int
+
+    async def chunks(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        while start < end:
+            chunk = self.log.read(start, min(start + CHUNK_BYTES, end))
+            if not chunk:
+                raise OSError("the log has become shorter while it was being sent")
+            start += len(chunk)
+            yield chunk
+
+    def close(self) -> None:
+        os.close(self.log.descriptor)
 
 
 async def get_job(call: Call[JobQuery, None]) -> Response:
@@ -81,8 +108,12 @@ async def get_job_log(call: Call[LogQuery, None]) -> Response:
     size = os.fstat(descriptor).st_size
     if completed and size < (job.log_bytes or 0):
         await call.services.storage.jobs.get(job.id)  # The log goes when the job is deleted: then it is not found.
-    size = min(size, job.log_bytes or 0) if completed else shown_bytes(run, size)
-    return ranged_response(call.request, descriptor, size, media_type=_LOG_TYPE, headers=headers, growing=not completed)
+    if completed:
+        size = min(size, job.log_bytes or 0)
+        return ranged_response(call.request, descriptor, size, media_type=_LOG_TYPE, headers=headers)
+    log = call.services.live_logs.shown(job, run, descriptor)
+    content = GrowingLog(log, log.size)
+    return ranged_content(call.request, content, media_type=_LOG_TYPE, headers=headers, growing=True)
 
 
 async def get_service_log(call: Call[LogQuery, None]) -> Response:
@@ -177,6 +208,13 @@ def _offset(tail: int | None, since: datetime | None, job: Job, run: RunDirector
         os.close(descriptor)
 
 
+async def make_ticket(call: Call[NoQuery, None]) -> Response:
+    job = await find_job(call)
+    ticket, until = await in_thread(call.services.stream_tickets.give, job.id, call.identity)
+    headers = {"Cache-Control": "no-store"}
+    return Document({"ticket": ticket, "expires": until}, headers=headers)
+
+
 ENDPOINTS: Final = (
     Endpoint(
         method="GET",
@@ -201,7 +239,8 @@ ENDPOINTS: Final = (
         description=(
             "the [stream](#the-stream): by default what is new in the current attempt, or from one of "
             "`from_beginning=true` (all attempts), `tail=N` (the last N lines and what is new) and "
-            "`since=<time>`. The header `Last-Event-ID` wins over them. 204 if no event will follow it"
+            "`since=<time>`. The header `Last-Event-ID` wins over them. 204 if no event will follow it. "
+            "`ticket` stands for a key"
         ),
         answers={
             200: Answer("The job's stream.", {"text/event-stream": StreamEvent}, headers=("Location",)),
@@ -211,6 +250,21 @@ ENDPOINTS: Final = (
         scope=Scope.JOBS_READ,
         rate_class=RateClass.STREAM,
         files=Files.SOMETIMES,
+        takes_ticket=True,
+    ),
+    Endpoint(
+        method="POST",
+        path="/jobs/{job_id}/ticket",
+        handler=make_ticket,
+        summary="Get a ticket for a job's stream",
+        description=(
+            "for the `EventSource` of a browser, which sends no key: `ticket` opens this job's stream, as "
+            "`/jobs/{id}/stream?ticket=…`, and nothing else, for a minute and as often as is needed"
+        ),
+        answers={200: json_answer(StreamTicketView, "The ticket.")},
+        errors=(JobNotFound,),
+        scope=Scope.JOBS_READ,
+        rate_class=RateClass.READ,
     ),
     Endpoint(
         method="GET",

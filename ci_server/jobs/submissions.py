@@ -24,6 +24,7 @@ from ci_common.wire.changes import RetryChanges
 from ci_common.wire.requests import ComputedJobRequest
 from ci_persistence.stores.submissions import SubmissionKey
 from ci_server.access.projects import only_project
+from ci_server.access.secrets import with_secrets
 from ci_server.detection.projects import ProjectDefaults, Resolved, resolve_command
 from ci_server.detection.tasks import read_with
 from ci_server.endpoints import RateClass
@@ -101,7 +102,7 @@ async def submit_new(
 ) -> Job:
     """Store a job without an upload for `sender`.
 
-    Raises InvalidRequest, ProjectRefused, ImageRefused, Unavailable, DiskLow, QueueFull, AlreadySubmitted.
+    Raises RequestError, AlreadySubmitted.
     """
     defaults = await services.projects.defaults(sender, wanted.project, has_file=False)
     job = await run_apart(wanted.body_bytes, wanted.resolved, defaults)
@@ -113,11 +114,12 @@ async def submit_new(
 
 
 async def admitted(services: Services, request: Request, sender: Identity, job: NewJob) -> NewJob:
-    """Return a new job as one of `sender`, counted in its project.
+    """Return a new job as one of `sender`, counted in its project, with the secrets that it is given.
 
-    Raises ProjectRefused, ImageRefused, RateLimited, Unavailable.
+    Raises ProjectRefused, ImageRefused, ScopeMissing, SecretMissing, SecretInPayload, RateLimited, Unavailable.
     """
     job = await services.projects.admitted(sender, job)
+    job = await with_secrets(job, sender, services.storage.secrets, services.settings)
     services.rates.count_project(request, sender, job.project, RateClass.SUBMIT)
     return job
 

@@ -27,6 +27,7 @@ from ci_common.wire.answers import SubmittedView
 from ci_common.wire.changes import RetryChanges
 from ci_common.wire.events import StreamEvent
 from ci_common.wire.stream import BEGINNING
+from ci_server.access.secrets import SECRET_ERRORS
 from ci_server.endpoints import KEY_HEADER, Answer, Call, Endpoint, Files, JsonBody, RateClass, Reach, UploadBody
 from ci_server.http.refusals import ImageRefused, ProjectRefused
 from ci_server.http.requests import NoQuery, as_written, parse_json_object, run_apart
@@ -98,7 +99,7 @@ async def verify_job(call: Call[NoQuery, None]) -> Response:
 
 
 _UPLOAD_ERRORS = (
-    *(InvalidUpload, UnrecognisedProject, InputMissing, CacheConflict),
+    *(InvalidUpload, UnrecognisedProject, InputMissing, CacheConflict, *SECRET_ERRORS),
     *(TooLarge, QueueFull, QuotaExceeded, TooManyUploads, DiskLow, ProjectRefused, ImageRefused, *KEY_ERRORS),
 )
 _STREAM = Answer(
@@ -169,7 +170,10 @@ ENDPOINTS: Final = (
         ),
         headers=(KEY_HEADER,),
         answers=submission_answers("The job is queued."),
-        errors=(CacheConflict, TooLarge, QueueFull, QuotaExceeded, DiskLow, ProjectRefused, ImageRefused, *KEY_ERRORS),
+        errors=(
+            *(CacheConflict, *SECRET_ERRORS, TooLarge, QueueFull, QuotaExceeded, DiskLow),
+            *(ProjectRefused, ImageRefused, *KEY_ERRORS),
+        ),
         scope=Scope.JOBS_WRITE,
         limits=Reach.NEW,
         rate_class=RateClass.SUBMIT,
@@ -198,6 +202,7 @@ ENDPOINTS: Final = (
         errors=(
             JobNotFound,
             NotRetryable,
+            *SECRET_ERRORS,
             TooLarge,
             QueueFull,
             QuotaExceeded,

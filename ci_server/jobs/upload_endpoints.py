@@ -39,6 +39,7 @@ from ci_common.times import Milestone, Timeline
 from ci_common.wire.answers import BegunUploadView, SubmittedView, UploadView
 from ci_persistence.job_lists import JobFilter
 from ci_persistence.stores.submissions import SubmissionKey
+from ci_server.access.secrets import SECRET_ERRORS
 from ci_server.detection.tasks import complete_with
 from ci_server.endpoints import (
     KEY_HEADER,
@@ -333,6 +334,7 @@ ENDPOINTS: Final = (
             UnrecognisedProject,
             InputMissing,
             CacheConflict,
+            *SECRET_ERRORS,
             UploadNotFound,
             UploadConflict,
             *KEY_ERRORS,

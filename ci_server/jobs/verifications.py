@@ -62,6 +62,7 @@ def _verifying(job: Job, plan: ExecutionPlan, setup: PlannedSetup) -> NewJob:
         update={
             "steps": plan.steps[: setup.steps],
             "setup": setup.model_copy(update={"verifies": True, "fresh": False}),
+            "secrets": (),
             "services": {},
             "caches": (),
             "retry": Retry(),

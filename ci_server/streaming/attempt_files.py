@@ -3,11 +3,13 @@
 import math
 import os
 import time
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from ci_common.jobs import Job, State
-from ci_common.run_directory.closing import shown_bytes
 from ci_common.run_directory.layout import RunDirectory, open_regular
+from ci_common.run_directory.masked_log import MaskedLog, ShownLog
 from ci_common.run_directory.output import (
     CHUNK_BYTES,
     TIMES_SECONDS,
@@ -19,12 +21,17 @@ from ci_common.run_directory.output import (
 from ci_server.streaming.framing import StepEvent, step_events
 from ci_server.streaming.stored_logs import StoredLog
 
+Shown = Callable[[int], ShownLog]
+"""Returns what is shown of the log that is open as a descriptor, and that grows."""
+
 
 class AttemptFiles:
     """One attempt's log, the times of its bytes, and its steps, which are read many times."""
 
-    def __init__(self, run: RunDirectory) -> None:
+    def __init__(self, run: RunDirectory, shown: Shown | None = None) -> None:
+        """`shown` is `LiveLogs.shown` of the attempt; without it, no secret is known that would have to be masked."""
         self.run = run
+        self._shown = shown or partial(ShownLog.of, MaskedLog(), run)
         self.steps: list[StepEvent] = []
         """The events of its steps, as far as they have been read."""
         self._steps_stamp: object = None
@@ -70,12 +77,13 @@ class AttemptFiles:
         except FileNotFoundError:
             return b""
         try:
-            data = os.pread(descriptor, size, offset)
+            if is_live:
+                data = self._shown(descriptor).read(offset, offset + size)
+            else:
+                data = os.pread(descriptor, size, offset)
             self.is_short = not data and os.fstat(descriptor).st_size < offset
         finally:
             os.close(descriptor)
-        if data and is_live:
-            data = data[: max(0, shown_bytes(self.run, offset + len(data)) - offset)]
         if len(data) < size:
             self._end, self._end_seen = offset + len(data), time.monotonic()
         return data
@@ -105,8 +113,8 @@ class AttemptFiles:
         except FileNotFoundError:
             return None
         try:
-            size = os.fstat(descriptor).st_size
-            return character_start(descriptor, shown_bytes(self.run, size) if is_live else size)
+            size = self._shown(descriptor).size if is_live else os.fstat(descriptor).st_size
+            return character_start(descriptor, size)
         finally:
             os.close(descriptor)
 

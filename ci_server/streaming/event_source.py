@@ -9,10 +9,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
+from functools import partial
 from typing import NamedTuple
 
 from ci_common.jobs import Job, State
 from ci_common.run_directory.layout import RunDirectory
+from ci_common.run_directory.masked_log import LiveLogs
 from ci_common.run_directory.output import (
     CHUNK_BYTES,
 )
@@ -75,11 +77,13 @@ class EventSource:
         job: Callable[[], Job],
         run_of: Callable[[Job], RunDirectory],
         stored_of: Callable[[Job], Awaitable[StoredLog | None]] = _not_stored,
+        live_logs: LiveLogs | None = None,
     ) -> None:
         """`job` returns its row as last read, `run_of` an attempt's run directory, `stored_of` its log in the store."""
         self._job = job
         self._run_of = run_of
         self._stored_of = stored_of
+        self._live_logs = live_logs
         self._attempts: dict[int, AttemptFiles] = {}
         """The attempts that were read."""
         self._status: tuple[Job | None, bytes] = None, b""
@@ -189,7 +193,7 @@ class EventSource:
         job = self._job().as_of(position.attempt)
         files = self._files_of(job)
         instant = _time_of(job, files, position.offset)
-        data = files.read(position.offset, size)
+        data = files.read(position.offset, size, is_live=True)
         if len(data) < size:
             return None
         framer = _framer(files, position)
@@ -206,7 +210,9 @@ class EventSource:
     def _files_of(self, job: Job) -> AttemptFiles:
         files = self._attempts.get(job.attempt)
         if files is None:
-            files = self._attempts[job.attempt] = AttemptFiles(self._run_of(job))
+            run = self._run_of(job)
+            shown = None if self._live_logs is None else partial(self._live_logs.shown, job, run)
+            files = self._attempts[job.attempt] = AttemptFiles(run, shown)
         return files
 
     def _status_of(self, job: Job) -> bytes:

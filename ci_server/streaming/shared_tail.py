@@ -17,6 +17,7 @@ from starlette.types import Message
 from ci_common.errors import JobNotFound, Unavailable
 from ci_common.jobs import Job
 from ci_common.run_directory.layout import RunDirectory
+from ci_common.run_directory.masked_log import LiveLogs
 from ci_common.system.watch import FileWatcher
 from ci_persistence.stores.jobs import JobStore
 from ci_server.http.exchange import Shutdown
@@ -48,6 +49,8 @@ class Sources:
     recent: RecentBatches
     stored_of: Callable[[Job], Awaitable[StoredLog | None]]
     """Returns the log of an attempt that has ended, where the artifact store has it."""
+    live_logs: LiveLogs | None = None
+    """The logs of attempts that run, with secrets masked; None where there are none."""
 
 
 class SharedTail:
@@ -132,7 +135,7 @@ class SharedTail:
                 async with sources.rows.follow(self._latest, self.wake) as follower:
                     follower.on_row(self._latest)
                     self._follower = follower
-                    events = EventSource(lambda: follower.job, sources.run_of, sources.stored_of)
+                    events = EventSource(lambda: follower.job, sources.run_of, sources.stored_of, sources.live_logs)
                     with closing(events):
                         self._head = await events.end_of_log()
                         self._events = events

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from ci_common.projects import Project, ProjectSettings
+from ci_common.identity import Role
+from ci_common.projects import Member, Project, ProjectSettings
 from ci_persistence.storage import Storage
 from tests.contracts.storage_place import Base
 
@@ -49,3 +50,21 @@ class ProjectSuite(Base):
         assert [await storage.projects.remove(PLAIN.name) for _ in range(2)] == [True, False]
         assert await storage.projects.list() == []
         assert not await storage.projects.change(PLAIN)
+
+    async def test_keeps_members(self, storage: Storage) -> None:
+        bob, carol = Member("bob", Role.VIEWER, T0, "alice"), Member("carol", Role.ADMIN, T0, "alice")
+        assert not await storage.projects.set_member(PLAIN.name, bob)
+        for project in (PLAIN, FULL):
+            await storage.projects.add(project)
+            assert await storage.projects.set_member(project.name, bob)
+        assert await storage.projects.set_member(PLAIN.name, carol)
+        assert await storage.projects.set_member(PLAIN.name, replace(bob, role=Role.DEVELOPER, created_by="carol"))
+        changed = replace(bob, role=Role.DEVELOPER)
+        assert await storage.projects.members(PLAIN.name) == (changed, carol)
+        memberships = await storage.projects.memberships()
+        assert memberships["bob"] == await storage.projects.memberships_of("bob")
+        assert set(memberships["bob"]) == {(PLAIN.name, Role.DEVELOPER), (FULL.name, Role.VIEWER)}
+        assert memberships["carol"] == ((PLAIN.name, Role.ADMIN),)
+        assert [await storage.projects.remove_member(PLAIN.name, "carol") for _ in range(2)] == [True, False]
+        await storage.projects.remove(PLAIN.name)
+        assert await storage.projects.memberships() == {"bob": ((FULL.name, Role.VIEWER),)}

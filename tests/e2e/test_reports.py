@@ -71,7 +71,11 @@ def run(ci: Start, project: Path, *options: str, status: int) -> str:
 
 
 def test_what_a_job_leaves_is_told(ci: Start, service: Service, project: Path) -> None:
-    first = run(ci, project, status=1)
+    seen = said(ci, "run", str(project), status=1)
+    first = str(json.loads(said(ci, "list", "--json", "--limit", "1"))[0]["job_id"])
+    (hint,) = [line for line in seen.splitlines() if "--only-failed" in line]
+    assert hint.startswith("ci: run what failed again, ")
+    assert hint.endswith(f" {project} --only-failed {first}")
     job = json.loads(said(ci, "status", "--json", first))
     assert (job["tests"]["total"], job["tests"]["failed"], job["tests"]["passed"]) == (TESTS, 1, TESTS - 1)
     told = said(ci, "tests", first)

@@ -36,7 +36,7 @@ from tests.helpers.markdown import Page, codes, pages, table
 
 PAGES = list(pages())
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-NOT_SETTINGS = {"CI_DEBUG", "CI_", "CI_ENV", "CI_UV", "CI_OUTPUT", "CI_SUMMARY", "CI_REPORTS"}
+NOT_SETTINGS = {"CI_DEBUG", "CI_", "CI_ENV", "CI_UV", "CI_OUTPUT", "CI_SUMMARY", "CI_REPORTS", "CI_SECRETS"}
 """What looks like a setting: what stands for all of them, and a variable of the command line alone."""
 
 

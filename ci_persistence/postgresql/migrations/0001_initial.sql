@@ -303,7 +303,7 @@ CREATE TABLE keys (
     last_used_time BIGINT,
     revoked_time BIGINT,
 
-    CONSTRAINT role_is_known CHECK (role IN ('viewer', 'developer', 'operator', 'admin')),
+    CONSTRAINT role_is_known CHECK (role IN ('member', 'viewer', 'developer', 'operator', 'admin')),
     CONSTRAINT overlap_is_whole CHECK ((previous_digest IS NULL) = (previous_until IS NULL))
 );
 
@@ -330,6 +330,19 @@ CREATE TABLE secrets (
 
     CONSTRAINT value_is_in_one_place CHECK ((sealed IS NULL) <> (reference IS NULL))
 );
+
+CREATE TABLE members (
+    project TEXT COLLATE "C" NOT NULL REFERENCES projects (name) ON DELETE CASCADE,
+    owner TEXT COLLATE "C" NOT NULL,
+    role TEXT NOT NULL,
+    created_time BIGINT NOT NULL,
+    created_by TEXT NOT NULL,
+    PRIMARY KEY (project, owner),
+
+    CONSTRAINT member_role_is_known CHECK (role IN ('viewer', 'developer', 'operator', 'admin'))
+);
+
+CREATE INDEX members_by_owner ON members (owner, project, role);
 
 CREATE TABLE stored_bytes (
     kind TEXT COLLATE "C" NOT NULL CHECK (kind IN ('project', 'owner')),

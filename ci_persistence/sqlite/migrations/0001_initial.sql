@@ -352,7 +352,7 @@ CREATE TABLE keys (
     last_used_time INTEGER CHECK (typeof(last_used_time) IN ('integer', 'null')),  -- written at most once a minute
     revoked_time INTEGER CHECK (typeof(revoked_time) IN ('integer', 'null')),
 
-    CONSTRAINT role_is_known CHECK (role IN ('viewer', 'developer', 'operator', 'admin')),
+    CONSTRAINT role_is_known CHECK (role IN ('member', 'viewer', 'developer', 'operator', 'admin')),
     CONSTRAINT overlap_is_whole CHECK ((previous_digest IS NULL) = (previous_until IS NULL))
 );
 
@@ -382,6 +382,20 @@ CREATE TABLE secrets (
 
     CONSTRAINT value_is_in_one_place CHECK ((sealed IS NULL) <> (reference IS NULL))
 ) WITHOUT ROWID;
+
+-- Who has which role in a project, besides what their keys give them. Written by the API.
+CREATE TABLE members (
+    project TEXT NOT NULL REFERENCES projects (name) ON DELETE CASCADE,
+    owner TEXT NOT NULL,  -- the name of an identity
+    role TEXT NOT NULL,
+    created_time INTEGER NOT NULL CHECK (typeof(created_time) = 'integer'),
+    created_by TEXT NOT NULL,
+    PRIMARY KEY (project, owner),
+
+    CONSTRAINT member_role_is_known CHECK (role IN ('viewer', 'developer', 'operator', 'admin'))
+) WITHOUT ROWID;
+
+CREATE INDEX members_by_owner ON members (owner, project, role);
 
 -- How many bytes of uploads, logs and artifacts each project and each owner has, counted in the transactions that change jobs,
 -- so that a quota costs the same however many jobs there are.

@@ -115,7 +115,9 @@ class Issuer(StrictModel):
             return None
         scopes = grant.scopes if grant.role is None else SCOPES_OF[grant.role]
         projects = None if grant.projects is None else frozenset(_filled(each, claims) for each in grant.projects)
-        return Identity(_filled(self.owner, claims), scopes | {Scope.KEYS_OWN}, projects)
+        takes = grant.role is Role.MEMBER or (grant.role is not None and projects is None)
+        name = _filled(self.owner, claims)
+        return Identity(name, scopes | {Scope.KEYS_OWN}, projects, takes_memberships=takes)
 
 
 class OidcConfig(StrictModel):

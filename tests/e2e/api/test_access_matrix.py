@@ -21,7 +21,7 @@ from ci_common.identity import SCOPES_OF, Role, Scope
 from ci_common.jobs import NewJob, new_job_id
 from ci_common.keys import new_secret
 from ci_common.manifests.packs import compressed_text
-from ci_common.projects import Project
+from ci_common.projects import Member, Project
 from ci_common.secrets.stored import StoredSecret
 from ci_common.spec_parts.caches import StoredCache
 from ci_common.system.processes import this_process
@@ -40,7 +40,7 @@ PLACES = (OWN, OTHER, None)
 LIMITS = (None, frozenset({OWN}))
 NOT_FOUND = {
     *("project_not_found", "job_not_found", "key_not_found", "environment_not_found", "cache_not_found"),
-    "secret_not_found",
+    *("secret_not_found", "member_not_found"),
 }
 GUARDED = [endpoint for endpoint in ENDPOINTS if endpoint.scope is not None]
 
@@ -76,6 +76,7 @@ class Things:
         await storage.keys.add(key)
         project = Project(name=place or "in no project", created_time=now, created_by="alice")
         await storage.projects.add(project)
+        await storage.projects.set_member(project.name, Member("bob", Role.VIEWER, now, "alice"))
         secret = StoredSecret(
             project=place,
             name="x",
@@ -124,12 +125,13 @@ def path_of(endpoint: AnyEndpoint, things: Things, place: str | None) -> str:
             path = path.replace(f"{{{kind}}}", identity)
     for name in ("name", "test", "path"):
         path = path.replace(f"{{{name}}}", "x")
-    return path.replace("{upload_id}", new_job_id())
+    return path.replace("{owner}", "bob").replace("{upload_id}", new_job_id())
 
 
 CONTENTS: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/projects"): {"json": {"name": "new"}},
     ("PATCH", "/projects/{project}"): {"json": {"description": "another"}},
+    ("PUT", "/projects/{project}/members/{owner:path}"): {"json": {"role": "viewer"}},
     ("POST", "/uploads/{upload_id}/submit"): {"json": {}},
     ("PATCH", "/uploads/{upload_id}"): {"params": {"frame": 0}},
 }
@@ -204,8 +206,20 @@ def cases() -> Iterator[tuple[AnyEndpoint, str | None]]:
 async def test_every_route_answers_as_the_table_says(
     api: Api, things: Things, role: Role, projects: frozenset[str] | None
 ) -> None:
+    await check_every_route(api, things, await sender(api, role, projects))
+
+
+@pytest.mark.parametrize("role", [role for role in Role if role is not Role.MEMBER])
+async def test_a_member_of_a_project_may_do_what_a_key_for_it_may(api: Api, things: Things, role: Role) -> None:
+    await things.add()
+    await api.controller.storage.projects.set_member(OWN, Member("carol", role, utc_now(), "alice"))
+    key, text = a_key(role=Role.MEMBER, owner="carol")
+    await api.controller.storage.keys.add(key)
+    await check_every_route(api, things, Sender(SCOPES_OF[role], frozenset({OWN}), text))
+
+
+async def check_every_route(api: Api, things: Things, who: Sender) -> None:
     wrong = []
-    who = await sender(api, role, projects)
     for endpoint, place in cases():
         if place == PLACES[0]:
             await things.add()  # The requests before may have removed them.
@@ -237,6 +251,8 @@ async def test_random_requests_with_random_keys_are_answered_as_the_table_says(a
         governs = SCOPES_OF[Role.VIEWER] <= who.scopes  # All keys among the things are those of viewers.
         if endpoint.scope is Scope.KEYS_ADMIN and not ended and Scope.KEYS_ADMIN in who.scopes and not governs:
             expected = {Reach.ONE: NOT_FOUND, Reach.NEW: {"scope_missing"}}.get(endpoint.reach, expected)
+        if "/members/" in endpoint.path and endpoint.method != "GET" and not expected and not governs:
+            expected = {"scope_missing"}  # The member is a viewer, which the sender cannot make or remove.
         if not is_as_expected(got, expected):
             wrong.append((number, endpoint.method, endpoint.path, place, who, got.status_code, code_of(got), expected))
     assert wrong == []

@@ -18,6 +18,7 @@ from ci_common.wire.answers import (
     PoolView,
     Shown,
     StatusView,
+    StreamTicketView,
     SubmittedView,
     UploadView,
 )
@@ -53,6 +54,7 @@ async def test_a_job_in_all_its_states(api: Api) -> None:
         check(JobView, document)
     check(RecordView, (await api.client.get(f"/jobs/{job_id}/record")).json())
     check(RecordView, (await api.client.get(f"/jobs/{job_id}/record?attempt=1&include=files")).json())
+    check(StreamTicketView, (await api.client.post(f"/jobs/{job_id}/ticket")).json())
     check(JobView, (await api.client.post(f"/jobs/{job_id}/retry")).json())
     seen = await read_stream(api.client, f"/jobs/{job_id}/stream?from_beginning=true")
     kinds = {type(TypeAdapter(StreamEvent).validate_python(event)).__name__ for event in seen.events}

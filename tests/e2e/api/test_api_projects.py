@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from ci_common.identity import Role
-from tests.helpers.keys import bearing, stored_key
+from ci_common.identity import SCOPES_OF, Role, Scope
+from tests.helpers.keys import a_key, bearing, stored_key
 from tests.helpers.played_api import Api, StartApi, zipped
 from tests.helpers.service import problem
 
@@ -216,3 +216,119 @@ async def test_an_owner_has_quotas_by_the_settings_and_is_refused_before_the_bod
     writer.close()
     told = problem(await api.upload(zipped(README="x")), 429)
     assert (told["quota"], told["quota_of"]) == ("queued", "owner")
+
+
+async def key_of(api: Api, **fields: Any) -> dict[str, str]:
+    return bearing(await stored_key(api.controller.storage, **fields))
+
+
+async def member(api: Api, owner: str, role: str, project: str = "website") -> httpx.Response:
+    return await api.client.put(f"/projects/{project}/members/{owner}", json={"role": role})
+
+
+@pytest.mark.usefixtures("admin")
+async def test_members_are_added_changed_and_removed(api: Api) -> None:
+    await created(api)
+    added = (await member(api, "bob", "viewer")).json()
+    assert (added["owner"], added["role"], added["created_by"]) == ("bob", "viewer", "alice")
+    assert (await member(api, "bob", "developer")).json()["role"] == "developer"
+    assert (await member(api, "repo:team/app", "viewer")).status_code == 200
+    listed = (await api.client.get("/projects/website/members")).json()
+    assert [(each["owner"], each["role"]) for each in listed] == [("bob", "developer"), ("repo:team/app", "viewer")]
+    assert (await api.client.get("/projects/website/members/repo:team/app")).json() == listed[1]
+
+    for role in ("member", "owner", None):
+        refused = await api.client.put("/projects/website/members/bob", json={"role": role})
+        assert problem(refused, 400)["errors"][0]["path"] == "role"
+    assert problem(await member(api, "x" * 201, "viewer"), 400)["errors"][0]["path"] == "owner"
+    assert problem(await member(api, "bob", "viewer", "absent"), 404)["code"] == "project_not_found"
+    assert (await api.client.delete("/projects/website/members/bob")).status_code == 204
+    for method in ("GET", "DELETE"):
+        answer = await api.client.request(method, "/projects/website/members/bob")
+        assert problem(answer, 404)["code"] == "member_not_found"
+    await api.client.delete("/projects/website")
+    await created(api)
+    assert (await api.client.get("/projects/website/members")).json() == []
+
+
+@pytest.mark.usefixtures("admin")
+async def test_a_membership_counts_besides_the_role_of_the_key(api: Api) -> None:
+    await created(api)
+    await created(api, "other")
+    seen = await api.submit(project="website")
+    hidden = await api.submit(project="other")
+    viewer, nobody = await key_of(api, owner="bob", role=Role.VIEWER), await key_of(api, owner="bob", role=Role.MEMBER)
+    for key in (viewer, nobody):
+        assert problem(await api.client.post(f"/jobs/{seen}/cancel", headers=key), 403)["code"] == "scope_missing"
+    assert problem(await api.client.get("/jobs", headers=nobody), 403)["code"] == "scope_missing"
+
+    await member(api, "bob", "developer")
+    assert (await api.client.get("/keys/own", headers=nobody)).json()["memberships"] == {"website": "developer"}
+    assert [job["job_id"] for job in (await api.client.get("/jobs", headers=nobody)).json()] == [seen]
+    assert len((await api.client.get("/jobs", headers=viewer)).json()) == 2
+    assert problem(await api.client.get(f"/jobs/{hidden}", headers=nobody), 404)["code"] == "job_not_found"
+    assert problem(await api.client.post(f"/jobs/{hidden}/cancel", headers=viewer), 403)["code"] == "scope_missing"
+    assert problem(await api.client.post(f"/jobs/{hidden}/cancel", headers=nobody), 404)["code"] == "job_not_found"
+    for key in (viewer, nobody):
+        job = (await api.client.post("/jobs", json={"type": "echo"}, headers=key)).json()
+        assert job["project"] == "website"
+        refused = await api.client.post("/jobs", json={"type": "echo", "project": "other"}, headers=key)
+        assert problem(refused, 403)["code"] == "project_refused"
+    assert (await api.client.post(f"/jobs/{seen}/cancel", headers=nobody)).status_code == 202
+
+    await api.client.delete("/projects/website/members/bob")
+    assert problem(await api.client.get("/jobs", headers=nobody), 403)["code"] == "scope_missing"
+
+
+@pytest.mark.usefixtures("admin")
+async def test_a_key_that_is_limited_gets_nothing_by_membership_that_its_limits_do_not_allow(api: Api) -> None:
+    for name in ("website", "other"):
+        await created(api, name)
+        await member(api, "bob", "admin", name)
+    by_scope = await key_of(api, owner="bob", scopes=frozenset({Scope.JOBS_READ}))
+    by_project = await key_of(api, owner="bob", role=Role.VIEWER, projects=frozenset({"website"}))
+    both = await key_of(api, owner="bob", role=Role.MEMBER, projects=frozenset({"website"}))
+    body = {"type": "echo", "project": "website"}
+    for key in (by_scope, by_project):
+        assert problem(await api.client.post("/jobs", json=body, headers=key), 403)["code"] == "scope_missing"
+    assert (await api.client.post("/jobs", json=body, headers=both)).status_code == 202
+    refused = await api.client.post("/jobs", json={**body, "project": "other"}, headers=both)
+    assert problem(refused, 403)["code"] == "project_refused"
+
+
+@pytest.mark.usefixtures("admin")
+async def test_who_is_no_administrator_of_a_project_does_not_change_its_members(api: Api) -> None:
+    await created(api)
+    await member(api, "bob", "admin")
+    await member(api, "carol", "operator")
+    bob, carol = await key_of(api, owner="bob", role=Role.MEMBER), await key_of(api, owner="carol", role=Role.MEMBER)
+    path = "/projects/website/members/dave"
+    assert (await api.client.put(path, json={"role": "admin"}, headers=bob)).status_code == 200
+    assert problem(await api.client.put(path, json={"role": "viewer"}, headers=carol), 403)["code"] == "scope_missing"
+    assert (await api.client.get("/projects/website/members", headers=carol)).status_code == 200
+    few = await key_of(api, scopes=frozenset({Scope.PROJECTS_ADMIN, Scope.PROJECTS_READ}))
+    refused = await api.client.put(path, json={"role": "viewer"}, headers=few)
+    assert "lacks" in problem(refused, 403)["detail"]
+    assert problem(await api.client.delete(path, headers=few), 403)["code"] == "scope_missing"
+
+
+@pytest.mark.usefixtures("admin")
+async def test_no_key_is_made_or_rotated_that_may_do_more_by_membership(api: Api) -> None:
+    await created(api)
+    await member(api, "bob", "admin")
+    scopes = frozenset({*SCOPES_OF[Role.VIEWER], Scope.KEYS_ADMIN})
+    few = await key_of(api, owner="eve", scopes=scopes)
+    for role in ("member", "viewer"):
+        refused = await api.client.post("/keys", json={"name": "x", "role": role, "owner": "bob"}, headers=few)
+        assert "is a member of projects" in problem(refused, 403)["detail"]
+    own = await api.client.post("/keys", json={"name": "x", "role": "viewer"}, headers=few)
+    assert own.status_code == 201
+    key, _ = a_key(owner="bob", role=Role.MEMBER)
+    await api.controller.storage.keys.add(key)
+    refused = await api.client.post(f"/keys/{key.id}/rotate", headers=few)
+    assert problem(refused, 404)["code"] == "key_not_found"
+    assert key.id not in {each["id"] for each in (await api.client.get("/keys", headers=few)).json()}
+
+    bob = await key_of(api, owner="bob", role=Role.MEMBER)
+    made = await api.client.post("/keys", json={"name": "bot", "role": "developer"}, headers=bob)
+    assert (made.json()["owner"], made.json()["projects"]) == ("bob", ["website"])

@@ -39,8 +39,7 @@ async def test_requests_without_an_upload_too(server: ScriptedServer) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        refusal("unavailable", "0", 503),  # It may have come while the job was being stored.
-        refusal("http_503", "0", 503),
+        refusal("http_503", "0", 503),  # It may have come while the job was being stored.
         refusal(retry_after=None),
         refusal(retry_after="Wed, 21 Oct 2015 07:28:00 GMT"),
         refusal(retry_after="121"),
@@ -54,6 +53,13 @@ async def test_what_may_have_been_taken_or_takes_too_long_is_not(
         with pytest.raises(ServerError, match="busy"):
             await client.create_job({"type": "echo"})
     assert len(server.specs) == 1
+
+
+async def test_what_may_have_been_taken_is_sent_again_with_its_key(server: ScriptedServer) -> None:
+    server.refusals = [refusal("unavailable", "0", 503)]
+    async with CiClient(server.url) as client:
+        assert await client.create_job({"type": "echo"}) in server.jobs
+    assert len(server.specs) == 2
 
 
 async def test_patience_ends(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A server that refuses requests because too many came: what the client sends again, and for how long."""
+"""A server that refuses requests for a while: what the client sends again, and for how long."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,6 +20,7 @@ class Limiting(httpx.AsyncBaseTransport):
     def __init__(self) -> None:
         self.refusals = 0
         self.problem = LIMITED
+        self.status = 429
         self.retry_after: str | None = "3"
         self.requests: list[bytes] = []
 
@@ -28,7 +29,7 @@ class Limiting(httpx.AsyncBaseTransport):
         if not self.refusals:
             return httpx.Response(200, json={})
         self.refusals -= 1
-        return httpx.Response(429, json=self.problem, headers={"Retry-After": self.retry_after or ""})
+        return httpx.Response(self.status, json=self.problem, headers={"Retry-After": self.retry_after or ""})
 
 
 @pytest.fixture
@@ -100,3 +101,34 @@ async def test_no_other_refusal_is_waited_for(transport: Limiting, connection: C
     with pytest.raises(ServerError, match="full"):
         await connection.ask("POST", "/jobs", json={})
     assert slept == []
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "POST"])
+async def test_what_cannot_be_done_at_present_is_sent_again_if_that_is_safe(
+    transport: Limiting, connection: Connection, slept: list[float], method: str
+) -> None:
+    transport.refusals, transport.problem, transport.status = 2, {"code": "unavailable", "detail": "away"}, 503
+    headers = {"Idempotency-Key": "one"} if method == "POST" else {}
+    await connection.ask(method, "/jobs", json={"a": 1}, headers=headers)
+    assert transport.requests == [b'{"a":1}'] * 3
+    assert len(slept) == 2
+
+
+@pytest.mark.parametrize(("method", "retry_after"), [("POST", "3"), ("PATCH", "3"), ("GET", None), ("GET", "11")])
+async def test_it_is_not_sent_again_otherwise(
+    transport: Limiting, connection: Connection, slept: list[float], method: str, retry_after: str | None
+) -> None:
+    transport.refusals, transport.problem, transport.status = 1, {"code": "unavailable", "detail": "away"}, 503
+    transport.retry_after = retry_after
+    with pytest.raises(ServerError, match="away"):
+        await connection.ask(method, "/jobs", json={})
+    assert slept == []
+
+
+async def test_it_is_sent_again_for_ten_seconds_at_most(
+    transport: Limiting, connection: Connection, slept: list[float]
+) -> None:
+    transport.refusals, transport.problem, transport.status = 1000, {"code": "unavailable", "detail": "away"}, 503
+    with pytest.raises(ServerError, match="away"):
+        await connection.ask("GET", "/jobs")
+    assert 0 < sum(slept) <= 10

@@ -5,11 +5,14 @@ from typing import Any
 
 import pytest
 
+from ci_cli.tables.differences import difference_table
 from ci_cli.tables.fitting import Column, Cut, details, table
 from ci_cli.tables.jobs import artifact_table, job_details, job_table
 from ci_cli.tables.kept import cache_table, environment_table, pool_table
+from ci_cli.tables.settings import settings_table
 from ci_cli.tables.tests import flaky_table, history_table, other_table, slow_table
 from ci_client.formatting import text_width
+from ci_client.records import Difference
 
 TIME = "2026-11-29T08:30:00Z"
 LONG = "a-long-name-of-something/" * 6
@@ -115,3 +118,26 @@ def test_characters_that_take_two_columns_are_counted() -> None:
 def test_long_values_go_on_below_their_beginning() -> None:
     shown = details([("name:", "a value of several words"), ("x:", "one")], width=28)
     assert shown.splitlines() == ["name:  a value of several", "       words", "x:     one"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_settings_and_differences_fit_the_window(width: int) -> None:
+    rows = [
+        {
+            "setting": "CI_ARTIFACTS_MAX_BYTES",
+            "value": 10,
+            "default": "x" * 50,
+            "unit": "bytes",
+            "meaning": "what " * 40,
+        },
+        {"setting": "PORT", "value": None, "default": 8000, "unit": None, "meaning": "größe"},
+    ]
+    found = [
+        Difference("request", "steps", [{"run": "echo a"}] * 9, "y" * 200),
+        Difference("used", "peak_memory", 1, 2),
+    ]
+    for text in (settings_table(rows, str, width=width), difference_table(found, width=width)):
+        assert max(text_width(line) for line in text.splitlines()) <= width
+    whole = settings_table(rows, str)
+    assert "x" * 50 in whole
+    assert ("what " * 40).strip() in whole

@@ -41,6 +41,13 @@ class TestForwarded:
         standard = 'for=127.0.0.1;host=evil, for="[2001:db8::1]:80";host=ci.example.org, for=10.9.9.9;host=hop'
         assert applied("10.0.0.1", forwarded=standard) == ("2001:db8::1", "http", "ci.example.org", True)
 
+    def test_kinds_that_differ(self) -> None:
+        """A proxy that sets one kind passes on what a client has sent in the other."""
+        for claimed in ("for=127.0.0.1", "for=unknown", "??"):
+            assert applied("10.0.0.1", forwarded=claimed, **SAID) == (None, "http", "inside", True)
+        alike = "for=192.0.2.7;host=other"
+        assert applied("10.0.0.1", forwarded=alike, **SAID) == ("192.0.2.7", "https", "ci.example.org", True)
+
     def test_all_are_proxies(self) -> None:
         assert applied("10.0.0.1", x_forwarded_for="10.0.0.5, 10.0.0.6")[0] == "10.0.0.5"
 

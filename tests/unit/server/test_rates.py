@@ -117,6 +117,15 @@ def test_without_a_key_this_machine_has_no_limit(host: str | None) -> None:
     assert taken(limits, sent_from(host), of_key()) == 3
 
 
+def test_what_comes_from_an_address_that_no_one_tells_is_one_sender() -> None:
+    limits = rates(Clock(), requests="3/m")
+    request = sent_from(None)
+    request.scope["server"] = ("10.0.0.9", 8000)
+    assert taken(limits, request, ANYONE) == 3
+    request.scope["server"] = ("/run/ci.sock", None)
+    assert taken(limits, request, ANYONE) == 100
+
+
 def test_submissions_and_changes_are_counted_apart_and_with_all_others() -> None:
     limits = rates(Clock(), requests="10/m", submissions="3/m", changes="4/m")
     assert taken(limits, sent_from(), of_key(), "submit") == 3

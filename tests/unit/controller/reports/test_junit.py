@@ -1,4 +1,4 @@
-"""Test reports of many writers. pytest, Node.js, Vitest, Mocha, Jest and PHPUnit have written theirs themselves."""
+"""Test reports of many writers, nearly all written by the tools themselves: `tests/data/junit/README.md`."""
 
 import io
 from collections import Counter
@@ -27,21 +27,47 @@ def read(content: bytes) -> list[Case]:
             (2, 2, 1, 1, 0),
             {"test_bad": "test_a.py:6", "test_p[2]": "test_a.py:9", "test_err": "test_a.py:11"},
         ),
-        ("surefire", (2, 1, 0, 0, 1), {"removes": "com/acme/CartTest.java:31", "pays": "com/acme/CartTest.java:44"}),
-        ("gradle", (0, 1, 0, 1, 0), {"sends()": "com/acme/MailTest.kt:12"}),
+        (
+            "surefire",
+            (2, 1, 1, 2, 0),
+            {"error": "org/example/ShapesTest.java:12", "wrong": "org/example/ShapesTest.java:11"},
+        ),
+        ("surefire-parameters", (1, 1, 0, 0, 0), {"fits[groß]": "org/example/SizesTest.java:16"}),
+        (
+            "surefire-reruns",
+            (1, 1, 0, 0, 1),
+            {"neverRight": "org/example/FlakyTest.java:12", "secondTimeRight": "org/example/FlakyTest.java:11"},
+        ),
+        (
+            "gradle",
+            (2, 2, 0, 2, 0),
+            {"error": "org/example/ShapesTest.java:12", "wrong": "org/example/ShapesTest.java:11"},
+        ),
+        ("gradle-parameters", (1, 1, 0, 0, 0), {"fits[groß]": "org/example/SizesTest.java:16"}),
         ("jest", (2, 1, 0, 1, 0), {"sum is wrong": "a.test.js:3"}),
         ("vitest", (1, 1, 0, 1, 0), {"vsum > is wrong": "v.spec.mjs:2"}),
         ("mocha", (1, 2, 0, 2, 0), {"is wrong": "test/a.js:4", '"before each" hook for "never"': "test/a.js:7"}),
         ("node", (2, 1, 0, 2, 0), {"is wrong": "n.mjs:2"}),
-        ("gotestsum", (2, 1, 0, 0, 1), {"TestSum/empty": "cart_test.go:30", "TestFlaky": "cart_test.go:21"}),
+        (
+            "gotestsum",
+            (3, 4, 0, 1, 0),
+            {
+                "TestWrong": "area_test.go:12",
+                "TestTable/groß": "area_test.go:22",
+                "TestTable": "None:None",
+                "TestPanics": "area/area_test.go:30",
+            },
+        ),
+        ("gotestsum-reruns", (2, 1, 0, 0, 1), {"TestWrong": "area_test.go:16", "TestFlaky": "area_test.go:12"}),
         ("nextest", (2, 1, 0, 0, 1), {"tests::removes": "src/lib.rs:17", "tests::pays": "src/lib.rs:40"}),
         (
             "phpunit",
-            (2, 2, 1, 1, 0),
+            (4, 2, 2, 2, 0),
             {
-                "testWrong": "SumTest.php:5",
-                "testBoom": "SumTest.php:6",
-                'testEach with data set "one"': "SumTest.php:8",
+                "testWrong": "ShapesTest.php:8",
+                "testError": "ShapesTest.php:9",
+                "testRisky": "ShapesTest.php:14",
+                'testSizes with data set "groß"': "ShapesTest.php:16",
             },
         ),
     ],
@@ -63,8 +89,28 @@ def test_messages_output_and_selectors() -> None:
     assert by_name["test_skip"].message == "later"
     assert by_name["test_ok"].details is None
     php = {case.name: case.message for case in read((DATA / "phpunit.xml").read_bytes())}
-    assert php["testWrong"] == "sum"
-    assert php["testBoom"] == "RuntimeException: boom"
+    assert php["testWrong"] == "Failed asserting that two strings are identical."
+    assert php["testError"] == "RuntimeException: no such shape: größe"
+    java = {case.name: case for case in read((DATA / "surefire.xml").read_bytes())}
+    assert java["wrong"].message == "expected:<[größe <&>]> but was:<[klein]>"
+    assert (java["assumed"].message, java["ignored"].message) == ("not on this machine", "later")
+
+
+def test_messages_of_go() -> None:
+    """gotestsum says of a failed test that it failed; what it printed says why."""
+    told = {case.name: case.message for case in read((DATA / "gotestsum.xml").read_bytes())}
+    assert told["TestWrong"] == "größe ✓ & <tag>\ngot 3, want 4"
+    assert told["TestTable/groß"] == "too large"
+    assert told["TestTable"] == "Failed"
+    assert told["TestPanics"] == "panic: runtime error: index out of range [3] with length 0"
+    assert told["TestSkipped"] == "not on this machine"
+    again = {case.name: case.message for case in read((DATA / "gotestsum-reruns.xml").read_bytes())}
+    assert again == {"TestFlaky": "not ready yet", "TestWrong": "größe", "TestSquare": None}
+
+
+def test_what_a_suite_says_of_its_totals_is_not_believed() -> None:
+    (case,) = read(b'<testsuite tests="99" failures="7" time="1,234.5"><testcase name="a" time="1,200.5"/></testsuite>')
+    assert (case.status, case.seconds) == (CaseStatus.PASSED, 1200.5)
 
 
 def test_of_what_is_cut_off_the_part_before_counts() -> None:
@@ -72,7 +118,7 @@ def test_of_what_is_cut_off_the_part_before_counts() -> None:
     cases: list[Case] = []
     with pytest.raises(NotReadable, match="not well-formed XML"):
         read_junit(io.BytesIO(content[:-60]), prefixes=[], on_case=cases.append, on_chunk=lambda: None)
-    assert len(cases) == 2
+    assert len(cases) == 7
 
 
 LAUGHS = b"""<!DOCTYPE t [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]><testsuite><testcase name="&b;"/></testsuite>"""

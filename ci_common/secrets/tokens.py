@@ -1,0 +1,32 @@
+"""Recognises tokens and keys by their form, in texts that are stored and shown in clear."""
+
+import re
+from typing import Final
+
+from ci_common.keys import id_in
+
+_FORMS: Final = (
+    ("a token of GitHub", ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), r"gh[pousr]_[A-Za-z0-9]{36,}"),
+    ("a token of GitHub", ("github_pat_",), r"github_pat_[A-Za-z0-9_]{40,}"),
+    ("a token of GitLab", ("glpat-",), r"glpat-[A-Za-z0-9_-]{20,}"),
+    ("an access key of AWS", ("AKIA", "ASIA"), r"(?<![A-Z0-9])A[KS]IA[A-Z2-7]{16}(?![A-Z0-9])"),
+    ("a token of Slack", ("xox",), r"xox[abeoprs]-[A-Za-z0-9-]{20,}"),
+    ("an API key of OpenAI or Anthropic", ("sk-",), r"(?<![A-Za-z0-9-])sk-[A-Za-z0-9_-]{32,}"),
+    ("a key of Stripe", ("sk_live_", "rk_live_"), r"[sr]k_live_[A-Za-z0-9]{20,}"),
+    ("a token of npm", ("npm_",), r"(?<![A-Za-z0-9_])npm_[A-Za-z0-9]{36}(?![A-Za-z0-9])"),
+    ("a token of PyPI", ("pypi-",), r"pypi-AgEI[A-Za-z0-9_-]{40,}"),
+    ("an API key of Google", ("AIza",), r"(?<![A-Za-z0-9_-])AIza[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])"),
+    ("a private key", ("PRIVATE KEY",), r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----\s*[A-Za-z0-9+/=]{16}"),
+)
+_COMPILED: Final = tuple((what, beginnings, re.compile(pattern)) for what, beginnings, pattern in _FORMS)
+_OWN: Final = re.compile(r"ci_[0-9a-z]{16}_[0-9A-Za-z]{49}")
+
+
+def token_in(text: str) -> str | None:
+    """Return what a text seems to have in it, such as `a private key`; None if that is no token or key."""
+    if "ci_" in text and any(id_in(match[0]) is not None for match in _OWN.finditer(text)):
+        return "a key of this server"
+    for what, beginnings, pattern in _COMPILED:
+        if any(beginning in text for beginning in beginnings) and pattern.search(text):
+            return what
+    return None
