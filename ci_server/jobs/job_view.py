@@ -122,7 +122,8 @@ async def stored_log_of(services: Services, job: Job) -> StoredLog | None:
     stored = None
     if job.state is State.COMPLETED and services.data.run_of(job).log_size() < (job.log_bytes or 0):
         stored = await services.logs.find(job)
-    if stored is None and (job.state is not State.COMPLETED or job.log_bytes):
+    is_empty = job.state is State.COMPLETED and not job.log_bytes
+    if stored is None and not (is_empty and services.settings.artifacts_url):
         services.require_files()
     return stored
 

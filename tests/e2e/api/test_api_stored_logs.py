@@ -227,6 +227,12 @@ async def test_a_server_without_files_serves_what_is_in_the_store(
     after = await answers(there, job_id, instants)
     for name, answer in before.items():
         assert after[name] == answer, name
+    empty = await api.submit()
+    await api.controller.start(empty)
+    await api.controller.finish(empty)
+    answer = await there.client.get(f"/jobs/{empty}/log")
+    assert (answer.status_code, answer.content) == (200, b""), "there is nothing to be moved"
+    assert [event["type"] for event in await streamed(there, empty, "?from_beginning=true")] == ["complete"]
     for path in (f"{waiting}/log", f"{waiting}/stream", f"{waiting}?include=log"):
         answer = await there.client.get(f"/jobs/{path}")
         assert (answer.status_code, answer.headers["location"]) == (307, f"http://home.example/jobs/{path}")
