@@ -70,6 +70,17 @@ class Administration:
         """Return who sends these requests, as `GET /keys/own` shows it. Raises ServerError 401 without a valid key."""
         return object_answer(await self._connection.ask("GET", "/keys/own"), "name")
 
+    async def create_own_key(self) -> dict[str, Any]:
+        """Change the token of an issuer, which these requests have, for a key, and return it with its `key`."""
+        return object_answer(await self._connection.ask("POST", "/keys/own"), "id", "key")
+
+    async def sign_in_issuers(self) -> list[dict[str, Any]]:
+        """Return the issuers at which people sign in, as `GET /sign-in` shows them."""
+        found = (await self._connection.ask("GET", "/sign-in")).json()
+        if not isinstance(found, list) or not all(isinstance(each, dict) and "issuer" in each for each in found):
+            raise AnswerNotUnderstood(f"{self.server_url}/sign-in answered without issuers")
+        return found
+
     async def projects(self) -> list[dict[str, Any]]:
         """Return the projects that were created, as `GET /projects` shows them."""
         found = (await self._connection.ask("GET", "/projects")).json()

@@ -137,6 +137,10 @@ class OutputClosed(ClientError):
     exit_status = EX_BROKEN_PIPE
 
 
+class SignInFailed(ClientError):
+    """A person could not sign in with an issuer, or did not."""
+
+
 class NoSuchJob(ClientError):
     """The given text names no job, or several."""
 

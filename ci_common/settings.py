@@ -52,6 +52,14 @@ class Settings(QuotaSettings, RateSettings, RetentionSettings, FaceSettings, Con
         "or a key. docs/sign-in.md describes it",
         "path",
     )
+    sign_in_lifetime: Duration = setting(
+        "CI_SIGN_IN_LIFETIME",
+        86_400.0,
+        "how long the key is accepted that a person gets by `ci login --oidc`; 5m to 30d",
+        "s",
+        ge=300,
+        le=30 * 86_400,
+    )
     projects: Literal["open", "declared"] = setting(
         "CI_PROJECTS",
         "open",

@@ -19,6 +19,7 @@ from ci_common.wire.keys import (
     KeyView,
     NewKeyView,
     RotationRequest,
+    SignInView,
     identity_on_wire,
     key_on_wire,
 )
@@ -30,6 +31,7 @@ from ci_server.http.responses import Document, list_document
 
 Memberships = Mapping[str, tuple[tuple[str, Role], ...]]
 """The memberships of owners."""
+_LONGEST_NAME: Final = 200
 _NOT_STORED: Final = {"Cache-Control": "no-store"}
 
 
@@ -76,6 +78,37 @@ async def get_own_key(call: Call[NoQuery, None]) -> Response:
 
 async def rotate_own_key(call: Call[NoQuery, RotationRequest]) -> Response:
     return await _rotated(call, await _own(call))
+
+
+async def create_own_key(call: Call[NoQuery, None]) -> Response:
+    if call.identity.key_id is not None:
+        raise KeyConflict("the request was sent with a key; only the token of an issuer is changed for one")
+    secret, now, identity = new_secret(), utc_now(), call.identity
+    roles = (role for role, scopes in SCOPES_OF.items() if scopes | {Scope.KEYS_OWN} == identity.scopes)
+    role = next(roles, None) if identity.takes_memberships else None
+    key = Key(
+        id=secret.id,
+        name=f"sign-in of {identity.name}"[:_LONGEST_NAME],
+        owner=identity.name,
+        role=role,
+        scopes=identity.scopes if role is None else frozenset(),
+        projects=identity.projects,
+        digest=secret.digest,
+        created_time=now,
+        created_by=identity.name,
+        expires=now + timedelta(seconds=call.services.settings.sign_in_lifetime),
+    )
+    await call.services.storage.keys.add(key)
+    call.services.authentication.forget(key.id)
+    return Document({**key_on_wire(key), "key": secret.key}, 201, _NOT_STORED)
+
+
+async def list_issuers(call: Call[NoQuery, None]) -> Response:
+    found = [
+        {"issuer": each.issuer, "client_id": each.client_id, "scopes": list(each.request)}
+        for each in call.services.authentication.issuers
+    ]
+    return await list_document(found, {})
 
 
 def _requested(sender: Identity, request: KeyRequest, key_id: str, digest: str) -> Key:
@@ -206,6 +239,31 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
         scope=Scope.KEYS_OWN,
         rate_class=RateClass.READ,
         limits=Reach.OWN,
+    ),
+    Endpoint(
+        method="POST",
+        path="/keys/own",
+        handler=create_own_key,
+        summary="Change the token of an issuer for a key",
+        description=(
+            "for people who have [signed in](sign-in.md#people) with an OpenID Connect issuer: 201 a key that may do "
+            "what the token may, for `CI_SIGN_IN_LIFETIME`; its `key` is shown only now. With a key: 409"
+        ),
+        answers={201: json_answer(NewKeyView, "The new key.")},
+        errors=(KeyConflict,),
+        scope=Scope.KEYS_OWN,
+        rate_class=RateClass.WRITE,
+        limits=Reach.OWN,
+    ),
+    Endpoint(
+        method="GET",
+        path="/sign-in",
+        handler=list_issuers,
+        summary="List where people sign in",
+        description="the OpenID Connect issuers at which people [sign in](sign-in.md#people) with `ci login --oidc`",
+        answers={200: json_answer(list[SignInView], "The issuers.")},
+        scope=None,
+        rate_class=RateClass.READ,
     ),
     Endpoint(
         method="POST",

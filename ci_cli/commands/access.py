@@ -181,15 +181,20 @@ for _each in (create_command, list_command, revoke_command, rotate_command):
 
 
 @command()
+@click.option("--oidc", is_flag=True, help="Sign in in a browser, at an OpenID Connect issuer of the server.")
+@click.option("--issuer", metavar="URL", help="With --oidc: which issuer, where the server trusts several.")
 @server_option
-def login(server: str | None) -> int:
+def login(server: str | None, oidc: bool, issuer: str | None) -> int:
     """Keep the key for a server.
 
     The other commands send it with every request to that server.
 
     The key is what CI_TOKEN has, else the first line of standard input; a terminal asks for it. It is tried at the
-    server, and kept in a file that only you can read.
+    server, and kept in a file that only you can read. With --oidc, you sign in on a page that is shown, and the server
+    makes a key for you that is accepted for a limited time, by default a day.
     """
+    if issuer is not None and not oidc:
+        raise click.UsageError("--issuer is for --oidc")
     import asyncio
 
     from ci_cli.console import say
@@ -198,7 +203,7 @@ def login(server: str | None) -> int:
     from ci_client.escapes import visible
 
     url = _url(server)
-    key = _given()
+    key = _signed_in(url, issuer) if oidc else _given()
 
     async def tried() -> str:
         async with CiClient(url, key=key) as client:
@@ -233,6 +238,41 @@ def _url(server: str | None) -> str:
     if url is None:
         raise NoServer("no server is configured, and without one no key is needed: name one with --server")
     return url
+
+
+def _signed_in(url: str, issuer: str | None) -> str:
+    """Return a key of the person who signs in now. Raises click.UsageError, SignInFailed, what the client raises."""
+    import asyncio
+
+    from ci_cli.console import say
+    from ci_client.aio import CiClient
+    from ci_client.device_flow import Prompt, sign_in
+    from ci_client.escapes import visible
+
+    def show(prompt: Prompt) -> None:
+        say(f"open {visible(prompt.complete_url or prompt.url)} in a browser, on any device")
+        say(f"the code is {visible(prompt.code)}")
+
+    async def changed() -> str:
+        async with CiClient(url) as client:
+            found = _chosen(await client.sign_in_issuers(), issuer)
+        token = await sign_in(str(found["issuer"]), str(found["client_id"]), list(found["scopes"]), show)
+        async with CiClient(url, key=token) as client:
+            return str((await client.create_own_key())["key"])
+
+    return asyncio.run(changed())
+
+
+def _chosen(issuers: list[dict[str, Any]], named: str | None) -> dict[str, Any]:
+    from ci_client.escapes import visible
+
+    if not issuers:
+        raise click.UsageError("no one signs in at this server with an issuer: use a key, with `ci login`")
+    found = [each for each in issuers if named is None or each["issuer"] == named]
+    if len(found) == 1:
+        return found[0]
+    known = ", ".join(visible(str(each["issuer"])) for each in issuers)
+    raise click.UsageError(f"name one issuer of the server with --issuer: {known}")
 
 
 def _given() -> str:

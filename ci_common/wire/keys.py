@@ -108,6 +108,14 @@ class IdentityView(Shown):
     key: KeyView
 
 
+class SignInView(Shown):
+    """Where people sign in for this server."""
+
+    issuer: str = Field(description="the URL of the OpenID Connect issuer")
+    client_id: str = Field(description="the name of this product there")
+    scopes: list[str] = Field(description="what to ask the issuer for")
+
+
 def key_on_wire(key: Key) -> dict[str, Any]:
     """Return a key as the API shows it."""
     return {

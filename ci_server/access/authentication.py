@@ -19,6 +19,7 @@ from ci_common.settings import Settings
 from ci_common.times import utc_now
 from ci_persistence.stores.access.keys import KeyStore
 from ci_persistence.stores.access.projects import ProjectStore
+from ci_server.access.oidc.configuration import Issuer
 from ci_server.access.oidc.tokens import OidcTokens, is_token
 from ci_server.access.open_keys import End, OpenKeys
 from ci_server.access.rates import FailedKeys
@@ -100,6 +101,11 @@ class Authentication:
     async def needs_keys(self, request: Request) -> bool:
         """Return whether requests like this one have to be sent with keys. Raises Unavailable."""
         return self._tokens is not None or self._needs_key(request) or await self._has_keys()
+
+    @property
+    def issuers(self) -> list[Issuer]:
+        """The issuers at which people sign in by `ci login --oidc`."""
+        return [] if self._tokens is None else self._tokens.for_people
 
     async def find(self, identity: Identity) -> Key | None:
         """Return the key that the identity's request was sent with, as it is stored now; None for one without."""

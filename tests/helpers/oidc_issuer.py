@@ -27,6 +27,11 @@ class OidcIssuer:
     named: str | None = None
     """Which issuer the discovery document names, if not itself."""
 
+    device: dict[str, Any] = field(default_factory=dict)
+    """What was asked for with the device authorization grant."""
+    person: dict[str, Any] | None = None
+    """The claims of the person who has signed in on the page, or an error; None until then."""
+
     def rotate(self, name: str, kind: str = "RSA") -> None:
         """Sign with another key from now on."""
         key = RSAKey.generate_key(2048, {"kid": name}) if kind == "RSA" else ECKey.generate_key("P-256", {"kid": name})
@@ -57,12 +62,38 @@ class OidcIssuer:
             lines += [f"claims.{name} = {json.dumps(value)}" for name, value in claims.items()]
         return "\n".join(lines) + "\n"
 
+    async def _device(self, request: web.Request) -> web.Response:
+        """Answer as RFC 8628 has it."""
+        form = await request.post()
+        if request.path == "/device":
+            self.device = {"client_id": form["client_id"], "scope": form["scope"]}
+            page = f"{self.url}/sign-in"
+            return web.json_response(
+                {
+                    "device_code": "device-1",
+                    "user_code": "ABCD-EFGH",
+                    "expires_in": 60,
+                    "interval": 0.05,
+                    "verification_uri": page,
+                    "verification_uri_complete": f"{page}?code=ABCD-EFGH",
+                }
+            )
+        assert (form["device_code"], form["client_id"]) == ("device-1", self.device["client_id"])
+        if self.person is None:
+            return web.json_response({"error": "authorization_pending"}, status=400)
+        if "error" in self.person:
+            return web.json_response(self.person, status=400)
+        return web.json_response({"id_token": self.token(**self.person), "access_token": "x", "token_type": "Bearer"})
+
     async def _answer(self, request: web.Request) -> web.Response:
         self.asked[request.path] += 1
+        if request.method == "POST":
+            return await self._device(request)
         if self.is_down:
             return web.json_response({"error": "down"}, status=503)
         if request.path.endswith("openid-configuration"):
-            return web.json_response({"issuer": self.named or self.url, "jwks_uri": f"{self.url}/keys"})
+            places = {"device_authorization_endpoint": f"{self.url}/device", "token_endpoint": f"{self.url}/token"}
+            return web.json_response({"issuer": self.named or self.url, "jwks_uri": f"{self.url}/keys", **places})
         return web.json_response(KeySet(self.keys).as_dict(private=False))
 
 
@@ -72,7 +103,7 @@ async def oidc_issuer() -> AsyncIterator[OidcIssuer]:
     issuer = OidcIssuer()
     issuer.rotate("first")
     app = web.Application()
-    app.router.add_get("/{path:.*}", issuer._answer)
+    app.router.add_route("*", "/{path:.*}", issuer._answer)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

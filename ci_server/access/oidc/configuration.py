@@ -101,6 +101,10 @@ class Issuer(StrictModel):
     """Whose jobs its jobs are, from claims."""
     keys_url: Url | None = None
     """Where the keys are, if the issuer has no discovery document."""
+    client_id: Annotated[Line, Field(min_length=1, max_length=1000)] | None = None
+    """The name of this product at the issuer, with which people sign in by `ci login --oidc`; None where none do."""
+    request: tuple[Line, ...] = ("openid", "profile", "email")
+    """The scopes that `ci login --oidc` asks the issuer for."""
     algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = _DEFAULT_ALGORITHMS
     grants: Annotated[tuple[Grant, ...], Field(min_length=1)]
 
@@ -111,10 +115,9 @@ class Issuer(StrictModel):
             return None
         scopes = grant.scopes if grant.role is None else SCOPES_OF[grant.role]
         projects = None if grant.projects is None else frozenset(_filled(each, claims) for each in grant.projects)
-        # It has no key of its own that it could see or rotate.
         takes = grant.role is Role.MEMBER or (grant.role is not None and projects is None)
         name = _filled(self.owner, claims)
-        return Identity(name, scopes - {Scope.KEYS_OWN}, projects, takes_memberships=takes)
+        return Identity(name, scopes | {Scope.KEYS_OWN}, projects, takes_memberships=takes)
 
 
 class OidcConfig(StrictModel):

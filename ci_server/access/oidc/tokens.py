@@ -41,6 +41,11 @@ class OidcTokens:
             return None
         return cls(read_config(settings.oidc_config), Fetcher(settings.ca_bundle))
 
+    @property
+    def for_people(self) -> list[Issuer]:
+        """The issuers at which people sign in by `ci login --oidc`."""
+        return [each for each in self._issuers.values() if each.client_id is not None]
+
     async def identify(self, text: str) -> Identity:
         """Return the identity of a token's sender. Raises KeyInvalid, Unavailable.
 

@@ -4,8 +4,12 @@ import asyncio
 import base64
 import hmac
 import json
+import os
+import sys
 import time
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +17,16 @@ import httpx
 import pytest
 from joserfc.jwk import RSAKey
 
+from ci_client import device_flow
+from ci_client.device_flow import Prompt
+from ci_client.errors import SignInFailed
+from ci_common.times import from_rfc3339
 from ci_server.access.oidc import key_sets
 from tests.helpers.keys import bearing, stored_key
 from tests.helpers.oidc_issuer import OidcIssuer, oidc_issuer
 from tests.helpers.played_api import Api, StartApi
 from tests.helpers.service import problem
+from tests.helpers.waiting import eventually
 
 DEVELOPER = {"role": "developer"}
 Start = Callable[..., Awaitable[Api]]
@@ -193,3 +202,81 @@ async def test_many_requests_ask_the_issuer_once(start: Start, issuer: OidcIssue
 async def test_without_issuers_a_token_is_refused_as_one(api: Api, issuer: OidcIssuer) -> None:
     await stored_key(api.controller.storage)
     assert "CI_OIDC_CONFIG" in await refused(api, issuer.token())
+
+
+PEOPLE = {"client_id": "ci", "request": ["openid", "email"], "owner": "{email}"}
+
+
+async def sign_in(api: Api, issuer: OidcIssuer) -> str:
+    (found,) = (await api.client.get("/sign-in")).json()
+    assert found == {"issuer": issuer.url, "client_id": "ci", "scopes": ["openid", "email"]}
+    shown: list[Prompt] = []
+
+    def show(prompt: Prompt) -> None:
+        shown.append(prompt)
+
+    token = await device_flow.sign_in(found["issuer"], found["client_id"], found["scopes"], show)
+    assert shown == [Prompt(f"{issuer.url}/sign-in", "ABCD-EFGH", f"{issuer.url}/sign-in?code=ABCD-EFGH")]
+    assert issuer.device == {"client_id": "ci", "scope": "openid email"}
+    return token
+
+
+async def test_a_person_signs_in_and_gets_a_key_for_a_day(start: Start, issuer: OidcIssuer) -> None:
+    api = await start({"role": "developer", "projects": ["web"]}, **PEOPLE)
+    waiting = asyncio.create_task(sign_in(api, issuer))
+    await eventually(lambda: issuer.asked["/token"] > 1, "the client waits for the person")
+    issuer.person = {"email": "alice@example.org"}
+    made = (await api.client.post("/keys/own", headers=bearing(await waiting))).json()
+    assert (made["owner"], made["projects"], made["name"]) == (
+        "alice@example.org",
+        ["web"],
+        "sign-in of alice@example.org",
+    )
+    assert from_rfc3339(made["expires"]) - from_rfc3339(made["created"]) == timedelta(days=1)
+    own = (await get(api, made["key"], "/keys/own")).json()
+    assert (own["name"], own["key"]["id"]) == ("alice@example.org", made["id"])
+    assert "jobs:write" in own["scopes"]
+    assert "keys:admin" not in own["scopes"]
+    assert problem(await api.client.post("/keys/own", headers=bearing(made["key"])), 409)["code"] == "key_conflict"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [("access_denied", "was refused on"), ("expired_token", "no one has signed in"), ("server_error", "server_error")],
+)
+async def test_a_person_who_does_not_sign_in(start: Start, issuer: OidcIssuer, error: str, said: str) -> None:
+    api = await start(**PEOPLE)
+    issuer.person = {"error": error}
+    with pytest.raises(SignInFailed, match=said):
+        await sign_in(api, issuer)
+
+
+async def test_nothing_is_sent_to_an_issuer_without_tls() -> None:
+    with pytest.raises(SignInFailed, match="no TLS"):
+        await device_flow.sign_in("http://issuer.example.org", "ci", ["openid"], lambda _: None)
+
+
+async def test_where_no_one_signs_in(start: Start) -> None:
+    api = await start()
+    assert (await api.client.get("/sign-in")).json() == []
+
+
+async def test_ci_login_keeps_the_key(start: Start, issuer: OidcIssuer, tmp_path: Path) -> None:
+    api = await start(**PEOPLE)
+    issuer.person = {"email": "alice@example.org"}
+    environment = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path / "config"), "CI_TOKEN": "", "CI_SERVER_URL": api.url}
+
+    async def ci(*words: str) -> tuple[int | None, str]:
+        running = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "ci_cli", *words, env=environment, stderr=asyncio.subprocess.STDOUT, stdout=PIPE
+        )
+        said, _ = await running.communicate()
+        return running.returncode, said.decode()
+
+    status, said = await ci("login", "--oidc")
+    assert status == 0, said
+    assert "ABCD-EFGH" in said
+    assert "as alice@example.org" in said
+    assert (await ci("list"))[0] == 0
+    status, said = await ci("login", "--oidc", "--issuer", "https://other.example.org")
+    assert (status, issuer.url in said) == (64, True)

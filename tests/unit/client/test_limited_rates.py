@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
+from ci_client import transport as transport_module
 from ci_client.errors import ServerError
 from ci_client.transport import Connection
 
@@ -40,7 +42,8 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         pauses.append(seconds)
         await at_once(0)
 
-    monkeypatch.setattr(asyncio, "sleep", pause)
+    # Other tasks of the loop sleep, too.
+    monkeypatch.setattr(transport_module, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": pause}))
     return pauses
 
 

@@ -16,7 +16,7 @@ from ci_common.settings import Settings
 from ci_server.access.rates import Rates
 from ci_server.app import create_api
 from ci_server.endpoints import Answer, AnyEndpoint, Call, Endpoint, PathRoute, RateClass, model_body, routes_of
-from ci_server.http.application import Application, HostCheck
+from ci_server.http.application import Application
 from ci_server.http.exchange import Shutdown
 from ci_server.http.requests import NoQuery, QueryModel
 from ci_server.http.responses import Document
@@ -47,7 +47,7 @@ async def answered(table: list[AnyEndpoint], method: str, path: str, *scopes: Sc
     async def identify(_: Request) -> Identity:
         return Identity("a tester", frozenset(scopes))
 
-    app = Application(hosts=HostCheck.of(Settings()), routes=routes_of(table, identify))
+    app = Application(settings=Settings(), routes=routes_of(table, identify))
     app.state.shutdown, app.state.services = Shutdown(), SimpleNamespace(settings=Settings(), rates=Rates(Settings()))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
