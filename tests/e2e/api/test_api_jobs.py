@@ -284,7 +284,7 @@ async def test_the_request_log(api: Api, caplog: pytest.LogCaptureFixture) -> No
     await api.client.get("/jobs/x%0Ay")
     lines = [record.getMessage() for record in caplog.records if record.name == "ci_server.requests"]
     assert lines[0].startswith("POST /jobs 202 ")
-    assert lines[0].endswith(f"ms job={job_id}")
+    assert lines[0].endswith(f"ms job={job_id} from=127.0.0.1")
     assert lines[1].startswith("GET /jobs/x%0Ay 404 ")
     assert "\n" not in lines[1]
 

@@ -12,6 +12,9 @@ from starlette.types import Message, Receive, Scope, Send
 from ci_common.settings import Settings
 from ci_server.http.application import EveryRequest, HostCheck
 from ci_server.http.exchange import Shutdown
+from ci_server.http.protections import CrossOrigin
+
+NO_ORIGINS = CrossOrigin(Settings().cors_origins)
 
 
 class Request:
@@ -24,7 +27,7 @@ class Request:
         app = SimpleNamespace(state=SimpleNamespace(shutdown=shutdown))
         scope: Scope = {"type": "http", "http_version": "1.0", "method": "GET", "path": "/jobs"}
         scope |= {"query_string": b"", "headers": [], "app": app}
-        every_request = EveryRequest(self._wait, hosts or HostCheck.of(Settings()))
+        every_request = EveryRequest(self._wait, hosts or HostCheck.of(Settings()), NO_ORIGINS)
         self.task = asyncio.create_task(every_request(scope, self._receive, self._send))
 
     async def _wait(self, _scope: Scope, _receive: Receive, send: Send) -> None:
@@ -137,7 +140,7 @@ async def test_a_disk_that_cannot_be_written_to_is_no_bug(number: int, status: i
         "headers": [(b"host", b"localhost")],
         "app": app,
     }
-    await EveryRequest(fail, HostCheck.of(Settings()))(scope, receive, send)
+    await EveryRequest(fail, HostCheck.of(Settings()), NO_ORIGINS)(scope, receive, send)
     assert sent[0]["status"] == status
     detail = json.loads(sent[1]["body"])["detail"]
     assert detail.startswith(told)

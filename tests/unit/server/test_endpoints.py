@@ -70,7 +70,7 @@ def test_every_endpoint_says_who_may_call_it_and_how_it_answers() -> None:
     assert len(set(names)) == len(names)
     open_to_everyone = {one.path for one in ENDPOINTS if one.scope is None}
     schemas = {"/schema/spec.json", "/schema/events.json"}
-    assert open_to_everyone == {"/", "/health", "/ready", "/openapi.json", "/docs", *schemas}
+    assert open_to_everyone == {"/", "/health", "/ready", "/openapi.json", "/docs", "/sign-in", *schemas}
     for one in ENDPOINTS:
         assert one.summary
         assert one.answers

@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
@@ -12,7 +11,7 @@ from ci_common.jobs import Job, NewJob, new_job_id
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
 from ci_persistence.rows import first_version
-from ci_persistence.stores.jobs import JobStore
+from ci_persistence.stores.submissions import SubmissionKey
 from ci_server.uploads.staging import Staging, staged
 from tests.helpers.jobs import new_job
 from tests.helpers.service import zipped
@@ -41,7 +40,7 @@ class Rows:
         self._synced = synced
         self.before: list[Path] = []
 
-    async def add(self, job: NewJob, **_: Any) -> Job:
+    async def add(self, job: NewJob, _key: SubmissionKey | None) -> Job:
         self.before = list(self._synced)
         return first_version(job)
 
@@ -65,7 +64,7 @@ async def test_the_upload_and_its_names_are_on_the_disk_before_the_row(data: Dat
     job, rows = new_job(), Rows(synced)
     async with staged(data, job.id) as staging:
         await unpacked(staging, zipped({"a": "b"}))
-        await staging.commit(cast(JobStore, rows), job, max_queued=1)
+        await staging.commit(rows.add, job)
     assert set(rows.before) == {data.incoming / job.id / "upload.zip", data.job(job.id), data.jobs}
     assert rows.before[0].name == "upload.zip"
     assert (data.run(job.id, 1).workspace / "a").read_text() == "b"
