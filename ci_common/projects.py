@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, WithJsonSchema
+from pydantic_core import CoreSchema
 
 from ci_common.configuration.limits import Limit
 from ci_common.configuration.quotas import MOST, UNLIMITED, parse_bytes, parse_count
@@ -113,6 +114,13 @@ def stored_defaults(spec: Spec) -> dict[str, Any]:
     return spec.model_dump(mode="json", exclude_unset=True)
 
 
+class WithoutProject:
+    """Says in the JSON Schema of a spec that it names no project."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"allOf": [handler(schema), {"properties": {"project": {"type": "null"}}}]}
+
+
 Images = Annotated[
     Annotated[
         list[Annotated[str, Field(json_schema_extra={"pattern": PATTERN_TEXT})]],
@@ -127,6 +135,7 @@ Images = Annotated[
 Defaults = Annotated[
     Spec | None,
     AfterValidator(_check_defaults),
+    WithoutProject(),
     Field(description="a [spec](ci-yaml.md) whose fields hold where neither the request nor `ci.yaml` has them"),
 ]
 

@@ -14,6 +14,7 @@ from hashlib import sha256
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -37,6 +38,15 @@ ParsedT = TypeVar("ParsedT", covariant=True)
 Identify = Callable[[Request], Awaitable[Identity]]
 KEY_HEADER: Final = "Idempotency-Key"
 """The header with which a client says which of its requests are the same submission."""
+
+
+class RestConvertor(PathConvertor):
+    """The rest of a path, which may have any characters: Starlette's own does not take line feeds."""
+
+    regex = r"[\s\S]*"
+
+
+register_url_convertor("rest", RestConvertor())
 
 
 class RateClass(StrEnum):
@@ -201,7 +211,7 @@ class Endpoint(Generic[QueryT, BodyT]):
     @property
     def shown_path(self) -> str:
         """The path as people and OpenAPI write it: without saying which parameter takes slashes."""
-        return self.path.replace(":path}", "}")
+        return self.path.replace(":rest}", "}")
 
     @cached_property
     def _lists(self) -> frozenset[str]:

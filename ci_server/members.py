@@ -99,7 +99,7 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
     ),
     Endpoint(
         method="GET",
-        path=f"{_PATH}/{{owner:path}}",
+        path=f"{_PATH}/{{owner:rest}}",
         handler=get_member,
         summary="Get a member of a project",
         description="one of them",
@@ -111,7 +111,7 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
     ),
     Endpoint(
         method="PUT",
-        path=f"{_PATH}/{{owner:path}}",
+        path=f"{_PATH}/{{owner:rest}}",
         handler=set_member,
         body=model_body(MemberRequest, examples={"a developer": {"role": "developer"}}),
         summary="Make someone a member of a project, or change the role of a member",
@@ -127,7 +127,7 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
     ),
     Endpoint(
         method="DELETE",
-        path=f"{_PATH}/{{owner:path}}",
+        path=f"{_PATH}/{{owner:rest}}",
         handler=remove_member,
         summary="Remove a member of a project",
         description="204: the role in the project is gone",

@@ -41,6 +41,8 @@ _LEAST_DIGITS: Final = 12
 _WORD: Final = re.compile(r"[a-z]+|[A-Z][a-z]+|[A-Z]+")
 _LONGEST_WORD: Final = 12
 
+MOST_CHARACTERS: Final = 1000
+"""The longest reference."""
 REFERENCE: Final = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/[^\0]+|vault:[^\0#?/]+(?:/[^\0#?/]+)+#[^\0#]+")
 
 
@@ -73,6 +75,6 @@ def check_value(value: str) -> str:
 
 def check_reference(text: str) -> str:
     """Return a reference to a value that is kept elsewhere. Raises ValueError."""
-    if not text.isprintable() or len(text) > 1000 or not REFERENCE.fullmatch(text):
+    if not text.isprintable() or len(text) > MOST_CHARACTERS or not REFERENCE.fullmatch(text):
         raise ValueError("it is no reference; write env:NAME, file:/path or vault:MOUNT/PATH#FIELD")
     return text

@@ -6,10 +6,12 @@ from pydantic import AfterValidator, Field, model_validator
 
 from ci_common.parsing.models import StrictModel
 from ci_common.secrets.stored import NAME_PATTERN, StoredSecret
-from ci_common.secrets.values import MOST_BYTES, REFERENCE, check_reference, check_value, why_not_masked
+from ci_common.secrets.values import MOST_BYTES, MOST_CHARACTERS, check_reference, check_value, why_not_masked
 from ci_common.times import to_rfc3339
 from ci_common.wire.parts import Instant, Shown
 
+_REFERENCE = '^(env:[A-Za-z_][A-Za-z0-9_]*|file:/[ -~]+|vault:[!-"$-.0->@-~]+(/[!-"$-.0->@-~]+)+#[!-"$-~]+)$'
+"""References as the JSON Schema describes them: in ASCII. Others are taken, too, if they can be printed."""
 _ONE = "give either a `value`, or a `reference` to one that is kept elsewhere"
 
 
@@ -22,7 +24,9 @@ class SecretRequest(StrictModel):
     ) = Field(None, description="the value, which no answer ever has")
     reference: (
         Annotated[
-            str, AfterValidator(check_reference), Field(json_schema_extra={"pattern": f"^({REFERENCE.pattern})$"})
+            str,
+            AfterValidator(check_reference),
+            Field(json_schema_extra={"maxLength": MOST_CHARACTERS, "pattern": _REFERENCE}),
         ]
         | None
     ) = Field(None, description="where the value is kept: `env:NAME`, `file:/path` or `vault:MOUNT/PATH#FIELD`")

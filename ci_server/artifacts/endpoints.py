@@ -171,7 +171,7 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
     ),
     Endpoint(
         method="GET",
-        path="/jobs/{job_id}/artifacts/{path:path}",
+        path="/jobs/{job_id}/artifacts/{path:rest}",
         handler=get_artifact,
         query=ArtifactQuery,
         headers=("Range", "If-Range", "If-None-Match"),

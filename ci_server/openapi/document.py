@@ -11,7 +11,8 @@ from pydantic.json_schema import JsonSchemaMode
 
 from ci_common.errors import FilesElsewhere, InvalidRequest, RequestError, Unavailable
 from ci_common.parsing.input_schema import BOOLEAN, finished
-from ci_common.spec import Spec
+from ci_common.secrets.stored import NAME_PATTERN
+from ci_common.spec import Name, Spec
 from ci_common.wire.events import CommandEvent
 from ci_common.wire.problems import PROBLEM_MEDIA_TYPE, ProblemView
 from ci_server.endpoints import Answer, AnyEndpoint, BytesBody, Files, JsonBody, UploadBody
@@ -155,7 +156,7 @@ class _Writer:
         for endpoint in self._endpoints:
             paths[endpoint.shown_path][endpoint.method.lower()] = self._operation(endpoint)
         for path, operations in paths.items():
-            if parameters := [_path_parameter(name) for name in re.findall(r"{(\w+)}", path)]:
+            if parameters := [_path_parameter(path, name) for name in re.findall(r"{(\w+)}", path)]:
                 operations["parameters"] = parameters
         return {
             "openapi": "3.1.0",
@@ -287,8 +288,14 @@ def _first_line(error: type[RequestError]) -> str:
     return text[0].lower() + text[1:]
 
 
-def _path_parameter(name: str) -> dict[str, Any]:
-    schema = {"type": "string", "format": "uuid"} if name in ("job_id", "upload_id") else {"type": "string"}
+def _path_parameter(path: str, name: str) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    if name in ("job_id", "upload_id"):
+        schema["format"] = "uuid"
+    elif path.startswith("/secrets/"):
+        schema["pattern"] = f"^{NAME_PATTERN}$"
+    elif name == "owner":
+        schema = TypeAdapter(Name).json_schema()
     return {"name": name, "in": "path", "required": True, "schema": schema}
 
 

@@ -90,7 +90,7 @@ async def test_a_job_without_artifacts(api: Api) -> None:
     assert (await api.client.get(f"/jobs/{job_id}/artifacts")).json() == {
         "number": 0, "bytes": 0, "left_out_number": 0, "left_out": [], "artifacts": [],
     }  # fmt: skip
-    for path in ("artifacts/x", "artifacts.zip", "artifacts/"):
+    for path in ("artifacts/x", "artifacts.zip", "artifacts/", "artifacts/a%0Ab"):
         answer = await api.client.get(f"/jobs/{job_id}/{path}")
         assert (answer.status_code, answer.json()["code"]) == (404, "artifact_not_found")
 
