@@ -26,6 +26,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "reports": ("{}", '{"junit": "a/*.xml"}', '{"junit": ["a"], "coverage": ["b"], "sarif": ["c"]}'),
     "installer": ('"auto"', '"uv"', '"pip"'),
     "services": ("{}", '{"db": {"image": "a/b:c"}}', '{"s": {"image": "i", "env": {"A": "1"}, "command": ["x"]}}'),
+    "concurrency": ('{"group": "deploy"}', '{"group": "é", "cancel_running": true}'),
+    "secrets": ("[]", '["TOKEN"]', '{"TOKEN": null}', '{"A": "B", "C": {"file": "c.txt"}}'),
     "priority": ("0", "-5"),
     "project": ('"p"', '"é"'),
     "labels": ("{}", '{"a": "b"}', '{"é": ""}'),

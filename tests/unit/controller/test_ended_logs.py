@@ -169,7 +169,7 @@ async def test_what_was_left_here_is_found(world: World) -> None:
 async def test_a_row_that_is_older_than_the_move_gets_the_log_of_the_mark(world: World) -> None:
     job, run = await world.ended()
     await world.logs.move(job)
-    left = await collect_files(replace(job, state=State.RUNNING), world.data)
+    left, _ = await collect_files(replace(job, state=State.RUNNING), world.data)
     assert (left.log_bytes, left.log_sha256) == (job.log_bytes, job.log_sha256)
     note_end_of_log(job, world.data)
     assert not run.times.exists(), "nothing of it comes back"
