@@ -22,11 +22,29 @@ _COMPILED: Final = tuple((what, beginnings, re.compile(pattern)) for what, begin
 _OWN: Final = re.compile(r"ci_[0-9a-z]{16}_[0-9A-Za-z]{49}")
 
 
+_PART: Final = 64 * 1024
+_OVERLAP: Final = 1024
+"""More than any token needs to be recognised."""
+
+
 def token_in(text: str) -> str | None:
-    """Return what a text seems to have in it, such as `a private key`; None if that is no token or key."""
-    if "ci_" in text and any(id_in(match[0]) is not None for match in _OWN.finditer(text)):
+    """Return what a text seems to have in it, such as `a private key`; None if that is no token or key.
+
+    A long text is searched in parts, since no other thread runs while a regular expression is matched.
+    """
+    for begin in range(0, max(1, len(text)), _PART):
+        if (what := _in_part(text, begin, min(len(text), begin + _PART + _OVERLAP))) is not None:
+            return what
+    return None
+
+
+def _in_part(text: str, begin: int, end: int) -> str | None:
+    if text.find("ci_", begin, end) >= 0 and any(id_in(match[0]) for match in _OWN.finditer(text, begin, end)):
         return "a key of this server"
     for what, beginnings, pattern in _COMPILED:
-        if any(beginning in text for beginning in beginnings) and pattern.search(text):
-            return what
+        if any(text.find(beginning, begin, end) >= 0 for beginning in beginnings):
+            match = pattern.search(text, begin, end)
+            # One that the end of the part has cut is whole in the next part, or longer than any token.
+            if match is not None and (match.end() < end or end == len(text) or len(match[0]) > _OVERLAP // 2):
+                return what
     return None

@@ -3,6 +3,7 @@
 What a job is given is decided here, once. Values are read only when the job starts.
 """
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
@@ -10,6 +11,7 @@ from typing import Any, Final
 from ci_common.errors import FieldError, SecretInPayload, SecretMissing
 from ci_common.identity import Identity, Scope
 from ci_common.jobs import NewJob
+from ci_common.parsing.large import is_large
 from ci_common.parsing.text import shown
 from ci_common.secrets.tokens import token_in
 from ci_common.settings import Settings
@@ -26,7 +28,7 @@ async def with_secrets(job: NewJob, sender: Identity, store: SecretStore, settin
     Raises ScopeMissing, SecretMissing, Unavailable, and SecretInPayload for a job with a token in clear.
     """
     if settings.payload_secrets == "refuse":
-        check_payload(job)
+        await asyncio.to_thread(check_payload, job) if is_large(job.plan) else check_payload(job)
     wanted = (job.plan or {}).get("secrets") or ()
     if not wanted:
         return job
