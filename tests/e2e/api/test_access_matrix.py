@@ -131,7 +131,7 @@ def path_of(endpoint: AnyEndpoint, things: Things, place: str | None) -> str:
 CONTENTS: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/projects"): {"json": {"name": "new"}},
     ("PATCH", "/projects/{project}"): {"json": {"description": "another"}},
-    ("PUT", "/projects/{project}/members/{owner:path}"): {"json": {"role": "viewer"}},
+    ("PUT", "/projects/{project}/members/{owner:rest}"): {"json": {"role": "viewer"}},
     ("POST", "/uploads/{upload_id}/submit"): {"json": {}},
     ("PATCH", "/uploads/{upload_id}"): {"params": {"frame": 0}},
 }
