@@ -21,6 +21,8 @@ PACKAGES = ["docker.io", "iproute2", "iptables"]
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 _PR_SET_PDEATHSIG = 1
+_MANY_NETWORKS = {"default-address-pools": [{"base": "10.128.0.0/11", "size": 24}]}
+"""Each installation has a network, and there are dozens in some tests; by default an engine has addresses for 31."""
 _NETWORKS = [ipaddress.ip_network(f"10.{213 + n}.0.0/24") for n in range(20)]
 
 
@@ -42,7 +44,7 @@ def private_daemon(**options: object) -> Iterator["Daemon"]:
         runtime = Path(stack.enter_context(_directory("/run")))
         runtime.chmod(0o755)  # The socket in it is for its group, too, as the usual one is.
         data = Path(stack.enter_context(_directory("/var/tmp")))
-        (data / "daemon.json").write_text(json.dumps(options) + "\n")
+        (data / "daemon.json").write_text(json.dumps({**_MANY_NETWORKS, **options}) + "\n")
         daemon = Daemon(runtime, data, bridge)
         try:
             daemon.launch()
