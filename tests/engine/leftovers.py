@@ -15,12 +15,18 @@ def remove_containers_of(directory: Path, engine: EngineAPI) -> None:
     for installation in set(_installations(directory)):
         filters = json.dumps({"label": [f"ci-server.installation={installation}"]})
         for container in json.loads(engine.request("GET", "/containers/json", {"all": "true", "filters": filters})):
-            try:
-                engine.request("DELETE", f"/containers/{container['Id']}", {"force": "true", "v": "true"})
-            except EngineError as exc:
-                if not any(status in str(exc) for status in (" 404 ", " 409 ")):  # It is gone, or about to go.
-                    raise
-        engine.request("POST", "/networks/prune", {"filters": filters})
+            _delete(engine, f"/containers/{container['Id']}", {"force": "true", "v": "true"})
+        # One after the other, since an engine prunes for one caller at a time.
+        for network in json.loads(engine.request("GET", "/networks", {"filters": filters})):
+            _delete(engine, f"/networks/{network['Id']}", {})
+
+
+def _delete(engine: EngineAPI, path: str, query: dict[str, str]) -> None:
+    try:
+        engine.request("DELETE", path, query)
+    except EngineError as exc:
+        if not any(status in str(exc) for status in (" 403 ", " 404 ", " 409 ")):  # It is in use, gone, or about to go.
+            raise
 
 
 def _installations(directory: Path) -> Iterator[str]:
