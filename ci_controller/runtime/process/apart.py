@@ -31,10 +31,8 @@ def main(root: str, task: str, directory: str) -> None:
     from ci_common.system.copying import copy_tree
 
     lock = os.open(f"{directory}/{RECORD}", os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return
+    # One that has just made its copy holds the lock until it has ended, while a job may have taken that copy already.
+    fcntl.flock(lock, fcntl.LOCK_EX)
     spare, draft = f"{directory}/{SPARE}", f"{directory}/{DRAFT}"
     if os.path.lexists(spare):
         return
