@@ -58,6 +58,20 @@ def environment(request: pytest.FixtureRequest, runtime: str, tmp_path: Path) ->
 
 
 @pytest.fixture
+def as_a_person(tmp_path: Path) -> dict[str, str]:
+    """The variables of a person with a configuration and a database of their own, and without a server or a key."""
+    return {
+        "CI_DB_PATH": str(tmp_path / "ci_jobs.db"),
+        "CI_RUNTIME": "process",
+        "CI_SERVER_URL": "",
+        "CI_TOKEN": "",
+        "CI_API_KEY": "",
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+    }
+
+
+@pytest.fixture
 def start(environment: dict[str, str]) -> Iterator[Starter]:
     """A function that starts the service: `start(*command, **settings)`. What it started is ended with the test."""
     started: list[Service] = []

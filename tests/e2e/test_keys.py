@@ -13,16 +13,8 @@ from tests.helpers.service import Service, Start, ended, terminals, tree
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    return {
-        "CI_DB_PATH": str(tmp_path / "ci_jobs.db"),
-        "CI_RUNTIME": "process",
-        "CI_SERVER_URL": "",
-        "CI_TOKEN": "",
-        "CI_API_KEY": "",
-        "XDG_STATE_HOME": str(tmp_path / "state"),
-        "XDG_CONFIG_HOME": str(tmp_path / "config"),
-    }
+def environment(as_a_person: dict[str, str]) -> dict[str, str]:
+    return as_a_person
 
 
 def test_a_server_without_keys_serves_loopback_alone(environment: dict[str, str]) -> None:

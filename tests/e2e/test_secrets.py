@@ -13,16 +13,8 @@ VALUE = "correct-horse-battery-staple"
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    return {
-        "CI_DB_PATH": str(tmp_path / "ci_jobs.db"),
-        "CI_RUNTIME": "process",
-        "CI_SERVER_URL": "",
-        "CI_TOKEN": "",
-        "CI_API_KEY": "",
-        "XDG_STATE_HOME": str(tmp_path / "state"),
-        "XDG_CONFIG_HOME": str(tmp_path / "config"),
-    }
+def environment(as_a_person: dict[str, str]) -> dict[str, str]:
+    return as_a_person
 
 
 def test_from_the_first_secret_to_its_end(environment: dict[str, str], tmp_path: Path) -> None:
