@@ -91,7 +91,8 @@ def without_circles(texts: dict[str, str]) -> dict[str, str]:
             for line in text.split("\n")
             if not line.lstrip("-").startswith(("r", "c")) or "require-hashes" in line or line.endswith(later)
         ]
-        kept[path] = "\n".join(lines)
+        # Versions of pip differ in what `-e` means behind a requirement.
+        kept[path] = "\n".join(lines).replace("ten \\\n-", "ten\n-")
     return kept
 
 
