@@ -116,7 +116,7 @@ def write_setup_script(
     lines.append(_TRUST)
     lines += _before_steps(setup, failing=b"exit")
     lines += [b'( %s ) || exit "$?"\n' % _body(step) for step in plan.steps[: plan.setup.steps]]
-    lines.append(b"( %s\n) >/dev/null 2>&1 || :\n" % (then or b":"))
+    lines += [b"( %s\n) >/dev/null 2>&1 || :\n" % then] if then else []
     return b"".join(lines)
 
 

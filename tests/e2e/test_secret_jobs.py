@@ -208,9 +208,7 @@ async def test_a_waiting_container_has_no_secret_and_its_job_has(
         async def waiting() -> bool:
             return any(kind["waiting"] for kind in (await web.get("/pool")).json()["kinds"])
 
-        async with asyncio.timeout(60):
-            while not await waiting():
-                await asyncio.sleep(0.1)
+        await eventually(waiting, "a container waits")
         pool = Path(environment["CI_DB_PATH"]).with_suffix(".data") / "pool"
         for path in pool.rglob("*"):
             assert not path.is_file() or VALUE.encode() not in path.read_bytes(), path

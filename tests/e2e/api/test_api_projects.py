@@ -257,27 +257,28 @@ async def test_a_membership_counts_besides_the_role_of_the_key(api: Api) -> None
     await created(api, "other")
     seen = await api.submit(project="website")
     hidden = await api.submit(project="other")
-    viewer, nobody = await key_of(api, owner="bob", role=Role.VIEWER), await key_of(api, owner="bob", role=Role.MEMBER)
-    for key in (viewer, nobody):
+    viewer = await key_of(api, owner="bob", role=Role.VIEWER)
+    members_key = await key_of(api, owner="bob", role=Role.MEMBER)
+    for key in (viewer, members_key):
         assert problem(await api.client.post(f"/jobs/{seen}/cancel", headers=key), 403)["code"] == "scope_missing"
-    assert problem(await api.client.get("/jobs", headers=nobody), 403)["code"] == "scope_missing"
+    assert problem(await api.client.get("/jobs", headers=members_key), 403)["code"] == "scope_missing"
 
     await member(api, "bob", "developer")
-    assert (await api.client.get("/keys/own", headers=nobody)).json()["memberships"] == {"website": "developer"}
-    assert [job["job_id"] for job in (await api.client.get("/jobs", headers=nobody)).json()] == [seen]
+    assert (await api.client.get("/keys/own", headers=members_key)).json()["memberships"] == {"website": "developer"}
+    assert [job["job_id"] for job in (await api.client.get("/jobs", headers=members_key)).json()] == [seen]
     assert len((await api.client.get("/jobs", headers=viewer)).json()) == 2
-    assert problem(await api.client.get(f"/jobs/{hidden}", headers=nobody), 404)["code"] == "job_not_found"
+    assert problem(await api.client.get(f"/jobs/{hidden}", headers=members_key), 404)["code"] == "job_not_found"
     assert problem(await api.client.post(f"/jobs/{hidden}/cancel", headers=viewer), 403)["code"] == "scope_missing"
-    assert problem(await api.client.post(f"/jobs/{hidden}/cancel", headers=nobody), 404)["code"] == "job_not_found"
-    for key in (viewer, nobody):
+    assert problem(await api.client.post(f"/jobs/{hidden}/cancel", headers=members_key), 404)["code"] == "job_not_found"
+    for key in (viewer, members_key):
         job = (await api.client.post("/jobs", json={"type": "echo"}, headers=key)).json()
         assert job["project"] == "website"
         refused = await api.client.post("/jobs", json={"type": "echo", "project": "other"}, headers=key)
         assert problem(refused, 403)["code"] == "project_refused"
-    assert (await api.client.post(f"/jobs/{seen}/cancel", headers=nobody)).status_code == 202
+    assert (await api.client.post(f"/jobs/{seen}/cancel", headers=members_key)).status_code == 202
 
     await api.client.delete("/projects/website/members/bob")
-    assert problem(await api.client.get("/jobs", headers=nobody), 403)["code"] == "scope_missing"
+    assert problem(await api.client.get("/jobs", headers=members_key), 403)["code"] == "scope_missing"
 
 
 @pytest.mark.usefixtures("admin")
