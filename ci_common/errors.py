@@ -45,6 +45,8 @@ class RequestError(CiError):
         """Headers of the answer that this very error has; they win over the others."""
         self.figures: dict[str, int | str] = {}
         """Numbers and names for programs, by their names in the problem document."""
+        self.is_hidden = False
+        """Whether what is not found is there, and its sender may not see it. Only the audit tells the two apart."""
 
     @property
     def detail(self) -> str:
@@ -116,6 +118,14 @@ class KeyConflict(RequestError):
     status = 409
     code = "key_conflict"
     title = "The key cannot be changed in this way"
+
+
+class IssuerNotFound(RequestError):
+    """No one signs in with a browser at this issuer, or at none."""
+
+    status = 404
+    code = "issuer_not_found"
+    title = "No such issuer"
 
 
 class ProjectNotFound(RequestError):

@@ -7,9 +7,11 @@ the database's CHECK constraints with it.
 import os
 import time
 import uuid
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 from ci_common.attempts.outcomes import Client, ResourceUse, Results, UsedImage
@@ -254,7 +256,13 @@ class Job(NewJob):
         is_retried = self.state in ACTIVE_STATES and state is State.QUEUED
         if changes.get("attempt", self.attempt) != self.attempt + is_retried:
             raise ValueError(f"job {self.id}: the attempt has to grow by 1 when the job is queued again, and only then")
-        return replace(self, **changes)
+        return _made(dict(zip(_SETTERS, _values(self), strict=True)) | changes)
+
+    @classmethod
+    def of(cls, new: NewJob, **changes: Any) -> "Job":
+        """Return the job that a submission makes, before any controller has written to it, with `changes`."""
+        asked = dict(zip(_OF_NEW_JOBS, _new_values(new), strict=True))
+        return _made(asked | _UNTOUCHED | {"trace": {}, "results": Results()} | changes)
 
     @property
     def cancelled_by(self) -> str:
@@ -282,6 +290,28 @@ class Job(NewJob):
             earlier_attempts=self.earlier_attempts[: attempt - 1],
             **{name: getattr(ended, name) for name in _ATTEMPT_FIELDS},
         )
+
+
+_SETTERS: dict[str, Callable[[Job, Any], None]] = {each.name: getattr(Job, each.name).__set__ for each in fields(Job)}
+_OF_NEW_JOBS = tuple(each.name for each in fields(NewJob))
+_values, _new_values = attrgetter(*_SETTERS), attrgetter(*_OF_NEW_JOBS)
+_UNTOUCHED = {
+    each.name: each.default for each in fields(Job) if each.name not in _OF_NEW_JOBS and each.default is not MISSING
+}
+
+
+def _made(values: dict[str, Any]) -> Job:
+    """Return the job with these values, one for every field. Raises TypeError where a job has no such field.
+
+    Every submission and every write makes one, in half the time that a constructor with so many parameters takes.
+    """
+    job = object.__new__(Job)
+    try:
+        for name, value in values.items():
+            _SETTERS[name](job, value)
+    except KeyError as exc:
+        raise TypeError(f"a job has no field {exc}") from exc
+    return job
 
 
 def new_job_id() -> str:

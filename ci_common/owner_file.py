@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Self
 
 from ci_common.configuration.database_address import DatabaseAddress
+from ci_common.drafts import remove_drafts
 from ci_common.errors import SettingsError, Unavailable
-from ci_common.run_directory.layout import DataDirectory, read_capped
+from ci_common.run_directory.layout import DataDirectory
+from ci_common.run_directory.untrusted_files import read_capped
 from ci_common.system.disk import sync
 
 _MOST_BYTES = 16 * 1024
@@ -101,6 +103,10 @@ def _owner(database: BoundDatabase, inode: int) -> Owner:
 
 def claim_directory(data: DataDirectory, database: BoundDatabase) -> None:
     """Have the data directory name its database, as it is called now. Raises WrongDataDirectory, Unavailable."""
+    try:
+        remove_drafts(data.owner_file)
+    except OSError as exc:
+        raise Unavailable(f"the data directory {data.path} cannot be read: {exc.strerror}") from exc
     owner = Owner.read(data)
     if owner is None:
         write_owner(data, database, replace=False)

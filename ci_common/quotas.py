@@ -18,6 +18,10 @@ class Quota(StrEnum):
     """Jobs that hold a slot."""
     STORED = "stored"
     """Bytes of uploads, logs, artifacts and caches, as far as the database knows them."""
+    UPLOADS = "uploads"
+    """Uploads under way."""
+    STREAMS = "streams"
+    """Open streams."""
 
 
 Kind = Literal["project", "owner"]
@@ -42,7 +46,10 @@ class Ceiling:
 Usage = Mapping[Quota, int]
 """What is used of each quota."""
 
-_HAVE: Final = {Quota.QUEUED: "queued jobs", Quota.RUNNING: "running jobs", Quota.STORED: "stored"}
+_HAVE: Final = {Quota.QUEUED: "queued jobs", Quota.RUNNING: "running jobs", Quota.STORED: "stored"} | {
+    Quota.UPLOADS: "uploads under way",
+    Quota.STREAMS: "open streams",
+}
 
 
 class QuotaExceeded(RequestError):

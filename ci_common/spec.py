@@ -33,6 +33,9 @@ from ci_common.spec_parts.secrets import PlannedSecret, Secrets
 from ci_common.spec_parts.services import Service, Services
 from ci_common.spec_parts.values import FILLED_TEXT, Command, ImageReference, KernelLimits, Variables
 
+DOWNLOADED: Final = "/ci-downloaded"
+"""Where a job in a container that runs its setup sees what setups of its project have downloaded."""
+
 _RETRIED: Final = (Conclusion.FAILED, Conclusion.ERRORED, Conclusion.TIMED_OUT)
 
 
@@ -156,6 +159,9 @@ class Spec(StrictModel):
     secrets: Secrets = Field(
         default_factory=dict, description="secrets that the steps are given: names, or names with `env` or `file`"
     )
+    untrusted: bool | None = Field(
+        None, description="true: what runs is not trusted, such as a change from a fork; it gets no secrets"
+    )
     timeout: Duration | None = Field(None, description="seconds from the start of the job's own code")
     no_output_timeout: Duration | None = Field(None, description="seconds without any output")
     stop_grace: StopGrace | None = Field(None, description="seconds from SIGTERM to SIGKILL where the job is stopped")
@@ -230,6 +236,8 @@ class ExecutionPlan(_Stored):
     network: bool = True
     secrets: tuple[PlannedSecret, ...] = ()
     """What the steps are given, but not the setup. Their values are in no plan."""
+    untrusted: bool = False
+    """What runs is not trusted: it is given no secrets, and leaves no caches."""
     services: dict[str, Service] = Field(default_factory=dict)
     """Containers beside the job's, by the names under which it reaches them."""
     caches: tuple[PlannedCache, ...] = ()
@@ -240,6 +248,11 @@ class ExecutionPlan(_Stored):
     """The steps install into a Python environment; runtimes without isolation give the job one of its own."""
     setup: PlannedSetup | None = None
     """None if nothing in the job can be prepared."""
+
+    @property
+    def takes_downloads(self) -> bool:
+        """Whether the setup installs from what earlier ones of the project have downloaded, where that can be seen."""
+        return DOWNLOADED in self.setup_text
 
     @property
     def setup_text(self) -> str:

@@ -4,11 +4,14 @@ import os
 import re
 import stat
 import unicodedata
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ci_common.errors import InvalidUpload
+
+if TYPE_CHECKING:
+    import zipfile
 
 _NAME_BYTES = 255
 _PATH_BYTES = 2048
@@ -20,7 +23,7 @@ _WITH_MODES = (3, 19)
 _DRIVE = re.compile(r"[A-Za-z]:/")
 
 
-def member_path(member: zipfile.ZipInfo) -> str:
+def member_path(member: "zipfile.ZipInfo") -> str:
     """Return a member's path relative to the archive's root, in normal form; empty for the root itself.
 
     Raises InvalidUpload if it leads out of the root or cannot be the name of a file.
@@ -51,7 +54,7 @@ def checked_path(name: str) -> str:
     return path
 
 
-def kind_of(member: zipfile.ZipInfo) -> int:
+def kind_of(member: "zipfile.ZipInfo") -> int:
     """Return the member's file type. Raises InvalidUpload if it is not a file, a folder or a link."""
     kind = stat.S_IFMT(member.external_attr >> 16) if member.create_system in _WITH_MODES else 0
     if kind == 0:
@@ -62,7 +65,7 @@ def kind_of(member: zipfile.ZipInfo) -> int:
     return kind
 
 
-def is_executable(member: zipfile.ZipInfo) -> bool:
+def is_executable(member: "zipfile.ZipInfo") -> bool:
     """Return whether the file is executable."""
     return member.create_system in _WITH_MODES and bool(member.external_attr >> 16 & 0o111)
 
@@ -73,7 +76,7 @@ def shortened(name: str) -> str:
     return repr(cut) if cut.isprintable() else ascii(cut)
 
 
-def _name_of(member: zipfile.ZipInfo) -> str:
+def _name_of(member: "zipfile.ZipInfo") -> str:
     name = member.orig_filename
     if not member.flag_bits & _UTF8_NAME:
         try:
@@ -121,6 +124,11 @@ def check_target(path: str, target: str) -> None:
         raise _leads_out(path, target)
     if target.count("/") >= _PARTS:
         raise InvalidUpload(f"link {shortened(path)} has a target of more than {_PARTS} names, one in another")
+    if any(len(name) > _NAME_BYTES for name in os.fsencode(target).split(b"/")):
+        # To look at such a link is an error of the system's, where it is none to look at one that leads nowhere.
+        raise InvalidUpload(
+            f"link {shortened(path)} has a target with a name of more than {_NAME_BYTES} bytes, which no file can have"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,16 @@ SANDBOX: Final = {
     "Referrer-Policy": "no-referrer",
 }
 """The headers with which a content is answered, whatever it is, besides `nosniff`, which all answers have."""
+SCRIPTED_SANDBOX: Final = {
+    **SANDBOX,
+    "Content-Security-Policy": (
+        "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+        "img-src data: blob:; font-src data:; media-src data: blob:; frame-ancestors 'self'; base-uri 'none'; "
+        "form-action 'none'"
+    ),
+}
+"""The same for a report that is shown in a frame of this server's page: its own scripts run, on an origin that is
+nothing's, and it can load and send nothing."""
 
 
 def content_type_of(path: str) -> str:

@@ -27,6 +27,14 @@ class FaceSettings(DeclaredSettings):
         "addresses, networks, and unix for a Unix socket",
         "addresses",
     )
+    root_path: str = setting(
+        "CI_ROOT_PATH",
+        "",
+        "the path below which a reverse proxy serves the server, as in /ci, whether the proxy takes it off or not; "
+        "links, redirects and the page begin with it",
+        "path",
+        pattern=r"^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*$",
+    )
     cors_origins: NamedOrigins = setting(
         "CI_CORS_ORIGINS",
         "",

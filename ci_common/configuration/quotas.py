@@ -62,6 +62,12 @@ class QuotaSettings(DeclaredSettings):
         "uploads, logs, artifacts and caches of each project, as in 10g; submissions beyond are refused",
         "bytes",
     )
+    quota_uploads: Counts = setting(
+        "CI_QUOTA_UPLOADS", UNLIMITED, "uploads of each project at a time; more are refused", "uploads"
+    )
+    quota_streams: Counts = setting(
+        "CI_QUOTA_STREAMS", UNLIMITED, "open streams of each project; more are refused", "streams"
+    )
     quota_owner_queued: Counts = setting(
         "CI_QUOTA_OWNER_QUEUED", UNLIMITED, "the same as CI_QUOTA_QUEUED for each owner, as in 100,alice=500", "jobs"
     )
@@ -70,4 +76,10 @@ class QuotaSettings(DeclaredSettings):
     )
     quota_owner_stored: Sizes = setting(
         "CI_QUOTA_OWNER_STORED", UNLIMITED, "the same as CI_QUOTA_STORED for each owner", "bytes"
+    )
+    quota_owner_uploads: Counts = setting(
+        "CI_QUOTA_OWNER_UPLOADS", UNLIMITED, "the same as CI_QUOTA_UPLOADS for each owner", "uploads"
+    )
+    quota_owner_streams: Counts = setting(
+        "CI_QUOTA_OWNER_STREAMS", UNLIMITED, "open streams of each reader, by the name of its identity", "streams"
     )

@@ -51,8 +51,17 @@ def _one_number(value: object) -> Limit[int]:
     return limit
 
 
+def _one_age(value: object) -> Limit[float]:
+    limit = parse_limit(value, _age)
+    if limit.projects:
+        raise ValueError(f"{limit.text!r} names projects; the audit is kept as a whole")
+    return limit
+
+
 Ages = Annotated[Limit[float], PlainValidator(lambda value: parse_limit(value, _age))]
 """Retention periods in seconds, for all projects and for some."""
+Age = Annotated[Limit[float], PlainValidator(_one_age)]
+"""One retention period in seconds."""
 Numbers = Annotated[Limit[int], PlainValidator(lambda value: parse_limit(value, _number))]
 """How many jobs of each project to keep, for all projects and for some."""
 Number = Annotated[Limit[int], PlainValidator(_one_number)]
@@ -80,3 +89,6 @@ class RetentionSettings(DeclaredSettings):
         "MAX_JOBS", "100000", "how many completed jobs are kept, the newest ones; unlimited is possible", "jobs"
     )
     max_jobs_per_project: Numbers = setting("CI_MAX_JOBS_PER_PROJECT", "unlimited", "the same for each project", "jobs")
+    audit_retention: Age = setting(
+        "CI_AUDIT_RETENTION", "365d", "how long entries of the audit are kept; forever is possible"
+    )

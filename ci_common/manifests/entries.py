@@ -24,6 +24,7 @@ EXECUTABLE: Final = "x"
 LINK: Final = "l"
 FOLDER: Final = "d"
 GONE: Final = "-"
+FILES: Final = (FILE, EXECUTABLE)
 NOTHING: Final = "-"
 """What a folder has in place of a digest."""
 
@@ -31,6 +32,7 @@ _EMPTY = sha256().hexdigest()
 _LINE = re.compile(
     r"(?:([fx]) (0|[1-9][0-9]{0,15}) ([0-9a-f]{64})|(l) (0|[1-9][0-9]{0,3}) ((?:[0-9a-f]{2})+)|(d) (0) (-)) (.+)"
 )
+_ADVANCE_ENTRIES = 1000
 _BYTES_PER_MEMBER = 600
 """Bytes of text that a manifest may have for each member that is allowed. Ordinary lines have a hundred."""
 
@@ -47,16 +49,12 @@ class Entry(NamedTuple):
 
     @property
     def is_file(self) -> bool:
-        return self.kind in (FILE, EXECUTABLE)
+        return self.kind in FILES
 
     @property
     def target(self) -> str:
         """The target of a link."""
         return os.fsdecode(bytes.fromhex(self.content))
-
-    @property
-    def line(self) -> str:
-        return f"{self.kind} {self.size} {self.content} {self.path}"
 
 
 def in_order(entries: Iterable[Entry]) -> list[Entry]:
@@ -74,11 +72,17 @@ def manifest_id(entries: Iterable[Entry]) -> str:
     return sha256(manifest_text(entries).encode()).hexdigest()
 
 
-def changes(base: Mapping[str, Entry], entries: Iterable[Entry]) -> str:
-    """Return the change from the manifest with the entries `base`, by path, to another one; empty if there is none."""
-    missed = dict(base)
-    lines = [f"{entry.line}\n" for entry in entries if missed.pop(entry.path, None) != entry]
-    return "".join([*(f"{GONE} {path}\n" for path in missed), *lines])
+def changes(base: str, manifest: str) -> str:
+    """Return the change from the manifest `base` to another one; empty if there is none."""
+    before, after = base.split("\n"), manifest.split("\n")
+    known, kept = set(before), set(after)
+    new = {_path(line): line for line in after if line not in known}
+    gone = [path for line in before if line not in kept and (path := _path(line)) not in new]
+    return "".join([*(f"{GONE} {path}\n" for path in gone), *(f"{line}\n" for line in new.values())])
+
+
+def _path(line: str) -> str:
+    return line.split(" ", 3)[3]
 
 
 def longest_text(members: int) -> int:
@@ -87,11 +91,11 @@ def longest_text(members: int) -> int:
 
 
 def parsed(text: str, base: Mapping[str, Entry]) -> list[Entry]:
-    """Return the entries, in order, of a manifest or of a change to `base`. Raises InvalidUpload.
+    """Return the entries, in order, of a manifest or of a change to `base`, which is in order. Raises InvalidUpload.
 
     Each path is safe for itself; `check_tree` checks all together.
     """
-    entries, named = dict(base), set()
+    entries, named, is_in_order = dict(base), set(), True
     lines = text.split("\n")
     if lines.pop():
         raise InvalidUpload("the manifest breaks off in its last line, which has no line end")
@@ -102,10 +106,11 @@ def parsed(text: str, base: Mapping[str, Entry]) -> list[Entry]:
             raise InvalidUpload(f"the manifest names {shortened(path)} twice")
         named.add(path)
         if entry is not None:
+            is_in_order = is_in_order and path in base
             entries[path] = entry
         elif entries.pop(path, None) is None:
             raise InvalidUpload(f"the manifest removes {shortened(path)}, which its base does not have")
-    return in_order(entries.values())
+    return list(entries.values()) if is_in_order else in_order(entries.values())
 
 
 def _parsed_line(line: str, number: int) -> Entry | None:
@@ -150,33 +155,43 @@ def check_tree(
 ) -> Totals:
     """Check that the entries make a tree from which no link leads out, and that it is within limits.
 
-    `advance` is called for each entry. Raises InvalidUpload, TooLarge.
+    `advance` is called for each thousand entries. Raises InvalidUpload, TooLarge.
     """
     folders, others, links, size = {""}, set(), {}, 0
     sizes: dict[str, int] = {}
-    for entry in entries:
-        advance()
-        if entry.is_file and sizes.setdefault(entry.content, entry.size) != entry.size:
-            raise InvalidUpload(f"the manifest has two sizes for the content of {shortened(entry.path)}")
-        above = entry.path if entry.kind == FOLDER else entry.path.rpartition("/")[0]
+    for number, entry in enumerate(entries):
+        if number % _ADVANCE_ENTRIES == 0:
+            advance()
+        path, kind, bytes_here, content = entry
+        if kind == FOLDER:
+            above = path
+        else:
+            above = path.rpartition("/")[0]
+            others.add(path)
+            size += bytes_here
+            if kind == LINK:
+                links[path] = entry.target
+            elif sizes.setdefault(content, bytes_here) != bytes_here:
+                raise InvalidUpload(f"the manifest has two sizes for the content of {shortened(path)}")
         while above not in folders:
             folders.add(above)
             above = above.rpartition("/")[0]
-        if entry.kind != FOLDER:
-            others.add(entry.path)
-            size += entry.size
-        if entry.kind == LINK:
-            links[entry.path] = entry.target
-        if len(folders) + len(others) - 1 > most_members:
-            raise TooLarge(f"the manifest has more than {most_members} files and folders (CI_MAX_MEMBERS)")
-        if size > most_bytes:
-            raise TooLarge(
-                f"with {shortened(entry.path)} of {entry.size} bytes, the manifest's files have more than {most_bytes} "
-                "bytes, the most that is taken (CI_MAX_UNPACKED_BYTES)"
-            )
+        members = len(folders) + len(others) - 1
+        if members > most_members or size > most_bytes:
+            raise _too_large(entry, most_members if members > most_members else None, most_bytes)
     if not others and len(folders) == 1:
         raise InvalidUpload("the manifest is empty")
     for path in others & folders:
         raise InvalidUpload(f"the manifest has {shortened(path)} both as a file and as a folder")
     check_links(links)
     return Totals(len(folders) + len(others) - 1, size)
+
+
+def _too_large(last: Entry, most_members: int | None, most_bytes: int) -> TooLarge:
+    """Return the error for a tree that has become too large with an entry: by its members, or by its bytes."""
+    if most_members is not None:
+        return TooLarge(f"the manifest has more than {most_members} files and folders (CI_MAX_MEMBERS)")
+    return TooLarge(
+        f"with {shortened(last.path)} of {last.size} bytes, the manifest's files have more than {most_bytes} bytes, "
+        "the most that is taken (CI_MAX_UNPACKED_BYTES)"
+    )

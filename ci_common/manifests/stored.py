@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import struct
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,13 +23,15 @@ from typing import Any, BinaryIO, Final
 import zstandard
 
 from ci_common.errors import InvalidUpload
-from ci_common.manifests.entries import Entry, manifest_id
+from ci_common.manifests.entries import FILES, Entry, manifest_id
 from ci_common.manifests.packs import LENGTH, packed
 
 TREE: Final = "tree"
 _LEVEL = 1
 _LEAST_SHARE = 0.5
 """A pack of which less is needed is not used again: what is needed of it is sent once more."""
+_BYTES_PER_ENTRY = 8
+"""Contents of fewer bytes for each entry are received in less time than it takes to look for them in another tree."""
 _MOST_PACKS = 1000
 """Beyond so many packs, the smallest ones are not used again, so that their contents are put together in new ones."""
 
@@ -62,7 +63,7 @@ class Tree:
     members: int = 0
     """How many files, links and folders it has, including folders that are only parents of others."""
 
-    @property
+    @cached_property
     def id(self) -> str:
         return manifest_id(self.entries)
 
@@ -74,30 +75,25 @@ class Tree:
         """Return whether a caller has shown, by sending them, that it has these files."""
         return (self.owner, self.project) == (owner, project)
 
+    def files_in(self, pack: int) -> list[tuple[int, Entry]]:
+        """Return the offset and the entry of each file whose content is in the pack of that number, in order."""
+        return sorted(self._by_pack[pack])
+
     @cached_property
-    def files_by_pack(self) -> dict[int, list[tuple[int, Entry]]]:
-        """By the number of a pack, the offset and the entry of each file whose content is in it, in order."""
-        by_pack: defaultdict[int, list[tuple[int, Entry]]] = defaultdict(list)
+    def _by_pack(self) -> list[list[tuple[int, Entry]]]:
+        by_pack: list[list[tuple[int, Entry]]] = [[] for _ in self.packs]
         for entry in self.entries:
-            if entry.is_file and entry.size:
+            if entry.size and entry.kind in FILES:
                 pack, offset = self.places[entry.content]
                 by_pack[pack].append((offset, entry))
-        return {pack: sorted(files) for pack, files in by_pack.items()}
+        return by_pack
 
     def write(self, directory: Path) -> None:
         """Write the tree, whole or not at all. Raises OSError."""
-        head = {
-            "owner": self.owner,
-            "project": self.project,
-            "packs": [[pack.name, pack.size, pack.sha256] for pack in self.packs],
-            "members": self.members,
-            "size": self.size,
-            "tree_id": self.id,
-        }
-        entries = [[*e, *self.places.get(e.content, ())] if e.is_file else list(e) for e in self.entries]
-        draft = directory / f"{TREE}.new"
-        draft.write_bytes(_framed(head) + _framed(entries))
-        draft.rename(directory / TREE)
+        head = Head(self.owner, self.project, self.packs, self.members, self.size, self.id)
+        places = self.places
+        entries = [(*e, *places.get(e.content, ())) if e.kind in FILES else e for e in self.entries]
+        _replace(directory / TREE, head.framed() + _framed(entries))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +107,34 @@ class Head:
     size: int
     tree_id: str
 
+    def framed(self) -> bytes:
+        """Return it as a tree begins with it."""
+        packs = [[pack.name, pack.size, pack.sha256] for pack in self.packs]
+        return _framed(
+            {
+                "owner": self.owner,
+                "project": self.project,
+                "packs": packs,
+                "members": self.members,
+                "size": self.size,
+                "tree_id": self.tree_id,
+            }
+        )
+
+
+def write_head(directory: Path, head: Head) -> None:
+    """Give a stored upload another head, whole or not at all. Raises OSError."""
+    with (directory / TREE).open("rb") as file:
+        file.seek(LENGTH.unpack(file.read(LENGTH.size))[0], os.SEEK_CUR)
+        entries = file.read()
+    _replace(directory / TREE, head.framed() + entries)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    draft = path.with_name(f"{path.name}.new")
+    draft.write_bytes(content)
+    draft.rename(path)
+
 
 def read_head(directory: Path) -> Head:
     """Return the head of a stored upload. Raises InvalidUpload if it is damaged, FileNotFoundError, OSError."""
@@ -122,7 +146,7 @@ def read_tree(directory: Path) -> Tree:
     """Return the tree of a stored upload. Raises InvalidUpload if it is damaged, FileNotFoundError, OSError."""
     with (directory / TREE).open("rb") as file, _blaming(directory):
         head, listed = _head(_unframed(file)), _unframed(file)
-        entries = [Entry(*entry[:4]) for entry in listed]
+        entries = [Entry._make(entry[:4]) for entry in listed]
         places = {entry[3]: (entry[4], entry[5]) for entry in listed if len(entry) > 4}
         return Tree(head.owner, head.project, entries, head.packs, places, head.members)
 
@@ -156,19 +180,19 @@ def planned(
     """Return the tree of a new upload, and the places in `entries` of the files whose contents have to be sent.
 
     Packs of the uploads in `sources`, whose trees are given if they are known, that hold enough of it are linked into
-    `target`; the others are the last ones of
-    the tree, in the order in which they have to be sent. Sources that have been deleted, or that others have sent, are
-    not used. Raises OSError.
+    `target`; the others are the last ones of the tree, in the order in which they have to be sent. Sources that have
+    been deleted, or that others have sent, are not used. Raises OSError.
     """
     wanted: dict[str, int] = {}
-    for number, entry in enumerate(entries):
-        if entry.is_file and entry.size:
-            wanted.setdefault(entry.content, number)
+    for number, (_, kind, size, content) in enumerate(entries):
+        if size and kind in FILES:
+            wanted.setdefault(content, number)
     tree = Tree(owner, project, list(entries))
+    rest = sum(entries[number].size for number in wanted.values())
     for source, known in sources:
-        if len(tree.places) == len(wanted):
+        if rest <= (_BYTES_PER_ENTRY * len(entries) if tree.places else 0):
             break
-        _use(source, known, tree, wanted, target)
+        rest -= _use(source, known, tree, wanted, target)
     missing = [number for content, number in wanted.items() if content not in tree.places]
     for members in packed([entries[number].size for number in missing]):
         files = [entries[missing[member]] for member in members]
@@ -181,21 +205,25 @@ def planned(
     return tree, missing
 
 
-def _use(source: Path, known: Tree | None, tree: Tree, wanted: dict[str, int], target: Path) -> None:
+def _use(source: Path, known: Tree | None, tree: Tree, wanted: dict[str, int], target: Path) -> int:
+    """Use what is worth it of another upload, and return the size of the contents that need not be sent."""
     try:
         other = known or read_tree(source)
     except (FileNotFoundError, InvalidUpload):
-        return
+        return 0
     if not other.may_be_used_by(tree.owner, tree.project):
-        return
-    sizes = {entry.content: entry.size for entry in other.entries if entry.is_file}
-    found = {
-        content: place
-        for content, place in other.places.items()
-        if content in wanted and content not in tree.places and sizes[content] == tree.entries[wanted[content]].size
-    }
+        return 0
+    found: dict[str, tuple[int, int]] = {}
+    needed = [0] * len(other.packs)
+    for _, kind, size, content in other.entries:
+        number = wanted.get(content)
+        if number is None or content in found or content in tree.places or kind not in FILES:
+            continue
+        if size == tree.entries[number].size:
+            found[content] = place = other.places[content]
+            needed[place[0]] += size
     kept: dict[int, int] = {}
-    for number in _worth_keeping(other, found, tree):
+    for number in _worth_keeping(other, needed, tree):
         pack = other.packs[number]
         try:
             link_file(source / pack.name, target / pack.name)
@@ -204,15 +232,13 @@ def _use(source: Path, known: Tree | None, tree: Tree, wanted: dict[str, int], t
         kept[number] = len(tree.packs)
         tree.packs.append(pack)
     tree.places |= {content: (kept[number], offset) for content, (number, offset) in found.items() if number in kept}
+    return sum(needed[number] for number in kept)
 
 
-def _worth_keeping(other: Tree, found: dict[str, tuple[int, int]], tree: Tree) -> Iterator[int]:
-    """Yield the numbers of the packs that are used again."""
-    sizes = {entry.content: entry.size for entry in tree.entries}
-    needed: Counter[int] = Counter()
-    for content, (number, _) in found.items():
-        needed[number] += sizes[content]
-    largest = sorted(needed, key=lambda pack: -needed[pack])[: max(0, _MOST_PACKS - len(tree.packs))]
+def _worth_keeping(other: Tree, needed: Sequence[int], tree: Tree) -> Iterator[int]:
+    """Yield the numbers of the packs that are used again. So many bytes of each are `needed`."""
+    used = [number for number, size in enumerate(needed) if size]
+    largest = sorted(used, key=lambda number: -needed[number])[: max(0, _MOST_PACKS - len(tree.packs))]
     known = {pack.name for pack in tree.packs}
     for number in sorted(largest):
         pack = other.packs[number]

@@ -12,7 +12,16 @@ from ci_common.errors import InvalidUpload, TooLarge, UploadBaseGone
 from ci_common.manifests.entries import Entry, check_tree, longest_text, parsed
 from ci_common.manifests.packs import decompressed_text
 from ci_common.manifests.session import Plan, Session, this_boot
-from ci_common.manifests.stored import TREE, Tree, link_file, planned, read_head, read_tree, sha256_of
+from ci_common.manifests.stored import (
+    TREE,
+    Tree,
+    link_file,
+    planned,
+    read_head,
+    read_tree,
+    sha256_of,
+    write_head,
+)
 from ci_common.manifests.workspace import (
     make_folders,
     make_links,
@@ -27,8 +36,8 @@ if TYPE_CHECKING:
     from ci_common.sandbox.pool import Readers  # Importing it would slow the start of readers, which do not use it.
 
 _IDLE = 19
-_trees: dict[tuple[str, int], Tree] = {}
-"""The tree that this process has read last, by its path and the time of its last change."""
+_last: Tree | None = None
+"""The tree that this process has read or planned last."""
 
 
 def plan_task(argument: dict[str, Any], caller: Caller) -> dict[str, Any]:
@@ -36,6 +45,7 @@ def plan_task(argument: dict[str, Any], caller: Caller) -> dict[str, Any]:
 
     Returns the places, in the manifest, of the files that have to be sent, as ranges, and the number of frames.
     """
+    global _last
     session, base_path = Session(Path(argument["session"])), argument["base"]
     _start_over(session)
     limits = UnpackLimits(*argument["limits"])
@@ -53,7 +63,7 @@ def plan_task(argument: dict[str, Any], caller: Caller) -> dict[str, Any]:
     first = next((number for number, pack in enumerate(tree.packs) if not pack.sha256), len(tree.packs))
     to_write = _prepare(session, tree, first, argument["spare"], base)
     tree.write(session.upload)
-    _remember(session.upload, tree)
+    _last = tree
     plan = Plan(
         argument["owner"],
         argument["project"],
@@ -104,7 +114,7 @@ def _empty(directory: Path) -> None:
 
 def _base(base: Path, owner: str, project: str) -> Tree:
     try:
-        tree = read_tree(base)
+        tree = _tree(base)
     except (FileNotFoundError, InvalidUpload):
         tree = None
     if tree is None or not tree.may_be_used_by(owner, project):
@@ -155,7 +165,7 @@ def receive_task(argument: dict[str, Any], caller: Caller) -> None:
     tree = _tree(session.upload)
     pack = tree.packs[number]
     with _blaming():
-        write_files(session.workspace, session.part(pack), pack.size, tree.files_by_pack[number], caller.advance)
+        write_files(session.workspace, session.part(pack), pack.size, tree.files_in(number), caller.advance)
     session.part(pack).rename(session.upload / pack.name)
 
 
@@ -165,17 +175,16 @@ def complete_task(argument: dict[str, Any], caller: Caller) -> None:
     plan, head = session.read(), read_head(session.upload)
     limits = UnpackLimits(*argument["limits"])
     _check_ratio(plan, sum((session.upload / pack.name).stat().st_size for pack in head.packs), limits)
-    if plan.known == () and not plan.packs:
-        return
-    tree = _tree(session.upload)
-    known = tree.entries if plan.known is None else [tree.entries[at] for at in plan.known]
-    _write(session.upload, session.workspace, tree, known, caller, up_to=plan.first)
+    if plan.known != ():
+        tree = _tree(session.upload)
+        known = tree.entries if plan.known is None else [tree.entries[at] for at in plan.known]
+        _write(session.upload, session.workspace, tree, known, caller, up_to=plan.first)
     if not plan.packs:
         return
-    for pack in tree.packs[plan.first :]:
+    for pack in head.packs[plan.first :]:
         pack.sha256 = sha256_of(session.upload / pack.name)
         caller.advance()
-    tree.write(session.upload)
+    write_head(session.upload, head)
 
 
 def _check_ratio(plan: Plan, packed_bytes: int, limits: UnpackLimits) -> None:
@@ -202,28 +211,23 @@ def _write(upload: Path, target: Path, tree: Tree, entries: list[Entry], caller:
     """Write those of the entries whose contents are in the packs before `up_to`, and all that have none."""
     part = Tree(tree.owner, tree.project, entries, tree.packs, tree.places)
     with _blaming():
-        for number, files in sorted(part.files_by_pack.items()):
-            if number < up_to:
+        for number, pack in enumerate(tree.packs[:up_to]):
+            if files := part.files_in(number):
                 caller.go_on_to(files[0][1].path)
-                write_files(target, upload / tree.packs[number].name, tree.packs[number].size, files, caller.advance)
+                write_files(target, upload / pack.name, pack.size, files, caller.advance)
         write_empty(target, entries)
         make_links(target, entries)
 
 
 def _tree(upload: Path) -> Tree:
-    key = _key(upload)
-    if key not in _trees:
-        _remember(upload, read_tree(upload))
-    return _trees[key]
-
-
-def _remember(upload: Path, tree: Tree) -> None:
-    _trees.clear()
-    _trees[_key(upload)] = tree
-
-
-def _key(upload: Path) -> tuple[str, int]:
-    return str(upload / TREE), os.stat(upload / TREE).st_mtime_ns
+    """Return the tree of a stored upload, which is read if it is not the one that was read or planned last."""
+    global _last
+    head = read_head(upload)
+    if _last is None or _last.id != head.tree_id or [pack.name for pack in _last.packs] != [p.name for p in head.packs]:
+        _last = read_tree(upload)
+    # Equal trees in equal packs may have been sent by others, and packs that were planned may have been received since.
+    _last.owner, _last.project, _last.packs = head.owner, head.project, head.packs
+    return _last
 
 
 @contextmanager

@@ -132,6 +132,12 @@ def remove_changed(workspace: Path, before: Mapping[str, Entry], entries: Iterab
     Raises OSError.
     """
     after = {entry.path: entry for entry in entries}
+    changed = [entry for path, entry in before.items() if after.get(path) != entry]
+    for entry in changed:
+        if entry.kind != FOLDER:
+            os.unlink(f"{workspace}/{entry.path}")
+    if all(entry.kind != FOLDER and entry.path in after for entry in changed):
+        return  # No folder can have become empty.
     folders = {""}
     for path, entry in after.items():
         above = path if entry.kind == FOLDER else path.rpartition("/")[0]
@@ -139,10 +145,8 @@ def remove_changed(workspace: Path, before: Mapping[str, Entry], entries: Iterab
             folders.add(above)
             above = above.rpartition("/")[0]
     emptied = set()
-    for path, entry in before.items():
-        if entry.kind != FOLDER and after.get(path) != entry:
-            os.unlink(f"{workspace}/{path}")
-        above = path if entry.kind == FOLDER else path.rpartition("/")[0]
+    for entry in changed:
+        above = entry.path if entry.kind == FOLDER else entry.path.rpartition("/")[0]
         while above not in folders and above not in emptied:
             emptied.add(above)
             above = above.rpartition("/")[0]

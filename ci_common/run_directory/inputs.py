@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ci_common.errors import FieldError, InputMissing, InvalidRequest, RequestError
 from ci_common.parsing.text import shown
-from ci_common.run_directory.layout import read_capped
+from ci_common.run_directory.untrusted_files import read_capped
 
 MAX_FILES = 1000
 MAX_BYTES = 64 * 1024**2

@@ -1,4 +1,4 @@
-"""The layout of the data directory, and safe reading of files that a job may have tampered with.
+"""The layout of the data directory.
 
 <data>/
   ca-certificates.crt        a copy of the host's own certificates, if it has any, mounted into containers
@@ -14,6 +14,7 @@
       console                a FIFO that the runtime mounts as /dev/stdout and /dev/stderr, if it can
       stop                   a FIFO; the word `stop` makes the script send SIGTERM to all processes in a container
       stopping               a mark: the job has to stop; made before its processes are signalled
+      signalled              a mark: the script has sent that SIGTERM
       waiting                a mark: the script has reached its gate
       started                a mark: the gate has opened; holds the uptime in seconds then, for the steps' times
       log                    stdout and stderr merged, in the order written
@@ -44,22 +45,19 @@
   processes/                 the process runtime's records; ci_controller.runtime.process.record draws one
   installation               which database the directory belongs to; see ci_common.owner_file
 
-Files in a run directory are not trusted: `open_regular` follows no symbolic link and opens no FIFO or device, and all
-functions limit how much they read.
+Files in a run directory are not trusted: they are read by `ci_common.run_directory.untrusted_files`.
 """
 
-import errno
 import os
-import re
-import stat
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
 from ci_common.errors import Unavailable
 from ci_common.jobs import Job
+from ci_common.run_directory.exits import EXIT_BYTES, ExitRecord, parse_exit
+from ci_common.run_directory.untrusted_files import open_regular, read_capped
 
 UNCOMMITTED = "uncommitted"
 LOG = "log"
@@ -68,76 +66,6 @@ STEPS = "steps.jsonl"
 RECORD = "run.json"
 KEPT = frozenset({LOG, STEPS, RECORD})
 """What is left of a run directory once its attempt has been cleared."""
-
-_EXIT = re.compile(
-    rb"(\d{1,3})( term)?(?: oom:(\d{1,18}))?(?: pids:(\d{1,18}))?(?: throttled:(\d{1,3}))?"
-    rb"((?: (?:cpu|mem|read|written|received|sent):\d{1,18}){0,6})( last)?( killed)?\n"
-)
-_USE = re.compile(rb" (\w+):(\d+)")
-_EXIT_BYTES = 256
-_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NO_FILE_FOR_US = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM})
-
-
-@dataclass(frozen=True, slots=True)
-class ExitRecord:
-    """What the script wrote when the job's own code ended."""
-
-    code: int
-    """Exit status, 0 to 255."""
-    terminated: bool
-    """Whether the job had to stop (the mark `stopping`)."""
-    oom_kills: int | None = None
-    """How many processes the kernel killed out of memory during the last step; None if it does not report that."""
-    refused_forks: int | None = None
-    """How often the kernel refused a new process during the last step; None if it does not report that."""
-    throttled_percent: int | None = None
-    """The percentage of scheduling periods in which the limit on processors throttled the job; None if not known."""
-    last: bool = False
-    """Whether no process of the job was left, so that the log was complete."""
-    killed: bool = False
-    """Whether a signal killed the script, so that the runtime wrote this record instead."""
-    use: Mapping[str, int] = field(default_factory=dict, hash=False)
-    """What the container used, as far as the script could read it: `cpu` in microseconds, and in bytes `mem` (at most
-    at once), `read`, `written`, `received` and `sent`."""
-
-
-def open_regular(path: Path) -> int:
-    """Open a regular file for reading and return its descriptor. Neither the file nor its directory may be a link.
-
-    Raises FileNotFoundError if there is no such file, if it is not a regular file, or if its mode denies access. Other
-    errors, such as too many open files, say nothing about the file: OSError.
-    """
-    try:
-        descriptor = _opened(*os.path.split(path))
-    except OSError as exc:
-        if exc.errno not in _NO_FILE_FOR_US:
-            raise
-        raise FileNotFoundError(f"no readable regular file at {path}: {exc}") from exc
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise FileNotFoundError(f"{path} is not a regular file")
-    return descriptor
-
-
-def _opened(folder: str, name: str) -> int:
-    parent = os.open(folder or ".", _FOLDER)
-    try:
-        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
-    finally:
-        os.close(parent)
-
-
-def read_capped(path: Path, limit: int) -> bytes | None:
-    """Return at most the first `limit` bytes of a regular file, or None if there is none."""
-    try:
-        descriptor = open_regular(path)
-    except FileNotFoundError:
-        return None
-    try:
-        return os.pread(descriptor, limit, 0)
-    finally:
-        os.close(descriptor)
 
 
 def _entry(name: str) -> cached_property[Path]:
@@ -157,6 +85,7 @@ class RunDirectory:
     stop = _entry("stop")
     stopping = _entry("stopping")
     """Made before the job's processes are signalled, because a signal alone may come from the job itself."""
+    signalled = _entry("signalled")
     log = _entry(LOG)
     steps = _entry(STEPS)
     exit = _entry("exit")
@@ -263,14 +192,7 @@ class RunDirectory:
 
     def read_exit(self) -> ExitRecord | None:
         """Return the exit record, or None if there is no complete one."""
-        match = _EXIT.fullmatch(read_capped(self.exit, _EXIT_BYTES) or b"")
-        if match is None or int(match[1]) > 255:
-            return None
-        oom_kills, refused_forks, throttled = (None if text is None else int(text) for text in match.groups()[2:5])
-        use = {name.decode(): int(count) for name, count in _USE.findall(match[6])}
-        return ExitRecord(
-            int(match[1]), bool(match[2]), oom_kills, refused_forks, throttled, bool(match[7]), bool(match[8]), use
-        )
+        return parse_exit(read_capped(self.exit, EXIT_BYTES) or b"")
 
     def log_size(self) -> int:
         """Return the length of the log in bytes; 0 if there is none."""

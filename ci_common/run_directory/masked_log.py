@@ -10,13 +10,17 @@ A line `ci:mask VALUE` or `::add-mask::VALUE` adds a value: it is masked from th
 
 import os
 import re
+import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from ci_common.jobs import Job
 from ci_common.run_directory.closing import shown_bytes
-from ci_common.run_directory.layout import RunDirectory, read_capped
+from ci_common.run_directory.layout import RunDirectory
+from ci_common.run_directory.untrusted_files import read_capped
 from ci_common.secrets.masks import Masked, Masks, stars
 from ci_common.secrets.sealing import MOST_SEALED_BYTES, MaskKeeper
 from ci_common.secrets.values import why_not_masked
@@ -27,6 +31,8 @@ _MARKERS: Final = (b"ci:mask ", b"::add-mask::")
 _DECLARATION: Final = re.compile(rb"^(?:ci:mask |::add-mask::)(.+?)\r?$", re.MULTILINE)
 _LONGEST_LINE: Final = 8 * 1024
 _CHUNK: Final = 256 * 1024
+_PIECE: Final = 64 * _CHUNK
+"""How much a thread looks at before it may be given up."""
 _MOST_LOGS: Final = 256
 
 
@@ -40,7 +46,10 @@ class _Declared:
 
 
 class MaskedLog:
-    """One log, which only grows. It remembers how far it has looked for lines that add values."""
+    """One log, which only grows. It remembers how far it has looked for lines that add values.
+
+    One thread may `look_on` while another one uses it.
+    """
 
     def __init__(self, masks: Masked | None = None) -> None:
         self._masks = masks
@@ -49,11 +58,24 @@ class MaskedLog:
         self._scanned = 0
         self._line = 0
         """Where the line begins that had not ended at `_scanned`."""
+        self._looking = threading.Lock()
+        """Held while a chunk is looked at, which changes all of the above."""
+
+    def is_behind(self, size: int) -> bool:
+        """Return whether to look at what is new of the first `size` bytes takes more than a moment."""
+        return size - self._scanned > _CHUNK
+
+    def look_on(self, descriptor: int, size: int) -> bool:
+        """Look at a piece of what is new of the first `size` bytes; return whether there was any. Takes a while."""
+        before = self._scanned
+        self._scan(descriptor, min(size, before + _PIECE))
+        return self._scanned != before
 
     def shown(self, descriptor: int, size: int) -> int:
         """Return how many of the first `size` bytes can be shown while the log grows."""
-        if size < self._scanned:  # The job has truncated it.
-            self._declared, self._values, self._scanned, self._line = [], set(), 0, 0
+        with self._looking:
+            if size < self._scanned:  # The job has truncated it.
+                self._declared, self._values, self._scanned, self._line = [], set(), 0, 0
         self._scan(descriptor, size)
         end = self._line if self._may_declare(descriptor, size) else size
         reach = self._reach
@@ -121,21 +143,26 @@ class MaskedLog:
 
     def _scan(self, descriptor: int, size: int) -> None:
         """Look for lines that add values, as far as lines have ended."""
-        while self._scanned < size:
-            chunk = os.pread(descriptor, min(_CHUNK, size - self._scanned), self._scanned)
-            if not chunk:
-                break
-            last = chunk.rfind(b"\n") + 1
-            if last:
-                begun = self._scanned - self._line
-                if begun <= _LONGEST_LINE:
-                    head = os.pread(descriptor, begun, self._line) if begun else b""
-                    self._take(head + chunk[:last], self._line)
-                else:
-                    first = chunk.find(b"\n") + 1
-                    self._take(chunk[first:last], self._scanned + first)
-                self._line = self._scanned + last
-            self._scanned += len(chunk)
+        is_more = True
+        while is_more and self._scanned < size:
+            with self._looking:
+                is_more = self._scan_chunk(descriptor, size)
+
+    def _scan_chunk(self, descriptor: int, size: int) -> bool:
+        """Look at the next chunk; return whether there was one."""
+        chunk = os.pread(descriptor, max(0, min(_CHUNK, size - self._scanned)), self._scanned)
+        last = chunk.rfind(b"\n") + 1
+        if last:
+            begun = self._scanned - self._line
+            if begun <= _LONGEST_LINE:
+                head = os.pread(descriptor, begun, self._line) if begun else b""
+                self._take(head + chunk[:last], self._line)
+            else:
+                first = chunk.find(b"\n") + 1
+                self._take(chunk[first:last], self._scanned + first)
+            self._line = self._scanned + last
+        self._scanned += len(chunk)
+        return bool(chunk)
 
     def _take(self, lines: bytes, start: int) -> None:
         if not any(marker in lines for marker in _MARKERS):
@@ -195,6 +222,14 @@ class LiveLogs:
     def __init__(self, keeper: MaskKeeper) -> None:
         self._keeper = keeper
         self._logs: OrderedDict[str, MaskedLog] = OrderedDict()
+
+    def behind(self, job: Job, run: RunDirectory, descriptor: int) -> Callable[[], bool] | None:
+        """Return what looks at a piece of what is new of an open log, for a thread; it returns whether there was any.
+
+        None where there is so little that `shown` does not take long.
+        """
+        log, size = self._of(job, run), shown_bytes(run, os.fstat(descriptor).st_size)
+        return None if log is None or not log.is_behind(size) else partial(log.look_on, descriptor, size)
 
     def shown(self, job: Job, run: RunDirectory, descriptor: int) -> ShownLog:
         """Return what is shown of the open log of an attempt of which the row does not say that it has ended."""

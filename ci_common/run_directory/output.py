@@ -16,7 +16,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from ci_common.attempts.parts import StepResult, StepStatus
 from ci_common.jobs import ACTIVE_STATES, Job
-from ci_common.run_directory.layout import RunDirectory, read_capped
+from ci_common.run_directory.layout import RunDirectory
+from ci_common.run_directory.untrusted_files import read_capped
 from ci_common.times import Milestone, from_micros, to_micros
 
 CHUNK_BYTES = 64 * 1024
@@ -107,6 +108,19 @@ class LogTimes:
             position = bisect_left(entries, offset + 1, key=lambda entry: entry[1])
             instant, end = entries[position]
             return Span(entries[position - 1][1] if position else 0, end, from_micros(instant))
+
+    def spans(self, start: int, end: int, most: int) -> list[Span]:
+        """Return, in order, the noted spans with bytes from `start` up to `end`; of them, the first `most`."""
+        found: list[Span] = []
+        with self._entries() as entries:
+            position = bisect_left(entries, start + 1, key=lambda entry: entry[1])
+            begin = entries[position - 1][1] if position else 0
+            while begin < end and position < len(entries) and len(found) < most:
+                instant, length = entries[position]
+                if begin < length:
+                    found.append(Span(begin, length, from_micros(instant)))
+                begin, position = length, position + 1
+        return found
 
     def offset_at(self, instant: datetime) -> int:
         """Return the length of the log at `instant`, which is the offset of everything written later."""
@@ -226,36 +240,6 @@ def step_names(job: Job) -> tuple[str, ...]:
 def live_steps(job: Job, run: RunDirectory) -> tuple[StepResult, ...]:
     """Return the steps that have begun: from the row once the job has completed, from its run directory before."""
     return read_steps(run, step_names(job), job.start_time) if job.state in ACTIVE_STATES else job.steps
-
-
-_BLOCK_BYTES = 64 * 1024
-MAX_TAIL_BYTES = 64 * 1024**2
-"""How far back from the end of a log `last_lines` searches."""
-
-
-def last_lines(descriptor: int, end: int, lines: int) -> int:
-    """Return the offset at which the last `lines` lines before `end` begin.
-
-    A last line without a newline counts. Looks back at most MAX_TAIL_BYTES, and then returns the first line from there.
-    """
-    if lines == 0 or end == 0:
-        return end
-    floor = max(0, end - MAX_TAIL_BYTES)
-    position = end - 1  # A newline at the very end closes the last line; it does not begin another.
-    earliest: int | None = None
-    while position > floor:
-        start = max(floor, position - _BLOCK_BYTES)
-        block = os.pread(descriptor, position - start, start)
-        newline = len(block)
-        while (newline := block.rfind(b"\n", 0, newline)) >= 0:
-            earliest = start + newline + 1
-            lines -= 1
-            if lines == 0:
-                return earliest
-        position = start
-    if floor == 0:
-        return 0
-    return floor if earliest is None else earliest
 
 
 def character_start(descriptor: int, offset: int) -> int:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ci_common.run_directory.layout import RunDirectory, read_capped
+from ci_common.run_directory.layout import RunDirectory
+from ci_common.run_directory.untrusted_files import read_capped
 
 _MARK: Final = re.compile(rb"(\d{1,18}) ([0-9a-f]{64})\n")
 _BYTES: Final = 128

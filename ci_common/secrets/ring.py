@@ -21,6 +21,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from ci_common.drafts import remove_drafts
 from ci_common.errors import Unavailable
 
 _VERSION: Final = "v1"
@@ -127,6 +128,7 @@ class KeyRing:
         }
         draft = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}.new")
         try:
+            remove_drafts(self.path)
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 with open(descriptor, "w", encoding="utf-8") as file:

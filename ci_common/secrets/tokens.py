@@ -2,8 +2,9 @@
 
 import re
 from typing import Final
+from urllib.parse import quote, unquote
 
-from ci_common.keys import id_in
+from ci_common.access.keys import id_in, without_keys
 
 _FORMS: Final = (
     ("a token of GitHub", ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), r"gh[pousr]_[A-Za-z0-9]{36,}"),
@@ -20,7 +21,11 @@ _FORMS: Final = (
 )
 _COMPILED: Final = tuple((what, beginnings, re.compile(pattern)) for what, beginnings, pattern in _FORMS)
 _OWN: Final = re.compile(r"ci_[0-9a-z]{16}_[0-9A-Za-z]{49}")
-
+_SIGNED: Final = re.compile(r"eyJ[A-Za-z0-9_-]{16,}(?:\.[A-Za-z0-9_-]*){0,4}")
+"""JSON Web Tokens, whole or cut."""
+_MASK: Final = "***"
+_BEGINNING: Final = re.compile("|".join(["eyJ", *(re.escape(each) for _, some, _ in _COMPILED for each in some)]))
+"""What has none of it has no token, which is found out in one pass; every request has a few short texts."""
 
 _PART: Final = 64 * 1024
 _OVERLAP: Final = 1024
@@ -36,6 +41,27 @@ def token_in(text: str) -> str | None:
         if (what := _in_part(text, begin, min(len(text), begin + _PART + _OVERLAP))) is not None:
             return what
     return None
+
+
+def without_tokens(text: str) -> str:
+    """Return a short text, such as a path, with `***` in place of the tokens and keys of others that it has."""
+    if _BEGINNING.search(text) is None:
+        return text
+    text = _SIGNED.sub(_MASK, text)
+    for _, beginnings, pattern in _COMPILED:
+        if any(beginning in text for beginning in beginnings):
+            text = pattern.sub(_MASK, text)
+    return text
+
+
+def path_without_tokens(path: str) -> str:
+    """Return an encoded path with masks in place of keys and tokens, also of those whose characters are encoded."""
+    masked = without_tokens(without_keys(path))
+    if "%" not in path:
+        return masked
+    decoded = unquote(path)
+    shown = without_tokens(without_keys(decoded))
+    return masked if shown == decoded else quote(shown, safe="/*")
 
 
 def _in_part(text: str, begin: int, end: int) -> str | None:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from ci_common.errors import DiskLow
 from ci_common.settings import Settings
@@ -44,6 +44,15 @@ class Usage(Protocol):
     def total(self) -> int: ...
     @property
     def free(self) -> int: ...
+
+
+class Room(NamedTuple):
+    """The space on a disk, in bytes."""
+
+    total: int
+    free: int
+    reserve: int
+    """With less free, no new work starts."""
 
 
 class Disk:
@@ -82,9 +91,10 @@ class Disk:
             recent_seconds=RECENT_SECONDS,
         )
 
-    def free(self) -> dict[Path, int]:
-        """Return the free bytes of each disk that can be measured."""
-        return {path: usage.free for path in self._paths if (usage := self._seen(path)) is not None}
+    def rooms(self) -> dict[Path, Room]:
+        """Measure each disk that can be measured."""
+        seen = {path: usage for path in self._paths if (usage := self._seen(path)) is not None}
+        return {path: Room(usage.total, usage.free, int(self._floor(usage))) for path, usage in seen.items()}
 
     def check(self, *, wanted: int = 0, share: float = 1.0) -> None:
         """Raise DiskLow if `wanted` more bytes would leave less free than the watermark, or than `share` of it."""
@@ -102,9 +112,13 @@ class Disk:
     def _check(self, path: Path, usage: Usage | None, wanted: int, share: float) -> None:
         if usage is None:
             return  # Writing to it will report what is wrong.
-        floor = int(share * min(self._bytes, usage.total * self._percent / 100))
+        floor = int(share * self._floor(usage))
         if usage.free - wanted < floor:
             raise DiskLow(path, free=usage.free, floor=floor, wanted=wanted)
+
+    def _floor(self, usage: Usage) -> float:
+        """Return how many bytes have to stay free."""
+        return min(self._bytes, usage.total * self._percent / 100)
 
     def _recent(self, path: Path) -> Usage | None:
         """Return a new or recent measurement, so that a burst of requests measures once."""

@@ -6,7 +6,7 @@ job waits for it, so it imports little.
 
 import os
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class ProcessIdentity:
         """Return the text that `from_json` reads."""
         import json
 
-        return json.dumps(asdict(self))
+        return json.dumps({"pid": self.pid, "start": self.start, "scope": self.scope})
 
     @classmethod
     def from_json(cls, text: str) -> "ProcessIdentity":

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Self
 
 from ci_common.jobs import new_job_id
-from ci_common.run_directory.layout import open_regular
+from ci_common.run_directory.untrusted_files import open_regular
 
 _LONG = struct.calcsize("l")
 _GET = 2 << 30 | _LONG << 16 | ord("f") << 8 | 1  # FS_IOC_GETFLAGS

@@ -10,10 +10,10 @@ from pydantic import Field
 
 from ci_common.attempts.parts import SHOWN_ARTIFACTS, StartWay, StepStatus
 from ci_common.jobs import Conclusion, ReasonCode
-from ci_common.wire.artifacts import ArtifactTotalsView, ArtifactView
 from ci_common.wire.parts import Instant as Instant
 from ci_common.wire.parts import JobId as JobId
 from ci_common.wire.parts import Shown as Shown
+from ci_common.wire.results.artifacts import ArtifactTotalsView, ArtifactView
 
 WireStatus = Literal["queued", "running", "completed"]
 
@@ -182,8 +182,10 @@ class JobView(Shown):
     not_before: Instant | None = Field(description="when the next attempt may begin, while the job backs off")
     priority: int = Field(description="higher first; projects of one priority take turns")
     concurrency: ConcurrencyView | None = Field(description="its concurrency group; null without one")
+    owner: str = Field(description="the name of the key or person that has submitted it")
     project: str | None
     labels: dict[str, str]
+    untrusted: bool = Field(description="true: it was given no secrets, as what it runs is not trusted")
     payload: dict[str, Any] = Field(description="what was asked for, with secrets masked")
     result: str | None = Field(description="JSON as a string")
     error: str | None
@@ -202,6 +204,7 @@ class JobView(Shown):
     retry_of: JobId | None
     runtime: str | None = Field(description="`docker`, `process` or `builtin`; null while queued")
     start_way: Annotated[StartWay | None, Field(strict=False)]
+    services: dict[str, str] = Field(description="images of the containers beside the job, by name")
     environment: JobEnvironmentView | None = Field(description="of the present attempt; null without a setup")
     caches: list[JobCacheView] = Field(description="of the present attempt; empty until it has ended")
     summary: str | None = Field(description="Markdown, as the job wrote it: whatever shows it has to make it harmless")
@@ -308,6 +311,8 @@ class MetricsView(Shown):
     pool_waiting: int
     pool_starting: int
     disk_free_bytes: dict[str, int] = Field(description="by path")
+    disk_size_bytes: dict[str, int] = Field(description="by path")
+    disk_reserve_bytes: dict[str, int] = Field(description="by path; with less free, no new work starts")
     uploads: int
     log_streams: int
 

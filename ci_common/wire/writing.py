@@ -11,9 +11,10 @@ from ci_common.attempts.testing import CaseSummary
 from ci_common.environments import Environment
 from ci_common.jobs import WITHOUT_CONTAINER, Attempt, Job
 from ci_common.pool import PoolState
+from ci_common.redaction import masked_spec
 from ci_common.spec_parts.caches import StoredCache
 from ci_common.times import in_order, micros_to_rfc3339, to_rfc3339
-from ci_common.wire.artifacts import artifact_on_wire, totals_on_wire
+from ci_common.wire.results.artifacts import artifact_on_wire, totals_on_wire
 from ci_common.wire.stream import WIRE_STATUS, reason_on_wire
 
 
@@ -169,8 +170,10 @@ def job_on_wire(
         "not_before": _instant(job.not_before),
         "priority": job.priority,
         "concurrency": concurrency_on_wire(job),
+        "owner": job.owner,
         "project": job.project,
         "labels": job.labels,
+        "untrusted": bool((job.plan or {}).get("untrusted")),
         "payload": job.payload,
         "result": job.result,
         "error": job.error,
@@ -184,12 +187,22 @@ def job_on_wire(
         "retry_of": job.retry_of,
         "runtime": job.runtime,
         "start_way": _start_way(job),
+        "services": _services(job),
         "environment": environment_of_attempt(job.environment),
         "caches": caches_of_attempt(job.caches),
         **results_on_wire(job.results),
         "timing": timing_on_wire(job.arrival, job.trace if trace is None else trace),
         "image": job.image,
     }
+
+
+def _services(job: Job) -> dict[str, str]:
+    """Return the image of each service; of a plan that is not valid, what can be read of it."""
+    services = (job.plan or {}).get("services")
+    if not isinstance(services, dict):
+        return {}
+    images = {name: service.get("image") for name, service in services.items() if isinstance(service, dict)}
+    return {name: masked_spec({"image": image})["image"] for name, image in images.items() if isinstance(image, str)}
 
 
 def pool_on_wire(pool: PoolState) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, WithJsonSchema
 from pydantic_core import CoreSchema
 
+from ci_common.access.identity import Role
 from ci_common.configuration.limits import Limit
 from ci_common.configuration.quotas import MOST, UNLIMITED, parse_bytes, parse_count
 from ci_common.configuration.retention import LONGEST_AGE
-from ci_common.identity import Role
 from ci_common.parsing.images import PATTERN_TEXT, check_image_pattern, matches_image
 from ci_common.parsing.models import StrictModel, at_most
 from ci_common.parsing.text import shown
@@ -172,6 +172,8 @@ class ProjectQuotas(StrictModel):
     stored: Size = Field(
         None, description="bytes of uploads, logs, artifacts and caches, as in 10g; by default `CI_QUOTA_STORED`"
     )
+    uploads: Count = Field(None, description="uploads at a time; by default `CI_QUOTA_UPLOADS`")
+    streams: Count = Field(None, description="open streams; by default `CI_QUOTA_STREAMS`")
 
 
 class ProjectSettings(StrictModel):

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
-from ci_common.identity import Identity, Role, Scope
-from ci_common.keys import ID_PATTERN, Key
+from ci_common.access.identity import Identity, Role, Scope
+from ci_common.access.keys import ID_PATTERN, Key, KeyKind
 from ci_common.parsing.models import StrictModel, at_most
 from ci_common.parsing.values import Duration, NonNegativeDuration
 from ci_common.spec import Name
@@ -90,6 +90,8 @@ class KeyView(Shown):
     last_used: Instant | None = Field(description="at most a minute before its last use")
     revoked: Instant | None
     previous_until: Instant | None = Field(description="until when the secret before the last rotation is accepted")
+    kind: KeyKind = Field(strict=False, description="`session` for a browser that has signed in")
+    made_from: str | None = Field(description="the id of the key that it has signed in with, which ends it")
 
 
 class NewKeyView(KeyView):
@@ -131,6 +133,8 @@ def key_on_wire(key: Key) -> dict[str, Any]:
         "last_used": _instant(key.last_used_time),
         "revoked": _instant(key.revoked_time),
         "previous_until": _instant(key.previous_until),
+        "kind": key.kind,
+        "made_from": key.made_from,
     }
 
 

@@ -4,11 +4,14 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field
 
-from ci_common.identity import Role
+from ci_common.access.identity import Role
 from ci_common.parsing.models import StrictModel
 from ci_common.parsing.text import shown
 from ci_common.parsing.values import Text
-from ci_common.projects import (
+from ci_common.quotas import Quota, Usage
+from ci_common.redaction import masked_spec
+from ci_common.settings import Settings
+from ci_common.sharing.projects import (
     Defaults,
     Images,
     Member,
@@ -18,9 +21,6 @@ from ci_common.projects import (
     limit_of,
     stored_defaults,
 )
-from ci_common.quotas import Quota, Usage
-from ci_common.redaction import masked_spec
-from ci_common.settings import Settings
 from ci_common.spec import Name
 from ci_common.times import to_rfc3339
 from ci_common.wire.parts import Instant, Shown
@@ -83,7 +83,9 @@ class ProjectView(Shown):
     images: list[str] | None = Field(description="the patterns of images that its jobs may use; null for any")
     defaults: dict[str, Any] | None = Field(description="the spec below those of its jobs, secrets masked")
     retention: RetentionView
-    quotas: dict[str, QuotaView] = Field(description="by name: `queued`, `running`, `stored` (bytes)")
+    quotas: dict[str, QuotaView] = Field(
+        description="by name: `queued`, `running`, `stored` (bytes), `uploads`, `streams`"
+    )
 
 
 def project_on_wire(project: Project, installation: Settings, used: Usage | None = None) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from pydantic import Field
 
 from ci_common.attempts.parts import StepStatus
 from ci_common.jobs import Conclusion
-from ci_common.wire.agent_events import BeginEvent, HeartbeatEvent, LeftEvent, VerdictEvent
 from ci_common.wire.answers import Instant, JobId, ReasonView, Shown, WireStatus
+from ci_common.wire.live.agent_events import BeginEvent, HeartbeatEvent, LeftEvent, VerdictEvent
 
 
 class JobIdEvent(Shown):

@@ -1,7 +1,9 @@
 """Who sends a request, and what they may do. `SCOPES_OF` says it for each role, and each endpoint names its scope."""
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 
@@ -28,6 +30,8 @@ class Scope(StrEnum):
     """Set and remove secrets."""
     SECRETS_USE = "secrets:use"
     """Submit jobs that are given secrets."""
+    AUDIT_READ = "audit:read"
+    """See the audit: who did what, and what was refused."""
     METRICS_READ = "metrics:read"
     """See the metrics and the pool of the installation."""
     KEYS_ADMIN = "keys:admin"
@@ -63,6 +67,13 @@ SCOPES_OF: Final[dict[Role, frozenset[Scope]]] = {
 """What each role may do. docs/security.md has it as a table, and the tests of who may what are generated from it."""
 
 
+_REMEMBERED: Final = 1024
+
+_OF_THE_TRUSTED: Final = frozenset(
+    {Scope.SECRETS_USE, Scope.SECRETS_WRITE, Scope.CACHES_WRITE, Scope.KEYS_ADMIN, Scope.PROJECTS_ADMIN}
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """A sender of requests, with the permissions it has."""
@@ -80,6 +91,16 @@ class Identity:
     """The projects in which it has a role by membership, and these roles; its scopes there are those of both."""
     whole: "Identity | None" = None
     """Of one that `within` returned: the sender with all that it may do."""
+    expires: datetime | None = None
+    """Until when the token is accepted that the request was sent with."""
+    is_trusted: bool = True
+    """Whether its jobs may be given secrets. False for a workload that may run what a stranger has written."""
+
+    @property
+    def role(self) -> Role | None:
+        """The role that has just its scopes, if memberships count as they do for one; else None."""
+        roles = (role for role, scopes in SCOPES_OF.items() if scopes | {Scope.KEYS_OWN} == self.scopes)
+        return next(roles, None) if self.takes_memberships else None
 
     def sees(self, project: str | None) -> bool:
         """Return whether what belongs to `project`, or to none, is there for this sender."""
@@ -92,17 +113,16 @@ class Identity:
         found = tuple((project, role) for project, role in memberships if self.sees(project))
         return replace(self, memberships=found) if found else self
 
+    def distrusted(self) -> "Identity":
+        """Return the sender without what would give its jobs secrets, or another key or member more than itself."""
+        return replace(self, scopes=self.scopes - _OF_THE_TRUSTED, takes_memberships=False, is_trusted=False)
+
     def within(self, scope: Scope) -> "Identity | None":
         """Return the sender with the projects in which it has a scope; None if it has it in none.
 
         `projects` is None if it has the scope in all projects and for what belongs to none.
         """
-        has_scope = scope in self.scopes
-        if scope is Scope.KEYS_OWN or (has_scope and self.projects is None):
-            return self if has_scope else None
-        own = (self.projects or frozenset()) if has_scope else frozenset()
-        projects = own | {project for project, role in self.memberships if scope in SCOPES_OF[role]}
-        return replace(self, projects=projects, whole=self) if projects else None
+        return _within(self, scope)
 
     def scopes_in(self, project: str | None) -> frozenset[Scope]:
         """Return all scopes that the sender has in a project, or for what belongs to none."""
@@ -118,6 +138,17 @@ class Identity:
         if not projects:
             return frozenset()
         return frozenset(Scope).intersection(*(self.scopes_in(project) for project in projects))
+
+
+@lru_cache(_REMEMBERED)
+def _within(sender: Identity, scope: Scope) -> Identity | None:
+    """Return what `Identity.within` does, for each request: the keys and scopes in use are few."""
+    has_scope = scope in sender.scopes
+    if scope is Scope.KEYS_OWN or (has_scope and sender.projects is None):
+        return sender if has_scope else None
+    own = (sender.projects or frozenset()) if has_scope else frozenset()
+    projects = own | {project for project, role in sender.memberships if scope in SCOPES_OF[role]}
+    return replace(sender, projects=projects, whole=sender) if projects else None
 
 
 LOCAL = Identity("local", frozenset(Scope) - {Scope.KEYS_ADMIN, Scope.KEYS_OWN})

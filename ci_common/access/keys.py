@@ -13,9 +13,10 @@ import string
 import zlib
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Final
 
-from ci_common.identity import SCOPES_OF, Identity, Role, Scope
+from ci_common.access.identity import SCOPES_OF, Identity, Role, Scope
 
 PREFIX: Final = "ci_"
 ID_PATTERN: Final = "[0-9a-z]{16}"
@@ -26,7 +27,17 @@ _SECRET_LENGTH: Final = 43
 _CHECKSUM_LENGTH: Final = 6
 _KEY: Final = re.compile(rf"ci_({ID_PATTERN})_[0-9A-Za-z]{{{_SECRET_LENGTH + _CHECKSUM_LENGTH}}}")
 _NO_DIGEST: Final = "0" * 64
+_LONGEST_NAME: Final = 200
 _MASK: Final = "ci_***"
+
+
+class KeyKind(StrEnum):
+    """How a key is sent. Sent in the other way, it is not accepted."""
+
+    KEY = "key"
+    """In the header `Authorization`."""
+    SESSION = "session"
+    """In the cookie of a browser that has signed in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +76,14 @@ class Key:
     last_used_time: datetime | None = None
     """At most a minute before its last use."""
     revoked_time: datetime | None = None
+    kind: KeyKind = KeyKind.KEY
+    made_from: str | None = None
+    """The id of the key that a browser has signed in with, which ends the session with its own end."""
 
     @property
     def all_scopes(self) -> frozenset[Scope]:
         """What it may do."""
-        return (self.scopes if self.role is None else SCOPES_OF[self.role]) | {Scope.KEYS_OWN}
+        return self.scopes | {Scope.KEYS_OWN} if self.role is None else SCOPES_OF[self.role]
 
     def identity(self) -> Identity:
         """Return the identity of requests with this key."""
@@ -90,6 +104,22 @@ class Key:
         is_present = hmac.compare_digest(digest, self.digest)
         is_previous = hmac.compare_digest(digest, previous)
         return is_present or (in_overlap and is_previous)
+
+
+def key_of(identity: Identity, secret: NewSecret, *, name: str, now: datetime, expires: datetime) -> Key:
+    """Return a key that may do what `identity` may, which has none itself."""
+    return Key(
+        id=secret.id,
+        name=name[:_LONGEST_NAME],
+        owner=identity.name,
+        role=(role := identity.role),
+        scopes=identity.scopes if role is None else frozenset(),
+        projects=identity.projects,
+        digest=secret.digest,
+        created_time=now,
+        created_by=identity.name,
+        expires=expires,
+    )
 
 
 def new_secret(key_id: str | None = None) -> NewSecret:

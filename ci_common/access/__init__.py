@@ -1,0 +1,1 @@
+"""Who sends a request: identities with their scopes, and API keys."""

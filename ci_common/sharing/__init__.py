@@ -1,0 +1,1 @@
+"""What a shared installation has besides jobs: projects with settings, and the audit."""

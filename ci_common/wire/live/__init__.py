@@ -1,0 +1,1 @@
+"""The events of streams as models: those of a job, those of all jobs, and those for agents."""

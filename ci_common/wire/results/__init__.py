@@ -1,0 +1,1 @@
+"""What a run has left, over HTTP: its record, reports, trends, artifacts, and the index of its log."""
