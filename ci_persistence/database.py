@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from ci_common.jobs import Job
+from ci_common.sharing.audit import Entry
 from ci_persistence.dialects import Statement
 
 Result = TypeVar("Result")
@@ -24,6 +25,10 @@ Command = tuple[Statement, Values]
 
 class Session(Protocol):
     """One connection for the length of an operation, inside a transaction where the operation writes."""
+
+    @property
+    def changes(self) -> int:
+        """A number that is another one once the transaction has changed something more."""
 
     async def rows(self, statement: Statement, values: Values = NO_VALUES) -> list[Row]:
         """Run a statement, and return its rows."""
@@ -40,15 +45,24 @@ class Session(Protocol):
     async def chain(self, first: Command, *then: Command) -> list[Row]:
         """Run a statement that returns the rows that it changes, and if there are any, the others; return these rows.
 
+        The first statement returns them with RETURNING, or where only their number matters, with
+        `Dialect.returning_changed`; then they are empty or not, as the database likes.
+
         PostgreSQL runs all of them as one statement. So the others have the condition `Dialect.given`, and read nothing
         that another one of the chain writes.
         """
+
+    async def decoded(self, decode: Callable[[Row], Result], rows: Sequence[Row]) -> list[Result]:
+        """Return what `decode` makes of each row. A thread decodes large rows, and many: that takes milliseconds."""
 
     def notify(self) -> None:
         """Wake other processes that follow the database, once the operation is committed.
 
         What does not call it is seen by them within seconds. On SQLite every commit wakes them.
         """
+
+    def record(self, entry: Entry) -> None:
+        """Add an entry to the audit in this transaction, at its end, if the operation succeeds."""
 
 
 Operation = Callable[[Session], Awaitable[Result]]

@@ -4,8 +4,19 @@ A statement is written once, with parameters as `:name`. Where the dialects diff
 whose methods return the part that differs.
 """
 
+import re
 from collections.abc import Callable
 from typing import Protocol
+
+_TOKENS = re.compile(
+    r"""
+    '(?:[^']|'')*' | "(?:[^"]|"")*" | \$\$.*?\$\$  # what is quoted
+    | --[^\n]* | /\*.*?\*/  # comments
+    | ::  # a cast
+    | :(?P<name>[a-z_][a-z0-9_]*)
+    """,
+    re.VERBOSE | re.DOTALL | re.IGNORECASE,
+)
 
 
 class Dialect(Protocol):
@@ -24,6 +35,15 @@ class Dialect(Protocol):
 
     def records(self, name: str, /, **columns: str) -> str:
         """Return a FROM item: the JSON list of objects in the parameter `name`; `columns` are their columns' types."""
+
+    def one(self, values: str) -> str:
+        """Return what an INSERT takes: one row of these values, or none where not `given`."""
+
+    def each(self, name: str, /, **columns: str) -> str:
+        """Return what an INSERT takes: the rows in the parameter `name` of a statement that has `many` rows there.
+
+        None where not `given`. `columns` are the types of theirs.
+        """
 
     def lines(self, value: str, rows: str) -> str:
         """Return an expression: the texts `value` of `rows`, a SELECT in order, joined by newlines; '' for no rows."""
@@ -59,6 +79,8 @@ class Dialect(Protocol):
 
     It is true outside of a chain, and where a database does not run the whole chain as one statement.
     """
+    returning_changed: str
+    """What ends the first statement of a chain of whose rows only is asked whether there are any."""
     server_id: str
     """An expression: what the server calls the database, '' where there is no server.
 
@@ -80,6 +102,7 @@ class SQLite:
     commit_order: tuple[str, ...] = ("position",)
     settled = "true"
     given = "true"
+    returning_changed = ""  # SQLite keeps the rows that it is to return in a table for each statement.
     server_id = "''"
 
     def members(self, name: str) -> str:
@@ -94,6 +117,13 @@ class SQLite:
     def records(self, name: str, /, **columns: str) -> str:
         values = ", ".join(f"json_extract(value, '$.{column}') AS {column}" for column in columns)
         return f"(SELECT {values} FROM json_each(:{name})) AS records"
+
+    def one(self, values: str) -> str:
+        return f"VALUES ({values})"  # For a SELECT, it would prepare to undo the insert of several rows.
+
+    def each(self, _name: str, /, **columns: str) -> str:
+        # Half the time of reading JSON; and where the rows are, the driver knows.
+        return f"VALUES ({', '.join(f':{column}' for column in columns)})"
 
     def lines(self, value: str, rows: str) -> str:
         return f"(SELECT coalesce(group_concat({value}, char(10)), '') FROM ({rows}) AS listed)"
@@ -123,6 +153,7 @@ class PostgreSQL:
     commit_order: tuple[str, ...] = ("txid", "position")
     settled = "txid < CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)"
     given = "true"
+    returning_changed = " RETURNING true"
     server_id = (
         "(SELECT concat(system_identifier, '/', oid) FROM pg_control_system(), pg_database "
         "WHERE datname = current_database())"
@@ -140,6 +171,12 @@ class PostgreSQL:
     def records(self, name: str, /, **columns: str) -> str:
         types = ", ".join(f"{column} {kind}" for column, kind in columns.items())
         return f"json_to_recordset(CAST(:{name} AS json)) AS records({types})"
+
+    def one(self, values: str) -> str:
+        return f"SELECT {values} WHERE {self.given}"
+
+    def each(self, name: str, /, **columns: str) -> str:
+        return f"SELECT {', '.join(columns)} FROM {self.records(name, **columns)} WHERE {self.given}"
 
     def lines(self, value: str, rows: str) -> str:
         return f"(SELECT coalesce(string_agg({value}, chr(10)), '') FROM ({rows}) AS listed)"
@@ -168,13 +205,27 @@ SQLITE, POSTGRESQL, _CHAINED = SQLite(), PostgreSQL(), _ChainedPostgreSQL()
 
 
 class Statement:
-    """One statement in both dialects."""
+    """One statement in both dialects.
 
-    __slots__ = ("chained", "postgresql", "sqlite")
+    `summed` is for a statement that only adds to sums that are read in no transaction that changes them: the name of
+    its one parameter, a JSON list of what it adds. A transaction may run it once for several lists, at its end.
 
-    def __init__(self, text: str | Callable[[Dialect], str]) -> None:
+    `many` is for a statement that follows the first one of a chain and inserts many rows: the name of its one
+    parameter, a list of dicts, see `Dialect.each`. SQLite runs it once for each.
+    """
+
+    __slots__ = ("chained", "many", "postgresql", "sqlite", "summed")
+
+    def __init__(self, text: str | Callable[[Dialect], str], *, summed: str = "", many: str = "") -> None:
         self.sqlite = text if isinstance(text, str) else text(SQLITE)
         self.postgresql = text if isinstance(text, str) else text(POSTGRESQL)
         chained = text if isinstance(text, str) else text(_CHAINED)
         self.chained = chained if chained != self.postgresql else ""
         """What PostgreSQL runs where it follows another statement in a chain; empty where it may not."""
+        self.summed = summed
+        self.many = many
+
+
+def with_parameters(text: str, write: Callable[[str], str]) -> str:
+    """Return a statement with its parameters as `write` writes their names."""
+    return _TOKENS.sub(lambda match: match[0] if match["name"] is None else write(match["name"]), text)

@@ -38,7 +38,7 @@ async def list_jobs(session: Session, *, where: JobFilter, limit: int, older_tha
     """Return at most `limit` jobs for which the filter holds, newest first; `older_than` as in `JobStore.list_jobs`."""
     values = _filter_values(where, older_than)
     statement = _listing(frozenset(values.keys() & CONDITIONS.keys()), where.states)
-    return [to_job(row) for row in await session.rows(statement, values | {"limit": limit})]
+    return await session.decoded(to_job, await session.rows(statement, values | {"limit": limit}))
 
 
 # Some indexes are partial: a query for unfinished jobs must say `state <> 'completed'` in these words, and one for

@@ -33,9 +33,13 @@ TABLES: dict[str, tuple[str, ...]] = {
     "projects": ("name",),
     "members": ("project", "owner"),
     "stored_bytes": ("kind", "name"),
+    "servers": ("id",),
+    "places": ("server", "quota", "kind", "name"),
     "secrets": ("project", "name"),
     "test_runs": ("job_id", "attempt"),
     "test_results": ("job_id", "attempt", "first"),
+    "audit": ("number",),
+    "audit_ends": ("name",),
     "counters": ("name",),
     "stage_times": ("stage", "way", "bound"),
     "queue": ("only_row",),
@@ -44,8 +48,8 @@ TABLES: dict[str, tuple[str, ...]] = {
     "installation": ("only_row",),
 }
 """All tables that both kinds have, and their keys; a table comes after those that it refers to."""
-_HAVE_A_ROW = ("queue", "pool", "lease", "installation")
-"""Tables that have a row in a new database."""
+_HAVE_A_ROW = ("audit_ends", "queue", "pool", "lease", "installation")
+"""Tables that have rows in a new database."""
 _NOT_COMPARED = {"outbox": ("txid",)}
 """Columns that the databases give themselves."""
 _USED = """

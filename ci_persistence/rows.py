@@ -1,6 +1,7 @@
 """Makes rows of a `Job`: times become microseconds, structures JSON, a reason two columns. `decoding` reads them."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from datetime import datetime
 from operator import attrgetter
@@ -8,10 +9,9 @@ from typing import Any
 
 from ci_common.attempts.parts import Artifact, JobArtifacts, StepResult
 from ci_common.jobs import Attempt, Job, NewJob, Reason, ReasonCode, State
-from ci_common.times import Milestone, to_micros, with_milestone
+from ci_common.times import Milestone, from_micros, to_micros, with_milestone
 
 _NEW_FIELDS = tuple(field.name for field in fields(NewJob))
-_new_values = attrgetter(*_NEW_FIELDS)
 CONTROLLER_FIELDS = (
     frozenset(field.name for field in fields(Job))
     - {*_NEW_FIELDS}
@@ -36,9 +36,7 @@ def to_json(value: Any) -> str:
 
 def first_version(new: NewJob) -> Job:
     """Return a new job as it is stored now, before any controller has seen it."""
-    known = dict(zip(_NEW_FIELDS, _new_values(new), strict=True))
-    known["arrival"] = with_milestone(new.arrival, Milestone.PERSISTING)
-    return Job(**known, reason=_UNSEEN)
+    return Job.of(new, arrival=with_milestone(new.arrival, Milestone.PERSISTING), reason=_UNSEEN)
 
 
 def api_columns(job: NewJob) -> dict[str, Any]:
@@ -86,47 +84,60 @@ def controller_columns(job: Job) -> dict[str, Any]:
     }
 
 
+def changed_columns(before: Job, after: Job) -> dict[str, Any]:
+    """Return those of the controller's columns of a job in which it differs from what it was before."""
+    known = controller_columns(before)
+    return {name: value for name, value in controller_columns(after).items() if value != known[name]}
+
+
 def attempt_columns(job: Job) -> dict[str, Any]:
     """Return the row of a job's current attempt."""
-    reason = job.reason if job.state is State.COMPLETED else None
-    return _attempt_columns(job, reason) | {
-        "job_id": job.id,
-        "number": job.attempt,
-        "start_boot": job.start_boot,
-        "start_uptime": job.start_uptime,
-    }
+    return _encoded(_CURRENT, job) | _reason_columns(_end_of(job)) | {"job_id": job.id, "number": job.attempt}
 
 
 def ended_attempt_columns(seen: Job, attempt: Attempt) -> dict[str, Any]:
     """Return the row of an attempt that is followed by another one; `seen` is the job during it."""
-    return _attempt_columns(attempt, attempt.reason) | {
-        "job_id": seen.id,
-        "number": attempt.number,
-        "start_boot": seen.start_boot,
-        "start_uptime": seen.start_uptime,
+    return (
+        _encoded(_ANY, attempt)
+        | _reason_columns(attempt.reason)
+        | {"job_id": seen.id, "number": attempt.number}
+        | {"start_boot": seen.start_boot, "start_uptime": seen.start_uptime}
+    )
+
+
+def changed_attempt_columns(before: Job | None, after: Job) -> dict[str, Any]:
+    """Return those columns of a job's current attempt in which it differs from what it was before.
+
+    None stands for a job of whose attempt nothing is known.
+    """
+    seen, reason = (_NOTHING, None) if before is None else (_current_values(before), _end_of(before))
+    changed = {
+        name: None if value is None else encode(value)
+        for (name, encode), value, known in zip(_CURRENT.items(), _current_values(after), seen, strict=True)
+        if value is not known and value != known
     }
+    return changed if _end_of(after) == reason else changed | _reason_columns(_end_of(after))
 
 
-def _attempt_columns(attempt: Attempt | Job, reason: Reason | None) -> dict[str, Any]:
+def is_blank(job: Job) -> bool:
+    """Return whether nothing is known of the job's current attempt, which then may have no row."""
+    return _end_of(job) is None and _current_values(job) == _NOTHING
+
+
+def _encoded(columns: dict[str, Callable[[Any], Any]], attempt: Attempt | Job) -> dict[str, Any]:
+    values = {name: getattr(attempt, name) for name in columns}
+    return {name: None if value is None else columns[name](value) for name, value in values.items()}
+
+
+def _end_of(job: Job) -> Reason | None:
+    """Return why the job's attempt has ended, None if it has not."""
+    return job.reason if job.state is State.COMPLETED else None
+
+
+def _reason_columns(reason: Reason | None) -> dict[str, Any]:
     return {
-        "runtime": attempt.runtime,
-        "start_way": attempt.start_way,
-        "environment": None if attempt.environment is None else to_json(asdict(attempt.environment)),
-        "caches": to_json([asdict(cache) for cache in attempt.caches]) if attempt.caches else None,
-        "artifacts": None if attempt.artifacts is None else _artifact_totals(attempt.artifacts),
-        "start_time": _micros(attempt.start_time),
-        "trace": to_json(attempt.trace),
-        "end_time": _micros(attempt.end_time),
-        "conclusion": attempt.conclusion,
         "reason_code": None if reason is None else reason.code,
         "reason_message": None if reason is None else _storable(reason.message),
-        "exit_code": attempt.exit_code,
-        "log_bytes": attempt.log_bytes,
-        "log_sha256": attempt.log_sha256,
-        "tests": None if attempt.tests is None else to_json(attempt.tests.stored()),
-        "results": to_json(attempt.results.stored()) if attempt.results else None,
-        "resources": None if attempt.resources is None else to_json(attempt.resources.stored()),
-        "used_image": None if attempt.used_image is None else to_json(asdict(attempt.used_image)),
     }
 
 
@@ -182,3 +193,33 @@ def _storable_values(values: dict[str, Any]) -> dict[str, Any]:
 
 def _micros(instant: datetime | None) -> int | None:
     return None if instant is None else to_micros(instant)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+_ANY: dict[str, Callable[[Any], Any]] = {
+    "runtime": _as_it_is,
+    "start_way": _as_it_is,
+    "environment": lambda environment: to_json(asdict(environment)),
+    "caches": lambda caches: to_json([asdict(cache) for cache in caches]) if caches else None,
+    "artifacts": _artifact_totals,
+    "start_time": to_micros,
+    "trace": to_json,
+    "end_time": to_micros,
+    "conclusion": _as_it_is,
+    "exit_code": _as_it_is,
+    "log_bytes": _as_it_is,
+    "log_sha256": _as_it_is,
+    "tests": lambda tests: to_json(tests.stored()),
+    "results": lambda results: to_json(results.stored()) if results else None,
+    "resources": lambda resources: to_json(resources.stored()),
+    "used_image": lambda image: to_json(asdict(image)),
+}
+"""The columns of every attempt that have the name of their field, and how they are written; None is always NULL."""
+_CURRENT = _ANY | {"start_boot": _as_it_is, "start_uptime": _as_it_is}
+"""Those of the attempt that a job is at."""
+_current_values = attrgetter(*_CURRENT)
+_NOTHING = _current_values(Job(id="", type="", submit_time=from_micros(0)))
+"""What a job says of an attempt of which nothing is known."""

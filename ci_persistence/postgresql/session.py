@@ -2,28 +2,27 @@
 
 import asyncio
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 
+from ci_common.parsing.large import LARGE_BYTES
+from ci_common.sharing.audit import Entry
 from ci_persistence.database import NO_VALUES, Command, Row, Values
-from ci_persistence.dialects import Statement
+from ci_persistence.dialects import Statement, with_parameters
 from ci_persistence.postgresql.connections import Connection, Server
+from ci_persistence.rows import to_json
 
-_TOKENS = re.compile(
-    r"""
-    '(?:[^']|'')*' | "(?:[^"]|"")*" | \$\$.*?\$\$  # what is quoted
-    | --[^\n]* | /\*.*?\*/  # comments
-    | ::  # a cast
-    | :(?P<name>[a-z_][a-z0-9_]*)
-    """,
-    re.VERBOSE | re.DOTALL | re.IGNORECASE,
-)
-_CHANGES = re.compile(r"\b(?:INSERT|UPDATE|DELETE|MERGE|TRUNCATE|CREATE|ALTER|DROP)\b", re.IGNORECASE)
+Result = TypeVar("Result")
+
+_MANY_ROWS = 32
+"""As many as can be decoded in a millisecond."""
+
+_CHANGES = re.compile(r"\b(?:INSERT|(?<!FOR )UPDATE|DELETE|MERGE|TRUNCATE|CREATE|ALTER|DROP)\b", re.IGNORECASE)
 _NO_CHANGE = ("INSERT 0 0", "UPDATE 0", "DELETE 0", "MERGE 0")
 """The server's command tags for a statement that has changed no row. A SELECT may have an INSERT in its WITH."""
 
@@ -61,11 +60,7 @@ def chain_of(statements: tuple[Statement, ...]) -> Query:
 def _numbered(command: int, text: str, numbers: dict[tuple[int, str], int]) -> str:
     """Write the parameters of a command as the server has them, after those in `numbers`, and add them there."""
 
-    def numbered(match: re.Match[str]) -> str:
-        name = match["name"]
-        return match[0] if name is None else f"${numbers.setdefault((command, name), len(numbers) + 1)}"
-
-    return _TOKENS.sub(numbered, text)
+    return with_parameters(text, lambda name: f"${numbers.setdefault((command, name), len(numbers) + 1)}")
 
 
 Cursor = psycopg.AsyncCursor[dict[str, Any]]
@@ -80,6 +75,8 @@ class PostgreSQLSession:
         self.changes = 0
         """How many statements have changed something."""
         self.is_notifying = False
+        self.entries: list[Entry] = []
+        """What the transaction adds to the audit at its end."""
         self.failure: Exception | None = None
         """The error of a statement. A transaction in which one failed can only be rolled back."""
 
@@ -137,8 +134,17 @@ class PostgreSQLSession:
                 raise error
             return [list(await results.fetchall()) for cursor in cursors async for results in cursor.results()]
 
+    async def decoded(self, decode: Callable[[Row], Result], rows: Sequence[Row]) -> list[Result]:
+        texts = (value for row in rows for value in row.values() if isinstance(value, str))
+        if len(rows) > _MANY_ROWS or sum(map(len, texts)) > LARGE_BYTES:
+            return await asyncio.to_thread(lambda: [decode(row) for row in rows])
+        return [decode(row) for row in rows]
+
     def notify(self) -> None:
         self.is_notifying = True
+
+    def record(self, entry: Entry) -> None:
+        self.entries.append(entry)
 
     async def _run(self, statement: Statement, values: Values) -> Cursor:
         query = query_of(statement.postgresql)
@@ -171,4 +177,6 @@ def _parameters(query: Query, values: Sequence[Values]) -> list[Any]:
 
 def _storable(value: Any) -> Any:
     """Return the value without NUL, which PostgreSQL cannot keep. No text that it keeps equals one with NUL."""
+    if isinstance(value, list):  # The rows of a statement with `many`.
+        return to_json(value)
     return value.replace("\0", "\ufffd") if isinstance(value, str) and "\0" in value else value

@@ -18,6 +18,7 @@ from ci_persistence.database import Chain, Row
 from ci_persistence.group_writer import Waiting
 from ci_persistence.postgresql.connections import Conflict, Connection, Disconnected, Server, is_alive, is_idle
 from ci_persistence.postgresql.session import PostgreSQLSession
+from ci_persistence.stores.audit import append
 
 CHANNEL = "ci_server"
 _STATEMENT_SECONDS = 30.0
@@ -96,6 +97,8 @@ class Writer:
                 session = PostgreSQLSession(self._server, connection)
                 # Begun only now: a caller may be cancelled while the connection is made.
                 outcomes = await self._outcomes(session, batch)
+                if session.entries:
+                    await append(session, session.entries)
                 if not session.changes and not session.is_notifying:
                     await self._execute(connection, "ROLLBACK")
                     return outcomes
@@ -159,7 +162,7 @@ class Writer:
 
     async def _outcome(self, session: PostgreSQLSession, running: Awaitable[Any]) -> Any:
         """Return the result of one operation, or its error where it has changed nothing."""
-        changes, is_notifying = session.changes, session.is_notifying
+        changes, is_notifying, entries = session.changes, session.is_notifying, len(session.entries)
         outcome: Any
         try:
             outcome = await running
@@ -171,6 +174,7 @@ class Writer:
             return outcome
         elif session.changes == changes:
             session.is_notifying = is_notifying
+            del session.entries[entries:]
             return outcome
         if isinstance(outcome, Unavailable):
             raise outcome  # The database itself is at fault, for all operations.

@@ -20,8 +20,9 @@ from ci_persistence.database import Operation
 from ci_persistence.group_writer import GroupWriter, Waiting
 from ci_persistence.sqlite import statements
 from ci_persistence.sqlite.commit_watch import WalWatch
-from ci_persistence.sqlite.connections import Connection, SQLiteSession, run_to_end, translated
+from ci_persistence.sqlite.connections import Connection, SQLiteSession, product_error, run_to_end, translated
 from ci_persistence.sqlite.schema import bring_up_to_date, check_version
+from ci_persistence.stores.audit import append
 
 log = logging.getLogger(__name__)
 
@@ -206,7 +207,11 @@ class Transactions:
         connection.execute(statements.BEGIN)
         try:
             # Begun only now: a caller may be cancelled while the transaction waits for other processes.
-            outcomes = [self._outcome(waiting, connection) if waiting.begin() else None for waiting in batch]
+            session = SQLiteSession(connection)
+            outcomes = [self._outcome(waiting, session) if waiting.begin() else None for waiting in batch]
+            session.add_sums()
+            if session.entries:
+                run_to_end(partial(append, entries=session.entries), session)
             connection.execute(statements.COMMIT)
         except BaseException:
             if connection.in_transaction:
@@ -214,14 +219,17 @@ class Transactions:
             raise
         return outcomes
 
-    def _outcome(self, waiting: Waiting[Any], connection: sqlite3.Connection) -> Any:
-        changes = connection.total_changes
+    def _outcome(self, waiting: Waiting[Any], session: SQLiteSession) -> Any:
+        changes, entries, sums = session.changes, len(session.entries), len(session.sums)
         try:
-            with translated(self._path):
-                return run_to_end(waiting.operation, SQLiteSession(connection))
-        except Unavailable:
-            raise  # The database itself is at fault, for all operations.
+            return run_to_end(waiting.operation, session)
         except Exception as exc:
-            if connection.total_changes != changes:
-                raise _PartlyDone(exc) from exc
-            return exc
+            if isinstance(exc, Unavailable):
+                raise
+            error = product_error(exc, self._path)
+            if isinstance(error, Unavailable):
+                raise error from exc  # The database itself is at fault, for all operations.
+            if session.changes != changes:
+                raise _PartlyDone(error) from exc
+            del session.entries[entries:], session.sums[sums:]
+            return error

@@ -32,5 +32,6 @@ async def replace_others(session: Session, job: Job) -> None:
     await session.rows(_LOCK_GROUP, {"lock": f"{share} {job.concurrency_group}"})
     if not await session.execute(_REPLACE, group | {"id": job.id, "now": to_micros(job.submit_time)}):
         return
-    for row in await session.rows(_REPLACED, group | {"id": job.id}):
-        await session.execute(*write_event(Event.CANCEL_REQUESTED, to_job(row)))
+    replaced = await session.rows(_REPLACED, group | {"id": job.id})
+    for other in await session.decoded(to_job, replaced):
+        await session.execute(*write_event(Event.CANCEL_REQUESTED, other))

@@ -1,6 +1,6 @@
 """The lease: at most one controller leads per database at any time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -11,9 +11,11 @@ from ci_persistence.dialects import Statement
 
 _STATE = Statement("SELECT fence, holder, renewal, seconds FROM lease")
 
+_SLOTS = Statement("SELECT slots FROM lease")
+
 # A new leader, with a fence above all earlier ones, unless the lease has changed since it was read.
 _TAKE = Statement("""
-UPDATE lease SET fence = fence + 1, holder = :holder, renewal = 0, seconds = :seconds
+UPDATE lease SET fence = fence + 1, holder = :holder, renewal = 0, seconds = :seconds, slots = coalesce(:slots, slots)
 WHERE fence = :fence AND renewal = :renewal AND coalesce(holder, '') = :seen
 """)
 
@@ -44,10 +46,15 @@ class Lease:
 
     holder: ProcessIdentity
     fence: int
+    _stored_holder: str = field(init=False, repr=False, compare=False)
+    """The holder as its column has it: every write of the leader asks for it."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_stored_holder", self.holder.to_json())
 
     def values(self) -> dict[str, Any]:
         """Return the parameters of the condition `leads`."""
-        return {"fence": self.fence, "holder": self.holder.to_json()}
+        return {"fence": self.fence, "holder": self._stored_holder}
 
     def lost(self) -> LeadershipLost:
         """Return the error of a write that this lease may not make any more."""
@@ -77,14 +84,23 @@ class LeaseStore:
         """Return the present lease, expired or not; None where no controller holds one."""
         return await self._database.read(_state)
 
-    async def acquire(self, holder: ProcessIdentity, seconds: float, expired: LeaseState | None = None) -> Lease | None:
+    async def slots(self) -> int | None:
+        """Return how many jobs run at a time under the controller that leads, or led last; None before the first."""
+        return await self._database.read(_slots)
+
+    async def acquire(
+        self, holder: ProcessIdentity, seconds: float, expired: LeaseState | None = None, *, slots: int | None = None
+    ) -> Lease | None:
         """Return a lease with a new, higher fence if no controller leads, its holder is dead, or it is `expired`.
 
         `holder` is this process. A dead holder on this machine is recognised at once. A holder that cannot be observed
         from here leads until its lease has expired: `expired` is the lease that the caller has seen unchanged for so
-        long. Returns None while a controller leads, even one in the same process: the fence tells them apart.
+        long. `slots` is how many jobs run at a time under this leader; None for one that runs none.
+
+        Returns None while a controller leads, even one in the same process: the fence tells them apart.
         """
-        return await self._database.write(partial(_acquire, holder=holder, seconds=seconds, expired=expired))
+        asked = partial(_acquire, holder=holder, seconds=seconds, expired=expired, slots=slots)
+        return await self._database.write(asked)
 
     async def renew(self, lease: Lease, seconds: float) -> None:
         """Lead for `seconds` more. Raises LeadershipLost where `lease` does not lead."""
@@ -115,8 +131,13 @@ async def _state(session: Session) -> LeaseState | None:
     return None if row["holder"] is None else LeaseState(row["fence"], row["renewal"], row["seconds"])
 
 
+async def _slots(session: Session) -> int | None:
+    slots: int | None = (await session.row(_SLOTS))["slots"]
+    return slots
+
+
 async def _acquire(
-    session: Session, *, holder: ProcessIdentity, seconds: float, expired: LeaseState | None
+    session: Session, *, holder: ProcessIdentity, seconds: float, expired: LeaseState | None, slots: int | None
 ) -> Lease | None:
     row = await session.row(_STATE)
     if row["holder"] is not None:
@@ -124,7 +145,7 @@ async def _acquire(
         if present != expired and not is_dead(row["holder"]):
             return None
     seen = {"fence": row["fence"], "renewal": row["renewal"], "seen": row["holder"] or ""}
-    if await session.execute(_TAKE, seen | {"holder": holder.to_json(), "seconds": seconds}) == 0:
+    if await session.execute(_TAKE, seen | {"holder": holder.to_json(), "seconds": seconds, "slots": slots}) == 0:
         return None
     return Lease(holder, row["fence"] + 1)
 

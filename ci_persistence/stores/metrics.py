@@ -29,7 +29,8 @@ INSERT INTO counters (name, value)
 SELECT name, value FROM {sql.records("counts", name="text", value="bigint")} WHERE {sql.given}
 ON CONFLICT (name) DO UPDATE SET value = counters.value + excluded.value
 """
-    )
+    ),
+    summed="counts",
 )
 
 # The histograms of how long stages took: the buckets that have any job.
@@ -44,7 +45,8 @@ SELECT stage, way, bound, 1, micros
 FROM {sql.records("stages", stage="text", way="text", bound="bigint", micros="bigint")} WHERE {sql.given}
 ON CONFLICT (stage, way, bound) DO UPDATE SET jobs = stage_times.jobs + 1, micros = stage_times.micros + excluded.micros
 """
-    )
+    ),
+    summed="stages",
 )
 
 
@@ -123,6 +125,9 @@ def count(counts: dict[str, int]) -> Command:
     # In one order, so that two transactions never wait for each other's rows.
     records = [{"name": name, "value": counts[name]} for name in sorted(counts)]
     return _COUNT, {"counts": to_json(records)}
+
+
+ONE_SUBMITTED = count({"submitted": 1})
 
 
 def count_transition(job: Job) -> Iterator[Command]:

@@ -46,7 +46,8 @@ _BEGIN = Statement(
 INSERT INTO test_runs (job_id, attempt, scope, content) SELECT :job_id, :attempt, :scope, :content
 WHERE {leads(sql.share_lock)}
 ON CONFLICT (job_id, attempt) DO UPDATE SET
-    scope = excluded.scope, content = excluded.content, has_coverage = 0, reports = '{{}}'
+    scope = excluded.scope, content = excluded.content, has_coverage = 0, coverage_lines = NULL, covered_lines = NULL,
+    reports = '{{}}'
 """
     )
 )
@@ -62,7 +63,9 @@ WHERE {leads(sql.share_lock)}
 _FINISH = Statement(
     lambda sql: (
         f"""
-UPDATE test_runs SET reports = :reports, has_coverage = :has_coverage WHERE {_ATTEMPT} AND {leads(sql.share_lock)}
+UPDATE test_runs SET reports = :reports, has_coverage = :has_coverage, coverage_lines = :coverage_lines,
+    covered_lines = :covered_lines
+WHERE {_ATTEMPT} AND {leads(sql.share_lock)}
 """
     )
 )
@@ -156,11 +159,14 @@ class ReportStore:
 
     async def finish(self, job_id: str, attempt: int, reports: dict[str, Any], lease: Lease) -> None:
         """Write what the reports say besides the tests. Raises LeadershipLost."""
+        coverage = reports.get("coverage") or {}
         values = {
             "job_id": job_id,
             "attempt": attempt,
             "reports": to_json(reports),
-            "has_coverage": int(bool(reports.get("coverage"))),
+            "has_coverage": int(bool(coverage)),
+            "coverage_lines": coverage.get("lines"),
+            "covered_lines": coverage.get("covered"),
         }
         await self._database.write(partial(_changed, statement=_FINISH, values=values, lease=lease), vital=False)
 

@@ -242,10 +242,11 @@ CREATE TABLE lease (
     holder TEXT,
     renewal BIGINT NOT NULL,
     seconds DOUBLE PRECISION,
+    slots BIGINT,
     CONSTRAINT lease_is_whole CHECK ((holder IS NULL) = (seconds IS NULL))
 ) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
-INSERT INTO lease VALUES (1, 0, NULL, 0, NULL);
+INSERT INTO lease VALUES (1, 0, NULL, 0, NULL, NULL);
 
 CREATE TABLE pool (
     only_row INTEGER NOT NULL PRIMARY KEY CHECK (only_row = 1),
@@ -302,7 +303,11 @@ CREATE TABLE keys (
     expires BIGINT,
     last_used_time BIGINT,
     revoked_time BIGINT,
+    kind TEXT NOT NULL,
+    made_from TEXT,
 
+    CONSTRAINT kind_is_known CHECK (kind IN ('key', 'session')),
+    CONSTRAINT session_ends CHECK (kind = 'key' AND made_from IS NULL OR kind = 'session' AND expires IS NOT NULL),
     CONSTRAINT role_is_known CHECK (role IN ('member', 'viewer', 'developer', 'operator', 'admin')),
     CONSTRAINT overlap_is_whole CHECK ((previous_digest IS NULL) = (previous_until IS NULL))
 );
@@ -351,12 +356,32 @@ CREATE TABLE stored_bytes (
     PRIMARY KEY (kind, name)
 );
 
+CREATE TABLE servers (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    process TEXT NOT NULL,
+    renewal BIGINT NOT NULL,
+    seconds DOUBLE PRECISION NOT NULL
+);
+
+CREATE TABLE places (
+    server TEXT COLLATE "C" NOT NULL REFERENCES servers (id) ON DELETE CASCADE,
+    quota TEXT COLLATE "C" NOT NULL CHECK (quota IN ('uploads', 'streams')),
+    kind TEXT COLLATE "C" NOT NULL CHECK (kind IN ('project', 'owner')),
+    name TEXT COLLATE "C" NOT NULL,
+    number BIGINT NOT NULL,
+    PRIMARY KEY (server, quota, kind, name)
+);
+
+CREATE INDEX places_by_name ON places (quota, kind, name, number);
+
 CREATE TABLE test_runs (
     job_id TEXT COLLATE "C" NOT NULL,
     attempt INTEGER NOT NULL,
     scope TEXT COLLATE "C" NOT NULL,
     content TEXT,
     has_coverage INTEGER NOT NULL DEFAULT 0 CHECK (has_coverage IN (0, 1)),
+    coverage_lines BIGINT,  -- how many lines its coverage is of, and how many of them were run; NULL without one
+    covered_lines BIGINT,
     reports TEXT NOT NULL DEFAULT '{}',
     PRIMARY KEY (job_id, attempt)
 );
@@ -385,6 +410,36 @@ CREATE TABLE test_results (
 -- They do not become smaller by what the server does, and are searched.
 ALTER TABLE test_results ALTER COLUMN keys SET STORAGE EXTERNAL, ALTER COLUMN names SET STORAGE EXTERNAL,
     ALTER COLUMN texts SET STORAGE EXTERNAL;
+
+CREATE TABLE audit (
+    number BIGINT NOT NULL PRIMARY KEY,
+    time BIGINT NOT NULL,
+    action TEXT COLLATE "C" NOT NULL,
+    actor TEXT COLLATE "C" NOT NULL,
+    key_id TEXT COLLATE "C",
+    address TEXT COLLATE "C" NOT NULL,
+    request TEXT COLLATE "C" NOT NULL,
+    target TEXT COLLATE "C" NOT NULL,
+    project TEXT COLLATE "C",
+    outcome TEXT COLLATE "C" NOT NULL,
+    reason TEXT COLLATE "C",
+    count BIGINT NOT NULL,
+    previous TEXT COLLATE "C" NOT NULL,
+    digest TEXT COLLATE "C" NOT NULL,
+
+    CONSTRAINT audit_outcome_is_known CHECK (outcome IN ('done', 'refused')),
+    CONSTRAINT audit_count_is_positive CHECK (count > 0)
+);
+
+CREATE INDEX audit_by_time ON audit (time, number);
+
+CREATE TABLE audit_ends (
+    name TEXT COLLATE "C" NOT NULL PRIMARY KEY CHECK (name IN ('last', 'removed')),
+    number BIGINT NOT NULL,
+    digest TEXT COLLATE "C" NOT NULL
+) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+INSERT INTO audit_ends (name, number, digest) VALUES ('last', 0, repeat('0', 64)), ('removed', 0, repeat('0', 64));
 
 CREATE TABLE counters (
     name TEXT COLLATE "C" NOT NULL PRIMARY KEY,

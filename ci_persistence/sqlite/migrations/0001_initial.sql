@@ -280,17 +280,19 @@ INSERT INTO installation VALUES (1, lower(hex(randomblob(16))), NULL);
 
 -- Who leads. `fence` only grows; `holder` is a ProcessIdentity as JSON, and NULL while no controller leads. There is no
 -- time stamp, since clocks are set and machines differ: the leader counts `renewal` up, and an observer that sees it
--- unchanged for `seconds` of its own uptime knows that the lease has expired.
+-- unchanged for `seconds` of its own uptime knows that the lease has expired. `slots` is how many jobs the latest
+-- controller lets run at a time; NULL before the first one.
 CREATE TABLE lease (
     only_row INTEGER NOT NULL PRIMARY KEY CHECK (only_row = 1),
     fence INTEGER NOT NULL,
     holder TEXT,
     renewal INTEGER NOT NULL,
     seconds REAL,
+    slots INTEGER,
     CONSTRAINT lease_is_whole CHECK ((holder IS NULL) = (seconds IS NULL))
 );
 
-INSERT INTO lease VALUES (1, 0, NULL, 0, NULL);
+INSERT INTO lease VALUES (1, 0, NULL, 0, NULL, NULL);
 
 -- What the leading controller publishes about its pool, as JSON; NULL before the first time.
 CREATE TABLE pool (
@@ -351,7 +353,11 @@ CREATE TABLE keys (
     expires INTEGER CHECK (typeof(expires) IN ('integer', 'null')),
     last_used_time INTEGER CHECK (typeof(last_used_time) IN ('integer', 'null')),  -- written at most once a minute
     revoked_time INTEGER CHECK (typeof(revoked_time) IN ('integer', 'null')),
+    kind TEXT NOT NULL,
+    made_from TEXT,  -- the key that a browser has signed in with, which ends the session with its own end
 
+    CONSTRAINT kind_is_known CHECK (kind IN ('key', 'session')),
+    CONSTRAINT session_ends CHECK (kind = 'key' AND made_from IS NULL OR kind = 'session' AND expires IS NOT NULL),
     CONSTRAINT role_is_known CHECK (role IN ('member', 'viewer', 'developer', 'operator', 'admin')),
     CONSTRAINT overlap_is_whole CHECK ((previous_digest IS NULL) = (previous_until IS NULL))
 );
@@ -406,6 +412,26 @@ CREATE TABLE stored_bytes (
     PRIMARY KEY (kind, name)
 ) WITHOUT ROWID;
 
+-- The server processes that have places: what their open streams and uploads take from quotas. A process writes its own rows;
+-- others delete them as a whole once it is known to be dead, or has not counted `renewal` up for `seconds` of their uptime.
+CREATE TABLE servers (
+    id TEXT NOT NULL PRIMARY KEY,
+    process TEXT NOT NULL,  -- a ProcessIdentity as JSON
+    renewal INTEGER NOT NULL,
+    seconds REAL NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE places (
+    server TEXT NOT NULL REFERENCES servers (id) ON DELETE CASCADE,
+    quota TEXT NOT NULL CHECK (quota IN ('uploads', 'streams')),
+    kind TEXT NOT NULL CHECK (kind IN ('project', 'owner')),
+    name TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    PRIMARY KEY (server, quota, kind, name)
+) WITHOUT ROWID;
+
+CREATE INDEX places_by_name ON places (quota, kind, name, number);
+
 -- What the attempts with reports have left besides their tests. Written by the controller while it reads the reports, before
 -- the attempt's end, and to be read once `attempts.tests` is there. What deleted jobs leave goes with their removal.
 CREATE TABLE test_runs (
@@ -414,6 +440,8 @@ CREATE TABLE test_runs (
     scope TEXT NOT NULL,  -- the same for all jobs whose tests are compared
     content TEXT,  -- the same for all attempts that ran on the same content; NULL where that is not known
     has_coverage INTEGER NOT NULL DEFAULT 0 CHECK (has_coverage IN (0, 1)),
+    coverage_lines INTEGER,  -- how many lines its coverage is of, and how many of them were run; NULL without one
+    covered_lines INTEGER,
     reports TEXT NOT NULL DEFAULT '{}',  -- the files, what was wrong with them, and the coverage, as JSON
     PRIMARY KEY (job_id, attempt)
 ) WITHOUT ROWID;
@@ -439,6 +467,43 @@ CREATE TABLE test_results (
         CHECK (length(statuses) = tests AND length(flaky) = tests AND length(changes) = tests),
     CONSTRAINT test_keys_are_whole CHECK (length(keys) = 21 * tests - 1)
 ) WITHOUT ROWID;
+
+-- Who did what, from where and with which key, and what was refused: `ci_common/sharing/audit.py` says what the
+-- digests are. Rows are inserted in the transaction of what they record, and never changed; the leading controller
+-- removes the oldest.
+CREATE TABLE audit (
+    number INTEGER NOT NULL PRIMARY KEY,  -- without gaps
+    time INTEGER NOT NULL CHECK (typeof(time) = 'integer'),
+    action TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    key_id TEXT,
+    address TEXT NOT NULL,
+    request TEXT NOT NULL,
+    target TEXT NOT NULL,
+    project TEXT,
+    outcome TEXT NOT NULL,
+    reason TEXT,
+    count INTEGER NOT NULL,
+    previous TEXT NOT NULL,
+    digest TEXT NOT NULL,
+
+    CONSTRAINT audit_outcome_is_known CHECK (outcome IN ('done', 'refused')),
+    CONSTRAINT audit_count_is_positive CHECK (count > 0)
+);
+
+CREATE INDEX audit_by_time ON audit (time, number);
+
+-- Between which marks the chain of the audit is: `last` is the latest entry, whose row each transaction that adds entries locks
+-- as the last thing before its commit; `removed` is the last one that was removed since it was old.
+CREATE TABLE audit_ends (
+    name TEXT NOT NULL PRIMARY KEY CHECK (name IN ('last', 'removed')),
+    number INTEGER NOT NULL,
+    digest TEXT NOT NULL
+) WITHOUT ROWID;
+
+INSERT INTO audit_ends (name, number, digest) VALUES
+('last', 0, '0000000000000000000000000000000000000000000000000000000000000000'),
+('removed', 0, '0000000000000000000000000000000000000000000000000000000000000000');
 
 -- Counted in the transactions that change jobs, so that reading a number costs the same however many jobs there are, and
 -- deleted jobs stay counted. A counter has a row from its first count on.

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from ci_common.identity import Role
-from ci_common.projects import Member, Project, ProjectSettings
+from ci_common.access.identity import Role
+from ci_common.sharing.projects import Member, Project, ProjectSettings
 from ci_common.times import from_micros, to_micros
 from ci_persistence.database import Database, Row, Session
 from ci_persistence.dialects import Statement

@@ -2,7 +2,7 @@
 
 Jobs are counted where a quota limits them. Bytes are kept as sums, which change in the transactions that change jobs. A
 check is exact in a transaction for which everyone else who uses more has to wait: submissions change the row of the
-queue before it, and only the leader starts jobs.
+queue before it, and only the leader starts jobs. Uploads and streams are counted in `places`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,21 +19,32 @@ NOTHING_MORE: Mapping[Quota, int] = {}
 
 # `state <> 'completed'` lets the planner use the indexes of unfinished jobs.
 _STATES = {Quota.QUEUED: "state = 'queued'", Quota.RUNNING: "state IN ('starting', 'running')"}
-_USED = {
-    (kind, quota): Statement(
-        f"SELECT count(*) AS used FROM jobs WHERE state <> 'completed' AND {state} AND {kind} = :name"
-    )
-    for kind in ("project", "owner")
-    for quota, state in _STATES.items()
-} | {
-    (kind, Quota.STORED): Statement(
-        f"""
+_USED = (
+    {
+        (kind, quota): Statement(
+            f"SELECT count(*) AS used FROM jobs WHERE state <> 'completed' AND {state} AND {kind} = :name"
+        )
+        for kind in ("project", "owner")
+        for quota, state in _STATES.items()
+    }
+    | {
+        (kind, Quota.STORED): Statement(
+            f"""
 SELECT coalesce((SELECT bytes FROM stored_bytes WHERE kind = '{kind}' AND name = :name), 0)
     + coalesce((SELECT sum(size) FROM caches WHERE {kind} = :name), 0) AS used
 """
-    )
-    for kind in ("project", "owner")
-}
+        )
+        for kind in ("project", "owner")
+    }
+    | {
+        (kind, quota): Statement(
+            "SELECT coalesce(sum(number), 0) AS used FROM places "
+            f"WHERE quota = '{quota}' AND kind = '{kind}' AND name = :name"
+        )
+        for kind in ("project", "owner")
+        for quota in (Quota.UPLOADS, Quota.STREAMS)
+    }
+)
 _STORE = Statement(
     lambda sql: (
         f"""

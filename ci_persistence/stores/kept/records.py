@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ci_common.jobs import Job
-from ci_common.wire.record import sealed
+from ci_common.wire.results.record import sealed
 from ci_persistence.database import Command, Database, Session
 from ci_persistence.dialects import Statement
 
@@ -12,7 +12,7 @@ _WRITE = Statement(
     lambda sql: (
         f"""
 INSERT INTO records (job_id, attempt, document, sha256)
-SELECT :job_id, :attempt, :document, :sha256 WHERE {sql.given}
+{sql.one(":job_id, :attempt, :document, :sha256")}
 ON CONFLICT (job_id, attempt) DO NOTHING
 """
     )

@@ -1,0 +1,1 @@
+"""What is kept of jobs and for later jobs: artifacts, logs, records, environments and caches."""
