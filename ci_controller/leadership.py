@@ -7,6 +7,7 @@ by the machine's uptime, and never by the clock, which can be set.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from ci_common.errors import CiError, LeadershipLost, StaleWrite
 from ci_common.system.processes import ProcessIdentity
@@ -48,18 +49,23 @@ class Leadership:
 
 Term = Callable[[Leadership], Awaitable[None]]
 """What a leader does until it is cancelled."""
+Acquire = Callable[[LeaseState | None], Awaitable[Lease | None]]
+"""Asks for the lease, given one that has expired."""
 
 
 async def lead_forever(
-    leases: LeaseStore, holder: ProcessIdentity, *, seconds: float, uptime: Uptime, term: Term
+    leases: LeaseStore, holder: ProcessIdentity, *, seconds: float, slots: int, uptime: Uptime, term: Term
 ) -> None:
     """Run `term` whenever this holder leads, until cancelled; the lease is released on the way out.
 
-    `seconds` is how long the lease lasts without being renewed. An exception of `term` is raised from here.
+    `seconds` is how long the lease lasts without being renewed, `slots` how many jobs run at a time. An exception of
+    `term` is raised from here.
     """
     unreleased: Lease | None = None
     while True:
-        leadership = await _stand_by(leases, holder, seconds, uptime, unreleased)
+        leadership = await _stand_by(
+            leases, partial(leases.acquire, holder, seconds, slots=slots), seconds, uptime, unreleased
+        )
         log.info("this controller leads (term %d)", leadership.lease.fence)
         try:
             await _one_term(leases, leadership, seconds, uptime, term)
@@ -70,9 +76,9 @@ async def lead_forever(
 
 
 async def _stand_by(
-    leases: LeaseStore, holder: ProcessIdentity, seconds: float, uptime: Uptime, unreleased: Lease | None
+    leases: LeaseStore, acquire: Acquire, seconds: float, uptime: Uptime, unreleased: Lease | None
 ) -> Leadership:
-    """Return once this holder leads. `unreleased` is its own former lease, which is not waited for."""
+    """Return once `acquire` gives a lease. `unreleased` is its own former lease, which is not waited for."""
     watch = LeaseWatch(uptime)
     obstacle = ""
     while True:
@@ -82,7 +88,7 @@ async def _stand_by(
                 unreleased = None
             lapsed = watch.lapsed(await leases.state())
             asked = uptime()
-            lease = await leases.acquire(holder, seconds, lapsed)
+            lease = await acquire(lapsed)
             now = "another controller leads; this one stands by"
         except CiError as exc:
             lease, now = None, f"the lease could not be asked for: {exc}"

@@ -102,7 +102,8 @@ async def control(parts: Parts) -> None:
         await reconciler.run()
 
     holder, seconds = this_process(), settings.lease_seconds
-    await lead_forever(parts.storage.leases, holder, seconds=seconds, uptime=parts.uptime, term=term)
+    slots = settings.max_concurrency
+    await lead_forever(parts.storage.leases, holder, seconds=seconds, slots=slots, uptime=parts.uptime, term=term)
 
 
 async def _assemble_and_control(settings: Settings, storage: Storage | None = None) -> None:

@@ -9,6 +9,7 @@ from ci_common.configuration.database_address import DatabaseAddress
 from ci_common.errors import StaleWrite
 from ci_common.owner_file import MOVED_TO, BoundDatabase, check_owner, write_owner
 from ci_common.run_directory.layout import DataDirectory
+from ci_common.sharing.audit import command_entry
 from ci_common.system.tasks import in_thread
 from ci_controller.ownership import lease_of_none
 from ci_persistence.moving import MoveRefused, move
@@ -47,6 +48,7 @@ async def migrate_database(source: DatabaseAddress, target: DatabaseAddress, say
                 bound = BoundDatabase(target, installation.id, installation.data_path, server_id)
                 write_owner(data, bound, replace=True)
 
+        await storage.audit.add([command_entry("migrate_database", f"ci migrate-database {source} {target}")])
         try:
             moved = await in_thread(move, source, target, say, bind)
         finally:

@@ -20,6 +20,7 @@ from ci_common.run_directory.layout import DataDirectory
 from ci_common.secrets.ring import KeyRing
 from ci_common.secrets.sealing import MaskKeeper
 from ci_common.settings import Settings
+from ci_common.sharing.audit import command_entry
 from ci_common.system.processes import this_process
 from ci_common.times import uptime, utc_now
 from ci_controller.execution.files import collect_files, note_end_of_log
@@ -29,6 +30,7 @@ from ci_controller.leadership import LeaseWatch
 from ci_controller.policy import Observation, Verdict, WorkloadPhase, judge
 from ci_controller.runtime.process.record import forget_copied_records
 from ci_controller.supervision.completion import write_end
+from ci_persistence.audited import Noted
 from ci_persistence.storage import Storage
 from ci_persistence.stores.installations import Installation
 from ci_persistence.stores.leases import Lease
@@ -112,7 +114,8 @@ async def adopt(adoption: Adoption, storage: Storage, say: Callable[[str], None]
             abandoned = await abandon_unfinished(JobWriter(storage, lease, utc_now), data, keeper=adoption.keeper)
             installation_id = another_id()
         # After a crash in between, the next `ci adopt` goes on. No container has the new id before it is bound.
-        await storage.installations.bind(lease, Installation(installation_id, place_of(data)))
+        audited = storage.audited(Noted(command_entry("adopt_database", f"ci adopt, for {place_of(data)}")))
+        await audited.installations.bind(lease, Installation(installation_id, place_of(data)))
         bound = (await storage.installations.get()).bound(adoption.database)
         await asyncio.to_thread(write_owner, data, bound, replace=True)
     finally:

@@ -7,7 +7,7 @@ from typing import Self
 
 from ci_common.attempts.parts import StartWay
 from ci_common.jobs import STOP_CONCLUSIONS, Conclusion, Job, Reason, ReasonCode
-from ci_common.run_directory.layout import ExitRecord
+from ci_common.run_directory.exits import ExitRecord
 from ci_common.spec import ExecutionPlan
 
 _LAST_OWN_CODE = 128

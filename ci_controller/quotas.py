@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
 from ci_common.jobs import Job, Reason, ReasonCode
-from ci_common.projects import Project, ceilings_of
 from ci_common.quotas import Ceiling, Quota
 from ci_common.settings import Settings
+from ci_common.sharing.projects import Project, ceilings_of
 from ci_common.times import Uptime
 
 KNOWN_SECONDS = 2.0

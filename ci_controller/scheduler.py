@@ -10,10 +10,10 @@ from ci_common.attempts.parts import JobEnvironment, StartWay
 from ci_common.errors import CiError, DiskLow, StaleWrite
 from ci_common.jobs import Conclusion, Job, Reason, ReasonCode, State
 from ci_common.parsing.text import shown_size
-from ci_common.projects import images_in
 from ci_common.quotas import QuotaExceeded
 from ci_common.runtime_faults import ImageFault, RuntimeUnavailable
 from ci_common.settings import Settings
+from ci_common.sharing.projects import images_in
 from ci_common.system.disk import Disk
 from ci_controller.execution.protocol import Execution
 from ci_controller.images import Images

@@ -17,14 +17,15 @@ from ci_common.artifacts.logs import LogLost, log_key, times_key
 from ci_common.artifacts.store import CHUNK, ArtifactStore, ContentLost, Kept
 from ci_common.artifacts.types import DEFAULT
 from ci_common.jobs import Job, State
-from ci_common.run_directory.layout import DataDirectory, RunDirectory, open_regular
+from ci_common.run_directory.layout import DataDirectory, RunDirectory
 from ci_common.run_directory.stored import StoredMark, write_mark
+from ci_common.run_directory.untrusted_files import open_regular
 from ci_common.system.disk import sync
 from ci_common.system.tasks import in_thread
 from ci_common.system.trees import Folder
 from ci_controller.runtime.protocol import Check
+from ci_persistence.stores.kept.logs import LogStore, StoredLog
 from ci_persistence.stores.leases import Lease
-from ci_persistence.stores.logs import LogStore, StoredLog
 
 log = logging.getLogger(__name__)
 

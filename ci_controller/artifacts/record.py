@@ -7,7 +7,8 @@ lies beside the run directory, where the job cannot change it.
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ci_common.attempts.parts import JobArtifacts
-from ci_common.run_directory.layout import RunDirectory, read_capped
+from ci_common.run_directory.layout import RunDirectory
+from ci_common.run_directory.untrusted_files import read_capped
 from ci_common.system.disk import sync
 
 _MOST_BYTES = 256 * 1024**2

@@ -12,9 +12,10 @@ from pathlib import Path
 from ci_common.errors import InvalidUpload
 from ci_common.jobs import Job, State
 from ci_common.manifests.stored import TREE, link_file, read_tree
-from ci_common.run_directory.layout import KEPT, LOG, DataDirectory, RunDirectory, open_regular
+from ci_common.run_directory.layout import KEPT, LOG, DataDirectory, RunDirectory
 from ci_common.run_directory.masked_log import LiveLogs
 from ci_common.run_directory.stored import read_mark
+from ci_common.run_directory.untrusted_files import open_regular
 from ci_common.secrets.sealing import MaskKeeper
 from ci_controller.backup.manifest import BackupFault
 

@@ -20,6 +20,7 @@ from ci_common.parsing.text import shown_size
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.runtime_faults import StartFault
 from ci_common.settings import Settings
+from ci_common.sharing.audit import command_entry
 from ci_common.system.processes import this_process
 from ci_common.system.tasks import in_thread
 from ci_common.times import Clock, utc_now
@@ -87,6 +88,7 @@ async def restore_backup(
                         for job in await storage.queue.queued():
                             await _unpack(job, draft, UnpackLimits.of(settings))
                     revoked_keys = 0 if keep_keys else await storage.keys.revoke_all(clock())
+                    await storage.audit.add([command_entry("restore_backup", f"ci restore {source}")])
                     say("waiting for the disk")
                     await in_thread(os.sync)
                     installation = await _put_in_place(draft, data, storage)

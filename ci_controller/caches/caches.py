@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from ci_common.attempts.parts import JobCache
 from ci_common.errors import CiError, LeadershipLost
@@ -58,7 +59,10 @@ class Caches:
         choice = Choice()
         try:
             for number, planned in enumerate(plan.caches):
-                choice.caches.append(await self._choose(job, number, planned, choice))
+                placed = await self._choose(job, number, planned, choice)
+                if plan.untrusted:  # What it leaves would run with the secrets of later jobs.
+                    placed = replace(placed, is_saved=False)
+                choice.caches.append(placed)
             yield choice
         finally:
             choice.close()

@@ -19,7 +19,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from ci_common.attempts.parts import JobCache
-from ci_common.run_directory.layout import DataDirectory, RunDirectory, read_capped
+from ci_common.run_directory.layout import DataDirectory, RunDirectory
+from ci_common.run_directory.untrusted_files import read_capped
 from ci_common.spec_parts.caches import When
 from ci_common.system.disk import sync
 from ci_common.system.trees import Folder

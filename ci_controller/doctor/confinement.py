@@ -22,8 +22,8 @@ def _network(settings: Settings, traits: Traits) -> Finding:
         message = "CI_NETWORK=open: jobs reach this machine and private networks"
         return Finding(name, None, message, "export CI_NETWORK=auto")
     try:
-        if traits.rootless:
-            raise CannotFilter("the engine is rootless, so its networks are not this machine's")
+        if traits.unfiltered is not None:
+            raise CannotFilter(traits.unfiltered)
         PacketFilter.check()
     except CannotFilter as exc:
         if settings.network == "confined":

@@ -78,13 +78,13 @@ class Builds:
     _builds: dict[str, Build] = field(default_factory=dict)
     _failures: dict[str, tuple[float, str]] = field(default_factory=dict)
     _added: asyncio.Event = field(default_factory=asyncio.Event)
-    _knows_all: bool = False
-    """Whether `_builds` has what an earlier controller was to make."""
+    _resumed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when `_builds` has what an earlier controller was to make."""
 
-    @property
-    def directories(self) -> set[Path] | None:
-        """The directories that are in use; None while that is not known, since a later controller may use others."""
-        return {build.directory for build in self._builds.values()} if self._knows_all else None
+    async def directories(self) -> set[Path]:
+        """Return the directories that are in use, once it is known which of them an earlier controller has left."""
+        await self._resumed.wait()
+        return {build.directory for build in self._builds.values()}
 
     def failure(self, key: str) -> str | None:
         """Return why no environment is kept of the setup, as far as that is known."""
@@ -100,7 +100,7 @@ class Builds:
 
     def is_coming(self, key: str) -> bool:
         """Return whether the environment is still to be made, or whether that is not known yet."""
-        return key in self._builds or not self._knows_all
+        return key in self._builds or not self._resumed.is_set()
 
     async def stage(self, key: str, job: Job, plan: ExecutionPlan, *, is_renewal: bool) -> None:
         """Take a copy of the inputs in the workspace of a job whose code has not begun, to make the environment later.
@@ -136,7 +136,7 @@ class Builds:
                         await self._advance(build)
                     await asyncio.sleep(LOOK_SECONDS)
         finally:
-            self._knows_all = False
+            self._resumed.clear()
             self._builds.clear()
 
     async def _resume(self) -> None:
@@ -150,7 +150,7 @@ class Builds:
             if record.runtime == self.runtime and record.key not in self._builds and plan.setup is not None:
                 self._builds[record.key] = Build(record.key, job, plan, directory, record.is_renewal)
                 self._added.set()
-        self._knows_all = True
+        self._resumed.set()
 
     async def _advance(self, build: Build) -> None:
         try:

@@ -127,7 +127,7 @@ class Environments:
         failure = self.builds.failure(environment.key)
         note = "" if failure is None else f"ci: no environment is kept of this setup: {failure}"
         downloads = self._data.downloads / scope_of(job)
-        return Start(plan, note=note, downloads=downloads if plan.python_environment and downloads.is_dir() else None)
+        return Start(plan, note=note, downloads=downloads if plan.takes_downloads and downloads.is_dir() else None)
 
     def _start_apart(self, job: Job, plan: ExecutionPlan) -> Start:
         environment = job.environment

@@ -2,12 +2,19 @@
 
 import hashlib
 import json
+import re
 
 from ci_common.jobs import Job
 from ci_common.spec import ExecutionPlan
 
 VERSION = 1
 KEY_LENGTH = 32
+_CHOOSE_TESTS = {
+    "PYTEST_ADDOPTS": re.compile(r".*", re.DOTALL),
+    "GOFLAGS": re.compile(r"-run=\S*"),
+    "MAVEN_ARGS": re.compile(r"-Dtest=\S*(?: -Dsurefire\.failIfNoSpecifiedTests=false)?"),
+}
+"""Variables that say which tests to run, which no setup does, and their values that say no more than that."""
 
 
 def scope_of(job: Job) -> str:
@@ -28,8 +35,12 @@ def key_of(job: Job, plan: ExecutionPlan, basis: str) -> str:
         "basis": basis,
         "setup": [step.model_dump(exclude={"name"}) for step in plan.steps[: plan.setup.steps]],
         "inputs": [plan.setup.inputs, plan.setup.digest],
-        "env": plan.env,
+        "env": {name: value for name, value in plan.env.items() if not _chooses_tests(name, value)},
         "directory": plan.directory,
         "network": plan.network,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
+
+
+def _chooses_tests(name: str, value: str) -> bool:
+    return name in _CHOOSE_TESTS and _CHOOSE_TESTS[name].fullmatch(value) is not None

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from ci_common.job_types import result_of, seconds_of
 from ci_common.jobs import Conclusion, Job, State
-from ci_common.run_directory.layout import ExitRecord
+from ci_common.run_directory.exits import ExitRecord
 from ci_common.times import Clock, Uptime, uptime
 from ci_controller.execution.protocol import Collected, Scope, Wakeups
 from ci_controller.job_writer import now_of

@@ -12,10 +12,12 @@ from pydantic import ValidationError
 from ci_common.attempts.parts import StartWay
 from ci_common.jobs import Job, State, new_job_id
 from ci_common.run_directory.closing import close_log
-from ci_common.run_directory.layout import DataDirectory, ExitRecord, RunDirectory, open_regular, read_capped
+from ci_common.run_directory.exits import ExitRecord
+from ci_common.run_directory.layout import DataDirectory, RunDirectory
 from ci_common.run_directory.masked_log import MaskedLog
 from ci_common.run_directory.output import LogTimes, milestones_in_files, most_bytes, read_steps
 from ci_common.run_directory.stored import StoredMark, read_mark
+from ci_common.run_directory.untrusted_files import open_regular, read_capped
 from ci_common.secrets.sealing import MaskKeeper
 from ci_common.spec import ExecutionPlan
 from ci_common.system.disk import Ballast, is_full

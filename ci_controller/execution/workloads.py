@@ -26,7 +26,7 @@ from ci_common.system.tasks import in_thread
 from ci_common.system.trees import allow_changes
 from ci_common.system.watch import FileWatcher
 from ci_common.times import Clock
-from ci_common.wire.record import sealed, step_lines
+from ci_common.wire.results.record import sealed, step_lines
 from ci_controller.artifacts import Artifacts
 from ci_controller.caches import Caches
 from ci_controller.environments import Environments
@@ -47,7 +47,7 @@ from ci_controller.runtime.guarding import guarded
 from ci_controller.runtime.protocol import Check, LocalRuntime, WorkloadKey
 from ci_controller.secrets.masking import masked_results
 from ci_controller.secrets.resolving import Secrets
-from ci_persistence.stores.records import RecordStore
+from ci_persistence.stores.kept.records import RecordStore
 
 log = logging.getLogger(__name__)
 
@@ -280,6 +280,8 @@ class WorkloadExecution:
             masks = self._masks_of(job, run)
             await keep_logs(self._runtime, self._workload(job), services_of(job), run, self._check, masks)
         self._note_started(WorkloadKey.of(job))
+        if self._pool is not None:
+            self._pool.note_ended(WorkloadKey.of(job))
         left, log_read = await collect_files(job, self._data, self._keeper)
         await asyncio.sleep(0)  # Each part takes a millisecond or two, between which the event loop does other work.
         base = self._base_of(job, self._run(job))

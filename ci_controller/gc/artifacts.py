@@ -12,8 +12,8 @@ from ci_common.times import from_micros
 from ci_controller.gc.expired_jobs import Ages
 from ci_controller.gc.runner import FOUND_TWICE, Collector
 from ci_controller.runtime.protocol import Check
-from ci_persistence.stores.artifacts import ArtifactStore
 from ci_persistence.stores.jobs import JobStore
+from ci_persistence.stores.kept.artifacts import ArtifactStore
 from ci_persistence.stores.leases import Lease
 
 BATCH = 500

@@ -12,7 +12,7 @@ from ci_controller.caches.caches import MOST, surplus_of
 from ci_controller.caches.files import archive_of
 from ci_controller.gc.runner import FOUND_TWICE, Collector
 from ci_controller.runtime.protocol import Check
-from ci_persistence.stores.caches import CacheStore
+from ci_persistence.stores.kept.caches import CacheStore
 from ci_persistence.stores.leases import Lease
 
 

@@ -22,7 +22,7 @@ from ci_controller.gc.artifacts import ExpiredArtifacts, OrphanArtifacts
 from ci_controller.gc.caches import ExpiredCaches, OrphanArchives
 from ci_controller.gc.directories import InterruptedSubmissions, OrphanDirectories, UncleanAttempts
 from ci_controller.gc.environments import EnvironmentDirectories, ExpiredEnvironments, OldDownloads, OrphanEnvironments
-from ci_controller.gc.expired_jobs import Ages, ExpiredJobs, ExpiredUploads, OldEvents, OldKeys
+from ci_controller.gc.expired_jobs import Ages, ExpiredJobs, ExpiredUploads, OldAudit, OldEvents, OldKeys
 from ci_controller.gc.logs import LogsLeftHere, LogsOfEnded
 from ci_controller.gc.runner import Collector, GarbageCollector
 from ci_controller.gc.spare_workspaces import SpareWorkspaces
@@ -156,6 +156,7 @@ class Garbage:
             self._deleted_jobs,
             ExpiredJobs(ages, writer.lease),
             ExpiredUploads(ages, data, check),
+            OldAudit(ages, writer.storage.audit, writer.lease),
             OldEvents(ages, writer.storage.outbox),
             OldKeys(ages, writer.storage.submissions),
             UncleanAttempts(data, jobs, supervise),

@@ -16,7 +16,7 @@ from ci_common.system.disk import measure_tree
 from ci_controller.environments import Environments
 from ci_controller.gc.runner import FOUND_TWICE, Collector
 from ci_controller.runtime.protocol import EnvironmentMaker, Runtime
-from ci_persistence.stores.environments import EnvironmentStore
+from ci_persistence.stores.kept.environments import EnvironmentStore
 from ci_persistence.stores.leases import Lease
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,11 @@ async def _listed(maker: EnvironmentMaker) -> set[str] | None:
     except RuntimeUnavailable as exc:
         log.info("environments of a runtime cannot be seen at present: %s", exc)
         return None
+
+
+async def _in_use(environments: Mapping[str, Environments]) -> set[Path]:
+    """Return the directories in which environments are made, once they are known."""
+    return {directory for each in environments.values() for directory in await each.builds.directories()}
 
 
 @dataclass(eq=False)
@@ -109,7 +114,7 @@ class OldDownloads(Collector[Path]):
     environments: Mapping[str, Environments]
 
     async def find(self) -> AsyncGenerator[list[Path], None]:
-        if any(each.builds.directories != set() for each in self.environments.values()):
+        if await _in_use(self.environments):
             return  # A setup may use one of them.
         found = await asyncio.to_thread(self._by_use)
         room, old, now = self.settings.prepared_bytes // DOWNLOADS_SHARE, [], time.time()
@@ -147,10 +152,7 @@ class EnvironmentDirectories(Collector[Path]):
             names = os.listdir(self.data.environments)
         except FileNotFoundError:
             names = []
-        in_use = [each.builds.directories for each in self.environments.values()]
-        if None in in_use:
-            return
-        used = {directory for directories in in_use for directory in directories or ()}
+        used = await _in_use(self.environments)
         yield [path for name in names if (path := self.data.environments / name) not in used]
 
     async def remove_one(self, item: Path) -> None:

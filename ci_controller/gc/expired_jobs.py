@@ -15,14 +15,15 @@ from ci_common.configuration.limits import Limit
 from ci_common.configuration.retention import FAILURES
 from ci_common.jobs import Conclusion
 from ci_common.manifests.session import spare_workspace
-from ci_common.projects import with_projects
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
+from ci_common.sharing.projects import with_projects
 from ci_common.system.trees import delete_tree
 from ci_common.times import Clock
 from ci_controller.gc.runner import Collector
 from ci_controller.runtime.protocol import Check
 from ci_persistence.stores.access.projects import ProjectStore
+from ci_persistence.stores.audit import AuditStore
 from ci_persistence.stores.leases import Lease
 from ci_persistence.stores.outbox import OutboxStore
 from ci_persistence.stores.retention import Ended, RetentionStore
@@ -154,6 +155,26 @@ class OldKeys(Collector[int]):
             return
         while deleted := await self.submissions.prune(now - KEYS_KEPT, limit=BATCH):
             yield [deleted]
+
+    async def remove_one(self, item: int) -> None:
+        """Do nothing, as for events."""
+
+
+@dataclass(eq=False)
+class OldAudit(Collector[int]):
+    """Entries of the audit that are older than they are to be kept. The chain of the others stays whole."""
+
+    name = "old entries of the audit"
+    ages: Ages
+    audit: AuditStore
+    lease: Lease
+
+    async def find(self) -> AsyncGenerator[list[int], None]:
+        now, age = await self.ages.trusted_now(), self.ages.settings.audit_retention.general
+        if now is None or age is None:
+            return
+        while removed := await self.audit.remove(_ago(now, age), self.lease, limit=BATCH):
+            yield [removed]
 
     async def remove_one(self, item: int) -> None:
         """Do nothing, as for events."""

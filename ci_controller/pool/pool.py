@@ -36,6 +36,8 @@ CHECK_SECONDS = 10.0
 LONG_SECONDS = 3600.0
 PAUSE_SECONDS = 0.1
 """How long a job that starts has the machine to itself before its workload is replaced."""
+QUIET_SECONDS = 1.0
+"""The same of one that got a workload that waited, unless it ends before: making one would take a processor from it."""
 RETRY_SECONDS = 10.0
 """How long to make none after one could not be made."""
 CLOSE_SECONDS = 5.0
@@ -75,6 +77,8 @@ class Pool:
         self._publishing: asyncio.Task[None] | None = None
         self._starting: set[WorkloadKey] = set()
         self._not_before = 0.0
+        self._quiet: tuple[WorkloadKey, float] | None = None
+        """The attempt that has the machine to itself, and until when."""
         self._publisher = PoolPublisher(writer, size=self._size, per_profile=settings.pool_per_key)
         self._has_swept = False
 
@@ -95,6 +99,8 @@ class Pool:
             self._not_before = max(self._not_before, now + PAUSE_SECONDS)
             workload = inventory.claim(key, profile)
             if workload is not None:
+                if self._quiet is None or self._quiet[1] <= now:  # One that starts later puts nothing off.
+                    self._quiet = key, now + QUIET_SECONDS
                 self._publishing = asyncio.create_task(self._publish_claim(), name="publishing the pool")
         if workload is None:
             return None
@@ -164,6 +170,12 @@ class Pool:
             if not self._starting:
                 self._not_before = max(self._not_before, self._writer.uptime() + PAUSE_SECONDS)
                 self._wakeups.wake()
+
+    def note_ended(self, key: WorkloadKey) -> None:
+        """Note that the code of an attempt has ended. May be repeated."""
+        if self._quiet is not None and self._quiet[0] == key:
+            self._quiet = None
+            self._wakeups.wake()
 
     def heard_of(self, key: WorkloadKey) -> WorkloadKey | None:
         """Return the attempt that a workload belongs to of which the engine has told something; None if it waits."""
@@ -286,8 +298,9 @@ class Pool:
             return CHECK_SECONDS if self.inventory.waiting or self._held_back else LONG_SECONDS
         if self._starting:
             return CHECK_SECONDS
-        if now < self._not_before:
-            return self._not_before - now
+        not_before = max(self._not_before, self._quiet[1] if self._quiet is not None else 0.0)
+        if now < not_before:
+            return not_before - now
         await self._make(*missing)
         return 0
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from ci_common.attempts.outcomes import MOST_ANNOTATIONS, MOST_SUMMARY_BYTES, Annotation
-from ci_common.run_directory.layout import open_regular
-from ci_controller.results.matchers import CANDIDATE, Matchers
+from ci_common.run_directory.untrusted_files import open_regular
+from ci_controller.results.matchers import CANDIDATE, Matchers, candidates
 
 MOST_BYTES: Final = 32 * 1024**2
 """Of a longer log, the first and the last half of so many bytes are read."""
@@ -86,12 +86,20 @@ def read_log(path: Path, size: int, roots: tuple[str, ...]) -> Found:
 def _read_part(descriptor: int, start: int, end: int, matchers: Matchers, deadline: float) -> bool:
     """Hand the lines of a part of the log to `matchers`; return whether there was time for all."""
     skipped = 0
-    for lines, offset in _blocks(descriptor, start, end):
+    for text, offset in _blocks(descriptor, start, end):
         if time.monotonic() > deadline:
             return False
+        wanted, lines = candidates(text), text.split(b"\n")
+        if not wanted and not matchers.wants_next and len(max(lines, key=len)) <= _LONGEST_LINE:
+            skipped += len(lines)
+            continue
         position = offset
         for line in lines:
-            if CANDIDATE.search(line, 0, _LONGEST_LINE) is None and not matchers.wants_next:
+            if len(line) > _LONGEST_LINE:
+                is_candidate = CANDIDATE.search(line, 0, _LONGEST_LINE) is not None
+            else:
+                is_candidate = position - offset in wanted
+            if not is_candidate and not matchers.wants_next:
                 skipped += 1
             else:
                 if skipped:
@@ -102,8 +110,11 @@ def _read_part(descriptor: int, start: int, end: int, matchers: Matchers, deadli
     return True
 
 
-def _blocks(descriptor: int, start: int, end: int) -> Iterator[tuple[list[bytes], int]]:
-    """Yield the whole lines of each chunk, and the offset of the first. A line longer than a chunk comes in pieces."""
+def _blocks(descriptor: int, start: int, end: int) -> Iterator[tuple[bytes, int]]:
+    """Yield the whole lines of each chunk, and the offset of the first. A line longer than a chunk comes in pieces.
+
+    The end of the last line is left out.
+    """
     rest, position = b"", start
     while position < end:
         chunk = os.pread(descriptor, min(_CHUNK, end - position), position)
@@ -111,12 +122,13 @@ def _blocks(descriptor: int, start: int, end: int) -> Iterator[tuple[list[bytes]
             break
         offset = position - len(rest)
         position += len(chunk)
-        *lines, rest = (rest + chunk).split(b"\n")
+        text = rest + chunk
+        end_of_last = text.rfind(b"\n")
+        rest = text[end_of_last + 1 :]
         if len(rest) > _CHUNK:
-            lines.append(rest)
-            yield lines, offset
+            yield text, offset
             rest = b""
-        elif lines:
-            yield lines, offset
+        elif end_of_last >= 0:
+            yield text[:end_of_last], offset
     if rest:
-        yield [rest], position - len(rest)
+        yield rest, position - len(rest)

@@ -37,12 +37,29 @@ CANDIDATE = re.compile(
     rb"|\.[cmjtsxvuel]{2,6}\s*$"
 )
 """What a line has that any matcher could want."""
+_SOMEWHERE = re.compile(rb"[:(](?=\d)|\x1b|\.(?=[cmjtsxvuel]{2,6}[^\S\n]*$)", re.MULTILINE)
+_AT_BEGINNING = re.compile(
+    rb"\n(?=::|ci:|[^\S\n]*(?:-->|---[^\S\n])|E[^\S\n]|(?:error|warning)[\[:]|[A-Z]{1,5}\d{2,5} |=== )"
+)
+"""The parts of CANDIDATE. Each begins with few bytes, so that a search skips what lies between them."""
 _ESCAPE = re.compile(r"\x1b(?:\[[0-9;:?<=>]{0,60}[ -/]{0,4}[@-~]|\][^\x07\x1b]{0,2000}(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _CODES = re.compile(r"%(25|0D|0A|3A|2C)", re.IGNORECASE)
 _LEVELS: dict[str, Level] = {"fatal error": "error", "error": "error", "warning": "warning", "notice": "notice"}
 _HEAD_LINES = 3
 """How far behind its head the place of a message may stand."""
 _GO_LINES = 50
+
+
+def candidates(text: bytes) -> set[int]:
+    """Return where the lines of a text begin that CANDIDATE would find, if it looked at each of them by itself."""
+    text = b"\n" + text
+    found = {match.start() for match in _AT_BEGINNING.finditer(text)}
+    match = _SOMEWHERE.search(text, 1)
+    while match is not None:
+        found.add(text.rindex(b"\n", 0, match.start()))
+        end = text.find(b"\n", match.end())
+        match = None if end < 0 else _SOMEWHERE.search(text, end)
+    return found
 
 
 def plain(line: str) -> str:

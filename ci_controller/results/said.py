@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ci_common.attempts.outcomes import MOST_OUTPUT_BYTES, MOST_OUTPUTS, MOST_SUMMARY_BYTES, Annotation
 from ci_common.parsing.text import printable
-from ci_common.run_directory.layout import read_capped
+from ci_common.run_directory.untrusted_files import read_capped
 
 _MOST_NAME = 100
 _MOST_PROBLEMS = 10

@@ -65,7 +65,7 @@ __ci_pass_on_stop() {
     trap '' TERM
     __ci_on_signals ''
     while IFS= read -r __ci_word; do
-        [ "$__ci_word" != stop ] || kill -TERM -1
+        [ "$__ci_word" != stop ] || { kill -TERM -1; : >"$__ci_run/signalled"; }
     done
 }
 
@@ -73,15 +73,16 @@ __ci_is_there() {
     [ -n "$1" ] && kill -0 "$1" 2>/dev/null
 }
 
-# What was killed is there until it has had its turn on a processor. The 3rd field is the state, and the 31st the set of
-# signals that wait, in which 256 is SIGKILL.
+# What was killed is there until it has had its turn on a processor, and while it ends. The 3rd field is the state, the
+# 9th has flags, of which 4 says that it ends, and the 31st is the set of signals that wait, in which 256 is SIGKILL.
 __ci_lives() {
     __ci_is_there "$1" || return 1
     { IFS=' ' read -r __ci_x __ci_x __ci_state \
-        __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x \
+        __ci_x __ci_x __ci_x __ci_x __ci_x __ci_flags __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x \
         __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x __ci_x \
         __ci_pending __ci_x <"/proc/$1/stat"; } 2>/dev/null || return 1
-    [ "$__ci_state" != Z ] && [ "$((${__ci_pending:-0} & 256))" = 0 ] && kill -CONT "$1" 2>/dev/null
+    [ "$__ci_state" != Z ] && [ "$((${__ci_flags:-0} & 4))" = 0 ] && [ "$((${__ci_pending:-0} & 256))" = 0 ] &&
+        kill -CONT "$1" 2>/dev/null
 }
 
 # Both are processes of the container like any other: `kill -9 -1` in a step ends them, and `kill -STOP -1` stops them.
@@ -267,15 +268,15 @@ __ci_end_step() {
     __ci_failed=$__ci_status
 }
 
-# Signals the job's processes, but those that carry out its script, of which the caller is one and names another.
-__ci_signal_others() {
+# Kills the job's processes, but those that carry out its script, of which the caller is one and names another.
+__ci_kill_rest() {
     { IFS=' ' read -r __ci_self __ci_rest </proc/self/stat; IFS= read -r __ci_line <"/proc/$$/stat"; } 2>/dev/null
     __ci_group=${__ci_line##*) }
     __ci_group=${__ci_group#* * }
     __ci_group=${__ci_group%% *}
     for __ci_process in /proc/[0-9]*; do
         case ${__ci_process#/proc/} in
-        1 | "$$" | "$__ci_self" | "$2" | "$__ci_carrier" | "$__ci_messenger") continue ;;
+        1 | "$$" | "$__ci_self" | "$1" | "$__ci_carrier" | "$__ci_messenger") continue ;;
         esac
         if [ -z "$__ci_carrier" ]; then
             { IFS= read -r __ci_line <"$__ci_process/stat"; } 2>/dev/null || continue
@@ -283,7 +284,7 @@ __ci_signal_others() {
             __ci_rest=${__ci_rest#* * }
             [ "${__ci_rest%% *}" = "$__ci_group" ] || continue
         fi
-        kill "-$1" "${__ci_process#/proc/}"
+        kill -KILL "${__ci_process#/proc/}"
     done 2>/dev/null
 }
 
@@ -300,19 +301,23 @@ __ci_watch_step() {
         __ci_started_before=$!
         __ci_on_signals ''
         # The signal comes many times, and bash crashes where a handler interrupts itself too often.
-        trap 'trap "" TERM; [ "$!" = "$__ci_started_before" ] || __ci_terminate "$!"; exit "$__ci_fired"' TERM
+        __ci_at_term='trap "" TERM; [ "$!" = "$__ci_started_before" ] || __ci_terminate "$!"; exit "$__ci_fired"'
+        trap "$__ci_at_term" TERM
         # A signal that came before it was trapped may be lost.
         [ ! -e "$__ci_run/watched-$3" ] || exit 0
         sleep "$1" &
         wait "$!" || exit 0
         __ci_fired=3
         : >"$__ci_run/timed-out-$3"
-        __ci_signal_others TERM
+        # To all at once: a shell that sees its command end first takes that for a failure, and may end before its trap.
+        trap '' TERM
+        if [ -n "$__ci_carrier" ]; then kill -TERM -1; else kill -TERM 0; fi
+        trap "$__ci_at_term" TERM
         sleep "$2" &
         wait "$!"
         while :; do
             sleep 1 &
-            __ci_signal_others KILL "$!"
+            __ci_kill_rest "$!"
             wait "$!"
         done
     ) &

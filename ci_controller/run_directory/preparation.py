@@ -14,7 +14,7 @@ No signal that can be caught ends it behind the gate: a job's own signals reach 
 `$PPID`. The mark `stopping`, which is made before a stop is signalled, says whether the job is to stop; no step begins
 once the mark is there. Outside of containers, SIGTERM at the gate ends the script. In a container it is the first
 process, which no process in there can kill or stop, and the word `stop` in the FIFO of that name has SIGTERM sent to
-all others.
+all others, after which the mark `signalled` is made.
 
 Alone in a container, it adds to `exit` what the kernel refused the job, and whether it is the last of the job's
 processes, so that nothing writes into the log any more. If it is, and the job was not stopped, it stays until `gate` is
@@ -143,6 +143,8 @@ def _steps(plan: ExecutionPlan, skipped: int, note: str) -> Iterator[bytes]:
     for number, step in enumerate(plan.steps):
         if number == before and plan.secrets:  # The setup may be kept, so it gets none.
             yield READ
+        if number == before and plan.untrusted:
+            yield from _exports({"CI_UNTRUSTED": "true"})
         body = b":" if number < skipped else _setting(step) + _body(step)
         if number == 0 and note:
             body = said if skipped else b"%s; %s" % (said, body)
@@ -269,7 +271,10 @@ def mark_stopping(run: RunDirectory) -> None:
 
 
 def send_stop(run: RunDirectory) -> bool:
-    """Have SIGTERM sent to all of the job's processes in a container; return whether a process there has been told."""
+    """Ask for SIGTERM to all of the job's processes in a container; return False where no process there is asked.
+
+    True promises nothing: the process may be stopped or about to end. The mark `signalled` tells that it was done.
+    """
     try:
         descriptor = os.open(run.stop, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:

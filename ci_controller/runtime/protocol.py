@@ -41,7 +41,10 @@ class EngineStatus:
     phase: WorkloadPhase
     """ABSENT, CREATED, RUNNING or EXITED."""
     exit_code: int | None = None
-    """The exit status of the workload's first process, 137 for SIGKILL; None unless EXITED."""
+    """The exit status of the workload's first process, 137 for SIGKILL; None unless EXITED.
+
+    Docker says 255 of a container that ended just when it was told to stop. What the script wrote at its end is exact.
+    """
     out_of_memory: bool = False
     """The engine killed a process of the workload for want of memory."""
 

@@ -7,7 +7,7 @@ import shlex
 import stat
 from pathlib import Path
 
-from ci_common.run_directory.layout import read_capped
+from ci_common.run_directory.untrusted_files import read_capped
 from ci_common.runtime_faults import SetupFailed
 from ci_common.spec import ExecutionPlan
 from ci_common.times import uptime
@@ -22,6 +22,7 @@ _TAIL_BYTES = 2000
 def downloading(place: str) -> dict[str, str]:
     """Return variables that have package managers keep their downloads in `place`, outside of the environment."""
     return {
+        "CI_DOWNLOADS": place,
         "UV_CACHE_DIR": f"{place}/uv",
         "UV_LINK_MODE": "copy",
         # Otherwise every job that starts from the environment would compile what it imports, again and again.

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ci_common.run_directory import tickets
-from ci_common.run_directory.layout import DataDirectory, read_capped
+from ci_common.run_directory.layout import DataDirectory
+from ci_common.run_directory.untrusted_files import read_capped
 from ci_common.runtime_faults import RuntimeUnavailable
 from ci_common.system.processes import ProcessIdentity
 from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, JOB, NETWORK, PROFILE, SERVICE, SETUP

@@ -59,7 +59,8 @@ class Cleaner:
         try:
             return await self._known_image()
         except Absent:
-            params = {"fromSrc": "-", "repo": EMPTY_IMAGE.partition(":")[0], "tag": EMPTY_IMAGE.partition(":")[2]}
+            # The whole name, since Podman puts another registry before a short one, and does not take `tag`.
+            params = {"fromSrc": "-", "repo": f"docker.io/library/{EMPTY_IMAGE}"}
             async for line in self._engine.stream("POST", "images/create", params=params, data=_archive()):
                 if "error" in line:
                     raise StartFault(f"the engine cannot create an empty image: {line['error']}") from None

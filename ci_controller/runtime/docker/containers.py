@@ -132,16 +132,21 @@ def service_config(
         "Hostname": name,
         "Healthcheck": {"Test": ["NONE"]},
         "HostConfig": {
-            "LogConfig": {
-                "Type": "local",
-                "Config": {"max-size": str(SERVICE_LOG_BYTES), "max-file": "2", "compress": "false"},
-            },
+            "LogConfig": _bounded_log(traits),
             "RestartPolicy": {"Name": "no"},
             "NetworkMode": network,
             **confinement.options(service.limits, traits),
         },
         "NetworkingConfig": {"EndpointsConfig": {network: {"Aliases": [name]}}},
     }
+
+
+def _bounded_log(traits: Traits) -> dict[str, Any]:
+    """Return the log of a service, which keeps no more than it may have."""
+    size = str(SERVICE_LOG_BYTES)
+    if traits.podman:
+        return {"Type": "k8s-file", "Config": {"max-size": size}}
+    return {"Type": "local", "Config": {"max-size": size, "max-file": "2", "compress": "false"}}
 
 
 def network_config(

@@ -9,7 +9,7 @@ from ci_common.attempts.outcomes import UsedImage
 from ci_common.run_directory.layout import RunDirectory
 from ci_common.runtime_faults import ImageInvalid, ImageNotFound, ImageWithoutShell, RuntimeUnavailable, StartFault
 from ci_common.settings import Settings
-from ci_common.spec import ExecutionPlan
+from ci_common.spec import DOWNLOADED, ExecutionPlan
 from ci_common.system.tasks import in_thread
 from ci_controller.run_directory.gate_script import GATE_SCRIPT
 from ci_controller.run_directory.preparation import open_to_everyone
@@ -25,7 +25,7 @@ from ci_controller.runtime.docker.containers import (
     name_of_profile,
 )
 from ci_controller.runtime.docker.engine import Absent, Conflict, Engine, Refusal, Traits
-from ci_controller.runtime.docker.environments import DOWNLOADED, DOWNLOADS, keep_downloads
+from ci_controller.runtime.docker.environments import DOWNLOADS, keep_downloads
 from ci_controller.runtime.docker.images import ImageFacts, Images
 from ci_controller.runtime.docker.services import ServiceContainers
 from ci_controller.runtime.docker.sharing import Shared
@@ -178,8 +178,9 @@ class JobContainers:
         """Return if the container of this name is ours. Raises StartFault if not, RuntimeUnavailable if it has gone."""
         if await self.inspect(key) is not None:
             return
+        name = f"^/?{self.name_of(key)}$"  # Docker's names begin with a slash there, and Podman's do not.
         async with self._engine.call() as docker:
-            named = await docker.containers.list(all=True, filters=json.dumps({"name": [f"^/{self.name_of(key)}$"]}))
+            named = await docker.containers.list(all=True, filters=json.dumps({"name": [name]}))
         if named:
             raise StartFault(f"another installation's container is named {self.name_of(key)}") from conflict
         raise RuntimeUnavailable("the job's container was removed while it was to be made again") from conflict

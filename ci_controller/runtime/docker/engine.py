@@ -46,6 +46,8 @@ class Conflict(Refusal):
 _REFUSALS: dict[int, type[Refusal]] = {404: Absent, 409: Conflict}
 _STOPPING = ("the client connection is closing", "transport is closing")
 """What an engine that is being stopped answers with status 500: it has closed its connection to containerd."""
+_IN_USE = "that name is already in use"
+"""What Podman answers with status 500 where Docker says 409."""
 _UNREACHABLE = 900  # aiodocker's own status for a connection that could not be made or broke.
 
 
@@ -75,20 +77,35 @@ class Traits:
     """A limit on memory and swap together is possible."""
     memory: int = 0
     """The bytes of memory that the engine's machine has; 0 where it does not say."""
+    podman: bool = False
+    """The engine is Podman, which speaks Docker's language."""
     may_limit_layers: bool = False
     """The engine's storage is of a kind that can limit what a container writes outside of its mounts."""
+
+    @property
+    def unfiltered(self) -> str | None:
+        """Why no packet filter of this machine can confine the networks of containers; None if one may."""
+        if self.rootless:
+            return "the engine is rootless, so its networks are not this machine's"
+        return "Podman makes the bridges of its networks in its own way" if self.podman else None
 
     @classmethod
     def from_info(cls, info: Mapping[str, Any]) -> Self:
         """Read the answer of `GET /info`."""
         security = ",".join(info.get("SecurityOptions") or ())
+        # Podman says it in a field of its own. It reports limits also where it cannot set them.
+        rootless = "name=rootless" in security or info.get("Rootless") is True
+        unlimited = info.get("Rootless") is True and info.get("CgroupVersion") == "1"
         return cls(
             processors=int(info.get("NCPU") or os.cpu_count() or 1),
             memory=int(info.get("MemTotal") or 0),
             remapped="name=userns" in security,
-            rootless="name=rootless" in security,
+            rootless=rootless,
+            podman="BuildahVersion" in info,
             selinux="name=selinux" in security,
-            unenforced=frozenset(limit for limit, trait in _ENFORCING.items() if not info.get(trait, True)),
+            unenforced=frozenset(
+                limit for limit, trait in _ENFORCING.items() if unlimited or not info.get(trait, True)
+            ),
             counts_swap=bool(info.get("SwapLimit", True)),
             may_limit_layers=_storage(info) in _LIMITING_STORAGE,
         )
@@ -153,7 +170,8 @@ class Engine:
                 raise RuntimeUnavailable(f"no Docker engine answers at {self._address}: {_why(exc)}") from exc
             if exc.status >= 500 and any(words in exc.message for words in _STOPPING):
                 raise RuntimeUnavailable(f"the Docker engine at {self._address} is stopping: {exc.message}") from exc
-            raise _REFUSALS.get(exc.status, Refusal)(exc.message, exc.status) from exc
+            status = 409 if exc.status >= 500 and _IN_USE in exc.message else exc.status
+            raise _REFUSALS.get(status, Refusal)(exc.message, status) from exc
         except TimeoutError as exc:
             raise RuntimeUnavailable(f"the Docker engine did not answer within {limit} s") from exc
         except (aiohttp.ClientError, OSError) as exc:

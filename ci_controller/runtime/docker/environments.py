@@ -37,8 +37,6 @@ log = logging.getLogger(__name__)
 
 DOWNLOADS = "/ci-downloads"
 """Where a setup that runs apart from its job finds what setups of the same project have downloaded."""
-DOWNLOADED = "/ci-downloaded"
-"""Where a job that runs its setup itself finds the same, to read; `ci_server.detection.python.installer` uses it."""
 
 CPU_SHARES = 512
 """The weight of a setup beside jobs, which have 1024: as long as it is not done, they run their setups themselves."""

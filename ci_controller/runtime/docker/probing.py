@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ci_common.run_directory.layout import read_capped
+from ci_common.run_directory.untrusted_files import read_capped
 from ci_common.spec import Limits
 from ci_common.system.trees import delete_tree
 from ci_common.system.watch import FileWatcher, Watched

@@ -8,7 +8,8 @@ import os
 import re
 from pathlib import Path
 
-from ci_common.run_directory.layout import RunDirectory, read_capped
+from ci_common.run_directory.layout import RunDirectory
+from ci_common.run_directory.untrusted_files import read_capped
 from ci_common.times import uptime
 
 _LAST_BYTES = 1024 * 1024

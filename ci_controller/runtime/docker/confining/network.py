@@ -49,7 +49,7 @@ class JobNetworks:
         self._lock = asyncio.Lock()
         self._has_rules = False
         self._is_made = False
-        self._is_rootless = False
+        self._unfiltered: str | None = None
         self._looked = 0.0
         self._told: str | None = None
         self.name = None if settings.network == "open" else f"ci-jobs-{installation_id[:12].lower()}"
@@ -57,7 +57,7 @@ class JobNetworks:
 
     def note_engine(self, traits: Traits) -> None:
         """Note what engine it is now, of which nothing is known yet."""
-        self._is_rootless = traits.rootless
+        self._unfiltered = traits.unfiltered
         self._has_rules = self._is_made = False
 
     def bridge(self, *owner: object) -> dict[str, str]:
@@ -104,8 +104,8 @@ class JobNetworks:
         if self._has_rules and await self._filter.holds():
             return
         try:
-            if self._is_rootless:
-                raise CannotFilter("the engine is rootless, so its networks are not this machine's")
+            if self._unfiltered is not None:
+                raise CannotFilter(self._unfiltered)
             await self._filter.install(await asyncio.to_thread(lambda: tuple(self._allowed())))
             self._has_rules, self._looked = True, uptime()
         except CannotFilter as exc:
