@@ -18,6 +18,7 @@ from ci_server.access.addresses import check_address
 from ci_server.endpoints import everyone_is_local, identify_sender, routes_of
 from ci_server.http.application import Application
 from ci_server.http.exchange import Shutdown
+from ci_server.http.prefixes import check_prefix
 from ci_server.routes import ENDPOINTS
 from ci_server.services import open_services
 
@@ -39,8 +40,9 @@ def create_api(
     `private`, only the process that runs the application can reach it, so that its requests need no keys.
 
     `app.state.shutdown` is a `Shutdown`. The server that runs the application must start it as soon as it has been told
-    to stop. `disk` measures free space, by default on the disks that `settings` name.
+    to stop. `disk` measures free space, by default on the disks that `settings` name. Raises SettingsError.
     """
+    check_prefix(settings.root_path, (endpoint.path for endpoint in ENDPOINTS))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

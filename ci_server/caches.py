@@ -4,12 +4,13 @@ from typing import Final
 
 from starlette.responses import Response
 
+from ci_common.access.identity import Scope
 from ci_common.errors import CacheNotFound
-from ci_common.identity import Scope
 from ci_common.parsing.text import shown
 from ci_common.wire.answers import CacheView
 from ci_common.wire.writing import cache_on_wire
 from ci_server.endpoints import Answer, AnyEndpoint, Call, Endpoint, RateClass, Reach, json_answer
+from ci_server.http.refusals import hidden
 from ci_server.http.requests import NoQuery
 from ci_server.http.responses import list_document
 
@@ -24,10 +25,16 @@ async def list_caches(call: Call[NoQuery, None]) -> Response:
 async def remove_cache(call: Call[NoQuery, None]) -> Response:
     identity = call.request.path_params["id"]
     cache = await call.services.storage.caches.get(identity)
-    is_seen = cache is not None and call.identity.sees(cache.project)
-    if not is_seen or not await call.services.storage.caches.drop([identity]):
-        raise CacheNotFound(f"there is no cache {shown(identity)}")
+    if cache is None or not call.identity.sees(cache.project):
+        raise hidden(_not_found(identity), is_there=cache is not None)
+    call.services.concern(project=cache.project)
+    if not await call.services.storage.caches.drop([identity]):
+        raise _not_found(identity)
     return Response(status_code=204)
+
+
+def _not_found(identity: str) -> CacheNotFound:
+    return CacheNotFound(f"there is no cache {shown(identity)}")
 
 
 ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (

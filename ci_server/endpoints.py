@@ -22,11 +22,12 @@ from starlette.routing import Route
 from starlette.types import Receive, Send
 from starlette.types import Scope as ConnectionScope
 
+from ci_common.access.identity import ANYONE, LOCAL, Identity, Scope
 from ci_common.errors import FilesElsewhere, RequestError
-from ci_common.identity import ANYONE, LOCAL, Identity, Scope
 from ci_common.parsing.models import validated
 from ci_common.settings import Settings
 from ci_common.times import Milestone, with_milestone
+from ci_server.access.authentication import token_of
 from ci_server.access.stream_tickets import PARAMETER
 from ci_server.http.refusals import ScopeMissing
 from ci_server.http.requests import NoQuery, parse_json_object, read_json_body, read_query, repeatable, run_apart
@@ -36,6 +37,8 @@ QueryT = TypeVar("QueryT", bound=BaseModel)
 BodyT = TypeVar("BodyT")
 ParsedT = TypeVar("ParsedT", covariant=True)
 Identify = Callable[[Request], Awaitable[Identity]]
+READING: Final = frozenset({"GET", "HEAD"})
+"""Methods that change nothing."""
 KEY_HEADER: Final = "Idempotency-Key"
 """The header with which a client says which of its requests are the same submission."""
 
@@ -191,6 +194,10 @@ class Endpoint(Generic[QueryT, BodyT]):
     """The scope that a request needs; None if everyone may call the endpoint."""
     rate_class: RateClass
     files: Files = Files.NEVER
+    changes: bool = False
+    """Whether it changes something although its method is GET, since browsers open it as a page."""
+    unaudited: str = ""
+    """Why a request that may change something leaves no entry in the audit; empty for one that does."""
     takes_ticket: bool = False
     """Whether a ticket in the query stands for a key."""
     limits: Reach | None = None
@@ -204,8 +211,13 @@ class Endpoint(Generic[QueryT, BodyT]):
         return Reach.ONE if "{job_id}" in self.path else Reach.INSTALLATION
 
     @property
+    def is_audited(self) -> bool:
+        """Whether each request that is carried out is in the audit. What is refused is, with every method."""
+        return (self.changes or self.method not in READING) and not self.unaudited
+
+    @property
     def name(self) -> str:
-        """The name of the endpoint in the OpenAPI document."""
+        """The name of the endpoint in the OpenAPI document, and of its action in the audit."""
         return self.handler.__name__
 
     @property
@@ -219,19 +231,36 @@ class Endpoint(Generic[QueryT, BodyT]):
 
     async def answer(self, request: Request, identify: Identify) -> Response:
         """Authorise, read and validate the request, and return the handler's answer. Raises RequestError, OSError."""
-        identity = ANYONE if self.scope is None else await self._identify(request, identify)
         services: Services = request.app.state.services
-        left = services.rates.count(request, identity, self.rate_class)
-        allowed = self._authorised(identity)
+        sender: Identity | None = None
         try:
-            response = await self._answer(request, allowed)
-            response.headers.update(left)
+            sender = ANYONE if self.scope is None else await self._identify(request, identify)
+            left = services.rates.count(request, sender, self.rate_class)
+            if (token := token_of(request, sender)) is not None:
+                await services.audit.note_token(request, token, sender)
+            response = await self._carried_out(request, services, self._authorised(sender))
+            # No handler sets these, so nothing is to be replaced.
+            response.raw_headers += [(name.lower().encode(), value.encode()) for name, value in left.items()]
             return response
         except FilesElsewhere:
-            home = request.app.state.services.settings.files
+            home = services.settings.files
             if "://" not in home:
                 raise
             return _redirect(request, home)
+        except RequestError as exc:
+            services.audit.refuse(request, sender, self.name, exc)
+            raise
+
+    async def _carried_out(self, request: Request, services: Services, sender: Identity) -> Response:
+        """Return the handler's answer, once the audit has what the request has changed."""
+        if not self.is_audited:
+            return await self._answer(request, services, sender)
+        note = services.audit.note(request, sender, self.name)
+        response = await self._answer(request, services.audited(note), sender)
+        # Without a scope, anyone could have the audit grow by requests that change nothing.
+        if response.status_code < 400 and self.scope is not None:
+            await services.audit.finish(note)
+        return response
 
     async def _identify(self, request: Request, identify: Identify) -> Identity:
         """Return who sends the request: by a ticket only where that is taken, and where there is no key."""
@@ -254,11 +283,10 @@ class Endpoint(Generic[QueryT, BodyT]):
             raise ScopeMissing(f"{needed} for all projects, and {sender.name} has it for some only")
         return identity
 
-    async def _answer(self, request: Request, identity: Identity) -> Response:
+    async def _answer(self, request: Request, services: Services, identity: Identity) -> Response:
         if self.files is Files.ALWAYS:
-            request.app.state.services.require_files()
+            services.require_files()
         query: Any = read_query(request, self.query or NoQuery, lists=self._lists)
-        services = request.app.state.services
         body: Any = None
         raw = b""
         accepted: Mapping[str, int] = {}

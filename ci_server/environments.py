@@ -4,13 +4,14 @@ from typing import Final
 
 from starlette.responses import Response
 
+from ci_common.access.identity import Scope
 from ci_common.environments import Environment
 from ci_common.errors import EnvironmentNotFound
-from ci_common.identity import Scope
 from ci_common.parsing.text import shown
 from ci_common.wire.answers import EnvironmentView
 from ci_common.wire.writing import environment_on_wire
 from ci_server.endpoints import Answer, AnyEndpoint, Call, Endpoint, RateClass, Reach, json_answer
+from ci_server.http.refusals import hidden
 from ci_server.http.requests import NoQuery
 from ci_server.http.responses import Document, list_document
 
@@ -36,7 +37,8 @@ async def _found(call: Call[NoQuery, None]) -> Environment:
     key = call.request.path_params["key"]
     environment = await call.services.storage.environments.get(key)
     if environment is None or not call.identity.sees(environment.project):
-        raise EnvironmentNotFound(f"there is no environment {shown(key)}")
+        raise hidden(EnvironmentNotFound(f"there is no environment {shown(key)}"), is_there=environment is not None)
+    call.services.concern(project=environment.project)
     return environment
 
 

@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
+from ci_common.access.identity import SCOPES_OF, Identity, Role, Scope
+from ci_common.access.keys import Key, KeyKind, key_of, new_secret
 from ci_common.errors import FieldError, KeyConflict, KeyNotFound
-from ci_common.identity import SCOPES_OF, Identity, Role, Scope
-from ci_common.keys import Key, new_secret
 from ci_common.parsing.models import invalid
 from ci_common.parsing.text import shown
 from ci_common.times import to_rfc3339, utc_now
-from ci_common.wire.keys import (
+from ci_common.wire.access.keys import (
     IdentityView,
     KeyRequest,
     KeyView,
@@ -25,13 +25,12 @@ from ci_common.wire.keys import (
 )
 from ci_persistence.stores.access.keys import Rotation
 from ci_server.endpoints import Answer, AnyEndpoint, Call, Endpoint, RateClass, Reach, json_answer, model_body
-from ci_server.http.refusals import ScopeMissing
+from ci_server.http.refusals import ScopeMissing, hidden
 from ci_server.http.requests import NoQuery
 from ci_server.http.responses import Document, list_document
 
 Memberships = Mapping[str, tuple[tuple[str, Role], ...]]
 """The memberships of owners."""
-_LONGEST_NAME: Final = 200
 _NOT_STORED: Final = {"Cache-Control": "no-store"}
 
 
@@ -51,6 +50,7 @@ async def create_key(call: Call[NoQuery, KeyRequest]) -> Response:
             f"{key.owner} is a member of projects with more scopes than {call.identity.name} has there, and the key "
             "would have them too: name projects or scopes for it"
         )
+    call.services.concern(target=f"/keys/{key.id}")
     await call.services.storage.keys.add(key)
     call.services.authentication.forget(key.id)
     return Document({**key_on_wire(key), "key": secret.key}, 201, _NOT_STORED)
@@ -83,21 +83,10 @@ async def rotate_own_key(call: Call[NoQuery, RotationRequest]) -> Response:
 async def create_own_key(call: Call[NoQuery, None]) -> Response:
     if call.identity.key_id is not None:
         raise KeyConflict("the request was sent with a key; only the token of an issuer is changed for one")
-    secret, now, identity = new_secret(), utc_now(), call.identity
-    roles = (role for role, scopes in SCOPES_OF.items() if scopes | {Scope.KEYS_OWN} == identity.scopes)
-    role = next(roles, None) if identity.takes_memberships else None
-    key = Key(
-        id=secret.id,
-        name=f"sign-in of {identity.name}"[:_LONGEST_NAME],
-        owner=identity.name,
-        role=role,
-        scopes=identity.scopes if role is None else frozenset(),
-        projects=identity.projects,
-        digest=secret.digest,
-        created_time=now,
-        created_by=identity.name,
-        expires=now + timedelta(seconds=call.services.settings.sign_in_lifetime),
-    )
+    secret, now, sender = new_secret(), utc_now(), call.identity
+    expires = now + timedelta(seconds=call.services.settings.sign_in_lifetime)
+    key = key_of(sender, secret, name=f"sign-in of {sender.name}", now=now, expires=expires)
+    call.services.concern(target=f"/keys/{key.id}")
     await call.services.storage.keys.add(key)
     call.services.authentication.forget(key.id)
     return Document({**key_on_wire(key), "key": secret.key}, 201, _NOT_STORED)
@@ -157,7 +146,7 @@ async def _found(call: Call[Any, Any]) -> Key:
     key = await storage.keys.get(key_id)
     memberships = {} if key is None else {key.owner: await storage.projects.memberships_of(key.owner)}
     if key is None or not _governs(call.identity, key, memberships):
-        raise KeyNotFound(f"there is no key {shown(key_id)}")
+        raise hidden(KeyNotFound(f"there is no key {shown(key_id)}"), is_there=key is not None)
     return key
 
 
@@ -180,6 +169,8 @@ async def _rotated(call: Call[Any, RotationRequest], key: Key) -> Response:
 def _why_not(key: Key | None) -> str:
     if key is None or key.revoked_time is not None:
         return "the key has been revoked; make another one"
+    if key.kind is KeyKind.SESSION:
+        return "this is the session of a browser, which has no secret to change: sign in again instead"
     until = "later" if key.previous_until is None else to_rfc3339(key.previous_until)
     return (
         f"the secret before the last rotation is still accepted, until {until}; rotate the key after that, or with an "

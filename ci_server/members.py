@@ -5,14 +5,14 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 from starlette.responses import Response
 
+from ci_common.access.identity import SCOPES_OF, Identity, Role, Scope
 from ci_common.errors import FieldError, MemberNotFound, ProjectNotFound
-from ci_common.identity import SCOPES_OF, Identity, Role, Scope
 from ci_common.parsing.models import invalid
 from ci_common.parsing.text import shown
-from ci_common.projects import Member
+from ci_common.sharing.projects import Member
 from ci_common.spec import Name
 from ci_common.times import utc_now
-from ci_common.wire.projects import MemberRequest, MemberView, member_on_wire
+from ci_common.wire.access.projects import MemberRequest, MemberView, member_on_wire
 from ci_server.endpoints import Answer, AnyEndpoint, Call, Endpoint, RateClass, Reach, json_answer, model_body
 from ci_server.http.refusals import ScopeMissing
 from ci_server.http.requests import NoQuery

@@ -127,10 +127,17 @@ async def pool(services: Services) -> list[Measured]:
 
 
 async def disks(services: Services) -> list[Measured]:
-    """Measure the free space."""
-    free = {str(path): size for path, size in services.disk.free().items()}
-    family = GaugeMetricFamily("ci_disk_free_bytes", "Free room on the disk.", labels=["path"])
-    return [_of_each(family, free, {"disk_free_bytes": free})]
+    """Measure the space of the disks."""
+    rooms = {str(path): room for path, room in services.disk.rooms().items()}
+    measured = []
+    for name, what, values in (
+        ("free", "Free room on the disk.", {path: room.free for path, room in rooms.items()}),
+        ("size", "Room on the disk, free or not.", {path: room.total for path, room in rooms.items()}),
+        ("reserve", "Room that new work leaves free.", {path: room.reserve for path, room in rooms.items()}),
+    ):
+        family = GaugeMetricFamily(f"ci_disk_{name}_bytes", what, labels=["path"])
+        measured.append(_of_each(family, values, {f"disk_{name}_bytes": values}))
+    return measured
 
 
 async def this_process(services: Services) -> list[Measured]:

@@ -7,15 +7,15 @@ from urllib.parse import quote
 
 from starlette.responses import Response
 
+from ci_common.access.identity import Scope
 from ci_common.errors import ProjectConflict, ProjectNotFound
-from ci_common.identity import Scope
 from ci_common.parsing.models import StrictModel
 from ci_common.parsing.text import shown
-from ci_common.projects import Project
+from ci_common.sharing.projects import Project
 from ci_common.times import utc_now
-from ci_common.wire.projects import ProjectChanges, ProjectRequest, ProjectView, project_on_wire
+from ci_common.wire.access.projects import ProjectChanges, ProjectRequest, ProjectView, project_on_wire
 from ci_server.endpoints import Answer, AnyEndpoint, Call, Endpoint, RateClass, Reach, json_answer, model_body
-from ci_server.http.refusals import ScopeMissing
+from ci_server.http.refusals import ScopeMissing, hidden
 from ci_server.http.requests import NoQuery
 from ci_server.http.responses import Document, list_document
 
@@ -35,6 +35,7 @@ async def list_projects(call: Call[NoQuery, None]) -> Response:
 async def create_project(call: Call[NoQuery, ProjectRequest]) -> Response:
     empty = Project(name=call.body.name, created_time=utc_now(), created_by=call.identity.name)
     project = _changed(empty, call.body)
+    call.services.concern(target=f"/projects/{quote(project.name, safe='')}", project=project.name)
     if not await call.services.storage.projects.add(project):
         raise ProjectConflict(f"there is a project {shown(project.name)} already; change it with PATCH")
     call.services.projects.forget(project.name)
@@ -99,9 +100,10 @@ async def find_project(call: Call[Any, Any]) -> Project:
     name = call.request.path_params["project"]
     if not call.identity.sees(name) and Scope.PROJECTS_READ in call.identity.scopes_in(name):
         raise ScopeMissing(f"{call.identity.name} may see the project {shown(name)}, and not change it")
-    project = await call.services.storage.projects.get(name) if call.identity.sees(name) else None
-    if project is None:
-        raise ProjectNotFound(f"no project {shown(name)} has been created")
+    project = await call.services.storage.projects.get(name)
+    if project is None or not call.identity.sees(name):
+        raise hidden(ProjectNotFound(f"no project {shown(name)} has been created"), is_there=project is not None)
+    call.services.concern(project=name)
     return project
 
 

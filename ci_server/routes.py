@@ -11,17 +11,20 @@ from typing import Any, Final
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from ci_common.identity import Scope
+from ci_common.access.identity import Scope
 from ci_common.wire.answers import AboutView, MetricsView, PoolView, StatusView
 from ci_common.wire.writing import pool_on_wire
-from ci_server import caches, environments, keys, members, projects, secrets
+from ci_server import audit, caches, environments, keys, members, projects, secrets, sessions, sign_in
 from ci_server.artifacts import endpoints as artifacts
 from ci_server.endpoints import Answer, AnyEndpoint, Call, Endpoint, RateClass, json_answer
 from ci_server.http.front_page import front_page
-from ci_server.http.requests import NoQuery
+from ci_server.http.prefixes import prefix_of
+from ci_server.http.refusals import PageFileNotFound
+from ci_server.http.requests import AnyQuery, NoQuery
 from ci_server.http.responses import Document
 from ci_server.jobs import (
     delete_endpoints,
+    index_endpoints,
     list_endpoints,
     read_endpoints,
     record_endpoints,
@@ -33,7 +36,9 @@ from ci_server.metrics import TEXT_TYPES, metrics_answer
 from ci_server.openapi.document import openapi
 from ci_server.openapi.page import docs_page
 from ci_server.openapi.schemas import packaged_schema
+from ci_server.overview import events, queue, trends
 from ci_server.readiness import readiness
+from ci_server.ui.serving import page_answer
 
 HTML: Final = "text/html; charset=utf-8"
 _JSON_SCHEMA: Final = "application/schema+json"
@@ -52,6 +57,10 @@ async def get_front_page(call: Call[NoQuery, None]) -> Response:
     return front_page(call.request)
 
 
+async def get_ui(call: Call[AnyQuery, None]) -> Response:
+    return page_answer(call.request, call.request.path_params.get("path", ""))
+
+
 async def get_health(_call: Call[NoQuery, None]) -> Response:
     return Document({"status": "ok"})
 
@@ -62,11 +71,12 @@ async def get_readiness(call: Call[NoQuery, None]) -> Response:
 
 async def get_openapi(call: Call[NoQuery, None]) -> Response:
     needs_keys = await call.services.authentication.needs_keys(call.request)
-    return Document(await asyncio.to_thread(_document, needs_keys), headers=_UNCHANGED)
+    document = await asyncio.to_thread(_written, needs_keys, prefix_of(call.request.scope))
+    return Response(document, headers=_UNCHANGED, media_type=Document.media_type)
 
 
-async def get_docs(_call: Call[NoQuery, None]) -> Response:
-    return docs_page(await asyncio.to_thread(_document, True))
+async def get_docs(call: Call[NoQuery, None]) -> Response:
+    return docs_page(await asyncio.to_thread(_document, True, prefix_of(call.request.scope)))
 
 
 async def get_spec_schema(call: Call[NoQuery, None]) -> Response:
@@ -84,15 +94,24 @@ def _schema(name: str, call: Call[NoQuery, None]) -> Response:
 
 
 @cache
-def _document(needs_keys: bool) -> dict[str, Any]:
-    return openapi(ENDPOINTS, version("ci-server"), needs_keys=needs_keys)
+def _document(needs_keys: bool, prefix: str) -> dict[str, Any]:
+    return openapi(ENDPOINTS, version("ci-server"), needs_keys=needs_keys, prefix=prefix)
+
+
+@cache
+def _written(needs_keys: bool, prefix: str) -> bytes:
+    """Return the document as JSON, which takes milliseconds to write."""
+    return to_json(_document(needs_keys, prefix))
 
 
 ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
     *submit_endpoints.ENDPOINTS,
     *upload_endpoints.ENDPOINTS,
     *list_endpoints.ENDPOINTS,
+    *events.ENDPOINTS,
+    *queue.ENDPOINTS,
     *read_endpoints.ENDPOINTS,
+    *index_endpoints.ENDPOINTS,
     *report_endpoints.ENDPOINTS,
     *record_endpoints.ENDPOINTS,
     *delete_endpoints.ENDPOINTS,
@@ -101,8 +120,12 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
     *artifacts.ENDPOINTS,
     *projects.ENDPOINTS,
     *members.ENDPOINTS,
+    *trends.ENDPOINTS,
     *keys.ENDPOINTS,
+    *sessions.ENDPOINTS,
+    *sign_in.ENDPOINTS,
     *secrets.ENDPOINTS,
+    *audit.ENDPOINTS,
     Endpoint(
         method="GET",
         path="/metrics",
@@ -140,10 +163,27 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
         handler=get_front_page,
         summary="What this is and where to go",
         description=(
-            "what this is and where to go: a page if `Accept` prefers HTML, as a browser's does, else JSON "
-            "with `name`, `about`, `links`, `commands` and `documentation`"
+            "what this is and where to go, as JSON with `name`, `about`, `links`, `commands` and `documentation`; if "
+            "`Accept` prefers HTML, as a browser's does, a redirect to [the page](ui.md)"
         ),
-        answers={200: Answer("The page.", {"application/json": AboutView, HTML: str})},
+        answers={
+            200: json_answer(AboutView, "What this is."),
+            307: Answer("The page is at `/ui/`.", headers=["Location"]),
+        },
+        scope=None,
+        rate_class=RateClass.PROBE,
+    ),
+    Endpoint(
+        method="GET",
+        path="/ui/{path:rest}",
+        handler=get_ui,
+        query=AnyQuery,
+        summary="The page for browsers",
+        description=(
+            "[the page](ui.md) and its files. A path that is no file is answered by the page, if `Accept` allows HTML"
+        ),
+        answers={200: Answer("The page, or a file of it.", {HTML: str}), 304: Answer("The file is unchanged.")},
+        errors=[PageFileNotFound],
         scope=None,
         rate_class=RateClass.PROBE,
     ),

@@ -7,17 +7,17 @@ from typing import Any, Final
 from pydantic import Field
 from starlette.responses import Response
 
+from ci_common.access.identity import Scope
 from ci_common.errors import FieldError, SecretNotFound
-from ci_common.identity import Scope
 from ci_common.parsing.models import invalid
 from ci_common.parsing.text import shown
 from ci_common.secrets.stored import NAME_PATTERN, StoredSecret, place_of
 from ci_common.spec import Name
 from ci_common.times import utc_now
-from ci_common.wire.secrets import SecretRequest, SecretView, secret_on_wire
+from ci_common.wire.access.secrets import SecretRequest, SecretView, secret_on_wire
 from ci_server.access.projects import project_for
 from ci_server.endpoints import Answer, AnyEndpoint, Call, Endpoint, RateClass, Reach, json_answer, model_body
-from ci_server.http.refusals import ProjectRefused
+from ci_server.http.refusals import ProjectRefused, hidden
 from ci_server.http.requests import NoQuery, QueryModel
 from ci_server.http.responses import Document, list_document
 
@@ -44,6 +44,7 @@ async def set_secret(call: Call[SecretQuery, SecretRequest]) -> Response:
             FieldError("name", f"{shown(name)} is no name; use letters, digits and _, not starting with a digit"),
         )
     project = project_for(call.identity, call.query.project)
+    call.services.concern(project=project)
     sealed = None
     if wanted.value is not None:
         sealed = await asyncio.to_thread(call.services.key_ring.seal, wanted.value, place_of(project, name))
@@ -69,7 +70,10 @@ async def set_secret(call: Call[SecretQuery, SecretRequest]) -> Response:
 
 async def remove_secret(call: Call[SecretQuery, None]) -> Response:
     name, project = call.request.path_params["name"], call.query.project
-    if not call.identity.sees(project) or not await call.services.storage.secrets.remove(project, name):
+    if not call.identity.sees(project):
+        raise hidden(_not_found(name, project))
+    call.services.concern(project=project)
+    if not await call.services.storage.secrets.remove(project, name):
         raise _not_found(name, project)
     return Response(status_code=204)
 

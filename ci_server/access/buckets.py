@@ -1,9 +1,8 @@
 """Token buckets: how often something may happen for each of many, in a bounded amount of memory."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from math import ceil
-from typing import Final
+from typing import Final, NamedTuple
 
 from ci_common.parsing.rates import Rate
 
@@ -11,8 +10,7 @@ MOST_BUCKETS: Final = 10_000
 """How many senders are known at a time. The one that was not seen for longest is forgotten, as if it had sent none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(NamedTuple):
     """What is left in a bucket."""
 
     left: int
@@ -34,10 +32,13 @@ class Buckets:
         self.rate = rate
         self._every = rate.seconds / rate.amount
         self._full_at: OrderedDict[str, float] = OrderedDict()
+        self._full = Level(rate.amount, 0.0, 0.0)
 
     def level(self, sender: str, now: float) -> Level:
         """Return what is left of a sender's bucket."""
-        refilled_in = max(0.0, self._full_at.get(sender, now) - now)
+        refilled_in = self._full_at.get(sender, now) - now
+        if refilled_in <= 0.0:
+            return self._full
         # Of what was taken so far, a part of a token may be back.
         left = max(0, self.rate.amount - ceil(refilled_in / self._every - 1e-9))
         return Level(left, refilled_in, 0.0 if left else refilled_in - self.rate.seconds + self._every)

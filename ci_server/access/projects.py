@@ -1,14 +1,15 @@
 """Projects: whether the sender of a request may put something into one, and what the project asks of a job."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from ci_common.identity import Identity
+from ci_common.access.identity import Identity
 from ci_common.jobs import NewJob
 from ci_common.parsing.text import shown
-from ci_common.projects import Project, ceilings_of, images_in
 from ci_common.quotas import Ceiling, Quota
 from ci_common.settings import Settings
+from ci_common.sharing.projects import Project, ceilings_of, images_in
 from ci_common.spec import Spec
 from ci_persistence.stores.access.projects import ProjectStore
 from ci_server.access.remembering import Memory
@@ -74,10 +75,15 @@ class Projects:
             )
         return name
 
-    async def ceilings(self, name: str | None, owner: str) -> tuple[Ceiling, ...]:
-        """Return the limits that a submission of `owner` to a project, or to none, has to keep. Raises Unavailable."""
+    async def ceilings(
+        self, name: str | None, owner: str, quotas: Iterable[Quota] = _OF_SUBMISSIONS
+    ) -> tuple[Ceiling, ...]:
+        """Return the limits that `owner` has to keep in a project, or in none; by default those of a submission.
+
+        Raises Unavailable.
+        """
         project = None if name is None else await self.get(name)
-        return ceilings_of(self._settings, _OF_SUBMISSIONS, name=name, project=project, owner=owner)
+        return ceilings_of(self._settings, quotas, name=name, project=project, owner=owner)
 
     async def admitted(self, identity: Identity, job: NewJob) -> NewJob:
         """Return a new job as one of `identity`, in a project that allows it. Raises ProjectRefused, ImageRefused."""

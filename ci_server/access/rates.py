@@ -5,7 +5,8 @@ server without keys, the requests of this machine are not counted.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from math import ceil
@@ -13,7 +14,7 @@ from typing import Final
 
 from starlette.requests import Request
 
-from ci_common.identity import ANYONE, LOCAL, Identity
+from ci_common.access.identity import ANYONE, LOCAL, Identity
 from ci_common.parsing.rates import Rate
 from ci_common.settings import Settings
 from ci_server.access.buckets import Buckets, Level
@@ -26,10 +27,22 @@ _UNKNOWN: Final = "unknown"
 """The one sender of all requests whose address a proxy does not tell."""
 _SUBMIT: Final = "submit"
 _WRITE: Final = "write"
-_Limits = dict[str, tuple[str, Buckets]]
-"""The names and buckets of limits by the rate class that they hold for; the one of "" holds for all."""
-_Counted = tuple[str, Buckets, str]
-"""The name of a limit, its buckets, and whose bucket it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """One rate that holds for each of many."""
+
+    name: str
+    buckets: Buckets
+    policy: str
+    """The limit as answers tell it."""
+
+
+_Limits = dict[str, tuple[_Limit, ...]]
+"""The limits that hold for a rate class; those of "" hold for every other one."""
+_Counted = list[tuple[_Limit, str]]
+"""Limits, and whose bucket of each it is."""
 
 
 class Rates:
@@ -51,10 +64,10 @@ class Rates:
         sender = _sender(request, identity)
         if sender is None:
             return {}
-        counted = [(name, buckets, sender) for name, buckets in self._limits_of(self._of_senders, rate_class)]
+        counted = [(limit, sender) for limit in _limits_of(self._of_senders, rate_class)]
         if identity.projects is not None and len(identity.projects) == 1:
             (project,) = identity.projects
-            counted += [(name, buckets, project) for name, buckets in self._limits_of(self._of_projects, rate_class)]
+            counted += [(limit, project) for limit in _limits_of(self._of_projects, rate_class)]
         return self._take(counted)
 
     def count_project(self, request: Request, identity: Identity, project: str | None, rate_class: str) -> None:
@@ -63,22 +76,17 @@ class Rates:
         is_counted = projects is not None and len(projects) == 1
         if project is None or is_counted or _sender(request, identity) is None:
             return
-        self._take([(name, buckets, project) for name, buckets in self._limits_of(self._of_projects, rate_class)])
+        self._take([(limit, project) for limit in _limits_of(self._of_projects, rate_class)])
 
-    def _limits_of(self, limits: _Limits, rate_class: str) -> Iterator[tuple[str, Buckets]]:
-        for kind in ("", rate_class):
-            if kind in limits:
-                yield limits[kind]
-
-    def _take(self, counted: list[_Counted]) -> Mapping[str, str]:
+    def _take(self, counted: _Counted) -> Mapping[str, str]:
         """Take a token of each bucket, or of none where one is empty."""
         now = self._clock()
-        levels = [buckets.level(whose, now) for _, buckets, whose in counted]
-        for (name, buckets, _), level in zip(counted, levels, strict=True):
+        levels = [limit.buckets.level(whose, now) for limit, whose in counted]
+        for (limit, _), level in zip(counted, levels, strict=True):
             if not level.left:
-                raise _limited(name, buckets.rate, level.wait, _headers(counted, levels, taken=0))
-        for _, buckets, whose in counted:
-            buckets.take(whose, now)
+                raise _limited(limit, level.wait, _headers(counted, levels, taken=0))
+        for limit, whose in counted:
+            limit.buckets.take(whose, now)
         return _headers(counted, levels, taken=1)
 
 
@@ -88,48 +96,56 @@ class FailedKeys:
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         rate = settings.rate_failed_keys
-        self._buckets = Buckets(rate) if rate.is_limit else None
+        self._limit = _limit("failed-keys", rate) if rate.is_limit else None
 
     def check(self, request: Request) -> None:
         """Raise RateLimited where too many requests with wrong keys have come from the request's address."""
-        if self._buckets is None:
+        if self._limit is None:
             return
-        level = self._buckets.level(_address(request), self._clock())
+        level = self._limit.buckets.level(address_of(request), self._clock())
         if not level.left:
-            counted = [("failed-keys", self._buckets, "")]
-            raise _limited("failed-keys", self._buckets.rate, level.wait, _headers(counted, [level], taken=0))
+            raise _limited(self._limit, level.wait, _headers([(self._limit, "")], [level], taken=0))
 
     def note(self, request: Request) -> None:
         """Count a request with a wrong key."""
-        if self._buckets is not None:
-            self._buckets.take(_address(request), self._clock())
+        if self._limit is not None:
+            self._limit.buckets.take(address_of(request), self._clock())
 
 
 def _limits(requests: Rate, submissions: Rate, changes: Rate, *, prefix: str) -> _Limits:
     named = {"": ("requests", requests), _SUBMIT: ("submissions", submissions), _WRITE: ("changes", changes)}
-    return {kind: (prefix + name, Buckets(rate)) for kind, (name, rate) in named.items() if rate.is_limit}
+    own = {kind: (_limit(prefix + name, rate),) for kind, (name, rate) in named.items() if rate.is_limit}
+    of_all = own.pop("", ())
+    return {"": of_all} | {kind: of_all + limits for kind, limits in own.items()}
 
 
-def _limited(name: str, rate: Rate, wait: float, headers: Mapping[str, str]) -> RateLimited:
-    seconds = max(1, ceil(wait))
+def _limit(name: str, rate: Rate) -> _Limit:
+    return _Limit(name, Buckets(rate), f'"{name}";q={rate.amount};w={rate.seconds}')
+
+
+def _limits_of(limits: _Limits, rate_class: str) -> tuple[_Limit, ...]:
+    return limits.get(rate_class, limits[""])
+
+
+def _limited(limit: _Limit, wait: float, headers: Mapping[str, str]) -> RateLimited:
+    seconds, rate = max(1, ceil(wait)), limit.buckets.rate
     unit = {1: "second", 60: "minute", 3600: "hour"}[rate.seconds]
     error = RateLimited(
-        f"more than {rate.amount} {name.replace('-', ' ')} in a {unit}: send the request again in {seconds} s"
+        f"more than {rate.amount} {limit.name.replace('-', ' ')} in a {unit}: send the request again in {seconds} s"
     )
     error.more_headers = {**headers, "Retry-After": str(seconds)}
     return error
 
 
-def _headers(counted: list[_Counted], levels: list[Level], *, taken: int) -> Mapping[str, str]:
+def _headers(counted: _Counted, levels: list[Level], *, taken: int) -> Mapping[str, str]:
     """Return the fields of draft-ietf-httpapi-ratelimit-headers: the limits, and what is left of them."""
     if not counted:
         return {}
-    policies = (f'"{name}";q={buckets.rate.amount};w={buckets.rate.seconds}' for name, buckets, _ in counted)
-    lefts = (
-        f'"{name}";r={level.left - taken};t={ceil(level.refilled_in)}'
-        for (name, _, _), level in zip(counted, levels, strict=True)
-    )
-    return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(lefts)}
+    lefts = [
+        f'"{limit.name}";r={level.left - taken};t={ceil(level.refilled_in)}'
+        for (limit, _), level in zip(counted, levels, strict=True)
+    ]
+    return {"RateLimit-Policy": ", ".join([limit.policy for limit, _ in counted]), "RateLimit": ", ".join(lefts)}
 
 
 def _sender(request: Request, identity: Identity) -> str | None:
@@ -145,7 +161,8 @@ def _sender(request: Request, identity: Identity) -> str | None:
     return None if is_loopback(host) else _network(host)
 
 
-def _address(request: Request) -> str:
+def address_of(request: Request) -> str:
+    """Return what counts of the address that a request came from."""
     return _UNKNOWN if request.client is None else _network(request.client.host)
 
 

@@ -55,6 +55,11 @@ class Memory(Generic[T]):
             return None
         return None if remembered.answer.exception() is not None else remembered.answer.result()
 
+    def until(self, name: str) -> float:
+        """Return until when the answer that is known is believed; before now where none is."""
+        remembered = self._known.get(name)
+        return float("-inf") if remembered is None else remembered.until
+
     def forget(self, name: str) -> None:
         """Ask again at the next use."""
         self._known.pop(name, None)

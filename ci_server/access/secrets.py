@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
+from ci_common.access.identity import Identity, Scope
 from ci_common.errors import FieldError, SecretInPayload, SecretMissing
-from ci_common.identity import Identity, Scope
 from ci_common.jobs import NewJob
 from ci_common.parsing.large import is_large
 from ci_common.parsing.text import shown
@@ -25,20 +25,25 @@ SECRET_ERRORS: Final = (SecretMissing, SecretInPayload)
 async def with_secrets(job: NewJob, sender: Identity, store: SecretStore, settings: Settings) -> NewJob:
     """Return a new job with the secrets in its plan that it is given: those of its project, else those of no project.
 
+    A job that is not trusted, or whose sender is not, is given none.
+
     Raises ScopeMissing, SecretMissing, Unavailable, and SecretInPayload for a job with a token in clear.
     """
     if settings.payload_secrets == "refuse":
         await asyncio.to_thread(check_payload, job) if is_large(job.plan) else check_payload(job)
-    wanted = (job.plan or {}).get("secrets") or ()
+    plan = job.plan or {}
+    if plan and (plan.get("untrusted") or not sender.is_trusted):
+        return replace(job, plan={**plan, "untrusted": True, "secrets": []})
+    wanted = plan.get("secrets") or ()
     if not wanted:
         return job
     names = ", ".join(each["name"] for each in wanted)
-    if Scope.SECRETS_USE not in sender.scopes:
+    if Scope.SECRETS_USE not in sender.scopes_in(job.project):
         raise ScopeMissing(
             f"the job is given secrets ({names}), which needs the scope {Scope.SECRETS_USE}, which {sender.name} lacks"
         )
     given = [{**each, "project": await _project_of(each["name"], job.project, sender, store)} for each in wanted]
-    return replace(job, plan={**(job.plan or {}), "secrets": given})
+    return replace(job, plan={**plan, "secrets": given})
 
 
 async def _project_of(name: str, project: str | None, sender: Identity, store: SecretStore) -> str | None:

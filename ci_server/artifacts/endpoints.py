@@ -8,21 +8,21 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, Field
 from starlette.responses import Response, StreamingResponse
 
-from ci_common.artifacts.types import SANDBOX, disposition_of
+from ci_common.access.identity import Scope
+from ci_common.artifacts.types import SANDBOX, SCRIPTED_SANDBOX, disposition_of
 from ci_common.attempts.parts import Artifact
 from ci_common.errors import ArtifactNotFound, AttemptNotFound, JobNotFound
-from ci_common.identity import Scope
 from ci_common.jobs import Job
 from ci_common.parsing.globs import LONGEST_PATTERN, Glob
 from ci_common.parsing.text import shown
 from ci_common.parsing.values import Integer
 from ci_common.spec_parts.artifacts import PLAIN_PATTERN
 from ci_common.times import from_micros, to_micros, to_rfc3339, utc_now
-from ci_common.wire.artifacts import ArtifactListView, list_on_wire
 from ci_common.wire.problems import PROBLEM_MEDIA_TYPE, ProblemView
+from ci_common.wire.results.artifacts import ArtifactListView, list_on_wire
 from ci_server.artifacts.zips import zip_of
 from ci_server.endpoints import Answer, AnyEndpoint, Call, Endpoint, Files, RateClass, json_answer
-from ci_server.http.ranges import ranged_content
+from ci_server.http.ranges import knows, ranged_content
 from ci_server.http.requests import QueryModel
 from ci_server.http.responses import Document
 from ci_server.jobs.job_view import attempt_of, find_job
@@ -54,6 +54,7 @@ class ArtifactQuery(ArtifactsQuery):
     """What `GET /jobs/{id}/artifacts/{path}` may be asked."""
 
     download: bool = Field(False, description="true: browsers save the file, whatever it is")
+    report: bool = Field(False, description="true: in a frame of this server's page, the scripts in an HTML file run")
 
 
 class ZipQuery(ArtifactsQuery):
@@ -87,13 +88,22 @@ async def get_artifact(call: Call[ArtifactQuery, None]) -> Response:
         raise ArtifactNotFound(f"the artifact {shown(path)} has expired and is not kept any longer{since}")
     etag = f'"{artifact.sha256}"'
     headers = {"ETag": etag, "Cache-Control": "private, no-cache", **SANDBOX}
-    if _knows(call.request.headers.get("if-none-match"), etag):
+    if _runs_scripts(call, artifact):
+        # What is kept for a frame must not be shown outside of one.
+        headers |= SCRIPTED_SANDBOX | {"Cache-Control": "no-store"}
+    if knows(call.request, etag):
         return Response(status_code=304, headers=headers)
     if (link := await _link_of(call, artifact)) is not None:
         return Response(status_code=302, headers={**headers, "Location": link, "Cache-Control": "no-store"})
     headers["Content-Disposition"] = disposition_of(path, artifact.content_type, download=call.query.download)
     content = await call.services.contents.open(artifact.key, artifact.size)
     return ranged_content(call.request, content, media_type=artifact.content_type, headers=headers)
+
+
+def _runs_scripts(call: Call[ArtifactQuery, None], artifact: Artifact) -> bool:
+    """Return whether scripts in the content run: only in a frame of the page, which cannot leave for other hosts."""
+    in_frame = call.request.headers.get("sec-fetch-dest", "iframe") == "iframe"
+    return call.query.report and in_frame and artifact.content_type.startswith("text/html")
 
 
 async def _link_of(call: Call[Any, Any], artifact: Artifact) -> str | None:
@@ -115,13 +125,6 @@ def _advice(job: Job) -> str:
 
 def _is_gone(artifact: Artifact, now: datetime) -> bool:
     return artifact.removed or (artifact.expires is not None and artifact.expires <= to_micros(now))
-
-
-def _knows(header: str | None, etag: str) -> bool:
-    """Return whether an If-None-Match header says that the client has the content."""
-    if header is None:
-        return False
-    return header.strip() == "*" or any(tag.strip().removeprefix("W/") == etag for tag in header.split(","))
 
 
 async def get_artifacts_zip(call: Call[ZipQuery, None]) -> Response:
@@ -178,7 +181,8 @@ ENDPOINTS: Final[tuple[AnyEndpoint, ...]] = (
         summary="Get an artifact",
         description=(
             "the file, with its content type, `ETag` (the SHA-256 of its content) and byte ranges (RFC 9110). "
-            "Browsers run no script in it; `download=true` has them save it. Where artifacts are kept in S3, the "
+            "Browsers run no script in it, unless `report=true` asks for an HTML file in a frame of [the page](ui.md); "
+            "`download=true` has them save it. Where artifacts are kept in S3, the "
             "answer is a redirect to a URL that can be used for 5 minutes"
         ),
         answers={

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from ci_common.errors import FieldError, InvalidRequest
 from ci_common.parsing.models import Place, explained, invalid, path_of
 from ci_common.parsing.values import Plain
-from ci_common.run_directory.layout import read_capped
+from ci_common.run_directory.untrusted_files import read_capped
 from ci_common.spec import Spec
 from ci_server.detection.reading.yaml_document import YamlError, read_yaml
 

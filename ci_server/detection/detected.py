@@ -31,7 +31,7 @@ class Detected:
     """Variables that the job gets unless it has its own."""
     is_python: bool = False
     preambles: tuple[str, ...] = ()
-    """What steps begin with that call `ci_install` or `ci_install_alone`."""
+    """What steps begin with that call functions, such as `ci_install`."""
     needs_pip: str = ""
     """Why nothing but pip may install; empty if something else may."""
 

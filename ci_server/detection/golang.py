@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from ci_server.detection.detected import HOME, OWN_HOME, SETUP, Detected, lines, say, shell_steps
+from ci_server.detection.downloads import FUNCTIONS, Cache, installing, with_downloads
 from ci_server.detection.reading.project_files import ProjectFiles
 
 MODULE, WORKSPACE = "go.mod", "go.work"
@@ -30,6 +31,7 @@ _PREAMBLE = OWN_HOME + (
     'GOFLAGS="${GOFLAGS:+$GOFLAGS }-modcacherw"'
 )
 """The caches lie outside of the workspace, and can be removed as other files can."""
+_MODULES = Cache("go", f"{HOME}/ci-go/modules/cache/download", is_needed=True)
 
 
 def looks_like_go(directory: Path) -> bool:
@@ -51,8 +53,10 @@ def go_steps(directory: Path, *, prepared: bool) -> Detected:
     inputs = sorted(_inputs(files, modules)) if prepared and not obstacle else []
     if not any(name.endswith(".sum") for name in inputs):
         return Detected(shell_steps(steps), image=image)
-    setup = {SETUP: lines(_PREAMBLE, "go mod download", _compile(files, modules))}
-    return Detected(shell_steps(setup | steps), 1, tuple(inputs), is_pinned=True, image=image)
+    setup = {
+        SETUP: with_downloads(lines(_PREAMBLE, installing([_MODULES], "go mod download"), _compile(files, modules)))
+    }
+    return Detected(shell_steps(setup | steps), 1, tuple(inputs), is_pinned=True, image=image, preambles=(FUNCTIONS,))
 
 
 def _image(files: ProjectFiles) -> tuple[str, str]:

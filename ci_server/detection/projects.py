@@ -21,6 +21,7 @@ from ci_server.detection.caches import planned_caches
 from ci_server.detection.choice import detect, looks_like_project
 from ci_server.detection.ci_yaml import NAME, read_ci_yaml
 from ci_server.detection.detected import SETUP, Detected
+from ci_server.detection.downloads import with_downloads
 from ci_server.detection.python.installer import Installer, with_installer
 from ci_server.detection.python.steps import QUIET_PIP
 
@@ -137,7 +138,7 @@ def _with_setup(
 ) -> ExecutionPlan:
     """Return the plan with the setup of `spec` as its first step."""
     assert spec.setup is not None, "the caller has checked that there is one"
-    shell = _shell(spec, spec.setup.run, installer)
+    shell = with_downloads(_shell(spec, spec.setup.run, installer))
     step = PlannedStep(name=SETUP, shell=shell, stop_at_failure=True)
     setup = PlannedSetup(steps=1, inputs=inputs, digest=digest, pinned=spec.setup.pinned, fresh=bool(spec.fresh))
     return plan.model_copy(update={"steps": (step, *plan.steps), "setup": setup})
@@ -181,7 +182,8 @@ def find_project(workspace: Path) -> Path:
 def merged(requested: Spec, file: Spec, *, source: str = f"the request together with {NAME}") -> Spec:
     """Return both in one; `requested` wins.
 
-    Variables, labels, secrets, services and fields of `limits` and `retry` are merged one by one.
+    Variables, labels, secrets, services and fields of `limits` and `retry` are merged one by one. What either says is
+    not trusted is not.
 
     Raises InvalidRequest if both together exceed the limits of a spec.
     """
@@ -198,6 +200,7 @@ def merged(requested: Spec, file: Spec, *, source: str = f"the request together 
         "retry": retry,
         "secrets": file.secrets | requested.secrets,
         "services": file.services | requested.services,
+        "untrusted": requested.untrusted or file.untrusted,
     }
     return validated(Spec, fields | wanted | combined, source=source)
 
@@ -230,6 +233,7 @@ def _plan(
         retry=spec.retry,
         network=True if spec.network is None else spec.network,
         secrets=_planned_secrets(spec),
+        untrusted=bool(spec.untrusted),
         services=spec.services,
         reports=None if spec.reports is None else PlannedReports(**dict(spec.reports)),
         artifacts=planned_artifacts(spec.artifacts or []),

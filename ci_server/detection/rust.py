@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ci_server.detection.detected import HOME, OWN_HOME, SETUP, Detected, lines, say, shell_steps
+from ci_server.detection.downloads import FUNCTIONS, Cache, installing, with_downloads
 from ci_server.detection.reading.project_files import ProjectFiles
 
 MANIFEST, LOCK = "Cargo.toml", "Cargo.lock"
@@ -21,6 +22,11 @@ _TARGETS = ("src/lib.rs", "src/main.rs", "build.rs")
 _TARGET_FOLDERS = ("src/bin", "tests", "examples", "benches")
 _PREAMBLE = OWN_HOME + (
     f'export CARGO_HOME="${{CARGO_HOME:-{HOME}/ci-cargo}}" CARGO_TARGET_DIR="{HOME}/ci-target" CARGO_TERM_COLOR=never'
+)
+_CACHES = (
+    Cache("cargo", "$CARGO_HOME/registry/cache", is_needed=True),
+    Cache("cargo-index", "$CARGO_HOME/registry/index", is_needed=True),
+    Cache("cargo-git", "$CARGO_HOME/git/db", is_needed=True),
 )
 
 
@@ -52,8 +58,15 @@ class _Project:
         }
         if not prepared or obstacle or not self._has_dependencies():
             return Detected(shell_steps(steps), image=image)
-        setup = {SETUP: lines(_PREAMBLE, self._setup())}
-        return Detected(shell_steps(setup | steps), 1, tuple(sorted(self._inputs())), is_pinned=True, image=image)
+        setup = {SETUP: with_downloads(lines(_PREAMBLE, self._setup()))}
+        return Detected(
+            shell_steps(setup | steps),
+            1,
+            tuple(sorted(self._inputs())),
+            is_pinned=True,
+            image=image,
+            preambles=(FUNCTIONS,),
+        )
 
     def _setup(self) -> str:
         """Return the text that fetches and compiles the dependencies.
@@ -68,10 +81,12 @@ class _Project:
         )
         compiling = "cargo test --no-run --locked && cargo build --locked"
         return lines(
-            f"if [ -e {shlex.quote(targets[0])} ]; then cargo fetch --locked; exit; fi",
+            f"if [ ! -e {shlex.quote(targets[0])} ]; then",
             'ci_copy=$(mktemp -d)\ncp -a . "$ci_copy"\ncd "$ci_copy"',
             empty,
-            "cargo fetch --locked",
+            "fi",
+            installing(_CACHES, "cargo fetch --locked"),
+            'if [ -z "${ci_copy-}" ]; then exit; fi',
             f'( {compiling} ) || echo "ci: dependencies are compiled in the steps"',
             'cd /; rm -rf "$ci_copy"',
         )

@@ -10,10 +10,10 @@ from ci_common.archives.unpack import UnpackLimits
 from ci_common.manifests.session import Session
 from ci_common.manifests.tasks import TASKS as MANIFEST_TASKS
 from ci_common.manifests.tasks import complete_task
-from ci_common.projects import stored_defaults
 from ci_common.sandbox.channel import Task
 from ci_common.sandbox.child import Caller, TaskFunction
 from ci_common.settings import Settings
+from ci_common.sharing.projects import stored_defaults
 from ci_common.spec import ExecutionPlan, Spec
 from ci_server.detection.projects import ProjectDefaults, Resolved, resolve
 

@@ -11,25 +11,35 @@ import time
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ci_common.errors import RequestError, Unavailable
 from ci_common.parsing.hosts import HostNames, canonical_host, host_of
 from ci_common.settings import Settings
-from ci_server.http.exchange import Exchange, GracePeriod, Shutdown, detached_response, header_of, log_request, path_of
+from ci_server.http.exchange import (
+    Exchange,
+    GracePeriod,
+    Shutdown,
+    detached_response,
+    log_request,
+    path_of,
+    place_of,
+)
 from ci_server.http.forwarding import Forwarding
+from ci_server.http.origins import is_cross_site
+from ci_server.http.prefixes import apply_prefix
 from ci_server.http.problems import internal_problem, problem_of, routing_problem, system_problem
 from ci_server.http.protections import CrossOrigin
 from ci_server.http.refusals import CrossSite, InvalidHttp, MisdirectedRequest
 
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+UNROUTED = "request"
+"""What the audit has as the action of a request that is refused whatever it asks for."""
 _CLIENT_GONE = 499
 _EVERY_ADDRESS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  # recognised, not bound
 _REMEMBERED = 256
@@ -100,6 +110,7 @@ class Application(Starlette):
         self._hosts = HostCheck.of(settings)
         self._origins = CrossOrigin(settings.cors_origins)
         self._forwarding = Forwarding(settings.trusted_proxies)
+        self._prefix = settings.root_path
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return `EveryRequest` alone, which does all that Starlette's own layers would do."""
@@ -108,16 +119,26 @@ class Application(Starlette):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = time.monotonic()
         self._forwarding.apply(scope)
+        apply_prefix(scope, self._prefix)
         inner = dict(scope)  # What the layers add to it goes with them.
-        await super().__call__(inner, receive, send)
-        response = detached_response(inner)
+        response = None
+        try:
+            await super().__call__(inner, receive, send)
+            response = detached_response(inner)
+        finally:
+            place = place_of(inner)
+            if place is not None and response is None:
+                place.leave()
         if response is None:
             return
         job_id, status = response.job_id, response.status_code
         try:
             stream = await response.begin(send)
-        except Exception:
-            log_request(scope, status, time.monotonic() - begun, job_id)
+        except BaseException as exc:
+            if place is not None:
+                place.leave()
+            if isinstance(exc, Exception):
+                log_request(scope, status, time.monotonic() - begun, job_id)
             raise  # The head has been sent, so that only the connection's end can show the failure.
         del inner, response, send  # Thousands may wait here.
         try:
@@ -128,6 +149,8 @@ class Application(Starlette):
                 raise
         finally:
             stream.leave()
+            if place is not None:
+                place.leave()
         log_request(scope, status, time.monotonic() - begun, job_id)
 
 
@@ -194,10 +217,11 @@ class EveryRequest:
         `is_named` is for pages of an origin that the settings name.
         """
         refused = self._hosts.refusal(scope)
+        if refused is None and not is_named and is_cross_site(scope):
+            refused = CrossSite("a page of another web site sent this request; it was not carried out")
         if refused is not None:
+            scope["app"].state.services.audit.refuse(Request(scope), None, UNROUTED, refused)
             raise refused
-        if not is_named and _is_cross_site(scope):
-            raise CrossSite("a page of another web site sent this request; it was not carried out")
 
 
 def _internal(scope: Scope, error: Exception) -> Response:
@@ -222,27 +246,6 @@ def _refusal(scope: Scope, error: Exception) -> Response | None:
         case HTTPException():
             return routing_problem(scope["method"], scope["path"], error)
     return None
-
-
-def _is_cross_site(scope: Scope) -> bool:
-    """Return whether a browser says that a page of another site wants something changed here.
-
-    The request's host is one that the server answers for, so it names this site.
-    """
-    if scope["method"] in _SAFE_METHODS:
-        return False
-    fetch_site = header_of(scope, b"sec-fetch-site")
-    if fetch_site is not None:
-        return fetch_site not in ("same-origin", "none")
-    origin = header_of(scope, b"origin")
-    return origin is not None and _host_in(origin) != header_of(scope, b"host")
-
-
-def _host_in(origin: str) -> str | None:
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return None
 
 
 def is_loopback(host: str) -> bool:

@@ -9,8 +9,10 @@ from typing import Protocol
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Receive, Scope, Send
 
-from ci_common.keys import without_keys
-from ci_server.http.protections import added_headers, protect
+from ci_common.access.keys import without_keys
+from ci_common.secrets.tokens import path_without_tokens, without_tokens
+from ci_common.system.reporting import log_line
+from ci_server.http.protections import protect
 
 GRACE_SECONDS = 1.0
 """How long a request may go on after the server's shutdown has started."""
@@ -18,6 +20,7 @@ _LINGER_SECONDS = 30.0
 _REQUEST_TIMEOUT = 408
 _JOB_ID = "ci_server.job_id"
 _DETACHED = "ci_server.detached_response"
+_PLACE = "ci_server.place"
 
 logger = logging.getLogger("ci_server.requests")
 
@@ -31,9 +34,9 @@ def header_of(scope: Scope, name: bytes) -> str | None:
 
 
 def path_of(scope: Scope) -> str:
-    """Return the path as it came, still encoded, so that it cannot break out of its log line; without keys in it."""
+    """Return the path as it came, without keys and tokens; still encoded, so that it cannot break out of its line."""
     raw = scope.get("raw_path") or scope["path"].encode("ascii", "backslashreplace")
-    return without_keys(raw.decode("ascii", "backslashreplace"))
+    return path_without_tokens(raw.decode("ascii", "backslashreplace"))
 
 
 def note_job(scope: Scope, job_id: str) -> None:
@@ -43,12 +46,14 @@ def note_job(scope: Scope, job_id: str) -> None:
 
 def log_request(scope: Scope, status: int, seconds: float, job_id: str | None = None) -> None:
     """Write the request's log line."""
+    if not logger.isEnabledFor(logging.INFO):
+        return
     job_id = job_id or scope.get(_JOB_ID) or scope.get("path_params", {}).get("job_id", "-")
-    job = without_keys(ascii(job_id)[1:-1])
+    job = without_tokens(without_keys(ascii(job_id)[1:-1]))
     client = scope.get("client")
     address = client[0] if client else "-"
-    shown = "%s %s %s %.1f ms job=%s from=%s"
-    logger.info(shown, scope["method"], path_of(scope), status, seconds * 1000, job, address)
+    shown = f"{scope['method']} {path_of(scope)} {status} {seconds * 1000:.1f} ms job={job} from={address}"
+    log_line(logger, shown)
 
 
 class GracePeriod:
@@ -144,7 +149,7 @@ class Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            protect(message["headers"], added_headers(self._scope))
+            protect(message["headers"], self._scope)
             if self._body_is_coming and self.status >= 400:
                 MutableHeaders(raw=message["headers"])["Connection"] = "close"
                 self._lingers = self.status != _REQUEST_TIMEOUT  # The server has waited long enough for that client.
@@ -175,6 +180,29 @@ class OpenStream(Protocol):
 
     def leave(self) -> None:
         """Stop sending. Must be called once, at the end."""
+
+
+class Place(Protocol):
+    """What a request takes from a quota for as long as its answer is sent."""
+
+    def leave(self) -> None:
+        """Give it back. Does nothing the second time."""
+
+
+def has_place(scope: Scope) -> bool:
+    """Return whether the request has taken its place."""
+    return _PLACE in scope
+
+
+def keep_place(scope: Scope, place: Place) -> None:
+    """Have the application give the place back at the end of the request, or of the response that it detaches."""
+    scope[_PLACE] = place
+
+
+def place_of(scope: Scope) -> Place | None:
+    """Return what is to be given back at the end."""
+    place: Place | None = scope.get(_PLACE)
+    return place
 
 
 class DetachedResponse(Protocol):

@@ -107,6 +107,6 @@ def _address(text: str | None) -> str | None:
     if bare.count(":") == 1:
         bare = bare.partition(":")[0]
     try:
-        return str(ip_address(bare))
+        return str(ip_address(bare.partition("%")[0]))  # What names an interface may be any text.
     except ValueError:
         return None

@@ -10,8 +10,8 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from ci_common.access.keys import without_keys
 from ci_common.errors import DatabaseUnavailable, FieldError, RequestError, Unavailable
-from ci_common.keys import without_keys
 from ci_common.parsing.models import MAX_ERRORS
 from ci_common.parsing.text import printable
 from ci_common.wire.problems import PROBLEM_MEDIA_TYPE

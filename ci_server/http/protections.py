@@ -1,12 +1,14 @@
 """What every answer has for browsers: headers that hold them back, and those that let pages of named origins in."""
 
-from collections.abc import Iterable
+import hashlib
+from base64 import b64encode
 from typing import Final
 
 from starlette.responses import Response
 from starlette.types import Scope
 
 from ci_common.parsing.peers import Origins
+from ci_server.http.prefixes import with_prefix
 
 Header = tuple[bytes, bytes]
 
@@ -22,17 +24,21 @@ _EXPOSED: Final = b"etag, location, content-disposition, content-range, retry-af
 _SECONDS: Final = b"600"
 
 
-def protect(headers: list[Header], added: Iterable[Header] = ()) -> None:
-    """Add what the answer does not have."""
+def style_policy(style: str) -> str:
+    """Return the Content-Security-Policy of a page that loads nothing and has this text as its only style."""
+    digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src 'sha256-{digest}'"
+    )
+
+
+def protect(headers: list[Header], scope: Scope | None = None) -> None:
+    """Add what the answer does not have, and what that to the request of `scope` has besides."""
     there = {name for name, _ in headers}
     headers.extend(each for each in PROTECTIONS if each[0] not in there)
-    headers.extend(added)
-
-
-def added_headers(scope: Scope) -> tuple[Header, ...]:
-    """Return what the answers to this request have besides, for the page that sent it."""
-    added: tuple[Header, ...] = scope.get(_ADDED, ())
-    return added
+    if scope is not None:
+        headers.extend(scope.get(_ADDED, ()))
+        with_prefix(scope, headers)
 
 
 class CrossOrigin:

@@ -1,4 +1,4 @@
-"""Byte ranges (RFC 9110, section 14), for logs and other files."""
+"""Byte ranges (RFC 9110, section 14), for logs and other files, and what a client has already (section 13)."""
 
 import os
 import re
@@ -57,6 +57,14 @@ def parse_range(header: str | None, size: int) -> ByteRange | None:
     if start >= size:
         raise NotSatisfiable
     return ByteRange(start, end)
+
+
+def knows(request: Request, etag: str) -> bool:
+    """Return whether the If-None-Match header of a request says that the client has the content."""
+    header = request.headers.get("if-none-match")
+    if header is None:
+        return False
+    return header.strip() == "*" or any(tag.strip().removeprefix("W/") == etag for tag in header.split(","))
 
 
 def ranged_response(

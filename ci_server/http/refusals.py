@@ -1,9 +1,17 @@
 """Refusals of a request before an endpoint is reached: by its form, its sender, or the server's connections."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from ci_common.errors import RequestError
+
+ErrorT = TypeVar("ErrorT", bound=RequestError)
+
+
+def hidden(error: ErrorT, *, is_there: bool = True) -> ErrorT:
+    """Return the error, for what its sender may not see; with `is_there`, the audit has it as a refusal."""
+    error.is_hidden = is_there
+    return error
 
 
 class InvalidHttp(RequestError):
@@ -71,6 +79,15 @@ class KeyInvalid(RequestError):
     headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": 'Bearer realm="ci-server", error="invalid_token"'}
 
 
+class SessionEnded(RequestError):
+    """The session of the browser is unknown, has expired, or was ended."""
+
+    status = 401
+    code = "session_ended"
+    title = "The browser is not signed in any more"
+    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": 'Bearer realm="ci-server"'}
+
+
 class ProjectRefused(RequestError):
     """The key does not hold for the project that the request names, or the request names none."""
 
@@ -93,6 +110,14 @@ class ScopeMissing(RequestError):
     status = 403
     code = "scope_missing"
     title = "The request needs a permission that its sender does not have"
+
+
+class PageFileNotFound(RequestError):
+    """The page for browsers has no such file."""
+
+    status = 404
+    code = "page_file_not_found"
+    title = "No such file of the page"
 
 
 class RateLimited(RequestError):

@@ -47,6 +47,12 @@ class NoQuery(QueryModel):
     """The query of an endpoint that takes none."""
 
 
+class AnyQuery(BaseModel):
+    """The query of an endpoint that does not read it: it may have any parameters, which are for others."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
 def repeatable(model: type[BaseModel]) -> frozenset[str]:
     """Return the names of the parameters of a query that may be given several times."""
     return frozenset(name for name, field in model.model_fields.items() if get_origin(field.annotation) is list)
@@ -55,7 +61,7 @@ def repeatable(model: type[BaseModel]) -> frozenset[str]:
 def read_query(request: Request, model: type[Query], *, lists: frozenset[str] = frozenset()) -> Query:
     """Return the query as a `model`; parameters in `lists` may be given several times. Raises InvalidRequest."""
     values: dict[str, Any] = {}
-    if not request.scope["query_string"]:
+    if not request.scope["query_string"] or issubclass(model, AnyQuery):
         return validated(model, values, source="the query")
     if request.scope["query_string"].count(b"&") >= MAX_PARAMETERS:
         raise InvalidRequest(f"the query has more than {MAX_PARAMETERS} parameters")

@@ -8,6 +8,8 @@ from typing import Any, Final
 from pydantic_core import PydanticSerializationError, to_json
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from ci_common.parsing.large import is_large
+
 _TURN_BYTES: Final = 64 * 1024
 """After writing this many bytes of a list, other requests have their turn."""
 _SMALL_BYTES: Final = 1024 * 1024
@@ -22,6 +24,13 @@ class Document(JSONResponse):
     def render(self, content: Any) -> bytes:
         """Return `content` as compact JSON."""
         return _render(content)
+
+
+async def large_document(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return the answer that is `content` as JSON; where that is large, a thread writes it."""
+    if not is_large(content):
+        return Document(content, status, headers)
+    return Response(await asyncio.to_thread(_render, content), status, headers, Document.media_type)
 
 
 async def list_document(entries: Iterable[Any], headers: Mapping[str, str]) -> Response:

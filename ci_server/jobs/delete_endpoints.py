@@ -9,8 +9,8 @@ from typing import Final
 
 from starlette.responses import Response
 
+from ci_common.access.identity import Identity, Scope
 from ci_common.errors import FieldError, InvalidRequest, JobAlreadyCompleted, JobNotFound
-from ci_common.identity import Identity, Scope
 from ci_common.jobs import Job
 from ci_common.times import utc_now
 from ci_common.wire.answers import CleanupView, PendingCleanupView
@@ -31,12 +31,12 @@ _BATCH = 1000
 
 async def cancel_job(call: Call[NoQuery, None]) -> Response:
     job = await _find_counted(call)
-    return accepted(call.services, await call.services.storage.jobs.request_cancel(job.id, utc_now()))
+    return await accepted(call.services, await call.services.storage.jobs.request_cancel(job.id, utc_now()))
 
 
 async def delete_job(call: Call[NoQuery, None]) -> Response:
     cancelled = await _delete_or_cancel(call.services, await _find_counted(call))
-    return Response(status_code=204) if cancelled is None else accepted(call.services, cancelled)
+    return Response(status_code=204) if cancelled is None else await accepted(call.services, cancelled)
 
 
 async def clean_up_jobs(call: Call[NoQuery, CleanupRequest]) -> Response:

@@ -5,26 +5,30 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from starlette.responses import Response
 
+from ci_common.access.identity import Scope
 from ci_common.errors import AttemptNotFound, JobNotFound
-from ci_common.identity import Scope
 from ci_common.jobs import ACTIVE_STATES, Job, State, is_job_id
 from ci_common.parsing.text import shown
 from ci_common.run_directory.closing import shown_bytes
-from ci_common.run_directory.layout import RunDirectory, open_regular
+from ci_common.run_directory.layout import RunDirectory
+from ci_common.run_directory.masked_log import ShownLog
 from ci_common.run_directory.output import character_start, live_steps, milestones_in_files
+from ci_common.run_directory.untrusted_files import open_regular
 from ci_common.times import Timeline
 from ci_common.wire.answers import JobView
 from ci_common.wire.stream import Cursor
 from ci_common.wire.writing import job_on_wire
 from ci_server.endpoints import Answer, Call, json_answer
-from ci_server.http.refusals import ScopeMissing
-from ci_server.http.responses import Document
+from ci_server.http.refusals import ScopeMissing, hidden
+from ci_server.http.responses import large_document
 from ci_server.jobs.idempotency import REPLAYED_HEADER, Submitted
 from ci_server.services import Services
+from ci_server.streaming.attempt_files import look_on
 from ci_server.streaming.stored_logs import StoredLog
 from ci_server.streaming.streams import JobStream
 
@@ -46,13 +50,15 @@ async def find_job(call: Call[Any, Any]) -> Job:
             raise ScopeMissing(
                 f"{call.identity.name} may see job {job_id}, and lacks the scope for this in its project"
             )
-        raise JobNotFound(f"there is no job {job_id}")
+        raise hidden(JobNotFound(f"there is no job {job_id}"))
+    call.services.concern(project=job.project)
     return job
 
 
-def stream_of(call: Call[Any, Any], job: Job, start: Cursor, *, announce: bool = False) -> JobStream:
-    """Return the job's stream for as long as the key of the request is accepted."""
-    while_accepted = partial(call.services.authentication.while_accepted, call.request, call.identity)
+async def stream_of(call: Call[Any, Any], job: Job, start: Cursor, *, announce: bool = False) -> JobStream:
+    """Return the job's stream for as long as the key of the request is accepted. Raises QuotaExceeded, Unavailable."""
+    await call.services.take_stream(call.request, job.project, call.identity)
+    while_accepted = call.services.authentication.while_accepted(call.request, call.identity)
     return JobStream(call.services.tails, job, start, announce=announce, while_accepted=while_accepted)
 
 
@@ -77,14 +83,14 @@ def submission_answers(description: str, model: Any = JobView) -> dict[int, Answ
     }
 
 
-def accepted(services: Services, job: Job) -> Response:
+async def accepted(services: Services, job: Job) -> Response:
     """Return 202 with the job and its `Location`."""
-    return Document(job_document(services, job), 202, {"Location": f"/jobs/{job.id}"})
+    return await large_document(job_document(services, job), 202, {"Location": f"/jobs/{job.id}"})
 
 
-def submitted_job(services: Services, submitted: Submitted) -> Response:
+async def submitted_job(services: Services, submitted: Submitted) -> Response:
     """Return the job of a submission and its `Location`: 202, or 200 for a job that was there."""
-    return Document(job_document(services, submitted.job), submitted.status, submitted.headers)
+    return await large_document(job_document(services, submitted.job), submitted.status, submitted.headers)
 
 
 def job_document(services: Services, job: Job) -> dict[str, Any]:
@@ -128,6 +134,40 @@ async def stored_log_of(services: Services, job: Job) -> StoredLog | None:
     return stored
 
 
+def open_or_empty(path: Path) -> int:
+    """Return the open file, or an empty one where there is none. Raises OSError."""
+    try:
+        return open_regular(path)
+    except FileNotFoundError:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+
+async def open_log(services: Services, job: Job) -> tuple[int, int]:
+    """Return the open log of the attempt that `job` is at, which is to be read here, and its present length.
+
+    Raises JobNotFound where it is too short since the job has been deleted.
+    """
+    descriptor = open_or_empty(services.data.run_of(job).log)
+    try:
+        size = os.fstat(descriptor).st_size
+        if job.state is State.COMPLETED and size < (job.log_bytes or 0):
+            await services.storage.jobs.get(job.id)  # The log goes when the job is deleted: then it is not found.
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor, size
+
+
+async def shown_log(services: Services, job: Job, run: RunDirectory, descriptor: int) -> ShownLog:
+    """Return what is shown of the open log of an attempt that has not ended. Closes the log where it fails."""
+    try:
+        await look_on(partial(services.live_logs.behind, job, run, descriptor))
+        return services.live_logs.shown(job, run, descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
 async def log_excerpt(services: Services, job: Job) -> str:
     """Return the end of the job's log as text. Raises FilesElsewhere, StoreUnavailable, LogLost."""
     if (stored := await stored_log_of(services, job)) is not None:
@@ -143,6 +183,7 @@ async def log_excerpt(services: Services, job: Job) -> str:
         if job.log_bytes is not None:
             start = character_start(descriptor, max(0, job.log_bytes - EXCERPT_BYTES))
             return os.pread(descriptor, job.log_bytes - start, start).decode(errors="replace")
+        await look_on(partial(services.live_logs.behind, job, run, descriptor))
         log = services.live_logs.shown(job, run, descriptor)
         start = character_start(descriptor, max(0, log.size - EXCERPT_BYTES))
         return log.read(start, log.size).decode(errors="replace")

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ci_common.identity import Scope
+from ci_common.access.identity import Scope
 from ci_common.jobs import Conclusion, Job, State, is_job_id
 from ci_common.parsing.values import TEXT_PATTERN, Integer, Line, Text
 from ci_common.times import from_rfc3339
@@ -49,6 +49,8 @@ def _cursor(text: str) -> str:
 
 Instant = Annotated[Any, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})]
 
+Label = Annotated[Line, AfterValidator(_label), WithJsonSchema({"type": "string", "pattern": _LABEL_PATTERN})]
+
 
 class ListQuery(QueryModel):
     """What `GET /jobs` may be asked."""
@@ -57,9 +59,7 @@ class ListQuery(QueryModel):
     conclusion: Conclusion | None = None
     type: Line | None = None
     project: Line | None = None
-    label: list[
-        Annotated[Line, AfterValidator(_label), WithJsonSchema({"type": "string", "pattern": _LABEL_PATTERN})]
-    ] = Field(default_factory=list, description="`key:value`; all of them")
+    label: list[Label] = Field(default_factory=list, description="`key:value`; all of them")
     q: (
         Annotated[
             Text,

@@ -10,26 +10,39 @@ from typing import Final, Literal
 from pydantic import Field
 from starlette.responses import Response
 
+from ci_common.access.identity import Scope
 from ci_common.errors import AttemptNotFound, FieldError, InvalidRequest, JobNotFound, ServiceNotFound
-from ci_common.identity import Scope
 from ci_common.jobs import Job, State
 from ci_common.parsing.text import printable
 from ci_common.parsing.values import Integer, Line
+from ci_common.quotas import QuotaExceeded
 from ci_common.run_directory.closing import shown_bytes
-from ci_common.run_directory.layout import RunDirectory, open_regular
+from ci_common.run_directory.last_lines import last_lines
+from ci_common.run_directory.layout import RunDirectory
 from ci_common.run_directory.masked_log import ShownLog
-from ci_common.run_directory.output import LogTimes, character_start, last_lines
+from ci_common.run_directory.output import LogTimes, character_start
+from ci_common.run_directory.untrusted_files import open_regular
 from ci_common.system.tasks import in_thread
 from ci_common.wire.answers import JobWithLog, StreamTicketView
-from ci_common.wire.events import StreamEvent
+from ci_common.wire.live.events import StreamEvent
 from ci_common.wire.problems import PROBLEM_MEDIA_TYPE, ProblemView
 from ci_common.wire.stream import BEGINNING, Cursor
 from ci_server.access.stream_tickets import LONGEST
 from ci_server.endpoints import Answer, Call, Endpoint, Files, RateClass, json_answer
 from ci_server.http.ranges import CHUNK_BYTES, ranged_content, ranged_response
 from ci_server.http.requests import NoQuery, QueryModel
-from ci_server.http.responses import Document
-from ci_server.jobs.job_view import attempt_of, find_job, job_document, log_excerpt, stored_log_of, stream_of
+from ci_server.http.responses import Document, large_document
+from ci_server.jobs.job_view import (
+    attempt_of,
+    find_job,
+    job_document,
+    log_excerpt,
+    open_log,
+    open_or_empty,
+    shown_log,
+    stored_log_of,
+    stream_of,
+)
 from ci_server.jobs.list_endpoints import Instant
 from ci_server.services import Services
 from ci_server.streaming.stored_logs import StoredLog
@@ -87,7 +100,7 @@ async def get_job(call: Call[JobQuery, None]) -> Response:
         document["log"] = await log_excerpt(call.services, job)
         if job.state is State.COMPLETED:
             await call.services.storage.jobs.get(job.id)  # The log goes when the job is deleted: then it is not found.
-    return Document(document)
+    return await large_document(document)
 
 
 async def get_job_log(call: Call[LogQuery, None]) -> Response:
@@ -100,18 +113,11 @@ async def get_job_log(call: Call[LogQuery, None]) -> Response:
         headers["ETag"] = f'"{job.log_sha256}"'
     if (stored := await stored_log_of(call.services, job)) is not None:
         return ranged_content(call.request, stored.content(), media_type=_LOG_TYPE, headers=headers)
-    run = call.services.data.run_of(job)
-    try:
-        descriptor = open_regular(run.log)
-    except FileNotFoundError:
-        descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    size = os.fstat(descriptor).st_size
-    if completed and size < (job.log_bytes or 0):
-        await call.services.storage.jobs.get(job.id)  # The log goes when the job is deleted: then it is not found.
+    descriptor, size = await open_log(call.services, job)
     if completed:
         size = min(size, job.log_bytes or 0)
         return ranged_response(call.request, descriptor, size, media_type=_LOG_TYPE, headers=headers)
-    log = call.services.live_logs.shown(job, run, descriptor)
+    log = await shown_log(call.services, job, call.services.data.run_of(job), descriptor)
     content = GrowingLog(log, log.size)
     return ranged_content(call.request, content, media_type=_LOG_TYPE, headers=headers, growing=True)
 
@@ -123,10 +129,7 @@ async def get_service_log(call: Call[LogQuery, None]) -> Response:
     if name not in (job.plan or {}).get("services", ()):
         raise ServiceNotFound(f"job {job.id} has no service {printable(name)}")
     completed = job.state is State.COMPLETED
-    try:
-        descriptor = open_regular(call.services.data.run_of(job).service_log(name))
-    except FileNotFoundError:
-        descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = open_or_empty(call.services.data.run_of(job).service_log(name))
     size, headers = os.fstat(descriptor).st_size, {"Cache-Control": "no-cache"}
     return ranged_response(call.request, descriptor, size, media_type=_LOG_TYPE, headers=headers, growing=not completed)
 
@@ -137,7 +140,7 @@ async def stream_job(call: Call[StreamQuery, None]) -> Response:
     start = await stream_start(call.query, seen, job, call.services)
     if start is not None:
         await _check_logs(call.services, job, start)
-    return Response(status_code=204) if start is None else stream_of(call, job, start)
+    return Response(status_code=204) if start is None else await stream_of(call, job, start)
 
 
 async def _check_logs(services: Services, job: Job, start: Cursor) -> None:
@@ -164,7 +167,9 @@ async def stream_start(query: StreamQuery, seen: str, job: Job, services: Servic
     if (stored := await stored_log_of(services, job)) is not None:
         with closing(stored):
             return Cursor(job.attempt, await _stored_offset(query.tail, query.since, stored))
-    return Cursor(job.attempt, _offset(query.tail, query.since, job, run))
+    if query.tail is not None:  # There may be a long way back.
+        return Cursor(job.attempt, await in_thread(_offset, query.tail, None, job, run))
+    return Cursor(job.attempt, _offset(None, query.since, job, run))
 
 
 def _resumed(seen: str, job: Job, run: RunDirectory) -> Cursor | None:
@@ -246,7 +251,7 @@ ENDPOINTS: Final = (
             200: Answer("The job's stream.", {"text/event-stream": StreamEvent}, headers=("Location",)),
             204: Answer("The reader has seen the whole stream."),
         },
-        errors=(JobNotFound,),
+        errors=(JobNotFound, QuotaExceeded),
         scope=Scope.JOBS_READ,
         rate_class=RateClass.STREAM,
         files=Files.SOMETIMES,

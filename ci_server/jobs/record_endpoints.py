@@ -1,4 +1,4 @@
-"""The record of a run: `GET /jobs/{id}/record`."""
+"""What became of a job: the record of a run, and the changes of the job."""
 
 import json
 from typing import Any, Final, Literal
@@ -6,16 +6,18 @@ from typing import Any, Final, Literal
 from pydantic import Field
 from starlette.responses import Response
 
+from ci_common.access.identity import Scope
 from ci_common.errors import AttemptNotFound, InvalidUpload, JobNotFound
-from ci_common.identity import Scope
 from ci_common.jobs import Job
 from ci_common.manifests.stored import read_tree
 from ci_common.parsing.values import Integer
 from ci_common.system.tasks import in_thread
-from ci_common.wire.record import canonical, cleanup_of, record_of
-from ci_common.wire.record_answers import RecordView
+from ci_common.wire.live.transitions import TransitionView, transitions_of
+from ci_common.wire.results.record import canonical, cleanup_of, record_of
+from ci_common.wire.results.record_answers import RecordView
 from ci_server.endpoints import Call, Endpoint, Files, RateClass, json_answer
-from ci_server.http.requests import QueryModel
+from ci_server.http.requests import NoQuery, QueryModel
+from ci_server.http.responses import Document
 from ci_server.jobs.job_view import attempt_of, find_job
 from ci_server.services import Services
 
@@ -40,6 +42,10 @@ async def get_record(call: Call[RecordQuery, None]) -> Response:
     # The document is sent as it was written: its digest is of these characters.
     text = f'{{"run":{document},{json.dumps(more)[1:]}'
     return Response(text.encode(), media_type="application/json")
+
+
+async def list_job_events(call: Call[NoQuery, None]) -> Response:
+    return Document(transitions_of(await find_job(call)))
 
 
 def _files(services: Services, job: Job) -> list[dict[str, Any]] | None:
@@ -69,5 +75,20 @@ ENDPOINTS: Final = (
         scope=Scope.JOBS_READ,
         rate_class=RateClass.READ,
         files=Files.SOMETIMES,
+    ),
+    Endpoint(
+        method="GET",
+        path="/jobs/{job_id}/events",
+        handler=list_job_events,
+        summary="List the changes of a job",
+        description=(
+            "JSON array of what became of the job, in order: `queued`, `running` and `ended` of each attempt, with "
+            "conclusion, [reason](reasons.md) and exit code, and `cancel_requested`. Its milestones are in the job's "
+            "`timing`; `GET /events` follows all jobs"
+        ),
+        answers={200: json_answer(list[TransitionView], "The changes.")},
+        errors=(JobNotFound,),
+        scope=Scope.JOBS_READ,
+        rate_class=RateClass.READ,
     ),
 )

@@ -7,14 +7,14 @@ from urllib.parse import urlencode
 from pydantic import AfterValidator, Field, WithJsonSchema
 from starlette.responses import Response
 
+from ci_common.access.identity import Scope
 from ci_common.attempts.testing import CaseChange, CaseResult, CaseStatus
 from ci_common.errors import AttemptNotFound, CaseNotFound, JobNotFound
-from ci_common.identity import Scope
 from ci_common.jobs import Job, State
 from ci_common.parsing.text import shown
 from ci_common.parsing.values import TEXT_PATTERN, Integer, Text
 from ci_common.times import micros_to_rfc3339
-from ci_common.wire.report_answers import CaseHistoryView, CaseView, ReportsView
+from ci_common.wire.results.report_answers import CaseHistoryView, CaseView, ReportsView
 from ci_common.wire.writing import summary_on_wire
 from ci_persistence.reports.choosing import CaseFilter, measure
 from ci_server.endpoints import Call, Endpoint, RateClass, json_answer

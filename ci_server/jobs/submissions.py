@@ -1,21 +1,22 @@
 """Turns requests into stored jobs: uploads, bodies of `POST /jobs`, and retries."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.requests import Request
 
+from ci_common.access.identity import Identity
 from ci_common.archives.tasks import unpack_with
 from ci_common.attempts.outcomes import Client
 from ci_common.errors import FieldError, InvalidRequest, NotRetryable
-from ci_common.identity import Identity
 from ci_common.job_types import CONTAINER, JobType, Workload, check_payload, requested_type
 from ci_common.jobs import Job, NewJob, State, new_job_id
 from ci_common.manifests.tasks import fill_with
 from ci_common.parsing.models import invalid, validated
 from ci_common.parsing.text import printable
+from ci_common.quotas import Quota
 from ci_common.redaction import masked_spec
 from ci_common.settings import Settings
 from ci_common.spec import Spec
@@ -40,19 +41,23 @@ from ci_server.uploads.staging import staged
 
 _LONGEST_AGENT = 300
 
+StoreJob = Callable[[NewJob, SubmissionKey | None], Awaitable[Job]]
+"""Stores a new job with the key of its submission; see `Services.store_job`."""
+
 
 async def submit_upload(
-    services: Services, request: Request, sender: Identity, accepted: Mapping[str, int], once: Once
+    services: Services, request: Request, sender: Identity, accepted: Mapping[str, int], once: Once, store: StoreJob
 ) -> Job:
-    """Receive, unpack and resolve an uploaded project, and store its job for `sender`, or return the one it has made.
+    """Receive, unpack and resolve an uploaded project, and `store` its job for `sender`, or return the one it has made.
 
     Raises RequestError, AlreadySubmitted, OSError.
     """
     timeline = Timeline(accepted)
     max_bytes, job_id = services.settings.max_upload_bytes, new_job_id()
     announced = announced_bytes(request, max_bytes)
-    await services.check_quotas(only_project(sender), sender.name, least_bytes(announced))
-    async with services.admission.upload(announced) as place, staged(services.data, job_id) as staging:
+    known = only_project(sender)
+    await services.check_quotas(known, sender.name, least_bytes(announced))
+    async with services.uploading(announced, known, sender.name) as place, staged(services.data, job_id) as staging:
         services.readers.expect()
         upload = await receive_upload(request, staging.upload, max_bytes, on_written=place.count)
         timeline.note(Milestone.RECEIVED)
@@ -65,7 +70,8 @@ async def submit_upload(
             await services.projects.project_for(sender, spec.project)
             await services.check_quotas(spec.project, sender.name, upload.size)
         defaults = await services.projects.defaults(sender, spec.project, has_file=True)
-        async with while_connected(request):
+        named = spec.project if known is None else None
+        async with services.places.taken(Quota.UPLOADS, named, None), while_connected(request):
             resolved = await staging.fill(
                 lambda upload, workspace: read_with(
                     services.readers,
@@ -84,7 +90,7 @@ async def submit_upload(
         job = workload_job(CONTAINER, job_id, resolved, payload, upload_bytes=upload.size, arrival=timeline.times())
         note_job(request.scope, job_id)
         job = replace(await admitted(services, request, sender, job), client=client_of(request))
-        return await staging.commit(services.store_job, job, once.key)
+        return await staging.commit(store, job, once.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +181,10 @@ async def retry(
         services.admission.check()
         return await services.store_job(again, key)
     services.require_files()
-    async with services.admission.upload(0) as place, staged(services.data, again.id) as staging:
+    async with (
+        services.uploading(0, again.project, sender.name) as place,
+        staged(services.data, again.id) as staging,
+    ):
         try:
             by_manifest = await asyncio.to_thread(staging.link_upload, services.data, job.id)
         except FileNotFoundError as exc:

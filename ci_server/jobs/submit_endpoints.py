@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
+from ci_common.access.identity import Scope
 from ci_common.errors import (
     CacheConflict,
     DiskLow,
@@ -18,23 +19,24 @@ from ci_common.errors import (
     TooManyUploads,
     UnrecognisedProject,
 )
-from ci_common.identity import Scope
-from ci_common.jobs import Job
+from ci_common.jobs import Job, NewJob
 from ci_common.parsing.models import validated
 from ci_common.quotas import QuotaExceeded
 from ci_common.settings import Settings
 from ci_common.wire.answers import SubmittedView
 from ci_common.wire.changes import RetryChanges
-from ci_common.wire.events import StreamEvent
+from ci_common.wire.live.events import StreamEvent
 from ci_common.wire.stream import BEGINNING
+from ci_persistence.stores.submissions import SubmissionKey
+from ci_server.access.projects import only_project
 from ci_server.access.secrets import SECRET_ERRORS
 from ci_server.endpoints import KEY_HEADER, Answer, Call, Endpoint, Files, JsonBody, RateClass, Reach, UploadBody
 from ci_server.http.refusals import ImageRefused, ProjectRefused
-from ci_server.http.requests import NoQuery, as_written, parse_json_object, run_apart
+from ci_server.http.requests import NoQuery, as_written, parse_json_object
 from ci_server.http.responses import Document
 from ci_server.jobs.idempotency import KEY_ERRORS, REPLAYED_HEADER, Once, Submitted, submitted_once
 from ci_server.jobs.job_view import JOB_HEADERS, find_job, stream_of, submission_answers, submitted_job
-from ci_server.jobs.submissions import RequestedJob, requested_job, retry, submit_new, submit_upload
+from ci_server.jobs.submissions import RequestedJob, StoreJob, requested_job, retry, submit_new, submit_upload
 from ci_server.jobs.verifications import verify
 from ci_server.openapi.requests import UploadForm, job_request_type
 
@@ -48,20 +50,27 @@ async def submit_stream(call: Call[NoQuery, None]) -> Response:
 
 
 async def _submit_and_stream(call: Call[NoQuery, None], *, announce: bool) -> Response:
-    submitted = await _submitted(call)
-    stream = stream_of(call, submitted.job, BEGINNING, announce=announce)
+    services, sender = call.services, call.identity
+    await services.check_streams(only_project(sender), sender)
+
+    async def store(job: NewJob, key: SubmissionKey | None) -> Job:
+        await services.take_stream(call.request, job.project, sender)  # Else there would be a job without an answer.
+        return await services.store_job(job, key)
+
+    submitted = await _submitted(call, store)
+    stream = await stream_of(call, submitted.job, BEGINNING, announce=announce)
     stream.headers.update(submitted.headers)
     return stream
 
 
 async def submit_async(call: Call[NoQuery, None]) -> Response:
-    submitted = await _submitted(call)
+    submitted = await _submitted(call, call.services.store_job)
     return Document({"job_id": submitted.job.id}, submitted.status, submitted.headers)
 
 
-async def _submitted(call: Call[NoQuery, None]) -> Submitted:
+async def _submitted(call: Call[NoQuery, None], store: StoreJob) -> Submitted:
     async def make(once: Once) -> Job:
-        return await submit_upload(call.services, call.request, call.identity, call.accepted, once)
+        return await submit_upload(call.services, call.request, call.identity, call.accepted, once, store)
 
     return await submitted_once(call, make)
 
@@ -71,7 +80,7 @@ async def submit_job(call: Call[NoQuery, RequestedJob]) -> Response:
         earlier = await once.earlier(call.body_sha256)
         return earlier or await submit_new(call.services, call.request, call.identity, call.body, once.key)
 
-    return await run_apart(call.body_bytes, submitted_job, call.services, await submitted_once(call, make))
+    return await submitted_job(call.services, await submitted_once(call, make))
 
 
 async def retry_job(call: Call[NoQuery, RetryChanges]) -> Response:
@@ -81,7 +90,7 @@ async def retry_job(call: Call[NoQuery, RetryChanges]) -> Response:
         earlier = await once.earlier(call.body_sha256)
         return earlier or await retry(call.services, call.request, call.identity, job, call.body, once.key)
 
-    return await run_apart(call.body_bytes, submitted_job, call.services, await submitted_once(call, make))
+    return await submitted_job(call.services, await submitted_once(call, make))
 
 
 def _changes(raw: bytes, _settings: Settings, _accepted: Mapping[str, int], /) -> RetryChanges:
@@ -95,7 +104,7 @@ async def verify_job(call: Call[NoQuery, None]) -> Response:
     async def make(once: Once) -> Job:
         return await once.earlier() or await verify(call.services, call.request, job, once.key)
 
-    return submitted_job(call.services, await submitted_once(call, make))
+    return await submitted_job(call.services, await submitted_once(call, make))
 
 
 _UPLOAD_ERRORS = (

@@ -10,6 +10,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ci_common.access.identity import Identity, Scope
 from ci_common.errors import (
     CacheConflict,
     DiskLow,
@@ -24,7 +25,6 @@ from ci_common.errors import (
     UploadConflict,
     UploadNotFound,
 )
-from ci_common.identity import Identity, Scope
 from ci_common.job_types import CONTAINER
 from ci_common.jobs import Job, NewJob, is_job_id, new_job_id
 from ci_common.manifests.session import Session, spare_workspace
@@ -101,7 +101,7 @@ async def begin_upload(call: Call[BeginQuery, None]) -> Response:
     await services.check_quotas(project or None, call.identity.name)
     announced = announced_bytes(call.request, services.settings.max_upload_bytes)
     session = Session(services.data.incoming / new_job_id())
-    async with services.admission.upload(announced):
+    async with services.uploading(announced, project or None, call.identity.name):
         services.readers.expect()
         session.path.mkdir()
         try:
@@ -167,7 +167,8 @@ async def send_frames(call: Call[FramesQuery, None]) -> Response:
     max_bytes = services.settings.max_upload_bytes
     with opened_session(services.data, _id(request), call.identity.name) as (session, plan):
         announced = announced_bytes(request, max_bytes)
-        async with services.admission.upload(announced) as place, removed_if_refused(session):
+        owner, project = call.identity.name, plan.project or None
+        async with services.uploading(announced, project, owner) as place, removed_if_refused(session):
             received = await receive_frames(
                 request, services.readers, session, plan, call.query.frame, place, max_bytes
             )
@@ -204,7 +205,8 @@ async def _submit(call: Call[NoQuery, ReceivedSpec], job_id: str, key: Submissio
     timeline = Timeline(call.accepted)
     timeline.note(Milestone.RECEIVED)
     with opened_session(services.data, job_id, call.identity.name) as (session, plan):
-        async with services.admission.upload(0) as place, removed_if_refused(session):
+        owner, project = call.identity.name, plan.project or None
+        async with services.uploading(0, project, owner) as place, removed_if_refused(session):
             await check_received(services.readers, session, plan, place)
             async with while_connected(call.request):
                 resolved = await complete_with(
@@ -249,11 +251,14 @@ def _parsed_spec(raw: bytes, _settings: Settings, _accepted: Mapping[str, int], 
     return read_spec(raw, source="the body")
 
 
+_NO_JOB_YET: Final = "what is uploaded belongs to no job yet; the submission that it ends in is recorded"
+
 ENDPOINTS: Final = (
     Endpoint(
         method="POST",
         path="/uploads",
         handler=begin_upload,
+        unaudited=_NO_JOB_YET,
         query=BeginQuery,
         body=BytesBody("application/zstd", "A manifest, or a change to one, as lines of text in one zstd frame."),
         summary="Begin an upload by manifest",
@@ -294,6 +299,7 @@ ENDPOINTS: Final = (
         method="PATCH",
         path="/uploads/{upload_id}",
         handler=send_frames,
+        unaudited=_NO_JOB_YET,
         query=FramesQuery,
         body=BytesBody("application/vnd.ci-server.frames", "Frames, each with its length before it.", required=False),
         summary="Send what the server lacks",

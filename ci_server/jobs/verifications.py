@@ -46,7 +46,7 @@ async def verify(services: Services, request: Request, job: Job, key: Submission
     again = _verifying(job, plan, plan.setup)
     await services.projects.check_images(again)
     note_job(request.scope, again.id)
-    async with services.admission.upload(0) as place, staged(services.data, again.id) as staging:
+    async with services.uploading(0, job.project, job.owner) as place, staged(services.data, again.id) as staging:
         staging.workspace.mkdir(parents=True)
         if plan.setup.inputs:
             async with while_connected(request):

@@ -13,7 +13,7 @@ from ci_common.errors import FilesElsewhere, InvalidRequest, RequestError, Unava
 from ci_common.parsing.input_schema import BOOLEAN, finished
 from ci_common.secrets.stored import NAME_PATTERN
 from ci_common.spec import Name, Spec
-from ci_common.wire.events import CommandEvent
+from ci_common.wire.live.events import CommandEvent
 from ci_common.wire.problems import PROBLEM_MEDIA_TYPE, ProblemView
 from ci_server.endpoints import Answer, AnyEndpoint, BytesBody, Files, JsonBody, UploadBody
 from ci_server.http.refusals import (
@@ -26,6 +26,7 @@ from ci_server.http.refusals import (
     RateLimited,
     RequestStalled,
     ScopeMissing,
+    SessionEnded,
     TooManyConnections,
     UrlTooLong,
 )
@@ -42,7 +43,8 @@ answers `HEAD`, too. A path that is not here is answered by 404 (`not_found`), a
 (`method_not_allowed`) with `Allow`; what cannot be read as HTTP may be answered by other statuses (`http_error`). Later
 versions may add fields to answers.
 
-Keys are sent as `Authorization: Bearer KEY`. What the key of a request may not see is answered as if it were not there.
+Keys are sent as `Authorization: Bearer KEY`; browsers that have signed in (`POST /session`) send a cookie instead. What
+the key of a request may not see is answered as if it were not there.
 """
 _SCHEME: Final = "key"
 _KEY: Final = {
@@ -67,7 +69,11 @@ _EVERYWHERE: Final[tuple[type[RequestError], ...]] = (
 )
 """The errors that every endpoint may answer with."""
 _RESPONSE_HEADERS: Final[dict[str, dict[str, Any]]] = {
-    "Location": {"description": "The path of the job.", "required": True, "schema": {"type": "string"}},
+    "Location": {
+        "description": "Where it is, or where a browser goes on.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
     "Idempotency-Replayed": {
         "description": "`true` for a job that the same submission made before.",
         "schema": {"const": "true"},
@@ -93,6 +99,11 @@ _RESPONSE_HEADERS: Final[dict[str, dict[str, Any]]] = {
         "required": True,
         "schema": {"type": "string", "pattern": "^Bearer "},
     },
+    "Set-Cookie": {
+        "description": "The cookie of the session, which pages cannot read.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "HttpOnly; SameSite=Lax"},
+    },
     "Retry-After": {
         "description": "Seconds after which the same request may succeed.",
         "schema": {"type": "integer", "minimum": 0},
@@ -100,9 +111,14 @@ _RESPONSE_HEADERS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-def openapi(endpoints: Iterable[AnyEndpoint], version: str, *, needs_keys: bool = True) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of these endpoints, for a server that needs keys, or for one that does not."""
-    return _Writer(tuple(endpoints), needs_keys).document(version)
+def openapi(
+    endpoints: Iterable[AnyEndpoint], version: str, *, needs_keys: bool = True, prefix: str = ""
+) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of these endpoints, for a server that needs keys, or for one that does not.
+
+    `prefix` is what its paths begin with before they are those of the table.
+    """
+    return _Writer(tuple(endpoints), needs_keys).document(version) | {"servers": [{"url": prefix or "/"}]}
 
 
 def spec_schema() -> dict[str, Any]:
@@ -162,7 +178,6 @@ class _Writer:
             "openapi": "3.1.0",
             "jsonSchemaDialect": SCHEMA_DIALECT,
             "info": {"title": "ci-server", "version": version, "description": _ABOUT, "license": {"name": "MIT"}},
-            "servers": [{"url": "/"}],
             "paths": dict(paths),
             "components": {"schemas": finished(self._components), "securitySchemes": {_SCHEME: _KEY}},
         }
@@ -272,8 +287,8 @@ def _event(data: Any) -> dict[str, Any]:
 def _errors_of(endpoint: AnyEndpoint) -> Mapping[int, list[type[RequestError]]]:
     errors = [*_EVERYWHERE, *endpoint.errors]
     if endpoint.scope is not None:
-        errors += [KeyMissing, KeyInvalid, ScopeMissing]
-    if endpoint.method != "GET":
+        errors += [KeyMissing, KeyInvalid, SessionEnded, ScopeMissing]
+    if endpoint.method != "GET" or endpoint.scope is not None:
         errors.append(CrossSite)
     if endpoint.files is not Files.NEVER:
         errors.append(FilesElsewhere)

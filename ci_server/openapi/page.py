@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from ci_server.http.front_page import style_policy
+from ci_server.http.protections import style_policy
 
 _STYLE: Final = """
 :root { color-scheme: light dark; }
@@ -40,8 +40,9 @@ def _page(document: Mapping[str, Any]) -> Iterator[str]:
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
     yield f"<title>{title}: the HTTP API</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
     yield from (f"<p>{_text(paragraph)}</p>\n" for paragraph in document["info"]["description"].split("\n\n"))
-    yield '<p>The same for programs: <a href="/openapi.json"><code>/openapi.json</code></a>; the schema of '
-    yield '<code>ci.yaml</code>: <a href="/schema/spec.json"><code>/schema/spec.json</code></a>.</p>\n'
+    prefix = escape(document["servers"][0]["url"].rstrip("/"))
+    yield f'<p>The same for programs: <a href="{prefix}/openapi.json"><code>/openapi.json</code></a>; the schema of '
+    yield f'<code>ci.yaml</code>: <a href="{prefix}/schema/spec.json"><code>/schema/spec.json</code></a>.</p>\n'
     operations = [
         (f"{method.upper()} {path}", item.get("parameters", []), operation)
         for path, item in document["paths"].items()

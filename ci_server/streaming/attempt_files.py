@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 
 from ci_common.jobs import Job, State
-from ci_common.run_directory.layout import RunDirectory, open_regular
+from ci_common.run_directory.layout import RunDirectory
 from ci_common.run_directory.masked_log import MaskedLog, ShownLog
 from ci_common.run_directory.output import (
     CHUNK_BYTES,
@@ -18,20 +18,34 @@ from ci_common.run_directory.output import (
     character_start,
     live_steps,
 )
+from ci_common.run_directory.untrusted_files import open_regular
+from ci_common.system.tasks import in_thread
 from ci_server.streaming.framing import StepEvent, step_events
 from ci_server.streaming.stored_logs import StoredLog
 
 Shown = Callable[[int], ShownLog]
 """Returns what is shown of the log that is open as a descriptor, and that grows."""
+Behind = Callable[[int], Callable[[], bool] | None]
+"""Returns what looks at a piece of what is new of such a log; None once the other does not take long."""
+
+
+async def look_on(behind: Callable[[], Callable[[], bool] | None]) -> None:
+    """Have a thread look at what is new of a log, until it is not behind any more."""
+    while (look := behind()) is not None and await in_thread(look):
+        pass
 
 
 class AttemptFiles:
     """One attempt's log, the times of its bytes, and its steps, which are read many times."""
 
-    def __init__(self, run: RunDirectory, shown: Shown | None = None) -> None:
-        """`shown` is `LiveLogs.shown` of the attempt; without it, no secret is known that would have to be masked."""
+    def __init__(self, run: RunDirectory, shown: Shown | None = None, behind: Behind | None = None) -> None:
+        """`shown` and `behind` are those of `LiveLogs` for the attempt.
+
+        Without them, no secret is known that would have to be masked.
+        """
         self.run = run
         self._shown = shown or partial(ShownLog.of, MaskedLog(), run)
+        self._behind = behind
         self.steps: list[StepEvent] = []
         """The events of its steps, as far as they have been read."""
         self._steps_stamp: object = None
@@ -60,6 +74,19 @@ class AttemptFiles:
             span = await self.stored.span_of(offset)
         data = await self.stored.read(offset, offset + CHUNK_BYTES)
         self._span, self._window = span, (offset, data)
+
+    async def look_on(self) -> None:
+        """Prepare for what the other methods do with `is_live`."""
+        if self._behind is None or self.stored is not None:
+            return
+        try:
+            descriptor = open_regular(self.run.log)
+        except FileNotFoundError:
+            return
+        try:
+            await look_on(partial(self._behind, descriptor))
+        finally:
+            os.close(descriptor)
 
     def read(self, offset: int, size: int, *, is_live: bool = False, again: bool = False) -> bytes:
         """Return so many bytes of the log, and at most one chunk; less or nothing where there is no more (yet).

@@ -135,6 +135,7 @@ class EventSource:
             if (self._files_of(job).end() or 0) < (job.log_bytes or 0):
                 await self.find_stored(job.attempt)
             return Position(job.attempt, min(self._files_of(job).end() or 0, job.log_bytes or 0))
+        await self._files_of(job).look_on()
         return Position(job.attempt, self._files_of(job).end(is_live=True) or 0)
 
     def within_log(self, position: Position) -> Position:
@@ -211,8 +212,12 @@ class EventSource:
         files = self._attempts.get(job.attempt)
         if files is None:
             run = self._run_of(job)
-            shown = None if self._live_logs is None else partial(self._live_logs.shown, job, run)
-            files = self._attempts[job.attempt] = AttemptFiles(run, shown)
+            if self._live_logs is None:
+                files = AttemptFiles(run)
+            else:
+                logs = self._live_logs
+                files = AttemptFiles(run, partial(logs.shown, job, run), partial(logs.behind, job, run))
+            self._attempts[job.attempt] = files
         return files
 
     def _status_of(self, job: Job) -> bytes:

@@ -13,15 +13,13 @@ from typing import Final
 from ci_common.artifacts.logs import LogLost, log_key, times_key
 from ci_common.artifacts.store import ArtifactStore, Content, ContentLost
 from ci_common.jobs import Job, State
-from ci_common.run_directory.output import MAX_TAIL_BYTES, TIME_ENTRY, Span, sequence_start
+from ci_common.run_directory.last_lines import LastLines
+from ci_common.run_directory.output import TIME_ENTRY, Span, sequence_start
 from ci_common.times import from_micros, to_micros
-from ci_persistence.stores.logs import LogStore
+from ci_persistence.stores.kept.logs import LogStore
 
 BLOCK_BYTES: Final = 1024 * 1024
 _CAPACITY: Final = 32 * BLOCK_BYTES
-_FIRST_WINDOW: Final = 256 * 1024
-"""How much of a log's end is searched first for its last lines."""
-_GROWTH: Final = 8
 
 
 class StoredLogs:
@@ -123,20 +121,12 @@ class StoredLog:
         return await self._logs.read(key, self._content, start, min(end, self.size)) if start < self.size else b""
 
     async def last_lines(self, lines: int) -> int:
-        """Return the offset at which the last `lines` lines begin, as `ci_common.run_directory.output.last_lines`."""
-        window = _FIRST_WINDOW
-        while lines:
-            start = max(0, self.size - window)
-            data = await self.read(start, self.size - 1)  # A newline at the very end begins no line.
-            parts = data.rsplit(b"\n", lines)
-            if len(parts) > lines:
-                return start + len(parts[0]) + 1
-            if start == 0:
-                return 0
-            if window >= MAX_TAIL_BYTES:
-                return start + len(parts[0]) + 1 if len(parts) > 1 else start
-            window = min(window * _GROWTH, MAX_TAIL_BYTES)
-        return self.size
+        """Return the offset at which the last `lines` lines begin, as `LastLines` finds it."""
+        search = LastLines(self.size, lines)
+        while search.begin is None:
+            start, until = search.wanted(BLOCK_BYTES)
+            search.take(start, await self.read(start, until))
+        return search.begin
 
     async def character_start(self, offset: int) -> int:
         """Return `offset`, or where the UTF-8 sequence begins whose middle it is."""
@@ -156,6 +146,18 @@ class StoredLog:
         instant, end = await self._entry(position)
         start = (await self._entry(position - 1))[1] if position else 0
         return Span(start, end, from_micros(instant))
+
+    async def spans(self, start: int, end: int, most: int) -> list[Span]:
+        """Return what `LogTimes.spans` of the index would."""
+        position = await self._first(lambda entry: entry[1] > start)
+        begin = (await self._entry(position - 1))[1] if position else 0
+        found: list[Span] = []
+        while begin < end and position < self._entries and len(found) < most:
+            instant, length = await self._entry(position)
+            if begin < length:
+                found.append(Span(begin, length, from_micros(instant)))
+            begin, position = length, position + 1
+        return found
 
     async def _first(self, holds: Callable[[tuple[int, int]], bool]) -> int:
         """Return the number of the first entry for which it holds, as it does for all that follow."""

@@ -10,13 +10,13 @@ from starlette.types import Receive, Scope, Send
 from ci_common.jobs import Job
 from ci_common.wire.stream import JOB_ID, Cursor, refused_event
 from ci_server.http.exchange import GRACE_SECONDS, OpenStream, detach
-from ci_server.http.protections import added_headers, protect
+from ci_server.http.protections import protect
 from ci_server.streaming.event_source import Position
 from ci_server.streaming.framing import Reader, frame
 from ci_server.streaming.shared_tail import SharedTail, Sources
 
 PING_SECONDS = 15.0
-_HEADERS = {"Cache-Control": "no-cache", "Connection": "keep-alive", "X-Accel-Buffering": "no"}
+HEADERS = {"Cache-Control": "no-cache", "Connection": "keep-alive", "X-Accel-Buffering": "no"}
 
 WhileAccepted = Callable[[Callable[[str], None]], Callable[[], None]]
 """Takes what ends a stream, given the reason, and calls it once the reader may not go on. Returns what stops that."""
@@ -95,7 +95,7 @@ class JobStream(Response):
     def __init__(
         self, tails: Tails, job: Job, start: Cursor, *, announce: bool = False, while_accepted: WhileAccepted = for_ever
     ) -> None:
-        super().__init__(headers=_HEADERS | {"Location": f"/jobs/{job.id}"})
+        super().__init__(headers=HEADERS | {"Location": f"/jobs/{job.id}"})
         del self.headers["Content-Length"]
         self.job_id = job.id
         self._tails = tails
@@ -108,7 +108,7 @@ class JobStream(Response):
         if scope["method"] == "HEAD":
             await super().__call__(scope, receive, send)
         else:
-            protect(self.raw_headers, added_headers(scope))
+            protect(self.raw_headers, scope)
             detach(scope, self)
 
     async def begin(self, send: Send) -> OpenStream:

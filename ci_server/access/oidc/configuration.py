@@ -1,5 +1,6 @@
 """The file that `CI_OIDC_CONFIG` names: which issuers are trusted, and what their tokens may do here."""
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -10,8 +11,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from ci_common.access.identity import SCOPES_OF, Identity, Role, Scope
 from ci_common.errors import SettingsError
-from ci_common.identity import SCOPES_OF, Identity, Role, Scope
 from ci_common.parsing.hosts import canonical_host
 from ci_common.parsing.models import StrictModel
 from ci_common.parsing.text import shown
@@ -63,10 +64,27 @@ def _template(value: str) -> str:
     return value
 
 
+def _reference(value: str) -> str:
+    if not value.startswith(("env:", "file:/")):
+        raise ValueError(
+            "a secret does not stand in this file: name where it is, as in file:/etc/ci/client-secret or "
+            "env:CI_CLIENT_SECRET"
+        )
+    return value
+
+
 Url = Annotated[Line, AfterValidator(_url)]
 Algorithm = Annotated[str, AfterValidator(_algorithm)]
 Template = Annotated[Line, Field(min_length=1, max_length=_LONGEST_NAME), AfterValidator(_template)]
 Pattern = Annotated[Line, Field(min_length=1, max_length=1000)]
+
+
+_UNTRUSTED: Final[tuple[Mapping[str, Pattern | tuple[Pattern, ...]], ...]] = (
+    # GitHub: runs for pull requests, and those that others cause and that often check out what they propose.
+    {"event_name": ("pull_request*", "issue_comment", "workflow_run")},
+    # GitLab: pipelines for merge requests, also those of forks that run in the project itself.
+    {"pipeline_source": ("merge_request_event", "external_pull_request_event")},
+)
 
 
 class Grant(StrictModel):
@@ -88,7 +106,7 @@ class Grant(StrictModel):
 
     def matches(self, claims: Claims) -> bool:
         """Return whether the claims have all that is needed."""
-        return all(_matches(wanted, claims.get(name)) for name, wanted in self.claims.items())
+        return _match(self.claims, claims)
 
 
 class Issuer(StrictModel):
@@ -102,11 +120,23 @@ class Issuer(StrictModel):
     keys_url: Url | None = None
     """Where the keys are, if the issuer has no discovery document."""
     client_id: Annotated[Line, Field(min_length=1, max_length=1000)] | None = None
-    """The name of this product at the issuer, with which people sign in by `ci login --oidc`; None where none do."""
+    """The name of this product at the issuer, with which people sign in; None where none do."""
+    client_secret: Annotated[Line, AfterValidator(_reference)] | None = None
+    """Where the secret is with which a browser's code is exchanged; None for a client that has none."""
     request: tuple[Line, ...] = ("openid", "profile", "email")
-    """The scopes that `ci login --oidc` asks the issuer for."""
+    """The scopes that the issuer is asked for when people sign in."""
     algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = _DEFAULT_ALGORITHMS
+    untrusted: tuple[Mapping[str, Pattern | tuple[Pattern, ...]], ...] = _UNTRUSTED
+    """Claims of workloads that may run what a stranger has written: one of these has to match."""
     grants: Annotated[tuple[Grant, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if any(not claims for claims in self.untrusted):
+            raise ValueError("an entry of untrusted names no claim; name one, or write untrusted = [] to trust all")
+        if self.client_secret is not None and self.client_id is None:
+            raise ValueError("client_secret is the secret of a client: name it in client_id")
+        return self
 
     def identity(self, claims: Claims) -> Identity | None:
         """Return the identity by the first grant that matches, or None. Raises ValueError if a claim is missing."""
@@ -117,7 +147,8 @@ class Issuer(StrictModel):
         projects = None if grant.projects is None else frozenset(_filled(each, claims) for each in grant.projects)
         takes = grant.role is Role.MEMBER or (grant.role is not None and projects is None)
         name = _filled(self.owner, claims)
-        return Identity(name, scopes | {Scope.KEYS_OWN}, projects, takes_memberships=takes)
+        identity = Identity(name, scopes | {Scope.KEYS_OWN}, projects, takes_memberships=takes)
+        return identity.distrusted() if any(_match(each, claims) for each in self.untrusted) else identity
 
 
 class OidcConfig(StrictModel):
@@ -149,6 +180,24 @@ def read_config(path: Path) -> OidcConfig:
         raise SettingsError(f"CI_OIDC_CONFIG: {path} cannot be read: {exc.strerror}") from exc
     except ValueError as exc:
         raise SettingsError(f"CI_OIDC_CONFIG: {path} is not valid TOML: {exc}") from exc
+
+
+def client_secret_of(issuer: Issuer) -> str | None:
+    """Return the secret of the client at an issuer, or None if it has none. Raises SettingsError."""
+    if issuer.client_secret is None:
+        return None
+    kind, _, place = issuer.client_secret.partition(":")
+    try:
+        text = os.environ.get(place, "") if kind == "env" else Path(place).read_text()
+    except (OSError, ValueError) as exc:
+        raise SettingsError(f"CI_OIDC_CONFIG: client_secret of {issuer.issuer} cannot be read: {exc}") from exc
+    if not text.strip():
+        raise SettingsError(f"CI_OIDC_CONFIG: client_secret of {issuer.issuer}, {issuer.client_secret}, is empty")
+    return text.strip()
+
+
+def _match(wanted: Mapping[str, Pattern | tuple[Pattern, ...]], claims: Claims) -> bool:
+    return all(_matches(patterns, claims.get(name)) for name, patterns in wanted.items())
 
 
 def _matches(wanted: str | tuple[str, ...], found: object) -> bool:

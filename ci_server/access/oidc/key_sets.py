@@ -1,19 +1,14 @@
 """The public keys of one issuer: found by its discovery document, kept, and asked for again when they change."""
 
 import asyncio
-import json
 import logging
-import ssl
-from collections.abc import Awaitable, Callable
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-import aiohttp
 from joserfc.errors import JoseError
 from joserfc.jwk import Key, KeySet
 
 from ci_common.errors import Unavailable
-from ci_common.parsing.text import shown
+from ci_server.access.oidc.fetching import Fetch, discovered, place_in
 
 FRESH_SECONDS: Final = 3600.0
 """How long keys are used without asking for them again."""
@@ -21,13 +16,7 @@ STALE_SECONDS: Final = 86_400.0
 """How long keys are used while the issuer does not answer."""
 UNKNOWN_SECONDS: Final = 30.0
 """How often the issuer is asked at most, whatever key ids tokens name and whatever it answers."""
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
-_LARGEST: Final = 1024**2
 _MOST_KEYS: Final = 100
-_DISCOVERY: Final = "/.well-known/openid-configuration"
-
-Fetch = Callable[[str], Awaitable[Any]]
-"""Returns the JSON document at a URL. Raises OSError, ValueError, TimeoutError."""
 
 logger = logging.getLogger(__name__)
 
@@ -76,22 +65,13 @@ class IssuerKeys:
 
     async def _refresh(self) -> None:
         try:
-            url = self._keys_url or await self._discover()
+            url = self._keys_url or place_in(await discovered(self._fetch, self._issuer), "jwks_uri", self._issuer)
             self._keys = _read(await self._fetch(url))
             self._got = asyncio.get_running_loop().time()
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as exc:
+        except (TimeoutError, OSError, ValueError) as exc:
             logger.warning("the keys of the issuer %s cannot be had: %s", self._issuer, exc or type(exc).__name__)
         finally:
             self._asking = None
-
-    async def _discover(self) -> str:
-        document = await self._fetch(self._issuer.removesuffix("/") + _DISCOVERY)
-        if not isinstance(document, dict) or document.get("issuer") != self._issuer:
-            raise ValueError("its discovery document names another issuer")
-        url = document.get("jwks_uri")
-        if not isinstance(url, str) or urlsplit(url).scheme not in (urlsplit(self._issuer).scheme, "https"):
-            raise ValueError(f"its discovery document has no jwks_uri that can be used: {shown(url)}")
-        return url
 
 
 def _read(document: Any) -> dict[str | None, Key]:
@@ -111,39 +91,3 @@ def _read(document: Any) -> dict[str | None, Key]:
         key_id = entry.get("kid")
         found[key_id if isinstance(key_id, str) else None] = key
     return found
-
-
-class Fetcher:
-    """Gets JSON documents from issuers: no redirects, at most 1 MiB, within ten seconds. For one event loop."""
-
-    def __init__(self, ca_bundle: str) -> None:
-        """`ca_bundle` is a file with certificates to trust besides those of the system, or not a file."""
-        self._ca_bundle = ca_bundle
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __call__(self, url: str) -> Any:
-        """Return the document. Raises aiohttp.ClientError, ValueError, TimeoutError, OSError."""
-        if self._session is None:
-            context = await asyncio.to_thread(self._context)
-            connector = aiohttp.TCPConnector(ssl=context, limit=4)
-            self._session = aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT, trust_env=True)
-        async with self._session.get(url, allow_redirects=False, headers={"Accept": "application/json"}) as answer:
-            if answer.status != 200:
-                raise ValueError(f"{url} answers with status {answer.status}")
-            body = await answer.content.read(_LARGEST + 1)
-            while len(body) <= _LARGEST and (more := await answer.content.read(_LARGEST + 1 - len(body))):
-                body += more
-        if len(body) > _LARGEST:
-            raise ValueError(f"{url} answers with more than {_LARGEST} bytes")
-        return json.loads(body)
-
-    async def close(self) -> None:
-        """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
-
-    def _context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        if self._ca_bundle.startswith("/"):
-            context.load_verify_locations(self._ca_bundle)
-        return context

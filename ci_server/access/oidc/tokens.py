@@ -4,21 +4,28 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from joserfc import jwt
 from joserfc.errors import ExpiredTokenError, JoseError
 
-from ci_common.identity import Identity
+from ci_common.access.identity import Identity
 from ci_common.parsing.text import shown
 from ci_common.settings import Settings
 from ci_server.access.oidc.configuration import Issuer, OidcConfig, read_config
-from ci_server.access.oidc.key_sets import Fetch, Fetcher, IssuerKeys
+from ci_server.access.oidc.fetching import Fetcher
+from ci_server.access.oidc.key_sets import IssuerKeys
 from ci_server.http.refusals import KeyInvalid
 
 SKEW_SECONDS: Final = 60
 """How far the clocks of issuer and server may differ."""
 _LONGEST_KEY_ID: Final = 500
+
+
+class NotGranted(KeyInvalid):
+    """The token is valid, and may do nothing here."""
 
 
 def is_token(text: str) -> bool:
@@ -29,7 +36,7 @@ def is_token(text: str) -> bool:
 class OidcTokens:
     """Knows the senders of tokens. For one event loop."""
 
-    def __init__(self, config: OidcConfig, fetch: Fetch) -> None:
+    def __init__(self, config: OidcConfig, fetch: Fetcher) -> None:
         self._issuers = {each.issuer: each for each in config.issuers}
         self._keys = {each.issuer: IssuerKeys(each.issuer, each.keys_url, fetch) for each in config.issuers}
         self._fetch = fetch
@@ -42,12 +49,21 @@ class OidcTokens:
         return cls(read_config(settings.oidc_config), Fetcher(settings.ca_bundle))
 
     @property
+    def fetcher(self) -> Fetcher:
+        """What asks the issuers."""
+        return self._fetch
+
+    @property
     def for_people(self) -> list[Issuer]:
-        """The issuers at which people sign in by `ci login --oidc`."""
+        """The issuers at which people sign in."""
         return [each for each in self._issuers.values() if each.client_id is not None]
 
     async def identify(self, text: str) -> Identity:
-        """Return the identity of a token's sender. Raises KeyInvalid, Unavailable.
+        """Return the identity of a token's sender. Raises KeyInvalid, Unavailable."""
+        return identity_of(*await self.verified(text))
+
+    async def verified(self, text: str) -> tuple[Issuer, Mapping[str, Any]]:
+        """Return the issuer of a token, and its claims. Raises KeyInvalid, Unavailable.
 
         Which issuer it names is read before anything is verified, to choose one of those that are trusted; no other is
         ever asked for anything.
@@ -71,14 +87,13 @@ class OidcTokens:
             raise KeyInvalid(f"the token has expired; get a new one from {issuer.issuer}") from None
         except (JoseError, ValueError, TypeError) as exc:
             raise KeyInvalid(f"the token is not valid: {_reason(exc)}") from None
-        return _identity(issuer, verified)
+        return issuer, verified
 
     async def close(self) -> None:
         """End what is still being asked, and close connections."""
         for keys in self._keys.values():
             await keys.close()
-        if isinstance(self._fetch, Fetcher):
-            await self._fetch.close()
+        await self._fetch.close()
 
     def _issuer(self, claims: Mapping[str, Any]) -> Issuer:
         name = claims.get("iss")
@@ -98,16 +113,25 @@ def _rules(issuer: Issuer) -> jwt.JWTClaimsRegistry:
     )
 
 
-def _identity(issuer: Issuer, claims: Mapping[str, Any]) -> Identity:
+def identity_of(issuer: Issuer, claims: Mapping[str, Any]) -> Identity:
+    """Return the identity that a token with these claims gives. Raises KeyInvalid, as `NotGranted` without a grant."""
     try:
         identity = issuer.identity(claims)
     except ValueError as exc:
         raise KeyInvalid(f"the token is not enough: {exc}") from None
     if identity is None:
-        raise KeyInvalid(
+        raise NotGranted(
             f"the token is valid, but none of the grants of {issuer.issuer} in CI_OIDC_CONFIG matches its claims"
         )
-    return identity
+    return replace(identity, expires=_end_of(claims))
+
+
+def _end_of(claims: Mapping[str, Any]) -> datetime:
+    """Return until when a token is accepted."""
+    try:
+        return datetime.fromtimestamp(claims["exp"] + SKEW_SECONDS, UTC)
+    except (OverflowError, OSError, ValueError):
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def _part(text: str) -> Mapping[str, Any]:

@@ -45,6 +45,17 @@ def plugins_of_options(project: PythonProject) -> Iterator[tuple[str, list[str]]
         yield file, [plugin for plugin, options in _PLUGIN_OPTIONS.items() if any(_is_of(w, options) for w in words)]
 
 
+def has_settings(project: PythonProject) -> bool:
+    """Return whether pytest finds settings of its own in the project's root, and so looks for none above it."""
+    files = project.files
+    return (
+        any(files.has(file) for file in (*TOML_FILES, *INI_FILES))
+        or "pytest" in ini_sections(files.text("tox.ini"))
+        or "pytest" in project.table("tool")
+        or project.setup_cfg.has_pytest_settings
+    )
+
+
 def writes_reports(project: PythonProject) -> bool:
     """Return whether pytest takes `--junitxml`: no `addopts` turns off what writes it."""
     return not any(word.endswith("no:junitxml") for _, words in _pytest_settings(project, "addopts") for word in words)

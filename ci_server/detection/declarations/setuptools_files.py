@@ -50,6 +50,11 @@ class SetupCfg:
         """Return the requirements of an extra."""
         return self._requirements("options.extras_require", name)
 
+    @property
+    def has_pytest_settings(self) -> bool:
+        """Whether pytest takes the file for its settings."""
+        return "tool:pytest" in self._sections
+
     def pytest_setting(self, name: str) -> str:
         """Return a setting of pytest, or empty text."""
         return self._option("tool:pytest", name)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ci_server.detection.detected import HOME, lines
+from ci_server.detection.downloads import Cache
 from ci_server.detection.reading.project_files import ProjectFiles
 
 Name = Literal["npm", "pnpm", "yarn"]
@@ -19,6 +20,14 @@ LOCKS: dict[str, Name] = {
 _NAMED = re.compile(r"(npm|pnpm|yarn)@([0-9]{1,3}(?:\.[0-9A-Za-z-]{1,40}){0,6})(?:\+[0-9A-Za-z.]{1,200})?")
 _HEAD = 64 * 1024
 _TOOLS = "ci-tools"
+_NPM = Cache("npm", f"{HOME}/ci-npm-cache", "npm_config_cache")
+_COREPACK = Cache("corepack", f"{HOME}/{_TOOLS}/corepack", is_needed=True)
+_PNPM_STORE = f"{HOME}/ci-pnpm-store"
+_PNPM = Cache("pnpm", _PNPM_STORE, is_needed=True)
+_YARN = Cache("yarn", f"{HOME}/ci-yarn-cache", "YARN_CACHE_FOLDER")
+_BERRY = Cache("yarn-berry", f"{HOME}/ci-yarn-global", "YARN_GLOBAL_FOLDER")
+_PRUNE = f'[ -z "$(find "{_PNPM_STORE}" -type f -links +1 | head -n 1)" ] || pnpm store prune >/dev/null 2>&1 || :'
+"""Takes from the store what is not installed, which shows by links: where files were copied, all would be taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +68,20 @@ class Manager:
         tools = f"{HOME}/{_TOOLS}"
         return lines(
             f'export PATH="{tools}/bin:$PATH" COREPACK_HOME="{tools}/corepack" COREPACK_ENABLE_DOWNLOAD_PROMPT=0',
-            f'export npm_config_store_dir="{HOME}/ci-pnpm-store"' if self.name == "pnpm" else "",
+            f'export npm_config_store_dir="{_PNPM_STORE}"' if self.name == "pnpm" else "",
             "export YARN_ENABLE_GLOBAL_CACHE=false YARN_ENABLE_TELEMETRY=0" if self.is_berry else "",
         )
+
+    @property
+    def caches(self) -> list[Cache]:
+        """Where `provide` and `install` download to. Other managers than npm may be downloaded by it."""
+        own = {"npm": [], "pnpm": [_PNPM], "yarn": [_BERRY if self.is_berry else _YARN]}[self.name]
+        return [_NPM, *([_COREPACK] if self.is_named and self.name != "npm" else []), *own]
+
+    @property
+    def clean(self) -> str:
+        """The shell text that removes what the caches have of earlier installations."""
+        return _PRUNE if self.name == "pnpm" else ""
 
     @property
     def provide(self) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ci_server.detection.detected import HOME, OWN_HOME, SETUP, Detected, lines, say, shell_steps
+from ci_server.detection.downloads import FUNCTIONS, installing, with_downloads
 from ci_server.detection.node.image import node_image
 from ci_server.detection.node.manager import find_manager
 from ci_server.detection.node.test_runners import reporting
@@ -71,13 +72,22 @@ class _Project:
         copy = f'mkdir -p "{LOCAL_FOLDER}"\ncp -a . "{LOCAL_FOLDER}"\ncd "{LOCAL_FOLDER}"'
         scripts = [self._run_in(name, script) for name, scripts in own.items() for script in scripts]
         texts = {
-            SETUP: lines(OWN_HOME, manager.preamble, copy, strip, manager.provide, manager.install),
+            SETUP: with_downloads(lines(OWN_HOME, manager.preamble, copy, strip, self._install())),
             "install": lines(OWN_HOME, manager.preamble, say(self._choice()), copy, *scripts),
             "test": lines(OWN_HOME, manager.preamble, f'cd "{LOCAL_FOLDER}"', self._test()),
         }
         return Detected(
-            shell_steps(texts), 1, tuple(sorted(self._inputs())), manager.lock is not None, image=self._image
+            shell_steps(texts),
+            1,
+            tuple(sorted(self._inputs())),
+            is_pinned=manager.lock is not None,
+            image=self._image,
+            preambles=(FUNCTIONS,),
         )
+
+    def _install(self) -> str:
+        manager = self._manager
+        return installing(manager.caches, manager.provide, manager.install, manager.clean)
 
     def _test(self) -> str:
         command = self._manager.run("test")

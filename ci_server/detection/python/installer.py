@@ -4,6 +4,7 @@ import re
 import shlex
 from typing import Literal
 
+from ci_common.spec import DOWNLOADED
 from ci_server.detection.python.pip_install import Calls
 
 Installer = Literal["auto", "uv", "pip"]
@@ -53,8 +54,8 @@ elif [ -n "{_ANY_SETTING}" ]; then ci_pip='there are settings of pip'
 elif {_HAS_CONFIGURATION}; then ci_pip='there is a configuration of pip'
 else ci_uv="{UV}"; fi
 """
-_DOWNLOADED = """\
-ci_take() {
+_DOWNLOADED = f"""\
+ci_link() {{
     [ -d "$1" ] && [ "$(find "$1" | head -n 20001 | wc -l)" -le 20000 ] || return
     [ ! -d "$2" ] || return 0
     rm -rf "$2.new" && mkdir -p "$2.new" || return
@@ -65,12 +66,12 @@ ci_take() {
         esac || return
     done
     mv "$2.new" "$2"
-}
-ci_home="${VIRTUAL_ENV:-$HOME}"
-if [ -n "$ci_uv" ] && [ -z "${UV_CACHE_DIR-}${UV_LINK_MODE-}" ] && ci_take /ci-downloaded/uv "$ci_home/.ci-uv"; then
+}}
+ci_home="${{VIRTUAL_ENV:-$HOME}}"
+if [ -n "$ci_uv" ] && [ -z "${{UV_CACHE_DIR-}}${{UV_LINK_MODE-}}" ] && ci_link {DOWNLOADED}/uv "$ci_home/.ci-uv"; then
     export UV_CACHE_DIR="$ci_home/.ci-uv" UV_LINK_MODE=copy
 fi 2>/dev/null
-if [ -z "${PIP_CACHE_DIR-}" ] && ci_take /ci-downloaded/pip "$ci_home/.ci-pip"; then
+if [ -z "${{PIP_CACHE_DIR-}}" ] && ci_link {DOWNLOADED}/pip "$ci_home/.ci-pip"; then
     export PIP_CACHE_DIR="$ci_home/.ci-pip"
 fi 2>/dev/null
 """

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 from ci_common.spec import PlannedStep
-from ci_server.detection.declarations.pytest_settings import INI_FILES, TOML_FILES, writes_reports
+from ci_server.detection.declarations.pytest_settings import INI_FILES, TOML_FILES, has_settings, writes_reports
 from ci_server.detection.declarations.python_project import PythonProject
 from ci_server.detection.detected import SETUP, Detected, say, shell_steps
 from ci_server.detection.python.installer import (
@@ -28,6 +28,9 @@ REPORT = (
     '--junitxml="$CI_REPORTS/pytest.xml"'
 )
 """Has pytest write a report outside of the project: with the files of tests, and with what those wrote that fail."""
+NO_SETTINGS = "-c /dev/null --rootdir=. --confcutdir=."
+"""Has pytest look for no settings above a project that has none: a job that runs as a process lies in the server's
+files, which may lie in another project."""
 QUIET_PIP = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_PROGRESS_BAR": "off", "PIP_ROOT_USER_ACTION": "ignore"}
 """Variables that change only what pip writes, not what it installs."""
 TEST_FILES = ("test_*.py", "*_test.py", "tests/**/*.py", "test/**/*.py")
@@ -75,7 +78,12 @@ def _or(text: str, otherwise: str, what: str) -> str:
 
 def test_command(project: PythonProject) -> str:
     """Return the shell text that runs the tests of a project."""
-    return f"{TEST} {REPORT}" if writes_reports(project) else TEST
+    words = [TEST]
+    if not has_settings(project):
+        words.append(NO_SETTINGS)
+    if writes_reports(project):
+        words.append(REPORT)
+    return " ".join(words)
 
 
 def prepared_steps(directory: Path, installer: Installer) -> Detected:

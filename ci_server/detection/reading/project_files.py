@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from ci_common.run_directory.layout import read_capped
+from ci_common.run_directory.untrusted_files import read_capped
 from ci_server.detection.reading.requirements import invalid
 
 _MAX_BYTES = 1024 * 1024

@@ -1,0 +1,1 @@
+"""What is shown of many jobs at once: their changes, the queue, and how projects go."""
