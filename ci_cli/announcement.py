@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +46,8 @@ def _file() -> Path:
 @contextmanager
 def announced(url: str) -> Iterator[None]:
     """Announce the server at `url` while the block and this process last. The latest announcement wins."""
+    import tempfile  # Only who announces a server needs it.
+
     text = json.dumps({"url": url, "process": json.loads(this_process().to_json())})
     descriptor, draft = tempfile.mkstemp(dir=make_state_directory(), prefix="server-", suffix=".new")
     with os.fdopen(descriptor, "w") as file:

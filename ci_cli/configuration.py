@@ -20,7 +20,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ci_client.credentials import config_directory
+from ci_client.access.credentials import config_directory
 from ci_client.errors import NotWritten
 from ci_client.escapes import visible
 from ci_common.errors import SettingsError

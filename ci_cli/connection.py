@@ -4,11 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from ci_cli.announcement import find_announced
+from ci_cli.choosing import command_line, find_server, server_option
 from ci_cli.console import say
 from ci_client.aio import CiClient
 from ci_client.errors import NoServer, NoSuchJob, ServerError
-from ci_client.transport import configured_url
 from ci_common.jobs import is_job_id
 
 _SHORTEST_PREFIX = 4
@@ -36,7 +35,7 @@ class Connection:
 
     def command(self, command: str, *rest: str) -> str:
         """Return a command line for this server."""
-        return " ".join(["ci", command, *([self.option] if self.option else []), *rest])
+        return command_line(command, self.option, *rest)
 
     async def resolve(self, text: str) -> str:
         """Return the id of the job that `text` names: a full id, or the beginning of exactly one. Raises NoSuchJob."""
@@ -66,38 +65,20 @@ def _report_busy(refusal: ServerError, pause: float) -> None:
     say(f"not accepted yet: {refusal}; trying again in {pause:.0f} s")
 
 
-def find_server(server: str | None) -> str | None:
-    """Return the URL of the server that is named, here or by default, or of this user's; None without any.
-
-    Raises SettingsError for a name that none has.
-    """
-    if server and ":" in server:
-        return server  # A URL needs no configuration to be read.
-    if server:
-        from ci_cli.configuration import named_server
-
-        return named_server(server)
-    if (url := configured_url()) is not None:
-        return url
-    from ci_cli.configuration import default_server
-
-    return default_server() or find_announced()
-
-
 @asynccontextmanager
 async def connected(
-    server: str | None, *, carries_jobs: bool = False, outlives: str | None = None
+    server: str | None, *, carries_jobs: bool = False, outlives: str | None = None, url: str | None = None
 ) -> AsyncIterator[Connection]:
     """Connect to the server that `find_server` finds, else to an embedded one.
 
     An embedded server runs jobs only with `carries_jobs`. `outlives` says what would be left undone when this process
-    ends; with it, NoServer is raised in place of embedding a server.
+    ends; with it, NoServer is raised in place of embedding a server. `url` is that of a server
+    that has answered already.
     """
-    option = server or configured_url()
-    url = find_server(server)
+    has_answered, url = url is not None, url or find_server(server)
     if url is not None:
-        async with CiClient(url, on_break=_report_break, on_busy=_report_busy) as client:
-            yield Connection(client, embedded=False, option=f"--server {option}" if option else "")
+        async with CiClient(url, on_break=_report_break, on_busy=_report_busy, has_answered=has_answered) as client:
+            yield Connection(client, embedded=False, option=server_option(server))
         return
     if outlives is not None:
         raise NoServer(

@@ -7,14 +7,12 @@ in a pipe. A log is written as exact bytes, except to a terminal, which gets onl
 import os
 import re
 import select
-import shutil
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Self, TextIO
 
-import anyio
 import click
 
 from ci_client.errors import OutputClosed, OutputFailed
@@ -72,7 +70,9 @@ class LogOutput:
             rest = memoryview(data)
             while rest and not self.broken:
                 if not self._poll.poll(0):
-                    await anyio.wait_writable(self._descriptor)
+                    from anyio import wait_writable  # Seldom needed, and slow to import.
+
+                    await wait_writable(self._descriptor)
                 # A pipe that is ready takes this much without blocking.
                 rest = rest[os.write(self._descriptor, rest[: select.PIPE_BUF]) :]
         except BrokenPipeError:
@@ -145,7 +145,7 @@ def is_one_terminal() -> bool:
 
 def window_width() -> int | None:
     """Return how many columns standard output has; None if it is not a terminal, or does not say."""
-    return shutil.get_terminal_size((0, 0)).columns or None if is_terminal(sys.stdout) else None
+    return _columns(0) or None if is_terminal(sys.stdout) else None
 
 
 def choose_colour(when: str) -> None:
@@ -195,7 +195,7 @@ class Progress:
         self._shown = True
         if self._terminal:
             # A line that wraps could not be erased. Some terminals report 0 columns.
-            width = max(shutil.get_terminal_size().columns - 1, 20)
+            width = max(_columns(80) - 1, 20)
             text = text if done is None or width < len(text) + _BAR_CELLS + 8 else f"{_bar(done)}  {text}"
             say_raw(f"\r\x1b[K{visible(text)[:width]}")
         else:
@@ -212,6 +212,12 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         self.clear()
+
+
+def _columns(otherwise: int) -> int:
+    from shutil import get_terminal_size  # It imports all that packs archives.
+
+    return get_terminal_size((otherwise, 24)).columns
 
 
 def _bar(done: float) -> str:

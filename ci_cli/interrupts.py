@@ -3,21 +3,23 @@
 By default they end the command by cancelling its task. A command that follows a job handles them itself, by `queued`.
 """
 
-import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from ci_cli.unexpected import hide_tracebacks
-from ci_client.exits import EX_INTERRUPTED
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Interrupts:
     """The signal handling of one command. Create it in the command's task."""
 
     def __init__(self) -> None:
-        task = asyncio.current_task()
+        from asyncio import current_task  # It takes long to import, and a project is read and sent before that.
+
+        task = current_task()
         assert task is not None, "created in a task"
         self._task = task
         self._signals: asyncio.Queue[int] | None = None
@@ -26,7 +28,9 @@ class Interrupts:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Handle the signals while the block runs."""
-        loop = asyncio.get_running_loop()
+        from asyncio import get_running_loop
+
+        loop = get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._handle, number)
         try:
@@ -38,7 +42,9 @@ class Interrupts:
     @contextmanager
     def queued(self) -> Iterator["asyncio.Queue[int]"]:
         """While the block runs, put signals into the yielded queue instead of ending the command."""
-        self._signals = asyncio.Queue()
+        from asyncio import Queue
+
+        self._signals = Queue()
         try:
             yield self._signals
         finally:
@@ -77,8 +83,27 @@ def deferred_interrupt() -> Iterator[Callable[[], None]]:
     check()
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt in the block at SIGTERM, as at Ctrl-C."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # a signal handler's signature
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
 def run_command(command: Callable[[Interrupts], Awaitable[int]]) -> int:
     """Run a command in a new event loop and return its exit status, which is 130 if a signal ended it."""
+    import asyncio
+
+    from ci_cli.unexpected import hide_tracebacks
+    from ci_client.exits import EX_INTERRUPTED
+
     hide_tracebacks()
 
     async def main() -> int:

@@ -6,27 +6,10 @@ import io
 import os
 import re
 import sys
+from collections.abc import Iterator, MutableMapping
+from importlib import import_module
 
 import click
-
-from ci_cli.commands import (
-    access,
-    artifacts,
-    backup,
-    cleanup,
-    configuration,
-    jobs,
-    kept,
-    logs,
-    project,
-    projects,
-    records,
-    run,
-    secrets,
-    selftest,
-    server,
-    tests,
-)
 
 EX_USAGE = 64
 EX_SOFTWARE = 70
@@ -51,6 +34,80 @@ Exit status: the job's own exit code if its own code ended by itself; else
   130  the job was cancelled, or the command was interrupted"""
 
 
+_COMMANDS = {
+    "run": "run.run",
+    "init": "project.init",
+    "validate": "project.validate",
+    "submit": "run.submit",
+    "exec": "run.exec_command",
+    "retry": "run.retry",
+    "wait": "logs.wait",
+    "logs": "logs.logs",
+    "list": "jobs.list_command",
+    "status": "jobs.status",
+    "open": "jobs.open_command",
+    "tests": "tests.tests",
+    "artifacts": "artifacts.artifacts",
+    "download": "artifacts.download",
+    "cancel": "jobs.cancel",
+    "record": "records.record",
+    "diff": "records.diff",
+    "rerun": "records.rerun",
+    "verify": "records.verify",
+    "delete": "cleanup.delete",
+    "cleanup": "cleanup.cleanup",
+    "env": "kept.env",
+    "cache": "kept.cache",
+    "mcp": "server.mcp",
+    "serve": "server.serve",
+    "controller": "server.controller",
+    "settings": "server.settings",
+    "login": "sharing.access.login",
+    "logout": "sharing.access.logout",
+    "keys": "sharing.access.keys",
+    "projects": "sharing.projects.projects",
+    "secrets": "sharing.secrets.secrets",
+    "audit": "sharing.audit.audit",
+    "config": "configuration.config",
+    "completion": "configuration.completion",
+    "doctor": "server.doctor",
+    "backup": "backup.backup",
+    "restore": "backup.restore",
+    "adopt": "backup.adopt",
+    "migrate-database": "backup.migrate_database",
+    "selftest": "selftest.selftest",
+}
+"""By importance, the commands with their places in `ci_cli.commands`."""
+
+
+class _Commands(MutableMapping[str, click.Command]):
+    """The commands by name. Each is imported when it is first asked for, since a command needs none of the others."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, click.Command] = {}
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in self._loaded:
+            module, _, attribute = _COMMANDS[name].rpartition(".")
+            self._loaded[name] = getattr(import_module(f"ci_cli.commands.{module}"), attribute)
+        return self._loaded[name]
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self._loaded[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._loaded[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in _COMMANDS
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_COMMANDS)
+
+    def __len__(self) -> int:
+        return len(_COMMANDS)
+
+
 class _InOrder(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         """Return the commands by importance instead of alphabetically."""
@@ -59,6 +116,7 @@ class _InOrder(click.Group):
 
 @click.group(
     cls=_InOrder,
+    commands=_Commands(),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=_EXIT_STATUS,
 )
@@ -69,22 +127,6 @@ def cli() -> None:
     In a project, `ci run` is all you need. `ci serve` starts a server that several terminals or machines can share. A
     job's log goes to standard output, everything else to standard error.
     """
-
-
-for _command in (
-    *(run.run, project.init, project.validate),
-    *(run.submit, run.exec_command, run.retry),
-    *(logs.wait, logs.logs, jobs.list_command, jobs.status, jobs.open_command, tests.tests),
-    *(artifacts.artifacts, artifacts.download, jobs.cancel),
-    *(records.record, records.diff, records.rerun, records.verify),
-    *(cleanup.delete, cleanup.cleanup, kept.env, kept.cache),
-    *(server.mcp, server.serve, server.controller, server.settings),
-    *(access.login, access.logout, access.keys, projects.projects, secrets.secrets),
-    *(configuration.config, configuration.completion, server.doctor),
-    *(backup.backup, backup.restore, backup.adopt, backup.migrate_database),
-    selftest.selftest,
-):
-    cli.add_command(_command)
 
 
 def main() -> None:

@@ -1,10 +1,15 @@
 """The part of the client that is about a server as a whole: what it keeps, who may use it, and cleaning up."""
 
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, Final
 from urllib.parse import quote
+
+import httpx
 
 from ci_client.errors import AnswerNotUnderstood
 from ci_client.transport import Connection, object_answer
+
+_AUDIT_PAGE: Final = 1000
 
 
 class Administration:
@@ -139,6 +144,29 @@ class Administration:
         """Remove a secret of a project, or of none. Raises ServerError 404 if there is none."""
         await self._connection.ask("DELETE", _secret(name, project))
 
+    async def audit(self, **query: str) -> AsyncIterator[list[dict[str, Any]]]:
+        """Yield the pages of the audit, newest entry first; with `after` in `query`, those with higher numbers upwards.
+
+        `query` is that of `GET /audit`, as in `actor="alice"` or `after="0"`.
+        """
+        url: str | None = str(httpx.URL("/audit", params={"limit": str(_AUDIT_PAGE), **query}))
+        while url:
+            response = await self._connection.ask("GET", url)
+            found = response.json()
+            if not isinstance(found, list) or not all(map(_is_entry, found)):
+                raise AnswerNotUnderstood(f"{self.server_url}/audit answered without entries")
+            yield found
+            url = response.links.get("next", {}).get("url")
+
+    async def verify_audit(self, mark: str | None = None) -> dict[str, Any]:
+        """Have the server walk along the audit, which has to have `mark`, and return what it has found."""
+        query = {} if mark is None else {"mark": mark}
+        return object_answer(
+            await self._connection.ask("GET", "/audit/verify", params=query, timeout=self._connection.patient),
+            "removed",
+            "last",
+        )
+
     async def clean_up(self, **conditions: Any) -> list[str]:
         """Delete the completed jobs for which all `conditions` hold, and return their ids.
 
@@ -165,6 +193,10 @@ class Administration:
     async def health(self) -> dict[str, Any]:
         """Return `{"status": "ok"}`, the answer of a server that is up."""
         return object_answer(await self._connection.ask("GET", "/health"), "status")
+
+
+def _is_entry(found: object) -> bool:
+    return isinstance(found, dict) and isinstance(found.get("number"), int) and {"previous", "digest"} <= found.keys()
 
 
 def _project(name: str) -> str:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
+from ci_client.access.addresses import DEFAULT_URL, configured_url
 from ci_client.administration import Administration
 from ci_client.errors import AnswerNotUnderstood
 from ci_client.records import Check, Verifier
@@ -16,10 +17,8 @@ from ci_client.stream import BreakNotice, JobStream, Lines
 from ci_client.submitting.submission import BusyNotice, UploadProgress
 from ci_client.submitting.submitter import Submittable, Submitter
 from ci_client.transport import (
-    DEFAULT_URL,
     Connection,
     checked,
-    configured_url,
     job_answer,
     job_path,
     jobs_answer,
@@ -43,7 +42,8 @@ class CiClient(Administration):
     kept for this server. A stream that breaks is resumed for up to `reconnect_seconds`. A connection that brings
     nothing for `idle_seconds`, not even the comment that servers send every 15 s, is broken. `on_break` is called
     when the first attempt to resume a stream has failed. A submission that a busy server refuses is sent again after
-    the pause that the server asks for, for up to `busy_seconds`; `on_busy` is called each time.
+    the pause that the server asks for, for up to `busy_seconds`; `on_busy` is called each time. `has_answered` says
+    that the server is known to be there, so that a stream is patient with it from the beginning.
 
     Every method may raise ServerUnreachable, ConnectionBroken, ServerError and AnswerNotUnderstood.
     """
@@ -58,11 +58,13 @@ class CiClient(Administration):
         on_break: BreakNotice | None = None,
         on_busy: BusyNotice | None = None,
         key: str | None = None,
+        has_answered: bool = False,
     ) -> None:
         self.server_url = server_url or configured_url() or DEFAULT_URL
         self._reconnect_seconds = reconnect_seconds
         self._on_break = on_break
         self._connection = Connection(self.server_url, idle_seconds=idle_seconds, key=key)
+        self._connection.has_answered = has_answered
         self._submitter = Submitter(
             self._connection, resume_seconds=reconnect_seconds, busy_seconds=busy_seconds, on_busy=on_busy
         )

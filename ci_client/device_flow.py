@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from ci_client.access.addresses import is_loopback
 from ci_client.errors import SignInFailed
-from ci_client.transport import is_loopback
 
 _DISCOVERY: Final = "/.well-known/openid-configuration"
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"

@@ -24,7 +24,8 @@ CiError
 `ci_client.transport.translated` turns httpx's errors into these.
 """
 
-from typing import ClassVar
+import json
+from typing import Any, ClassVar, Self
 
 from ci_common.errors import CiError, FieldError
 
@@ -32,6 +33,15 @@ EX_USAGE = 64
 EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
 EX_BROKEN_PIPE = 141
+
+
+def json_object(content: bytes) -> dict[str, Any]:
+    """Return what is written as JSON, or nothing if it is no object."""
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 class ClientError(CiError):
@@ -58,6 +68,11 @@ class SubmissionUncertain(ConnectionBroken):
     WHAT: ClassVar = "the job may have been accepted or not"
     """What every message of it says."""
 
+    @classmethod
+    def interrupted(cls) -> Self:
+        """Return the error of a command that was interrupted while it waited for the job's id."""
+        return cls(f"interrupted before the server sent the job's id: {cls.WHAT}; look for it with `ci list`")
+
 
 class StreamLost(ConnectionBroken):
     """A job's stream broke and could not be resumed for `reconnect_seconds`. The job goes on."""
@@ -76,6 +91,19 @@ class ServerError(ClientError):
         """The invalid fields."""
         self.retry_after = retry_after
         """The Retry-After header: seconds, or a date."""
+
+    @classmethod
+    def of(cls, status: int, content: bytes, retry_after: str | None = None) -> Self:
+        """Return the error that an answer tells, whose body is a problem document or anything else."""
+        problem = json_object(content)
+        errors = [
+            FieldError(str(error.get("path", "")), str(error.get("message", "")))
+            for error in problem.get("errors") or []
+            if isinstance(error, dict)
+        ]
+        message = problem.get("detail") or problem.get("title") or f"the server answered {status}"
+        code = problem.get("code") or f"http_{status}"
+        return cls(status, str(code), str(message), *errors, retry_after=retry_after)
 
     @property
     def may_pass(self) -> bool:

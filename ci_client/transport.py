@@ -1,30 +1,25 @@
 """HTTP to a server: its URL, connections, answers, and httpx's errors translated into the client's."""
 
 import asyncio
-import json
-import os
 import random
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import quote
 
 import httpx
 import httpx_sse
 
-from ci_client.credentials import key_for
+from ci_client.access.addresses import USER_AGENT, is_loopback, parts_of
+from ci_client.access.credentials import checked_key, key_for
 from ci_client.errors import (
     AnswerNotUnderstood,
     ConnectionBroken,
-    CredentialsUnusable,
     ServerError,
     ServerUnreachable,
 )
-from ci_common.errors import FieldError
 
-DEFAULT_URL = "http://localhost:8000"
 _CONNECT_SECONDS = 10.0
 _ACCEPT_SECONDS = 600.0
 """How long a server may take to check and unpack an upload, or to delete many jobs."""
@@ -45,11 +40,6 @@ _NEVER_SENT = (
 )
 
 
-def configured_url() -> str | None:
-    """Return the server that CI_SERVER_URL names, or None."""
-    return os.environ.get("CI_SERVER_URL") or None
-
-
 class _KeyAuth(httpx.Auth):
     """Sends a key to one server, and to no other that a request is sent on to by a URL in an answer."""
 
@@ -67,13 +57,11 @@ class _KeyAuth(httpx.Auth):
 def open_http(server_url: str, *, idle_seconds: float, key: str | None = None) -> httpx.AsyncClient:
     """Return a client for `http://…`, `https://…` or `unix:///path/to.sock`.
 
-    It sends `key` with every request, by default what `ci_client.credentials.key_for` finds. A connection that brings
-    nothing for `idle_seconds` counts as broken. Raises ServerUnreachable for any other URL, CredentialsUnusable.
+    It sends `key` with every request, by default what `ci_client.access.credentials.key_for` finds. A connection that
+    brings nothing for `idle_seconds` counts as broken. Raises ServerUnreachable for any other URL, CredentialsUnusable.
     """
-    parts = _parts(server_url)
-    key = key or key_for(server_url)
-    if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
-        raise CredentialsUnusable("the key has characters that no key has; make sure that it was copied as a whole")
+    parts = parts_of(server_url)
+    key = checked_key(key or key_for(server_url))
     uds = None
     if parts.scheme == "unix":
         uds, server_url = parts.path, "http://localhost"
@@ -88,7 +76,7 @@ def open_http(server_url: str, *, idle_seconds: float, key: str | None = None) -
             verify=secure,
             limits=limits,
             timeout=httpx.Timeout(idle_seconds, connect=_CONNECT_SECONDS),
-            headers={"User-Agent": "ci-server-client"},
+            headers={"User-Agent": USER_AGENT},
             trust_env=not local,  # A proxy cannot reach this machine's loopback.
             auth=None if key is None else _KeyAuth(key, httpx.URL(server_url)),
         )
@@ -190,28 +178,6 @@ def _moved(request: httpx.Request, target: httpx.URL) -> httpx.Request:
     return httpx.Request(request.method, url, headers=headers, stream=request.stream, extensions=request.extensions)
 
 
-def _parts(server_url: str) -> SplitResult:
-    """Return the parts of a server's URL. Raises ServerUnreachable if it is not one."""
-    try:
-        parts = urlsplit(server_url)
-        is_one = bool(parts.path) if parts.scheme == "unix" else parts.scheme in ("http", "https") and parts.hostname
-        if is_one and parts.port != 0 and not (parts.query or parts.fragment):  # Asking for the port checks it.
-            return parts
-    except ValueError:
-        pass  # Unbalanced brackets, or a port above 65535.
-    raise ServerUnreachable(
-        f"{server_url!r} is not a server's URL; write http://HOST:PORT, https://HOST or unix:///PATH"
-    )
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine's loopback."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
 @contextmanager
 def translated(server_url: str) -> Iterator[None]:
     """Raise the client's errors in place of httpx's."""
@@ -243,20 +209,7 @@ async def checked(response: httpx.Response) -> httpx.Response:
     await response.aread()
     if response.status_code < 400:
         raise AnswerNotUnderstood(f"{response.url} answered with status {response.status_code}")
-    problem = _json_object(response.content)
-    errors = [
-        FieldError(str(error.get("path", "")), str(error.get("message", "")))
-        for error in problem.get("errors") or []
-        if isinstance(error, dict)
-    ]
-    message = problem.get("detail") or problem.get("title") or f"the server answered {response.status_code}"
-    raise ServerError(
-        response.status_code,
-        str(problem.get("code") or f"http_{response.status_code}"),
-        str(message),
-        *errors,
-        retry_after=response.headers.get("Retry-After"),
-    )
+    raise ServerError.of(response.status_code, response.content, response.headers.get("Retry-After"))
 
 
 def _pause_after(refusal: ServerError) -> float | None:
@@ -269,14 +222,6 @@ def _pause_after(refusal: ServerError) -> float | None:
 def _can_be_repeated(content: dict[str, Any]) -> bool:
     """Return whether the body of a request can be sent a second time."""
     return isinstance(content.get("content", b""), bytes | str) and "files" not in content
-
-
-def _json_object(content: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def json_answer(response: httpx.Response) -> Any:

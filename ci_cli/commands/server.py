@@ -107,8 +107,15 @@ def _described(values: Any) -> list[dict[str, Any]]:
         value = None if name == "db_path" and values.database_url is not None else getattr(values, name)
         row = {"setting": about["env"], "value": value, "default": about["default"]}
         row |= {"unit": about["unit"], "meaning": about["meaning"]}
-        rows.append({key: v if isinstance(v, int | float | None) else str(v) for key, v in row.items()})
+        rows.append({key: _written(each) for key, each in row.items()})
     return rows
+
+
+def _written(value: Any) -> Any:
+    """Return a value as it is written in the environment; numbers stay numbers."""
+    if isinstance(value, int | float | None):
+        return value
+    return ",".join(map(str, value)) if isinstance(value, tuple | list | set | frozenset) else str(value)
 
 
 def _shown(value: Any) -> str:

@@ -23,6 +23,14 @@ def spec_options(command: F) -> F:
             "--env", "-e", multiple=True, metavar="NAME[=VALUE]",
             help="Set an environment variable of the job; without =VALUE, to its value here. May be repeated.",
         ),
+        click.option(
+            "--secret", multiple=True, metavar="NAME[=VARIABLE]",
+            help="Give the job a secret of the server, as the variable of its name or another. May be repeated.",
+        ),
+        click.option(
+            "--untrusted", is_flag=True,
+            help="Give the job no secrets: what it runs is not trusted, such as a change from a fork.",
+        ),
         click.option("--timeout", metavar="DURATION", help="Stop the job after this time: seconds, or 10m, 1h30m."),
         click.option(
             "--retries", type=click.IntRange(0, 99), metavar="N",
@@ -61,11 +69,13 @@ def spec_of(options: dict[str, Any], tail: list[str] | None) -> dict[str, Any]:
     limits = {name: options[option] for name, option in _LIMITS.items() if options[option] is not None}
     spec = {name: options[name] for name in _PLAIN if options[name] is not None}
     spec |= {"env": _variables(options["env"])} if options["env"] else {}
+    spec |= {"secrets": _secrets(options["secret"])} if options["secret"] else {}
     spec |= {"labels": _labels(options["label"])} if options["label"] else {}
     spec |= {"limits": limits} if limits else {}
     spec |= {"retry": {"max_attempts": 1 + options["retries"]}} if options["retries"] is not None else {}
     spec |= {"network": False} if options["no_network"] else {}
     spec |= {"fresh": True} if options["fresh"] else {}
+    spec |= {"untrusted": True} if options["untrusted"] else {}
     if tail is not None:
         if not tail:
             raise click.UsageError("there is no command after --")
@@ -138,6 +148,21 @@ def _variables(given: tuple[str, ...]) -> dict[str, str]:
                 raise click.UsageError(f"--env {name}: its value here is not valid UTF-8; give one with --env {name}=…")
         variables[name] = value
     return variables
+
+
+def _secrets(given: tuple[str, ...]) -> dict[str, str | None]:
+    """Return the variables by the names of secrets; None for the one of the same name."""
+    secrets: dict[str, str | None] = {}
+    for text in given:
+        name, equals, variable = text.partition("=")
+        if not name or (equals and not variable):
+            raise click.UsageError(
+                f"--secret {text}: write it as NAME or NAME=VARIABLE; its value is set before, with: ci secrets set"
+            )
+        if name in secrets:
+            raise click.UsageError(f"--secret {name}: it is given twice")
+        secrets[name] = variable or None
+    return secrets
 
 
 def _labels(given: tuple[str, ...]) -> dict[str, str]:

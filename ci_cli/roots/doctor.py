@@ -7,9 +7,9 @@ import sys
 from ci_cli.announcement import find_announced
 from ci_cli.configuration import default_server, named_server
 from ci_cli.roots.embedded import embedded_settings
+from ci_client.access.addresses import configured_url
 from ci_client.aio import CiClient
 from ci_client.errors import EX_SOFTWARE, EX_UNAVAILABLE, ClientError
-from ci_client.transport import configured_url
 from ci_common.findings import Finding
 from ci_common.settings import Settings
 from ci_controller.doctor.examine import examine

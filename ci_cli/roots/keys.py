@@ -3,13 +3,15 @@
 from datetime import timedelta
 from typing import Any
 
-from ci_common.identity import LOCAL, Role
-from ci_common.keys import Key, new_secret
+from ci_common.access.identity import LOCAL, Role
+from ci_common.access.keys import Key, new_secret
 from ci_common.parsing.models import validated
 from ci_common.settings import Settings
+from ci_common.sharing.audit import command_entry
 from ci_common.system.reporting import log_to_stderr
 from ci_common.times import utc_now
-from ci_common.wire.keys import KeyRequest, key_on_wire
+from ci_common.wire.access.keys import KeyRequest, key_on_wire
+from ci_persistence.audited import Noted
 from ci_persistence.open import open_installation
 
 
@@ -30,5 +32,6 @@ async def admin_key(settings: Settings, name: str, *, owner: str | None, seconds
         expires=None if wanted.expires_in is None else now + timedelta(seconds=wanted.expires_in),
     )
     async with open_installation(settings) as storage:
-        await storage.keys.add(key)
+        entry = command_entry("create_key", "ci keys create --admin", f"/keys/{key.id}")
+        await storage.audited(Noted(entry)).keys.add(key)
     return {**key_on_wire(key), "key": secret.key}

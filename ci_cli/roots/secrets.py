@@ -6,6 +6,7 @@ from pathlib import Path
 from ci_common.secrets.ring import KeyRing
 from ci_common.secrets.stored import StoredSecret, place_of
 from ci_common.settings import Settings
+from ci_common.sharing.audit import command_entry
 from ci_common.system.reporting import log_to_stderr
 from ci_persistence.open import open_installation
 from ci_persistence.storage import Storage
@@ -33,6 +34,7 @@ async def rotate_keys(settings: Settings) -> Rotated:
     log_to_stderr("warning", form="ci: %(message)s")
     ring = KeyRing(settings.keyring_path)
     async with open_installation(settings) as storage:
+        await storage.audit.add([command_entry("rotate_key_ring", "ci secrets rotate-keys", "/secrets")])
         key = ring.add_key()
         resealed = 0
         # What is set in between by a server that has read the ring before is found in another round.

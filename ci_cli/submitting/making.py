@@ -10,6 +10,7 @@ from ci_cli.options.common import echo_json
 if TYPE_CHECKING:
     from ci_cli.agents.following import AgentForm
     from ci_cli.connection import Connection
+    from ci_cli.interrupts import Interrupts
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,9 @@ async def _save_artifacts(connection: "Connection", job_id: str, output: Path) -
 
 
 def make_job(make: "Callable[[Connection], Awaitable[str]]", target: Target, *, directory: Path | None = None) -> int:
+    """Make a job, and follow it as `target` says; return the command's exit status."""
     from ci_cli.connection import connected
-    from ci_cli.console import say, show
-    from ci_cli.follow import JobFollower
+    from ci_cli.console import say
     from ci_cli.interrupts import Interrupts, run_command
 
     async def work(interrupts: Interrupts) -> int:
@@ -50,36 +51,63 @@ def make_job(make: "Callable[[Connection], Awaitable[str]]", target: Target, *, 
         async with connected(target.server, carries_jobs=True, outlives=outlives) as connection:
             say(f"server {connection.where}")
             job_id = await make(connection)
-            if target.agent is not None:
-                from ci_cli.agents.following import AgentFollower
-
-                status = await AgentFollower(connection, job_id, target.agent).follow()
-                if target.output is not None:
-                    await _save_artifacts(connection, job_id, target.output)
-                return status
-            say(f"job {job_id}")
-            if not target.detach:
-                follower = JobFollower(
-                    connection,
-                    job_id,
-                    as_json=target.as_json,
-                    raw=target.raw,
-                    verbose=target.verbose,
-                    directory=directory,
-                )
-                status = await follower.follow(interrupts, from_beginning=True)
-                if target.output is not None:
-                    await _save_artifacts(connection, job_id, target.output)
-                if not target.verify or status:
-                    return status
-                from ci_cli.verifying import verify
-
-                return await verify(connection, interrupts, job_id, as_json=target.as_json, raw=target.raw)
-            say(f"follow it with: {connection.advice('wait', job_id, '--all')}")
-            if target.as_json:
-                echo_json({"job_id": job_id})
-            else:
-                show(job_id)
-            return 0
+            if target.detach:
+                return _leave(job_id, target)
+            return await _follow(connection, interrupts, job_id, target, directory)
 
     return run_command(work)
+
+
+def follow_job(job_id: str, url: str, target: Target, *, directory: Path | None = None) -> int:
+    """Follow a job that has been made on the server at `url`, as `target` says; return the command's exit status."""
+    if target.detach:
+        return _leave(job_id, target)
+    from ci_cli.connection import connected
+    from ci_cli.interrupts import Interrupts, run_command
+
+    async def work(interrupts: Interrupts) -> int:
+        async with connected(target.server, url=url) as connection:
+            return await _follow(connection, interrupts, job_id, target, directory)
+
+    return run_command(work)
+
+
+async def _follow(
+    connection: "Connection", interrupts: "Interrupts", job_id: str, target: Target, directory: Path | None
+) -> int:
+    from ci_cli.console import say
+    from ci_cli.follow import JobFollower
+
+    if target.agent is not None:
+        from ci_cli.agents.following import AgentFollower
+
+        status = await AgentFollower(connection, job_id, target.agent).follow()
+        if target.output is not None:
+            await _save_artifacts(connection, job_id, target.output)
+        return status
+    say(f"job {job_id}")
+    follower = JobFollower(
+        connection, job_id, as_json=target.as_json, raw=target.raw, verbose=target.verbose, directory=directory
+    )
+    status = await follower.follow(interrupts, from_beginning=True)
+    if target.output is not None:
+        await _save_artifacts(connection, job_id, target.output)
+    if not target.verify or status:
+        return status
+    from ci_cli.verifying import verify
+
+    return await verify(connection, interrupts, job_id, as_json=target.as_json, raw=target.raw)
+
+
+def _leave(job_id: str, target: Target) -> int:
+    """Say how to follow a job that is left to the server."""
+    from ci_cli.choosing import command_line, server_option
+    from ci_cli.console import say, show
+
+    say(f"job {job_id}")
+    say(f"follow it with: {command_line('wait', server_option(target.server), job_id, '--all')}")
+    if target.as_json:
+        echo_json({"job_id": job_id})
+    else:
+        show(job_id)
+    return 0

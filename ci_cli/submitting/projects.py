@@ -9,7 +9,7 @@ import click
 
 from ci_cli.options.common import echo_json
 from ci_cli.options.specs import spec_of
-from ci_cli.submitting.making import Target, make_job
+from ci_cli.submitting.making import Target, follow_job, make_job
 
 if TYPE_CHECKING:
     from ci_cli.connection import Connection
@@ -19,18 +19,21 @@ if TYPE_CHECKING:
 
 def submit_project(ctx: click.Context, path: Path, target: Target, options: dict[str, Any]) -> int:
     from ci_cli.console import say
-    from ci_client.packing.archive import Archive
+    from ci_client.packing.scan import Project
     from ci_common.parsing.text import shown_size
 
     spec = spec_of(options, ctx.meta["tail"])
     with _read(path) as project:
         for note in project.notes:
             say(note)
-        if isinstance(project, Archive):
-            say(f"submitting {path}, {shown_size(project.size)}")
-        else:
+        if isinstance(project, Project):
             files = f"{project.files} file" + ("" if project.files == 1 else "s")
             say(f"submitting {files}, {shown_size(project.bytes)}")
+        else:
+            say(f"submitting {path}, {shown_size(project.size)}")
+        made = _sent_early(project, spec, target) if isinstance(project, Project) else None
+        if made is not None:
+            return follow_job(*made, target, directory=path)
 
         async def make(connection: "Connection") -> str:
             wanted = (
@@ -46,7 +49,7 @@ def watch_project(ctx: click.Context, path: Path, target: "Target", options: dic
     from ci_cli.console import say
     from ci_cli.interrupts import Interrupts, run_command
     from ci_cli.watching import Rerunner
-    from ci_client.packing.archive import is_directory
+    from ci_client.packing.tree import is_directory
 
     if not is_directory(path):
         raise click.UsageError("--watch is for directories")
@@ -70,8 +73,8 @@ def watch_project(ctx: click.Context, path: Path, target: "Target", options: dic
 def explain_project(path: Path, *, as_json: bool) -> int:
     from ci_cli.console import Progress, say, show
     from ci_cli.interrupts import deferred_interrupt
-    from ci_client.packing.archive import is_directory
     from ci_client.packing.explain import explain
+    from ci_client.packing.tree import is_directory
     from ci_common.parsing.text import shown_size
 
     if not is_directory(path):
@@ -96,7 +99,7 @@ def explain_project(path: Path, *, as_json: bool) -> int:
 async def _selecting(connection: "Connection", path: Path, job: str, spec: dict[str, Any]) -> dict[str, Any]:
     """Return the spec with the variables by which only the tests run that failed in that job. Raises CannotSelect."""
     from ci_cli.console import say
-    from ci_client.packing.archive import is_directory
+    from ci_client.packing.tree import is_directory
     from ci_client.rerunning import selection
 
     job_id = await connection.resolve(job)
@@ -116,8 +119,8 @@ def _read(path: Path) -> "Iterator[Archive | Project]":
     """Yield a directory as it is now, or an archive. Raises PackingError."""
     from ci_cli.console import Progress
     from ci_cli.interrupts import deferred_interrupt
-    from ci_client.packing.archive import is_directory, open_project
     from ci_client.packing.scan import scan_directory
+    from ci_client.packing.tree import is_directory
     from ci_common.parsing.text import shown_size
 
     with ExitStack() as stack:
@@ -127,8 +130,35 @@ def _read(path: Path) -> "Iterator[Archive | Project]":
                 check_interrupt()
                 progress.show(f"reading: {files} files, {shown_size(count)}")
 
-            project = scan_directory(path, show) if is_directory(path) else stack.enter_context(open_project(path))
+            project: Archive | Project
+            if is_directory(path):
+                project = scan_directory(path, show)
+            else:
+                from ci_client.packing.archive import open_project
+
+                project = stack.enter_context(open_project(path))
         yield project
+
+
+def _sent_early(project: "Project", spec: dict[str, Any], target: Target) -> tuple[str, str] | None:
+    """Send a project, and return its job's id and the server's URL; None if that takes more than is usual."""
+    from ci_cli.choosing import find_server
+    from ci_cli.console import say
+    from ci_cli.interrupts import interruptible
+    from ci_client.submitting.early import submit_early
+    from ci_common.parsing.text import shown_size
+
+    url = None if target.only_failed else find_server(target.server)
+    if url is None:
+        return None
+    with interruptible():
+        job_id = submit_early(project, spec, url)
+    if job_id is None:
+        return None
+    say(f"server {url}")
+    if project.sent_bytes:
+        say(f"sent {shown_size(project.sent_bytes)}")
+    return job_id, url
 
 
 async def _upload(connection: "Connection", project: "Archive | Project", spec: dict[str, Any]) -> str:
@@ -155,6 +185,4 @@ async def _upload(connection: "Connection", project: "Archive | Project", spec: 
     except CancelledError as exc:
         if not sent:
             raise
-        raise SubmissionUncertain(
-            f"interrupted before the server sent the job's id: {SubmissionUncertain.WHAT}; look for it with `ci list`"
-        ) from exc
+        raise SubmissionUncertain.interrupted() from exc

@@ -9,11 +9,10 @@ compresses large files while it reads them.
 
 import errno
 import os
-import stat
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from typing import BinaryIO
 from ci_client.errors import ArchiveNotWritten, PackingError
 from ci_client.escapes import visible
 from ci_client.packing.reading import ReadError, opened, read_link, read_some
-from ci_client.packing.tree import LIST_IT, Leaf, Left, Tree
+from ci_client.packing.tree import LIST_IT, Leaf, Left, Progress, Tree, is_directory
 from ci_client.packing.zipwriter import DEFLATED, STORED, About, Content, ZipWriter, is_worth_compressing
 
 _CHUNK = 1024 * 1024
@@ -33,9 +32,6 @@ _BATCH = 32
 _MOST_THREADS = 4
 _MAY_BE_LARGE = 1024**3
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-Progress = Callable[[int, int], None]
-"""Called with the number of files and of their bytes packed so far."""
 
 
 @dataclass(slots=True)
@@ -100,21 +96,6 @@ def _not_written(error: OSError) -> str:
         f"cannot write the project's archive to {visible(str(directory))}: {error.strerror or error}; "
         "free some space, or name another directory with TMPDIR"
     )
-
-
-def is_directory(path: Path) -> bool:
-    """Return whether a project is a directory. Raises PackingError if there is nothing at `path`."""
-    try:
-        return stat.S_ISDIR(path.stat().st_mode)
-    except (FileNotFoundError, NotADirectoryError) as exc:
-        if not path.is_symlink():
-            raise PackingError(f"{visible(str(path))} does not exist") from exc
-        raise PackingError(
-            f"{visible(str(path))} is a link to {visible(os.readlink(path))}, which does not exist"
-        ) from exc
-    except OSError as exc:
-        why = "it is a link that leads back to itself" if exc.errno == errno.ELOOP else exc.strerror
-        raise PackingError(f"cannot read {visible(str(path))}: {why}") from exc
 
 
 def _open_archive(path: Path) -> Archive:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ci_client.packing.archive import Progress
 from ci_client.packing.ignore import Cause
 from ci_client.packing.scan import scan_directory
+from ci_client.packing.tree import Progress
 from ci_common.manifests.entries import FOLDER, LINK, Entry
 from ci_common.parsing.text import shown_size
 
@@ -105,8 +105,9 @@ def explain(root: Path, progress: Progress | None = None) -> Explanation:
     project = scan_directory(root, progress, on_left_out=note)
     base = project.memory.last_base()
     changed = None
-    if base is not None:
-        known = {entry.content for entry in base.entries().values() if entry.is_file}
+    manifest = None if base is None else project.memory.manifest_of(base)
+    if manifest is not None:
+        known = {line.split(" ", 3)[2] for line in manifest.split("\n")[:-1]}
         changed = frozenset(entry.path for entry in project.entries if entry.is_file and entry.content not in known)
     files = sorted((entry for entry in project.entries if entry.kind != FOLDER), key=lambda entry: -_size(entry))
     return Explanation(files, changed, left_out, project.notes)

@@ -178,7 +178,7 @@ class Rules:
     def left_out_by(self, name: str, *, is_directory: bool) -> Cause | None:
         """Return why an entry of this directory is left out, or None if it belongs to the project."""
         text = as_bytes(name)
-        asked_for = _strongest(self._ci, text, is_directory)
+        asked_for = _strongest(self._ci, text, is_directory) if self._ci else None
         is_environment = is_directory and os.path.lexists(f"{self._directory}/{name}/{_ENVIRONMENT_MARK}")
         if name in LEFT_OUT or is_environment:
             if asked_for is None:

@@ -9,19 +9,30 @@ So what had changed less than two seconds before the scan began is read again ne
 
 import json
 import os
+import sys
+from array import array
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import zstandard
 
-from ci_common.manifests.entries import Entry, manifest_id, manifest_text
-
-_FORMAT = 1
+_FORMAT = b"3 %s " % sys.byteorder.encode()
+"""What the digest of a file begins with, so that one of another format counts as damaged."""
+_BYTES = 8
+_KINDS = "qqqQ"
+"""How an array keeps size, times and inode, each in so many bytes."""
+_MANIFEST = ".manifest"
 _SETTLED_NS: Final = 2_000_000_000
 """Longer than the times of any file system are coarse."""
+_FEW = 0.01
+"""A smaller share of a project's files, with fewer bytes than the next line says, is read again next time."""
+_FEW_BYTES = 1024**2
 _MOST_PROJECTS = 64
+_FILES = 3
+"""So many files has a project that is uploaded to one server."""
 _MOST_BASES = 4
 
 
@@ -45,20 +56,7 @@ class Base(NamedTuple):
 
     job_id: str
     manifest_id: str
-    manifest: bytes
-    """Compressed."""
-
-    @classmethod
-    def of(cls, job_id: str, entries: list[Entry]) -> "Base":
-        """Return the base that is made of a job's manifest."""
-        raw = zstandard.ZstdCompressor(level=1).compress(manifest_text(entries).encode())
-        return cls(job_id, manifest_id(entries), raw)
-
-    def entries(self) -> dict[str, Entry]:
-        """Return its entries by path."""
-        text = zstandard.ZstdDecompressor().decompress(self.manifest).decode()
-        lines = (line.split(" ", 3) for line in text.split("\n")[:-1])
-        return {path: Entry(path, kind, int(size), content) for kind, size, content, path in lines}
+    """The SHA-256 of its manifest, in hexadecimal digits."""
 
 
 @dataclass
@@ -68,45 +66,90 @@ class Memory:
     root: Path
     files: dict[str, Seen] = field(default_factory=dict)
     """By path below the root. Those that cannot be trusted are not among them."""
+    _known_bases: list[list[str]] | None = None
+    """What the file with the bases has, once it has been read: server, job and digest of the manifest of each."""
 
     @classmethod
     def of(cls, root: Path) -> "Memory":
         """Return what is remembered of a directory."""
         memory = cls(root)
-        document = _read(memory._file("files"))
-        if document is not None:
-            memory.files = {path: Seen(*seen) for path, seen in document.items()}
+        content = _read(memory._file("files"))
+        if content is not None:
+            memory.files = _files(content)
         return memory
 
     def remember(self, files: dict[str, Seen], began_ns: int) -> None:
-        """Remember the files of a scan that began at that time by the clock."""
-        settled = began_ns - _SETTLED_NS
-        kept = {path: seen for path, seen in files.items() if max(seen.modified_ns, seen.changed_ns) < settled}
-        if kept != self.files:
-            _write(self._file("files"), kept)
+        """Remember the files of a scan that began at that time by the clock.
+
+        A few changed files are not worth the writing of all: they are read again instead.
+        """
+        known, settled = self.files, began_ns - _SETTLED_NS
+        same = {path: seen for path, seen in files.items() if known.get(path) is seen}
+        new = {
+            path: seen
+            for path, seen in files.items()
+            if path not in same and max(seen.modified_ns, seen.changed_ns) < settled
+        }
+        differing = len(known) - len(same) + sum(path not in known for path in new)
+        is_little = differing < _FEW * len(known) and sum(seen.size for seen in new.values()) < _FEW_BYTES
+        if differing and not is_little:
+            _write(self._file("files"), _content(same | new))
             _forget_oldest(_directory())
 
     def last_base(self) -> Base | None:
         """Return the last upload to any server, None if none is remembered."""
-        known = _read(self._file("bases")) or []
-        return Base(known[-1][1], known[-1][2], bytes.fromhex(known[-1][3])) if known else None
+        known = self._bases()
+        return Base(*known[-1][1:]) if known else None
 
     def base(self, server: str) -> Base | None:
         """Return the last upload to a server, None if none is remembered."""
-        found: Base | None = None
-        for known, job_id, manifest, raw in _read(self._file("bases")) or []:
-            if known == server:
-                found = Base(job_id, manifest, bytes.fromhex(raw))
-        return found
+        found = [known for known in self._bases() if known[0] == server]
+        return Base(*found[-1][1:]) if found else None
 
-    def remember_base(self, server: str, base: Base) -> None:
+    def manifest_of(self, base: Base) -> str | None:
+        """Return the manifest of an upload, None if it is not there any more."""
+        try:
+            raw = self._manifest(base.manifest_id).read_bytes()
+            text = zstandard.ZstdDecompressor().decompress(raw)
+        except (OSError, RuntimeError, zstandard.ZstdError):
+            return None
+        return text.decode() if sha256(text).hexdigest() == base.manifest_id else None
+
+    def remember_base(self, server: str, job_id: str, manifest: str) -> None:
         """Remember the last upload to a server."""
-        others = [known for known in _read(self._file("bases")) or [] if known[0] != server]
-        new = [server, base.job_id, base.manifest_id, base.manifest.hex()]
-        _write(self._file("bases"), [*others[1 - _MOST_BASES :], new])
+        text = manifest.encode()
+        base = Base(job_id, sha256(text).hexdigest())
+        known = self.base(server)
+        if known is None or known.manifest_id != base.manifest_id or self.manifest_of(known) is None:
+            _replace(self._manifest(base.manifest_id), zstandard.ZstdCompressor(level=1).compress(text))
+        others = [known for known in self._bases() if known[0] != server]
+        kept = [*others[1 - _MOST_BASES :], [server, *base]]
+        _write(self._file("bases"), json.dumps(kept).encode())
+        self._known_bases = None
+        self._forget_manifests({manifest_id for _, _, manifest_id in kept})
+
+    def _forget_manifests(self, kept: set[str]) -> None:
+        try:
+            for path in _directory().glob(f"{self._name}.*{_MANIFEST}"):
+                if path.name.split(".")[1] not in kept:
+                    path.unlink()
+        except (OSError, RuntimeError):
+            pass
+
+    def _manifest(self, manifest_id: str) -> Path:
+        return self._file(f"{manifest_id}{_MANIFEST}")
+
+    def _bases(self) -> list[list[str]]:
+        if self._known_bases is None:
+            self._known_bases = json.loads(_read(self._file("bases")) or b"[]")
+        return self._known_bases
 
     def _file(self, what: str) -> Path:
-        return _directory() / f"{sha256(os.fsencode(os.path.realpath(self.root))).hexdigest()[:32]}.{what}"
+        return _directory() / f"{self._name}.{what}"
+
+    @cached_property
+    def _name(self) -> str:
+        return sha256(os.fsencode(os.path.realpath(self.root))).hexdigest()[:32]
 
 
 def _directory() -> Path:
@@ -114,26 +157,52 @@ def _directory() -> Path:
     return (Path(place) if os.path.isabs(place) else Path.home() / ".cache") / "ci-server" / "projects"
 
 
-def _read(path: Path) -> Any:
-    """Return the document in a file; None if there is none that is whole."""
+def _content(files: dict[str, Seen]) -> bytes:
+    """Return files as bytes: how many they are, and then sizes, times, inodes, digests and paths of all.
+
+    JSON takes twice the time to read, which would be a part of each submission.
+    """
+    *numbers, digests = zip(*files.values(), strict=True) if files else ((), (), (), (), ())
+    columns = [array(kind, column) for kind, column in zip(_KINDS, numbers, strict=True)]
+    count = len(files).to_bytes(_BYTES, sys.byteorder)
+    return b"".join([count, *columns, bytes.fromhex("".join(digests)), "\0".join(files).encode()])
+
+
+def _files(content: bytes) -> dict[str, Seen]:
+    """Return the files of which `_content` made this."""
+    count = int.from_bytes(content[:_BYTES], sys.byteorder)
+    if not count:
+        return {}
+    columns, place = [], _BYTES
+    for kind in _KINDS:
+        columns.append(array(kind, content[place : place + _BYTES * count]))
+        place += _BYTES * count
+    paths = place + sha256().digest_size * count
+    digests = content[place:paths].hex()
+    values = zip(*columns, [digests[begin : begin + 64] for begin in range(0, len(digests), 64)], strict=True)
+    return dict(zip(content[paths:].decode().split("\0"), map(Seen._make, values), strict=True))
+
+
+def _read(path: Path) -> bytes | None:
+    """Return the content of a file; None if there is none that is whole."""
     try:
         raw = path.read_bytes()
-        digest, content = raw[:64], raw[64:]
-        if sha256(content).hexdigest().encode() != digest:
-            return None
-        version, document = json.loads(content)
-    except (OSError, ValueError, RuntimeError):  # The last one: there is no home directory.
+    except (OSError, RuntimeError):  # The last one: there is no home directory.
         return None
-    return document if version == _FORMAT else None
+    digest, content = raw[: sha256().digest_size], raw[sha256().digest_size :]
+    return content if sha256(_FORMAT + content).digest() == digest else None
 
 
-def _write(path: Path, document: object) -> None:
-    """Write a document, whole or not at all, if that can be done."""
-    content = json.dumps([_FORMAT, document], separators=(",", ":")).encode()
+def _write(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all, if that can be done."""
+    _replace(path, sha256(_FORMAT + content).digest() + content)
+
+
+def _replace(path: Path, content: bytes) -> None:
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft.write_bytes(sha256(content).hexdigest().encode() + content)
+        draft.write_bytes(content)
         draft.rename(path)
     except (OSError, RuntimeError):
         pass
@@ -142,7 +211,7 @@ def _write(path: Path, document: object) -> None:
 def _forget_oldest(directory: Path) -> None:
     try:
         files = sorted(directory.iterdir(), key=lambda path: path.stat().st_mtime)
-        for path in files[: -2 * _MOST_PROJECTS]:
+        for path in files[: -_FILES * _MOST_PROJECTS]:
             path.unlink()
     except OSError:
         pass

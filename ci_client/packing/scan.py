@@ -9,26 +9,31 @@ import stat
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 from ci_client.errors import PackingError
 from ci_client.escapes import visible
-from ci_client.packing.archive import Progress
+from ci_client.packing.frames import Begun
 from ci_client.packing.memory import Memory, Seen
 from ci_client.packing.reading import ReadError, opened, read_link, read_some
-from ci_client.packing.tree import LIST_IT, Leaf, Left, OnLeftOut, Tree
-from ci_common.manifests.entries import EXECUTABLE, FILE, FOLDER, LINK, NOTHING, Entry
-from ci_common.manifests.packs import compressed, frame_sizes, packed
+from ci_client.packing.tree import LIST_IT, Leaf, Left, OnLeftOut, Progress, Tree
+from ci_common.manifests.entries import EXECUTABLE, FILE, FOLDER, LINK, NOTHING, Entry, manifest_text
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 _CHUNK = 1024 * 1024
 _BATCH = 32
 _MOST_THREADS = 4
+_FEW = 4
+"""So many files of a batch are read without threads, which take longer to import than to read a few files."""
 
 
 @dataclass(slots=True)
@@ -43,6 +48,10 @@ class Project:
     """What was left out and may be missed: sockets, files that vanished."""
     sent_bytes: int = 0
     """What was sent of it when it was submitted."""
+    begun: Begun | None = None
+    """What a server has begun to receive of it."""
+    _written: tuple[list[Entry], str] | None = None
+    """The entries whose manifest has been written, and that."""
 
     @property
     def files(self) -> int:
@@ -50,13 +59,21 @@ class Project:
         return sum(entry.kind != FOLDER for entry in self.entries)
 
     @property
+    def manifest(self) -> str:
+        """The text of the manifest."""
+        if self._written is None or self._written[0] is not self.entries:
+            self._written = self.entries, manifest_text(self.entries)
+        return self._written[1]
+
+    @property
+    def manifest_id(self) -> str:
+        """The digest of the manifest."""
+        return sha256(self.manifest.encode()).hexdigest()
+
+    @property
     def bytes(self) -> int:
         """The bytes of all files together."""
         return sum(entry.size for entry in self.entries if entry.is_file)
-
-
-class ProjectChanged(Exception):
-    """A file has changed since it was scanned. Scan again."""
 
 
 def scan_directory(
@@ -66,17 +83,17 @@ def scan_directory(
 
     Raises PackingError, which names the file and what to do, if something cannot be sent.
     """
-    memory = Memory.of(root)
-    scan = _Scan(root, memory.files if trusting else {}, progress, on_left_out)
-    began_ns = time.time_ns()
-    try:
-        with _no_collections():
+    with _no_collections():
+        memory = Memory.of(root)
+        scan = _Scan(root, memory.files if trusting else {}, progress, on_left_out)
+        began_ns = time.time_ns()
+        try:
             scan.run()
-    except OSError as exc:
-        raise PackingError(f"cannot read {visible(str(root))}: {exc.strerror or exc}") from exc
-    if not any(entry.kind != FOLDER for entry in scan.entries):
-        raise PackingError(f"{visible(str(root))} holds no files to send, apart from what is ignored")
-    memory.remember(scan.seen, began_ns)
+        except OSError as exc:
+            raise PackingError(f"cannot read {visible(str(root))}: {exc.strerror or exc}") from exc
+        if not any(entry.kind != FOLDER for entry in scan.entries):
+            raise PackingError(f"{visible(str(root))} holds no files to send, apart from what is ignored")
+        memory.remember(scan.seen, began_ns)
     return Project(root, memory, scan.entries, scan.notes)
 
 
@@ -110,8 +127,8 @@ _Digests = dict[str, "_Digested | OSError"]
 class _Batch:
     items: list[tuple[Leaf | Left, Entry | None]]
     """What was found, with the entries of files that are known."""
-    digests: "Future[_Digests] | None"
-    """Of the other files."""
+    digests: Callable[[], _Digests]
+    """Returns those of the other files."""
 
 
 class _Scan:
@@ -122,7 +139,6 @@ class _Scan:
         self._known = known
         self._progress = progress
         self._files = self._bytes = 0
-        self._last = ""
         self.entries: list[Entry] = []
         self.seen: dict[str, Seen] = {}
         self.notes: list[str] = []
@@ -130,59 +146,58 @@ class _Scan:
 
     def run(self) -> None:
         threads = min(_MOST_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
-        pool = ThreadPoolExecutor(threads, thread_name_prefix="scan")
         walk, batches = self._tree.walk(), deque[_Batch]()
-        try:
+        with _Reader(threads) as reader:
             while True:
                 while len(batches) < 2 * threads and (items := list(islice(walk, _BATCH))):
-                    batches.append(self._begin(items, pool))
+                    batches.append(self._begin(items, reader))
                 if not batches:
                     return
                 batch = batches.popleft()
-                digests = batch.digests.result() if batch.digests is not None else {}
+                digests = batch.digests()
                 for item, entry in batch.items:
-                    self._put(item, entry, digests)
+                    if entry is None:
+                        self._put(item, digests)
+                    else:
+                        self._add(entry)
                 self._report()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
-    def _begin(self, items: list[Leaf | Left], pool: ThreadPoolExecutor) -> _Batch:
+    def _begin(self, items: list[Leaf | Left], reader: "_Reader") -> _Batch:
         """Look up the files that are known, and have the others read."""
-        found = [(item, self._known_entry(item) if isinstance(item, Leaf) else None) for item in items]
-        unknown = [item for item, entry in found if isinstance(item, Leaf) and not item.is_link and entry is None]
-        return _Batch(found, pool.submit(_digest_all, unknown) if unknown else None)
+        found = [(item, self._known_entry(item) if item.path in self._known else None) for item in items]
+        unknown = [item for item, entry in found if entry is None and isinstance(item, Leaf) and not item.is_link]
+        return _Batch(found, reader.begin(unknown))
 
-    def _known_entry(self, leaf: Leaf) -> Entry | None:
-        known = self._known.get(leaf.path)
-        if known is None or leaf.is_link:
-            return None
+    def _known_entry(self, item: Leaf | Left) -> Entry | None:
+        """Return the entry of a path that was a file, if it still is that file."""
+        path, known = item.path, self._known[item.path]
         try:
-            status = os.lstat(leaf.location)
+            status = os.lstat(item.location)
         except OSError:
             return None
-        if not known.is_same(status) or not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(status.st_mode) or not known.is_same(status):
             return None
-        self.seen[leaf.path] = known
-        return _file_entry(leaf, status, known.size, known.sha256)
+        self.seen[path] = known
+        return _file_entry(path, status, known.size, known.sha256)
 
-    def _put(self, item: Leaf | Left, entry: Entry | None, digests: _Digests) -> None:
+    def _put(self, item: Leaf | Left, digests: _Digests) -> None:
         if isinstance(item, Left):
-            if not self._last.startswith(item.path) and os.path.isdir(item.location):
-                self._last = item.path
+            is_empty = not self.entries or not self.entries[-1].path.startswith(item.path)
+            if is_empty and os.path.isdir(item.location):
                 self.entries.append(Entry(item.path[:-1], FOLDER, 0, NOTHING))
             return
         try:
-            if entry is None:
-                entry = self._link(item) if item.is_link else self._file(item, digests[item.path])
+            self._add(self._link(item) if item.is_link else self._file(item, digests[item.path]))
         except (FileNotFoundError, NotADirectoryError):
             self.notes.append(f"{visible(item.path)} vanished while packing")
-            return
         except ReadError as exc:
             raise PackingError(f"cannot read {visible(item.path)}: {exc}; {LIST_IT}") from exc
+
+    def _add(self, entry: Entry) -> None:
         self.entries.append(entry)
-        self._last = item.path
         self._files += 1
-        self._bytes += entry.size if entry.is_file else 0
+        if entry.kind != LINK:
+            self._bytes += entry.size
 
     def _link(self, leaf: Leaf) -> Entry:
         target = read_link(leaf)
@@ -199,19 +214,44 @@ class _Scan:
             self.seen[leaf.path] = Seen(
                 digested.size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, digested.sha256
             )
-        return _file_entry(leaf, status, digested.size, digested.sha256)
+        return _file_entry(leaf.path, status, digested.size, digested.sha256)
 
     def _report(self) -> None:
         if self._progress is not None:
             self._progress(self._files, self._bytes)
 
 
-def _file_entry(leaf: Leaf, status: os.stat_result, size: int, digest: str) -> Entry:
-    return Entry(leaf.path, EXECUTABLE if status.st_mode & 0o111 else FILE, size, digest)
+def _file_entry(path: str, status: os.stat_result, size: int, digest: str) -> Entry:
+    return Entry(path, EXECUTABLE if status.st_mode & 0o111 else FILE, size, digest)
+
+
+class _Reader:
+    """Reads files, many of them in threads."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def begin(self, leaves: list[Leaf]) -> Callable[[], _Digests]:
+        """Begin to read files, and return what waits for their digests."""
+        if len(leaves) <= _FEW:
+            return partial(_digest_all, leaves)
+        if self._pool is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="scan")
+        return self._pool.submit(_digest_all, leaves).result
 
 
 def _digest_all(leaves: list[Leaf]) -> _Digests:
-    """Read files, in a worker thread."""
+    """Read files."""
     return {leaf.path: _digested(leaf) for leaf in leaves}
 
 
@@ -227,7 +267,7 @@ def _digest(descriptor: int, status: os.stat_result) -> _Digested:
     """Read a file up to its size at first, since it may grow as fast as it is read."""
     digest, size = sha256(), 0
     most = status.st_size or sys.maxsize  # Some file systems do not report the size.
-    while chunk := read_some(descriptor, min(_CHUNK, most - size)):
+    while size < most and (chunk := read_some(descriptor, min(_CHUNK, most - size))):
         digest.update(chunk)
         size += len(chunk)
     after = os.fstat(descriptor)
@@ -239,52 +279,3 @@ def _digest(descriptor: int, status: os.stat_result) -> _Digested:
         is_settled=size == status.st_size
         and (status.st_mtime_ns, status.st_ctime_ns) == (after.st_mtime_ns, after.st_ctime_ns),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A frame to be sent: parts of files, one after the other."""
-
-    parts: tuple[tuple[Entry, int, int], ...]
-    """A file, and where in it the part begins and ends."""
-
-    @property
-    def size(self) -> int:
-        return sum(end - begin for _, begin, end in self.parts)
-
-
-def frames_to_send(entries: Sequence[Entry]) -> list[Frame]:
-    """Return the frames that have the contents of these files."""
-    frames: list[Frame] = []
-    for pack in packed([entry.size for entry in entries]):
-        sizes = frame_sizes(sum(entries[number].size for number in pack))
-        if len(sizes) == 1:
-            frames.append(Frame(tuple((entries[number], 0, entries[number].size) for number in pack)))
-            continue
-        begin = 0
-        for size in sizes:
-            frames.append(Frame(((entries[pack.start], begin, begin + size),)))
-            begin += size
-    return frames
-
-
-def read_frame(root: Path, frame: Frame) -> bytes:
-    """Return a frame as it is sent. Raises ProjectChanged, PackingError."""
-    return compressed(b"".join([_read_part(root, *part) for part in frame.parts]))
-
-
-def _read_part(root: Path, entry: Entry, begin: int, end: int) -> bytes:
-    try:
-        with opened(Leaf(entry.path, f"{root}/{entry.path}", is_link=False)) as (descriptor, _):
-            os.lseek(descriptor, begin, os.SEEK_SET)
-            content = b""
-            while len(content) < end - begin and (more := read_some(descriptor, end - begin - len(content))):
-                content += more
-    except ReadError as exc:
-        raise PackingError(f"cannot read {visible(entry.path)}: {exc}; {LIST_IT}") from exc
-    except (FileNotFoundError, NotADirectoryError) as exc:
-        raise ProjectChanged(f"{visible(entry.path)} vanished while it was sent") from exc
-    is_whole = end - begin == entry.size
-    if len(content) < end - begin or (is_whole and sha256(content).hexdigest() != entry.content):
-        raise ProjectChanged(f"{visible(entry.path)} changed while it was sent")
-    return content

@@ -3,11 +3,15 @@
 The order is by name, depth first, so that the same tree gives the same archive.
 """
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from ci_client.errors import PackingError
 from ci_client.escapes import visible
@@ -25,8 +29,7 @@ OnLeftOut = Callable[[str, Cause], None]
 """Called with the path of an entry that is left out, which ends with `/` for a directory, and why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(NamedTuple):
     """A file or a link."""
 
     path: str
@@ -36,8 +39,7 @@ class Leaf:
     is_link: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(NamedTuple):
     """A directory whose entries have all been yielded."""
 
     path: str
@@ -53,6 +55,25 @@ class _Open:
     location: str
     entries: Iterator[os.DirEntry[str]]
     rules: Rules
+
+
+Progress = Callable[[int, int], None]
+"""Called with the number of files and of their bytes read so far."""
+
+
+def is_directory(path: Path) -> bool:
+    """Return whether a project is a directory. Raises PackingError if there is nothing at `path`."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        if not path.is_symlink():
+            raise PackingError(f"{visible(str(path))} does not exist") from exc
+        raise PackingError(
+            f"{visible(str(path))} is a link to {visible(os.readlink(path))}, which does not exist"
+        ) from exc
+    except OSError as exc:
+        why = "it is a link that leads back to itself" if exc.errno == errno.ELOOP else exc.strerror
+        raise PackingError(f"cannot read {visible(str(path))}: {why}") from exc
 
 
 class Tree:
@@ -99,7 +120,7 @@ class Tree:
     def _listed(self, directory: str, path: str) -> list[os.DirEntry[str]]:
         try:
             with os.scandir(directory) as entries:
-                return sorted(entries, key=lambda entry: entry.name)
+                return sorted(entries, key=attrgetter("name"))
         except (FileNotFoundError, NotADirectoryError):
             self._notes.append(f"{visible(path or directory)} vanished while packing")
             return []
@@ -107,14 +128,12 @@ class Tree:
             raise PackingError(f"cannot read {visible(path or directory)}: {exc.strerror}; {LIST_IT}") from exc
 
     def _leaf(self, entry: os.DirEntry[str], path: str) -> Leaf | None:
-        if entry.is_symlink():
-            _check_name(path)
-            return Leaf(path, entry.path, is_link=True)
-        if entry.is_file(follow_symlinks=False):
-            _check_name(path)
-            return Leaf(path, entry.path, is_link=False)
-        self._notes.append(f"{visible(path)} is a socket, a pipe or a device, and was left out")
-        return None
+        is_link = not entry.is_file(follow_symlinks=False)
+        if is_link and not entry.is_symlink():
+            self._notes.append(f"{visible(path)} is a socket, a pipe or a device, and was left out")
+            return None
+        _check_name(path)
+        return Leaf(path, entry.path, is_link)
 
     def check_link(self, path: str, target: str) -> None:
         """Raise PackingError if a link leads out of the tree.
@@ -143,7 +162,7 @@ def _read_rules(read: Callable[[], Rules]) -> Rules:
 
 def _check_name(path: str) -> None:
     """Raise PackingError for a name that an archive cannot hold, or that servers refuse."""
-    is_drive = _DRIVE.match(path)
+    is_drive = path[1:2] == ":" and _DRIVE.match(path)
     if not is_drive and path.isascii() and path.isprintable() and len(path) < _ORDINARY_LENGTH:
         return
     try:

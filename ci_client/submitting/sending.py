@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,16 @@ import httpcore
 import httpx
 
 from ci_client.errors import (
-    AnswerNotUnderstood,
     ConnectionBroken,
     PackingError,
     ServerError,
     ServerUnreachable,
 )
-from ci_client.packing.memory import Base
-from ci_client.packing.scan import Frame, Project, ProjectChanged, frames_to_send, read_frame, scan_directory
+from ci_client.packing.frames import Begun, Frame, ProjectChanged, read_frame
+from ci_client.packing.scan import Project, scan_directory
+from ci_client.submitting.manifests import begun_upload, first_text, remember
 from ci_client.submitting.submission import AnswerWatch, UploadProgress, repeated
 from ci_client.transport import object_answer
-from ci_common.manifests.entries import changes, manifest_id, manifest_text
 from ci_common.manifests.packs import compressed_text
 
 _TIMES = 3
@@ -48,14 +46,6 @@ class NoManifests(Exception):
     """The server does not take uploads by manifest."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Upload:
-    """An upload that the server has begun to receive."""
-
-    path: str
-    frames: list[Frame]
-
-
 class Sender:
     """Sends projects to one server."""
 
@@ -63,8 +53,6 @@ class Sender:
         """An upload whose connection breaks is resumed for `patience` seconds."""
         self._request = request
         self._server_url = server_url
-        # A socket has another path each time, and the same installation behind it.
-        self._server = "unix:" if server_url.startswith("unix:") else server_url
         self._patience = patience
 
     async def submit(self, project: Project, spec: Mapping[str, Any] | None, progress: UploadProgress | None) -> str:
@@ -78,6 +66,7 @@ class Sender:
                 if exc.code != "upload_not_found":
                     raise
             project.entries = (await anyio.to_thread.run_sync(_scan_again, project.root)).entries
+            project.begun = None
         try:
             return await self._submit(project, spec, progress)
         except ProjectChanged as exc:
@@ -85,32 +74,29 @@ class Sender:
 
     async def _submit(self, project: Project, spec: Mapping[str, Any] | None, progress: UploadProgress | None) -> str:
         name = (spec or {}).get("project") or ""
-        upload = await self._begin(project, name)
-        await self._send(upload, project, progress)
+        upload = project.begun or await self._begin(project, name)
+        if not upload.is_received:
+            await self._send(upload, project, progress)
         if progress is not None:
             total = sum(frame.size for frame in upload.frames)
             progress(total, total)  # From here on, the server may have a job.
         answer = await self._repeated("POST", f"{upload.path}/submit", json=dict(spec or {}))
         job_id = str(object_answer(answer, "job_id")["job_id"])
-        await anyio.to_thread.run_sync(_remember, project, self._key(name), job_id)
+        await anyio.to_thread.run_sync(remember, project, self._server_url, name, job_id)
         return job_id
 
-    def _key(self, project: str) -> str:
-        return f"{self._server} {project}"
-
-    async def _begin(self, project: Project, name: str) -> _Upload:
-        base = await anyio.to_thread.run_sync(project.memory.base, self._key(name))
+    async def _begin(self, project: Project, name: str) -> Begun:
+        text, base = await anyio.to_thread.run_sync(first_text, project, self._server_url, name)
         params = {"project": name} if name else {}
         try:
             if base is not None:
-                text = await anyio.to_thread.run_sync(_change, base, project)
-                return await self._begun(project, text, {**params, "base": base.job_id})
+                return await self._begun(project, text, {**params, "base": base})
         except ServerError as exc:
             if exc.code != "upload_base_gone":
                 raise
-        return await self._begun(project, manifest_text(project.entries), params)
+        return await self._begun(project, project.manifest, params)
 
-    async def _begun(self, project: Project, text: str, params: dict[str, str]) -> _Upload:
+    async def _begun(self, project: Project, text: str, params: dict[str, str]) -> Begun:
         body = compressed_text(text)
         try:
             response = await self._repeated(
@@ -121,21 +107,13 @@ class Sender:
                 raise NoManifests from exc
             raise
         project.sent_bytes += len(body)
-        answer = object_answer(response, "upload_id")
-        try:
-            ranges = [range(first, last + 1) for first, last in answer["missing"]]
-            frames = frames_to_send([project.entries[number] for numbers in ranges for number in numbers])
-        except (KeyError, IndexError, TypeError, ValueError) as exc:
-            raise AnswerNotUnderstood(f"{response.url} does not say which files it wants: {exc}") from exc
-        if len(frames) != answer.get("frames"):
-            raise AnswerNotUnderstood(f"{response.url} counts other frames than the {len(frames)} that there are")
-        return _Upload(f"/uploads/{answer['upload_id']}", frames)
+        return begun_upload(project, object_answer(response, "upload_id"))
 
     async def _repeated(self, method: str, path: str, **content: Any) -> httpx.Response:
         """Send a request that does no harm when it arrives twice, again if its connection breaks."""
         return await repeated(lambda: self._request(method, path, **content))
 
-    async def _send(self, upload: _Upload, project: Project, progress: UploadProgress | None) -> None:
+    async def _send(self, upload: Begun, project: Project, progress: UploadProgress | None) -> None:
         """Send all frames, and go on where the server is when the connection breaks."""
         received, pause = 0, _PAUSE_SECONDS
         deadline = anyio.current_time() + self._patience
@@ -164,7 +142,7 @@ class Sender:
             if received > before:
                 deadline, pause = anyio.current_time() + self._patience, _PAUSE_SECONDS
 
-    async def _received(self, upload: _Upload, before: int) -> int:
+    async def _received(self, upload: Begun, before: int) -> int:
         """Return how many frames the server has; `before` if that cannot be known at present."""
         try:
             answer = object_answer(await self._request("GET", upload.path))
@@ -217,20 +195,6 @@ class _Body:
     def _show(self) -> None:
         if self._progress is not None:
             self._progress(self._done, self._total)
-
-
-def _change(base: Base, project: Project) -> str:
-    if base.manifest_id == manifest_id(project.entries):
-        return ""
-    return changes(base.entries(), project.entries)
-
-
-def _remember(project: Project, key: str, job_id: str) -> None:
-    known = project.memory.base(key)
-    if known is not None and known.manifest_id == manifest_id(project.entries):
-        project.memory.remember_base(key, known._replace(job_id=job_id))
-    else:
-        project.memory.remember_base(key, Base.of(job_id, project.entries))
 
 
 def _scan_again(root: Path) -> Project:

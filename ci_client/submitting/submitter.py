@@ -12,8 +12,9 @@ import anyio.to_thread
 import httpx
 
 from ci_client.errors import ServerError
-from ci_client.packing.archive import Archive, is_directory, open_project
+from ci_client.packing.archive import Archive, open_project
 from ci_client.packing.scan import Project, scan_directory
+from ci_client.packing.tree import is_directory
 from ci_client.stream import Lines
 from ci_client.submitting.sending import NoManifests, Sender
 from ci_client.submitting.submission import BusyNotice, Patience, Upload, UploadProgress, open_submission, repeated

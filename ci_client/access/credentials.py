@@ -1,11 +1,15 @@
-"""The user's keys, one for each server: CI_TOKEN, or what `ci login` has kept in a file that only the user can read."""
+"""The user's keys, one for each server: CI_TOKEN, or what `ci login` has kept.
+
+A file that only the user can read has the keys, or says that the keyring has them.
+"""
 
 import json
 import os
 import stat
-import tempfile
+from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from ci_client.errors import CredentialsUnusable, NotWritten
@@ -13,6 +17,17 @@ from ci_client.errors import CredentialsUnusable, NotWritten
 _VARIABLES = ("CI_TOKEN", "CI_API_KEY")
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _PORTS = {"http": 80, "https": 443}
+_IN_KEYRING: Final = {"kept": "keyring"}
+"""What the file has in the place of a key that the keyring has."""
+
+
+class InKeyring(Enum):
+    """Says that the keyring has a key."""
+
+    YES = True
+
+
+IN_KEYRING: Final = InKeyring.YES
 
 
 def key_for(server_url: str) -> str | None:
@@ -28,21 +43,56 @@ def key_for(server_url: str) -> str | None:
     return kept_key(server_url)
 
 
+def checked_key(key: str | None) -> str | None:
+    """Return a key that is to be sent. Raises CredentialsUnusable if it is none that a server has given."""
+    if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
+        raise CredentialsUnusable("the key has characters that no key has; make sure that it was copied as a whole")
+    return key
+
+
 def kept_key(server_url: str) -> str | None:
     """Return the key that `keep_key` has kept for a server, or None. Raises CredentialsUnusable."""
-    return _read().get(_origin(server_url))
+    origin = _origin(server_url)
+    kept = _read().get(origin)
+    if not isinstance(kept, InKeyring):
+        return kept
+    from ci_client.access import keyrings  # Most users have none.
+
+    return keyrings.get(origin)
 
 
-def keep_key(server_url: str, key: str) -> Path:
-    """Keep a key for a server, in the place of an earlier one, and return the file. Raises NotWritten."""
-    return _write({**_read(), _origin(server_url): key})
+def is_in_keyring(server_url: str) -> bool:
+    """Return whether the keyring has the key for a server. Raises CredentialsUnusable."""
+    return _read().get(_origin(server_url)) is IN_KEYRING
+
+
+def keep_key(server_url: str, key: str, *, in_keyring: bool = False) -> Path:
+    """Keep a key for a server, in the place of an earlier one, and return the file that has it, or says where it is.
+
+    Raises NotWritten, CredentialsUnusable.
+    """
+    from ci_client.access import keyrings  # Most users have none.
+
+    kept, origin = _read(), _origin(server_url)
+    before = kept.get(origin)
+    if in_keyring:
+        keyrings.put(origin, key)
+    path = _write({**kept, origin: IN_KEYRING if in_keyring else key})
+    if before is IN_KEYRING and not in_keyring:
+        keyrings.remove(origin)
+    return path
 
 
 def forget_key(server_url: str) -> bool:
     """Forget the key for a server. Return whether there was one. Raises CredentialsUnusable, NotWritten."""
-    kept = _read()
-    if kept.pop(_origin(server_url), None) is None:
+    from ci_client.access import keyrings  # Most users have none.
+
+    kept, origin = _read(), _origin(server_url)
+    before = kept.pop(origin, None)
+    if before is None:
         return False
+    if before is IN_KEYRING:
+        keyrings.remove(origin)
     _write(kept)
     return True
 
@@ -69,7 +119,7 @@ def _origin(server_url: str) -> str:
     return f"{parts.scheme}://{'localhost' if host in _LOOPBACK else host}:{port}"
 
 
-def _read() -> dict[str, str]:
+def _read() -> dict[str, str | InKeyring]:
     path = keys_path()
     try:
         with path.open("rb") as file:
@@ -83,17 +133,22 @@ def _read() -> dict[str, str]:
         raise CredentialsUnusable(f"{path} cannot be read: {exc.strerror}") from exc
     except ValueError:
         raise CredentialsUnusable(f"{path} is not JSON: remove it, and run `ci login` again") from None
-    return {str(name): str(key) for name, key in kept.items()} if isinstance(kept, dict) else {}
+    if not isinstance(kept, dict):
+        return {}
+    return {str(name): IN_KEYRING if key == _IN_KEYRING else str(key) for name, key in kept.items()}
 
 
-def _write(kept: dict[str, str]) -> Path:
+def _write(kept: Mapping[str, str | InKeyring]) -> Path:
+    import tempfile  # Most commands write no keys.
+
     path = keys_path()
+    written = {name: _IN_KEYRING if key is IN_KEYRING else key for name, key in kept.items()}
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix="keys-", suffix=".new")  # Its mode is 0600.
         try:
             with os.fdopen(descriptor, "w") as file:
-                file.write(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+                file.write(json.dumps(written, indent=1, sort_keys=True) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(draft, path)

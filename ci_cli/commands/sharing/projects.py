@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ci_cli.connection import Connection
 
 _RETENTION = ("completed", "failed", "uploads", "jobs")
-_QUOTAS = ("queued", "running", "stored")
+_QUOTAS = ("queued", "running", "stored", "uploads", "streams")
 _DEFAULT = "default"
 
 
@@ -29,8 +29,8 @@ def _settings_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "quotas",
             metavar="NAME=VALUE",
             multiple=True,
-            help="What it may use at most: queued or running (jobs), stored (bytes, as in 10g), or unlimited; "
-            "`default`: as the server's settings say. Repeatable.",
+            help="What it may use at most: queued or running (jobs), stored (bytes, as in 10g), uploads or streams "
+            "(at a time), or unlimited; `default`: as the server's settings say. Repeatable.",
         ),
         click.option(
             "--retention",

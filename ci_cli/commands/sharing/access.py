@@ -150,14 +150,16 @@ def rotate_command(key: str | None, overlap: str | None, server: str | None, as_
 
     async def work(connection: "Connection") -> int:
         from ci_cli.console import say
-        from ci_client.credentials import keep_key, kept_key
-        from ci_common.keys import id_in
+        from ci_client.access.credentials import is_in_keyring, keep_key, kept_key
+        from ci_common.access.keys import id_in
 
         key_id = None if key is None else _named(key, await connection.client.keys())
         made = await connection.client.rotate_key(key_id, overlap=overlap)
         server_url = connection.client.server_url
         if (kept := kept_key(server_url)) is not None and id_in(kept) == made["id"]:
-            say(f"kept in {keep_key(server_url, made['key'])}")
+            in_keyring = is_in_keyring(server_url)
+            path = keep_key(server_url, made["key"], in_keyring=in_keyring)
+            say(f"kept in {'the keyring' if in_keyring else path}")
         return _show(made, as_json=as_json)
 
     return with_connection(server, work)
@@ -183,23 +185,24 @@ for _each in (create_command, list_command, revoke_command, rotate_command):
 @command()
 @click.option("--oidc", is_flag=True, help="Sign in in a browser, at an OpenID Connect issuer of the server.")
 @click.option("--issuer", metavar="URL", help="With --oidc: which issuer, where the server trusts several.")
+@click.option("--keyring", "in_keyring", is_flag=True, help="Keep the key in the keyring of this system.")
 @server_option
-def login(server: str | None, oidc: bool, issuer: str | None) -> int:
+def login(server: str | None, oidc: bool, issuer: str | None, in_keyring: bool) -> int:
     """Keep the key for a server.
 
     The other commands send it with every request to that server.
 
     The key is what CI_TOKEN has, else the first line of standard input; a terminal asks for it. It is tried at the
-    server, and kept in a file that only you can read. With --oidc, you sign in on a page that is shown, and the server
-    makes a key for you that is accepted for a limited time, by default a day.
+    server, and kept in a file that only you can read, or in the keyring (--keyring). With --oidc, you sign in on a page
+    that is shown, and the server makes a key for you that is accepted for a limited time, by default a day.
     """
     if issuer is not None and not oidc:
         raise click.UsageError("--issuer is for --oidc")
     import asyncio
 
     from ci_cli.console import say
+    from ci_client.access.credentials import keep_key
     from ci_client.aio import CiClient
-    from ci_client.credentials import keep_key
     from ci_client.escapes import visible
 
     url = _url(server)
@@ -210,10 +213,10 @@ def login(server: str | None, oidc: bool, issuer: str | None) -> int:
             return await _about(client)
 
     about = asyncio.run(tried())
-    path = keep_key(url, key)
+    path = keep_key(url, key, in_keyring=in_keyring)
     if url.startswith("http://") and not _is_here(url):
         say(f"{url} has no TLS: everyone who can read the network between can read the key")
-    say(f"logged in at {visible(url)} as {visible(about)}; the key is kept in {path}")
+    say(f"logged in at {visible(url)} as {visible(about)}; the key is kept in {'the keyring' if in_keyring else path}")
     return 0
 
 
@@ -222,7 +225,7 @@ def login(server: str | None, oidc: bool, issuer: str | None) -> int:
 def logout(server: str | None) -> int:
     """Forget the key that is kept for a server. It stays valid: `ci keys revoke` ends it."""
     from ci_cli.console import say
-    from ci_client.credentials import forget_key
+    from ci_client.access.credentials import forget_key
     from ci_client.escapes import visible
 
     url = _url(server)
@@ -231,7 +234,7 @@ def logout(server: str | None) -> int:
 
 
 def _url(server: str | None) -> str:
-    from ci_cli.connection import find_server
+    from ci_cli.choosing import find_server
     from ci_client.errors import NoServer
 
     url = find_server(server)
@@ -300,6 +303,6 @@ async def _about(client: "CiClient") -> str:
 def _is_here(url: str) -> bool:
     from urllib.parse import urlsplit
 
-    from ci_client.transport import is_loopback
+    from ci_client.access.addresses import is_loopback
 
     return is_loopback(urlsplit(url).hostname or "")

@@ -1,0 +1,1 @@
+"""The commands of a shared installation: keys, projects, secrets and the audit."""

@@ -1,0 +1,1 @@
+"""The addresses of servers, and the keys of the user of the client, one for each server."""
