@@ -1,0 +1,72 @@
+const number = new Intl.NumberFormat("en");
+
+const size = (bytes: number) => {
+  if (bytes < 1_000) return `${bytes} bytes`;
+  if (bytes < 1_000_000) return `${(bytes / 1_000).toFixed(1)} KB`;
+  return `${(bytes / 1_000_000).toFixed(1)} MB`;
+};
+
+export const logText = {
+  title: "Log",
+  tools: "What can be done with the log",
+  region: "Log of the job. Arrow and page keys scroll it.",
+  line: (line: number) => `Line ${line}`,
+  lines: (first: number, last: number, count: number) =>
+    `Lines ${number.format(first)}–${number.format(last)} of ${number.format(count)}`,
+  empty: "The job has written nothing.",
+  notYet: "The job has written nothing yet.",
+  showWhole: (bytes: number) => `… show all of this line (${size(bytes)})`,
+  top: "Top",
+  end: "End",
+  follow: "Follow",
+  followHint: "Keep the newest lines in view while the job writes",
+  wrap: "Wrap",
+  wrapHint: "Break lines that are wider than the window",
+  times: "Times",
+  timesHint: "Show when each line was written, to a tenth of a second",
+  goTo: "Go to line",
+  goToHint: "A line, such as 14, or a range, such as 14-27",
+  backToJob: "Back to the job",
+  find: "Find in all lines",
+  findHint: "Enter: next match. Shift+Enter: previous match. Ctrl+F once more: the browser's own search.",
+  matchCase: "Match case",
+  expression: "Regular expression",
+  previous: "Previous match",
+  next: "Next match",
+  noHit: "No match",
+  notSearched: "The search cannot be loaded. Change the text to try again.",
+  badExpression: "This is not a regular expression",
+  hits: (current: number, count: number, isMore: boolean) =>
+    `${number.format(current)} of ${number.format(count)}${isMore ? " or more" : ""}`,
+  notGathered: "The lines could not be gathered: the server does not answer.",
+  gathering: "Gathering the lines with a match …",
+  more: "More",
+  copyLink: "Copy link",
+  copyLines: "Copy lines",
+  copyMarkdown: "Copy as Markdown",
+  noSelection: "Select lines first: click on a line's number, and on another one with Shift.",
+  selected: (count: number) => (count === 1 ? "1 line selected" : `${number.format(count)} lines selected`),
+  clearSelection: "Clear the selection",
+  copied: "Copied",
+  notCopied: "The browser has refused to copy.",
+  tooLarge: "These lines are too large to be copied: download the log instead.",
+  download: "Download the log",
+  downloadMatching: "Download the lines with a match",
+  verify: "Verify",
+  verifyHint: "Read all of the log, and compare its SHA-256 with the one that the job recorded",
+  verifying: (done: number, all: number) => `Verifying: ${Math.floor((100 * done) / Math.max(1, all))}%`,
+  same: "Verified",
+  sameHint: "The SHA-256 of all bytes of this log is the one that the job recorded.",
+  different: "The log differs",
+  differentHint: "The SHA-256 of this log is not the one that the job recorded.",
+  size,
+  stepStates: {
+    running: "running",
+    succeeded: "succeeded",
+    failed: "failed",
+    skipped: "left out",
+  } as Record<string, string>,
+  exitCode: (code: number) => `exit status ${code}`,
+  foldAll: "Fold all steps",
+  unfoldAll: "Unfold all steps",
+};

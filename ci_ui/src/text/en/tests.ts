@@ -1,0 +1,50 @@
+const count = (n: number) => n.toLocaleString("en");
+
+export const testsText = {
+  none: "It has no test report. Its ci.yaml says where one is, under reports.",
+  notYet: "Tests are shown once it has completed.",
+  noMatch: "No test matches.",
+  outcome: "Outcome",
+  test: "Test",
+  time: "Time",
+  job: "Job",
+  show: "Show",
+  shown: {
+    all: "All tests",
+    failed: "Failed",
+    error: "Failed by an error",
+    skipped: "Skipped",
+    passed: "Passed",
+    flaky: "Flaky",
+    newly_failing: "Newly failing",
+    still_failing: "Still failing",
+    fixed: "Fixed",
+    slower: "Slower",
+  },
+  order: "Order",
+  orders: { position: "As in the report", time: "Longest first", growth: "Grown most first" },
+  search: "Search",
+  outcomes: { passed: "Passed", failed: "Failed", error: "Error", skipped: "Skipped" },
+  flaky: "flaky",
+  changes: { newly_failing: "newly failing", still_failing: "still failing", fixed: "fixed" },
+  totals: (totals: { total: number; passed: number; failed: number; errors: number; skipped: number; flaky: number }) =>
+    [
+      `${count(totals.total)} tests: ${count(totals.passed)} passed`,
+      totals.failed ? `${count(totals.failed)} failed` : "",
+      totals.errors ? `${count(totals.errors)} with errors` : "",
+      totals.skipped ? `${count(totals.skipped)} skipped` : "",
+      totals.flaky ? `${count(totals.flaky)} flaky` : "",
+    ]
+      .filter(Boolean)
+      .join(", "),
+  pages: "Pages of tests",
+  first: "First page",
+  next: "Next page",
+  back: "All tests",
+  took: (time: string) => `It took ${time}.`,
+  before: (time: string) => `Before it took ${time}.`,
+  message: "Message",
+  details: "Details",
+  output: "Output",
+  history: "History",
+};
