@@ -92,6 +92,13 @@ async def environment_waits(url: str, key: str | None = None) -> None:
             await asyncio.sleep(0.05)
 
 
+async def environment_made(url: str) -> None:
+    """Return once there is a prepared environment."""
+    async with CiClient(url) as client:
+        while not await client.environments():
+            await asyncio.sleep(0.05)
+
+
 async def cleared(prefix: str, *, but: int = 0) -> None:
     """Wait until at most `but` containers with this name prefix are left. Raises TimeoutError."""
     async with asyncio.timeout(CLEARED_SECONDS):

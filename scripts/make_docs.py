@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ci_common.identity import SCOPES_OF, Role, Scope
+from ci_common.access.identity import SCOPES_OF, Role, Scope
 from ci_common.settings import Settings
 from ci_server.openapi.document import events_schema, spec_schema
 from ci_server.routes import ENDPOINTS

@@ -4,13 +4,16 @@ from bench.families import (
     database,
     end,
     first,
+    guards,
     packing,
+    page,
     reading,
     reports,
     rerun,
     start,
     storage,
     throughput,
+    tools,
     upload,
     verdict,
 )
@@ -18,6 +21,6 @@ from bench.frame.lab import Family
 
 FAMILIES: tuple[Family, ...] = (
     *(start, end, throughput, reading, storage, database),
-    *(packing, upload, verdict, rerun, first, reports),
+    *(packing, upload, verdict, rerun, tools, first, reports, guards, page),
 )
 """In the order of the report."""

@@ -210,11 +210,11 @@ def compiled() -> dict[str, str]:
     return {**own, "PYTHONPYCACHEPREFIX": f"{tempfile.gettempdir()}/ci-bench-compiled"}
 
 
-async def timed(command: list[str]) -> Taken:
-    """Return the times of a command that runs the tests. Raises RuntimeError unless they pass."""
+async def timed(command: list[str], *, directory: Path | None = None) -> Taken:
+    """Return the times of a command that runs the tests, in `directory`. Raises RuntimeError unless they pass."""
     begun = time.perf_counter()
     process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=compiled()
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=compiled(), cwd=directory
     )
     assert process.stdout is not None
     assert process.stderr is not None

@@ -89,6 +89,8 @@ TARGETS = (
     Target("an edit of one line to its verdict", "rerun.verdict", ratio=1.3),
     Target("the same, beyond the tests in a container that has everything", "rerun.more", bound=0.3, unit="s"),
     Target("an edit of one line to the first output of its tests", "rerun.first", ratio=1 / 1.5),
+    Target("the same without an engine, against tox", "tools.tox", ratio=1),
+    Target("the same, against nox that installs nothing", "tools.noxwithout", ratio=1),
     Target("the share of warm, prepared starts", "rerun.share", bound=98, unit="%", better=Better.MORE),
     Target("the first run, with the project's downloads there", "first.downloads", ratio=3),
     Target("the first run, with nothing there", "first.nothing", ratio=1),
@@ -103,6 +105,16 @@ TARGETS = (
             ("search", "a search"),
         )
     ),
+    Target("reads of a job with keys, limits and access log, against without", "guards.read", ratio=0.85),
+    Target("submissions with keys, limits, audit and access log, against without", "guards.submit", ratio=0.85),
+    Target("the page: 10,000,000 lines, opened at their end", "page.end", bound=1000),
+    Target("the same, the first time after a start", "page.end.cold", bound=1000),
+    Target("the same, at a linked line in the middle", "page.middle", bound=1000),
+    Target("the same, scrolling: from frame to frame", "page.scroll", bound=17, percent=95),
+    Target("the same, a search of all", "page.search", bound=10, unit="s"),
+    Target("the same, memory of the tab", "page.memory", bound=300, unit="MB"),
+    Target("the page: 200,000 lines a second: from frame to frame", "page.grow.frames", bound=100, percent=95),
+    Target("the same: logs whose digest was the job's", "page.grow.exact", bound=100, unit="%", better=Better.MORE),
 )
 
 
