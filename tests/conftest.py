@@ -5,6 +5,7 @@ the summary says so.
 """
 
 import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -58,6 +59,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_testnodedown(node: Any, error: object) -> None:
     """Every process of a run in several has left out the same tests; the one that tells of it has collected none."""
     node.config.stash[_LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", 0)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """With CI set, print each failure at once: a run that is stopped by its time limit prints no summary."""
+    if report.failed and os.environ.get("CI") and "PYTEST_XDIST_WORKER" not in os.environ:
+        at = time.strftime("%H:%M:%S")
+        print(f"\n{at} FAILED {report.nodeid} ({report.when}, {report.duration:.0f} s)", flush=True)
+        print("\n".join(report.longreprtext.splitlines()[-12:]), flush=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

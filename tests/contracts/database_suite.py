@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from threading import get_ident
 from typing import Any
 
 import pytest
@@ -109,6 +110,18 @@ class DatabaseSuite:
         found = await database.write(operation)
         assert found == (1, 1, 0, "a", 2**62 - 5, None, ["name", "value", "text"])
         assert await database.read(names) == ["a"]
+
+    @pytest.mark.parametrize(("number", "size"), [(1, 200_000), (100, 1)])
+    async def test_large_rows_and_many_are_decoded_elsewhere(self, database: Database, number: int, size: int) -> None:
+        await database.write(insert("a"))
+
+        async def operation(session: Session) -> list[tuple[int, int]]:
+            rows = [await session.row(READ, {"name": "a", "text": str(place).zfill(size)}) for place in range(number)]
+            return await session.decoded(lambda row: (int(row["text"].lstrip("0") or 0), get_ident()), rows)
+
+        decoded = await database.read(operation)
+        assert [place for place, _ in decoded] == list(range(number))
+        assert get_ident() not in {thread for _, thread in decoded}
 
     async def test_sums_and_counts_are_integers(self, database: Database) -> None:
         await database.write(insert("a", 2**53 + 1))

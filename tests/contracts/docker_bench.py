@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import time
 from typing import Any
 from urllib.parse import quote
 
@@ -44,6 +45,15 @@ def containers_labelled(engine: EngineAPI, *labels: str) -> list[dict[str, Any]]
     query = {"all": "1", "filters": json.dumps({"label": labels})}
     listed: list[dict[str, Any]] = json.loads(engine.request("GET", "/containers/json", query))
     return listed
+
+
+def signals_sent(engine: EngineAPI, key: WorkloadKey) -> list[str]:
+    """Return the numbers of the signals that the engine has sent to a workload's first process in the last minute."""
+    now = time.time()
+    filters = {"event": ["kill"], "container": [container_name(key)]}
+    query = {"since": f"{now - 60:.0f}", "until": f"{now:.9f}", "filters": json.dumps(filters)}
+    events = engine.request("GET", "/events", query).splitlines()
+    return [json.loads(event)["Actor"]["Attributes"]["signal"] for event in events]
 
 
 def remove_image(engine: EngineAPI, image: str) -> None:

@@ -1,11 +1,12 @@
 """What every implementation of `MetricsStore` promises."""
 
+import asyncio
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
 from ci_common.attempts.parts import StartWay
-from ci_common.jobs import Attempt, Conclusion, State
+from ci_common.jobs import Attempt, Conclusion, Job, State
 from ci_common.times import STAGES
 from ci_persistence.storage import Storage
 from ci_persistence.stores.leases import Lease
@@ -71,6 +72,23 @@ class MetricsSuite(Base):
         assert (times["start"].way, times["start"].micros) == ("", 1_000 + 1_001 + 10**12)
         assert times["start"].counts == (1, 1, *[0] * (len(STAGE_BOUNDS) - 2), 1)
         assert times["queue"].micros == 3 * 20
+
+    async def test_those_that_come_at_once_are_counted_each(self, storage: Storage, lease: Lease) -> None:
+        first = await storage.jobs.add(new_job(), max_queued=PLENTY)
+        adding = [storage.jobs.add(new_job(), max_queued=PLENTY) for _ in range(20)]
+        adding.insert(10, storage.jobs.add(new_job(id=first.id), max_queued=PLENTY))
+        added = [job for job in await asyncio.gather(*adding, return_exceptions=True) if isinstance(job, Job)]
+        assert len(added) == 20
+        running = await asyncio.gather(*(bring(storage, lease, job, State.RUNNING) for job in added))
+        trace = {"exit_seen": 2**50, "completing": 2**50 + 1_500}
+        ending = [storage.jobs.update(job, lease, **END, trace=trace) for job in running]
+        ending.insert(10, storage.jobs.update(added[0], lease, error="stale"))
+        ended = [job for job in await asyncio.gather(*ending, return_exceptions=True) if isinstance(job, Job)]
+        assert len(ended) == 20
+        metrics = await storage.metrics.metrics()
+        assert (metrics.submitted, metrics.succeeded, metrics.ran) == (21, 20, 20)
+        (stage,) = [times for times in await storage.metrics.stage_times() if times.stage == "end"]
+        assert (sum(stage.counts), stage.micros) == (20, 20 * 1_500)
 
     async def test_what_follows_the_end_is_counted_when_it_is_told(self, storage: Storage, lease: Lease) -> None:
         job = await bring(storage, lease, await storage.jobs.add(new_job(), max_queued=PLENTY), State.RUNNING)

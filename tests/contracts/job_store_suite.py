@@ -13,7 +13,7 @@ from ci_common.attempts.parts import StartWay, StepResult, StepStatus
 from ci_common.errors import JobAlreadyCompleted, JobNotFound, QueueFull, StaleWrite, Unavailable
 from ci_common.jobs import ACTIVE_STATES, TRANSITIONS, Attempt, Conclusion, Job, Reason, ReasonCode, State, new_job_id
 from ci_common.times import utc_now
-from ci_common.wire.record import sealed
+from ci_common.wire.results.record import sealed
 from ci_persistence.storage import Storage
 from ci_persistence.stores.leases import Lease
 from ci_persistence.stores.submissions import AlreadySubmitted, Submission, SubmissionKey
@@ -287,6 +287,21 @@ class Updating(Base):
         emptied = await storage.jobs.update(updated, lease, reason=None, error=None, steps=())
         assert emptied == await storage.jobs.get(job.id)
         assert (emptied.reason, emptied.error, emptied.steps) == (None, None, ())
+
+    async def test_keeps_what_is_said_of_an_attempt_bit_by_bit(self, storage: Storage, lease: Lease) -> None:
+        job = await bring(storage, lease, await storage.jobs.add(new_job(), max_queued=PLENTY), State.STARTING)
+        said: list[dict[str, Any]] = [
+            {"runtime": None},  # Nothing is known again.
+            {"steps": (StepResult("a", StepStatus.RUNNING, NOON, 0),)},
+            {"state": State.RUNNING, "start_time": NOON, "start_way": StartWay.COLD},
+            {"state": State.COMPLETED, "end_time": NOON, "conclusion": Conclusion.SUCCEEDED},
+            {"log_sha256": "0" * 64},  # Only an attempt that has ended may have one.
+            {"reason": Reason(ReasonCode.EXIT_CODE, "exit status 0"), "exit_code": 0},
+            {"trace": {"cleared": 2**50}},
+        ]
+        for changes in said:
+            job = await storage.jobs.update(job, lease, **changes)
+            assert await storage.jobs.get(job.id) == job
 
     @pytest.mark.parametrize("field", ["id", "type", "payload", "priority", "cancel_requested_time", "version", "nope"])
     async def test_refuses_what_is_not_the_controllers(self, storage: Storage, lease: Lease, field: str) -> None:

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ci_common.identity import Role, Scope
-from ci_common.keys import Key
+from ci_common.access.identity import Role, Scope
+from ci_common.access.keys import Key, KeyKind
 from ci_persistence.storage import Storage
 from ci_persistence.stores.access.keys import Rotation
 from tests.contracts.storage_place import Base
@@ -35,6 +35,7 @@ FULL = replace(
     last_used_time=T0 + 2 * HOUR,
     revoked_time=T0 + 4 * HOUR,
 )
+SESSION = replace(PLAIN, id="s" * 16, digest="5" * 64, kind=KeyKind.SESSION, made_from=PLAIN.id, expires=T0 + 5 * HOUR)
 
 
 class KeySuite(Base):
@@ -107,3 +108,45 @@ class KeySuite(Base):
             assert key.last_used_time is not None
             seen.append((key.last_used_time - T0).seconds)
         assert seen == [0, 0, 61, 61]
+
+    async def test_a_session_ends_with_its_key(self, storage: Storage) -> None:
+        await storage.keys.add(PLAIN)
+        assert await storage.keys.add_session(SESSION, PLAIN.digest)
+        other = replace(SESSION, id="t" * 16, made_from=None)
+        assert await storage.keys.add_session(other, "of a token")
+        assert await storage.keys.revoke(PLAIN.id, T0 + HOUR)
+        assert await storage.keys.get(SESSION.id) == replace(SESSION, revoked_time=T0 + HOUR)
+        assert await storage.keys.get(other.id) == other
+        late = replace(SESSION, id="u" * 16)
+        assert not await storage.keys.add_session(late, PLAIN.digest), "the key is revoked"
+        assert await storage.keys.get(late.id) is None
+
+    async def test_a_session_ends_with_the_secret_of_its_key(self, storage: Storage) -> None:
+        await storage.keys.add(PLAIN)
+        assert await storage.keys.add_session(SESSION, PLAIN.digest)
+        assert await storage.keys.rotate(PLAIN.id, Rotation("c" * 64, T0, HOUR))
+        assert await storage.keys.get(SESSION.id) == replace(SESSION, expires=T0 + HOUR)
+        more = [replace(SESSION, id=letter * 16) for letter in "abc"]
+        assert await storage.keys.add_session(more[0], PLAIN.digest), "in the overlap"
+        assert await storage.keys.add_session(more[1], "c" * 64)
+        assert not await storage.keys.add_session(more[2], "d" * 64)
+        assert await storage.keys.rotate(PLAIN.id, Rotation("e" * 64, T0 + HOUR / 2, timedelta(0)))
+        ends = [await storage.keys.get(each.id) for each in (SESSION, *more[:2])]
+        assert [each.expires for each in ends if each is not None] == [T0 + HOUR / 2] * 3
+
+    async def test_a_session_has_no_secret_to_change(self, storage: Storage) -> None:
+        assert await storage.keys.add_session(replace(SESSION, made_from=None), "of a token")
+        assert not await storage.keys.rotate(SESSION.id, Rotation("c" * 64, T0, HOUR))
+        again = replace(SESSION, id="u" * 16, made_from=SESSION.id)
+        assert not await storage.keys.add_session(again, SESSION.digest), "a session begins no other"
+
+    async def test_sessions_are_forgotten_a_week_after_their_end(self, storage: Storage) -> None:
+        old = replace(SESSION, made_from=None)
+        assert await storage.keys.add_session(old, "of a token")
+        new = replace(old, id="n" * 16, created_time=T0 + 7 * 24 * HOUR, expires=T0 + 8 * 24 * HOUR)
+        assert await storage.keys.add_session(new, "of a token")
+        assert await storage.keys.get(old.id) == old
+        newer = replace(new, id="m" * 16, created_time=T0 + 8 * 24 * HOUR)
+        assert await storage.keys.add_session(newer, "of a token")
+        assert await storage.keys.get(old.id) is None
+        assert await storage.keys.any()

@@ -14,8 +14,8 @@ from ci_common.pool import NO_POOL
 from ci_common.system.processes import ProcessIdentity, identity_of, this_process
 from ci_persistence.storage import Storage
 from ci_persistence.stores.installations import Installation
+from ci_persistence.stores.kept.logs import StoredLog
 from ci_persistence.stores.leases import Lease, LeaseState
-from ci_persistence.stores.logs import StoredLog
 from tests.contracts.cache_suite import KEPT
 from tests.contracts.environment_suite import ONE
 from tests.contracts.report_suite import case
@@ -64,6 +64,16 @@ class LeaderLeaseSuite(Base):
         seen = await storage.leases.state()
         await storage.leases.renew(lease, 10)
         assert await storage.leases.acquire(this_process(), 10, seen) is None
+
+    async def test_it_says_how_many_jobs_run_at_a_time(self, storage: Storage) -> None:
+        assert await storage.leases.slots() is None, "no controller has led"
+        lease = await storage.leases.acquire(this_process(), 10, slots=3)
+        assert lease is not None
+        assert await storage.leases.acquire(ELSEWHERE, 10, slots=5) is None
+        assert await storage.leases.slots() == 3
+        await storage.leases.release(lease)
+        assert await storage.leases.acquire(this_process(), 10) is not None, "a command that runs no jobs"
+        assert await storage.leases.slots() == 3
 
     async def test_only_the_leader_says_whose_database_it_is(self, place: Place, storage: Storage) -> None:
         lease = await storage.leases.acquire(this_process(), 10)
@@ -114,7 +124,7 @@ class LeaderLeaseSuite(Base):
             "publish": lambda lease: storage.pool.publish(NO_POOL, lease),
             "forget_removals": lambda lease: storage.retention.forget_removals([job.id], lease),
         }
-        proving = {name for store in vars(storage).values() for name in proven_calls(type(store))}
+        proving = {name for store in storage.stores().values() for name in proven_calls(type(store))}
         assert {name.partition(" ")[0] for name in writes} == proving - {"release"}, (
             "release does nothing where another leads"
         )

@@ -7,7 +7,7 @@ from ci_common.jobs import Conclusion, ReasonCode, State
 from ci_common.times import utc_now
 from ci_persistence.storage import Storage
 from ci_persistence.stores.leases import Lease
-from ci_persistence.stores.outbox import Cursor, Entry, Event
+from ci_persistence.stores.outbox import Cursor, Entry, Event, Place
 from tests.contracts.storage_place import Base
 from tests.helpers.jobs import PLENTY, bring, new_job
 
@@ -76,3 +76,19 @@ class OutboxSuite(Base):
         assert await storage.outbox.prune(utc_now() - timedelta(days=1), limit=10) == 0
         assert await storage.outbox.prune(utc_now() + timedelta(days=1), limit=3) == 3
         assert [entry.job_id for entry in await everything(storage)] == [job.id for job in jobs[3:]]
+
+    async def test_a_place_is_known_as_long_as_its_entry_is_there(self, storage: Storage) -> None:
+        assert await storage.outbox.last() == Place()
+        assert await storage.outbox.has(Place())
+        for _ in range(3):
+            await storage.jobs.add(new_job(), max_queued=PLENTY)
+        entries = await everything(storage)
+        last = await storage.outbox.last()
+        assert last == entries[-1].place == Place.parse(str(last))
+        assert await storage.outbox.has(last)
+        assert await storage.outbox.has(entries[0].place)
+        assert not await storage.outbox.has(Place(last.cursor, last.time + 1)), "that of another database"
+        assert not await storage.outbox.has(Place()), "what came between is not known to be there"
+        await storage.outbox.prune(utc_now() + timedelta(days=1), limit=1)
+        assert not await storage.outbox.has(entries[0].place)
+        assert await storage.outbox.has(last)

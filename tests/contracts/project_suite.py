@@ -3,8 +3,8 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from ci_common.identity import Role
-from ci_common.projects import Member, Project, ProjectSettings
+from ci_common.access.identity import Role
+from ci_common.sharing.projects import Member, Project, ProjectSettings
 from ci_persistence.storage import Storage
 from tests.contracts.storage_place import Base
 

@@ -6,8 +6,8 @@ from ci_common.errors import LeadershipLost
 from ci_common.jobs import Attempt, Conclusion, Job, State
 from ci_common.system.processes import this_process
 from ci_persistence.storage import Storage
+from ci_persistence.stores.kept.logs import StoredLog
 from ci_persistence.stores.leases import Lease
-from ci_persistence.stores.logs import StoredLog
 from tests.contracts.storage_place import Base
 from tests.helpers.jobs import NOON, PLENTY, new_job
 

@@ -173,7 +173,7 @@ class TestUser(DockerBench):
         one = trial(f"trap 'exit 7' TERM; {READY}; {FOREVER}")
         await one.running()
         await runtime.stop(one.key, 30)
-        assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.EXITED, exit_code=7)
+        assert await one.phase() is WorkloadPhase.EXITED
         record = one.run.read_exit()
         assert record is not None
         assert (record.code, record.terminated) == (7, True)

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from ci_common.jobs import Job, State
-from ci_common.run_directory.layout import DataDirectory, ExitRecord
+from ci_common.run_directory.exits import ExitRecord
+from ci_common.run_directory.layout import DataDirectory
 from ci_common.system.watch import FileWatcher
 from ci_common.times import utc_now
 from ci_controller.policy import WorkloadPhase

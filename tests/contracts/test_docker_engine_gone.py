@@ -17,7 +17,7 @@ from ci_common.settings import Settings
 from ci_controller.policy import WorkloadPhase
 from ci_controller.runtime.docker import DockerRuntime
 from ci_controller.runtime.protocol import Runtime, WorkloadKey
-from tests.contracts.docker_bench import DockerBench, docker_runtime, installation_of
+from tests.contracts.docker_bench import DockerBench, docker_runtime, installation_of, signals_sent
 from tests.contracts.runtime_suite.bench import FOREVER, READY, MakeTrial
 from tests.contracts.runtime_suite.trial import make_spec
 from tests.engine.api import EngineAPI
@@ -99,11 +99,13 @@ class TestEngineGone(DockerBench):
             with pytest.raises(RuntimeUnavailable):
                 await exhausted(heard, events)
 
-    async def test_an_engine_that_goes_breaks_a_stop(self, runtime: Runtime, relay: Relay, trial: MakeTrial) -> None:
+    async def test_an_engine_that_goes_breaks_a_stop(
+        self, runtime: Runtime, relay: Relay, trial: MakeTrial, engine: EngineAPI
+    ) -> None:
         one = trial(f"trap ': >heard' TERM; {READY}; {FOREVER}")
         await one.running()
         stop = asyncio.create_task(runtime.stop(one.key, 6))
-        await eventually((one.workspace / "heard").exists, "the job has received SIGTERM")
+        await eventually(lambda: "15" in signals_sent(engine, one.key), "the engine has begun to stop it")
         await relay.cut()
         with pytest.raises(RuntimeUnavailable):
             await stop

@@ -175,7 +175,7 @@ class TestReach(NetworkBench):
         assert await self.said(one) == "refused\n"
 
     async def test_services_but_not_the_machine_behind_them(self, online: MakeTrial, engine: EngineAPI) -> None:
-        service = {"image": self.image, "command": "while :; do echo reached | nc -l -p 9; done"}
+        service = {"image": self.image, "command": "exec nc -ll -p 9 -e /bin/echo reached"}
         for has_network in (True, False):
             with listening("0.0.0.0") as port:
                 one = online("nc db 9 </dev/null; sh target", services={"db": service}, network=has_network)

@@ -17,7 +17,7 @@ from tests.engine.api import EngineAPI
 from tests.engine.images import volume_image
 from tests.helpers.waiting import eventually
 
-SERVES = "while :; do hostname | nc -l -p 9; done"
+SERVES = "exec nc -ll -p 9 -e /bin/hostname"
 STAYS = "echo said; exec sleep 600"
 OPENS_LATE = "sleep 0.5; exec nc -ll -p 9 -e /bin/true"
 

@@ -36,7 +36,9 @@ class TestSignals(DockerBench):
         await runtime.stop(one.key, 30)
         assert end_of(one.run) == (6, True)
 
-    @pytest.mark.parametrize("text", ["rm -rf /ci/stop /ci/gate", "rm /ci/stop; : >/ci/stop", "kill -9 -1"])
+    @pytest.mark.parametrize(
+        "text", ["rm -rf /ci/stop /ci/gate", "rm /ci/stop; : >/ci/stop", "kill -9 -1", "kill -STOP -1"]
+    )
     async def test_a_stop_reaches_a_job_that_has_removed_the_way(
         self, trial: MakeTrial, runtime: Runtime, text: str
     ) -> None:

@@ -14,6 +14,7 @@ pytest.register_assert_rewrite(
     "tests.contracts.leader_lease_suite",
     "tests.contracts.outbox_suite",
     "tests.contracts.artifact_suite",
+    "tests.contracts.audit_suite",
     "tests.contracts.cache_suite",
     "tests.contracts.environment_suite",
     "tests.contracts.group_suite",
@@ -24,12 +25,14 @@ pytest.register_assert_rewrite(
     "tests.contracts.quota_suite",
     "tests.contracts.report_suite",
     "tests.contracts.secret_suite",
+    "tests.contracts.trend_suite",
 )
 
 from ci_persistence.open import sqlite_storage  # noqa: E402
 from ci_persistence.postgresql.database import PostgreSQLDatabase  # noqa: E402
 from ci_persistence.storage import Storage  # noqa: E402
 from tests.contracts.artifact_suite import ArtifactSuite  # noqa: E402
+from tests.contracts.audit_suite import AuditSuite, Tampered  # noqa: E402
 from tests.contracts.cache_suite import CacheSuite  # noqa: E402
 from tests.contracts.environment_suite import EnvironmentSuite  # noqa: E402
 from tests.contracts.group_suite import GroupSuite  # noqa: E402
@@ -40,6 +43,7 @@ from tests.contracts.job_store_suite import JobSuite  # noqa: E402
 from tests.contracts.key_suite import KeySuite  # noqa: E402
 from tests.contracts.leader_lease_suite import LeaderLeaseSuite  # noqa: E402
 from tests.contracts.outbox_suite import OutboxSuite  # noqa: E402
+from tests.contracts.place_suite import PlaceSuite  # noqa: E402
 from tests.contracts.pool_suite import PoolSuite  # noqa: E402
 from tests.contracts.project_suite import ProjectSuite  # noqa: E402
 from tests.contracts.queue_suite import QueueSuite  # noqa: E402
@@ -49,6 +53,7 @@ from tests.contracts.secret_suite import SecretSuite  # noqa: E402
 from tests.contracts.storage_concurrency_suite import ConcurrencySuite  # noqa: E402
 from tests.contracts.storage_place import Place  # noqa: E402
 from tests.contracts.stored_log_suite import StoredLogSuite  # noqa: E402
+from tests.contracts.trend_suite import TrendSuite  # noqa: E402
 
 
 class OnSQLite:
@@ -127,7 +132,15 @@ class TestQuotasOnSQLite(OnSQLite, QuotaSuite):
     pass
 
 
+class TestPlacesOnSQLite(OnSQLite, PlaceSuite):
+    pass
+
+
 class TestReportsOnSQLite(OnSQLite, ReportSuite):
+    pass
+
+
+class TestTrendsOnSQLite(OnSQLite, TrendSuite):
     pass
 
 
@@ -203,7 +216,15 @@ class TestQuotasOnPostgreSQL(OnPostgreSQL, QuotaSuite):
     pass
 
 
+class TestPlacesOnPostgreSQL(OnPostgreSQL, PlaceSuite):
+    pass
+
+
 class TestReportsOnPostgreSQL(OnPostgreSQL, ReportSuite):
+    pass
+
+
+class TestTrendsOnPostgreSQL(OnPostgreSQL, TrendSuite):
     pass
 
 
@@ -224,4 +245,20 @@ class TestLeaderLeaseOnPostgreSQL(OnPostgreSQL, LeaderLeaseSuite):
 
 
 class TestOutboxOnPostgreSQL(OnPostgreSQL, OutboxSuite):
+    pass
+
+
+class TestAuditOnSQLite(OnSQLite, AuditSuite):
+    pass
+
+
+class TestAuditOnPostgreSQL(OnPostgreSQL, AuditSuite):
+    pass
+
+
+class TestTamperedAuditOnSQLite(OnSQLite, Tampered):
+    pass
+
+
+class TestTamperedAuditOnPostgreSQL(OnPostgreSQL, Tampered):
     pass

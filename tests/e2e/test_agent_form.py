@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from ci_cli.agents.limits import ANSWER_BYTES
 from ci_client.client import cancel_job, get_job
-from ci_common.wire.events import CommandEvent
+from ci_common.wire.live.events import CommandEvent
 from tests.helpers.installation import ROOT
 from tests.helpers.service import Service, tree
 

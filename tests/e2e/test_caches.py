@@ -28,7 +28,7 @@ class Runs:
         self.url = url
 
     async def submit(self, command: str, **cache: Any) -> str:
-        fields = {name: cache.pop(name) for name in ("project", "retry") if name in cache}
+        fields = {name: cache.pop(name) for name in ("project", "retry", "untrusted") if name in cache}
         wish = {"image": self.image, "command": command, "cache": [{"path": HOME, "key": "k", **cache}], **fields}
         return await self.client.submit(self.project, spec=wish)
 
@@ -83,6 +83,15 @@ async def test_keys_are_hashes_and_prefixes_find_older_ones(runs: Runs) -> None:
     (runs.project / "lock.txt").write_text("one\n")
     _, log = await runs.run("cat ~/.cache/tool/link", **asked)
     assert log.endswith("\n1\n"), "what a job changes is its own copy"
+
+
+async def test_a_job_that_is_not_trusted_finds_caches_and_leaves_none(runs: Runs) -> None:
+    first, _ = await runs.run(FILL, untrusted=True)
+    assert (first["conclusion"], first["caches"][0]["saved"]) == ("succeeded", False)
+    second, log = await runs.run(FILL)
+    assert (second["caches"][0]["restored_from"], second["caches"][0]["saved"]) == (None, True), log
+    third, _ = await runs.run("cat ~/.cache/tool/link; echo 2 >~/.cache/tool/link", untrusted=True, restore=["k"])
+    assert (third["caches"][0]["restored_from"], third["caches"][0]["saved"]) == ("k", False)
 
 
 async def test_other_projects_see_nothing(runs: Runs) -> None:

@@ -61,7 +61,7 @@ RUST_FILES = {
     "tests/value.rs": "#[test]\nfn value() { assert_eq!(me::value(), 1) }\n",
     "src/main.rs": 'fn main() { println!("{}", me::value()) }\n',
     ".cargo/config.toml": '[source.crates-io]\nreplace-with = "here"\n'
-    f'[source.here]\nlocal-registry = "{PACKAGES}/rust"\n',
+    f'[source.here]\nregistry = "file://{PACKAGES}/rust/index"\n',
 }
 
 
@@ -110,7 +110,7 @@ def write_go_proxy(directory: Path) -> None:
 
 
 def write_rust_registry(directory: Path) -> None:
-    """Write a local registry that has `dep`."""
+    """Write a registry that has `dep`: an index that Cargo clones, and the packages."""
     files = {
         "Cargo.toml": '[package]\nname = "dep"\nversion = "1.0.0"\nedition = "2021"\n',
         "src/lib.rs": "pub const VALUE: i32 = 1;\n",
@@ -126,12 +126,17 @@ def write_rust_registry(directory: Path) -> None:
         "name": "dep", "vers": "1.0.0", "deps": [], "features": {}, "yanked": False,
         "cksum": hashlib.sha256(crate).hexdigest(),
     }  # fmt: skip
+    download = {"dl": f"file://{PACKAGES}/rust/{{crate}}-{{version}}.crate"}
     tree(directory, {"dep-1.0.0.crate": crate, "index/3/d/dep": json.dumps(line) + "\n"})
+    index = tree(directory / "index", {"config.json": json.dumps(download)})
+    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for words in (["init", "--quiet"], ["add", "."], [*author, "commit", "--quiet", "--message", "dep"]):
+        subprocess.run(["git", *words], cwd=index, check=True)
 
 
-async def run(client: CiClient, project: Path, image: str) -> tuple[dict[str, Any], str]:
+async def run(client: CiClient, project: Path, image: str, **spec: Any) -> tuple[dict[str, Any], str]:
     """Return a job that has ended, and its log."""
-    job_id = await client.submit(project, spec={"image": image})
+    job_id = await client.submit(project, spec={"image": image, **spec})
     job = await finished(client, job_id, within=300)
     return job, await text_of(client, job_id)
 
@@ -150,6 +155,19 @@ async def run_prepared(client: CiClient, project: Path, image: str) -> tuple[str
     assert second["conclusion"] == "succeeded", after
     assert second["environment"]["hit"] is True
     return before, after
+
+
+async def check_downloads(client: CiClient, project: Path, image: str) -> None:
+    """Check that a job whose environment is not there installs without a network what was downloaded before."""
+    offline = {
+        "npm_config_offline": "true",
+        "YARN_ENABLE_NETWORK": "0",
+        "COREPACK_ENABLE_NETWORK": "0",
+        "GOPROXY": "off",
+        "CARGO_NET_OFFLINE": "true",
+    }
+    job, log = await run(client, project, image, network=False, env=offline)
+    assert (job["conclusion"], job["environment"]["hit"]) == ("succeeded", False), log
 
 
 @pytest.mark.parametrize("manager", MANAGERS)
@@ -173,6 +191,7 @@ async def test_node(service: Service, toolchains_image: str, tmp_path: Path, man
     async with CiClient(service.url) as client:
         _, log = await run_prepared(client, project, toolchains_image)
         assert "a number first" in log
+        await check_downloads(client, project, toolchains_image)
         tree(project, {"packages/a/value.js": "module.exports = 'second'\n"})
         job, log = await run(client, project, toolchains_image)
         assert job["environment"]["hit"] is True
@@ -188,6 +207,7 @@ async def test_go(service: Service, packages_image: str, tmp_path: Path) -> None
         _, log = await run_prepared(client, project, packages_image)
         assert "ok  \texample.org/me" in log
         assert "downloading" not in log
+        await check_downloads(client, project, packages_image)
         tree(project, {"me.go": GO_FILES["me.go"].replace("dep.Value", "dep.Value + 1")})
         job, log = await run(client, project, packages_image)
         assert (job["conclusion"], job["environment"]["hit"]) == ("failed", True)
@@ -208,6 +228,7 @@ async def test_rust(service: Service, packages_image: str, tmp_path: Path) -> No
         assert "Compiling me v0.1.0" in log
         assert "Compiling dep v1.0.0" not in log
         assert "test value ... ok" in log
+        await check_downloads(client, project, packages_image)
         tree(project, {"src/lib.rs": "pub fn value() -> i32 { dep::VALUE + 1 }\n"})
         job, log = await run(client, project, packages_image)
         assert (job["conclusion"], job["environment"]["hit"]) == ("failed", True)

@@ -82,6 +82,29 @@ def _use(ci: Start, service: Service, key: str, project: Path, tmp_path: Path) -
     assert ended(ci("list", "--server", url, CI_TOKEN=bob))[0] == 64
     assert ended(ci("logout", "--server", url))[0] == 0
     assert ended(ci("list", "--server", url))[0] == 64
+    _use_keyring(ci, url, out_of=kept, key=_new_key(ci))
+
+
+def _new_key(ci: Start) -> str:
+    return ended(ci("keys", "create", "carol", "--admin"))[1].decode().strip()
+
+
+def _use_keyring(ci: Start, url: str, *, out_of: Path, key: str) -> None:
+    backend = {
+        "PYTHON_KEYRING_BACKEND": "keyrings.alt.file.PlaintextKeyring",
+        "XDG_DATA_HOME": str(out_of.parent / "data"),
+    }
+    status, _, said = ended(ci("login", "--keyring", "--server", url, **backend, CI_TOKEN=key))
+    assert status == 0, said
+    assert "kept in the keyring" in said
+    assert key not in out_of.read_text()
+    assert ended(ci("list", "--server", url, **backend))[0] == 0
+    status, out, said = ended(ci("keys", "rotate", "--overlap", "0", "--server", url, **backend))
+    assert (status, "kept in the keyring" in said) == (0, True), said
+    assert out.decode().strip() not in out_of.read_text()
+    assert ended(ci("list", "--server", url, **backend))[0] == 0, "with the new one"
+    assert ended(ci("logout", "--server", url, **backend))[0] == 0
+    assert ended(ci("list", "--server", url, **backend))[0] == 64
 
 
 def test_required_serves_and_refuses_until_there_is_a_key(environment: dict[str, str]) -> None:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.docker
 SAYS_ALL = r"""
 id; pwd; umask; env | sort; ulimit -a; cat a/text; echo made >made; ls -lA . a
 for fd in /proc/self/fd/*; do readlink "$fd"; done | sed 's/[0-9][0-9]*/N/g'
-tr '\0' ' ' </proc/1/cmdline; ps -o pid,ppid,args | grep -c .; wc -c </etc/hostname
+tr '\0' ' ' </proc/1/cmdline; ps=$(ps -o pid,ppid,args); echo "$ps" | grep -c .; wc -c </etc/hostname
 cut -d ' ' -f 1,3 /proc/mounts | sort
 cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/pids/pids.max 2>/dev/null
 echo out; echo err >&2; exit 3

@@ -15,7 +15,7 @@ from ci_common.settings import Settings
 from ci_common.system.processes import state_and_start_of
 from tests.e2e.conftest import Starter
 from tests.helpers.service import Service, zipped
-from tests.helpers.untrusted import readers_of
+from tests.helpers.untrusted import kill_readers, readers_of
 from tests.helpers.waiting import PATIENCE, eventually
 
 STOP_SECONDS = 2.0
@@ -76,7 +76,6 @@ async def test_readers_that_are_killed_are_replaced(start: Starter) -> None:
     service = start(CI_CONTROLLER="off")
     async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE, trust_env=False) as client:
         for _ in range(3):
-            for pid in await eventually(lambda: readers_of(service.process.pid)):
-                os.kill(pid, signal.SIGKILL)
+            kill_readers(await eventually(lambda: readers_of(service.process.pid)))
             answer = await client.post("/submit-async", files={"file": ("p.zip", zipped({"test_a.py": ""}))})
             assert answer.status_code == 202, answer.text

@@ -72,3 +72,37 @@ def _rotate(ci: Start, environment: dict[str, str]) -> None:
     assert (done["resealed"], done["removed_keys"], done["key"]) == (2, 0, ring.read()[-1].id)
     assert ring.read()[:1] == before
     assert json.loads(ended(ci("secrets", "rotate-keys", "--json"))[1])["removed_keys"] == 1
+
+
+def test_a_job_is_given_secrets_on_the_command_line(environment: dict[str, str], tmp_path: Path) -> None:
+    service = Service(environment, "serve", "--port", "0").start()
+    given = tmp_path / "value"
+    given.write_text(VALUE)
+    shell = ["--", "sh", "-c", 'test "$TOKEN" = "$DEPLOY_KEY" && echo "with $TOKEN"']
+    try:
+        with terminals({**environment, "CI_SERVER_URL": service.url}) as ci:
+            for name in ("TOKEN", "KEY"):
+                assert ended(ci("secrets", "set", name, stdin=given))[0] == 0
+            status, out, said = ended(ci("exec", "none", "--secret", "TOKEN", "--secret", "KEY=DEPLOY_KEY", *shell))
+            assert (status, out.decode()) == (0, f"with {'*' * len(VALUE)}\n"), said
+            status, out, said = ended(ci("exec", "none", "--secret", "OTHER", *shell))
+            assert (status, out, "set it with: ci secrets set OTHER" in said) == (64, b"", True), (status, said)
+    finally:
+        service.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["=TOKEN"], "write it as NAME or NAME=VARIABLE"),
+        (["TOKEN="], "write it as NAME or NAME=VARIABLE"),
+        (["TOKEN", "TOKEN=OTHER"], "it is given twice"),
+        (["no-name"], "is no name of a secret"),
+        (["TOKEN=CI_TOKEN"], "is no variable for a secret"),
+    ],
+)
+def test_what_is_no_secret_of_a_job(environment: dict[str, str], options: list[str], said: str) -> None:
+    with terminals(environment) as ci:
+        words = [word for option in options for word in ("--secret", option)]
+        status, _, error = ended(ci("exec", "none", *words, "--", "true"))
+    assert (status, said in " ".join(error.split())) == (64, True), error

@@ -31,21 +31,24 @@ def provided_engine() -> Iterator[EngineAPI | None]:
         yield None
 
 
-def provide_postgresql() -> None:
-    """Install PostgreSQL and PgBouncer where they are missing. Raises EngineError where CI is set and that fails."""
+def provide_packages() -> None:
+    """Install PostgreSQL, PgBouncer and Chromium where they are missing.
+
+    Raises EngineError where CI is set and that fails.
+    """
     if not can_install():
         return
     try:
-        install_packages(["postgresql", "pgbouncer"])
+        install_packages(["postgresql", "pgbouncer", "chromium", "fonts-dejavu-core"])
     except EngineError as error:
         if os.environ.get("CI"):
             raise
-        _say(f"the tests of PostgreSQL are left out: {error}")
+        _say(f"the tests that need them are left out: {error}")
 
 
 def run(command: list[str]) -> int:
     """Run `command` with DOCKER_HOST set. Returns its exit status."""
-    provide_postgresql()
+    provide_packages()
     with provided_engine() as engine:
         environment = dict(os.environ)
         if engine is not None:

@@ -73,8 +73,8 @@ class EngineAPI:
 
     def import_image(self, name: str, layer: IO[bytes] | bytes, changes: list[str]) -> None:
         """Make an image of one layer, a tar archive; `changes` are Dockerfile instructions."""
-        repository, _, tag = name.rpartition(":")
-        query = {"fromSrc": "-", "repo": repository, "tag": tag, "changes": changes}
+        # Podman takes the tag only as a part of the name, and looks for names without a registry at Docker's.
+        query = {"fromSrc": "-", "repo": f"docker.io/library/{name}", "changes": changes}
         self._check_stream(self.request("POST", "/images/create", query, layer))
 
     def tag_image(self, image: str, name: str) -> None:

@@ -44,6 +44,8 @@ def private_daemon(**options: object) -> Iterator["Daemon"]:
         runtime = Path(stack.enter_context(_directory("/run")))
         runtime.chmod(0o755)  # The socket in it is for its group, too, as the usual one is.
         data = Path(stack.enter_context(_directory("/var/tmp")))
+        if "userns-remap" in options:
+            data.chmod(0o711)  # Root in a container is another user, who has to get to its layers.
         (data / "daemon.json").write_text(json.dumps({**_MANY_NETWORKS, **options}) + "\n")
         daemon = Daemon(runtime, data, bridge)
         try:

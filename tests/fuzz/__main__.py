@@ -25,6 +25,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=COUNT, help=f"inputs of all kinds together, by default {COUNT}")
     parser.add_argument("--kind", action="append", choices=tuple(GENERATORS), help="only these; may be repeated")
     parser.add_argument("--first", type=int, default=0, help="the number of the first input of each kind")
+    parser.add_argument("--keys", action="store_true", help="the server needs keys, and inputs are sent with one")
     parser.add_argument("--shrink", type=float, default=20.0, metavar="SECONDS", help="spent on each fault's input")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="send one input that failed before")
     return parser.parse_args()
@@ -67,7 +68,7 @@ def main() -> int:
     if asked.replay is None:
         say(f"seed {asked.seed}, {asked.count} inputs")
     with tempfile.TemporaryDirectory(prefix="ci-fuzz-") as directory:
-        server = WatchedServer(Path(directory))
+        server = WatchedServer(Path(directory), has_keys=asked.keys)
         server.start()
         try:
             failures = fuzz(asked, server) if asked.replay is None else replay(asked.replay, server)

@@ -134,7 +134,7 @@ class Campaign:
         return answer, faults
 
     def _enough(self, message: Message) -> Callable[[bytes], bool] | None:
-        """Return when the answer has been read far enough: a stream of a running job has no end.
+        """Return when the answer has been read far enough: a stream of a running job, or of all changes, has no end.
 
         While it is open, another reader of the same job has to get what the job writes.
         """
@@ -145,7 +145,8 @@ class Campaign:
             self._others_read = _ticks(self.server)
             return True
 
-        return enough if f"{RUNNING}/stream" in message.target else None
+        is_endless = f"{RUNNING}/stream" in message.target or "/events" in message.target
+        return enough if is_endless else None
 
     def _blocked(self, message: Message) -> list[Fault]:
         """Return the fault where the input blocks the event loop each time that it is sent."""

@@ -27,8 +27,11 @@ class Message:
     raw: bytes | None = field(default=None, repr=False)
     """Sent in place of all of it, with `{host}` replaced. The server may wait for more of it."""
 
-    def encoded(self, host: str, names: Mapping[str, str]) -> bytes:
-        """Return what is sent to the server at `host`; `names` are the ids for the placeholders."""
+    def encoded(self, host: str, names: Mapping[str, str], key: str = "") -> bytes:
+        """Return what is sent to the server at `host`; `names` are the ids for the placeholders.
+
+        `key` is added where the input has no `Authorization` and is not given as bytes.
+        """
         if self.raw is not None:
             return self.raw.replace(b"{host}", host.encode())
         target = self.target
@@ -36,6 +39,8 @@ class Message:
             target = target.replace(placeholder, job_id)
         given = {name.lower() for name, _ in self.headers}
         added = [] if "host" in given else [("Host", host)]
+        if key and "authorization" not in given:
+            added.append(("Authorization", f"Bearer {key}"))
         if (self.body or self.method == "POST") and not given & {"content-length", "transfer-encoding"}:
             added.append(("Content-Length", str(len(self.body))))
         lines = [f"{self.method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in (*added, *self.headers))]

@@ -1,15 +1,18 @@
 """The service under test: a process of its own, with a watch inside and looks from outside."""
 
+import asyncio
 import json
 import subprocess
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ci_persistence.open import sqlite_storage
 from ci_selftest.scratch import Scratch, kill_processes_of
 from tests.fuzz.client import Answer, Enough, send
 from tests.fuzz.message import COMPLETED, RUNNING, Message
 from tests.fuzz.usage import Usage, processor_seconds, usage_of
+from tests.helpers.keys import stored_key
 from tests.helpers.service import Service
 from tests.helpers.waiting import PATIENCE
 
@@ -25,8 +28,11 @@ class WatchedServer:
     Python and pip are stand-ins for its jobs: what strangers' projects name is never installed.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, has_keys: bool = False) -> None:
+        """With `has_keys`, requests need a key, and those that have none are sent with that of an administrator."""
         self._directory = directory
+        self._has_keys = has_keys
+        self._key = ""
         self._tools = directory / "tools"
         self._tools.mkdir(parents=True)
         for name, text in {"python": _TOOL, "python3": _TOOL, "pip": _TOOL, "interpreter": _INTERPRETER}.items():
@@ -60,11 +66,14 @@ class WatchedServer:
         self._lives += 1
         self.place.mkdir()
         self._told, self._heard = 0, 0
+        if self._has_keys:
+            self._key = asyncio.run(_first_key(self.place / "ci_jobs.db"))
         self._service = Service(
             {
                 "CI_DB_PATH": str(self.place / "ci_jobs.db"),
                 "CI_RUNTIME": "process",
                 "CI_LOG_LEVEL": "warning",
+                "CI_RATE_SUBMISSIONS": "none",
                 "CI_RECONCILE_INTERVAL": "1",
                 "CI_STOP_GRACE": "1",
                 "MAX_CONCURRENCY": "8",
@@ -104,7 +113,7 @@ class WatchedServer:
     def ask(self, message: Message, enough: Enough | None = None) -> Answer:
         """Send an input and return the answer."""
         host, port = self.address
-        data = message.encoded(f"{host}:{port}", self.names)
+        data = message.encoded(f"{host}:{port}", self.names, self._key)
         return send(self.address, data, may_be_half=message.raw is not None, enough=enough)
 
     def get(self, target: str) -> Answer:
@@ -138,6 +147,15 @@ class WatchedServer:
                 break
             time.sleep(0.1)
         return grown
+
+
+async def _first_key(database: Path) -> str:
+    storage = sqlite_storage(database)
+    await storage.open()
+    try:
+        return await stored_key(storage)
+    finally:
+        await storage.close()
 
 
 def _read_on(path: Path, place: int) -> tuple[bytes, int]:

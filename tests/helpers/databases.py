@@ -24,11 +24,9 @@ def _places(*places: Place) -> pytest.MarkDecorator:
     )
 
 
-ON_BOTH = _places(Place("process"), Place("process", "postgresql"), Place("docker"))
-"""For tests of which the database is half. In containers they run on SQLite only, which saves time."""
+ON_BOTH = _places(Place("process", "postgresql"), Place("docker"))
+"""For tests that are to hold on each runtime and on each database. The other two pairs would prove the same again."""
 IN_CONTAINERS = _places(Place("docker"), Place("docker", "postgresql"))
-EVERYWHERE = _places(Place("process"), Place("process", "postgresql"), Place("docker"), Place("docker", "postgresql"))
-"""For the few that are to hold in every pair of runtime and database."""
 
 
 class Databases(Protocol):

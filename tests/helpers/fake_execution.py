@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from ci_common.errors import LeadershipLost
 from ci_common.jobs import Conclusion, Job, State
-from ci_common.run_directory.layout import ExitRecord
+from ci_common.run_directory.exits import ExitRecord
 from ci_controller.execution.protocol import Collected, Scope, Wakeups
 from ci_controller.policy import Observation, WorkloadPhase
 from ci_controller.runtime.protocol import WorkloadKey

@@ -217,6 +217,16 @@ async def completed(storage: Storage, job_id: str, *, within: float = PATIENCE) 
     return await reached(storage, job_id, State.COMPLETED, within=within)
 
 
+async def script_ended(installation: Installation, storage: Storage, job: Job) -> None:
+    """Return once the job's script has ended; a controller may have completed the job, and removed its record."""
+
+    async def ended() -> bool:
+        recorded = installation.data.run(job.id, job.attempt).read_exit() is not None
+        return recorded or (await storage.jobs.get(job.id)).state is State.COMPLETED
+
+    await eventually(ended, "the script has ended")
+
+
 async def reached(storage: Storage, job_id: str, state: State, *, within: float = PATIENCE) -> Job:
     """Return the job once it is in `state` or beyond it."""
     order = list(State)

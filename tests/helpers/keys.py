@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ci_common.identity import Role
-from ci_common.keys import Key, new_secret
+from ci_common.access.identity import Role
+from ci_common.access.keys import Key, new_secret
 from ci_common.times import utc_now
 from ci_persistence.storage import Storage
 

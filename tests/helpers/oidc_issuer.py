@@ -1,5 +1,10 @@
-"""An issuer of OpenID Connect tokens on this machine, as the specification has it: discovery, keys, rotation."""
+"""An issuer of OpenID Connect tokens on this machine, as the specifications have it.
 
+Discovery, keys and their rotation; the device authorization grant; the authorization code grant with PKCE.
+"""
+
+import base64
+import hashlib
 import json
 import time
 from collections import Counter
@@ -7,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote_plus, urlencode
 
 from aiohttp import web
 from joserfc import jwt
@@ -31,6 +37,12 @@ class OidcIssuer:
     """What was asked for with the device authorization grant."""
     person: dict[str, Any] | None = None
     """The claims of the person who has signed in on the page, or an error; None until then."""
+    client_secret: str | None = None
+    """What the client has to send with a code, if anything."""
+    secret_in: str = "client_secret_basic"
+    """How it sends that."""
+    codes: dict[str, dict[str, str]] = field(default_factory=dict)
+    """What was asked for, by the code that was given for it and not used so far."""
 
     def rotate(self, name: str, kind: str = "RSA") -> None:
         """Sign with another key from now on."""
@@ -85,15 +97,61 @@ class OidcIssuer:
             return web.json_response(self.person, status=400)
         return web.json_response({"id_token": self.token(**self.person), "access_token": "x", "token_type": "Bearer"})
 
+    def _authorize(self, request: web.Request) -> web.Response:
+        """Send the browser back with a code, or an error."""
+        asked = dict(request.query)
+        assert (asked["response_type"], asked["code_challenge_method"]) == ("code", "S256")
+        given = {"state": asked["state"], "iss": self.url, "session_state": "kept by the issuer"}
+        if self.person is not None and "error" in self.person:
+            given |= self.person
+        else:
+            given["code"] = f"code-{len(self.codes)}-{self.asked['/authorize']}"
+            self.codes[given["code"]] = asked
+        return web.Response(status=302, headers={"Location": f"{asked['redirect_uri']}?{urlencode(given)}"})
+
+    async def _exchange(self, request: web.Request) -> web.Response:
+        """Give a token for a code, once."""
+        form = await request.post()
+        asked = self.codes.pop(str(form["code"]), None)
+        challenge = hashlib.sha256(str(form["code_verifier"]).encode()).digest()
+        is_same = asked is not None and (
+            form["redirect_uri"],
+            form["client_id"],
+            base64.urlsafe_b64encode(challenge).decode().rstrip("="),
+        ) == (asked["redirect_uri"], asked["client_id"], asked["code_challenge"])
+        if asked is None or not is_same:
+            return web.json_response({"error": "invalid_grant"}, status=400)
+        if self._sent_secret(request, form.get("client_secret")) != self.client_secret:
+            return web.json_response({"error": "invalid_client"}, status=401)
+        claims = {"nonce": asked["nonce"], "azp": asked["client_id"], **(self.person or {})}
+        return web.json_response({"id_token": self.token(**claims), "access_token": "x", "token_type": "Bearer"})
+
+    def _sent_secret(self, request: web.Request, in_form: object) -> object:
+        if self.secret_in == "client_secret_post":
+            return in_form
+        sent = request.headers.get("Authorization")
+        if sent is None:
+            return None
+        return unquote_plus(base64.b64decode(sent.removeprefix("Basic ")).decode().partition(":")[2])
+
     async def _answer(self, request: web.Request) -> web.Response:
         self.asked[request.path] += 1
-        if request.method == "POST":
-            return await self._device(request)
         if self.is_down:
             return web.json_response({"error": "down"}, status=503)
+        if request.method == "POST":
+            is_code = (await request.post()).get("grant_type") == "authorization_code"
+            return await (self._exchange if is_code else self._device)(request)
+        if request.path == "/authorize":
+            return self._authorize(request)
         if request.path.endswith("openid-configuration"):
-            places = {"device_authorization_endpoint": f"{self.url}/device", "token_endpoint": f"{self.url}/token"}
-            return web.json_response({"issuer": self.named or self.url, "jwks_uri": f"{self.url}/keys", **places})
+            places = {
+                "authorization_endpoint": f"{self.url}/authorize",
+                "device_authorization_endpoint": f"{self.url}/device",
+                "token_endpoint": f"{self.url}/token",
+                "jwks_uri": f"{self.url}/keys",
+                "token_endpoint_auth_methods_supported": [self.secret_in],
+            }
+            return web.json_response({"issuer": self.named or self.url, **places})
         return web.json_response(KeySet(self.keys).as_dict(private=False))
 
 

@@ -1,8 +1,12 @@
 """Hostile archives, what is handed to pip, and the sandboxed processes that read projects."""
 
+import os
 import shlex
+import signal
 import stat
 import zipfile
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from ci_common.archives.unpack import UnpackLimits, unpack
@@ -66,6 +70,13 @@ def pip_calls(directory: Path, files: dict[str, str]) -> list[list[str]]:
 def readers_of(server: int) -> list[int]:
     """Return the processes that the process `server` has started to read uploads in."""
     return [int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if _is_reader_of(stat, server)]
+
+
+def kill_readers(pids: Iterable[int]) -> None:
+    """Kill those of the processes that have not ended."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _is_reader_of(stat: Path, server: int) -> bool:

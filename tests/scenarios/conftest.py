@@ -16,7 +16,7 @@ __all__ = ["environment_on_files", "port", "shell_image", "start"]
 
 @pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.docker)])
 def place(request: pytest.FixtureRequest) -> Place:
-    """Where the test runs. Tests that the database matters to name more places, by `ON_BOTH` or `EVERYWHERE`."""
+    """Where the test runs. Tests that the database matters to name other places, by `ON_BOTH`."""
     return Place(request.param)
 
 

@@ -79,9 +79,8 @@ class Effects:
     def of_storage(self, storage: Storage) -> Storage:
         """Return stores that pass everything on to those of `storage`, and tell of their coroutine methods."""
         told = copy(storage)
-        for name, store in vars(storage).items():
-            if name != "database":
-                setattr(told, name, self.of(store))
+        for name, store in storage.stores().items():
+            setattr(told, name, self.of(store))
         return told
 
     def of_module(self, module: ModuleType) -> None:

@@ -7,7 +7,7 @@ from ci_common.attempts.outcomes import Annotation
 from ci_common.jobs import Conclusion, Job, State
 from ci_common.run_directory.layout import KEPT
 from ci_common.times import Milestone
-from ci_common.wire.record import sealed, step_lines
+from ci_common.wire.results.record import sealed, step_lines
 from ci_controller.runtime.protocol import WAITING, Runtime, WorkloadKey
 from ci_persistence.storage import Storage
 from tests.helpers.installation import Installation, completed

@@ -61,7 +61,7 @@ KINDS: dict[str, Kind] = {
     "has_a_service": Kind(
         ("echo begin; nc db 9 </dev/null",),
         (Ending(Conclusion.SUCCEEDED, 0, b"begin\nserved\n"),),
-        service="while :; do echo served | nc -l -p 9; done",
+        service="exec nc -ll -p 9 -e /bin/echo served",
     ),
     "is_cancelled_just_then": Kind(
         _FAILING,

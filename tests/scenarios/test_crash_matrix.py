@@ -14,7 +14,7 @@ import pytest
 from ci_common.jobs import Conclusion, Job
 from ci_persistence.storage import Storage
 from tests.helpers.crash_points import Doomed, death_of, dying, play_each
-from tests.helpers.databases import EVERYWHERE, ON_BOTH, Place
+from tests.helpers.databases import ON_BOTH, Place
 from tests.helpers.installation import Installation, completed, installation_of
 from tests.helpers.waiting import eventually
 from tests.scenarios.crashing_controller import Into, cancel_and_kill, kill
@@ -132,7 +132,7 @@ async def test_a_job_survives_the_death_of_its_controller_between_any_two_change
     assert {f"{FILE}mkdir workspace/1/before", f"{FILE}open gate/1/before", f"{FILE}remove exit/1/before"} <= {*points}
 
 
-@EVERYWHERE
+@ON_BOTH
 async def test_what_ended_while_nobody_looked_has_its_true_result(installation: Installation) -> None:
     job = await installation.submit("echo one; sleep 0.3; echo two; exit 4")
     crashing = installation.start_crashing_controller("no_such_call/1/before")
@@ -148,7 +148,7 @@ async def test_what_ended_while_nobody_looked_has_its_true_result(installation: 
             await check_invariants(installation, storage, runtime, job.id, ending)
 
 
-@EVERYWHERE
+@ON_BOTH
 async def test_a_standby_takes_over_at_once_from_a_leader_that_was_killed(installation: Installation) -> None:
     leader = installation.start_crashing_controller("no_such_call/1/before")
     async with installation.storage() as storage:

@@ -17,7 +17,7 @@ from ci_persistence.storage import Storage
 from tests.engine import images
 from tests.engine.daemon import Daemon, private_daemon
 from tests.engine.packages import can_install
-from tests.helpers.installation import Installation, completed, installation_of
+from tests.helpers.installation import Installation, completed, installation_of, script_ended
 from tests.helpers.waiting import eventually
 
 pytestmark = [
@@ -71,8 +71,7 @@ async def test_jobs_end_truly(
         goes_on = surviving or number is signal.SIGKILL  # Then they end when the engine comes back.
         if goes_on:
             let_go(installation, ending)
-            run = installation.data.run(ending.id, 1)
-            await eventually(lambda: run.read_exit() is not None, "a script has ended without an engine")
+            await script_ended(installation, storage, ending)
         waiting = await installation.submit("echo waited", plan={"network": False})
         await eventually(lambda: waits_for_the_engine(storage, waiting), "it says what it waits for", timeout=90)
         daemon.launch()

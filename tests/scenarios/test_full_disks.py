@@ -16,7 +16,7 @@ from ci_common.errors import Unavailable
 from ci_common.jobs import Conclusion, Job, ReasonCode, State
 from ci_common.run_directory.layout import KEPT
 from ci_persistence.storage import Storage
-from tests.helpers.installation import Installation, completed
+from tests.helpers.installation import Installation, completed, script_ended
 from tests.helpers.machine import small_volume
 from tests.helpers.waiting import eventually
 from tests.scenarios.invariants import Ending, check_invariants
@@ -104,8 +104,7 @@ async def test_a_database_without_room_takes_nothing_and_loses_nothing(
         filling = fill(volume)
         refused = await refused_jobs(installation, storage)
         let_go(installation, running)
-        run = installation.data.run(running.id, 1)
-        await eventually(lambda: run.read_exit() is not None, "the script has ended")
+        await script_ended(installation, storage, running)
         assert (await storage.jobs.get(running.id)).state in (State.RUNNING, State.COMPLETED), "it can be read"
         filling.unlink()
         await check_invariants(installation, storage, parts.runtimes[installation.runtime], running.id, TOLD)

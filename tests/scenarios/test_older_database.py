@@ -62,16 +62,13 @@ async def test_a_job_that_runs_is_taken_up_with_its_true_result(installation: In
     await asyncio.to_thread(first.wait, 60)
     put_back(installation, older)
 
-    async def go() -> None:
+    if ends_before:
         (run.workspace / "go").touch()
         await eventually(lambda: run.read_exit() is not None, "the script has ended")
-
-    if ends_before:
-        await go()
     async with installation.storage() as storage, installation.controller() as parts:
         await reached(storage, job.id, State.RUNNING)
         if not ends_before:
-            await go()
+            (run.workspace / "go").touch()
         again = await completed(storage, job.id)
         await nothing_left(parts.runtimes[installation.runtime])
     assert installation.log_of(job) == b"ran\n"

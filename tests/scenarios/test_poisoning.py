@@ -264,7 +264,9 @@ async def test_a_setup_that_leads_its_workspace_elsewhere(installation: Installa
 async def test_the_data_of_a_service(installation: Installation) -> None:
     """Neither what it has in its own files nor what it has in a volume reaches the service of another job."""
     serves = "cat /data/kept /kept | nc -l -p 10"  # Again, as a reader may go before it has read.
-    adds = f"touch /data/kept /kept; nc -l -p 9 | tee -a /kept >>/data/kept; while :; do {serves}; done"
+    # Its input stays open: at the end of it, it would close the connection, maybe before the job has written.
+    takes = "mkfifo /open; exec 3<>/open; nc -l -p 9 <&3 | tee -a /kept >>/data/kept"
+    adds = f"touch /data/kept /kept; {takes}; while :; do {serves}; done"
     image = await asyncio.to_thread(volume_image, require_engine(), "/data")
     plan = {"services": {"db": {"image": image, "command": adds, "health": "netstat -ltn | grep :9"}}}
     step = """

@@ -19,7 +19,7 @@ from tests.helpers.installation import Installation, completed, installation_of,
 from tests.helpers.waiting import eventually
 from tests.scenarios.invariants import Ending, check_invariants
 
-SERVES = "echo up; while :; do echo served | nc -l -p 9; done"
+SERVES = "echo up; exec nc -ll -p 9 -e /bin/echo served"
 ASKS = "nc db 9 </dev/null"
 GO = "while [ ! -e go ]; do sleep 0.05; done"
 ENDLESS = "trap 'echo term; exit 9' TERM; exec 2>/dev/null; echo begun; while :; do sleep 0.05; done"
@@ -196,8 +196,9 @@ class TestControllersThatDie:
 class TestWarm:
     async def test_what_a_job_does_to_a_service_reaches_no_other_job(self, docker: Installation) -> None:
         shows = "while :; do nc -l -p 10 </tmp/kept; done"
-        adds = f"touch /tmp/kept; {shows} & while :; do nc -l -p 9 >>/tmp/kept; done"
-        poisons = with_db(docker, adds, health="netstat -ltn | grep :9")
+        # Its input stays open: at the end of it, it would close the connection, maybe before the job has written.
+        adds = "mkfifo /tmp/open; exec 3<>/tmp/open; while :; do nc -l -p 9 <&3 >>/tmp/kept; done"
+        poisons = with_db(docker, f"touch /tmp/kept; {shows} & {adds}", health="netstat -ltn | grep :9")
         warm = replace(docker, environment={**docker.environment, "CI_POOL_SIZE": "2"})
         step = "echo $RANDOM | nc db 9; until nc db 10 </dev/null >got && [ -s got ]; do sleep 0.1; done; wc -l <got"
         async with warm.storage() as storage, warm.controller():

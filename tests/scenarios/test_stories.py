@@ -5,12 +5,12 @@
 
 import asyncio
 
-from tests.helpers.databases import EVERYWHERE
+from tests.helpers.databases import ON_BOTH
 from tests.helpers.service import until, waits_for
 from tests.helpers.waiting import eventually
 from tests.scenarios.stories import QUIET, WAIT, Story
 
-pytestmark = EVERYWHERE
+pytestmark = ON_BOTH
 
 
 async def test_1_a_job_goes_on_while_the_server_is_dead(story: Story) -> None:

@@ -18,6 +18,7 @@ from ci_common.redaction import MASK, masked_env
 from ci_common.settings import Settings
 from ci_common.spec import Limits, Retry, Spec, Step
 from ci_common.times import Milestone, utc_now
+from ci_common.wire.access.sessions import SignInProblem
 from ci_common.wire.requests import CleanupRequest
 from ci_common.wire.stream import ATTEMPT, COMPLETE, JOB_ID, LOG, REFUSED, STATUS, STEP, WIRE_STATUS
 from ci_common.wire.writing import job_on_wire
@@ -36,7 +37,19 @@ from tests.helpers.markdown import Page, codes, pages, table
 
 PAGES = list(pages())
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-NOT_SETTINGS = {"CI_DEBUG", "CI_", "CI_ENV", "CI_UV", "CI_OUTPUT", "CI_SUMMARY", "CI_REPORTS", "CI_SECRETS"}
+NOT_SETTINGS = {
+    "CI_UNTRUSTED",
+    "CI_BUILD_UI",
+    "CI_DEBUG",
+    "CI_",
+    "CI_ENV",
+    "CI_DOWNLOADS",
+    "CI_UV",
+    "CI_OUTPUT",
+    "CI_SUMMARY",
+    "CI_REPORTS",
+    "CI_SECRETS",
+}
 """What looks like a setting: what stands for all of them, and a variable of the command line alone."""
 
 
@@ -144,6 +157,27 @@ def test_every_type_of_job_has_its_row() -> None:
         assert row[4] == (f"{kind.driven_by}, {'computed' if is_computed(kind.name) else 'with a workload'}")
 
 
+WEAKNESSES = (
+    *("traversal on download and delete", "zip slip, zip bombs", "SSRF", "terminal escapes", "timing of key checks"),
+    *("CSRF and DNS rebinding on loopback", "a secret in argv", "docker inspect", "a token in URL and logs"),
+    *("links in a workspace", "its artifacts", "its step, exit or log files", "fork bombs", "exhausted memory"),
+    *("other jobs' files", "the engine's socket", "symlink races", "masking as an oracle", "JWT algorithm confusion"),
+    *("key id injection", "expired JWKS"),
+)
+
+
+def test_every_known_weakness_has_a_row_with_tests() -> None:
+    """What services of this kind are known for, in the words of the table."""
+    rows = table(Page("docs/security.md").section("Known weaknesses"))
+    for weakness in WEAKNESSES:
+        assert [row for row in rows if weakness in row[0].replace("`", "")], weakness
+    for row in rows:
+        named = codes(row[2])
+        assert named, row
+        for path in named:
+            assert re.search(r"^(?: *(?:async )?def test_|class Test)", (ROOT / path).read_text(), re.MULTILINE), path
+
+
 def test_masked_names() -> None:
     names, _, _ = Page("docs/http.md").section("Secrets in `payload`").partition("(so not PATH)")
     words = re.findall(r"\b[A-Z]{3,}\b", names)
@@ -180,6 +214,11 @@ def test_every_problem_has_its_row() -> None:
     assert {codes(code)[0]: status for code, status in described.items()} == known
 
 
+def test_every_reason_of_a_failed_sign_in_has_its_row() -> None:
+    rows = table(Page("docs/sign-in.md").section("Browsers"))
+    assert [codes(code)[0] for code, _ in rows] == list(SignInProblem)
+
+
 def answers_made_by_hand() -> Iterator[tuple[str, str]]:
     """Yield code and status of the problems that come from no RequestError."""
     for path in sorted((ROOT / "ci_server").rglob("*.py")):
@@ -197,6 +236,11 @@ def test_every_reason_has_its_row() -> None:
     ends = table(page.section("Why a job ended (`status` is `completed`)"))
     assert sorted(first_codes([*waits, *ends])) == sorted(ReasonCode)
     assert {codes(row[1])[0] for row in ends} == set(Conclusion) - {Conclusion.SUCCEEDED}
+
+
+def test_the_page_says_what_every_reason_means() -> None:
+    source = (ROOT / "ci_ui/src/text/en/reasons.ts").read_text()
+    assert sorted(re.findall(r"^  (\w+):", source, re.MULTILINE)) == sorted(ReasonCode)
 
 
 def test_every_field_of_a_spec_has_its_row() -> None:

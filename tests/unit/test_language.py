@@ -14,12 +14,15 @@ _WORDS = re.compile(
 )
 
 
+_BUILT = {"node_modules", "dist"}
+
+
 def texts() -> Iterator[tuple[str, str]]:
     """Yield path and text of every file of the product and every page of the documentation."""
     yield from ((page.name, page.text) for page in pages())
     for package in sorted(ROOT.glob("ci_*")):
         for path in sorted(package.rglob("*")):
-            if path.suffix in (".py", ".sql"):
+            if path.suffix in (".py", ".sql", ".ts", ".tsx") and not _BUILT & set(path.parts):
                 yield str(path.relative_to(ROOT)), path.read_text("utf-8")
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.run_directory.layout import RunDirectory, read_capped
+from ci_common.run_directory.layout import RunDirectory
+from ci_common.run_directory.untrusted_files import read_capped
 from ci_common.spec import ExecutionPlan
 from ci_controller.runtime.protocol import Runtime
 from tests.contracts.runtime_suite.bench import MakeTrial, RuntimeBench
@@ -38,6 +39,16 @@ class Jobs(RuntimeBench):
         assert (await one.execute()).exit_code == 0
         base = runtime.describe(one.spec.plan, one.run).base
         assert one.run.log.read_text() == f"{base}/workspace/sub dir\nyes\n"
+
+    async def test_a_step_that_exceeds_its_timeout_cleans_up(self, trial: MakeTrial) -> None:
+        text = "exec 2>/dev/null; trap 'echo told; exit 9' TERM; echo up; while :; do sleep 0.02; done"
+        steps = [
+            {"name": "hang", "shell": text, "timeout": 1},
+            {"name": "clean", "shell": "echo clean", "condition": "always"},
+        ]
+        one = trial(steps=steps)
+        assert (await one.execute()).exit_code == 124
+        assert one.run.log.read_bytes() == b"up\ntold\nclean\n"
 
     async def test_a_job_inherits_no_descriptors(self, trial: MakeTrial) -> None:
         if not Path("/proc/self/fd").exists():

@@ -57,7 +57,7 @@ class Stopping(RuntimeBench):
         one = trial(f"{READY}; sleep 600")
         await one.running()
         await runtime.stop(one.key, 30)
-        assert await runtime.look(one.key) == EngineStatus(WorkloadPhase.EXITED, exit_code=143)
+        assert await one.phase() is WorkloadPhase.EXITED
         assert end_of(one.run) == (143, True)
 
     async def test_a_deaf_job_is_killed_after_its_grace(self, trial: MakeTrial, runtime: Runtime) -> None:

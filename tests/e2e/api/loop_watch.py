@@ -35,7 +35,7 @@ def watched_loop() -> Iterator[LoopWatch]:
     """Watch the callbacks of asyncio's own event loops (uvloop's are not seen).
 
     What shares the loop is watched, too: a test's client belongs into a thread. What exists before is kept out of
-    garbage collections, so that the objects of other tests take none of the time.
+    garbage collections from then on, so that the objects of other tests take none of the time.
     """
     watch = LoopWatch()
     run = asyncio.Handle._run
@@ -54,4 +54,3 @@ def watched_loop() -> Iterator[LoopWatch]:
         yield watch
     finally:
         asyncio.Handle._run = run  # type: ignore[method-assign]
-        gc.unfreeze()

@@ -22,6 +22,7 @@ def _zipped(files: dict[str, str]) -> bytes:
     return buffer.getvalue()
 
 
+_LAST = "Last-Event-ID"
 PROJECTS = st.dictionaries(st.sampled_from(["README", "main.c", "src/a.c"]), st.text(max_size=20))
 schemathesis.openapi.media_type(
     "application/zip", PROJECTS.map(lambda files: _zipped({**files, "ci.yaml": "command: 'true'"}))
@@ -44,7 +45,12 @@ def filter_query(_context: Any, query: dict[str, Any] | None) -> bool:
 
 @schemathesis.hook
 def before_call(_context: Any, case: Any, _kwargs: Any) -> None:
-    """What is refused because of what it is: a key of another submission, and secrets that would spoil every log."""
+    """What is refused because of what it is.
+
+    A key of another submission, secrets that would spoil every log, and the id of an event of another stream.
+    """
+    if case.path == "/events" and re.fullmatch("(?:[0-9]{1,3}-)?[0-9]{0,18}", (case.headers or {}).get(_LAST, "-")):
+        del case.headers[_LAST]
     key = (case.headers or {}).get("Idempotency-Key")
     if isinstance(key, str) and re.fullmatch("[!-~](?:[ -~]{0,253}[!-~])?", key):
         case.headers["Idempotency-Key"] = str(uuid4())

@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from ci_common.manifests.packs import compressed_text
+from ci_common.wire.access.keys import IdentityView, KeyView, NewKeyView
+from ci_common.wire.access.secrets import SecretView
 from ci_common.wire.answers import (
     AboutView,
     BegunUploadView,
@@ -22,11 +24,10 @@ from ci_common.wire.answers import (
     SubmittedView,
     UploadView,
 )
-from ci_common.wire.events import StreamEvent
-from ci_common.wire.keys import IdentityView, KeyView, NewKeyView
+from ci_common.wire.live.events import StreamEvent
 from ci_common.wire.problems import ProblemView
-from ci_common.wire.record_answers import RecordView
-from ci_common.wire.secrets import SecretView
+from ci_common.wire.results.index_answers import LogIndexView, LogTimesView
+from ci_common.wire.results.record_answers import RecordView
 from tests.helpers.http import read_stream
 from tests.helpers.keys import bearing, stored_key
 from tests.helpers.played_api import Api, zipped
@@ -54,6 +55,8 @@ async def test_a_job_in_all_its_states(api: Api) -> None:
         check(JobView, document)
     check(RecordView, (await api.client.get(f"/jobs/{job_id}/record")).json())
     check(RecordView, (await api.client.get(f"/jobs/{job_id}/record?attempt=1&include=files")).json())
+    check(LogIndexView, (await api.client.get(f"/jobs/{job_id}/log/index")).json())
+    check(LogTimesView, (await api.client.get(f"/jobs/{job_id}/log/times")).json())
     check(StreamTicketView, (await api.client.post(f"/jobs/{job_id}/ticket")).json())
     check(JobView, (await api.client.post(f"/jobs/{job_id}/retry")).json())
     seen = await read_stream(api.client, f"/jobs/{job_id}/stream?from_beginning=true")
@@ -115,3 +118,11 @@ async def test_the_description_is_served(api: Api) -> None:
     schema = await api.client.get("/schema/spec.json")
     assert schema.headers["content-type"] == "application/schema+json"
     assert json.loads(schema.text)["properties"].keys() >= {"command", "steps", "limits"}
+
+
+async def test_a_job_tells_the_images_of_its_services(api: Api) -> None:
+    services = {"db": {"image": "postgres:16"}, "cache": {"image": "redis:7", "command": "redis-server"}}
+    job_id = await api.submit(services=services)
+    job = (await api.client.get(f"/jobs/{job_id}")).json()
+    assert job["services"] == {"db": "postgres:16", "cache": "redis:7"}
+    assert (await api.client.get("/jobs")).json()[0]["services"] == job["services"]

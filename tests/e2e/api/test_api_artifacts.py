@@ -20,7 +20,7 @@ from ci_common.attempts.parts import Artifact, JobArtifacts, LeftOut
 from ci_common.jobs import new_job_id
 from ci_common.times import to_micros, utc_now
 from ci_common.wire.answers import JobView
-from ci_common.wire.artifacts import ArtifactListView
+from ci_common.wire.results.artifacts import ArtifactListView
 from tests.contracts.artifact_store.s3_server import in_environment, make_bucket, s3_server
 from tests.contracts.artifact_store.suite import Bytes, nothing
 from tests.helpers.played_api import Api, StartApi
@@ -139,6 +139,26 @@ async def test_every_name_is_found_and_none_lets_a_browser_run_script(api: Api) 
         assert saved.headers["content-disposition"].startswith("attachment; filename=")
     for path in ("..%2f..%2fjobs.db", "%2e%2e/x", "a%00b", "%ff", "dir", "dir/", "/CON", "x" * 5000):
         assert (await api.client.get(f"{served.url}/{path}")).status_code in (404, 414), path
+
+
+async def test_scripts_of_a_report_run_in_a_frame_only_and_reach_nothing(api: Api) -> None:
+    served = await with_artifacts(api, {"a.html": b"<p>", "a.svg": b"<svg/>"})
+
+    async def policy_of(url: str, destination: str) -> str:
+        answer = await api.client.get(f"{served.url}/{url}", headers={"Sec-Fetch-Dest": destination})
+        return str(answer.headers["content-security-policy"])
+
+    framed = await policy_of("a.html?report=true", "iframe")
+    assert framed.startswith("sandbox allow-scripts; default-src 'none';")
+    assert "allow-same-origin" not in framed
+    assert "'self'" not in framed.replace("frame-ancestors 'self'", "")
+    for url, destination in (
+        ("a.html?report=true", "document"),
+        ("a.html", "iframe"),
+        ("a.html?report=false", "iframe"),
+        ("a.svg?report=true", "iframe"),
+    ):
+        assert (await policy_of(url, destination)).startswith("sandbox; default-src 'none';"), url
 
 
 async def test_all_of_them_as_one_archive(api: Api) -> None:

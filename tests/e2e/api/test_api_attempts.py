@@ -10,6 +10,7 @@ import pytest
 
 from ci_common.attempts.parts import StepResult, StepStatus
 from ci_common.times import utc_now
+from ci_common.wire.live.transitions import TransitionView
 from tests.helpers.http import Seen, events_of, read_stream
 from tests.helpers.played_api import Api
 from tests.helpers.waiting import eventually
@@ -254,3 +255,22 @@ async def test_a_policy_comes_with_the_job_and_with_what_repeats_it(api: Api) ->
     again = (await api.client.post(f"/jobs/{job_id}/retry")).json()
     assert (again["attempt"], again["max_attempts"], again["retry_of"]) == (1, 3, job_id)
     assert (await api.client.get(f"/jobs/{await api.submit()}")).json()["max_attempts"] == 1
+
+
+async def test_the_changes_of_a_job_are_told_attempt_by_attempt(api: Api) -> None:
+    job_id = await played(api)
+    told = (await api.client.get(f"/jobs/{job_id}/events")).json()
+    for each in told:
+        TransitionView.model_validate(each)
+    assert [(each["attempt"], each["event"], each["conclusion"], each["exit_code"]) for each in told] == [
+        *[(1, "queued", None, None), (1, "running", None, None), (1, "ended", "failed", 1)],
+        *[(2, "queued", None, None), (2, "running", None, None), (2, "ended", "failed", 2)],
+        *[(3, "queued", None, None), (3, "running", None, None), (3, "ended", "succeeded", 0)],
+    ]
+    assert told[2]["reason"] == {"code": "exit_code", "message": "exit code 1"}
+    assert [each["time"] for each in told] == sorted(each["time"] for each in told)
+    waiting = await api.submit()
+    await api.client.post(f"/jobs/{waiting}/cancel")
+    told = (await api.client.get(f"/jobs/{waiting}/events")).json()
+    assert [each["event"] for each in told] == ["queued", "cancel_requested"]
+    assert told[0]["reason"]["code"] == "waiting_for_controller"

@@ -178,6 +178,37 @@ async def test_a_list_of_large_jobs_keeps_nobody_waiting(api: Api) -> None:
     assert (head.content, head.headers["content-length"]) == (b"", answer.headers["content-length"])
 
 
+async def test_the_last_lines_of_a_long_log_keep_nobody_waiting(api: Api) -> None:
+    job_id = await api.submit()
+    await api.controller.start(job_id)
+    api.controller.write(job_id, b"\n" * 1_000_000 + b"x\n" * 200_000)
+    await api.controller.finish(job_id)
+    for lines in (1, 100_000):
+        answer = await sent(api, "GET", f"/jobs/{job_id}/stream?tail={lines}")
+        assert answer.text.count("x\\n") == lines
+
+
+@pytest.mark.parametrize("path", ["/log", "/log/index", "?include=log", "/stream?tail=1"])
+async def test_the_first_look_at_a_long_log_that_grows_keeps_nobody_waiting(api: Api, path: str) -> None:
+    headers = {"Range": "bytes=0-0"} if path == "/log" else {}
+
+    def look(job_id: str) -> None:
+        url = f"{api.url}/jobs/{job_id}{path}"
+        with httpx.stream("GET", url, headers=headers, timeout=60, trust_env=False) as answer:
+            assert answer.is_success
+            assert next(answer.iter_bytes())
+
+    for last in (False, False, True):  # As for `sent`, but each time at another log.
+        job_id = await api.submit()
+        await api.controller.start(job_id)
+        api.controller.write(job_id, (b"x" * 79 + b"\n") * 500_000)
+        with watched_loop() as watch:
+            await asyncio.to_thread(look, job_id)
+        if watch.longest <= LONGEST_CALLBACK or last:
+            break
+    watch.check(path)
+
+
 @pytest.mark.parametrize("path", ["/", "/metrics", "/jobs"])
 @pytest.mark.parametrize("item", ["a,", ",", "a/b;q=1,", "a;", ";", '"', "bytes=0-0,", "http://", "[", " "])
 async def test_a_long_header_costs_little(api: Api, path: str, item: str) -> None:

@@ -1,24 +1,29 @@
 """Deleting jobs over HTTP: one, or those that are old; and what readers see of it who are in the middle."""
 
 import asyncio
+import os
 import shutil
 import sqlite3
 from collections.abc import Awaitable, Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from ci_client.aio import CiClient
 from ci_common.jobs import Conclusion
-from ci_common.run_directory.layout import open_regular
+from ci_common.run_directory.untrusted_files import open_regular
 from ci_common.times import utc_now
+from ci_persistence.stores.jobs import JobStore
 from ci_server.jobs import delete_endpoints, submit_endpoints
 from ci_server.streaming.row_watcher import Follower
 from tests.helpers.http import Seen, events_of
 from tests.helpers.played_api import Api, zipped
 from tests.helpers.service import paths, problem
+from tests.helpers.waiting import PATIENCE
 
 LONG = b"0123456789abcde\n" * 2_000_000
 """More than what fits between a server and a reader that does not read."""
@@ -34,6 +39,12 @@ async def finish(api: Api, job_id: str, log: bytes = b"hello\n", **changes: Any)
     await api.controller.start(job_id)
     api.controller.write(job_id, log)
     await api.controller.finish(job_id, **changes)
+
+
+def open_logs(api: Api) -> list[str]:
+    """Return the open files that may be logs, of this process, which has the server."""
+    found = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return sorted(path for path in found if path == os.devnull or path.startswith(str(api.data.jobs)))
 
 
 def remove_as_the_controller_does(api: Api, job_id: str) -> None:
@@ -230,21 +241,53 @@ async def test_a_log_that_is_being_read_is_read_to_its_end(api: Api) -> None:
     assert log == LONG
 
 
-@pytest.mark.parametrize("path", ["/log", "?include=log"])
+@pytest.mark.parametrize("is_short", [False, True], ids=["gone", "cut short"])
+@pytest.mark.parametrize("path", ["/log", "/log/index", "?include=log"])
 async def test_a_log_that_goes_before_it_is_opened_is_not_found(
+    api: Api, monkeypatch: pytest.MonkeyPatch, path: str, is_short: bool
+) -> None:
+    """And its descriptor is closed."""
+    job_id = await completed(api)
+
+    def deleted_meanwhile(path: Path) -> int:
+        with closing(sqlite3.connect(api.settings.db_path)) as connection, connection:
+            connection.execute("DELETE FROM jobs WHERE id = ?", [job_id])
+        if is_short:
+            os.truncate(path, 1)
+        else:
+            path.unlink()
+        return open_regular(path)
+
+    monkeypatch.setattr("ci_server.jobs.job_view.open_regular", deleted_meanwhile)
+    before = open_logs(api)
+    problem(await api.client.get(f"/jobs/{job_id}{path}"), 404)
+    assert open_logs(api) == before
+
+
+@pytest.mark.parametrize("path", ["/log", "/log/index"])
+async def test_a_log_is_closed_where_its_reader_leaves_before_it_is_known_to_be_whole(
     api: Api, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     job_id = await completed(api)
+    monkeypatch.setattr("ci_server.jobs.job_view.open_regular", lambda _: os.open(os.devnull, os.O_RDONLY))
+    before, get, left, asked = open_logs(api), JobStore.get, asyncio.Event(), 0
 
-    def deleted_meanwhile(path: Any) -> int:
-        with closing(sqlite3.connect(api.settings.db_path)) as connection, connection:
-            connection.execute("DELETE FROM jobs WHERE id = ?", [job_id])
-        path.unlink()
-        return open_regular(path)
+    async def stuck(store: JobStore, job_id: str) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            return await get(store, job_id)
+        try:
+            asyncio.current_task().cancel()  # type: ignore[union-attr]  # as the end of the server does
+            await asyncio.sleep(0)
+        finally:
+            left.set()
 
-    for module in ("jobs.read_endpoints", "jobs.job_view"):
-        monkeypatch.setattr(f"ci_server.{module}.open_regular", deleted_meanwhile)
-    problem(await api.client.get(f"/jobs/{job_id}{path}"), 404)
+    monkeypatch.setattr(JobStore, "get", stuck)
+    with suppress(httpx.HTTPError):
+        await api.client.get(f"/jobs/{job_id}{path}")
+    await asyncio.wait_for(left.wait(), PATIENCE)
+    assert open_logs(api) == before
 
 
 async def completed_at_second_try(api: Api, first_log: bytes) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from ci_common.identity import Role, Scope
-from ci_common.keys import id_in
+from ci_common.access.identity import Role, Scope
+from ci_common.access.keys import id_in
 from ci_common.times import utc_now
 from ci_persistence.stores.access.keys import KeyStore
 from ci_server.access import authentication

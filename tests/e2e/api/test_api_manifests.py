@@ -14,10 +14,11 @@ import pytest
 from ci_client.aio import CiClient
 from ci_client.errors import PackingError
 from ci_client.packing.archive import pack_directory
-from ci_client.packing.scan import frames_to_send, read_frame, scan_directory
+from ci_client.packing.frames import frames_to_send, read_frame
+from ci_client.packing.scan import scan_directory
 from ci_client.submitting import sending
+from ci_common.access.identity import Identity, Scope
 from ci_common.archives.unpack import UnpackLimits
-from ci_common.identity import Identity, Scope
 from ci_common.manifests import packs
 from ci_common.manifests.entries import Entry, manifest_text
 from ci_common.manifests.packs import compressed, compressed_text

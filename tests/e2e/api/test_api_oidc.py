@@ -21,7 +21,8 @@ from ci_client import device_flow
 from ci_client.device_flow import Prompt
 from ci_client.errors import SignInFailed
 from ci_common.times import from_rfc3339
-from ci_server.access.oidc import key_sets
+from ci_server.access.oidc import key_sets, tokens
+from tests.helpers.http import read_stream
 from tests.helpers.keys import bearing, stored_key
 from tests.helpers.oidc_issuer import OidcIssuer, oidc_issuer
 from tests.helpers.played_api import Api, StartApi
@@ -70,6 +71,23 @@ async def test_a_token_lets_its_sender_in_as_the_grant_says(start: Start, issuer
     problem(await api.client.post("/jobs/cleanup", json={"older_than": "1d"}, headers=bearing(token)), 403)
 
 
+async def test_the_audit_has_the_first_request_with_each_token(start: Start, issuer: OidcIssuer) -> None:
+    api = await start({"role": "admin"}, owner="{email}")
+    tokens = [issuer.token(email=f"{name}@example.org", jti=name) for name in ("alice", "bob", "root")]
+    for token in tokens[:2]:
+        answers = await asyncio.gather(*(get(api, token) for _ in range(5)))
+        assert {answer.status_code for answer in answers} == {200}
+    await refused(api, issuer.token(email="eve@example.org", aud="other"))
+    found = (await get(api, tokens[2], "/audit?after=0")).json()
+    assert [(each["actor"], each["action"], each["request"], each["outcome"]) for each in found] == [
+        ("alice@example.org", "sign_in_by_token", "GET /jobs", "done"),
+        ("bob@example.org", "sign_in_by_token", "GET /jobs", "done"),
+        ("root@example.org", "sign_in_by_token", "GET /audit", "done"),
+        ("unknown", "list_jobs", "GET /jobs", "refused"),
+    ]
+    assert not any(token in str(found) for token in tokens)
+
+
 async def test_every_request_needs_a_token_or_a_key(start: Start) -> None:
     api = await start()
     assert problem(await api.client.get("/jobs"), 401)["code"] == "key_missing"
@@ -99,6 +117,59 @@ async def test_workloads_get_what_the_first_grant_with_their_claims_says(start: 
     assert len((await get(api, staff)).json()) == 1
     assert "none of the grants" in await refused(api, issuer.token(repository="elsewhere/x"))
     assert "no claim 'repository'" in await refused(api, issuer.token(groups="staff"))
+
+
+FROM_OUTSIDE = [
+    {"event_name": "pull_request"},
+    {"event_name": "pull_request_target"},
+    {"event_name": "workflow_run"},
+    {"pipeline_source": "merge_request_event"},
+]
+
+
+@pytest.mark.parametrize("claims", FROM_OUTSIDE, ids=lambda claims: next(iter(claims.values())))
+async def test_jobs_of_pull_requests_get_no_secrets(start: Start, issuer: OidcIssuer, claims: dict[str, str]) -> None:
+    api = await start({"role": "admin"}, owner="{repository}")
+    value = {"value": "correct-horse-battery-staple"}
+    push = bearing(issuer.token(repository="acme/web", event_name="push", pipeline_source="push"))
+    change = bearing(issuer.token(repository="acme/web", **claims))
+    assert (await api.client.put("/secrets/TOKEN", json=value, headers=push)).status_code == 200
+
+    async def given(headers: dict[str, str], path: str = "/jobs", **body: Any) -> tuple[str, list[Any]]:
+        answer = await api.client.post(path, json=body, headers=headers)
+        assert answer.status_code == 202, answer.text
+        job = await api.controller.storage.jobs.get(answer.json()["job_id"])
+        assert answer.json()["untrusted"] == (not (job.plan or {})["secrets"])
+        return job.id, (job.plan or {})["secrets"]
+
+    job = {"image": "i", "command": "true", "secrets": ["TOKEN"]}
+    trusted, secrets = await given(push, **job)
+    assert len(secrets) == 1
+    assert (await given(change, **job))[1] == []
+    await api.controller.start(trusted)
+    await api.controller.finish(trusted)
+    assert (await given(change, f"/jobs/{trusted}/retry", command="env"))[1] == [], "of a job that had them"
+
+    # Nor does it get them in another way.
+    for method, path, body in (
+        ("PUT", "/secrets/TOKEN", value),
+        ("POST", "/keys", {"name": "other", "role": "developer"}),
+        ("PUT", "/projects/web/members/acme%2Fweb", {"role": "admin"}),
+    ):
+        answer = await api.client.request(method, path, json=body, headers=change)
+        assert problem(answer, 403)["code"] == "scope_missing"
+    own = await api.client.post("/keys/own", headers=change)
+    assert own.status_code == 201, own.text
+    refused = await api.client.post("/jobs", json=job, headers=bearing(own.json()["key"]))
+    assert problem(refused, 403)["code"] == "scope_missing"
+
+
+async def test_what_is_not_trusted_can_be_said_of_each_issuer(start: Start, issuer: OidcIssuer) -> None:
+    api = await start({"role": "admin"}, untrusted=[])
+    token = bearing(issuer.token(event_name="pull_request"))
+    await api.client.put("/secrets/TOKEN", json={"value": "correct-horse-battery-staple"}, headers=token)
+    job = {"image": "i", "command": "true", "secrets": ["TOKEN"]}
+    assert (await api.client.post("/jobs", json=job, headers=token)).json()["untrusted"] is False
 
 
 async def test_claims_are_checked(start: Start, issuer: OidcIssuer) -> None:
@@ -202,6 +273,27 @@ async def test_many_requests_ask_the_issuer_once(start: Start, issuer: OidcIssue
 async def test_without_issuers_a_token_is_refused_as_one(api: Api, issuer: OidcIssuer) -> None:
     await stored_key(api.controller.storage)
     assert "CI_OIDC_CONFIG" in await refused(api, issuer.token())
+
+
+async def test_a_stream_ends_with_its_token(start: Start, issuer: OidcIssuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "SKEW_SECONDS", 0)
+    api = await start()
+    lasting = bearing(issuer.token())
+    answer = await api.client.post("/jobs", json={"image": "busybox", "command": "true"}, headers=lasting)
+    job_id = answer.json()["job_id"]
+    await api.controller.start(job_id)
+    path = f"/jobs/{job_id}/stream"
+    token = bearing(issuer.token(exp=int(time.time()) + 3))
+    ticket = (await api.client.post(f"/jobs/{job_id}/ticket", headers=token)).json()["ticket"]
+    by_header = asyncio.create_task(read_stream(api.client, path, headers=token))
+    by_ticket = asyncio.create_task(read_stream(api.client, f"{path}?ticket={ticket}"))
+    goes_on = asyncio.create_task(read_stream(api.client, path, headers=lasting))
+    for ended in (by_header, by_ticket):
+        last = (await asyncio.wait_for(ended, 30)).events[-1]
+        assert (last["type"], "token has expired" in last["message"]) == ("refused", True)
+    assert not goes_on.done()
+    await api.controller.finish(job_id)
+    assert (await asyncio.wait_for(goes_on, 30)).types[-1] == "complete"
 
 
 PEOPLE = {"client_id": "ci", "request": ["openid", "email"], "owner": "{email}"}

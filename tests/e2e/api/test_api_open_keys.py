@@ -1,6 +1,7 @@
 """What the end of a key means for the streams that it has begun, whichever process has ended it."""
 
 import asyncio
+from collections.abc import Iterable
 from datetime import timedelta
 from time import monotonic
 
@@ -8,7 +9,7 @@ import pytest
 
 from ci_client.aio import CiClient
 from ci_client.errors import ServerError
-from ci_common.keys import Key, id_in, new_secret
+from ci_common.access.keys import Key, id_in, new_secret
 from ci_common.times import utc_now
 from ci_persistence.stores.access.keys import KeyStore, Rotation
 from ci_server.access import open_keys
@@ -118,6 +119,35 @@ async def test_a_database_that_cannot_be_read_ends_none(api: Api, monkeypatch: p
     await api.controller.storage.keys.revoke(id_in(key) or "", utc_now())
     assert (await asyncio.wait_for(task, 30)).types[-1] == "refused"
     assert seen.types.count("refused") == 1
+
+
+async def test_a_stream_that_opens_while_the_database_is_asked_goes_on(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_keys, "WATCH_SECONDS", 0.01)
+    first, second = await stored_key(api.controller.storage), await stored_key(api.controller.storage)
+    asking, answering = asyncio.Event(), asyncio.Event()
+    get_many = KeyStore.get_many
+    rounds = 0
+
+    async def slow(store: KeyStore, key_ids: Iterable[str]) -> dict[str, Key]:
+        nonlocal rounds
+        rounds += 1
+        found = await get_many(store, key_ids)
+        asking.set()
+        await answering.wait()
+        return found
+
+    monkeypatch.setattr(KeyStore, "get_many", slow)
+    job_id = await running_job(api, first)
+    before, _ = await following(api, job_id, first)
+    await asyncio.wait_for(asking.wait(), 30)
+    after, seen = await following(api, job_id, second)
+    answering.set()
+    await eventually(lambda: rounds > 1, "the answer has been read")
+    await api.controller.finish(job_id)
+    for each in (before, after):
+        assert (await asyncio.wait_for(each, 30)).types[-1] == "complete", seen.types
 
 
 async def test_nothing_is_asked_while_no_stream_is_open(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ci_common.identity import SCOPES_OF, Role, Scope
+from ci_common.access.identity import SCOPES_OF, Role, Scope
 from tests.helpers.keys import a_key, bearing, stored_key
 from tests.helpers.played_api import Api, StartApi, zipped
 from tests.helpers.service import problem
@@ -176,6 +176,8 @@ async def test_quotas_are_shown_with_what_is_used(start_api: StartApi) -> None:
         "queued": {"own": 3, "limit": 3, "used": 0},
         "running": {"own": None, "limit": 7, "used": 0},
         "stored": {"own": 10 * 1024**2, "limit": 10 * 1024**2, "used": 0},
+        "uploads": {"own": None, "limit": None, "used": 0},
+        "streams": {"own": None, "limit": None, "used": 0},
     }
     await api.submit(project="website")
     started = await api.submit(project="website")

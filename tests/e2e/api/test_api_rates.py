@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from ci_common.identity import Role
+from ci_common.access.identity import Role
 from ci_persistence.stores.access.keys import KeyStore
 from tests.helpers.keys import bearing, stored_key
 from tests.helpers.played_api import Api, StartApi, zipped

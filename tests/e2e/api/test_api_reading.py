@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 from typing import Any
 
 import httpx
@@ -11,7 +10,7 @@ import pytest
 from ci_common.sandbox.channel import ReadingLimits
 from tests.e2e.api.hostile_projects import HOSTILE, zip_of
 from tests.helpers.played_api import Api, StartApi, zipped
-from tests.helpers.untrusted import link, readers_of
+from tests.helpers.untrusted import kill_readers, link, readers_of
 from tests.helpers.waiting import PATIENCE, eventually
 
 PYTHON = zipped(test_a__py="def test(): pass")
@@ -116,8 +115,7 @@ async def test_readers_that_are_killed_again_and_again_are_the_servers_fault(spi
 
 async def _kill_readers() -> None:
     while True:
-        for pid in readers_of(os.getpid()):
-            os.kill(pid, signal.SIGKILL)
+        kill_readers(readers_of(os.getpid()))
         await asyncio.sleep(0)
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from ci_common.access.keys import id_in
 from ci_common.jobs import Job, NewJob
-from ci_common.keys import id_in
 from ci_persistence.stores.access.keys import KeyStore, Rotation
 from ci_persistence.stores.jobs import JobStore
+from ci_server.streaming import job_feed
 from tests.helpers.installation import ROOT
 from tests.helpers.keys import stored_key
 from tests.helpers.played_api import Api, StartApi
@@ -45,6 +46,8 @@ async def busy_api(start_api: StartApi, monkeypatch: pytest.MonkeyPatch) -> Api:
         return added
 
     monkeypatch.setattr(JobStore, "add", add_and_complete)
+    monkeypatch.setattr(job_feed, "PING_SECONDS", 0.1)
+    monkeypatch.setattr(job_feed, "LONGEST_SECONDS", 0.1)  # The stream of changes has no end of its own.
     return api
 
 

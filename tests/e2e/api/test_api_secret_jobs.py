@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from ci_common.identity import Role, Scope
-from ci_common.keys import new_secret
+from ci_common.access.identity import Role, Scope
+from ci_common.access.keys import new_secret
 from tests.helpers.keys import bearing, stored_key
 from tests.helpers.played_api import Api, StartApi, zipped
 from tests.helpers.service import problem
@@ -90,6 +90,44 @@ async def test_a_key_of_a_project_gets_no_secret_of_another_or_of_none(api: Api)
     refused = problem(await api.client.post("/jobs", json={**JOB, "secrets": ["GLOBAL"]}, headers=key), 409)
     assert refused["code"] == "secret_missing"
     assert "of no project" not in refused["detail"], "nor does it learn of them"
+
+
+@pytest.mark.usefixtures("secrets")
+async def test_a_job_that_is_not_trusted_gets_none_whatever_it_names(api: Api) -> None:
+    wish = {"untrusted": True, "secrets": ["TOKEN", "ABSENT"], "project": "own"}
+    assert await given(api, **wish) == []
+    files = {"file": ("p.zip", zipped(ci__yaml="secrets: [TOKEN]\nuntrusted: false\ncommand: 'true'\n"))}
+    made = await api.client.post("/submit-async", files=files, data={"spec": '{"untrusted": true}'})
+    job_id = made.json()["job_id"]
+    job = (await api.client.get(f"/jobs/{job_id}")).json()
+    assert job["untrusted"], "its own file does not change that"
+    await api.controller.start(job_id)
+    await api.controller.finish(job_id)
+    again = (await api.client.post(f"/jobs/{job_id}/retry")).json()
+    assert again["untrusted"], "nor does a retry by another sender"
+    for each in (job_id, again["job_id"]):
+        assert (await api.controller.storage.jobs.get(each)).plan["secrets"] == []  # type: ignore[index]  # it has one
+    trusted = (await api.client.post("/jobs", json=JOB)).json()
+    assert not trusted["untrusted"]
+
+
+@pytest.mark.usefixtures("secrets")
+async def test_what_a_project_does_not_trust_stays_so(api: Api) -> None:
+    body = {"name": "forks", "defaults": {"untrusted": True}}
+    assert (await api.client.post("/projects", json=body)).status_code == 201
+    assert await given(api, project="forks", untrusted=False, secrets=["TOKEN"]) == []
+
+
+@pytest.mark.usefixtures("secrets")
+async def test_a_member_gets_those_of_the_project(api: Api) -> None:
+    key = bearing(await stored_key(api.controller.storage, owner="bob", role=Role.MEMBER))
+    await api.client.post("/projects", json={"name": "own"})
+    for role, status in (("viewer", 403), ("developer", 202)):
+        await api.client.put("/projects/own/members/bob", json={"role": role})
+        body = {**JOB, "project": "own", "secrets": ["TOKEN"]}
+        assert (await api.client.post("/jobs", json=body, headers=key)).status_code == status
+    body = {**JOB, "project": "own", "secrets": ["GLOBAL"]}
+    assert (await api.client.post("/jobs", json=body, headers=key)).status_code == 409
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.identity import Role, Scope
+from ci_common.access.identity import Role, Scope
 from ci_common.secrets.ring import KeyRing
 from ci_common.secrets.stored import place_of
-from ci_common.wire.secrets import SecretView
+from ci_common.wire.access.secrets import SecretView
 from tests.helpers.keys import bearing, stored_key
 from tests.helpers.played_api import Api
 from tests.helpers.service import problem

@@ -17,7 +17,7 @@ from ci_common.run_directory.layout import RunDirectory
 from ci_common.run_directory.output import LogTimes
 from ci_common.times import to_rfc3339, utc_now
 from ci_controller.artifacts.ended_logs import EndedLogs
-from ci_server.streaming import stored_logs
+from ci_server.streaming import line_indexes, stored_logs
 from tests.contracts.artifact_store.s3_server import in_environment, make_bucket, s3_server
 from tests.helpers.http import Seen, read_stream
 from tests.helpers.played_api import Api, StartApi
@@ -33,7 +33,7 @@ BLOCK = 64 * 1024
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stored_logs, "BLOCK_BYTES", BLOCK)
-    monkeypatch.setattr(stored_logs, "_FIRST_WINDOW", BLOCK // 16)
+    monkeypatch.setattr(line_indexes, "_MOST_LOGS", 1)  # One index is kept at a time.
 
 
 @pytest.fixture
@@ -106,6 +106,10 @@ async def answers(api: Api, job_id: str, instants: list[str]) -> dict[str, Any]:
             answer = await api.client.get(path, headers={} if part is None else {"Range": part}, timeout=PATIENT)
             kept = {name: answer.headers.get(name) for name in ("etag", "content-range", "content-length")}
             told[f"{path} {part}"] = (answer.status_code, answer.content if answer.is_success else b"", kept)
+    for path in (f"/jobs/{job_id}/log/index", f"/jobs/{job_id}/log/index?attempt=1"):
+        told[path] = (await api.client.get(path)).json()
+    for query in ("", "?attempt=1&start=10", f"?start={size // 2}&end={size // 2 + 1}", f"?start={size * 9}"):
+        told[f"times{query}"] = (await api.client.get(f"/jobs/{job_id}/log/times{query}")).json()
     head = await api.client.head(f"/jobs/{job_id}/log")
     told["head"] = head.status_code, head.headers["content-length"]
     told["excerpt"] = (await api.client.get(f"/jobs/{job_id}?include=log")).json()["log"]

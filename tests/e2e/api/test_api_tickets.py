@@ -1,16 +1,20 @@
 """Tickets for the stream of one job."""
 
+import asyncio
 import logging
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from ci_common.keys import id_in
+from ci_common.access.keys import Key, id_in
 from ci_common.times import utc_now
-from ci_server.access import stream_tickets
+from ci_persistence.stores.access.keys import KeyStore
+from ci_server.access import open_keys, stream_tickets
+from tests.helpers.http import read_stream
 from tests.helpers.keys import bearing, stored_key
 from tests.helpers.played_api import Api
+from tests.helpers.waiting import eventually
 
 
 async def ended_job(api: Api, key: str) -> str:
@@ -44,6 +48,28 @@ async def test_a_ticket_opens_the_stream_of_its_job(api: Api, key: str) -> None:
     for _ in range(2):  # As an EventSource does that was cut off.
         answer = await stream(api, job_id, ticket=ticket)
         assert (answer.status_code, '"one\\n"' in answer.text) == (200, True)
+
+
+async def test_the_stream_of_a_running_job_goes_on(api: Api, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(open_keys, "WATCH_SECONDS", 0.01)
+    answer = await api.client.post("/jobs", json={"image": "busybox", "command": "true"}, headers=bearing(key))
+    job_id = str(answer.json()["job_id"])
+    await api.controller.start(job_id)
+    api.controller.write(job_id, b"one\n")
+    asked = 0
+    get_many = KeyStore.get_many
+
+    async def counted(store: KeyStore, key_ids: Any) -> dict[str, Key]:
+        nonlocal asked
+        asked += 1
+        return await get_many(store, key_ids)
+
+    monkeypatch.setattr(KeyStore, "get_many", counted)
+    path = f"/jobs/{job_id}/stream?ticket={await ticket_for(api, job_id, key)}"
+    reading = asyncio.create_task(read_stream(api.client, path))
+    await eventually(lambda: asked > 2, "the key is looked at")
+    await api.controller.finish(job_id)
+    assert (await asyncio.wait_for(reading, 30)).types[-1] == "complete"
 
 
 async def test_it_opens_nothing_else(api: Api, key: str) -> None:

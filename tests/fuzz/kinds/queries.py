@@ -10,7 +10,14 @@ _PARAMETERS = {
     "/jobs": ("limit", "cursor", "status", "conclusion", "type", "project", "label", "q", "since", "before"),
     "/jobs/{completed}": ("include",),
     "/jobs/{completed}/log": ("attempt",),
+    "/jobs/{completed}/log/index": ("attempt", "every", "from_line"),
+    "/jobs/{completed}/log/times": ("attempt", "start", "end"),
     "/jobs/{completed}/stream": ("from_beginning", "tail", "since"),
+    "/projects/p/trend": ("label", "limit"),
+    "/projects/p/tests": ("sort", "runs", "limit"),
+    "/jobs/{completed}/events": (),
+    "/queue": ("project", "job_id", "limit"),
+    "/events": ("project", "type", "label"),
     "/health": (),
     "/ready": (),
     "/metrics": (),
@@ -31,6 +38,10 @@ _RIGHT = {
     "from_beginning": ("true", "1"),
     "tail": ("0", "5"),
     "attempt": ("1",),
+    "sort": ("flaky", "slowest", "failing"),
+    "runs": ("1", "100", "101"),
+    "every": ("1000", "1000000", "1001"),
+    "from_line": ("1", "1000000000000", "0"),
 }
 _METHODS = ("GET", "GET", "GET", "HEAD", "POST", "PUT", "PATCH", "OPTIONS", "TRACE", "get", "X")
 _MOST = 60_000

@@ -28,6 +28,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "services": ("{}", '{"db": {"image": "a/b:c"}}', '{"s": {"image": "i", "env": {"A": "1"}, "command": ["x"]}}'),
     "concurrency": ('{"group": "deploy"}', '{"group": "é", "cancel_running": true}'),
     "secrets": ("[]", '["TOKEN"]', '{"TOKEN": null}', '{"A": "B", "C": {"file": "c.txt"}}'),
+    "untrusted": ("true", "false"),
     "priority": ("0", "-5"),
     "project": ('"p"', '"é"'),
     "labels": ("{}", '{"a": "b"}', '{"é": ""}'),

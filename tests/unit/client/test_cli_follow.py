@@ -123,7 +123,7 @@ def test_what_the_options_ask_for_arrives(server: ScriptedServer, project: Path,
     ]
     options += ["--label", "k=v=w", "--priority", "-3", "--memory", "512m", "--no-network", "--detach"]
     options += ["--pids", "50", "--max-log", "10m", "--max-workspace", "1g"]
-    options += ["--no-output-timeout", "5m", "--stop-grace", "0"]
+    options += ["--no-output-timeout", "5m", "--stop-grace", "0", "--secret", "TOKEN", "--secret", "KEY=DEPLOY_KEY"]
     assert ci(server, "submit", project, *options, "--", "sh", "-c", "echo -- $A") == 0
     assert capfdbinary.readouterr().out.decode() == server.next_job.job_id + "\n"
     assert server.specs == [
@@ -131,6 +131,7 @@ def test_what_the_options_ask_for_arrives(server: ScriptedServer, project: Path,
             "image": "busybox",
             "command": ["sh", "-c", "echo -- $A"],
             "env": {"A": "b=c", "FROM_HERE": "=here="},
+            "secrets": {"TOKEN": None, "KEY": "DEPLOY_KEY"},
             "timeout": "10m",
             "project": "p",
             "labels": {"k": "v=w"},

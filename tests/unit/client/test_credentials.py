@@ -5,9 +5,12 @@ import stat
 from pathlib import Path
 
 import httpx
+import keyring
 import pytest
+from keyring.backends.fail import Keyring as NoKeyring
+from keyrings.alt.file import PlaintextKeyring
 
-from ci_client.credentials import forget_key, keep_key, key_for, keys_path
+from ci_client.access.credentials import forget_key, is_in_keyring, keep_key, key_for, keys_path
 from ci_client.errors import CredentialsUnusable, NotWritten
 from ci_client.transport import Connection, open_http
 
@@ -111,3 +114,47 @@ async def test_the_server_that_has_the_files_gets_the_key_too() -> None:
 def test_the_file_has_nothing_but_keys_by_server() -> None:
     path = keep_key(TEAM, "ci_team")
     assert json.loads(path.read_text()) == {f"{TEAM}:443": "ci_team"}
+
+
+@pytest.fixture
+def system_keyring(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> PlaintextKeyring:
+    """A keyring that needs no desktop."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    backend = PlaintextKeyring()
+    monkeypatch.setattr(keyring, "get_keyring", lambda: backend)
+    return backend
+
+
+def test_a_key_in_the_keyring_is_in_no_file_of_ours(system_keyring: PlaintextKeyring) -> None:
+    keep_key("http://localhost:8000", "ci_here")
+    path = keep_key(TEAM, "ci_team", in_keyring=True)
+    assert is_in_keyring(TEAM)
+    assert not is_in_keyring("http://localhost:8000")
+    assert json.loads(path.read_text())["https://ci.example.org:443"] == {"kept": "keyring"}
+    assert "ci_team" not in path.read_text()
+    assert key_for("https://CI.example.org/") == "ci_team"
+    keep_key(TEAM, "ci_other", in_keyring=True)
+    assert key_for(TEAM) == system_keyring.get_password("ci-server", "https://ci.example.org:443") == "ci_other"
+    keep_key(TEAM, "ci_filed")
+    assert key_for(TEAM) == "ci_filed"
+    assert system_keyring.get_password("ci-server", "https://ci.example.org:443") is None, "it is in one place"
+    keep_key(TEAM, "ci_team", in_keyring=True)
+    assert forget_key(TEAM)
+    assert not forget_key(TEAM)
+    assert system_keyring.get_password("ci-server", "https://ci.example.org:443") is None
+    assert key_for("http://localhost:8000") == "ci_here"
+
+
+def test_a_keyring_that_has_lost_the_key_is_named(system_keyring: PlaintextKeyring) -> None:
+    keep_key(TEAM, "ci_team", in_keyring=True)
+    system_keyring.delete_password("ci-server", "https://ci.example.org:443")
+    with pytest.raises(CredentialsUnusable, match="run `ci login` again"):
+        key_for(TEAM)
+    assert forget_key(TEAM)
+
+
+def test_without_a_keyring_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyring, "get_keyring", NoKeyring)
+    with pytest.raises(CredentialsUnusable, match="leave --keyring out"):
+        keep_key(TEAM, "ci_team", in_keyring=True)
+    assert not keys_path().exists()

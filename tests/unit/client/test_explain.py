@@ -7,7 +7,7 @@ import pytest
 
 from ci_cli.main import run_cli
 from ci_client.packing.explain import explain
-from ci_client.packing.memory import Base, Memory
+from ci_client.packing.memory import Memory
 from ci_client.packing.scan import scan_directory
 
 
@@ -43,7 +43,7 @@ def test_every_file_is_explained(tree: Path) -> None:
 
 def test_what_has_changed_since_the_last_upload(tree: Path) -> None:
     project = scan_directory(tree)
-    Memory.of(tree).remember_base("http://a ", Base.of("job", project.entries))
+    Memory.of(tree).remember_base("http://a ", "job", project.manifest)
     assert explain(tree).changed == frozenset()
     (tree / "src" / "a.py").write_text("y" * 31)
     explanation = explain(tree)

@@ -12,7 +12,7 @@ import pytest
 
 from ci_cli.records.signing import NAMESPACE, check_signature, sign
 from ci_client.records import canonical, changed_files, check_content, check_document, differences, digest, not_the_same
-from ci_common.wire import record as writing
+from ci_common.wire.results import record as writing
 
 KEYGEN = shutil.which("ssh-keygen")
 RUN: dict[str, Any] = {
@@ -47,7 +47,14 @@ def test_the_client_digests_as_the_server_does(value: Any) -> None:
 
 def test_a_number_without_a_fraction_is_written_without_one() -> None:
     assert writing.canonical({"a": 60.0, "b": [1e20, -0.5]}) == '{"a":60,"b":[100000000000000000000,-0.5]}'
+    assert writing.canonical([-0.0, 1e16, 10.05, 1e-7, 5e300, "2.0"]) == (
+        f'[0,10000000000000000,10.05,1e-07,{int(5e300)},"2.0"]'
+    )
+
+
+def test_no_nul_is_left() -> None:
     assert writing.canonical("a\0") == '"a\ufffd"'
+    assert writing.canonical({"a\0": {"b": ["\\u0000"]}}) == '{"a\ufffd":{"b":["\\\\u0000"]}}'
 
 
 def test_a_record_that_was_changed_is_told() -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from ci_client.errors import PackingError
 from ci_client.packing import memory, scan
-from ci_client.packing.memory import Base, Memory
-from ci_client.packing.scan import ProjectChanged, frames_to_send, read_frame, scan_directory
-from ci_common.manifests.entries import manifest_text
+from ci_client.packing.frames import ProjectChanged, frames_to_send, read_frame
+from ci_client.packing.memory import Memory
+from ci_client.packing.scan import scan_directory
 
 OLD = time.time() - 1000
 
@@ -90,13 +90,26 @@ def test_changes_that_are_seen(tree: Path, monkeypatch: pytest.MonkeyPatch, chan
     assert scan_directory(tree).entries != first.entries
 
 
+@pytest.mark.parametrize("modified_ns", [-(10**18), -1, 0])
+def test_a_file_from_before_1970_is_read_once(
+    tree: Path, read: list[str], monkeypatch: pytest.MonkeyPatch, modified_ns: int
+) -> None:
+    os.utime(tree / "a", ns=(0, modified_ns))
+    later(monkeypatch)
+    scan_directory(tree)
+    assert Memory.of(tree).files["a"].modified_ns == (tree / "a").stat().st_mtime_ns
+    read.clear()
+    scan_directory(tree)
+    assert read == []
+
+
 @pytest.mark.parametrize("damage", [b"", b"x", None, "flip", "cut"])
 def test_a_damaged_memory_is_as_good_as_none(
     tree: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes | str | None
 ) -> None:
     later(monkeypatch)
     first = scan_directory(tree)
-    Memory.of(tree).remember_base("server", Base.of("job", first.entries))
+    Memory.of(tree).remember_base("server", "job", first.manifest)
     for path in memory._directory().iterdir():
         raw = path.read_bytes()
         if damage is None:
@@ -111,23 +124,63 @@ def test_a_damaged_memory_is_as_good_as_none(
     assert scan_directory(tree).entries == first.entries
 
 
+@pytest.mark.parametrize("changed", [1, 5])
+def test_few_changes_of_a_large_project_are_seen_whether_remembered_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: int
+) -> None:
+    later(monkeypatch)
+    project = tmp_path / "large"
+    project.mkdir()
+    for number in range(200):
+        (project / f"{number}").write_text("one")
+    before = scan_directory(project)
+    known = Memory.of(project).files
+    for number in range(changed):
+        (project / f"{number}").write_text("two")
+    for _ in range(2):
+        after = scan_directory(project)
+        assert sum(new != old for new, old in zip(after.entries, before.entries, strict=True)) == changed
+    assert (Memory.of(project).files == known) is (changed == 1), "one of 200 is not worth the writing of all"
+
+
+def test_manifests_that_no_base_has_are_forgotten(tree: Path) -> None:
+    known = Memory.of(tree)
+    for number in range(6):
+        known.remember_base("server", f"job {number}", f"f 1 {number:064x} a\n")
+    assert len(list(memory._directory().glob("*.manifest"))) == 1
+    assert Memory.of(tree).last_base() == known.base("server")
+
+
+@pytest.mark.parametrize("damage", [b"", b"x", None])
+def test_a_manifest_that_is_lost_is_remembered_again(tree: Path, damage: bytes | None) -> None:
+    known, manifest = Memory.of(tree), scan_directory(tree).manifest
+    known.remember_base("server", "job", manifest)
+    (path,) = memory._directory().glob("*.manifest")
+    path.unlink() if damage is None else path.write_bytes(damage)
+    base = known.base("server")
+    assert base is not None
+    assert known.manifest_of(base) is None
+    known.remember_base("server", "job 2", manifest)
+    assert known.manifest_of(base) == manifest
+
+
 def test_a_memory_that_cannot_be_written(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/cache")
     project = scan_directory(tree)
-    project.memory.remember_base("server", Base.of("job", project.entries))
+    project.memory.remember_base("server", "job", project.manifest)
     assert project.memory.base("server") is None
 
 
 def test_bases_are_remembered_by_server(tree: Path) -> None:
-    entries = scan_directory(tree).entries
+    manifest = scan_directory(tree).manifest
     known = Memory.of(tree)
     for number in range(6):
-        known.remember_base(f"server {number}", Base.of(f"job {number}", entries))
+        known.remember_base(f"server {number}", f"job {number}", manifest)
     assert known.base("server 0") is None
     found = known.base("server 5")
     assert found is not None
     assert found.job_id == "job 5"
-    assert manifest_text(found.entries().values()) == manifest_text(entries)
+    assert known.manifest_of(found) == manifest
     last = known.last_base()
     assert last is not None
     assert last.job_id == "job 5"

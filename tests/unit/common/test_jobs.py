@@ -1,13 +1,13 @@
 """The state machine."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import product
 
 import pytest
 
 from ci_common.attempts.parts import StepResult, StepStatus
-from ci_common.jobs import ACTIVE_STATES, TRANSITIONS, Attempt, Conclusion, Job, Reason, ReasonCode, State
-from tests.helpers.jobs import NOON
+from ci_common.jobs import ACTIVE_STATES, TRANSITIONS, Attempt, Conclusion, Job, NewJob, Reason, ReasonCode, State
+from tests.helpers.jobs import NOON, new_job
 
 
 def a_job(state: State) -> Job:
@@ -25,6 +25,19 @@ def test_changes_keep_to_the_transitions(before: State, after: State) -> None:
     else:
         with pytest.raises(ValueError, match=f"from {before} to {after}"):
             job.with_changes(state=after)
+
+
+def test_a_job_begins_with_what_was_asked_for() -> None:
+    new = new_job(labels={"a": "b"}, priority=3, owner="ann")
+    asked = {each.name: getattr(new, each.name) for each in fields(NewJob)}
+    reason = Reason(ReasonCode.WAITING_FOR_CONTROLLER, "why")
+    assert Job.of(new, reason=reason) == Job(**asked, reason=reason)
+    assert Job.of(new).trace is not Job.of(new).trace
+
+
+def test_a_job_has_no_other_fields() -> None:
+    with pytest.raises(TypeError, match="a job has no field 'nope'"):
+        a_job(State.QUEUED).with_changes(nope=1)
 
 
 def test_changes_leave_the_original() -> None:

@@ -7,9 +7,9 @@ from unittest.mock import Mock
 
 import pytest
 
-from ci_common import keys
-from ci_common.identity import SCOPES_OF, Role, Scope
-from ci_common.keys import digest_of, id_in, new_secret, without_keys
+from ci_common.access import keys
+from ci_common.access.identity import SCOPES_OF, Role, Scope
+from ci_common.access.keys import digest_of, id_in, new_secret, without_keys
 from tests.helpers.keys import a_key
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

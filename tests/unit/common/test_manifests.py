@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci_client.packing.archive import pack_directory
-from ci_client.packing.scan import frames_to_send, read_frame, scan_directory
+from ci_client.packing.frames import frames_to_send, read_frame
+from ci_client.packing.scan import scan_directory
 from ci_common.archives.unpack import unpack
 from ci_common.errors import InvalidUpload
 from ci_common.manifests import packs, tasks
-from ci_common.manifests.entries import Entry, changes, manifest_id, parsed
+from ci_common.manifests.entries import Entry, changes, manifest_id, manifest_text, parsed
 from ci_common.manifests.packs import compressed_text
 from ci_common.manifests.session import Session
 from ci_common.manifests.stored import link_upload, read_tree
@@ -72,8 +73,8 @@ def upload(root: Path, session: Session, base: Path | None = None, spare: Path |
     """Do with a directory what client and server do; return how many frames were sent."""
     session.path.mkdir()
     entries = scan_directory(root).entries
-    old = {} if base is None else {entry.path: entry for entry in read_tree(base).entries}
-    (session.path / "manifest").write_bytes(compressed_text(changes(old, entries)))
+    old = "" if base is None else manifest_text(read_tree(base).entries)
+    (session.path / "manifest").write_bytes(compressed_text(changes(old, manifest_text(entries))))
     limits = [LIMITS.bytes, LIMITS.members, LIMITS.ratio, LIMITS.ratio_free_bytes]
     argument = {
         "session": str(session.path),
@@ -146,11 +147,11 @@ ENTRIES = st.dictionaries(
 
 @given(ENTRIES, ENTRIES)
 def test_a_change_leads_to_the_other_manifest(before: list[Entry], after: list[Entry]) -> None:
-    base = {entry.path: entry for entry in before}
-    found = parsed(changes(base, after), base)
+    change = changes(manifest_text(before), manifest_text(after))
+    found = parsed(change, {entry.path: entry for entry in before})
     assert found == after
     assert manifest_id(found) == manifest_id(after)
-    assert changes({entry.path: entry for entry in after}, after) == ""
+    assert changes(manifest_text(after), manifest_text(after)) == ""
 
 
 @given(st.lists(st.integers(1, 50), max_size=30))

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from ci_common.jobs import Job, ReasonCode, State
-from ci_common.run_directory.layout import ExitRecord
+from ci_common.run_directory.exits import ExitRecord
 from ci_controller.plan import Action, Complete, plan
 from ci_controller.policy import JobLimits, Observation, Verdict, WorkloadPhase
 

@@ -253,6 +253,18 @@ class TestEngine:
     def test_traits(self, options: list[str] | None, expected: Traits) -> None:
         assert Traits.from_info({"NCPU": 2, "SecurityOptions": options}) == expected
 
+    def test_podman_says_in_fields_of_its_own_that_it_is_rootless(self) -> None:
+        info = {"SecurityOptions": ["name=seccomp,profile=default"], "Rootless": True, "MemoryLimit": True}
+        delegated = Traits.from_info({**info, "CgroupVersion": "2"})
+        assert (delegated.rootless, delegated.unenforced) == (True, frozenset())
+        assert Traits.from_info({**info, "CgroupVersion": "1"}).unenforced == {"memory", "pids", "cpus"}
+        assert not Traits.from_info({**info, "Rootless": False}).rootless
+
+    def test_no_packet_filter_confines_the_networks_of_podman(self) -> None:
+        docker, podman = Traits.from_info({}), Traits.from_info({"BuildahVersion": "1.28.2"})
+        assert docker.unfiltered is None
+        assert "Podman" in (podman.unfiltered or "")
+
     @pytest.mark.parametrize("url", ["/var/run/docker.sock", "ssh://host", "unix://", "tcp://", "npipe:////./pipe"])
     def test_an_address_that_cannot_be_used(self, url: str) -> None:
         with pytest.raises(SettingsError, match="DOCKER_HOST"):

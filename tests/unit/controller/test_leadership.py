@@ -17,6 +17,7 @@ from tests.helpers.waiting import eventually
 
 ELSEWHERE = ProcessIdentity(1, "1", "another machine")
 SECONDS = 0.4
+SLOTS = 3
 """How long leases last here; waits between their renewals pass by the real clock."""
 
 
@@ -36,7 +37,7 @@ class Leader:
         self.left = 0
         self.present: Leadership | None = None
         self._task = asyncio.create_task(
-            lead_forever(leases, this_process(), seconds=SECONDS, uptime=uptime, term=self._lead)
+            lead_forever(leases, this_process(), seconds=SECONDS, slots=SLOTS, uptime=uptime, term=self._lead)
         )
 
     async def _lead(self, leadership: Leadership) -> None:
@@ -89,9 +90,11 @@ class Relayed:
         self.looks += 1
         return await self._leases.state()
 
-    async def acquire(self, holder: ProcessIdentity, seconds: float, expired: LeaseState | None = None) -> Lease | None:
+    async def acquire(
+        self, holder: ProcessIdentity, seconds: float, expired: LeaseState | None = None, *, slots: int | None = None
+    ) -> Lease | None:
         self._check()
-        return await self._leases.acquire(holder, seconds, expired)
+        return await self._leases.acquire(holder, seconds, expired, slots=slots)
 
     async def renew(self, lease: Lease, seconds: float) -> None:
         self._check()
@@ -127,6 +130,11 @@ async def test_a_leader_that_was_stopped_for_longer_than_its_lease_knows_at_once
     again.check()
     with pytest.raises(LeadershipLost):
         leadership.check()
+
+
+async def test_a_leader_says_how_many_jobs_run_at_a_time(storage: Storage, leader: Callable[..., Leader]) -> None:
+    await leader(SetUptime()).leads()
+    assert await storage.leases.slots() == SLOTS
 
 
 async def test_a_lease_counts_from_before_it_was_asked_for(storage: Storage, leader: Callable[..., Leader]) -> None:

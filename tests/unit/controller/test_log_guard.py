@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ci_common.jobs import Job, State
-from ci_common.run_directory.layout import ExitRecord, RunDirectory
+from ci_common.run_directory.exits import ExitRecord
+from ci_common.run_directory.layout import RunDirectory
 from ci_common.run_directory.output import LogTimes
 from ci_controller.execution import files
 from ci_controller.execution.files import LogGuard, damage_of, protect_log

@@ -16,6 +16,7 @@ from ci_common.jobs import State
 from ci_common.owner_file import Owner, WrongDataDirectory
 from ci_common.run_directory.layout import DataDirectory
 from ci_common.settings import Settings
+from ci_common.sharing.audit import command_entry
 from ci_common.system.processes import this_process
 from ci_controller.main import claim_database
 from ci_controller.migration import migrate_database
@@ -26,6 +27,7 @@ from ci_persistence.moving import MoveRefused
 from ci_persistence.open import open_installation, open_storage
 from ci_persistence.sqlite.schema import migrate, migrations
 from ci_persistence.storage import Storage
+from ci_persistence.stores.audit import AuditFilter
 from ci_persistence.stores.leases import Lease
 from ci_persistence.stores.outbox import Cursor
 from tests.helpers.jobs import bring, new_job
@@ -112,12 +114,21 @@ async def test_there_and_back_it_is_the_same(
     settings: Settings, file: DatabaseAddress, server: DatabaseAddress, tmp_path: Path
 ) -> None:
     await fill(settings)
+    async with open_storage(file) as storage:
+        await storage.audit.add([command_entry("create_key", f"ci keys create ü{number}") for number in range(3)])
+        noted = (await storage.audit.ends()).last
     before = await everything(file)
     done = await migrate_database(file, server, quiet)
     assert (done.rows["jobs"], done.rows["lease"]) == (len(before["jobs"]), 1) == (14, 1)
     assert await everything(server) == before
     back = DatabaseAddress(path=tmp_path / "back.db")
-    assert (await migrate_database(server, back, quiet)).rows == done.rows
+    assert (await migrate_database(server, back, quiet)).rows == {**done.rows, "audit": done.rows["audit"] + 1}
+    for database, moves in ((server, 2), (back, 2)):
+        async with open_storage(database) as storage:
+            verified = await storage.audit.verify(noted)
+            assert (verified.broken, verified.entries) == (None, 3 + moves)
+            (latest,) = await storage.audit.list(AuditFilter(), limit=1)
+            assert latest.entry.action == "migrate_database"
     assert await everything(back) == before
     assert back.path is not None
     assert back.path.stat().st_mode & 0o077 == 0

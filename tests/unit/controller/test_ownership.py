@@ -108,6 +108,16 @@ async def test_the_first_term_binds_both_and_the_id_stays(home: Path) -> None:
     assert await lead_once(settings_of(home, home / "link")) == first
 
 
+async def test_the_draft_of_a_process_that_was_killed_is_removed(home: Path) -> None:
+    data = DataDirectory(settings_of(home).data_path)
+    await lead_once(settings_of(home))
+    draft = data.owner_file.with_name(f"{data.owner_file.name}.1.new")
+    draft.write_text("{")
+    os.utime(draft, (0, 0))
+    await lead_once(settings_of(home))
+    assert not draft.exists()
+
+
 async def test_a_mistyped_data_directory_is_refused_and_nothing_is_changed(home: Path, tmp_path: Path) -> None:
     settings = settings_of(home)
     await lead_once(settings)

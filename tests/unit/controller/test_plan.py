@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ci_common.jobs import STOP_CONCLUSIONS, Conclusion, ReasonCode, State
-from ci_common.run_directory.layout import ExitRecord
+from ci_common.run_directory.exits import ExitRecord
 from ci_common.spec import Retry
 from ci_controller.plan import (
     BOOT_SECONDS,

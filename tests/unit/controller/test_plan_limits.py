@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ci_common.jobs import Conclusion, Job, ReasonCode, State
-from ci_common.run_directory.layout import ExitRecord
+from ci_common.run_directory.exits import ExitRecord
 from ci_controller.plan import Action, Complete, MarkStopping, ReleaseGate, Wait, plan
 from ci_controller.policy import NO_LIMITS, NOTHING_USED, JobLimits, Observation, Usage, Verdict, WorkloadPhase
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ci_common.jobs import ACTIVE_STATES, STOP_CONCLUSIONS, Attempt, Conclusion, Job, ReasonCode, State
-from ci_common.run_directory.layout import ExitRecord
+from ci_common.run_directory.exits import ExitRecord
 from ci_common.spec import Retry
 from ci_controller.plan import (
     Complete,

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.run_directory.layout import ExitRecord, RunDirectory, open_regular
+from ci_common.run_directory.exits import ExitRecord
+from ci_common.run_directory.layout import RunDirectory
+from ci_common.run_directory.untrusted_files import open_regular
 from ci_controller.run_directory.preparation import (
     clear,
     has_workspace,

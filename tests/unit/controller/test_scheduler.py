@@ -9,9 +9,9 @@ import pytest
 
 from ci_common.attempts.parts import StartWay
 from ci_common.jobs import Attempt, Conclusion, Job, NewJob, ReasonCode, State, new_job_id
-from ci_common.projects import Project, ProjectSettings
 from ci_common.runtime_faults import ImageNotFound
 from ci_common.settings import Settings
+from ci_common.sharing.projects import Project, ProjectSettings
 from ci_common.spec import Retry
 from ci_common.system.disk import Disk
 from ci_common.times import utc_now

@@ -120,6 +120,14 @@ def test_a_step_that_exceeds_its_timeout_is_ended_and_those_that_want_it_follow(
     assert one.log() == b"quick\ntold\nclean\n"
 
 
+def test_a_step_is_told_before_it_sees_its_commands_end(of: MakeRun) -> None:
+    """Else a shell that ends with its first failing command, as those of steps do, ends before its trap."""
+    first = "{ echo 10000 >/proc/sys/kernel/ns_last_pid; } 2>/dev/null || :"  # Names in /proc are sorted as text.
+    one = of(plan_of(step("hang", f"exec 2>/dev/null; trap 'echo told; exit 9' TERM; {first}; sleep 60", timeout=1)))
+    assert one.execute() == 124
+    assert one.log() == b"told\n"
+
+
 def test_a_step_that_kills_its_watcher_has_still_exceeded_its_timeout(of: MakeRun) -> None:
     kill_siblings = """
         IFS=' ' read -r me _ _ parent _ </proc/self/stat

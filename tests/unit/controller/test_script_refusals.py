@@ -7,7 +7,8 @@ from unittest.mock import patch
 
 import pytest
 
-from ci_common.run_directory.layout import ExitRecord, RunDirectory
+from ci_common.run_directory.exits import ExitRecord
+from ci_common.run_directory.layout import RunDirectory
 from ci_controller.run_directory import preparation
 from tests.helpers import scripts
 from tests.helpers.scripts import SHELLS, ScriptRun, as_sh, plan_of, shell_steps

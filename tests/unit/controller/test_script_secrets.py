@@ -57,6 +57,14 @@ def test_steps_have_them_and_the_setup_has_none(one: ScriptRun) -> None:
     assert "exit 9" not in "\n".join(lines[3:])
 
 
+def test_what_is_not_trusted_is_told_so_and_its_setup_is_not(one: ScriptRun) -> None:
+    # The setup may be kept, and is the same for both.
+    steps = [PlannedStep(name=name, shell=f'echo "{name}: ${{CI_UNTRUSTED-no}}"') for name in ("setup", "one")]
+    one.plan = one.plan.model_copy(update={"steps": tuple(steps), "secrets": (), "untrusted": True})
+    assert one.execute() == 0
+    assert one.run.log.read_text() == "setup: no\none: true\n"
+
+
 def test_a_job_without_its_secrets_does_not_go_on(one: ScriptRun) -> None:
     assert one.execute() == 1
     assert "the secrets of this job are not there any more" in one.run.log.read_text()

@@ -246,7 +246,9 @@ def test_a_stop_between_two_steps_stops_the_rest(of: MakeRun) -> None:
 def test_a_signal_of_the_jobs_own_is_no_stop(of: MakeRun, number: str, target: str) -> None:
     caught = "" if number.isdecimal() else f"trap : {number}; "
     own = "trap '' 34 64; " if number.isdecimal() else ""
-    one = of(plan_of(*shell_steps(f"{caught}{own}kill -{number} {target}; echo one", "echo two")))
+    # bash 5.2 signals itself for ever if SIGINT comes while it begins to wait for a command.
+    waits = "while read -r _ _ state _ </proc/$PPID/stat && [ $state != S ]; do :; done; "
+    one = of(plan_of(*shell_steps(f"{caught}{own}{waits}kill -{number} {target}; echo one", "echo two")))
     assert (one.execute(), one.log()) == (0, b"one\ntwo\n")
     assert end_of(one.run) == (0, False)
 

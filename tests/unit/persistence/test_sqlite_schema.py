@@ -14,9 +14,10 @@ from ci_common.errors import Unavailable
 from ci_common.jobs import ACTIVE_STATES, TRANSITIONS, Conclusion, State
 from ci_persistence.dialects import Statement
 from ci_persistence.job_lists import _listing
+from ci_persistence.reports import trends
 from ci_persistence.rows import CONTROLLER_FIELDS, api_columns, attempt_columns, controller_columns, first_version
 from ci_persistence.sqlite.schema import migrate, migrations
-from ci_persistence.stores import inspection, jobs, metrics, queue, retention
+from ci_persistence.stores import inspection, job_changes, jobs, metrics, queue, retention
 from tests.helpers.jobs import new_job
 
 WHOLE: dict[State, dict[str, Any]] = {
@@ -202,6 +203,7 @@ def test_each_column_has_one_writer(connection: sqlite3.Connection) -> None:
             "SEARCH jobs USING COVERING INDEX jobs_ended_of_project (project=? AND end_time<?)",
         ),
         (retention._CROWDED_PROJECTS, "SEARCH jobs USING COVERING INDEX jobs_ended_of_project (project>?)"),
+        (trends._LAST, "SEARCH jobs USING COVERING INDEX jobs_ended_of_project (project=?)"),
         (retention._LIST_REMOVALS, "SEARCH removals USING INDEX sqlite_autoindex_removals_1 (job_id>?)"),
     ],
 )
@@ -225,6 +227,7 @@ def test_keys_are_read_from_their_index_alone_and_without_sorting(
 def test_unfinished_jobs_are_found_by_their_index(connection: sqlite3.Connection) -> None:
     steps = plan(connection, _listing(frozenset(["older_than", "unfinished"]), ACTIVE_STATES))
     assert any(step.startswith("SEARCH jobs USING INDEX jobs_unfinished (state=?") for step in steps), steps
+    assert "SEARCH jobs USING INDEX jobs_unfinished (state=?)" in plan(connection, queue._STANDING)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +252,7 @@ RECURRING = {
     "and at the active jobs": queue._ACTIVE_KEYS,
     "jobs by their ids": jobs._GET_MANY,
     "a job by its id": jobs._GET,
-    "a write": jobs._UPDATE,
+    "a write": job_changes._update_of(tuple(controller_columns(first_version(new_job())))),
     "a cancel request": jobs._REQUEST_CANCEL,
     "the queue's length": queue._LENGTH,
     "the metrics": metrics._PRESENT,

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ci_common.identity import Identity, Scope
+from ci_common.access.identity import Identity, Scope
 from ci_common.settings import Settings
 from ci_server.access.rates import Rates
 from ci_server.app import create_api
@@ -41,6 +41,16 @@ def endpoint(handler: Any, **more: Any) -> AnyEndpoint:
     return Endpoint(handler=handler, **declared | more)
 
 
+class NoAudit:
+    """Stands for the audit, which writes into the database."""
+
+    def note(self, *_: object) -> None: ...
+
+    def refuse(self, *_: object) -> None: ...
+
+    async def finish(self, _: None) -> None: ...
+
+
 async def answered(table: list[AnyEndpoint], method: str, path: str, *scopes: Scope, **more: Any) -> httpx.Response:
     """Return the answer of an application with these endpoints to a sender with `scopes`."""
 
@@ -48,7 +58,9 @@ async def answered(table: list[AnyEndpoint], method: str, path: str, *scopes: Sc
         return Identity("a tester", frozenset(scopes))
 
     app = Application(settings=Settings(), routes=routes_of(table, identify))
-    app.state.shutdown, app.state.services = Shutdown(), SimpleNamespace(settings=Settings(), rates=Rates(Settings()))
+    services = SimpleNamespace(settings=Settings(), rates=Rates(Settings()), audit=NoAudit())
+    services.audited = lambda _: services
+    app.state.shutdown, app.state.services = Shutdown(), services
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         return await client.request(method, path, **more)
@@ -69,12 +81,13 @@ def test_every_endpoint_says_who_may_call_it_and_how_it_answers() -> None:
     names = [one.name for one in ENDPOINTS]
     assert len(set(names)) == len(names)
     open_to_everyone = {one.path for one in ENDPOINTS if one.scope is None}
-    schemas = {"/schema/spec.json", "/schema/events.json"}
-    assert open_to_everyone == {"/", "/health", "/ready", "/openapi.json", "/docs", "/sign-in", *schemas}
+    pages = {"/", "/ui/{path:rest}", "/docs", "/openapi.json", "/schema/spec.json", "/schema/events.json"}
+    signing_in = {"/sign-in", "/session", "/session/oidc", "/session/oidc/callback"}
+    assert open_to_everyone == {"/health", "/ready", *pages, *signing_in}
     for one in ENDPOINTS:
         assert one.summary
         assert one.answers
-        assert one.method == "GET" or one.scope is not None
+        assert one.method == "GET" or one.scope is not None or one.path == "/session"
 
 
 async def test_a_filter_is_declared_in_one_place() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from ci_common.identity import ANYONE, LOCAL, Identity
+from ci_common.access.identity import ANYONE, LOCAL, Identity
 from ci_common.parsing.rates import parse_rate
 from ci_common.settings import Settings
 from ci_server.access.buckets import MOST_BUCKETS, Buckets

@@ -98,6 +98,18 @@ def test_refuses_a_link_with_a_huge_target(case: Case) -> None:
         case.unpack()
 
 
+def test_refuses_a_link_to_a_name_that_no_file_can_have(case: Case) -> None:
+    case.write((link("x"), "a/" + "é" * 128))
+    with pytest.raises(InvalidUpload, match="link 'x' has a target with a name of more than 255 bytes"):
+        case.unpack()
+
+
+def test_a_link_to_the_longest_name_can_be_looked_at(case: Case) -> None:
+    case.write((link("x"), "/".join(["n" * 255] * 15)))
+    case.unpack()
+    assert not (case.target / "x").is_dir()
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_refuses_duplicates(case: Case) -> None:
     case.write(("a", "1"), ("a", "2"))
@@ -264,7 +276,7 @@ def test_what_the_file_system_cannot_have_is_told_with_the_members_name(
         raise OSError(errno.ENAMETOOLONG, "File name too long")
 
     monkeypatch.setattr(os, "symlink", refuse)
-    case.write((link("to"), "x" * 2000))
+    case.write((link("to"), "/".join(["x" * 200] * 10)))
     with pytest.raises(InvalidUpload, match="member 'to' cannot be unpacked: File name too long"):
         case.unpack()
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.run_directory.layout import DataDirectory, ExitRecord, RunDirectory, open_regular, read_capped
+from ci_common.run_directory.exits import ExitRecord
+from ci_common.run_directory.layout import DataDirectory, RunDirectory
+from ci_common.run_directory.untrusted_files import open_regular, read_capped
 
 
 @pytest.fixture

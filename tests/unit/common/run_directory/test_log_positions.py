@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.run_directory import output
-from ci_common.run_directory.output import character_start, last_lines
+from ci_common.run_directory import last_lines as searching
+from ci_common.run_directory.last_lines import last_lines
+from ci_common.run_directory.output import character_start
 
 Opened = Callable[[bytes], int]
 
@@ -54,7 +55,7 @@ def test_last_lines_agrees_with_splitting(opened: Opened) -> None:
 
 
 def test_looks_back_only_so_far(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output, "MAX_TAIL_BYTES", 10)
+    monkeypatch.setattr(searching, "MAX_TAIL_BYTES", 10)
     content = b"0123456789\n12\n45\n78\n"
     assert content[last_lines(opened(content), len(content), 100) :] == b"12\n45\n78\n"
     assert last_lines(opened(b"x" * 30), 30, 1) == 20

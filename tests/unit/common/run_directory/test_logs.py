@@ -89,6 +89,23 @@ class TestLogTimes:
         for second, offset in {-1.0: 0, 0.5: 10, 1.5: 10, 2.5: 25, 9.0: 26}.items():
             assert times.offset_at(NOON + timedelta(seconds=second)) == offset, second
 
+    def test_tells_the_spans_of_a_part(self, times: LogTimes) -> None:
+        assert times.spans(0, 100, 10) == []
+        for second, length in enumerate([10, 10, 25, 26, 40]):
+            times.append(NOON + timedelta(seconds=second), length)
+        seconds = {
+            (0, 100, 10): [(0, 10, 0), (10, 25, 2), (25, 26, 3), (26, 40, 4)],
+            (9, 11, 10): [(0, 10, 0), (10, 25, 2)],
+            (10, 25, 10): [(10, 25, 2)],
+            (0, 100, 2): [(0, 10, 0), (10, 25, 2)],
+            (40, 100, 10): [],
+            (5, 5, 10): [(0, 10, 0)],
+        }
+        for (start, end, most), expected in seconds.items():
+            found = times.spans(start, end, most)
+            spans = [(span.start, span.end, (span.instant - NOON).total_seconds()) for span in found]
+            assert spans == expected, (start, end, most)
+
     def test_since_an_instant_holds_what_came_at_that_instant(self, times: LogTimes) -> None:
         times.append(NOON, 10)
         times.append(NOON + timedelta(seconds=1), 20)

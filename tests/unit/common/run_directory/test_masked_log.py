@@ -2,6 +2,9 @@
 
 import base64
 import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,6 +48,38 @@ def final(path: Path, masks: Masks, whole: bytes) -> bytes:
         return log.read(growing.descriptor, 0, growing.size, growing.size)
     finally:
         growing.close()
+
+
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Have threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("hasty_threads")
+def test_threads_that_look_at_once_miss_nothing(tmp_path: Path) -> None:
+    filler = b"x" * 79 + b"\n"
+    whole = b"".join(filler * 9_000 + f"::add-mask::value-number-{n}\n".encode() for n in range(20))
+    whole += b"".join(f"value-number-{n}\n".encode() for n in range(20))
+    log, growing = MaskedLog(Masks([SECRET])), Growing(tmp_path / "log")
+    growing.write(whole)
+
+    def look() -> None:
+        while log.look_on(growing.descriptor, growing.size):
+            pass
+
+    with ThreadPoolExecutor(2) as threads:
+        looking = [threads.submit(look) for _ in range(2)]
+        assert log.shown(growing.descriptor, growing.size) == growing.size
+        for each in looking:
+            each.result()
+    shown = log.read(growing.descriptor, 0, growing.size, growing.size)
+    growing.close()
+    assert b"value-number" not in shown
+    assert shown == final(tmp_path / "log", Masks([SECRET]), whole)
 
 
 PIECES = st.sampled_from(

@@ -1,6 +1,7 @@
 """The key ring: what it seals, it opens in the same place, and nothing else does."""
 
 import base64
+import os
 import threading
 from pathlib import Path
 
@@ -28,6 +29,15 @@ def test_what_is_sealed_comes_back_in_its_place_alone(ring: KeyRing) -> None:
     for other in places:
         with pytest.raises(KeyRingUnusable, match="belongs elsewhere"):
             ring.unseal(sealed, other)
+
+
+def test_what_a_killed_process_has_left_is_removed_with_the_next_write(ring: KeyRing) -> None:
+    abandoned, present = (ring.path.with_name(f"{ring.path.name}.{name}.new") for name in ("1", "2"))
+    for draft in (abandoned, present):
+        draft.write_text("{}")
+    os.utime(abandoned, (0, 0))
+    ring.seal(VALUE, PLACE)
+    assert sorted(ring.path.parent.iterdir()) == sorted([ring.path, present])
 
 
 def test_what_was_changed_does_not_open(ring: KeyRing) -> None:

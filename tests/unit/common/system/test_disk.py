@@ -6,7 +6,7 @@ import pytest
 
 from ci_common.errors import DiskLow
 from ci_common.settings import Settings
-from ci_common.system.disk import RECENT_SECONDS, Disk
+from ci_common.system.disk import RECENT_SECONDS, Disk, Room
 from ci_server.uploads.staging import Upload
 from tests.helpers.machine import PlayedUsage
 
@@ -36,6 +36,11 @@ def test_the_lesser_of_bytes_and_percent_stays_free(total: int, free: int, wante
         tried.check(wanted=wanted)
     figures = {"free_bytes": free, "min_free_bytes": min(100, total // 20), "wanted_bytes": wanted}
     assert caught.value.figures == figures
+
+
+def test_what_stays_free_is_told_with_what_there_is() -> None:
+    assert disk(10_000, 600).rooms() == {Path("/data"): Room(10_000, 600, 100)}
+    assert disk(1_000, 600).rooms() == {Path("/data"): Room(1_000, 600, 50)}
 
 
 def test_a_share_of_the_watermark() -> None:

@@ -199,6 +199,28 @@ async def test_files_that_change_or_vanish(tmp_path: Path, monkeypatch: pytest.M
     assert place.store.contents() == {one.key for one in kept.files}
 
 
+@pytest.mark.parametrize("name", ["outer", "outer/inner"])
+async def test_a_directory_that_becomes_a_link_is_not_followed(tmp_path: Path, name: str) -> None:
+    """Its file has the same size behind the link, so that nothing else is different."""
+    place = Place(tmp_path)
+    found, secret = place.run.workspace / "outer" / "inner" / "file", tmp_path / "secret" / "inner" / "file"
+    for path, content in ((found, "own"), (secret, "not"), (tmp_path / "secret" / "file", "not")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+
+    def swap() -> None:
+        folder = place.run.workspace / name
+        if not folder.is_symlink():
+            folder.rename(place.run.workspace / "moved")
+            folder.symlink_to(tmp_path / "secret")
+
+    place.store.before = swap
+    kept = await place.collect()
+    assert kept.files == ()
+    assert [*reasons(kept)] == ["outer/inner/file"]
+    assert place.store.contents() == set()
+
+
 async def test_time_that_is_over_ends_it(tmp_path: Path) -> None:
     place = Place(tmp_path, artifacts_timeout=10.0)
     place.put(a="x", b="x")

@@ -14,11 +14,13 @@ from ci_common.run_directory.layout import DataDirectory
 from ci_common.run_directory.output import LogTimes
 from ci_common.run_directory.stored import StoredMark, read_mark, write_mark
 from ci_common.settings import Settings
+from ci_common.sharing.audit import command_entry
 from ci_common.system.processes import this_process
 from ci_common.times import utc_now
 from ci_controller.backup.manifest import Backup, BackupFault
 from ci_controller.backup.restore import restore_backup
 from ci_controller.backup.take import take_backup
+from ci_persistence.stores.audit import AuditFilter
 from tests.helpers.jobs import NOON
 from tests.helpers.keys import a_key
 from tests.helpers.service import zipped
@@ -117,6 +119,18 @@ async def test_keys_are_revoked_unless_they_are_to_be_kept(
         assert (known[valid.id].ended(utc_now()) is None) == keep
         assert await storage.keys.any(), "so the server lets no one in without a key"
     assert (await place.storage.keys.get(valid.id)) == valid
+
+
+async def test_the_audit_goes_on_where_it_was(place: Place, target: Path, tmp_path: Path) -> None:
+    await place.storage.audit.add([command_entry("create_key", "ci keys create --admin")] * 3)
+    noted = (await place.storage.audit.ends()).last
+    await take_backup(place.settings, target, quiet)
+    async with restored(tmp_path, target) as (_, _, storage):
+        verified = await storage.audit.verify(noted)
+        assert (verified.broken, verified.entries) == (None, 4)
+        (latest,) = await storage.audit.list(AuditFilter(), limit=1)
+        assert (latest.entry.action, latest.entry.address) == ("restore_backup", "command line")
+        assert str(target) in latest.entry.request
 
 
 async def test_what_is_there_is_never_replaced(place: Place, target: Path) -> None:

@@ -8,6 +8,7 @@ from ci_common.attempts.parts import JobEnvironment
 from ci_common.jobs import Conclusion, Reason, ReasonCode
 from ci_common.run_directory.inputs import InputsChanged
 from ci_common.runtime_faults import SetupFailed
+from ci_common.spec import DOWNLOADED
 from ci_controller.environments.keys import scope_of
 from tests.unit.controller.environments.conftest import Bench
 
@@ -45,8 +46,28 @@ async def test_one_is_made_from_the_inputs_alone_once_the_setup_has_succeeded(be
     assert start.note.endswith("made 1 min ago")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "is_same"),
+    [
+        ("PYTEST_ADDOPTS", "tests/test_a.py::test_bad", True),
+        ("GOFLAGS", "-run=^(TestA)$", True),
+        ("GOFLAGS", "-mod=mod", False),
+        ("GOFLAGS", "-run=^(TestA)$ -mod=mod", False),
+        ("MAVEN_ARGS", "-Dtest=A#b -Dsurefire.failIfNoSpecifiedTests=false", True),
+        ("MAVEN_ARGS", "-Dtest=A#b -Prelease", False),
+        ("PIP_INDEX_URL", "https://example.com/simple", False),
+    ],
+)
+async def test_which_tests_are_chosen_is_no_part_of_the_key(bench: Bench, name: str, value: str, is_same: bool) -> None:
+    plan = bench.plan()
+    plain, chosen = await bench.choice(plan), await bench.choice(plan.model_copy(update={"env": {name: value}}))
+    assert plain is not None
+    assert chosen is not None
+    assert (plain.key == chosen.key) is is_same
+
+
 async def test_an_attempt_that_runs_its_setup_sees_what_was_downloaded_for_its_project(bench: Bench) -> None:
-    plan = bench.plan().model_copy(update={"python_environment": True})
+    plan = bench.plan(f"ls {DOWNLOADED}")
     job = await bench.started(plan)
     assert bench.environments.start_of(job, plan).downloads is None
     downloads = bench.data.downloads / scope_of(job)
@@ -243,10 +264,8 @@ async def test_a_later_controller_makes_what_was_staged(bench: Bench, has_run: b
     if has_run:
         await bench.run(job)
     later = bench.another()
-    assert later.builds.directories is None
     await later.builds._resume()
-    assert later.builds.directories is not None
-    assert len(bench.directories()) == len(later.builds.directories) == 1
+    assert len(bench.directories()) == len(await later.builds.directories()) == 1
     if not has_run:
         await bench.turn(later)
         assert bench.maker.made == []
@@ -264,7 +283,7 @@ async def test_what_was_not_staged_completely_is_not_made(bench: Bench) -> None:
     await bench.run(job)
     later = bench.another()
     await later.builds._resume()
-    assert later.builds.directories == set()
+    assert await later.builds.directories() == set()
 
 
 async def test_what_another_runtime_is_to_make_is_left_to_it(bench: Bench) -> None:
@@ -272,7 +291,7 @@ async def test_what_another_runtime_is_to_make_is_left_to_it(bench: Bench) -> No
     bench.maker.name = "process"
     later = bench.another()
     await later.builds._resume()
-    assert later.builds.directories == set()
+    assert await later.builds.directories() == set()
     assert len(bench.directories()) == 1
 
 

@@ -66,7 +66,7 @@ async def test_it_waits_for_an_environment_that_is_to_be_made(bench: Bench) -> N
 
 @pytest.mark.parametrize(("fault", "why"), [(SetupFailed("it fails apart"), "it fails apart"), (None, "none is kept")])
 async def test_without_an_environment_it_says_why(bench: Bench, fault: Exception | None, why: str) -> None:
-    bench.environments.builds._knows_all = True
+    bench.environments.builds._resumed.set()
     if fault is not None:
         bench.maker.fault = fault
         await bench.prepared(bench.plan())

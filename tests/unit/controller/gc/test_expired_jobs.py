@@ -2,22 +2,24 @@
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ci_common.errors import StaleWrite
+from ci_common.errors import SettingsError, StaleWrite
 from ci_common.jobs import Conclusion, State, new_job_id
-from ci_common.projects import Project, ProjectSettings
 from ci_common.run_directory.layout import UNCOMMITTED, DataDirectory
 from ci_common.settings import Settings
+from ci_common.sharing.audit import command_entry
+from ci_common.sharing.projects import Project, ProjectSettings
 from ci_common.system.processes import this_process
+from ci_common.times import to_micros
 from ci_controller.gc import expired_jobs
 from ci_controller.gc.directories import InterruptedSubmissions, OrphanDirectories
-from ci_controller.gc.expired_jobs import Ages, ExpiredJobs, ExpiredUploads
+from ci_controller.gc.expired_jobs import Ages, ExpiredJobs, ExpiredUploads, OldAudit
 from ci_controller.gc.runner import Collector, GarbageCollector
 from ci_controller.runtime.process.runtime import ProcessRuntime
 from ci_persistence.job_lists import JobFilter
@@ -305,3 +307,27 @@ async def test_a_project_that_gets_a_retention_for_uploads_loses_those_that_were
     await project(bench, "nightly", uploads="3d")
     await one_round(uploads)
     assert not bench.data.upload(job_id).exists()
+
+
+async def test_old_entries_of_the_audit_go_and_the_chain_holds(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expired_jobs, "BATCH", 2)
+    entry = command_entry("create_key", "ci keys create --admin")
+    ages = (400, 399, 380, 364, 2, 0)
+    await bench.storage.audit.add([replace(entry, time=to_micros(NOON - timedelta(days=age))) for age in ages])
+
+    async def left(**environment: str) -> int:
+        await one_round(OldAudit(bench.ages(**environment), bench.storage.audit, bench.lease))
+        verified = await bench.storage.audit.verify()
+        assert verified.broken is None
+        return verified.entries
+
+    assert await left() == 6, "no job shows that the clock is right"
+    await bench.ended(days=2)
+    assert await left(CI_AUDIT_RETENTION="forever") == 6
+    assert await left() == 3
+    assert await left(CI_AUDIT_RETENTION="1d") == 1
+
+
+def test_the_audit_is_kept_as_a_whole() -> None:
+    with pytest.raises(SettingsError, match="the audit is kept as a whole"):
+        Settings.from_env({"CI_AUDIT_RETENTION": "30d,web=7d"})

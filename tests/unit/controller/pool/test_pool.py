@@ -104,6 +104,23 @@ async def test_none_is_made_while_a_job_takes_its_own(place: Place, monkeypatch:
     assert place.runtime.tried == 1
 
 
+async def test_none_is_made_beside_a_job_that_has_begun_a_moment_ago(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "QUIET_SECONDS", 3600.0)
+    await used(place, PLAN)
+    await place.waiting(1)
+    key = WorkloadKey(new_job_id(), 1)
+    assert await place.pool.claim(key, PLAN) is not None
+    await place.waiting(0)
+    place.pool.note_ended(WorkloadKey(new_job_id(), 1))
+    for _ in range(100):  # Longer than the pause after which one was made before.
+        await asyncio.sleep(0.002)
+    assert place.runtime.tried == 1
+    place.pool.note_ended(key)
+    await place.waiting(1)
+
+
 async def test_one_that_died_is_replaced(place: Place) -> None:
     await used(place, PLAN)
     await place.waiting(1)

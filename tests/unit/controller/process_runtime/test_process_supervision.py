@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ci_common.run_directory.layout import DataDirectory, ExitRecord
+from ci_common.run_directory.exits import ExitRecord
+from ci_common.run_directory.layout import DataDirectory
 from ci_common.run_directory.output import read_steps
 from ci_common.runtime_faults import RuntimeUnavailable, StartFault
 from ci_common.settings import Settings

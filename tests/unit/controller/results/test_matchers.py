@@ -4,10 +4,13 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ci_common.attempts.outcomes import MOST_ANNOTATIONS, Annotation
 from ci_controller.results import log as log_module
 from ci_controller.results.log import read_log
+from ci_controller.results.matchers import CANDIDATE, candidates
 
 Place = tuple[str | None, str, str | None, int | None, int | None, str | None, str]
 """Tool, level, file, line, column, title, message."""
@@ -192,6 +195,30 @@ def test_errors_come_before_the_rest_and_each_once(tmp_path: Path) -> None:
     assert len(kept) == MOST_ANNOTATIONS
     assert [a.level for a in kept].count("error") == 1
     assert read.lost == 6
+
+
+PIECES = st.sampled_from(
+    b"\n|\r|\t|\x1b|| |E|E |::|ci:|-->|---|=== |error[|warning:|RUF100 |.ts|.vue|:1|(9|x|12:30|a.c:1:1: error: b".split(
+        b"|"
+    )
+)
+
+
+@given(st.lists(PIECES, max_size=30).map(b"".join))
+def test_a_search_in_many_lines_finds_what_one_in_each_finds(text: bytes) -> None:
+    found_at, position = set(), 0
+    for line in text.split(b"\n"):
+        if CANDIDATE.search(line) is not None:
+            found_at.add(position)
+        position += len(line) + 1
+    assert candidates(text) == found_at
+
+
+def test_lines_that_are_empty_are_searched_once(tmp_path: Path) -> None:
+    text = "\n" * 2_000_000 + ".ts" + " " * 100_000 + "\n::error::here\n" + "  \n" * 500_000
+    begun = time.process_time()
+    assert [a.message for a in found(tmp_path, text)] == ["here"]
+    assert time.process_time() - begun < log_module.MOST_SECONDS
 
 
 def test_of_a_long_log_both_ends_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,7 @@ def test_a_go_project(tmp_path: Path) -> None:
     assert inputs_of(plan) == ("go.mod", "go.sum")
     setup = shells(plan)["setup"]
     assert "\ngo mod download\n" in setup
+    assert plan.takes_downloads
     assert [line for line in setup.splitlines() if line.startswith("import")] == [
         'import _ "example.org/dep/part"', 'import _ "fmt"', 'import _ "os"',
     ]  # fmt: skip

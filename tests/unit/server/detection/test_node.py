@@ -36,7 +36,8 @@ def test_the_setup_installs_outside_of_the_workspace(tmp_path: Path) -> None:
     assert not plan.python_environment
     assert list(shells(plan)) == ["setup", "install", "test"]
     setup = shells(plan)["setup"].splitlines()
-    assert setup[-2:] == ['cd "${CI_ENV:-$HOME}/ci-project"', "npm ci --no-audit --no-fund"]
+    assert setup.index('cd "${CI_ENV:-$HOME}/ci-project"') < setup.index("npm ci --no-audit --no-fund")
+    assert plan.takes_downloads
     assert shells(plan)["test"].splitlines()[1:] == ['cd "${CI_ENV:-$HOME}/ci-project"', "npm test"]
     assert "npm (package-lock.json), image node:lts-slim (default)" in shells(plan)["install"]
 
@@ -57,7 +58,7 @@ def test_the_setup_installs_outside_of_the_workspace(tmp_path: Path) -> None:
     ],
 )
 def test_the_package_manager(tmp_path: Path, fields: dict[str, Any], files: dict[str, str], install: str) -> None:
-    assert shells(plan_of(tmp_path, manifest(**fields) | files))["setup"].splitlines()[-1] == install
+    assert f"\n{install}\n" in shells(plan_of(tmp_path, manifest(**fields) | files))["setup"]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,7 @@ def test_scripts_of_the_project_run_with_all_of_its_files(tmp_path: Path) -> Non
     scripts = {"test": "x", "postinstall": "y", "preinstall": "z"}
     shell = shells(plan_of(tmp_path, manifest(scripts=scripts, workspaces=["packages/*"]) | LOCKED | member))
     assert "node -e " in shell["setup"]
-    assert shell["setup"].splitlines()[-2].endswith("'packages/a b/package.json' package.json")
+    assert "'packages/a b/package.json' package.json\n" in shell["setup"]
     assert shell["install"].splitlines()[-3:] == [
         "(cd './packages/a b' && npm run prepare)", "npm run preinstall", "npm run postinstall",
     ]  # fmt: skip

@@ -10,7 +10,7 @@ from ci_common.spec import ExecutionPlan, Spec
 from ci_server.detection.declarations.python_project import PythonProject
 from ci_server.detection.projects import resolve
 from ci_server.detection.python.pip_install import PreparedInstall, prepared_install
-from ci_server.detection.python.steps import REPORT, TEST
+from ci_server.detection.python.steps import NO_SETTINGS, REPORT, TEST
 from tests.helpers.service import tree
 
 BUILD = '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
@@ -255,7 +255,7 @@ def test_the_steps_of_a_project(tmp_path: Path) -> None:
     assert [step.name for step in plan.steps] == ["setup", "install", "test"]
     assert plan.setup is not None
     assert plan.setup.inputs == ("requirements.txt",)
-    assert plan.steps[-1].shell == f"{TEST} {REPORT}"
+    assert plan.steps[-1].shell == f"{TEST} {NO_SETTINGS} {REPORT}"
     setup = shlex.split(plan.setup_text.splitlines()[-1])
     assert setup == ["ci_install", "-r", "requirements.txt", "requests", "pytest"]
 

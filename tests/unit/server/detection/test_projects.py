@@ -10,7 +10,7 @@ from ci_common.errors import InvalidRequest, UnrecognisedProject
 from ci_common.settings import Settings
 from ci_common.spec import Retry, Spec
 from ci_server.detection.projects import Resolved, resolve, resolve_command
-from ci_server.detection.python.steps import REPORT, TEST
+from ci_server.detection.python.steps import NO_SETTINGS, REPORT, TEST
 
 Make = Callable[..., Resolved]
 SETTINGS = Settings(default_image="python:3.12-slim", default_timeout=100, prepared_bytes=0)
@@ -36,7 +36,7 @@ def resolved(tmp_path: Path) -> Make:
 def install_of(resolved: Resolved) -> list[str]:
     """Return pip's arguments."""
     assert [step.name for step in resolved.plan.steps] == ["install", "test"]
-    assert resolved.plan.steps[1].shell == f"{TEST} {REPORT}"
+    assert resolved.plan.steps[1].shell in (f"{TEST} {REPORT}", f"{TEST} {NO_SETTINGS} {REPORT}")
     assert resolved.plan.python_environment
     words = shlex.split(resolved.plan.steps[0].shell or "")
     assert words[:4] == ["python", "-m", "pip", "install"]
