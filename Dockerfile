@@ -11,6 +11,8 @@ COPY ci_controller ci_controller
 COPY ci_persistence ci_persistence
 COPY ci_selftest ci_selftest
 COPY ci_server ci_server
+COPY ci_ui ci_ui
+COPY scripts/hatch_ui.py scripts/
 RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 FROM ${BASE_IMAGE}
