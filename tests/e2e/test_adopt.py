@@ -8,11 +8,13 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.installation import ROOT
+from tests.helpers.waiting import PATIENCE
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -69,6 +71,19 @@ def test_adopting_says_what_it_does_and_asks(ci: Command, tmp_path: Path) -> Non
     assert ci("list", **there).returncode == 0
 
 
+def status_after_typing(answer: bytes, terminal: int, process: "subprocess.Popen[bytes]") -> int:
+    """Type an answer, and once more after each second without an effect, as a person does.
+
+    Python acts on no signal that comes just before it begins to read a line: it reads on.
+    """
+    for _ in range(int(PATIENCE)):
+        with suppress(OSError):  # The process has ended.
+            os.write(terminal, answer)
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(1)
+    pytest.fail(f"the command goes on after {answer!r}")
+
+
 @pytest.mark.parametrize(("answer", "status"), [(b"n\n", 130), (b"y\n", 0), (b"\x03", 130)])
 def test_on_a_terminal_it_asks(ci: Command, tmp_path: Path, answer: bytes, status: int) -> None:
     finish_a_job(ci, tmp_path)
@@ -84,8 +99,7 @@ def test_on_a_terminal_it_asks(ci: Command, tmp_path: Path, answer: bytes, statu
         said = b""
         while b"Adopt it? [y/N]" not in said:
             said += os.read(ours, 4096)
-        os.write(ours, answer)
-        assert process.wait(60) == status
+        assert status_after_typing(answer, ours, process) == status
     finally:
         process.kill()
         process.wait()
