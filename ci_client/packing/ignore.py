@@ -177,6 +177,8 @@ class Rules:
 
     def left_out_by(self, name: str, *, is_directory: bool) -> Cause | None:
         """Return why an entry of this directory is left out, or None if it belongs to the project."""
+        if not (is_directory or self._git or self._ci or name in LEFT_OUT):
+            return None
         text = as_bytes(name)
         asked_for = _strongest(self._ci, text, is_directory) if self._ci else None
         is_environment = is_directory and os.path.lexists(f"{self._directory}/{name}/{_ENVIRONMENT_MARK}")

@@ -47,8 +47,13 @@ class Seen(NamedTuple):
 
     def is_same(self, status: os.stat_result) -> bool:
         """Return whether a file with this status has not changed since."""
-        now = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-        return self[:4] == now
+        size, modified_ns, changed_ns, inode, _ = self
+        return (
+            size == status.st_size
+            and modified_ns == status.st_mtime_ns
+            and changed_ns == status.st_ctime_ns
+            and inode == status.st_ino
+        )
 
 
 class Base(NamedTuple):

@@ -125,8 +125,8 @@ _Digests = dict[str, "_Digested | OSError"]
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    items: list[tuple[Leaf | Left, Entry | None]]
-    """What was found, with the entries of files that are known."""
+    items: list[Leaf | Left | Entry]
+    """What was found: files that are known as their entries."""
     digests: Callable[[], _Digests]
     """Returns those of the other files."""
 
@@ -138,7 +138,7 @@ class _Scan:
         self._root = root
         self._known = known
         self._progress = progress
-        self._files = self._bytes = 0
+        self._reported = self._files = self._bytes = 0
         self.entries: list[Entry] = []
         self.seen: dict[str, Seen] = {}
         self.notes: list[str] = []
@@ -146,33 +146,30 @@ class _Scan:
 
     def run(self) -> None:
         threads = min(_MOST_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
-        walk, batches = self._tree.walk(), deque[_Batch]()
+        walk, batches = self._tree.walk_recognizing(self._known_entry), deque[_Batch]()
         with _Reader(threads) as reader:
             while True:
                 while len(batches) < 2 * threads and (items := list(islice(walk, _BATCH))):
-                    batches.append(self._begin(items, reader))
+                    unknown = [item for item in items if isinstance(item, Leaf) and not item.is_link]
+                    batches.append(_Batch(items, reader.begin(unknown)))
                 if not batches:
                     return
                 batch = batches.popleft()
                 digests = batch.digests()
-                for item, entry in batch.items:
-                    if entry is None:
-                        self._put(item, digests)
+                for item in batch.items:
+                    if isinstance(item, Entry):
+                        self.entries.append(item)
                     else:
-                        self._add(entry)
+                        self._put(item, digests)
                 self._report()
 
-    def _begin(self, items: list[Leaf | Left], reader: "_Reader") -> _Batch:
-        """Look up the files that are known, and have the others read."""
-        found = [(item, self._known_entry(item) if item.path in self._known else None) for item in items]
-        unknown = [item for item, entry in found if entry is None and isinstance(item, Leaf) and not item.is_link]
-        return _Batch(found, reader.begin(unknown))
-
-    def _known_entry(self, item: Leaf | Left) -> Entry | None:
+    def _known_entry(self, path: str, found: os.DirEntry[str]) -> Entry | None:
         """Return the entry of a path that was a file, if it still is that file."""
-        path, known = item.path, self._known[item.path]
+        known = self._known.get(path)
+        if known is None:
+            return None
         try:
-            status = os.lstat(item.location)
+            status = found.stat(follow_symlinks=False)
         except OSError:
             return None
         if not stat.S_ISREG(status.st_mode) or not known.is_same(status):
@@ -187,17 +184,11 @@ class _Scan:
                 self.entries.append(Entry(item.path[:-1], FOLDER, 0, NOTHING))
             return
         try:
-            self._add(self._link(item) if item.is_link else self._file(item, digests[item.path]))
+            self.entries.append(self._link(item) if item.is_link else self._file(item, digests[item.path]))
         except (FileNotFoundError, NotADirectoryError):
             self.notes.append(f"{visible(item.path)} vanished while packing")
         except ReadError as exc:
             raise PackingError(f"cannot read {visible(item.path)}: {exc}; {LIST_IT}") from exc
-
-    def _add(self, entry: Entry) -> None:
-        self.entries.append(entry)
-        self._files += 1
-        if entry.kind != LINK:
-            self._bytes += entry.size
 
     def _link(self, leaf: Leaf) -> Entry:
         target = read_link(leaf)
@@ -218,6 +209,11 @@ class _Scan:
 
     def _report(self) -> None:
         if self._progress is not None:
+            new = self.entries[self._reported :]
+            sizes = [0 if entry.kind == LINK else entry.size for entry in new if entry.kind != FOLDER]
+            self._reported = len(self.entries)
+            self._files += len(sizes)
+            self._bytes += sum(sizes)
             self._progress(self._files, self._bytes)
 
 

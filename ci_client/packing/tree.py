@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ci_client.errors import PackingError
 from ci_client.escapes import visible
@@ -23,6 +23,8 @@ _PATH_BYTES, _NAME_BYTES = 2048, 255
 _ORDINARY_LENGTH = 200
 _DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+T = TypeVar("T")
 
 
 OnLeftOut = Callable[[str, Cause], None]
@@ -87,29 +89,35 @@ class Tree:
 
     def walk(self) -> Iterator[Leaf | Left]:
         """Yield what is to be packed. Raises PackingError if something cannot be packed."""
+        return self.walk_recognizing(lambda _path, _entry: None)
+
+    def walk_recognizing(self, recognize: "Callable[[str, os.DirEntry[str]], T | None]") -> "Iterator[Leaf | Left | T]":
+        """Yield what is to be packed, as `recognize` knows it by its path; what that returns None for, as a Leaf.
+
+        Raises PackingError if something cannot be packed.
+        """
         entries = self._listed(str(self._root), "")
         names = frozenset(entry.name for entry in entries)
         # A list instead of recursion: trees may be deeper than Python's stack.
         opened = [_Open("", str(self._root), iter(entries), _read_rules(lambda: Rules.of_root(self._root, names)))]
         while opened:
             here = opened[-1]
-            entry = next(here.entries, None)
-            if entry is None:
+            for entry in here.entries:
+                is_directory = entry.is_dir(follow_symlinks=False)
+                cause = here.rules.left_out_by(entry.name, is_directory=is_directory)
+                path = here.path + entry.name
+                if cause is not None:
+                    if self._on_left_out is not None:
+                        self._on_left_out(f"{path}/" if is_directory else path, cause)
+                elif is_directory:
+                    opened.append(self._entered(entry, f"{path}/", here.rules))
+                    break
+                elif (leaf := recognize(path, entry) or self._leaf(entry, path)) is not None:
+                    yield leaf
+            else:
                 opened.pop()
                 if opened:
                     yield Left(here.path, here.location)
-                continue
-            is_directory = entry.is_dir(follow_symlinks=False)
-            cause = here.rules.left_out_by(entry.name, is_directory=is_directory)
-            path = here.path + entry.name
-            if cause is not None:
-                if self._on_left_out is not None:
-                    self._on_left_out(f"{path}/" if is_directory else path, cause)
-                continue
-            if is_directory:
-                opened.append(self._entered(entry, f"{path}/", here.rules))
-            elif (leaf := self._leaf(entry, path)) is not None:
-                yield leaf
 
     def _entered(self, entry: os.DirEntry[str], path: str, rules: Rules) -> _Open:
         _check_name(path)
