@@ -1,12 +1,12 @@
-"""The engine and the images for all tests, and what happens to tests that need an engine where there is none.
+"""The engine and the images for all tests, and what happens to tests that need what is not there.
 
-`make test` sees to it that there is one. With CI set, its absence fails the run; otherwise its tests are left out, and
-the summary says so.
+`make test` sees to it that there is an engine. With CI set, its absence fails the run, as a test that is skipped fails;
+otherwise the tests that need one are left out, and the summary says so.
 """
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -59,6 +59,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_testnodedown(node: Any, error: object) -> None:
     """Every process of a run in several has left out the same tests; the one that tells of it has collected none."""
     node.config.stash[_LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", 0)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With CI set, a test that is skipped has failed."""
+    report: pytest.TestReport = yield
+    if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
+        report.outcome, report.longrepr = "failed", f"A test was skipped in CI, where all must run. {reason}"
+    return report
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

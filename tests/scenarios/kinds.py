@@ -30,6 +30,11 @@ class Kind:
     service: str | None = None
     """What the service `db` of the job runs."""
 
+    @property
+    def needs_container(self) -> bool:
+        """Whether there is no such job among processes."""
+        return self.service is not None or self.visit is remove_container
+
     def plan(self, installation: Installation) -> dict[str, object]:
         """Return the fields of the job's plan that are not every job's."""
         if self.service is None:

@@ -106,11 +106,20 @@ async def play_all(kind: Kind, installation: Installation, *, files: bool) -> li
     return points
 
 
+@pytest.mark.parametrize("kind", [name for name, kind in KINDS.items() if not kind.needs_container])
 @ON_BOTH
-@pytest.mark.parametrize("kind", KINDS)
 async def test_a_job_survives_its_controller(installation: Installation, kind: str) -> None:
-    if kind in ("loses_its_container", "has_a_service") and installation.runtime != "docker":
-        pytest.skip("processes have no container")
+    await check_deaths(installation, kind)
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("kind", [name for name, kind in KINDS.items() if kind.needs_container])
+@pytest.mark.parametrize("place", [Place("docker")], ids=["docker-sqlite"])
+async def test_what_has_a_container_survives_its_controller(installation: Installation, kind: str) -> None:
+    await check_deaths(installation, kind)
+
+
+async def check_deaths(installation: Installation, kind: str) -> None:
     points = await play_all(KINDS[kind], installation, files=False)
     stopped = {"stop"} if KINDS[kind].visit is cancel else set()
     served = {"make_network", "make", "remove_network"} if KINDS[kind].service else set()

@@ -4,7 +4,6 @@ An engine of its own is stopped for this, whose containers go on without it (liv
 """
 
 import asyncio
-import os
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,7 +21,7 @@ from tests.helpers.waiting import eventually
 
 pytestmark = [
     pytest.mark.docker,
-    pytest.mark.skipif(not can_install() and not os.environ.get("CI"), reason="needs root on Debian, for an engine"),
+    pytest.mark.skipif(not can_install(), reason="needs root on Debian, for an engine"),
 ]
 UNTIL_TOLD = "echo up; while [ ! -e go ]; do sleep 0.05; done; exit {code}"
 

@@ -1,6 +1,5 @@
 """An engine that has addresses for few networks: jobs with services wait until there is one, and hold up no others."""
 
-import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -20,7 +19,7 @@ from tests.helpers.waiting import eventually
 
 pytestmark = [
     pytest.mark.docker,
-    pytest.mark.skipif(not can_install() and not os.environ.get("CI"), reason="needs root on Debian, for an engine"),
+    pytest.mark.skipif(not can_install(), reason="needs root on Debian, for an engine"),
 ]
 NETWORKS = 2
 UNTIL_TOLD = "echo up; while [ ! -e go ]; do sleep 0.05; done"
