@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bench.figures import MIB, processor_seconds, resident_memory
+from ci_common.system.trees import allow_changes_to_logs
 from tests.helpers.service import Service
 
 CONNECTIONS = 64
@@ -76,6 +77,7 @@ def served(directory: Path, *arguments: str, **settings: str) -> Iterator[Servic
         yield service.start(*arguments)
     finally:
         service.stop(within=60)
+        allow_changes_to_logs(Path(settings.get("CI_DATA_DIR", directory / "ci_jobs.data")))
 
 
 @contextmanager
