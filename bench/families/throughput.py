@@ -130,6 +130,7 @@ async def config_of_a_job(lab: Lab, engine: RawEngine) -> dict[str, Any]:
                 raise LeftOut(f"the product's one job has {len(listed)} containers")
             inspected = await engine.ask("GET", f"/containers/{listed[0]['Id']}/json")
             host = inspected["HostConfig"]
+            host["NetworkMode"] = "bridge"  # That of the jobs is removed with the server; it is such a bridge, too.
             host["Mounts"] = [stand_in(lab.directory, mount) for mount in host.get("Mounts") or []]
             await client.cancel_job(job_id)
             await finished(client, job_id)
