@@ -4,7 +4,8 @@ import asyncio
 import os
 import stat
 import time
-from contextlib import ExitStack
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ WIDTHS = (2, 4, 8)
 ENGINE_SLACK = 1.2
 """The engine's best rate is a measurement: ours may exceed it by chance, but not by more than this factor."""
 COMMAND = "exit 0"
+BRIDGE_NAME = "com.docker.network.bridge.name"
 LESSONS = 4
 PREFIX = "bench-many"
 CONNECTIONS = 8
@@ -36,8 +38,7 @@ END_SECONDS = 300.0
 
 async def measure(lab: Lab) -> list[Figure]:
     """Measure the engine, jobs without a pool, and bursts into a full pool, in turns."""
-    async with RawEngine.connected() as engine:
-        config = await config_of_a_job(lab, engine)
+    async with RawEngine.connected() as engine, config_of_a_job(lab, engine) as config:
         width, widths = await best_width(engine, config, lab.samples(40, 16))
         with ExitStack() as stack:
             cold = stack.enter_context(serving(f"{PREFIX}-cold", CI_POOL_SIZE="0", MAX_CONCURRENCY=str(width)))
@@ -63,7 +64,7 @@ async def measure(lab: Lab) -> list[Figure]:
     lab.note(
         f"The engine's own best: create, start, wait and remove by its HTTP API, {width} at a time, the best of "
         f"{', '.join(f'{n}: {rate:.1f}/s' for n, rate in widths.items())}. Its containers have the HostConfig of one "
-        "of the product's: bind mounts, no log driver, the bridge network."
+        "of the product's: bind mounts, no log driver, a network like that of the jobs."
     )
     lab.note(
         f"Without a pool: {jobs} jobs submitted at once, `CI_POOL_SIZE=0`, `MAX_CONCURRENCY={width}`; the time ends "
@@ -113,10 +114,11 @@ async def best_width(engine: RawEngine, config: dict[str, Any], count: int) -> t
     return max(rates, key=lambda width: rates[width]), rates
 
 
-async def config_of_a_job(lab: Lab, engine: RawEngine) -> dict[str, Any]:
-    """Return a configuration that differs from the product's own containers only in the command.
+@asynccontextmanager
+async def config_of_a_job(lab: Lab, engine: RawEngine) -> AsyncIterator[dict[str, Any]]:
+    """Yield a configuration that differs from the product's own containers only in the command.
 
-    It is copied from a container of the product, so that both stay the same.
+    It is copied from a container of the product, and its network from that of the jobs, so that both stay the same.
     """
     with serving(f"{PREFIX}-model", CI_POOL_SIZE="0") as service:
         async with CiClient(service.url) as client:
@@ -130,20 +132,26 @@ async def config_of_a_job(lab: Lab, engine: RawEngine) -> dict[str, Any]:
                 raise LeftOut(f"the product's one job has {len(listed)} containers")
             inspected = await engine.ask("GET", f"/containers/{listed[0]['Id']}/json")
             host = inspected["HostConfig"]
-            host["NetworkMode"] = "bridge"  # That of the jobs is removed with the server; it is such a bridge, too.
+            network = await engine.ask("GET", f"/networks/{host['NetworkMode']}")
             host["Mounts"] = [stand_in(lab.directory, mount) for mount in host.get("Mounts") or []]
             await client.cancel_job(job_id)
             await finished(client, job_id)
             await cleared(prefix)
-    return {
-        "Image": lab.image,
-        "Labels": {LABEL: "engine"},
-        "Entrypoint": ["/bin/sh"],
-        "Cmd": ["-c", COMMAND],
-        "Env": inspected["Config"]["Env"],
-        "Healthcheck": {"Test": ["NONE"]},
-        "HostConfig": host,
-    }
+    options = {name: value for name, value in network["Options"].items() if name != BRIDGE_NAME}
+    same = {"Driver": network["Driver"], "Internal": network["Internal"], "Options": options}
+    own = await engine.ask("POST", "/networks/create", same | {"Name": f"{PREFIX}-{os.getpid()}"})
+    try:
+        yield {
+            "Image": lab.image,
+            "Labels": {LABEL: "engine"},
+            "Entrypoint": ["/bin/sh"],
+            "Cmd": ["-c", COMMAND],
+            "Env": inspected["Config"]["Env"],
+            "Healthcheck": {"Test": ["NONE"]},
+            "HostConfig": host | {"NetworkMode": own["Id"]},
+        }
+    finally:
+        await engine.ask("DELETE", f"/networks/{own['Id']}")
 
 
 def stand_in(directory: Path, mount: dict[str, Any]) -> dict[str, Any]:
