@@ -4,6 +4,7 @@ import ctypes
 import ipaddress
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -23,23 +24,36 @@ STOP_SECONDS = 30.0
 _PR_SET_PDEATHSIG = 1
 _MANY_NETWORKS = {"default-address-pools": [{"base": "10.128.0.0/11", "size": 24}]}
 """Each installation has a network, and there are dozens in some tests; by default an engine has addresses for 31."""
+_BRIDGE_ADDRESS = "10.213.0.1/24"
+"""That of the bridge in an engine's own network namespace, which is to take none of the addresses for networks."""
 _NETWORKS = [ipaddress.ip_network(f"10.{213 + n}.0.0/24") for n in range(20)]
 
 
 @contextmanager
 def private_engine() -> Iterator[EngineAPI]:
     """Install what is missing, run an engine, and stop it. Needs root. Raises EngineError."""
-    with private_daemon() as daemon:
+    install_packages(PACKAGES)
+    with _bridge() as bridge, _daemon(bridge) as daemon:
         yield daemon.engine
 
 
 @contextmanager
 def private_daemon(**options: object) -> Iterator["Daemon"]:
-    """Like `private_engine`, for a test that stops and starts the engine. `options` are those of daemon.json."""
+    """Like `private_engine`, for a test that stops and starts the engine. `options` are those of daemon.json.
+
+    It has a network namespace of its own, without a way out: an engine that starts removes the packet filter's chains
+    for a moment, and another engine could make no network then.
+    """
     install_packages(PACKAGES)
+    with _network_namespace() as namespace, _daemon("", namespace, **options) as daemon:
+        yield daemon
+
+
+@contextmanager
+def _daemon(bridge: str, namespace: Path | None = None, **options: object) -> Iterator["Daemon"]:
+    """Run an engine on a bridge, or on one that it makes in its network namespace."""
     with ExitStack() as stack:
         stack.enter_context(_cgroups())
-        bridge = stack.enter_context(_bridge())
         # A short path, because a socket's has at most 107 bytes; data on a disk, because overlays do not nest.
         runtime = Path(stack.enter_context(_directory("/run")))
         runtime.chmod(0o755)  # The socket in it is for its group, too, as the usual one is.
@@ -47,7 +61,7 @@ def private_daemon(**options: object) -> Iterator["Daemon"]:
         if "userns-remap" in options:
             data.chmod(0o711)  # Root in a container is another user, who has to get to its layers.
         (data / "daemon.json").write_text(json.dumps({**_MANY_NETWORKS, **options}) + "\n")
-        daemon = Daemon(runtime, data, bridge)
+        daemon = Daemon(runtime, data, bridge, namespace)
         try:
             daemon.launch()
             daemon.wait()
@@ -59,17 +73,18 @@ def private_daemon(**options: object) -> Iterator["Daemon"]:
 class Daemon:
     """An engine on directories of its own, with a containerd that outlives it, as a service manager has it."""
 
-    def __init__(self, runtime: Path, data: Path, bridge: str) -> None:
+    def __init__(self, runtime: Path, data: Path, bridge: str, namespace: Path | None) -> None:
         self.engine = EngineAPI(f"unix://{runtime / 'docker.sock'}")
         self._log = data / "dockerd.log"
         self._command = [
+            *(("nsenter", f"--net={namespace}") if namespace is not None else ()),
             "dockerd",
             *("--host", self.engine.url),
             *("--data-root", str(data / "data")),
             *("--exec-root", str(runtime / "exec")),
             *("--pidfile", str(runtime / "docker.pid")),
             *("--config-file", str(data / "daemon.json")),
-            *("--bridge", bridge),
+            *(("--bridge", bridge) if bridge else ("--bip", _BRIDGE_ADDRESS)),
             *("--containerd", str(runtime / "containerd.sock")),
         ]
         settings = data / "containerd.toml"
@@ -170,6 +185,18 @@ def _bridge() -> Iterator[str]:
             _forget_rules(name)
         return
     raise EngineError("no network bridge could be made: this needs the right to administer the network")
+
+
+@contextmanager
+def _network_namespace() -> Iterator[Path]:
+    """Make a network namespace, and yield the path by which programs enter it."""
+    name = f"ci-test-{secrets.token_hex(4)}"
+    if problem := _ip("netns", "add", name):
+        raise EngineError(problem)
+    try:
+        yield Path("/run/netns") / name
+    finally:
+        _ip("netns", "delete", name)
 
 
 def _ip(*arguments: str) -> str:
