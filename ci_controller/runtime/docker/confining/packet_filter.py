@@ -24,6 +24,8 @@ PRIVATE = (
 INTERFACES = Path("/sys/class/net")
 _NET_ADMIN = 12
 _PATIENCE = 10.0
+_TIMES = 3
+"""How often the rules are put in place before it is given up."""
 _PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 _CHAIN = re.compile(r"^-N CI-([0-9a-f]{6})-OUT$", re.MULTILINE)
 
@@ -63,6 +65,16 @@ class PacketFilter:
 
     def _install(self, allowed: tuple[Destination, ...]) -> None:
         self.check()
+        for left in reversed(range(_TIMES)):
+            try:
+                self._put(allowed)
+                break
+            except CannotFilter:
+                # Until there is a bridge, another controller may take the chains for those of one that has died.
+                if not left:
+                    raise
+
+    def _put(self, allowed: tuple[Destination, ...]) -> None:
         _run("iptables-restore", "--noflush", "--wait", "5", given=self._rules(allowed))
         for hook in self._hooks():
             if not _succeeds("iptables", "--wait", "5", "--check", *hook):
