@@ -24,8 +24,8 @@ STOP_SECONDS = 30.0
 _PR_SET_PDEATHSIG = 1
 _MANY_NETWORKS = {"default-address-pools": [{"base": "10.128.0.0/11", "size": 24}]}
 """Each installation has a network, and there are dozens in some tests; by default an engine has addresses for 31."""
-_BRIDGE_ADDRESS = "10.213.0.1/24"
-"""That of the bridge in an engine's own network namespace, which is to take none of the addresses for networks."""
+_OWN_BRIDGE = ("--bip", "10.213.0.1/24")
+"""The address of the bridge in an engine's own network namespace. It is none of those that it gives to networks."""
 _NETWORKS = [ipaddress.ip_network(f"10.{213 + n}.0.0/24") for n in range(20)]
 
 
@@ -33,7 +33,7 @@ _NETWORKS = [ipaddress.ip_network(f"10.{213 + n}.0.0/24") for n in range(20)]
 def private_engine() -> Iterator[EngineAPI]:
     """Install what is missing, run an engine, and stop it. Needs root. Raises EngineError."""
     install_packages(PACKAGES)
-    with _bridge() as bridge, _daemon(bridge) as daemon:
+    with _bridge() as bridge, _daemon(("--bridge", bridge)) as daemon:
         yield daemon.engine
 
 
@@ -45,13 +45,13 @@ def private_daemon(**options: object) -> Iterator["Daemon"]:
     for a moment, and another engine could make no network then.
     """
     install_packages(PACKAGES)
-    with _network_namespace() as namespace, _daemon("", namespace, **options) as daemon:
+    with _network_namespace() as path, _daemon(_OWN_BRIDGE, ("nsenter", f"--net={path}"), **options) as daemon:
         yield daemon
 
 
 @contextmanager
-def _daemon(bridge: str, namespace: Path | None = None, **options: object) -> Iterator["Daemon"]:
-    """Run an engine on a bridge, or on one that it makes in its network namespace."""
+def _daemon(bridge: tuple[str, str], entering: tuple[str, ...] = (), **options: object) -> Iterator["Daemon"]:
+    """Run an engine whose bridge is what the words of an option say, by a program with these words before it."""
     with ExitStack() as stack:
         stack.enter_context(_cgroups())
         # A short path, because a socket's has at most 107 bytes; data on a disk, because overlays do not nest.
@@ -61,7 +61,7 @@ def _daemon(bridge: str, namespace: Path | None = None, **options: object) -> It
         if "userns-remap" in options:
             data.chmod(0o711)  # Root in a container is another user, who has to get to its layers.
         (data / "daemon.json").write_text(json.dumps({**_MANY_NETWORKS, **options}) + "\n")
-        daemon = Daemon(runtime, data, bridge, namespace)
+        daemon = Daemon(runtime, data, bridge, entering)
         try:
             daemon.launch()
             daemon.wait()
@@ -73,18 +73,18 @@ def _daemon(bridge: str, namespace: Path | None = None, **options: object) -> It
 class Daemon:
     """An engine on directories of its own, with a containerd that outlives it, as a service manager has it."""
 
-    def __init__(self, runtime: Path, data: Path, bridge: str, namespace: Path | None) -> None:
+    def __init__(self, runtime: Path, data: Path, bridge: tuple[str, str], entering: tuple[str, ...]) -> None:
         self.engine = EngineAPI(f"unix://{runtime / 'docker.sock'}")
         self._log = data / "dockerd.log"
         self._command = [
-            *(("nsenter", f"--net={namespace}") if namespace is not None else ()),
+            *entering,
             "dockerd",
             *("--host", self.engine.url),
             *("--data-root", str(data / "data")),
             *("--exec-root", str(runtime / "exec")),
             *("--pidfile", str(runtime / "docker.pid")),
             *("--config-file", str(data / "daemon.json")),
-            *(("--bridge", bridge) if bridge else ("--bip", _BRIDGE_ADDRESS)),
+            *bridge,
             *("--containerd", str(runtime / "containerd.sock")),
         ]
         settings = data / "containerd.toml"
