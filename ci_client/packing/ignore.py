@@ -32,7 +32,9 @@ LEFT_OUT = frozenset(
 )
 """Names of files or directories that are left out at any depth."""
 
-_GITIGNORE, _CIIGNORE, _ENVIRONMENT_MARK = ".gitignore", ".ciignore", "pyvenv.cfg"
+_GITIGNORE, _CIIGNORE = ".gitignore", ".ciignore"
+ENVIRONMENT_MARK = "pyvenv.cfg"
+"""What a directory has in it that is a virtual environment."""
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -158,6 +160,8 @@ class Rules:
         self._directory = directory
         self._git = git
         self._ci = ci
+        self.are_of_files = bool(git or ci)
+        """Whether there are any but the built-in ones."""
 
     @classmethod
     def of_root(cls, root: Path, names: frozenset[str]) -> "Rules":
@@ -170,21 +174,26 @@ class Rules:
 
         Raises OSError if an ignore file cannot be read.
         """
+        directory = f"{self._directory}/{name}"
+        if not self.are_of_files:
+            return Rules(directory, (), ())._with_own_files(names)
         step = f"{as_bytes(name)}/"
         git = tuple((path + step, file) for path, file in self._git)
         ci = tuple((path + step, file) for path, file in self._ci)
-        return Rules(f"{self._directory}/{name}", git, ci)._with_own_files(names)
+        return Rules(directory, git, ci)._with_own_files(names)
 
-    def left_out_by(self, name: str, *, is_directory: bool) -> Cause | None:
-        """Return why an entry of this directory is left out, or None if it belongs to the project."""
-        if not (is_directory or self._git or self._ci or name in LEFT_OUT):
+    def left_out_by(self, name: str, *, is_directory: bool, is_environment: bool = False) -> Cause | None:
+        """Return why an entry of this directory is left out, or None if it belongs to the project.
+
+        A directory that has a `pyvenv.cfg` in it `is_environment`.
+        """
+        if not (self.are_of_files or is_environment or name in LEFT_OUT):
             return None
         text = as_bytes(name)
         asked_for = _strongest(self._ci, text, is_directory) if self._ci else None
-        is_environment = is_directory and os.path.lexists(f"{self._directory}/{name}/{_ENVIRONMENT_MARK}")
         if name in LEFT_OUT or is_environment:
             if asked_for is None:
-                return Cause(_ENVIRONMENT_MARK if is_environment and name not in LEFT_OUT else None)
+                return Cause(ENVIRONMENT_MARK if is_environment and name not in LEFT_OUT else None)
             return _cause(asked_for) if asked_for[1].leave_out or asked_for[1].name != text else None
         found = asked_for or _strongest(self._git, text, is_directory)
         return _cause(found) if found is not None and found[1].leave_out else None

@@ -9,7 +9,7 @@ import stat
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,7 +24,7 @@ from ci_client.packing.frames import Begun
 from ci_client.packing.memory import Memory, Seen
 from ci_client.packing.reading import ReadError, opened, read_link, read_some
 from ci_client.packing.tree import LIST_IT, Leaf, Left, OnLeftOut, Progress, Tree
-from ci_common.manifests.entries import EXECUTABLE, FILE, FOLDER, LINK, NOTHING, Entry, manifest_text
+from ci_common.manifests.entries import EXECUTABLE, FILE, FILES, FOLDER, LINK, NOTHING, Entry, manifest_text
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -50,30 +50,34 @@ class Project:
     """What was sent of it when it was submitted."""
     begun: Begun | None = None
     """What a server has begun to receive of it."""
-    _written: tuple[list[Entry], str] | None = None
-    """The entries whose manifest has been written, and that."""
+    _written: tuple[list[Entry], str, str] | None = None
+    """The entries whose manifest has been written, that, and its digest."""
 
     @property
     def files(self) -> int:
         """The number of files and links."""
-        return sum(entry.kind != FOLDER for entry in self.entries)
+        return len(self.entries) - [kind for _, kind, _, _ in self.entries].count(FOLDER)
 
     @property
     def manifest(self) -> str:
         """The text of the manifest."""
-        if self._written is None or self._written[0] is not self.entries:
-            self._written = self.entries, manifest_text(self.entries)
-        return self._written[1]
+        return self._manifest()[0]
 
     @property
     def manifest_id(self) -> str:
         """The digest of the manifest."""
-        return sha256(self.manifest.encode()).hexdigest()
+        return self._manifest()[1]
+
+    def _manifest(self) -> tuple[str, str]:
+        if self._written is None or self._written[0] is not self.entries:
+            text = manifest_text(self.entries)
+            self._written = self.entries, text, sha256(text.encode()).hexdigest()
+        return self._written[1:]
 
     @property
     def bytes(self) -> int:
         """The bytes of all files together."""
-        return sum(entry.size for entry in self.entries if entry.is_file)
+        return sum([size for _, kind, size, _ in self.entries if kind in FILES])
 
 
 def scan_directory(
@@ -146,7 +150,7 @@ class _Scan:
 
     def run(self) -> None:
         threads = min(_MOST_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
-        walk, batches = self._tree.walk_recognizing(self._known_entry), deque[_Batch]()
+        walk, batches = self._tree.walk_recognizing(self._known_entries), deque[_Batch]()
         with _Reader(threads) as reader:
             while True:
                 while len(batches) < 2 * threads and (items := list(islice(walk, _BATCH))):
@@ -163,19 +167,20 @@ class _Scan:
                         self._put(item, digests)
                 self._report()
 
-    def _known_entry(self, path: str, found: os.DirEntry[str]) -> Entry | None:
-        """Return the entry of a path that was a file, if it still is that file."""
-        known = self._known.get(path)
-        if known is None:
-            return None
-        try:
-            status = found.stat(follow_symlinks=False)
-        except OSError:
-            return None
-        if not stat.S_ISREG(status.st_mode) or not known.is_same(status):
-            return None
-        self.seen[path] = known
-        return _file_entry(path, status, known.size, known.sha256)
+    def _known_entries(self, directory: str, entries: Sequence[os.DirEntry[str]]) -> dict[str, Entry]:
+        """Return those of the entries of a directory that were files, and still are these files."""
+        known, seen, found = self._known, self.seen, dict[str, Entry]()
+        for entry in entries:
+            path = directory + entry.name
+            if (file := known.get(path)) is not None:
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except OSError:
+                    continue
+                if file.is_same(status) and stat.S_ISREG(status.st_mode):
+                    seen[path] = file
+                    found[entry.name] = _file_entry(path, status, file.size, file.sha256)
+        return found
 
     def _put(self, item: Leaf | Left, digests: _Digests) -> None:
         if isinstance(item, Left):
@@ -209,11 +214,10 @@ class _Scan:
 
     def _report(self) -> None:
         if self._progress is not None:
-            new = self.entries[self._reported :]
-            sizes = [0 if entry.kind == LINK else entry.size for entry in new if entry.kind != FOLDER]
+            new = [(kind, size) for _, kind, size, _ in self.entries[self._reported :] if kind != FOLDER]
             self._reported = len(self.entries)
-            self._files += len(sizes)
-            self._bytes += sum(sizes)
+            self._files += len(new)
+            self._bytes += sum([size for kind, size in new if kind != LINK])
             self._progress(self._files, self._bytes)
 
 

@@ -7,15 +7,15 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from ci_client.errors import PackingError
 from ci_client.escapes import visible
-from ci_client.packing.ignore import Cause, Rules
+from ci_client.packing.ignore import ENVIRONMENT_MARK, LEFT_OUT, Cause, Rules
 
 LIST_IT = "list it in .ciignore to leave it out"
 _PATH_BYTES, _NAME_BYTES = 2048, 255
@@ -29,6 +29,11 @@ T = TypeVar("T")
 
 OnLeftOut = Callable[[str, Cause], None]
 """Called with the path of an entry that is left out, which ends with `/` for a directory, and why."""
+Recognize = Callable[[str, Sequence[os.DirEntry[str]]], Mapping[str, T]]
+"""Called with the path of a directory below the root, empty or with `/` at its end, and its entries.
+
+Returns by name what is known of those of them that are regular files.
+"""
 
 
 class Leaf(NamedTuple):
@@ -50,12 +55,13 @@ class Left(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Open:
+class _Open(Generic[T]):
     """A directory whose entries are being yielded."""
 
     path: str
     location: str
     entries: Iterator[os.DirEntry[str]]
+    known: Mapping[str, T]
     rules: Rules
 
 
@@ -89,41 +95,58 @@ class Tree:
 
     def walk(self) -> Iterator[Leaf | Left]:
         """Yield what is to be packed. Raises PackingError if something cannot be packed."""
-        return self.walk_recognizing(lambda _path, _entry: None)
+        return self.walk_recognizing(lambda _path, _entries: {})
 
-    def walk_recognizing(self, recognize: "Callable[[str, os.DirEntry[str]], T | None]") -> "Iterator[Leaf | Left | T]":
-        """Yield what is to be packed, as `recognize` knows it by its path; what that returns None for, as a Leaf.
+    def walk_recognizing(self, recognize: "Recognize[T]") -> "Iterator[Leaf | Left | T]":
+        """Yield what is to be packed, as `recognize` knows it, and as a Leaf where it does not.
 
         Raises PackingError if something cannot be packed.
         """
         entries = self._listed(str(self._root), "")
-        names = frozenset(entry.name for entry in entries)
+        rules = _read_rules(lambda: Rules.of_root(self._root, _names(entries)))
         # A list instead of recursion: trees may be deeper than Python's stack.
-        opened = [_Open("", str(self._root), iter(entries), _read_rules(lambda: Rules.of_root(self._root, names)))]
+        opened = [_Open("", str(self._root), iter(entries), recognize("", entries), rules)]
         while opened:
             here = opened[-1]
+            known, rules = here.known, here.rules
             for entry in here.entries:
-                is_directory = entry.is_dir(follow_symlinks=False)
-                cause = here.rules.left_out_by(entry.name, is_directory=is_directory)
-                path = here.path + entry.name
-                if cause is not None:
-                    if self._on_left_out is not None:
-                        self._on_left_out(f"{path}/" if is_directory else path, cause)
-                elif is_directory:
-                    opened.append(self._entered(entry, f"{path}/", here.rules))
+                name = entry.name
+                path, found = here.path + name, known.get(name)
+                is_directory = found is None and entry.is_dir(follow_symlinks=False)
+                if (rules.are_of_files or name in LEFT_OUT) and self._leaves_out(rules, name, path, is_directory):
+                    continue
+                if found is not None:
+                    yield found
+                elif not is_directory:
+                    if (leaf := self._leaf(entry, path)) is not None:
+                        yield leaf
+                elif (inner := self._entered(entry, f"{path}/", rules, recognize)) is not None:
+                    opened.append(inner)
                     break
-                elif (leaf := recognize(path, entry) or self._leaf(entry, path)) is not None:
-                    yield leaf
             else:
                 opened.pop()
                 if opened:
                     yield Left(here.path, here.location)
 
-    def _entered(self, entry: os.DirEntry[str], path: str, rules: Rules) -> _Open:
-        _check_name(path)
+    def _leaves_out(
+        self, rules: Rules, name: str, path: str, is_directory: bool, *, is_environment: bool = False
+    ) -> bool:
+        cause = rules.left_out_by(name, is_directory=is_directory, is_environment=is_environment)
+        if cause is not None and self._on_left_out is not None:
+            self._on_left_out(f"{path}/" if is_directory else path, cause)
+        return cause is not None
+
+    def _entered(
+        self, entry: os.DirEntry[str], path: str, rules: Rules, recognize: "Recognize[T]"
+    ) -> "_Open[T] | None":
+        """Return a directory with its entries; None if they show that it is left out."""
         entries = self._listed(entry.path, path)
-        names = frozenset(inner.name for inner in entries)
-        return _Open(path, entry.path, iter(entries), _read_rules(lambda: rules.below(entry.name, names)))
+        names = _names(entries)
+        if ENVIRONMENT_MARK in names and self._leaves_out(rules, entry.name, path[:-1], True, is_environment=True):
+            return None
+        _check_name(path)
+        inner = _read_rules(lambda: rules.below(entry.name, names))
+        return _Open(path, entry.path, iter(entries), recognize(path, entries), inner)
 
     def _listed(self, directory: str, path: str) -> list[os.DirEntry[str]]:
         try:
@@ -159,6 +182,10 @@ class Tree:
             f"the link {visible(path)} leads out of the project, to {visible(target)}, which a job cannot follow; "
             f"{LIST_IT}"
         )
+
+
+def _names(entries: list[os.DirEntry[str]]) -> frozenset[str]:
+    return frozenset([entry.name for entry in entries])
 
 
 def _read_rules(read: Callable[[], Rules]) -> Rules:

@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
+from operator import ne
 from typing import Final, NamedTuple
 
 from ci_common.archives.members import TARGET_BYTES, check_links, check_target, checked_path, shortened
@@ -67,18 +68,31 @@ def manifest_text(entries: Iterable[Entry]) -> str:
     return "".join([f"{kind} {size} {content} {path}\n" for path, kind, size, content in entries])
 
 
-def manifest_id(entries: Iterable[Entry]) -> str:
-    """Return the SHA-256 of the manifest of entries that are in order."""
-    return sha256(manifest_text(entries).encode()).hexdigest()
+def stored_entries(manifest: str) -> list[Entry]:
+    """Return the entries of a manifest that was checked before it was stored. Raises ValueError if it is damaged."""
+    lines = [line.split(" ", 3) for line in manifest.split("\n")[:-1]]
+    return [Entry(path, kind, int(size), content) for kind, size, content, path in lines]
 
 
 def changes(base: str, manifest: str) -> str:
     """Return the change from the manifest `base` to another one; empty if there is none."""
-    before, after = base.split("\n"), manifest.split("\n")
+    before, after = _without_common_ends(base.split("\n"), manifest.split("\n"))
     known, kept = set(before), set(after)
     new = {_path(line): line for line in after if line not in known}
     gone = [path for line in before if line not in kept and (path := _path(line)) not in new]
     return "".join([*(f"{GONE} {path}\n" for path in gone), *(f"{line}\n" for line in new.values())])
+
+
+def _without_common_ends(before: list[str], after: list[str]) -> tuple[list[str], list[str]]:
+    begin = _common(before, after)
+    before, after = before[begin:], after[begin:]
+    end = _common(before[::-1], after[::-1])
+    return before[: len(before) - end], after[: len(after) - end]
+
+
+def _common(one: list[str], other: list[str]) -> int:
+    """Return how many lines are the same at the beginning."""
+    return next((at for at, differs in enumerate(map(ne, one, other)) if differs), min(len(one), len(other)))
 
 
 def _path(line: str) -> str:

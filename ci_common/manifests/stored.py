@@ -1,7 +1,7 @@
 """A stored upload: its tree and the packs with its contents, in one directory that never changes.
 
 <upload>/
-  tree             its head, and then its entries with the place of each content: two frames of compressed JSON
+  tree             three compressed frames: its head as JSON, its manifest, and the place of each content as JSON
   <pack>           a pack; its name is the SHA-256 of the digests of the files in it
 
 A pack that several uploads need has a hard link in the directory of each. So the file system counts who needs it, and
@@ -23,11 +23,13 @@ from typing import Any, BinaryIO, Final
 import zstandard
 
 from ci_common.errors import InvalidUpload
-from ci_common.manifests.entries import FILES, Entry, manifest_id
+from ci_common.manifests.entries import FILES, Entry, manifest_text, stored_entries
 from ci_common.manifests.packs import LENGTH, packed
 
 TREE: Final = "tree"
 _LEVEL = 1
+_NOWHERE = (-1, 0)
+"""In place of a pack and an offset: what has no content."""
 _LEAST_SHARE = 0.5
 """A pack of which less is needed is not used again: what is needed of it is sent once more."""
 _BYTES_PER_ENTRY = 8
@@ -64,12 +66,16 @@ class Tree:
     """How many files, links and folders it has, including folders that are only parents of others."""
 
     @cached_property
+    def manifest(self) -> str:
+        return manifest_text(self.entries)
+
+    @cached_property
     def id(self) -> str:
-        return manifest_id(self.entries)
+        return sha256(self.manifest.encode()).hexdigest()
 
     @property
     def size(self) -> int:
-        return sum(entry.size for entry in self.entries)
+        return sum([size for _, _, size, _ in self.entries])
 
     def may_be_used_by(self, owner: str, project: str) -> bool:
         """Return whether a caller has shown, by sending them, that it has these files."""
@@ -91,9 +97,10 @@ class Tree:
     def write(self, directory: Path) -> None:
         """Write the tree, whole or not at all. Raises OSError."""
         head = Head(self.owner, self.project, self.packs, self.members, self.size, self.id)
-        places = self.places
-        entries = [(*e, *places.get(e.content, ())) if e.kind in FILES else e for e in self.entries]
-        _replace(directory / TREE, head.framed() + _framed(entries))
+        of = self.places.get
+        places = [of(content, _NOWHERE) if kind in FILES else _NOWHERE for _, kind, _, content in self.entries]
+        manifest, columns = self.manifest.encode(), list(zip(*places, strict=True))
+        _replace(directory / TREE, head.framed() + _framed(manifest) + _framed_json(columns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +117,7 @@ class Head:
     def framed(self) -> bytes:
         """Return it as a tree begins with it."""
         packs = [[pack.name, pack.size, pack.sha256] for pack in self.packs]
-        return _framed(
+        return _framed_json(
             {
                 "owner": self.owner,
                 "project": self.project,
@@ -139,27 +146,38 @@ def _replace(path: Path, content: bytes) -> None:
 def read_head(directory: Path) -> Head:
     """Return the head of a stored upload. Raises InvalidUpload if it is damaged, FileNotFoundError, OSError."""
     with (directory / TREE).open("rb") as file, _blaming(directory):
-        return _head(_unframed(file))
+        return _head(_unframed_json(file))
 
 
 def read_tree(directory: Path) -> Tree:
     """Return the tree of a stored upload. Raises InvalidUpload if it is damaged, FileNotFoundError, OSError."""
     with (directory / TREE).open("rb") as file, _blaming(directory):
-        head, listed = _head(_unframed(file)), _unframed(file)
-        entries = [Entry._make(entry[:4]) for entry in listed]
-        places = {entry[3]: (entry[4], entry[5]) for entry in listed if len(entry) > 4}
+        head, manifest, columns = _head(_unframed_json(file)), _unframed(file).decode(), _unframed_json(file)
+        entries = stored_entries(manifest)
+        places = {
+            entry.content: place
+            for entry, place in zip(entries, zip(*columns, strict=True), strict=True)
+            if place != _NOWHERE
+        }
         return Tree(head.owner, head.project, entries, head.packs, places, head.members)
 
 
-def _framed(document: Any) -> bytes:
-    raw = json.dumps(document, separators=(",", ":")).encode("ascii")
-    frame = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(raw)
+def _framed_json(document: Any) -> bytes:
+    return _framed(json.dumps(document, separators=(",", ":")).encode("ascii"))
+
+
+def _framed(content: bytes) -> bytes:
+    frame = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(content)
     return LENGTH.pack(len(frame)) + frame
 
 
-def _unframed(file: BinaryIO) -> Any:
+def _unframed_json(file: BinaryIO) -> Any:
+    return json.loads(_unframed(file))
+
+
+def _unframed(file: BinaryIO) -> bytes:
     length = LENGTH.unpack(file.read(LENGTH.size))[0]
-    return json.loads(zstandard.ZstdDecompressor().decompress(file.read(length)))
+    return zstandard.ZstdDecompressor().decompress(file.read(length))
 
 
 def _head(document: dict[str, Any]) -> Head:
@@ -183,17 +201,14 @@ def planned(
     `target`; the others are the last ones of the tree, in the order in which they have to be sent. Sources that have
     been deleted, or that others have sent, are not used. Raises OSError.
     """
-    wanted: dict[str, int] = {}
-    for number, (_, kind, size, content) in enumerate(entries):
-        if size and kind in FILES:
-            wanted.setdefault(content, number)
+    wanted = {content: size for _, kind, size, content in entries if size and kind in FILES}
     tree = Tree(owner, project, list(entries))
-    rest = sum(entries[number].size for number in wanted.values())
+    rest = sum(wanted.values())
     for source, known in sources:
         if rest <= (_BYTES_PER_ENTRY * len(entries) if tree.places else 0):
             break
         rest -= _use(source, known, tree, wanted, target)
-    missing = [number for content, number in wanted.items() if content not in tree.places]
+    missing = _first_of_each(entries, wanted.keys() - tree.places.keys())
     for members in packed([entries[number].size for number in missing]):
         files = [entries[missing[member]] for member in members]
         name = sha256("".join(file.content for file in files).encode()).hexdigest()
@@ -205,23 +220,36 @@ def planned(
     return tree, missing
 
 
+def _first_of_each(entries: Sequence[Entry], contents: set[str]) -> list[int]:
+    """Return the places of the first files with these contents."""
+    missing: list[int] = []
+    if contents:
+        for number, (_, kind, _, content) in enumerate(entries):
+            if content in contents and kind in FILES:
+                contents.remove(content)
+                missing.append(number)
+    return missing
+
+
 def _use(source: Path, known: Tree | None, tree: Tree, wanted: dict[str, int], target: Path) -> int:
-    """Use what is worth it of another upload, and return the size of the contents that need not be sent."""
+    """Use what is worth it of another upload, and return the size of the contents that need not be sent.
+
+    `wanted` has the size of each content.
+    """
     try:
         other = known or read_tree(source)
     except (FileNotFoundError, InvalidUpload):
         return 0
     if not other.may_be_used_by(tree.owner, tree.project):
         return 0
-    found: dict[str, tuple[int, int]] = {}
-    needed = [0] * len(other.packs)
-    for _, kind, size, content in other.entries:
-        number = wanted.get(content)
-        if number is None or content in found or content in tree.places or kind not in FILES:
-            continue
-        if size == tree.entries[number].size:
-            found[content] = place = other.places[content]
-            needed[place[0]] += size
+    placed, places, needed = tree.places, other.places, [0] * len(other.packs)
+    found = {
+        content: size
+        for _, kind, size, content in other.entries
+        if wanted.get(content) == size and content not in placed and kind in FILES
+    }
+    for content, size in found.items():
+        needed[places[content][0]] += size
     kept: dict[int, int] = {}
     for number in _worth_keeping(other, needed, tree):
         pack = other.packs[number]
@@ -231,7 +259,10 @@ def _use(source: Path, known: Tree | None, tree: Tree, wanted: dict[str, int], t
             continue  # The job has just been deleted.
         kept[number] = len(tree.packs)
         tree.packs.append(pack)
-    tree.places |= {content: (kept[number], offset) for content, (number, offset) in found.items() if number in kept}
+    for content in found:
+        number, offset = places[content]
+        if number in kept:
+            placed[content] = kept[number], offset
     return sum(needed[number] for number in kept)
 
 
