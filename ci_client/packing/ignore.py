@@ -33,6 +33,8 @@ LEFT_OUT = frozenset(
 """Names of files or directories that are left out at any depth."""
 
 _GITIGNORE, _CIIGNORE = ".gitignore", ".ciignore"
+IGNORE_FILES = (_GITIGNORE, _CIIGNORE)
+"""The names of the files in a project that have rules."""
 ENVIRONMENT_MARK = "pyvenv.cfg"
 """What a directory has in it that is a virtual environment."""
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
@@ -77,6 +79,7 @@ class IgnoreFile:
         rules = [rule for number, line in enumerate(lines) if (rule := _parse(line, number)) is not None]
         files = [rule for rule in rules if not rule.for_directories]
         self._of_files, self._of_directories = _matchers(files), _matchers(rules)
+        self.has_rules = bool(rules)
 
     @classmethod
     def read(cls, path: str, *, follow: bool = False) -> "IgnoreFile | None":
@@ -153,34 +156,35 @@ class Cause(NamedTuple):
 class Rules:
     """The rules that apply in one directory of a tree. Start with `Rules.of_root`, and descend with `below`."""
 
-    def __init__(
-        self, directory: str, git: tuple[tuple[str, IgnoreFile], ...], ci: tuple[tuple[str, IgnoreFile], ...]
-    ) -> None:
-        """Each file comes with this directory's path relative to the file's; the strongest is first."""
-        self._directory = directory
+    def __init__(self, git: tuple[tuple[str, IgnoreFile], ...], ci: tuple[tuple[str, IgnoreFile], ...]) -> None:
+        """Each file comes with the directory's path relative to the file's; the strongest is first."""
         self._git = git
         self._ci = ci
         self.are_of_files = bool(git or ci)
         """Whether there are any but the built-in ones."""
+        self.are_from_elsewhere = False
+        """For the packed directory: whether some of them are of a file that does not belong to the project."""
 
     @classmethod
     def of_root(cls, root: Path, names: frozenset[str]) -> "Rules":
         """Return the rules of the packed directory, which has these names in it. Raises OSError as `below` does."""
         exclude = IgnoreFile.read(str(_git_info(root) / "exclude"), follow=True)
-        return cls(str(root), (("", exclude),) if exclude else (), ())._with_own_files(names)
+        rules = cls((("", exclude),) if exclude is not None and exclude.has_rules else (), ())
+        inner = rules._with_files_of(str(root), names)
+        inner.are_from_elsewhere = rules.are_of_files
+        return inner
 
-    def below(self, name: str, names: frozenset[str]) -> "Rules":
-        """Return the rules of the directory `name` in this one, which has these names in it.
+    def below(self, name: str, location: str, names: frozenset[str]) -> "Rules":
+        """Return the rules of the directory `name` in this one, which is at `location` and has these names in it.
 
         Raises OSError if an ignore file cannot be read.
         """
-        directory = f"{self._directory}/{name}"
-        if not self.are_of_files:
-            return Rules(directory, (), ())._with_own_files(names)
-        step = f"{as_bytes(name)}/"
-        git = tuple((path + step, file) for path, file in self._git)
-        ci = tuple((path + step, file) for path, file in self._ci)
-        return Rules(directory, git, ci)._with_own_files(names)
+        inner = self
+        if self.are_of_files:
+            step = f"{as_bytes(name)}/"
+            git = tuple((path + step, file) for path, file in self._git)
+            inner = Rules(git, tuple((path + step, file) for path, file in self._ci))
+        return inner._with_files_of(location, names)
 
     def left_out_by(self, name: str, *, is_directory: bool, is_environment: bool = False) -> Cause | None:
         """Return why an entry of this directory is left out, or None if it belongs to the project.
@@ -198,14 +202,15 @@ class Rules:
         found = asked_for or _strongest(self._git, text, is_directory)
         return _cause(found) if found is not None and found[1].leave_out else None
 
-    def _with_own_files(self, names: frozenset[str]) -> "Rules":
-        git = self._own_file(_GITIGNORE) if _GITIGNORE in names else ()
-        ci = self._own_file(_CIIGNORE) if _CIIGNORE in names else ()
-        return Rules(self._directory, git + self._git, ci + self._ci) if git or ci else self
+    def _with_files_of(self, location: str, names: frozenset[str]) -> "Rules":
+        git = _file_in(location, _GITIGNORE) if _GITIGNORE in names else ()
+        ci = _file_in(location, _CIIGNORE) if _CIIGNORE in names else ()
+        return Rules(git + self._git, ci + self._ci) if git or ci else self
 
-    def _own_file(self, name: str) -> tuple[tuple[str, IgnoreFile], ...]:
-        file = IgnoreFile.read(f"{self._directory}/{name}")
-        return (("", file),) if file is not None else ()
+
+def _file_in(location: str, name: str) -> tuple[tuple[str, IgnoreFile], ...]:
+    file = IgnoreFile.read(f"{location}/{name}")
+    return (("", file),) if file is not None else ()
 
 
 def as_bytes(name: str) -> str:

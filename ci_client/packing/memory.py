@@ -15,15 +15,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 import zstandard
 
-_FORMAT = b"3 %s " % sys.byteorder.encode()
+from ci_common.manifests.entries import Entry, kind_of
+
+_FORMAT = b"4 %s " % sys.byteorder.encode()
 """What the digest of a file begins with, so that one of another format counts as damaged."""
 _BYTES = 8
-_KINDS = "qqqQ"
-"""How an array keeps size, times and inode, each in so many bytes."""
+_KINDS = "qqqqQ"
+"""How an array keeps size, mode, times and inode, each in so many bytes."""
 _MANIFEST = ".manifest"
 _SETTLED_NS: Final = 2_000_000_000
 """Longer than the times of any file system are coarse."""
@@ -39,20 +41,26 @@ _MOST_BASES = 4
 class Seen(NamedTuple):
     """A file as it was when it was read."""
 
-    size: int
+    entry: Entry
+    mode: int
     modified_ns: int
     changed_ns: int
     inode: int
-    sha256: str
+
+    @classmethod
+    def of(cls, entry: Entry, status: os.stat_result) -> Self:
+        """Return the file of an entry that had this status."""
+        return cls(entry, status.st_mode, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
     def is_same(self, status: os.stat_result) -> bool:
         """Return whether a file with this status has not changed since."""
-        size, modified_ns, changed_ns, inode, _ = self
+        entry, mode, modified_ns, changed_ns, inode = self
         return (
-            size == status.st_size
+            entry.size == status.st_size
             and modified_ns == status.st_mtime_ns
             and changed_ns == status.st_ctime_ns
             and inode == status.st_ino
+            and mode == status.st_mode
         )
 
 
@@ -73,6 +81,9 @@ class Memory:
     """By path below the root. Those that cannot be trusted are not among them."""
     _known_bases: list[list[str]] | None = None
     """What the file with the bases has, once it has been read: server, job and digest of the manifest of each."""
+
+    _kept: tuple[str, str] | None = None
+    """The manifest that was kept last, and its SHA-256."""
 
     @classmethod
     def of(cls, root: Path) -> "Memory":
@@ -96,7 +107,7 @@ class Memory:
             if path not in same and max(seen.modified_ns, seen.changed_ns) < settled
         }
         differing = len(known) - len(same) + sum(path not in known for path in new)
-        is_little = differing < _FEW * len(known) and sum(seen.size for seen in new.values()) < _FEW_BYTES
+        is_little = differing < _FEW * len(known) and sum(seen.entry.size for seen in new.values()) < _FEW_BYTES
         if differing and not is_little:
             _write(self._file("files"), _content(same | new))
             _forget_oldest(_directory())
@@ -120,13 +131,18 @@ class Memory:
             return None
         return text.decode() if sha256(text).hexdigest() == base.manifest_id else None
 
+    def keep_manifest(self, manifest: str) -> str:
+        """Keep the manifest of an upload, if that can be done, and return its SHA-256 in hexadecimal digits."""
+        if self._kept is None or self._kept[0] is not manifest:
+            text = manifest.encode()
+            self._kept = manifest, sha256(text).hexdigest()
+            if self.manifest_of(Base("", self._kept[1])) is None:
+                _replace(self._manifest(self._kept[1]), zstandard.ZstdCompressor(level=1).compress(text))
+        return self._kept[1]
+
     def remember_base(self, server: str, job_id: str, manifest: str) -> None:
         """Remember the last upload to a server."""
-        text = manifest.encode()
-        base = Base(job_id, sha256(text).hexdigest())
-        known = self.base(server)
-        if known is None or known.manifest_id != base.manifest_id or self.manifest_of(known) is None:
-            _replace(self._manifest(base.manifest_id), zstandard.ZstdCompressor(level=1).compress(text))
+        base = Base(job_id, self.keep_manifest(manifest))
         others = [known for known in self._bases() if known[0] != server]
         kept = [*others[1 - _MOST_BASES :], [server, *base]]
         _write(self._file("bases"), json.dumps(kept).encode())
@@ -163,14 +179,15 @@ def _directory() -> Path:
 
 
 def _content(files: dict[str, Seen]) -> bytes:
-    """Return files as bytes: how many they are, and then sizes, times, inodes, digests and paths of all.
+    """Return files as bytes: how many they are, and then sizes, modes, times, inodes, digests and paths of all.
 
     JSON takes twice the time to read, which would be a part of each submission.
     """
-    *numbers, digests = zip(*files.values(), strict=True) if files else ((), (), (), (), ())
-    columns = [array(kind, column) for kind, column in zip(_KINDS, numbers, strict=True)]
+    numbers = [(entry.size, *rest) for entry, *rest in files.values()]
+    columns = [array(kind, column) for kind, column in zip(_KINDS, zip(*numbers, strict=True), strict=bool(numbers))]
+    digests = bytes.fromhex("".join([seen.entry.content for seen in files.values()]))
     count = len(files).to_bytes(_BYTES, sys.byteorder)
-    return b"".join([count, *columns, bytes.fromhex("".join(digests)), "\0".join(files).encode()])
+    return b"".join([count, *columns, digests, "\0".join(files).encode()])
 
 
 def _files(content: bytes) -> dict[str, Seen]:
@@ -182,10 +199,13 @@ def _files(content: bytes) -> dict[str, Seen]:
     for kind in _KINDS:
         columns.append(array(kind, content[place : place + _BYTES * count]))
         place += _BYTES * count
-    paths = place + sha256().digest_size * count
-    digests = content[place:paths].hex()
-    values = zip(*columns, [digests[begin : begin + 64] for begin in range(0, len(digests), 64)], strict=True)
-    return dict(zip(content[paths:].decode().split("\0"), map(Seen._make, values), strict=True))
+    sizes, modes, *others = columns
+    end = place + sha256().digest_size * count
+    digests, paths = content[place:end].hex(), content[end:].decode().split("\0")
+    contents = [digests[begin : begin + 64] for begin in range(0, len(digests), 64)]
+    kinds = [kind_of(mode) for mode in modes]
+    entries = map(Entry._make, zip(paths, kinds, sizes, contents, strict=True))
+    return dict(zip(paths, map(Seen._make, zip(entries, modes, *others, strict=True)), strict=True))
 
 
 def _read(path: Path) -> bytes | None:

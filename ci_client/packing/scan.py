@@ -5,7 +5,6 @@ What belongs to the project, in which order, and what is refused is the same as 
 
 import gc
 import os
-import stat
 import sys
 import time
 from collections import deque
@@ -16,15 +15,16 @@ from functools import partial
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 from ci_client.errors import PackingError
 from ci_client.escapes import visible
 from ci_client.packing.frames import Begun
+from ci_client.packing.ignore import IGNORE_FILES, Cause
 from ci_client.packing.memory import Memory, Seen
 from ci_client.packing.reading import ReadError, opened, read_link, read_some
-from ci_client.packing.tree import LIST_IT, Leaf, Left, OnLeftOut, Progress, Tree
-from ci_common.manifests.entries import EXECUTABLE, FILE, FILES, FOLDER, LINK, NOTHING, Entry, manifest_text
+from ci_client.packing.tree import LIST_IT, Known, Leaf, Left, OnLeftOut, Progress, Tree
+from ci_common.manifests.entries import FILES, FOLDER, LINK, NOTHING, Entry, kind_of, manifest_text
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _CHUNK = 1024 * 1024
 _BATCH = 32
 _MOST_THREADS = 4
+_REPORT_SECONDS = 0.05
 _FEW = 4
 """So many files of a batch are read without threads, which take longer to import than to read a few files."""
 
@@ -131,6 +132,8 @@ _Digests = dict[str, "_Digested | OSError"]
 class _Batch:
     items: list[Leaf | Left | Entry]
     """What was found: files that are known as their entries."""
+    are_known: bool
+    """Whether nothing else is among them."""
     digests: Callable[[], _Digests]
     """Returns those of the other files."""
 
@@ -143,44 +146,66 @@ class _Scan:
         self._known = known
         self._progress = progress
         self._reported = self._files = self._bytes = 0
+        self._report_at = 0.0
         self.entries: list[Entry] = []
         self.seen: dict[str, Seen] = {}
         self.notes: list[str] = []
-        self._tree = Tree(root, self.notes, on_left_out)
+        self._on_left_out = on_left_out
+        self._tree = Tree(root, self.notes, self._note_left_out)
 
     def run(self) -> None:
         threads = min(_MOST_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
-        walk, batches = self._tree.walk_recognizing(self._known_entries), deque[_Batch]()
+        walk, batches = self._tree.walk_recognizing(self._recognize), deque[_Batch]()
         with _Reader(threads) as reader:
             while True:
                 while len(batches) < 2 * threads and (items := list(islice(walk, _BATCH))):
-                    unknown = [item for item in items if isinstance(item, Leaf) and not item.is_link]
-                    batches.append(_Batch(items, reader.begin(unknown)))
+                    others = [item for item in items if not isinstance(item, Entry)]
+                    unread = [item for item in others if isinstance(item, Leaf) and not item.is_link]
+                    batches.append(_Batch(items, not others, reader.begin(unread)))
                 if not batches:
+                    self._report()
                     return
                 batch = batches.popleft()
-                digests = batch.digests()
-                for item in batch.items:
-                    if isinstance(item, Entry):
-                        self.entries.append(item)
-                    else:
-                        self._put(item, digests)
-                self._report()
+                self._put_all(batch)
+                if time.monotonic() >= self._report_at:
+                    self._report()
 
-    def _known_entries(self, directory: str, entries: Sequence[os.DirEntry[str]]) -> dict[str, Entry]:
+    def _recognize(self, directory: str, entries: Sequence[os.DirEntry[str]]) -> Known[Entry]:
         """Return those of the entries of a directory that were files, and still are these files."""
-        known, seen, found = self._known, self.seen, dict[str, Entry]()
+        known, found, has_same_rules = self._known, dict[str, Entry](), True
         for entry in entries:
-            path = directory + entry.name
-            if (file := known.get(path)) is not None:
-                try:
-                    status = entry.stat(follow_symlinks=False)
-                except OSError:
-                    continue
-                if file.is_same(status) and stat.S_ISREG(status.st_mode):
-                    seen[path] = file
-                    found[entry.name] = _file_entry(path, status, file.size, file.sha256)
-        return found
+            name = entry.name
+            path = directory + name
+            file = known.get(path)
+            if file is None:
+                has_same_rules = has_same_rules and name not in IGNORE_FILES
+                continue
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except OSError:
+                continue
+            if file.is_same(status):
+                self.seen[path] = file
+                found[name] = file.entry
+        for name in IGNORE_FILES:
+            has_same_rules = has_same_rules and (name in found) == (directory + name in known)
+        return Known(found, has_same_rules)
+
+    def _note_left_out(self, path: str, cause: Cause) -> None:
+        self.seen.pop(path, None)
+        if self._on_left_out is not None:
+            self._on_left_out(path, cause)
+
+    def _put_all(self, batch: _Batch) -> None:
+        if batch.are_known:
+            self.entries += cast("list[Entry]", batch.items)
+            return
+        digests = batch.digests()
+        for item in batch.items:
+            if isinstance(item, Entry):
+                self.entries.append(item)
+            else:
+                self._put(item, digests)
 
     def _put(self, item: Leaf | Left, digests: _Digests) -> None:
         if isinstance(item, Left):
@@ -203,14 +228,12 @@ class _Scan:
     def _file(self, leaf: Leaf, digested: "_Digested | OSError") -> Entry:
         if isinstance(digested, OSError):
             raise digested
-        status = digested.status
+        entry = Entry(leaf.path, kind_of(digested.status.st_mode), digested.size, digested.sha256)
         if digested.has_grown:
             self.notes.append(f"{visible(leaf.path)} grew while packing; the bytes that came later are left out")
         elif digested.is_settled:
-            self.seen[leaf.path] = Seen(
-                digested.size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, digested.sha256
-            )
-        return _file_entry(leaf.path, status, digested.size, digested.sha256)
+            self.seen[leaf.path] = Seen.of(entry, digested.status)
+        return entry
 
     def _report(self) -> None:
         if self._progress is not None:
@@ -219,10 +242,7 @@ class _Scan:
             self._files += len(new)
             self._bytes += sum([size for kind, size in new if kind != LINK])
             self._progress(self._files, self._bytes)
-
-
-def _file_entry(path: str, status: os.stat_result, size: int, digest: str) -> Entry:
-    return Entry(path, EXECUTABLE if status.st_mode & 0o111 else FILE, size, digest)
+        self._report_at = time.monotonic() + _REPORT_SECONDS
 
 
 class _Reader:

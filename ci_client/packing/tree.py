@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Self, TypeVar
 
 from ci_client.errors import PackingError
 from ci_client.escapes import visible
@@ -29,11 +29,19 @@ T = TypeVar("T")
 
 OnLeftOut = Callable[[str, Cause], None]
 """Called with the path of an entry that is left out, which ends with `/` for a directory, and why."""
-Recognize = Callable[[str, Sequence[os.DirEntry[str]]], Mapping[str, T]]
-"""Called with the path of a directory below the root, empty or with `/` at its end, and its entries.
 
-Returns by name what is known of those of them that are regular files.
-"""
+
+class Known(NamedTuple, Generic[T]):
+    """What an earlier walk has found in a directory, and is still there."""
+
+    files: Mapping[str, T]
+    """Regular files that belonged to the project, by name."""
+    has_same_rules: bool
+    """Whether the directory's ignore files are the same as then."""
+
+
+Recognize = Callable[[str, Sequence[os.DirEntry[str]]], Known[T]]
+"""Called with the path of a directory below the root, empty or with `/` at its end, and its entries."""
 
 
 class Leaf(NamedTuple):
@@ -47,7 +55,7 @@ class Leaf(NamedTuple):
 
 
 class Left(NamedTuple):
-    """A directory whose entries have all been yielded."""
+    """A directory whose entries have all been yielded, unless all of them are known files."""
 
     path: str
     """Ends with `/`."""
@@ -63,6 +71,27 @@ class _Open(Generic[T]):
     entries: Iterator[os.DirEntry[str]]
     known: Mapping[str, T]
     rules: Rules
+    has_same_rules: bool
+    """Whether all rules are the same as when the known files belonged to the project."""
+    are_known: bool
+    """Whether there are entries, and all are known files that belong to the project."""
+
+    @classmethod
+    def of(
+        cls,
+        path: str,
+        location: str,
+        entries: list[os.DirEntry[str]],
+        rules: Rules,
+        known: Known[T],
+        *,
+        below_same: bool,
+    ) -> Self:
+        files, has_same_rules = known.files, below_same and known.has_same_rules
+        are_known = (
+            0 < len(files) == len(entries) and (has_same_rules or not rules.are_of_files) and LEFT_OUT.isdisjoint(files)
+        )
+        return cls(path, location, iter(entries), files, rules, has_same_rules, are_known)
 
 
 Progress = Callable[[int, int], None]
@@ -95,7 +124,7 @@ class Tree:
 
     def walk(self) -> Iterator[Leaf | Left]:
         """Yield what is to be packed. Raises PackingError if something cannot be packed."""
-        return self.walk_recognizing(lambda _path, _entries: {})
+        return self.walk_recognizing(lambda _path, _entries: Known({}, False))
 
     def walk_recognizing(self, recognize: "Recognize[T]") -> "Iterator[Leaf | Left | T]":
         """Yield what is to be packed, as `recognize` knows it, and as a Leaf where it does not.
@@ -105,27 +134,32 @@ class Tree:
         entries = self._listed(str(self._root), "")
         rules = _read_rules(lambda: Rules.of_root(self._root, _names(entries)))
         # A list instead of recursion: trees may be deeper than Python's stack.
-        opened = [_Open("", str(self._root), iter(entries), recognize("", entries), rules)]
+        location, same = str(self._root), not rules.are_from_elsewhere
+        opened = [_Open.of("", location, entries, rules, recognize("", entries), below_same=same)]
         while opened:
             here = opened[-1]
             known, rules = here.known, here.rules
-            for entry in here.entries:
+            is_ruled = rules.are_of_files and not here.has_same_rules
+            if here.are_known:
+                yield from known.values()
+            for entry in () if here.are_known else here.entries:
                 name = entry.name
                 path, found = here.path + name, known.get(name)
                 is_directory = found is None and entry.is_dir(follow_symlinks=False)
-                if (rules.are_of_files or name in LEFT_OUT) and self._leaves_out(rules, name, path, is_directory):
+                is_checked = is_ruled or (found is None and rules.are_of_files) or name in LEFT_OUT
+                if is_checked and self._leaves_out(rules, name, path, is_directory):
                     continue
                 if found is not None:
                     yield found
                 elif not is_directory:
                     if (leaf := self._leaf(entry, path)) is not None:
                         yield leaf
-                elif (inner := self._entered(entry, f"{path}/", rules, recognize)) is not None:
+                elif (inner := self._entered(entry, f"{path}/", here, recognize)) is not None:
                     opened.append(inner)
                     break
             else:
                 opened.pop()
-                if opened:
+                if opened and not here.are_known:
                     yield Left(here.path, here.location)
 
     def _leaves_out(
@@ -137,16 +171,17 @@ class Tree:
         return cause is not None
 
     def _entered(
-        self, entry: os.DirEntry[str], path: str, rules: Rules, recognize: "Recognize[T]"
+        self, entry: os.DirEntry[str], path: str, above: "_Open[T]", recognize: "Recognize[T]"
     ) -> "_Open[T] | None":
         """Return a directory with its entries; None if they show that it is left out."""
-        entries = self._listed(entry.path, path)
+        entries, rules = self._listed(entry.path, path), above.rules
         names = _names(entries)
         if ENVIRONMENT_MARK in names and self._leaves_out(rules, entry.name, path[:-1], True, is_environment=True):
             return None
         _check_name(path)
-        inner = _read_rules(lambda: rules.below(entry.name, names))
-        return _Open(path, entry.path, iter(entries), recognize(path, entries), inner)
+        inner = _read_rules(lambda: rules.below(entry.name, entry.path, names))
+        known = recognize(path, entries)
+        return _Open.of(path, entry.path, entries, inner, known, below_same=above.has_same_rules)
 
     def _listed(self, directory: str, path: str) -> list[os.DirEntry[str]]:
         try:

@@ -8,7 +8,7 @@ an error says is decided there.
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
@@ -69,7 +69,8 @@ def _send(server: "_Server", project: Project, name: str, server_url: str) -> No
     query = {**({"project": name} if name else {}), **({} if base is None else {"base": base})}
     body = compressed_text(text)
     path = f"/uploads?{urlencode(query)}" if query else "/uploads"
-    project.begun = begun_upload(project, server.ask("POST", path, body, "application/zstd"))
+    answer = server.ask("POST", path, body, "application/zstd", lambda: project.memory.keep_manifest(project.manifest))
+    project.begun = begun_upload(project, answer)
     project.sent_bytes += len(body)
     frames = project.begun.frames
     if sum(frame.size for frame in frames) > _MOST_BYTES:
@@ -121,8 +122,10 @@ class _Server:
     ) -> None:
         self._socket.close()
 
-    def ask(self, method: str, path: str, body: bytes, content_type: str) -> dict[str, Any]:
-        """Return the answer to a request.
+    def ask(
+        self, method: str, path: str, body: bytes, content_type: str, meanwhile: Callable[[], object] = lambda: None
+    ) -> dict[str, Any]:
+        """Return the answer to a request; `meanwhile` is called before it is awaited.
 
         Raises ServerError if the sender is refused, _Unusual if anything else is, OSError, h11.ProtocolError.
         """
@@ -130,6 +133,7 @@ class _Server:
         request = h11.Request(method=method, target=self._prefix + path, headers=headers)
         events: tuple[h11.Event, ...] = (request, h11.Data(data=body), h11.EndOfMessage())
         self._socket.sendall(b"".join(self._http.send(event) or b"" for event in events))
+        meanwhile()
         status, content = 0, b""
         while not isinstance(event := self._next(), h11.EndOfMessage):
             if isinstance(event, h11.Response):

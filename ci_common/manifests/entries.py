@@ -58,6 +58,11 @@ class Entry(NamedTuple):
         return os.fsdecode(bytes.fromhex(self.content))
 
 
+def kind_of(mode: int) -> str:
+    """Return the kind of a file with this mode."""
+    return EXECUTABLE if mode & 0o111 else FILE
+
+
 def in_order(entries: Iterable[Entry]) -> list[Entry]:
     """Return the entries in the order of a manifest."""
     return sorted(entries, key=lambda entry: entry.path.split("/"))

@@ -8,15 +8,19 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci_client.errors import PackingError
+from ci_client.packing import memory, scan
 from ci_client.packing.archive import pack_directory
 from ci_client.packing.ignore import IgnoreFile, as_bytes
+from ci_client.packing.scan import scan_directory
 from ci_client.packing.wildmatch import translate_name, translate_path
+from ci_common.manifests.entries import Entry
 
 pytestmark = pytest.mark.slow
 
@@ -100,6 +104,61 @@ def test_ciignore_alone_reads_as_gitignore(files: set[str], ignore: dict[str, li
             file.rename(file.with_name(".ciignore"))
         ours = {name for name in packed(root) if not name.endswith(".ciignore")}
         assert ours == {name for name in expected if not name.endswith(".gitignore")}
+
+
+CHANGES = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from([".gitignore", ".ciignore"]), IGNORE_FILES),
+        st.tuples(st.just("exclude"), st.lists(patterns(), max_size=2)),
+        st.tuples(st.just("grow"), FILES),
+        st.tuples(st.just("remove"), st.sets(NAMES, max_size=3)),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+def change(root: Path, what: str, how: Any) -> None:
+    """Change the files of a tree, or its rules."""
+    if what == "grow":
+        grow(root, how, {})
+    elif what == "exclude":
+        (root / ".git" / "info").mkdir(parents=True, exist_ok=True)
+        (root / ".git" / "info" / "exclude").write_text("\n".join(how))
+    else:
+        for path in [*root.rglob("*")]:
+            if path.name == what or (what == "remove" and path.name in how and path.is_file()):
+                path.unlink()
+        if what != "remove":
+            grow(root, set(), how, name=what)
+
+
+def scanned(root: Path, cache: Path) -> list[Entry]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache))
+        try:
+            return scan_directory(root).entries
+        except PackingError:
+            return []
+
+
+@pytest.mark.parametrize("few", [0.01, 10], ids=["always remembered", "remembered at first"])
+@settings(max_examples=100, deadline=None)
+@given(files=FILES, ignore=IGNORE_FILES, changes=CHANGES)
+def test_what_is_remembered_does_not_outlive_the_rules(
+    few: float, files: set[str], ignore: dict[str, list[str]], changes: list[tuple[str, Any]]
+) -> None:
+    now = time.time_ns
+    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scan.time, "time_ns", lambda: now() + 10**10)  # So that files count as settled.
+        patch.setattr(memory, "_FEW", few)
+        root, cache = Path(directory) / "project", Path(directory) / "cache"
+        root.mkdir()
+        grow(root, files, ignore)
+        scanned(root, cache)
+        for number, (what, how) in enumerate(changes):
+            change(root, what, how)
+            assert scanned(root, cache) == scanned(root, Path(directory) / f"unused {number}")
 
 
 ATOMS = (

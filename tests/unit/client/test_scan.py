@@ -90,6 +90,14 @@ def test_changes_that_are_seen(tree: Path, monkeypatch: pytest.MonkeyPatch, chan
     assert scan_directory(tree).entries != first.entries
 
 
+def test_a_file_that_a_rule_has_come_to_leave_out_stays_left_out(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    later(monkeypatch)
+    scan_directory(tree)
+    (tree / ".gitignore").write_text("a")
+    for _ in range(3):
+        assert [entry.path for entry in scan_directory(tree).entries] == [".gitignore", "b"]
+
+
 @pytest.mark.parametrize("modified_ns", [-(10**18), -1, 0])
 def test_a_file_from_before_1970_is_read_once(
     tree: Path, read: list[str], monkeypatch: pytest.MonkeyPatch, modified_ns: int
@@ -160,7 +168,7 @@ def test_a_manifest_that_is_lost_is_remembered_again(tree: Path, damage: bytes |
     base = known.base("server")
     assert base is not None
     assert known.manifest_of(base) is None
-    known.remember_base("server", "job 2", manifest)
+    Memory.of(tree).remember_base("server", "job 2", manifest)
     assert known.manifest_of(base) == manifest
 
 
