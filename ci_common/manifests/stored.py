@@ -73,6 +73,11 @@ class Tree:
     def id(self) -> str:
         return sha256(self.manifest.encode()).hexdigest()
 
+    @cached_property
+    def contents(self) -> dict[str, int]:
+        """The sizes of the contents that have bytes, by digest."""
+        return {content: size for _, kind, size, content in self.entries if size and kind in FILES}
+
     @property
     def size(self) -> int:
         return sum([size for _, _, size, _ in self.entries])
@@ -201,14 +206,13 @@ def planned(
     `target`; the others are the last ones of the tree, in the order in which they have to be sent. Sources that have
     been deleted, or that others have sent, are not used. Raises OSError.
     """
-    wanted = {content: size for _, kind, size, content in entries if size and kind in FILES}
     tree = Tree(owner, project, list(entries))
-    rest = sum(wanted.values())
+    rest = sum(tree.contents.values())
     for source, known in sources:
         if rest <= (_BYTES_PER_ENTRY * len(entries) if tree.places else 0):
             break
-        rest -= _use(source, known, tree, wanted, target)
-    missing = _first_of_each(entries, wanted.keys() - tree.places.keys())
+        rest -= _use(source, known, tree, target)
+    missing = _first_of_each(entries, tree.contents.keys() - tree.places.keys())
     for members in packed([entries[number].size for number in missing]):
         files = [entries[missing[member]] for member in members]
         name = sha256("".join(file.content for file in files).encode()).hexdigest()
@@ -231,25 +235,21 @@ def _first_of_each(entries: Sequence[Entry], contents: set[str]) -> list[int]:
     return missing
 
 
-def _use(source: Path, known: Tree | None, tree: Tree, wanted: dict[str, int], target: Path) -> int:
-    """Use what is worth it of another upload, and return the size of the contents that need not be sent.
-
-    `wanted` has the size of each content.
-    """
+def _use(source: Path, known: Tree | None, tree: Tree, target: Path) -> int:
+    """Use what is worth it of another upload, and return the size of the contents that need not be sent."""
     try:
         other = known or read_tree(source)
     except (FileNotFoundError, InvalidUpload):
         return 0
     if not other.may_be_used_by(tree.owner, tree.project):
         return 0
-    placed, places, needed = tree.places, other.places, [0] * len(other.packs)
-    found = {
-        content: size
-        for _, kind, size, content in other.entries
-        if wanted.get(content) == size and content not in placed and kind in FILES
-    }
-    for content, size in found.items():
-        needed[places[content][0]] += size
+    wanted, placed, places = tree.contents, tree.places, other.places
+    found = [
+        content for content, size in other.contents.items() if wanted.get(content) == size and content not in placed
+    ]
+    needed = [0] * len(other.packs)
+    for content in found:
+        needed[places[content][0]] += wanted[content]
     kept: dict[int, int] = {}
     for number in _worth_keeping(other, needed, tree):
         pack = other.packs[number]

@@ -136,9 +136,9 @@ def _prepare(
         except OSError:
             pass  # Another upload has taken it, or the job has been deleted.
         else:
-            remove_changed(session.workspace, base, tree.entries)
-            changed = [at for at, entry in enumerate(tree.entries) if base.get(entry.path) != entry]
+            changed = [at for at, entry in enumerate(tree.entries) if base.get(entry[0]) != entry]
             new = [tree.entries[at] for at in changed]
+            remove_changed(session.workspace, base, tree.entries, new)
             known = tuple(at for at in changed if _pack_of(tree, tree.entries[at]) < first)
     with _blaming():
         make_folders(session.workspace, new)

@@ -126,21 +126,24 @@ def _by_content(pack: Path, size: int, files: list[Placed]) -> Iterator[tuple[li
         pass  # What is wrong after the last file is found, too.
 
 
-def remove_changed(workspace: Path, before: Mapping[str, Entry], entries: Iterable[Entry]) -> None:
+def remove_changed(
+    workspace: Path, before: Mapping[str, Entry], entries: Iterable[Entry], new: Iterable[Entry]
+) -> None:
     """Remove from a workspace with the tree `before`, by path, what is not so in the tree with `entries`.
 
-    Raises OSError.
+    `new` are those of the entries that were not so before. Raises OSError.
     """
-    after = {entry.path: entry for entry in entries}
-    changed = [entry for path, entry in before.items() if after.get(path) != entry]
+    after = {path: kind for path, kind, _, _ in entries}
+    replaced = [before[entry.path] for entry in new if entry.path in before]
+    changed = [*replaced, *(before[path] for path in before.keys() - after.keys())]
     for entry in changed:
         if entry.kind != FOLDER:
             os.unlink(f"{workspace}/{entry.path}")
     if all(entry.kind != FOLDER and entry.path in after for entry in changed):
         return  # No folder can have become empty.
     folders = {""}
-    for path, entry in after.items():
-        above = path if entry.kind == FOLDER else path.rpartition("/")[0]
+    for path, kind in after.items():
+        above = path if kind == FOLDER else path.rpartition("/")[0]
         while above not in folders:
             folders.add(above)
             above = above.rpartition("/")[0]
