@@ -25,6 +25,10 @@ BYTES = 500_000_000
 SPARE_SECONDS = 120.0
 """How long a spare workspace may take on a busy machine. After that, the figures are those without one."""
 _KINDS = {"full": "all of it", "unchanged": "nothing changed", "one": "one file changed"}
+_ROUNDS = 3
+"""How often a sample uploads what has hardly changed, with the programs in turns."""
+_ONCE = "`zip` and `curl`"
+"""The program that sends everything each time, and so is measured once."""
 _RSYNC = """use chroot = no
 port = {port}
 address = 127.0.0.1
@@ -58,7 +62,7 @@ async def measure(lab: Lab) -> list[Figure]:
     await asyncio.to_thread(make_tree, tree, "source", files=files, size=BYTES * files // FILES)
     (tree / "ci.yaml").write_text("command: 'true'\n")
     (lab.directory / "received").mkdir()
-    found = {name: Samples() for name in ("ci-server", "`rsync -az`", "`rsync -a`", "`zip` and `curl`")}
+    found = {name: Samples() for name in ("ci-server", "`rsync -az`", "`rsync -a`", _ONCE)}
     async with _rsync_daemon(lab.directory) as rsync_port:
         for sample in range(lab.samples(3, 1)):
             lab.say(f"sample {sample + 1}")
@@ -69,7 +73,7 @@ async def measure(lab: Lab) -> list[Figure]:
                     "ci-server": (_ours(lab, tree), port),
                     "`rsync -az`": (_rsync(tree, "-az"), rsync_port),
                     "`rsync -a`": (_rsync(tree, "-a"), rsync_port),
-                    "`zip` and `curl`": (_zipped(lab, tree), port),
+                    _ONCE: (_zipped(lab, tree), port),
                 }
                 await _sample(lab, tree, sample, contenders, found, data)
     lab.note(
@@ -90,18 +94,28 @@ async def _sample(
     found: dict[str, Samples],
     data: Path,
 ) -> None:
+    order = list(contenders)
     for kind in _KINDS:
-        if kind == "one":
-            path = tree / "package1" / "part1" / "file1.py"
-            path.write_bytes(path.read_bytes() + f"# {sample}\n".encode())
-            await asyncio.sleep(2.1)  # As people need for it. What is younger is read again.
-        for name, (upload, port) in contenders.items():
-            async with _counting(port) as (own_port, count):
-                begun = time.perf_counter()
-                await upload(sample, own_port)
-                found[name].seconds[kind].append(time.perf_counter() - begun)
-            found[name].bytes[kind].append(sum(count))
-        await _spare_made(lab, data)
+        for number in range(1 if kind == "full" else lab.samples(_ROUNDS, 1)):
+            if kind == "one":
+                path = tree / "package1" / "part1" / "file1.py"
+                path.write_bytes(path.read_bytes() + f"# {sample} {number}\n".encode())
+                await asyncio.sleep(2.1)  # As people need for it. What is younger is read again.
+            for name in order:
+                if name != _ONCE or number == 0:
+                    await _measured(sample, kind, contenders[name], found[name])
+                if name == "ci-server":
+                    await _spare_made(lab, data)
+            order.reverse()
+
+
+async def _measured(sample: int, kind: str, contender: tuple[Upload, int], samples: Samples) -> None:
+    upload, port = contender
+    async with _counting(port) as (own_port, count):
+        begun = time.perf_counter()
+        await upload(sample, own_port)
+        samples.seconds[kind].append(time.perf_counter() - begun)
+    samples.bytes[kind].append(sum(count))
 
 
 async def _spare_made(lab: Lab, data: Path) -> None:
