@@ -14,6 +14,7 @@ from tests.helpers.service import tree
 UV = """#!/bin/sh
 [ "$1" = --version ] && { echo uv 1; exit; }
 echo "uv cache=${UV_CACHE_DIR-} links=${UV_LINK_MODE-}"
+[ -z "${UV_LINK_MODE-}" ] || { cp -R "$UV_CACHE_DIR" "$HOME/seen"; exit "${FAILS:-0}"; }
 """
 PYTHON = '#!/bin/sh\necho "pip cache=${PIP_CACHE_DIR-}"\n'
 DOWNLOADED = {
@@ -30,6 +31,8 @@ class Job:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.home = path / "home"
+        self.memory = path / "memory"
+        self.memory.mkdir(parents=True)
         tree(path, {"bin/uv": UV, "bin/python": PYTHON, "home/x": ""})
         for program in ("uv", "python"):
             (path / "bin" / program).chmod(0o755)
@@ -39,6 +42,7 @@ class Job:
     ) -> str:
         """Return what is said while something is installed."""
         text = preamble(installer, needs_pip, alone=alone).replace("/ci-downloaded", str(self.path / "downloaded"))
+        text = text.replace("/dev/shm", str(self.memory))
         text = text.replace("/etc/pip.conf", "/none").replace("/etc/xdg/pip/pip.conf", "/none")  # Of this machine.
         given = {"CI_UV": str(self.path / "bin" / "uv"), "HOME": str(self.home), **variables}
         search = f"{self.path / 'bin'}:/usr/bin:/bin"
@@ -65,13 +69,20 @@ def test_without_downloads_nothing_is_changed(job: Job) -> None:
 
 def test_uv_gets_a_cache_of_links_to_what_was_downloaded(job: Job) -> None:
     tree(job.path / "downloaded", DOWNLOADED)
-    own = job.home / ".ci-uv"
-    for _ in range(2):  # The steps of a job share it.
-        assert job.install() == f"uv cache={own} links=copy"
-    assert (own / "archive-v0" / "abc" / "thing" / "__init__.py").is_symlink()
-    assert not (own / "archive-v0" / "abc").is_symlink()
-    assert not (own / "wheels-v8" / "pypi" / "thing" / "1.http").is_symlink()
-    assert not (own / "builds-v0").exists()
+    assert job.install() == f"uv cache={job.memory / '.ci-uv'} links=copy"
+    seen = job.home / "seen"
+    assert (seen / "archive-v0" / "abc" / "thing" / "__init__.py").is_symlink()
+    assert not (seen / "archive-v0" / "abc").is_symlink()
+    assert not (seen / "wheels-v8" / "pypi" / "thing" / "1.http").is_symlink()
+    assert not (seen / "builds-v0").exists()
+    assert list(job.memory.iterdir()) == [], "the tests have that memory"
+
+
+def test_where_the_links_do_not_help_it_downloads(job: Job) -> None:
+    """As where a new download is larger than the memory for the links."""
+    tree(job.path / "downloaded", DOWNLOADED)
+    assert job.install(FAILS="2") == "uv cache= links="
+    assert list(job.memory.iterdir()) == []
 
 
 def test_pip_gets_one_too(job: Job) -> None:
@@ -89,7 +100,10 @@ def test_a_cache_that_the_image_names_is_used(job: Job) -> None:
 
 def test_where_no_links_can_be_made_it_downloads(job: Job) -> None:
     tree(job.path / "downloaded", DOWNLOADED)
-    assert job.install(HOME=str(job.home / "x")) == "uv cache= links="
+    job.memory.rmdir()
+    job.memory.write_text("no directory")
+    assert job.install() == "uv cache= links="
+    assert job.install("pip", HOME=str(job.home / "x")) == "pip cache="
 
 
 @pytest.mark.parametrize(("installer", "takes"), [("auto", "pip"), ("uv", "uv"), ("pip", "pip")])
