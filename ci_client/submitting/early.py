@@ -123,9 +123,9 @@ class _Server:
         self._socket.close()
 
     def ask(
-        self, method: str, path: str, body: bytes, content_type: str, meanwhile: Callable[[], object] = lambda: None
+        self, method: str, path: str, body: bytes, content_type: str, on_sent: Callable[[], object] = lambda: None
     ) -> dict[str, Any]:
-        """Return the answer to a request; `meanwhile` is called before it is awaited.
+        """Return the answer to a request; `on_sent` is called before it is awaited.
 
         Raises ServerError if the sender is refused, _Unusual if anything else is, OSError, h11.ProtocolError.
         """
@@ -133,7 +133,7 @@ class _Server:
         request = h11.Request(method=method, target=self._prefix + path, headers=headers)
         events: tuple[h11.Event, ...] = (request, h11.Data(data=body), h11.EndOfMessage())
         self._socket.sendall(b"".join(self._http.send(event) or b"" for event in events))
-        meanwhile()
+        on_sent()
         status, content = 0, b""
         while not isinstance(event := self._next(), h11.EndOfMessage):
             if isinstance(event, h11.Response):
