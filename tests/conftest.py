@@ -5,6 +5,7 @@ otherwise the tests that need one are left out, and the summary says so.
 """
 
 import os
+import signal
 import time
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -26,6 +27,9 @@ _LEFT_BEHIND = pytest.StashKey[list[Left]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     mark_this_run()
+    # A shell that starts a run in the background has it ignore Ctrl-C, which tests and what they start are to handle.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)

@@ -81,7 +81,7 @@ async def measure(lab: Lab) -> list[Figure]:
         "to its end: `ci submit --detach`, which ends when the job is stored and its workspace is complete; rsync to "
         "a daemon, which does not wait for the disk; `zip -qr` and `curl` to `POST /submit-async`. All go through a "
         "proxy that counts the bytes of both directions. The spare workspace has been made before the second and the "
-        "third upload, as it is while a job runs."
+        "third upload, as it is while a job runs. A sample begins once what was written before is on the disk."
     )
     return list(_figures(found))
 
@@ -111,6 +111,7 @@ async def _sample(
 
 async def _measured(sample: int, kind: str, contender: tuple[Upload, int], samples: Samples) -> None:
     upload, port = contender
+    await asyncio.to_thread(os.sync)
     async with _counting(port) as (own_port, count):
         begun = time.perf_counter()
         await upload(sample, own_port)
