@@ -160,8 +160,7 @@ class Rules:
         """Each file comes with the directory's path relative to the file's; the strongest is first."""
         self._git = git
         self._ci = ci
-        self.are_of_files = bool(git or ci)
-        """Whether there are any but the built-in ones."""
+        self._are_of_files = bool(git or ci)
         self.are_from_elsewhere = False
         """For the packed directory: whether some of them are of a file that does not belong to the project."""
 
@@ -171,7 +170,7 @@ class Rules:
         exclude = IgnoreFile.read(str(_git_info(root) / "exclude"), follow=True)
         rules = cls((("", exclude),) if exclude is not None and exclude.has_rules else (), ())
         inner = rules._with_files_of(str(root), names)
-        inner.are_from_elsewhere = rules.are_of_files
+        inner.are_from_elsewhere = rules._are_of_files
         return inner
 
     def below(self, name: str, location: str, names: frozenset[str]) -> "Rules":
@@ -180,7 +179,7 @@ class Rules:
         Raises OSError if an ignore file cannot be read.
         """
         inner = self
-        if self.are_of_files:
+        if self._are_of_files:
             step = f"{as_bytes(name)}/"
             git = tuple((path + step, file) for path, file in self._git)
             inner = Rules(git, tuple((path + step, file) for path, file in self._ci))
@@ -191,7 +190,7 @@ class Rules:
 
         A directory that has a `pyvenv.cfg` in it `is_environment`.
         """
-        if not (self.are_of_files or is_environment or name in LEFT_OUT):
+        if not (self._are_of_files or is_environment or name in LEFT_OUT):
             return None
         text = as_bytes(name)
         asked_for = _strongest(self._ci, text, is_directory) if self._ci else None

@@ -5,36 +5,29 @@ What belongs to the project, in which order, and what is refused is the same as 
 
 import gc
 import os
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import cast
 
 from ci_client.errors import PackingError
 from ci_client.escapes import visible
+from ci_client.packing.digests import Digested, Digests, Reader
 from ci_client.packing.frames import Begun
 from ci_client.packing.ignore import IGNORE_FILES, Cause
 from ci_client.packing.memory import Memory, Seen
-from ci_client.packing.reading import ReadError, opened, read_link, read_some
+from ci_client.packing.reading import ReadError, read_link
 from ci_client.packing.tree import LIST_IT, Known, Leaf, Left, OnLeftOut, Progress, Tree
 from ci_common.manifests.entries import FILES, FOLDER, LINK, NOTHING, Entry, kind_of, manifest_text
 
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
-
-_CHUNK = 1024 * 1024
 _BATCH = 32
 _MOST_THREADS = 4
 _REPORT_SECONDS = 0.05
-_FEW = 4
-"""So many files of a batch are read without threads, which take longer to import than to read a few files."""
 
 
 @dataclass(slots=True)
@@ -115,26 +108,12 @@ def _no_collections() -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Digested:
-    status: os.stat_result
-    size: int
-    sha256: str
-    has_grown: bool
-    is_settled: bool
-    """Whether the file did not change while it was read."""
-
-
-_Digests = dict[str, "_Digested | OSError"]
-"""By path."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Batch:
     items: list[Leaf | Left | Entry]
     """What was found: files that are known as their entries."""
     are_known: bool
     """Whether nothing else is among them."""
-    digests: Callable[[], _Digests]
+    digests: Callable[[], Digests]
     """Returns those of the other files."""
 
 
@@ -156,7 +135,7 @@ class _Scan:
     def run(self) -> None:
         threads = min(_MOST_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
         walk, batches = self._tree.walk_recognizing(self._recognize), deque[_Batch]()
-        with _Reader(threads) as reader:
+        with Reader(threads) as reader:
             while True:
                 while len(batches) < 2 * threads and (items := list(islice(walk, _BATCH))):
                     others = [item for item in items if not isinstance(item, Entry)]
@@ -207,7 +186,7 @@ class _Scan:
             else:
                 self._put(item, digests)
 
-    def _put(self, item: Leaf | Left, digests: _Digests) -> None:
+    def _put(self, item: Leaf | Left, digests: Digests) -> None:
         if isinstance(item, Left):
             is_empty = not self.entries or not self.entries[-1].path.startswith(item.path)
             if is_empty and os.path.isdir(item.location):
@@ -225,7 +204,7 @@ class _Scan:
         self._tree.check_link(leaf.path, os.fsdecode(target))
         return Entry(leaf.path, LINK, len(target), target.hex())
 
-    def _file(self, leaf: Leaf, digested: "_Digested | OSError") -> Entry:
+    def _file(self, leaf: Leaf, digested: "Digested | OSError") -> Entry:
         if isinstance(digested, OSError):
             raise digested
         entry = Entry(leaf.path, kind_of(digested.status.st_mode), digested.size, digested.sha256)
@@ -243,59 +222,3 @@ class _Scan:
             self._bytes += sum([size for kind, size in new if kind != LINK])
             self._progress(self._files, self._bytes)
         self._report_at = time.monotonic() + _REPORT_SECONDS
-
-
-class _Reader:
-    """Reads files, many of them in threads."""
-
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
-        self._pool: ThreadPoolExecutor | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-
-    def begin(self, leaves: list[Leaf]) -> Callable[[], _Digests]:
-        """Begin to read files, and return what waits for their digests."""
-        if len(leaves) <= _FEW:
-            return partial(_digest_all, leaves)
-        if self._pool is None:
-            from concurrent.futures import ThreadPoolExecutor
-
-            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="scan")
-        return self._pool.submit(_digest_all, leaves).result
-
-
-def _digest_all(leaves: list[Leaf]) -> _Digests:
-    """Read files."""
-    return {leaf.path: _digested(leaf) for leaf in leaves}
-
-
-def _digested(leaf: Leaf) -> "_Digested | OSError":
-    try:
-        with opened(leaf) as (descriptor, status):
-            return _digest(descriptor, status)
-    except OSError as exc:
-        return exc
-
-
-def _digest(descriptor: int, status: os.stat_result) -> _Digested:
-    """Read a file up to its size at first, since it may grow as fast as it is read."""
-    digest, size = sha256(), 0
-    most = status.st_size or sys.maxsize  # Some file systems do not report the size.
-    while size < most and (chunk := read_some(descriptor, min(_CHUNK, most - size))):
-        digest.update(chunk)
-        size += len(chunk)
-    after = os.fstat(descriptor)
-    return _Digested(
-        status,
-        size,
-        digest.hexdigest(),
-        has_grown=size == status.st_size < after.st_size,
-        is_settled=size == status.st_size
-        and (status.st_mtime_ns, status.st_ctime_ns) == (after.st_mtime_ns, after.st_ctime_ns),
-    )

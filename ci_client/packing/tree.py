@@ -88,9 +88,7 @@ class _Open(Generic[T]):
         below_same: bool,
     ) -> Self:
         files, has_same_rules = known.files, below_same and known.has_same_rules
-        are_known = (
-            0 < len(files) == len(entries) and (has_same_rules or not rules.are_of_files) and LEFT_OUT.isdisjoint(files)
-        )
+        are_known = has_same_rules and 0 < len(files) == len(entries) and LEFT_OUT.isdisjoint(files)
         return cls(path, location, iter(entries), files, rules, has_same_rules, are_known)
 
 
@@ -139,15 +137,14 @@ class Tree:
         while opened:
             here = opened[-1]
             known, rules = here.known, here.rules
-            is_ruled = rules.are_of_files and not here.has_same_rules
             if here.are_known:
                 yield from known.values()
             for entry in () if here.are_known else here.entries:
                 name = entry.name
                 path, found = here.path + name, known.get(name)
                 is_directory = found is None and entry.is_dir(follow_symlinks=False)
-                is_checked = is_ruled or (found is None and rules.are_of_files) or name in LEFT_OUT
-                if is_checked and self._leaves_out(rules, name, path, is_directory):
+                is_trusted = found is not None and here.has_same_rules and name not in LEFT_OUT
+                if not is_trusted and self._leaves_out(rules, name, path, is_directory):
                     continue
                 if found is not None:
                     yield found

@@ -11,12 +11,12 @@ from ci_common.archives.unpack import UnpackLimits
 from ci_common.errors import InvalidUpload, TooLarge, UploadBaseGone
 from ci_common.manifests.entries import Entry, check_tree, longest_text, parsed
 from ci_common.manifests.packs import decompressed_text
+from ci_common.manifests.planning import planned
 from ci_common.manifests.session import Plan, Session, this_boot
 from ci_common.manifests.stored import (
     TREE,
     Tree,
     link_file,
-    planned,
     read_head,
     read_tree,
     sha256_of,

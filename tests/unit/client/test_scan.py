@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ci_client.errors import PackingError
-from ci_client.packing import memory, scan
+from ci_client.packing import digests, memory, scan
 from ci_client.packing.frames import ProjectChanged, frames_to_send, read_frame
 from ci_client.packing.memory import Memory
 from ci_client.packing.scan import scan_directory
@@ -34,13 +34,13 @@ def tree(tmp_path: Path) -> Path:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths of the files that were read, as they are read."""
     paths: list[str] = []
-    opened = scan.opened
+    opened = digests.opened
 
     def noting(leaf: Any) -> Any:
         paths.append(leaf.path)
         return opened(leaf)
 
-    monkeypatch.setattr(scan, "opened", noting)
+    monkeypatch.setattr(digests, "opened", noting)
     return paths
 
 
