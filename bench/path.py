@@ -24,7 +24,7 @@ from typing import Any
 
 from bench.figures import machine, table
 from ci_client.aio import CiClient
-from ci_common.system.trees import allow_changes_to_logs
+from ci_common.run_directory.attributes import allow_changes_to_logs
 
 STAMP = "import os, time; os.write(1, str(time.time()).encode()); os._exit(0)"
 REST_SECONDS = 0.3

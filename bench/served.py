@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bench.figures import MIB, processor_seconds, resident_memory
-from ci_common.system.trees import allow_changes_to_logs
+from ci_common.run_directory.attributes import allow_changes_to_logs
 from tests.helpers.service import Service
 
 CONNECTIONS = 64

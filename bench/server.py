@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from ci_client.aio import CiClient
-from ci_common.system.trees import allow_changes_to_logs
+from ci_common.run_directory.attributes import allow_changes_to_logs
 from tests.helpers.service import Service, containers
 
 POOL_SECONDS = 120.0

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ci_common.run_directory.attributes import allow_changes_to_logs, make_append_only
 from ci_common.run_directory.layout import DataDirectory
-from ci_common.system.trees import allow_changes_to_logs, make_append_only, unlink
+from ci_common.system.trees import unlink
 
 _PREFIX = "run-"
 _KEPT_PREFIX = "kept-"

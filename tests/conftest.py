@@ -14,7 +14,7 @@ import pytest
 
 pytest.register_assert_rewrite("tests.contracts", "tests.helpers")
 
-from ci_common.system.trees import allow_changes_to_logs  # noqa: E402
+from ci_common.run_directory.attributes import allow_changes_to_logs  # noqa: E402
 from tests.engine import images  # noqa: E402
 from tests.engine.api import EngineAPI, find_engine, require_engine  # noqa: E402
 from tests.engine.leftovers import remove_containers_of  # noqa: E402

@@ -56,6 +56,7 @@ from pathlib import Path
 
 from ci_common.errors import Unavailable
 from ci_common.jobs import Job
+from ci_common.run_directory.attributes import make_place_of_trees
 from ci_common.run_directory.exits import EXIT_BYTES, ExitRecord, parse_exit
 from ci_common.run_directory.untrusted_files import open_regular, read_capped
 
@@ -285,8 +286,8 @@ class DataDirectory:
         """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.incoming.mkdir(mode=0o700, exist_ok=True)
-            self.jobs.mkdir(mode=0o700, exist_ok=True)
+            make_place_of_trees(self.incoming)
+            make_place_of_trees(self.jobs)
         except OSError as exc:
             raise Unavailable(
                 f"the data directory {self.path} cannot be made: {exc.strerror}; "

@@ -1,19 +1,13 @@
-"""Directories and files that a job may change at any moment: open directories, and append-only files.
+"""Directories and files that a job may change at any moment.
 
 A job can replace anything in its run directory, for example by a link to another place. So nothing in there is listed,
 measured, moved, deleted or given another mode by a path. Each operation names one entry of a directory that is already
 open, and follows no symbolic link.
-
-A file with chattr's attribute `a` is append-only: the kernel refuses to open it except for reading or appending, and to
-truncate, rename, remove or link it. That holds for root, too, in a container without the capability to remove the
-attribute. It needs support from the file system, and privileges. The directory of the file can still be renamed.
 """
 
 import errno
-import fcntl
 import os
 import stat
-import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
@@ -21,13 +15,8 @@ from pathlib import Path
 from typing import Self
 
 from ci_common.jobs import new_job_id
-from ci_common.run_directory.untrusted_files import open_regular
+from ci_common.run_directory.attributes import allow_changes
 
-_LONG = struct.calcsize("l")
-_GET = 2 << 30 | _LONG << 16 | ord("f") << 8 | 1  # FS_IOC_GETFLAGS
-_SET = 1 << 30 | _LONG << 16 | ord("f") << 8 | 2  # FS_IOC_SETFLAGS
-_APPEND = 0x20  # FS_APPEND_FL
-_IMMUTABLE = 0x10  # FS_IMMUTABLE_FL
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _Change = Callable[[int], int]
 _NAME_ONLY = getattr(os, "O_PATH", None)
@@ -246,46 +235,6 @@ def delete_tree(path: Path) -> None:
         parent.delete(path.name)
 
 
-def make_append_only(path: Path) -> bool:
-    """Make the regular file at `path` append-only; return whether the kernel enforces that.
-
-    Processes that have the file open for writing must have it open for appending.
-    """
-    try:
-        descriptor = open_regular(path)
-    except OSError:
-        return False
-    try:
-        return _change(descriptor, on=_APPEND)
-    finally:
-        os.close(descriptor)
-
-
-def allow_changes(path: str | Path, *, dir_fd: int | None = None) -> bool:
-    """Remove the attributes append-only and immutable; return whether the file can be changed now.
-
-    With `dir_fd`, `path` is relative to that open directory. Only regular files and directories are opened: opening a
-    device may have effects.
-    """
-    try:
-        mode = os.lstat(path, dir_fd=dir_fd).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            return False
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
-    except OSError:
-        return False
-    try:
-        return _change(descriptor, off=_APPEND | _IMMUTABLE)
-    finally:
-        os.close(descriptor)
-
-
-def allow_changes_to_logs(data: Path) -> None:
-    """Undo `make_append_only` for the logs of all jobs in a data directory before all of it is deleted."""
-    for log in data.glob("jobs/*/*/log"):
-        allow_changes(log)
-
-
 def unlink(path: str | Path, *, dir_fd: int | None = None) -> None:
     """Remove a file, even if it is append-only; `dir_fd` as in `allow_changes`. Raises OSError."""
     try:
@@ -294,13 +243,3 @@ def unlink(path: str | Path, *, dir_fd: int | None = None) -> None:
         if exc.errno != errno.EPERM or not allow_changes(path, dir_fd=dir_fd):
             raise
         os.unlink(path, dir_fd=dir_fd)
-
-
-def _change(descriptor: int, *, on: int = 0, off: int = 0) -> bool:
-    with suppress(OSError):  # Another system, no support by the file system, or no privileges.
-        (flags,) = struct.unpack("i", fcntl.ioctl(descriptor, _GET, bytes(4))[:4])
-        wanted = flags & ~off | on
-        if wanted != flags:
-            fcntl.ioctl(descriptor, _SET, struct.pack("i", wanted))
-        return True
-    return False

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from ci_common.attempts.parts import StartWay
 from ci_common.jobs import Job, State, new_job_id
+from ci_common.run_directory.attributes import make_append_only
 from ci_common.run_directory.closing import close_log
 from ci_common.run_directory.exits import ExitRecord
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
@@ -21,7 +22,7 @@ from ci_common.run_directory.untrusted_files import open_regular, read_capped
 from ci_common.secrets.sealing import MaskKeeper
 from ci_common.spec import ExecutionPlan
 from ci_common.system.disk import Ballast, is_full
-from ci_common.system.trees import Folder, make_append_only
+from ci_common.system.trees import Folder
 from ci_controller.execution.protocol import Collected
 from ci_controller.policy import Observation, WorkloadPhase, tells_all
 from ci_controller.run_directory import preparation

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from ci_common.archives.unpack import UnpackLimits
 from ci_common.attempts.parts import JobCache
 from ci_common.jobs import ACTIVE_STATES, Conclusion, Job, Reason, ReasonCode, State
+from ci_common.run_directory.attributes import allow_changes
 from ci_common.run_directory.closing import forget_closing
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
 from ci_common.run_directory.masked_log import MaskedLog, masks_of
@@ -23,7 +24,6 @@ from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
 from ci_common.system.disk import Ballast, measure_tree
 from ci_common.system.tasks import in_thread
-from ci_common.system.trees import allow_changes
 from ci_common.system.watch import FileWatcher
 from ci_common.times import Clock
 from ci_common.wire.results.record import sealed, step_lines

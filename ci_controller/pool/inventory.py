@@ -12,6 +12,7 @@ from contextlib import suppress
 from ci_common.errors import CiError
 from ci_common.jobs import is_job_id, new_job_id
 from ci_common.run_directory import tickets
+from ci_common.run_directory.attributes import make_place_of_trees
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
 from ci_common.runtime_faults import ImageFault, StartFault
 from ci_common.spec import ExecutionPlan
@@ -156,7 +157,7 @@ class Inventory:
 
     async def _bring_up(self, workload: str, profile: str, plan: ExecutionPlan) -> bool:
         key, run = workload_key(workload), self.data.waiting_run(workload)
-        self.data.pool.mkdir(mode=0o700, exist_ok=True)
+        await in_thread(make_place_of_trees, self.data.pool)
         await in_thread(preparation.prepare_gate, run, has_console=self.runtime.has_console)
         await self._create(WorkloadSpec(key, run, plan, profile))
         await self.runtime.start(key)

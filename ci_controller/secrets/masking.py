@@ -8,12 +8,13 @@ from dataclasses import replace
 from ci_common.attempts.outcomes import Annotation, Results
 from ci_common.errors import NoRoom
 from ci_common.jobs import Job, new_job_id
+from ci_common.run_directory.attributes import allow_changes
 from ci_common.run_directory.layout import RunDirectory
 from ci_common.run_directory.masked_log import MaskedLog, masks_of
 from ci_common.run_directory.untrusted_files import open_regular
 from ci_common.secrets.masks import Masks
 from ci_common.secrets.sealing import MaskKeeper
-from ci_common.system.trees import Folder, allow_changes
+from ci_common.system.trees import Folder
 
 _CHUNK = 1024 * 1024
 

@@ -13,9 +13,9 @@ import pytest
 
 from ci_common.attempts.parts import StepStatus
 from ci_common.jobs import Conclusion, Job, ReasonCode, State
+from ci_common.run_directory.attributes import allow_changes, make_append_only
 from ci_common.run_directory.layout import KEPT
 from ci_common.spec import Retry
-from ci_common.system.trees import allow_changes, make_append_only
 from ci_controller.execution import files
 from ci_server.streaming.event_source import EventSource, Position
 from tests.helpers.installation import Installation, completed, installation_of, nothing_left, reached

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import ci_common
 from ci_common.jobs import new_job_id
+from ci_common.run_directory.attributes import make_place_of_trees
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
 from ci_common.runtime_faults import ImageNotFound, SetupFailed
 from ci_common.system.copying import copy_tree
@@ -46,6 +47,12 @@ class EnvironmentTrees:
     def place(self, name: str) -> Path:
         """Return where the setup of a new environment writes."""
         return self._directory(name) / TREE
+
+    def make_place(self, name: str) -> None:
+        """Make the directory into which the setup of a new environment writes."""
+        make_place_of_trees(self.data.trees)
+        make_place_of_trees(self._directory(name))  # One spare copy is made after another, and deleted.
+        self.place(name).mkdir(mode=0o700)
 
     def keep(self, name: str) -> int:
         """Keep what a setup wrote, which has ended; return its size in bytes. Raises SetupFailed if it is nothing."""
@@ -97,7 +104,7 @@ class EnvironmentTrees:
     def discard(self, path: Path) -> None:
         """Take away an attempt's copy, which no process uses any more, and have it deleted in the background."""
         name = f"{_USED}{new_job_id()}"
-        self.data.trees.mkdir(mode=0o700, exist_ok=True)
+        make_place_of_trees(self.data.trees)
         with Folder.opened(path.parent) as run, Folder.opened(self.data.trees) as trees:
             run.move(path.name, trees, name)
         _begin(DELETE, self._directory(name))

@@ -127,7 +127,8 @@ class ProcessRuntime:
         self._making.add(name)
         try:
             try:
-                await in_thread(_write_setup, run, script, place, downloads)
+                await in_thread(self._trees.make_place, name)
+                await in_thread(_write_setup, run, script, downloads)
                 record.create()
                 seconds = await self._run_setup(record, plan, run)
             finally:
@@ -354,8 +355,7 @@ class ProcessRuntime:
         return ProcessRecord(self._directory / f"{key.job_id}.{key.attempt}")
 
 
-def _write_setup(run: RunDirectory, script: bytes, place: Path, downloads: Path) -> None:
-    place.mkdir(mode=0o700, parents=True)
+def _write_setup(run: RunDirectory, script: bytes, downloads: Path) -> None:
     _keep_downloads(downloads)
     with Folder.opened(run.path) as folder:
         folder.make_folder(run.workspace.name)

@@ -1,12 +1,19 @@
-"""Files that may only grow."""
+"""Files that may only grow, and directories whose entries lie apart."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ci_common.system.trees import allow_changes, allow_changes_to_logs, delete_tree, make_append_only, unlink
+from ci_common.run_directory.attributes import (
+    allow_changes,
+    allow_changes_to_logs,
+    make_append_only,
+    make_place_of_trees,
+)
+from ci_common.system.trees import delete_tree, unlink
 
 
 @pytest.fixture
@@ -67,3 +74,17 @@ def test_what_cannot_be_removed_for_another_reason_is_said(tmp_path: Path) -> No
         unlink(tmp_path / "missing")
     with pytest.raises(OSError, match="directory"):
         unlink(tmp_path)
+
+
+def test_a_place_of_trees_has_the_attribute_that_chattr_would_give_it(tmp_path: Path) -> None:
+    place, other = tmp_path / "place", tmp_path / "other"
+    other.mkdir(mode=0o700)
+    subprocess.run(["chattr", "+T", other], check=False)  # Not every file system has it.
+    make_place_of_trees(place)
+    make_place_of_trees(place)
+    assert _attributes(place) == _attributes(other)
+    assert place.stat().st_mode == other.stat().st_mode
+
+
+def _attributes(path: Path) -> str:
+    return subprocess.run(["lsattr", "-d", path], check=False, capture_output=True, text=True).stdout.partition(" ")[0]
