@@ -43,7 +43,7 @@ class ProjectWatch:
     async def scan(self) -> Project:
         """Return the project as it is now; all that changes from then on is noticed. Raises PackingError."""
         while True:
-            project = await asyncio.to_thread(scan_directory, self._root)
+            project = await asyncio.to_thread(scan_directory, self._root, to_send=True)
             folders = _folders(project)
             if folders == self._folders:
                 self._known = {entry.path: entry for entry in project.entries}

@@ -16,6 +16,7 @@ from bench.frame.lab import Lab
 from bench.frame.model import Better, Figure, LeftOut, Series
 from bench.server import serving
 from ci_common.manifests.session import spare_workspace
+from ci_common.run_directory.attributes import make_place_of_trees
 
 NAME = "upload"
 TITLE = "Uploads, of what has changed"
@@ -61,7 +62,7 @@ async def measure(lab: Lab) -> list[Figure]:
     tree = lab.directory / "tree"
     await asyncio.to_thread(make_tree, tree, "source", files=files, size=BYTES * files // FILES)
     (tree / "ci.yaml").write_text("command: 'true'\n")
-    (lab.directory / "received").mkdir()
+    make_place_of_trees(lab.directory / "received")  # So that what was deleted before slows neither side.
     found = {name: Samples() for name in ("ci-server", "`rsync -az`", "`rsync -a`", _ONCE)}
     async with _rsync_daemon(lab.directory) as rsync_port:
         for sample in range(lab.samples(3, 1)):

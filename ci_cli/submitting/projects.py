@@ -132,7 +132,7 @@ def _read(path: Path) -> "Iterator[Archive | Project]":
 
             project: Archive | Project
             if is_directory(path):
-                project = scan_directory(path, show)
+                project = scan_directory(path, show, to_send=True)
             else:
                 from ci_client.packing.archive import open_project
 

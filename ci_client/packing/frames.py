@@ -40,13 +40,18 @@ class Begun:
     """Whether the server has said that it has all of them."""
 
 
+def frame_of(entries: Sequence[Entry]) -> Frame:
+    """Return the frame that has the whole contents of these files."""
+    return Frame(tuple((entry, 0, entry.size) for entry in entries))
+
+
 def frames_to_send(entries: Sequence[Entry]) -> list[Frame]:
     """Return the frames that have the contents of these files."""
     frames: list[Frame] = []
     for pack in packed([entry.size for entry in entries]):
         sizes = frame_sizes(sum(entries[number].size for number in pack))
         if len(sizes) == 1:
-            frames.append(Frame(tuple((entries[number], 0, entries[number].size) for number in pack)))
+            frames.append(frame_of(entries[pack.start : pack.stop]))
             continue
         begin = 0
         for size in sizes:
@@ -55,9 +60,14 @@ def frames_to_send(entries: Sequence[Entry]) -> list[Frame]:
     return frames
 
 
-def read_frame(root: Path, frame: Frame) -> bytes:
-    """Return a frame as it is sent. Raises ProjectChanged, PackingError."""
-    return compressed(b"".join([_read_part(root, *part) for part in frame.parts]))
+def read_frame(root: Path, frame: Frame, contents: Sequence[bytes | None] = ()) -> bytes:
+    """Return a frame as it is sent; `contents` are those of its parts that have been read already.
+
+    Raises ProjectChanged, PackingError.
+    """
+    known = contents or [None] * len(frame.parts)
+    parts = zip(frame.parts, known, strict=True)
+    return compressed(b"".join([_read_part(root, *part) if content is None else content for part, content in parts]))
 
 
 def _read_part(root: Path, entry: Entry, begin: int, end: int) -> bytes:

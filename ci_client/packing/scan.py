@@ -17,8 +17,9 @@ from typing import cast
 
 from ci_client.errors import PackingError
 from ci_client.escapes import visible
+from ci_client.packing.ahead import Ahead
 from ci_client.packing.digests import Digested, Digests, Reader
-from ci_client.packing.frames import Begun
+from ci_client.packing.frames import Begun, Frame, read_frame
 from ci_client.packing.ignore import IGNORE_FILES, Cause
 from ci_client.packing.memory import Memory, Seen
 from ci_client.packing.reading import ReadError, read_link
@@ -44,6 +45,8 @@ class Project:
     """What was sent of it when it was submitted."""
     begun: Begun | None = None
     """What a server has begun to receive of it."""
+    ahead: Ahead | None = None
+    """The frames that were made while it was scanned."""
     _written: tuple[list[Entry], str, str] | None = None
     """The entries whose manifest has been written, that, and its digest."""
 
@@ -68,6 +71,11 @@ class Project:
             self._written = self.entries, text, sha256(text.encode()).hexdigest()
         return self._written[1:]
 
+    def frame(self, frame: Frame) -> bytes:
+        """Return a frame as it is sent. Raises ProjectChanged, PackingError."""
+        made = None if self.ahead is None else self.ahead.taken(frame)
+        return read_frame(self.root, frame) if made is None else made
+
     @property
     def bytes(self) -> int:
         """The bytes of all files together."""
@@ -75,15 +83,22 @@ class Project:
 
 
 def scan_directory(
-    root: Path, progress: Progress | None = None, *, trusting: bool = True, on_left_out: OnLeftOut | None = None
+    root: Path,
+    progress: Progress | None = None,
+    *,
+    trusting: bool = True,
+    to_send: bool = False,
+    on_left_out: OnLeftOut | None = None,
 ) -> Project:
     """Scan a directory. Files that have not changed since the last scan are not read, unless `trusting` is false.
 
+    With `to_send`, what will be sent of a directory that was never scanned is compressed at the same time.
     Raises PackingError, which names the file and what to do, if something cannot be sent.
     """
     with _no_collections():
         memory = Memory.of(root)
-        scan = _Scan(root, memory.files if trusting else {}, progress, on_left_out)
+        ahead = Ahead(root) if to_send and not memory.files else None
+        scan = _Scan(root, memory.files if trusting else {}, progress, on_left_out, ahead)
         began_ns = time.time_ns()
         try:
             scan.run()
@@ -92,7 +107,7 @@ def scan_directory(
         if not any(entry.kind != FOLDER for entry in scan.entries):
             raise PackingError(f"{visible(str(root))} holds no files to send, apart from what is ignored")
         memory.remember(scan.seen, began_ns)
-    return Project(root, memory, scan.entries, scan.notes)
+    return Project(root, memory, scan.entries, scan.notes, ahead=ahead)
 
 
 @contextmanager
@@ -119,7 +134,12 @@ class _Batch:
 
 class _Scan:
     def __init__(
-        self, root: Path, known: dict[str, Seen], progress: Progress | None, on_left_out: OnLeftOut | None
+        self,
+        root: Path,
+        known: dict[str, Seen],
+        progress: Progress | None,
+        on_left_out: OnLeftOut | None,
+        ahead: Ahead | None,
     ) -> None:
         self._root = root
         self._known = known
@@ -130,24 +150,27 @@ class _Scan:
         self.seen: dict[str, Seen] = {}
         self.notes: list[str] = []
         self._on_left_out = on_left_out
+        self._ahead = ahead
         self._tree = Tree(root, self.notes, self._note_left_out)
 
     def run(self) -> None:
         threads = min(_MOST_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
         walk, batches = self._tree.walk_recognizing(self._recognize), deque[_Batch]()
-        with Reader(threads) as reader:
+        with Reader(threads, keeping=self._ahead is not None) as reader:
             while True:
                 while len(batches) < 2 * threads and (items := list(islice(walk, _BATCH))):
                     others = [item for item in items if not isinstance(item, Entry)]
                     unread = [item for item in others if isinstance(item, Leaf) and not item.is_link]
                     batches.append(_Batch(items, not others, reader.begin(unread)))
                 if not batches:
-                    self._report()
-                    return
+                    break
                 batch = batches.popleft()
                 self._put_all(batch)
                 if time.monotonic() >= self._report_at:
                     self._report()
+        self._report()
+        if self._ahead is not None:
+            self._ahead.end()
 
     def _recognize(self, directory: str, entries: Sequence[os.DirEntry[str]]) -> Known[Entry]:
         """Return those of the entries of a directory that were files, and still are these files."""
@@ -212,6 +235,8 @@ class _Scan:
             self.notes.append(f"{visible(leaf.path)} grew while packing; the bytes that came later are left out")
         elif digested.is_settled:
             self.seen[leaf.path] = Seen.of(entry, digested.status)
+        if self._ahead is not None:
+            self._ahead.put(entry, digested.content)
         return entry
 
     def _report(self) -> None:

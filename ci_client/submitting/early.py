@@ -19,7 +19,7 @@ import h11
 from ci_client.access.addresses import USER_AGENT, is_loopback, parts_of
 from ci_client.access.credentials import checked_key, key_for
 from ci_client.errors import AnswerNotUnderstood, ServerError, ServerUnreachable, SubmissionUncertain, json_object
-from ci_client.packing.frames import ProjectChanged, read_frame
+from ci_client.packing.frames import ProjectChanged
 from ci_client.packing.scan import Project
 from ci_client.submitting.manifests import begun_upload, first_text, remember
 from ci_common.manifests.packs import compressed_text
@@ -76,7 +76,7 @@ def _send(server: "_Server", project: Project, name: str, server_url: str) -> No
     if sum(frame.size for frame in frames) > _MOST_BYTES:
         raise _Unusual
     if frames:
-        body = b"".join(read_frame(project.root, frame) for frame in frames)
+        body = b"".join(project.frame(frame) for frame in frames)
         server.ask("PATCH", f"{project.begun.path}?frame=0", body, "application/vnd.ci-server.frames")
         project.sent_bytes += len(body)
     project.begun = replace(project.begun, is_received=True)

@@ -23,7 +23,7 @@ from ci_client.errors import (
     ServerError,
     ServerUnreachable,
 )
-from ci_client.packing.frames import Begun, Frame, ProjectChanged, read_frame
+from ci_client.packing.frames import Begun, Frame, ProjectChanged
 from ci_client.packing.scan import Project, scan_directory
 from ci_client.submitting.manifests import begun_upload, first_text, remember
 from ci_client.submitting.submission import AnswerWatch, UploadProgress, repeated
@@ -177,7 +177,7 @@ class _Body:
         try:
             while True:
                 while len(ahead) < _AHEAD and (frame := next(rest, None)) is not None:
-                    ahead.append((frame, pool.submit(read_frame, self._project.root, frame)))
+                    ahead.append((frame, pool.submit(self._project.frame, frame)))
                 if not ahead:
                     return
                 self._show()

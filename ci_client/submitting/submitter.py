@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 from uuid import uuid4
@@ -94,7 +95,7 @@ class Submitter:
             path = Path(project)
             if not await anyio.to_thread.run_sync(is_directory, path):
                 return None
-            project = await anyio.to_thread.run_sync(scan_directory, path)
+            project = await anyio.to_thread.run_sync(partial(scan_directory, path, to_send=True))
         sender = Sender(self._ask, self._connection.server_url, patience=self._resume_seconds)
         try:
             return await sender.submit(project, spec, progress)

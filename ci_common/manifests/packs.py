@@ -17,8 +17,9 @@ from ci_common.errors import InvalidUpload
 FRAME_BYTES: Final = 8 * 1024**2
 LENGTH: Final = struct.Struct(">I")
 _LEVEL = 3
-_WINDOW_BYTES = 8 * 1024**2
-"""The most memory that a frame may make its decompressor need."""
+_WINDOW_LOG = 23
+"""Within a window of 2**_WINDOW_LOG bytes, a whole frame, files can share what they have in common."""
+_PARAMETERS = zstandard.ZstdCompressionParameters.from_level(_LEVEL, window_log=_WINDOW_LOG, write_content_size=True)
 
 
 def packed(sizes: Sequence[int]) -> list[range]:
@@ -48,7 +49,7 @@ def longest_frame(size: int) -> int:
 
 def compressed(content: bytes) -> bytes:
     """Return a frame with its length before it."""
-    frame = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=True).compress(content)
+    frame = zstandard.ZstdCompressor(compression_params=_PARAMETERS).compress(content)
     return LENGTH.pack(len(frame)) + frame
 
 
@@ -58,7 +59,7 @@ def decompressed(frame: bytes, size: int) -> bytes:
         # Read first: the decompressor allocates what the frame claims.
         if zstandard.get_frame_parameters(frame).content_size != size:
             raise InvalidUpload(f"a frame of the upload does not hold the {size} bytes that the manifest says")
-        content = zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES).decompress(
+        content = zstandard.ZstdDecompressor(max_window_size=1 << _WINDOW_LOG).decompress(
             frame, read_across_frames=False, allow_extra_data=False
         )
     except zstandard.ZstdError as exc:
