@@ -152,13 +152,23 @@ def _sent_early(project: "Project", spec: dict[str, Any], target: Target) -> tup
     if url is None:
         return None
     with interruptible():
-        job_id = submit_early(project, spec, url)
+        job_id = submit_early(project, spec, url, on_large=_import_client)
     if job_id is None:
         return None
     say(f"server {url}")
     if project.sent_bytes:
         say(f"sent {shown_size(project.sent_bytes)}")
     return job_id, url
+
+
+def _import_client() -> None:
+    import asyncio
+
+    import anyio
+
+    import ci_cli.connection  # noqa: F401
+
+    asyncio.run(anyio.lowlevel.checkpoint())  # It imports what it needs for asyncio when it is first used.
 
 
 async def _upload(connection: "Connection", project: "Archive | Project", spec: dict[str, Any]) -> str:

@@ -1,10 +1,15 @@
-"""Reads files for their digests, many of them in threads."""
+"""Reads files for their digests, in threads where that is quicker.
+
+Short files that are in memory are read most quickly by one thread: several only wait for each other, since Python runs
+one of them at a time.
+"""
 
 import os
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Self
 
@@ -17,6 +22,11 @@ if TYPE_CHECKING:
 _CHUNK = 1024 * 1024
 _FEW = 4
 """So many files are read without threads, which take longer to import than to read a few files."""
+_LOOK_SECONDS = 0.05
+_WAITING = 2.0
+"""From so many seconds for each second of processor time on, the disk is what is waited for."""
+_LONG_BYTES = 256 * 1024
+"""Files of more bytes are read in parallel: their digests need no lock of Python's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +48,14 @@ Digests = dict[str, "Digested | OSError"]
 
 
 class Reader:
-    """Reads files, many of them in threads."""
+    """Reads files: in threads, once it has turned out that they are long, or that the disk is waited for."""
 
     def __init__(self, threads: int, *, keeping: bool) -> None:
         """With `keeping`, the contents of files that are not long are kept."""
         self._threads = threads
         self._keeping = keeping
         self._pool: ThreadPoolExecutor | None = None
+        self._pace = _Pace()
 
     def __enter__(self) -> Self:
         return self
@@ -54,14 +65,42 @@ class Reader:
             self._pool.shutdown(cancel_futures=True)
 
     def begin(self, leaves: list[Leaf]) -> Callable[[], Digests]:
-        """Begin to read files, and return what waits for their digests."""
-        if len(leaves) <= _FEW:
-            return partial(_digest_all, leaves, keeping=self._keeping)
-        if self._pool is None:
-            from concurrent.futures import ThreadPoolExecutor
+        """Read files, or begin to read them, and return what returns their digests."""
+        if len(leaves) > _FEW and self._pace.wants_threads:
+            if self._pool is None:
+                from concurrent.futures import ThreadPoolExecutor
 
-            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="scan")
-        return self._pool.submit(_digest_all, leaves, keeping=self._keeping).result
+                self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="scan")
+            return self._pool.submit(_digest_all, leaves, keeping=self._keeping).result
+        with self._pace.measured() as read:
+            digests = _digest_all(leaves, keeping=self._keeping)
+            read += [each.size for each in digests.values() if isinstance(each, Digested)]
+        return lambda: digests
+
+
+class _Pace:
+    """Finds out whether threads would read more quickly than the one that does."""
+
+    def __init__(self) -> None:
+        self.wants_threads = False
+        self._seconds = self._busy = 0.0
+        self._files = self._bytes = 0
+
+    @contextmanager
+    def measured(self) -> Iterator[list[int]]:
+        """Take the time of the block, which reads files and lists their sizes."""
+        sizes: list[int] = []
+        seconds, busy = time.perf_counter(), time.thread_time()
+        yield sizes
+        self._seconds += time.perf_counter() - seconds
+        self._busy += time.thread_time() - busy
+        self._files += len(sizes)
+        self._bytes += sum(sizes)
+        if self._seconds >= _LOOK_SECONDS:
+            waits = self._seconds > _WAITING * self._busy
+            self.wants_threads = waits or self._bytes > _LONG_BYTES * self._files
+            self._seconds = self._busy = 0.0
+            self._files = self._bytes = 0
 
 
 def _digest_all(leaves: list[Leaf], *, keeping: bool) -> Digests:

@@ -35,8 +35,12 @@ class _Unusual(Exception):
     """The rest is for `sending`."""
 
 
-def submit_early(project: Project, spec: Mapping[str, Any], server_url: str) -> str | None:
+def submit_early(
+    project: Project, spec: Mapping[str, Any], server_url: str, *, on_large: Callable[[], object] = lambda: None
+) -> str | None:
     """Send a project, and return its job's id; None where that is for `sending`, which knows `project.begun` then.
+
+    `on_large` is called where that is likely, while the server reads the manifest: it may import what takes long.
 
     Raises what `CiClient.submit` raises, and SubmissionUncertain at Ctrl-C once the server may have a job.
     """
@@ -46,7 +50,7 @@ def submit_early(project: Project, spec: Mapping[str, Any], server_url: str) -> 
     key, name = checked_key(key_for(server_url)), spec.get("project") or ""
     try:
         with _Server(parts, key) as server:
-            _send(server, project, name, server_url)
+            _send(server, project, name, server_url, on_large)
             job_id = _submit(server, project, spec)
     except (_Unusual, ProjectChanged, OSError, h11.ProtocolError, AnswerNotUnderstood):
         return None
@@ -63,13 +67,19 @@ def _is_plain(parts: SplitResult) -> bool:
     return is_plain and (is_loopback(host) or not any(name.lower().endswith("_proxy") for name in os.environ))
 
 
-def _send(server: "_Server", project: Project, name: str, server_url: str) -> None:
+def _send(server: "_Server", project: Project, name: str, server_url: str, on_large: Callable[[], object]) -> None:
     """Begin an upload, and send what the server lacks."""
     text, base = first_text(project, server_url, name)
     query = {**({"project": name} if name else {}), **({} if base is None else {"base": base})}
     body = compressed_text(text)
     path = f"/uploads?{urlencode(query)}" if query else "/uploads"
-    answer = server.ask("POST", path, body, "application/zstd", lambda: project.memory.keep_manifest(project.manifest))
+
+    def while_waiting() -> None:
+        project.memory.keep_manifest(project.manifest)
+        if base is None and project.bytes > _MOST_BYTES:
+            on_large()
+
+    answer = server.ask("POST", path, body, "application/zstd", while_waiting)
     project.begun = begun_upload(project, answer)
     project.sent_bytes += len(body)
     frames = project.begun.frames

@@ -46,7 +46,7 @@ async def unpack_with(
 ) -> None:
     """Have `archive` unpacked into the existing, empty directory `target`.
 
-    `check_room` is called before each MiB that is written; an error that it raises ends the unpacking. Also raises
+    `check_room` is called before each 4 MiB that are written; an error that it raises ends the unpacking. Also raises
     InvalidUpload, TooLarge, OSError if writing fails, and what `Readers.do` raises.
     """
     task = Task("unpack", unpack_argument(archive, target, limits), target)

@@ -255,7 +255,7 @@ async def fill_with(
 ) -> None:
     """Have a workspace made in the existing, empty directory `target` from a stored upload.
 
-    `check_room` is called before each MiB that is written; an error that it raises ends the writing. Also raises
+    `check_room` is called before each 4 MiB that are written; an error that it raises ends the writing. Also raises
     InvalidUpload, OSError if writing fails, and what `Readers.do` raises.
     """
     await readers.do(_fill(upload, target), on_advance=check_room)

@@ -89,9 +89,9 @@ class Readers:
     ) -> Any:
         """Run a task in a reader and return its result. The task does not run any more when this returns or raises.
 
-        `on_advance` is called from time to time, and before each MiB that is written; an error that it raises ends the
-        task. `on_part` is called with each part of the result that the task hands over, from the first one if another
-        reader takes over. Raises the error of the task; InvalidUpload or InvalidRequest if the files cannot be read or
+        `on_advance` is called from time to time, and before each 4 MiB that are written; an error that it raises ends
+        the task. `on_part` is called with each part of the result that the task hands over, from the first one if
+        another reader takes over. Raises the error of the task; InvalidUpload or InvalidRequest if the files cannot be read or
         exceed the limits; Unavailable if no process can be started; ReaderLost if two readers in turn died for another
         reason.
         """

@@ -187,12 +187,17 @@ def test_an_upload_that_is_gone_is_begun_again(receiver: Receiver, project: Path
 
 def test_large_changes_are_left_to_the_rest(receiver: Receiver, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(early, "_MOST_BYTES", 1)
-    scanned = scan_directory(project)
-    assert submit_early(scanned, {}, receiver.url) is None
+    scanned, asked_before = scan_directory(project), list[list[str]]()
+    assert submit_early(scanned, {}, receiver.url, on_large=lambda: asked_before.append([*receiver.asked])) is None
+    assert asked_before in ([[]], [["POST /uploads"]]), "what is large is prepared for while the server reads"
     assert scanned.begun is not None
     assert not scanned.begun.is_received
     assert receiver.asked == ["POST /uploads"]
     assert submitted(project, receiver) == 0
+
+
+def test_nothing_is_prepared_for_a_small_project(receiver: Receiver, project: Path) -> None:
+    assert submit_early(scan_directory(project), {}, receiver.url, on_large=pytest.fail)
 
 
 def test_an_interrupt_says_that_there_may_be_a_job(receiver: Receiver, project: Path) -> None:
