@@ -91,9 +91,9 @@ class Readers:
 
         `on_advance` is called from time to time, and before each 4 MiB that are written; an error that it raises ends
         the task. `on_part` is called with each part of the result that the task hands over, from the first one if
-        another reader takes over. Raises the error of the task; InvalidUpload or InvalidRequest if the files cannot be read or
-        exceed the limits; Unavailable if no process can be started; ReaderLost if two readers in turn died for another
-        reason.
+        another reader takes over. Raises the error of the task; InvalidUpload or InvalidRequest if the files cannot be
+        read or exceed the limits; Unavailable if no process can be started; ReaderLost if two readers in turn died for
+        another reason.
         """
         try:
             return await self._do(task, await self._take(), on_advance, on_part, again=False)
