@@ -39,16 +39,21 @@ def make_append_only(path: Path) -> bool:
 
 
 def make_place_of_trees(path: Path) -> None:
-    """Make a directory, which may exist, for directories that have nothing to do with each other. Raises OSError.
+    """Make a directory, which may exist, for directories that have nothing to do with each other. Raises OSError."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    place_apart(path)
 
-    ext4 then places them apart, as with chattr's attribute `T`. Otherwise it places new files where another job's files
-    have just been deleted, and looks at each inode deleted there in the last minutes before it takes one: 20,000 files
-    took three times as long.
+
+def place_apart(directory: Path) -> bool:
+    """Let the file system place the directories in this one apart; return whether that is new. Raises OSError.
+
+    ext4 does that with chattr's attribute `T`. Otherwise it places new files where another job's files have just been
+    deleted, and looks at each inode deleted there in the last minutes before it takes one: 20,000 files took three
+    times as long.
     """
-    path.mkdir(mode=0o700, exist_ok=True)
-    descriptor = os.open(path, _DIRECTORY)
+    descriptor = os.open(directory, _DIRECTORY)
     try:
-        _change(descriptor, on=_APART)
+        return not _has(descriptor, _APART) and _change(descriptor, on=_APART)
     finally:
         os.close(descriptor)
 
@@ -78,11 +83,22 @@ def allow_changes_to_logs(data: Path) -> None:
         allow_changes(log)
 
 
+def _has(descriptor: int, flag: int) -> bool:
+    with suppress(OSError):
+        return bool(_flags(descriptor) & flag)
+    return False
+
+
 def _change(descriptor: int, *, on: int = 0, off: int = 0) -> bool:
     with suppress(OSError):  # Another system, no support by the file system, or no privileges.
-        (flags,) = struct.unpack("i", fcntl.ioctl(descriptor, _GET, bytes(4))[:4])
+        flags = _flags(descriptor)
         wanted = flags & ~off | on
         if wanted != flags:
             fcntl.ioctl(descriptor, _SET, struct.pack("i", wanted))
         return True
     return False
+
+
+def _flags(descriptor: int) -> int:
+    flags: int = struct.unpack("i", fcntl.ioctl(descriptor, _GET, bytes(4))[:4])[0]
+    return flags

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,22 @@ from tests.contracts.runtime_suite.bench import FOREVER, READY, MakeTrial
 from tests.contracts.runtime_suite.trial import Trial, make_spec
 from tests.engine.api import EngineAPI, require_engine
 from tests.engine.images import user_image
+
+
+class TestLayers(DockerBench):
+    async def test_they_are_placed_apart_on_the_disk(self, engine: EngineAPI, runtime: Runtime) -> None:
+        info = json.loads(engine.request("GET", "/info"))
+        if info["Driver"] != "overlay2":
+            return  # Where layers are is not known then.
+        layers = Path(info["DockerRootDir"], "overlay2")
+        with tempfile.TemporaryDirectory(dir=layers.parent) as other:
+            subprocess.run(["chattr", "+T", other], check=False)  # Not every file system has it.
+            assert attributes(layers) == attributes(Path(other))
+
+
+def attributes(path: Path) -> str:
+    listed = subprocess.run(["lsattr", "-d", path], check=True, capture_output=True, text=True)
+    return listed.stdout.partition(" ")[0]
 
 
 class TestConsole(DockerBench):

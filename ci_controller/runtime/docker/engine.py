@@ -61,6 +61,11 @@ def _storage(info: Mapping[str, Any]) -> tuple[str | None, str | None]:
     return driver, below if driver == "overlay2" else None
 
 
+def _layers(info: Mapping[str, Any]) -> Path | None:
+    driver, root = info.get("Driver"), Path(str(info.get("DockerRootDir") or ""))
+    return root / driver if driver == "overlay2" and root.is_absolute() else None
+
+
 @dataclass(frozen=True, slots=True)
 class Traits:
     """What matters to us in how the engine is set up."""
@@ -81,6 +86,8 @@ class Traits:
     """The engine is Podman, which speaks Docker's language."""
     may_limit_layers: bool = False
     """The engine's storage is of a kind that can limit what a container writes outside of its mounts."""
+    layers: Path | None = None
+    """The directory in which the engine makes one for each container and layer; None where that is not known."""
 
     @property
     def unfiltered(self) -> str | None:
@@ -108,6 +115,7 @@ class Traits:
             ),
             counts_swap=bool(info.get("SwapLimit", True)),
             may_limit_layers=_storage(info) in _LIMITING_STORAGE,
+            layers=_layers(info),
         )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ci_common.environments import Comparison
 from ci_common.jobs import new_job_id
+from ci_common.run_directory.attributes import make_place_of_trees
 from ci_common.run_directory.layout import RunDirectory
 from ci_common.runtime_faults import ImageInvalid, ImageNotFound, RuntimeUnavailable, SetupFailed
 from ci_common.spec import ExecutionPlan, Limits
@@ -200,7 +201,8 @@ def _basis(identity: str, config: Mapping[str, object], environment: Mapping[str
 
 def keep_downloads(downloads: Path) -> None:
     """Make the directory, or note that it is used."""
-    downloads.mkdir(parents=True, exist_ok=True)
+    make_place_of_trees(downloads.parent)
+    downloads.mkdir(exist_ok=True)
     downloads.chmod(0o777)  # The image may have any user; the data directory above is closed to others.
     os.utime(downloads)
 

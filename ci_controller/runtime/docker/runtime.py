@@ -5,7 +5,7 @@ import json
 import logging
 import math
 from collections.abc import AsyncGenerator, Collection, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,10 +13,12 @@ import aiohttp
 
 from ci_common.attempts.outcomes import Sample, UsedImage
 from ci_common.environments import Comparison
+from ci_common.run_directory.attributes import place_apart
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
 from ci_common.runtime_faults import RuntimeUnavailable, StartFault
 from ci_common.settings import Settings
 from ci_common.spec import ExecutionPlan
+from ci_common.system.tasks import in_thread
 from ci_common.system.trees import delete_tree
 from ci_controller.policy import WorkloadPhase
 from ci_controller.run_directory.preparation import mark_stopping
@@ -104,6 +106,7 @@ class DockerRuntime:
         self._known_traits = await self._engine.open()
         self._containers.limits_layers = self._known_traits.may_limit_layers
         self._networks.note_engine(self._known_traits)
+        await in_thread(_place_layers_apart, self._known_traits)
         try:
             self._shared.copy()
         except OSError as exc:  # As on a full disk. The engine is there all the same, and jobs may find the copy yet.
@@ -301,3 +304,11 @@ class DockerRuntime:
         if self._known_traits is None:
             raise RuntimeUnavailable("there is no connection to the Docker engine")
         return self._known_traits
+
+
+def _place_layers_apart(traits: Traits) -> None:
+    if traits.layers is None:
+        return
+    with suppress(OSError):  # The directory is root's.
+        if place_apart(traits.layers):
+            log.info("containers' files are placed apart on the disk from now on: chattr +T %s", traits.layers)

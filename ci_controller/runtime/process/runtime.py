@@ -16,6 +16,7 @@ import ci_common
 from ci_common.attempts.outcomes import ResourceUse, Sample
 from ci_common.environments import Comparison
 from ci_common.jobs import new_job_id
+from ci_common.run_directory.attributes import make_place_of_trees
 from ci_common.run_directory.layout import DataDirectory, RunDirectory
 from ci_common.runtime_faults import ImageNotFound, RuntimeUnavailable, StartFault
 from ci_common.settings import Settings
@@ -365,5 +366,6 @@ def _write_setup(run: RunDirectory, script: bytes, downloads: Path) -> None:
 
 def _keep_downloads(downloads: Path) -> None:
     """Make the directory, or note that it is used."""
-    downloads.mkdir(parents=True, exist_ok=True)
+    make_place_of_trees(downloads.parent)
+    downloads.mkdir(exist_ok=True)
     os.utime(downloads)

@@ -240,6 +240,12 @@ class TestEngine:
         status = [["Backing Filesystem", below], ["Supports d_type", "true"]] if below else None
         assert Traits.from_info({"Driver": driver, "DriverStatus": status}).may_limit_layers is may
 
+    def test_where_layers_are_is_known_of_one_kind_of_storage(self) -> None:
+        layers = Traits.from_info({"Driver": "overlay2", "DockerRootDir": "/var/lib/docker"}).layers
+        assert layers == Path("/var/lib/docker/overlay2")
+        for info in ({}, {"Driver": "overlay2"}, {"Driver": "btrfs", "DockerRootDir": "/var/lib/docker"}):
+            assert Traits.from_info(info).layers is None
+
     @pytest.mark.parametrize(
         ("options", "expected"),
         [
