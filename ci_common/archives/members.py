@@ -45,13 +45,17 @@ def checked_path(name: str) -> str:
         raise InvalidUpload(f"member {shortened(name)} has an absolute path; pack paths relative to the project")
     if ".." in parts:
         raise InvalidUpload(f"member {shortened(name)} leads out of the project; pack only what is inside of it")
-    if len(os.fsencode(path)) > _PATH_BYTES or any(len(os.fsencode(part)) > _NAME_BYTES for part in parts):
+    if not (path.isascii() and len(path) <= _NAME_BYTES) and _is_too_long(path, parts):
         raise InvalidUpload(
             f"member {shortened(name)} has too long a name: at most {_NAME_BYTES} bytes, {_PATH_BYTES} with folders"
         )
     if len(parts) > _DEPTH:
         raise InvalidUpload(f"member {shortened(name)} is too deep: at most {_DEPTH} names, one in another")
     return path
+
+
+def _is_too_long(path: str, parts: list[str]) -> bool:
+    return len(os.fsencode(path)) > _PATH_BYTES or any(len(os.fsencode(part)) > _NAME_BYTES for part in parts)
 
 
 def kind_of(member: "zipfile.ZipInfo") -> int:
