@@ -98,7 +98,7 @@ class Tree:
         head = Head(self.owner, self.project, self.packs, self.members, self.size, self.id)
         of = self.places.get
         places = [of(content, _NOWHERE) if kind in FILES else _NOWHERE for _, kind, _, content in self.entries]
-        manifest, columns = self.manifest.encode(), list(zip(*places, strict=True))
+        manifest, columns = self.manifest.encode(), [[pack for pack, _ in places], [offset for _, offset in places]]
         _replace(directory / TREE, head.framed() + _framed(manifest) + _framed_json(columns))
 
 
