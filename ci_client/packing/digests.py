@@ -72,9 +72,9 @@ class Reader:
 
                 self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="scan")
             return self._pool.submit(_digest_all, leaves, keeping=self._keeping).result
-        with self._pace.measured() as read:
+        with self._pace.measured() as sizes:
             digests = _digest_all(leaves, keeping=self._keeping)
-            read += [each.size for each in digests.values() if isinstance(each, Digested)]
+            sizes += [each.size for each in digests.values() if isinstance(each, Digested)]
         return lambda: digests
 
 
@@ -88,7 +88,7 @@ class _Pace:
 
     @contextmanager
     def measured(self) -> Iterator[list[int]]:
-        """Take the time of the block, which reads files and lists their sizes."""
+        """Measure the block, which reads files and puts their sizes into the list."""
         sizes: list[int] = []
         seconds, busy = time.perf_counter(), time.thread_time()
         yield sizes
