@@ -13,10 +13,10 @@ import pytest
 
 from ci_client.aio import CiClient
 from ci_client.errors import PackingError
+from ci_client.packing import scan
 from ci_client.packing.archive import pack_directory
 from ci_client.packing.frames import frames_to_send, read_frame
 from ci_client.packing.scan import scan_directory
-from ci_client.submitting import sending
 from ci_common.access.identity import Identity, Scope
 from ci_common.archives.unpack import UnpackLimits
 from ci_common.manifests import packs
@@ -456,7 +456,7 @@ async def test_a_project_that_changes_while_it_is_sent(
             (tree / "src" / "a.py").write_text(f"print({left})\n")
         return read_frame(root, frame)
 
-    monkeypatch.setattr(sending, "read_frame", changing)
+    monkeypatch.setattr(scan, "read_frame", changing)
     if times == 1:
         job_id, _ = await submitted(api, tree)
         assert shape_of(workspace(api, job_id)) == shape_of(tree)
@@ -479,7 +479,7 @@ async def test_a_large_file_that_changes_while_it_is_sent(
             (tree / "large").write_bytes(os.urandom(packs.FRAME_BYTES + 17))
         return read_frame(root, frame)
 
-    monkeypatch.setattr(sending, "read_frame", changing)
+    monkeypatch.setattr(scan, "read_frame", changing)
     job_id, _ = await submitted(api, tree)
     assert left == 0
     assert shape_of(workspace(api, job_id)) == shape_of(tree)
