@@ -16,6 +16,8 @@ from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, JOB, N
 from ci_controller.runtime.docker.engine import Absent, Conflict, Engine
 
 _RECORD_BYTES = 4096
+_FIRST = ".1"
+"""The end of the names of first attempts' records."""
 
 
 class Workloads(Protocol):
@@ -25,7 +27,7 @@ class Workloads(Protocol):
     """Whether jobs can have services and prepared environments, by an engine."""
 
     async def running(self) -> list[str]:
-        """Return the sorted ids of the jobs whose workload runs."""
+        """Return the sorted ids of the jobs whose workload runs, and can be hit."""
 
     async def kill(self, job_id: str) -> bool:
         """Send SIGKILL to a job's workload, and return whether there was one."""
@@ -191,7 +193,8 @@ class Processes:
         self._trees = data.trees
 
     async def running(self) -> list[str]:
-        return sorted(path.name.rpartition(".")[0] for path in self._paths() if _process(path / "script") is not None)
+        firsts = [path for path in self._paths() if path.name.endswith(_FIRST)]
+        return sorted(path.name.removesuffix(_FIRST) for path in firsts if _process(path / "script") is not None)
 
     async def kill(self, job_id: str) -> bool:
         """Kill the job: first its supervisor, which would record the script's end, then the script's process group."""
@@ -236,7 +239,7 @@ class Processes:
             raise RuntimeUnavailable(f"{self._records} cannot be read: {exc}") from exc
 
     def _signal(self, job_id: str, name: str) -> bool:
-        process = _process(self._records / f"{job_id}.1" / name)
+        process = _process(self._records / f"{job_id}{_FIRST}" / name)
         if process is None:
             return False
         with suppress(ProcessLookupError):

@@ -8,6 +8,7 @@ import pytest
 
 from ci_client.aio import CiClient
 from ci_common.run_directory.layout import DataDirectory
+from ci_common.system.processes import identity_of
 from ci_controller.runtime.docker.containers import HELPER, INSTALLATION, JOB, PROFILE, SERVICE, SETUP
 from ci_controller.runtime.docker.engine import Engine
 from ci_selftest import leaks
@@ -55,6 +56,23 @@ async def test_what_ran_a_job_as_a_process_and_is_left_is_seen(tmp_path: Path) -
     assert await processes.left() == []
     (data.processes / "a.1").mkdir()
     assert await processes.left() == ["a.1"]
+
+
+async def test_only_jobs_that_can_be_hit_are_targets(tmp_path: Path) -> None:
+    """A setup is none, and later attempts, which may not be tried again, are left alone."""
+    data = DataDirectory(tmp_path)
+    for name in ("a.1", "b.2", ".setup-c"):
+        (data.processes / name).mkdir(parents=True)
+    processes = Processes(data)
+    assert await processes.running() == []
+    with subprocess.Popen(["sleep", "20"], start_new_session=True) as script:
+        identity = identity_of(script.pid)
+        assert identity is not None
+        for record in data.processes.iterdir():
+            (record / "script").write_text(identity.to_json())
+        assert await processes.running() == ["a"]
+        assert await processes.kill("a")
+        script.wait(10)
 
 
 @pytest.mark.docker
