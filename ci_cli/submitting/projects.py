@@ -164,11 +164,11 @@ def _sent_early(project: "Project", spec: dict[str, Any], target: Target) -> tup
 def _import_client() -> None:
     import asyncio
 
-    import anyio
+    import anyio.lowlevel
 
     import ci_cli.connection  # noqa: F401
 
-    asyncio.run(anyio.lowlevel.checkpoint())  # It imports what it needs for asyncio when it is first used.
+    asyncio.run(anyio.lowlevel.checkpoint())  # anyio imports its part for asyncio when it is first used.
 
 
 async def _upload(connection: "Connection", project: "Archive | Project", spec: dict[str, Any]) -> str:
